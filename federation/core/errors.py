@@ -1,0 +1,136 @@
+"""The one error family. Each error carries its data and a stable reason; `wire.errors` alone maps them to gRPC.
+
+A message says what was wrong, with the value, and what to do about it. `reason` is UPPER_SNAKE and never changes
+once published; people and programs match on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+
+class FederationError(Exception):
+    """Root of all errors that the federation raises on purpose.
+
+    `reason` is stable and UPPER_SNAKE, `message` is for people, `help` says what to do next,
+    `metadata` holds the values that matter, as strings, and `violations` the fields of a request that were wrong.
+    """
+
+    default_reason = "UNKNOWN"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        help: str = "",  # noqa: A002 - the word that users read
+        metadata: Mapping[str, str] | None = None,
+        violations: Mapping[str, str] | None = None,
+        retry_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or self.default_reason
+        self.help = help
+        self.metadata: Mapping[str, str] = MappingProxyType(dict(metadata or {}))
+        self.violations: Mapping[str, str] = MappingProxyType(dict(violations or {}))
+        self.retry_seconds = retry_seconds
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.reason}]" + (f" {self.help}" if self.help else "")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.reason}: {self.message}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.reason, self.help, dict(self.metadata), dict(self.violations)))
+
+
+def _rebuild(
+    cls: type[FederationError],
+    message: str,
+    reason: str,
+    help_: str,
+    metadata: dict[str, str],
+    violations: dict[str, str],
+) -> FederationError:
+    return cls(message, reason=reason, help=help_, metadata=metadata, violations=violations)
+
+
+class InvalidArgument(FederationError):
+    """The request is wrong whatever the state of the system."""
+
+    default_reason = "INVALID_ARGUMENT"
+
+
+class NotFound(FederationError):
+    """The named thing is not there, or the caller may not know that it is."""
+
+    default_reason = "NOT_FOUND"
+
+
+class AlreadyExists(FederationError):
+    """A thing of that name is there already."""
+
+    default_reason = "ALREADY_EXISTS"
+
+
+class Conflict(FederationError):
+    """Somebody else changed it first: read it again and redo (a stale etag, a lost race)."""
+
+    default_reason = "ETAG_MISMATCH"
+
+
+class FailedPrecondition(FederationError):
+    """The state of the system does not allow this now."""
+
+    default_reason = "FAILED_PRECONDITION"
+
+
+class PermissionDenied(FederationError):
+    """The caller is known and may not do this; residency refusals are of this kind."""
+
+    default_reason = "PERMISSION_DENIED"
+
+
+class Unauthenticated(FederationError):
+    """The caller is not known: no token, a wrong one, or one that has ended."""
+
+    default_reason = "UNAUTHENTICATED"
+
+
+class ResourceExhausted(FederationError):
+    """A limit or a budget is reached, or a disk is full."""
+
+    default_reason = "RESOURCE_EXHAUSTED"
+
+
+class OutOfRange(FederationError):
+    """A position that is no longer, or not yet, there."""
+
+    default_reason = "OUT_OF_RANGE"
+
+
+class Unavailable(FederationError):
+    """A part is down for now; the same call may go through later."""
+
+    default_reason = "UNAVAILABLE"
+
+
+class DeadlineExceeded(FederationError):
+    """It took longer than the caller was ready to wait."""
+
+    default_reason = "DEADLINE_EXCEEDED"
+
+
+class Cancelled(FederationError):
+    """The caller, or somebody for them, asked for it to stop."""
+
+    default_reason = "CANCELLED"
+
+
+class DataCorrupt(FederationError):
+    """Stored bytes are not what the manifest says: flipped, swapped, truncated, or never encrypted."""
+
+    default_reason = "DATA_CORRUPT"

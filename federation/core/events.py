@@ -1,0 +1,29 @@
+"""The one log: every change of the catalog, in order, written in the change's own transaction.
+
+It is the change log, the outbox of ledger and lineage, and later Watch and audit. `position` is the catalog's revision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+#: Kinds of event that the committer carries to Delta, with the table that each goes to.
+TABLE_OF_KIND = {
+    "ledger.entry": "egress_ledger",
+    "lineage.run": "lineage_runs",
+    "lineage.edge": "lineage_edges",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One fact. `kind` is `dataset.created`, `ledger.entry` and so on; `name` is the resource; `body` is JSON of the value after."""
+
+    position: int
+    time: datetime
+    kind: str
+    name: str
+    actor: str
+    request_id: str
+    body: str

@@ -1,0 +1,147 @@
+"""How each stored kind of value is keyed: one row here for each table of the catalog.
+
+`key` orders a listing and is unique; `parent` is what a listing is narrowed by; `columns` are the fields that a listing may be
+filtered by (they become indexed columns in SQL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from federation.core import dataset, job, lineage, metering, site
+from federation.core.policy import Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRecord:
+    """A person's API token as it is stored: SHA-256 of the secret, never the secret."""
+
+    digest: str
+    user: str
+    role: Role
+    jurisdiction: str = ""
+    expire_time: datetime | None = None
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantRecord:
+    """A read grant that was issued, until it is settled. `entry` is the ledger entry that settled it.
+
+    Holds what the ledger entry needs, frozen when the grant was issued: the estimate and the baseline of the plan.
+    """
+
+    grant: str
+    run: str = ""
+    job: str = ""
+    attempt: int = 0
+    principal: str
+    alias: str = ""
+    namespace: str
+    dataset: str
+    version: int
+    source_site: str
+    source_region: str
+    reader_site: str = ""
+    reader_region: str
+    estimate_bytes: int = 0
+    estimate_micros: int = 0
+    baseline_micros: int | None = None
+    expire_time: datetime
+    closed: bool = False
+    entry: str = ""
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One stored kind: its table, its key, its parent and the columns that listings may filter by."""
+
+    table: str
+    key: Callable[[Any], str]
+    parent: Callable[[Any], str] = lambda _: ""
+    columns: Mapping[str, Callable[[Any], str]] | None = None
+
+
+def version_key(namespace: str, name: str, number: int) -> str:
+    """Keys of versions sort by number: `sales/flights@0000000003`."""
+    return f"{namespace}/{name}@{number:010d}"
+
+
+KINDS: dict[type, Kind] = {
+    dataset.Namespace: Kind(table="namespaces", key=lambda v: v.name),
+    dataset.Dataset: Kind(
+        table="datasets",
+        key=lambda v: v.name.short,
+        parent=lambda v: v.namespace,
+        columns={"kind": lambda v: str(v.kind), "owner": lambda v: v.owner, "deleted": lambda v: "1" if v.delete_time else ""},
+    ),
+    dataset.Version: Kind(
+        table="versions",
+        key=lambda v: version_key(v.namespace, v.dataset, v.number),
+        parent=lambda v: f"{v.namespace}/{v.dataset}",
+        columns={"run": lambda v: v.run},
+    ),
+    dataset.Replica: Kind(
+        table="replicas",
+        key=lambda v: f"{version_key(v.namespace, v.dataset, v.number)}/{v.site}",
+        parent=lambda v: f"{v.namespace}/{v.dataset}",
+        columns={"site": lambda v: v.site, "version": lambda v: str(v.number), "state": lambda v: str(v.state)},
+    ),
+    dataset.WrappedKey: Kind(
+        table="wrapped_keys",
+        key=lambda v: f"{v.generation}/{v.site}",
+        parent=lambda v: v.generation,
+        columns={"site": lambda v: v.site, "dataset_uid": lambda v: v.dataset_uid},
+    ),
+    site.Site: Kind(table="sites", key=lambda v: v.site, columns={"region": lambda v: v.region, "state": lambda v: str(v.state)}),
+    site.SiteLoad: Kind(table="site_loads", key=lambda v: v.site),
+    site.LinkVolume: Kind(table="link_volumes", key=lambda v: f"{v.month}/{v.scope}", parent=lambda v: v.month),
+    job.Job: Kind(
+        table="jobs",
+        key=lambda v: v.job,
+        parent=lambda v: v.request.namespace,
+        columns={
+            "state": lambda v: str(v.state),
+            "kind": lambda v: str(v.request.kind),
+            "label": lambda v: v.request.label,
+            "principal": lambda v: v.request.principal,
+        },
+    ),
+    job.Run: Kind(
+        table="runs",
+        key=lambda v: v.run,
+        parent=lambda v: v.job,
+        columns={"state": lambda v: str(v.state), "site": lambda v: v.site},
+    ),
+    metering.LedgerEntry: Kind(
+        table="ledger_entries",
+        key=lambda v: v.entry,
+        columns={
+            "job": lambda v: v.job,
+            "run": lambda v: v.run,
+            "grant": lambda v: v.grant,
+            "month": lambda v: v.month,
+            "namespace": lambda v: v.namespace,
+            "dataset": lambda v: v.dataset,
+            "source_region": lambda v: v.source_region,
+            "destination_region": lambda v: v.destination_region,
+        },
+    ),
+    lineage.RunFact: Kind(table="lineage_runs", key=lambda v: v.run, parent=lambda v: v.job),
+    lineage.Edge: Kind(
+        table="lineage_edges",
+        key=lambda v: f"{v.run}/{v.direction}/{v.alias}",
+        parent=lambda v: v.run,
+        columns={"node": lambda v: v.node, "direction": lambda v: v.direction},
+    ),
+    TokenRecord: Kind(table="tokens", key=lambda v: v.digest, columns={"user": lambda v: v.user}),
+    GrantRecord: Kind(
+        table="grants",
+        key=lambda v: v.grant,
+        columns={"run": lambda v: v.run, "source_site": lambda v: v.source_site, "closed": lambda v: "1" if v.closed else ""},
+    ),
+}

@@ -1,0 +1,84 @@
+"""Who may do what: permissions by role, and residency. Deny by default; pure.
+
+A permission is `noun.verb`, declared by each method of the contract as an option; the server refuses to start without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """ADMIN runs the federation, USER uses it, AGENT is a site's agent, known by its certificate."""
+
+    ADMIN = "ADMIN"
+    USER = "USER"
+    AGENT = "AGENT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Principal:
+    """Who is calling. `name` is `users/alice` or `agents/eu-1`. `jurisdiction` is where an administrator says this person is."""
+
+    name: str
+    role: Role
+    jurisdiction: str = ""
+
+    @property
+    def site(self) -> str:
+        """The site of an agent; empty for people."""
+        return self.name.removeprefix("agents/") if self.role is Role.AGENT else ""
+
+
+#: Permissions by role; ADMIN has those of USER too.
+USER_PERMISSIONS = frozenset(
+    f"{noun}.{verb}"
+    for noun, verbs in {
+        "namespaces": "get list create update delete",
+        "datasets": "get list create update delete read write",
+        "versions": "get list delete",
+        "replicas": "get list",
+        "sites": "get list",
+        "links": "list",
+        "jobs": "get list create cancel logs",
+        "costs": "get list",
+        "lineage": "get",
+        "server": "get",
+    }.items()
+    for verb in verbs.split()
+)
+ADMIN_PERMISSIONS = USER_PERMISSIONS | {"sites.create", "sites.update", "sites.delete", "sites.check", "tokens.create"}
+AGENT_PERMISSIONS = frozenset({"agent.act"})
+PERMISSIONS: dict[Role, frozenset[str]] = {
+    Role.ADMIN: ADMIN_PERMISSIONS,
+    Role.USER: USER_PERMISSIONS,
+    Role.AGENT: AGENT_PERMISSIONS,
+}
+KNOWN = ADMIN_PERMISSIONS | AGENT_PERMISSIONS
+
+
+def allowed(principal: Principal, permission: str) -> bool:
+    """Whether the principal's role has the permission."""
+    return permission in PERMISSIONS[principal.role]
+
+
+def residency_allows(residency: Iterable[str], jurisdiction: str) -> bool:
+    """Whether data of this residency may be stored or used in a jurisdiction. An empty residency allows every one."""
+    wanted = tuple(residency)
+    return not wanted or jurisdiction in wanted
+
+
+def strictest(residencies: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """What binds data that is made from several: the jurisdictions that all of them allow, () where none restricts.
+
+    None means that they contradict each other: no jurisdiction is allowed by all.
+    """
+    result: set[str] | None = None
+    for residency in residencies:
+        if residency:
+            result = set(residency) if result is None else result & set(residency)
+    if result is None:
+        return ()
+    return tuple(sorted(result)) or None

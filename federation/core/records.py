@@ -1,0 +1,81 @@
+"""Frozen dataclasses to JSON and back, by their type hints: how values are stored, evented and exported.
+
+Knows: str, int, float, bool, None, datetime (RFC 3339, UTC), StrEnum, tuple[X, ...], tuple[A, B], X | None, nested dataclasses.
+A field that the stored text lacks takes its default, so that adding a field needs no migration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def dump(value: Any) -> Any:
+    """A dataclass to plain JSON values; defaults that are None are left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: dump(item) for name, item in pairs if item is not None}
+    if isinstance(value, tuple | list):
+        return [dump(item) for item in value]
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, StrEnum):
+        return str(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"records cannot hold {type(value).__name__}")
+
+
+def dumps(value: Any) -> str:
+    """`dump` as canonical JSON: sorted keys, no spaces, UTF-8. The same value always gives the same text."""
+    return json.dumps(dump(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def load(cls: type[T], data: Any) -> T:
+    """Plain JSON values to a dataclass; TypeError or ValueError where they do not fit."""
+    return typing.cast("T", _load(cls, data))
+
+
+def loads(cls: type[T], text: str) -> T:
+    """`load` from JSON text."""
+    return load(cls, json.loads(text))
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _load(hint: Any, data: Any) -> Any:  # noqa: PLR0911 - one return for each kind of value
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        if data is None:
+            return None
+        (inner,) = (arg for arg in typing.get_args(hint) if arg is not types.NoneType)
+        return _load(inner, data)
+    if origin is tuple:
+        args = typing.get_args(hint)
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_load(args[0], item) for item in data)
+        return tuple(_load(arg, item) for arg, item in zip(args, data, strict=True))
+    if dataclasses.is_dataclass(hint):
+        hints = _hints(typing.cast("type", hint))
+        known = {f.name for f in dataclasses.fields(hint) if f.init}
+        return hint(**{name: _load(hints[name], item) for name, item in data.items() if name in known})  # type: ignore[operator]
+    if hint is datetime:
+        return datetime.fromisoformat(data).astimezone(UTC)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint(data)
+    if hint is float and isinstance(data, int):
+        return float(data)
+    if hint is Any or (isinstance(hint, type) and isinstance(data, hint)):
+        return data
+    raise TypeError(f"expected {hint}, got {type(data).__name__}")

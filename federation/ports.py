@@ -1,0 +1,239 @@
+"""What the services need from the outside, each as a small Protocol named after the need. Adapters and connectors fill them.
+
+A port speaks in values of the core and raises errors of the core's family; foreign errors end at the adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, BinaryIO, Protocol, TypeVar
+
+from federation.core.dataset import WrappedKey
+from federation.core.events import Event
+from federation.core.site import Capacity
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Tells the time, timezone-aware UTC."""
+
+    def now(self) -> datetime: ...
+
+
+class Ids(Protocol):
+    """Makes identifiers: time-ordered, so that newer ones sort later."""
+
+    def new(self, prefix: str) -> str:
+        """`new("j")` is like `j-01k9...`: prefix, dash, 26 characters of lower-case Crockford base 32."""
+        ...
+
+
+class Transaction(Protocol):
+    """The catalog inside one transaction. Values of every class in `kinds.KINDS` are stored alike.
+
+    A value that has an `etag` field gets a new one with each insert and replace; the stored value is returned.
+    """
+
+    now: datetime
+    actor: str
+    request_id: str
+
+    def get(self, cls: type[T], key: str) -> T | None:
+        """The value under the key, or None."""
+        ...
+
+    def insert(self, value: T) -> T:
+        """Stores a new value; AlreadyExists when its key is taken."""
+        ...
+
+    def replace(self, value: T, *, etag: str = "") -> T:
+        """Stores a changed value; NotFound when absent, Conflict (ETAG_MISMATCH) when `etag` is given and not the stored one."""
+        ...
+
+    def delete(self, cls: type, key: str, *, etag: str = "") -> None:
+        """Removes a value; NotFound and Conflict as `replace`."""
+        ...
+
+    def list(
+        self,
+        cls: type[T],
+        *,
+        parent: str = "",
+        where: Mapping[str, str] | None = None,
+        after: str = "",
+        limit: int = 1000,
+        newest_first: bool = False,
+    ) -> tuple[T, ...]:
+        """At most `limit` values in key order after the key `after`, of the parent if given, whose columns equal `where`."""
+        ...
+
+    def emit(self, kind: str, name: str, body: Any) -> int:
+        """Appends an event with the value as its body; returns its position. Same transaction as everything else."""
+        ...
+
+    def replay(self, key: str, request_hash: str) -> bytes | None:
+        """The recorded answer to (actor, key), None for a new one; InvalidArgument (REQUEST_ID_REUSED) for another request."""
+        ...
+
+    def remember(self, key: str, request_hash: str, answer: bytes) -> None:
+        """Records the answer to (actor, key), to be replayed."""
+        ...
+
+
+class Catalog(Protocol):
+    """The store of record. All calls block; `write` functions run one after another or fail whole."""
+
+    def write(self, work: Callable[[Transaction], T], *, actor: str = "", request_id: str = "") -> T:
+        """Runs `work` in a transaction that commits when it returns and leaves no trace when it raises. May run it again."""
+        ...
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        """Runs `work` on a consistent view; `work` must not change anything."""
+        ...
+
+    def events(self, after: int, *, limit: int = 1000, kinds: Iterable[str] = ()) -> tuple[Event, ...]:
+        """Committed events with position > `after`, in order, without gaps that could fill later."""
+        ...
+
+    def revision(self) -> int:
+        """Position of the newest committed event, 0 before the first."""
+        ...
+
+    def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
+        """Stores bytes under their SHA-256 (hex) and returns their number; InvalidArgument (DIGEST_MISMATCH) if it is not theirs."""
+        ...
+
+    def get_blob(self, digest: str) -> Iterator[bytes]:
+        """Streams a blob; NotFound when absent."""
+        ...
+
+    def blob_bytes(self, digest: str) -> int | None:
+        """Length of a blob, None when absent."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectInfo:
+    """What a store says of one object."""
+
+    key: str
+    bytes: int
+
+
+class ObjectStore(Protocol):
+    """A site's storage root: flat keys with '/', immutable objects, written whole or not at all."""
+
+    def put(self, key: str, data: BinaryIO) -> int:
+        """Writes a new object durably and atomically; returns its bytes. AlreadyExists (OBJECT_EXISTS) if the key is taken,
+        ResourceExhausted (STORAGE_FULL) when there is no room: nothing is left then."""
+        ...
+
+    def read(self, key: str, offset: int = 0, length: int = -1) -> Iterator[bytes]:
+        """Streams a range in pieces of at most 1 MiB; NotFound (OBJECT_MISSING) when absent. Shorter at the end of the object."""
+        ...
+
+    def info(self, key: str) -> ObjectInfo | None:
+        """Length of an object, None when absent."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects whose key begins with the prefix, in key order."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Removes an object; does nothing when it is absent."""
+        ...
+
+    def probe(self) -> None:
+        """Refuses (FailedPrecondition, STORE_DISHONEST) a store that overwrites on a conditional put or ignores ranges."""
+        ...
+
+
+class SourceReader(Protocol):
+    """Reads what lies in place at a site, before it belongs to the federation."""
+
+    def list(self, url: str) -> Iterator[ObjectInfo]:
+        """Files under a prefix, in key order, keys relative to it."""
+        ...
+
+    def open(self, url: str, key: str) -> BinaryIO:
+        """One of them, for reading."""
+        ...
+
+
+class KeyConnector(Protocol):
+    """A site's keys. KEKs never leave it; without it no wrapped DEK opens."""
+
+    def generate(self, generation: str, dataset_uid: str) -> tuple[bytes, WrappedKey]:
+        """A new 32-byte DEK for a generation of a dataset, and the same wrapped by this site's KEK."""
+        ...
+
+    def wrap(self, dek: bytes, generation: str, dataset_uid: str) -> WrappedKey:
+        """Wraps a DEK that another site's gateway handed over."""
+        ...
+
+    def unwrap(self, key: WrappedKey) -> bytes:
+        """The DEK; PermissionDenied (KEY_NOT_OURS) for another site's row, DataCorrupt (KEY_INVALID) when it does not authenticate."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeState:
+    """What a site's cluster says of one submission. `state`: PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED or ABSENT."""
+
+    state: str
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What a cluster is asked to run. `working_dir` is a local folder or ''; `runtime_env` is Ray's without working_dir."""
+
+    submission_id: str
+    entrypoint: str
+    working_dir: str = ""
+    runtime_env: Mapping[str, Any]
+    env: Mapping[str, str]
+    cpus: float = 1
+    gpus: int = 0
+    gpu_type: str = ""
+    memory_bytes: int = 0
+    metadata: Mapping[str, str]
+
+
+class Compute(Protocol):
+    """A site's Ray cluster, or none."""
+
+    def submit(self, submission: Submission) -> None:
+        """Starts it; when a submission of that id is there already, does nothing. Unavailable (COMPUTE_UNAVAILABLE) when it cannot tell."""
+        ...
+
+    def state(self, submission_id: str) -> ComputeState:
+        """What became of it; Unavailable when the cluster does not answer."""
+        ...
+
+    def stop(self, submission_id: str) -> None:
+        """Asks it to end; does nothing when it has or is not there."""
+        ...
+
+    def capacity(self) -> Capacity:
+        """Totals of the cluster; Unavailable (COMPUTE_UNAVAILABLE) when it does not answer."""
+        ...
+
+
+class RecordSink(Protocol):
+    """Where the committer carries ledger and lineage: append-only tables, each batch exactly once."""
+
+    def position(self, table: str) -> int:
+        """Position of the last event that the table holds, 0 when it is empty."""
+        ...
+
+    def append(self, table: str, events: tuple[Event, ...]) -> None:
+        """Appends events of that table, all with positions above `position(table)`, in one durable commit that also records the last
+        position. Appending a batch again is refused or ignored, never doubled."""
+        ...
