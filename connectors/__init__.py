@@ -1,1 +1,1 @@
-"""."""
+"""The ways to somebody else's systems: one file for each technology, found by entry point, swapped without touching another."""

@@ -1,7 +1,7 @@
 """Named points at which a process can be made to die, so that recovery can be tried for real. Inert unless armed.
 
-Armed by `FED_FAILPOINT=name` and `FED_FAILPOINT_ONCE=file`: the process that first reaches the point creates the file and kills itself
-with SIGKILL; every later one finds the file and goes on.
+Armed by `FED_FAILPOINT=name` and `FED_FAILPOINT_ONCE=file`: the process that first reaches the point creates the file and kills
+itself with SIGKILL; every later one finds the file and goes on.
 """
 
 from __future__ import annotations

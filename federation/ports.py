@@ -50,7 +50,7 @@ class Transaction(Protocol):
         ...
 
     def replace(self, value: T, *, etag: str = "") -> T:
-        """Stores a changed value; NotFound when absent, Conflict (ETAG_MISMATCH) when `etag` is given and not the stored one."""
+        """Stores a changed value; NotFound when absent, Conflict (ETAG_MISMATCH) when a given `etag` is not the stored one."""
         ...
 
     def delete(self, cls: type, key: str, *, etag: str = "") -> None:
@@ -103,7 +103,7 @@ class Catalog(Protocol):
         ...
 
     def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
-        """Stores bytes under their SHA-256 (hex) and returns their number; InvalidArgument (DIGEST_MISMATCH) if it is not theirs."""
+        """Stores bytes under their SHA-256 (hex), returns their number; InvalidArgument (DIGEST_MISMATCH) if it is another."""
         ...
 
     def get_blob(self, digest: str) -> Iterator[bytes]:
@@ -129,12 +129,15 @@ class ObjectStore(Protocol):
     """A site's storage root: flat keys with '/', immutable objects, written whole or not at all."""
 
     def put(self, key: str, data: BinaryIO) -> int:
-        """Writes a new object durably and atomically; returns its bytes. AlreadyExists (OBJECT_EXISTS) if the key is taken,
-        ResourceExhausted (STORAGE_FULL) when there is no room: nothing is left then."""
+        """Writes a new object durably and atomically; returns its bytes.
+
+        AlreadyExists (OBJECT_EXISTS) if the key is taken, ResourceExhausted (STORAGE_FULL) when there is no room; nothing is
+        left then.
+        """
         ...
 
     def read(self, key: str, offset: int = 0, length: int = -1) -> Iterator[bytes]:
-        """Streams a range in pieces of at most 1 MiB; NotFound (OBJECT_MISSING) when absent. Shorter at the end of the object."""
+        """Streams a range in pieces of at most 1 MiB, shorter at the object's end; NotFound (OBJECT_MISSING) when absent."""
         ...
 
     def info(self, key: str) -> ObjectInfo | None:
@@ -178,7 +181,15 @@ class KeyConnector(Protocol):
         ...
 
     def unwrap(self, key: WrappedKey) -> bytes:
-        """The DEK; PermissionDenied (KEY_NOT_OURS) for another site's row, DataCorrupt (KEY_INVALID) when it does not authenticate."""
+        """The DEK; PermissionDenied (KEY_NOT_OURS) for another site's row, DataCorrupt (KEY_INVALID) for a changed one."""
+        ...
+
+    def signing_key(self) -> bytes:
+        """The site's Ed25519 private key, by which it signs manifests and re-wrapped keys."""
+        ...
+
+    def sealing_pair(self) -> tuple[bytes, bytes]:
+        """The site's HPKE keys, (private, public), to which other sites' gateways seal DEKs."""
         ...
 
 
@@ -210,7 +221,7 @@ class Compute(Protocol):
     """A site's Ray cluster, or none."""
 
     def submit(self, submission: Submission) -> None:
-        """Starts it; when a submission of that id is there already, does nothing. Unavailable (COMPUTE_UNAVAILABLE) when it cannot tell."""
+        """Starts it, or does nothing when that id is there already; Unavailable (COMPUTE_UNAVAILABLE) if it cannot tell."""
         ...
 
     def state(self, submission_id: str) -> ComputeState:
@@ -234,6 +245,8 @@ class RecordSink(Protocol):
         ...
 
     def append(self, table: str, events: tuple[Event, ...]) -> None:
-        """Appends events of that table, all with positions above `position(table)`, in one durable commit that also records the last
-        position. Appending a batch again is refused or ignored, never doubled."""
+        """Appends events of that table, all with positions above `position(table)`, in one durable commit with the last one.
+
+        Appending a batch again is refused or ignored, never doubled.
+        """
         ...

@@ -1,1 +1,1 @@
-"""."""
+"""Where a site's keys live."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 
 class FederationError(Exception):
@@ -44,18 +45,16 @@ class FederationError(Exception):
         return f"<{type(self).__name__} {self.reason}: {self.message}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.message, self.reason, self.help, dict(self.metadata), dict(self.violations)))
+        fields = ("reason", "help", "retry_seconds")
+        kept = {name: getattr(self, name) for name in fields}
+        return (
+            _rebuild,
+            (type(self), self.message, {**kept, "metadata": dict(self.metadata), "violations": dict(self.violations)}),
+        )
 
 
-def _rebuild(
-    cls: type[FederationError],
-    message: str,
-    reason: str,
-    help_: str,
-    metadata: dict[str, str],
-    violations: dict[str, str],
-) -> FederationError:
-    return cls(message, reason=reason, help=help_, metadata=metadata, violations=violations)
+def _rebuild(cls: type[FederationError], message: str, fields: dict[str, Any]) -> FederationError:
+    return cls(message, **fields)
 
 
 class InvalidArgument(FederationError):

@@ -18,7 +18,7 @@ TABLE_OF_KIND = {
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One fact. `kind` is `dataset.created`, `ledger.entry` and so on; `name` is the resource; `body` is JSON of the value after."""
+    """One fact. `kind` is `dataset.created`, `ledger.entry` and so on, `name` the resource, `body` JSON of the value after."""
 
     position: int
     time: datetime

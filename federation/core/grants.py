@@ -25,7 +25,7 @@ class Grant:
 
     `site` is whose gateway serves it (the source); `reader_site` is whose gateway presents it, empty for a person.
     `reader_region` is where the bytes go (`internet` for a person), and `reader_sealing_key` (hex) is the key to which a DEK is
-    re-wrapped for that site. `bytes_max` bounds what may leave, 0 for no bound. `run` and `attempt` are empty and 0 for a person.
+    re-wrapped for that site. `bytes_max` bounds what may leave, 0 for no bound. A person's grant has no `run` and attempt 0.
     `version` is short (`sales/flights@3`) for READ, `dataset` for WRITE.
     """
 

@@ -13,7 +13,7 @@ from federation.core import errors
 #: One segment of a name: RFC 1034 label, lower case (AIP-122).
 SEGMENT = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 #: A region is `provider:place`, as the provider itself writes the place.
-REGION = re.compile(r"[a-z][a-z0-9]{0,31}:[a-z0-9][a-z0-9-]{0,62}")
+REGION = re.compile(r"[a-z][a-z0-9-]{0,31}:[a-z0-9][a-z0-9-]{0,62}")
 #: An input or output alias: a Python identifier, so that `inputs.flights` could be written.
 ALIAS = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
@@ -147,7 +147,7 @@ def child(text: str, collection: str) -> str:
 
 
 def relative_path(text: str) -> str:
-    """`text` if it is a safe path of a file inside a dataset: relative, forward slashes, no `.` or `..`, no control character."""
+    """`text` if it is a safe path inside a dataset: relative, forward slashes, no `.` or `..`, no control character."""
     parts = text.split("/")
     bad = (
         not text

@@ -107,7 +107,10 @@ class Rejection:
 
 @dataclass(frozen=True, kw_only=True)
 class InputPlan:
-    """How one input is had: which version, from which site's replica, over which pair of regions, at which estimate."""
+    """How one input is had: which version, from which site's replica, over which pair of regions, at which estimate.
+
+    `baseline_micros` is what bringing it to the plan's baseline site would cost, None where a price for that is unknown.
+    """
 
     alias: str
     dataset: str
@@ -119,6 +122,7 @@ class InputPlan:
     bytes: int
     egress_micros: int
     price_source: str = ""
+    baseline_micros: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +225,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class InputAssignment:
-    """An input as the agent must provide it: the plan's choice, the signed grant for its source, and where and who the source is."""
+    """An input as the agent must provide it: the plan's choice, the signed grant, and where and who its source is."""
 
     plan: InputPlan
     grant: bytes

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from federation.core import dataset, job, lineage, metering, site
+from federation.core.grants import Access
 from federation.core.policy import Role
 
 
@@ -29,9 +30,10 @@ class TokenRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class GrantRecord:
-    """A read grant that was issued, until it is settled. `entry` is the ledger entry that settled it.
+    """A grant that was issued: to READ, until `entry`, the ledger entry, settled it; to WRITE, until a version came of it.
 
     Holds what the ledger entry needs, frozen when the grant was issued: the estimate and the baseline of the plan.
+    `version` of a WRITE grant is 0 until it has committed one. `closed` grants open nothing any more.
     """
 
     grant: str
@@ -51,6 +53,7 @@ class GrantRecord:
     estimate_micros: int = 0
     baseline_micros: int | None = None
     expire_time: datetime
+    access: Access = Access.READ
     closed: bool = False
     entry: str = ""
     etag: str = ""
@@ -97,7 +100,9 @@ KINDS: dict[type, Kind] = {
         parent=lambda v: v.generation,
         columns={"site": lambda v: v.site, "dataset_uid": lambda v: v.dataset_uid},
     ),
-    site.Site: Kind(table="sites", key=lambda v: v.site, columns={"region": lambda v: v.region, "state": lambda v: str(v.state)}),
+    site.Site: Kind(
+        table="sites", key=lambda v: v.site, columns={"region": lambda v: v.region, "state": lambda v: str(v.state)}
+    ),
     site.SiteLoad: Kind(table="site_loads", key=lambda v: v.site),
     site.LinkVolume: Kind(table="link_volumes", key=lambda v: f"{v.month}/{v.scope}", parent=lambda v: v.month),
     job.Job: Kind(

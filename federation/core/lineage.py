@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    """Which way lineage is walked: to what something came from, to what came of it, or both."""
+
+    UPSTREAM = "UPSTREAM"
+    DOWNSTREAM = "DOWNSTREAM"
+    BOTH = "BOTH"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +35,7 @@ class RunFact:
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """One input or output of a run. `direction` is `in` or `out`; `node` is `sales/flights@3`, or a URL for what was ingested."""
+    """One input or output of a run. `direction` is `in` or `out`; `node` is `sales/flights@3`, or the URL of an ingest."""
 
     run: str
     direction: str
@@ -38,3 +47,17 @@ class Edge:
     destination_region: str
     bytes: int
     time: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """The part of lineage that was asked for. `complete` is whether the walk saw everything that is reachable.
+
+    `frontier` names the nodes whose further edges were not walked: beyond the depth, or beyond the limit on edges.
+    """
+
+    root: str
+    runs: tuple[RunFact, ...]
+    edges: tuple[Edge, ...]
+    complete: bool
+    frontier: tuple[str, ...] = ()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from federation.core import errors, ratecard
+
+if TYPE_CHECKING:
+    from federation.core.kinds import GrantRecord  # kinds lists this module's values too
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
     """What left a source gateway under one grant, once it is settled.
 
-    `sent_bytes` were counted; `unsettled_bytes` were granted in quanta but never accounted for, because a process died: they are
-    charged too, and the entry is marked.
+    `sent_bytes` were counted; `unsettled_bytes` were granted in quanta but never accounted for, because a process died: they
+    are charged too, and the entry is marked.
     """
 
     grant: str
@@ -31,8 +38,8 @@ class LedgerEntry:
     """One line of the egress ledger: append-only, a correction is a new entry.
 
     One entry for each settled grant, the zero ones too: bytes read at no charge inside a region are the proof of what was
-    saved. `charge_micros` is F(month to date + bytes) - F(month to date), each F rounded, so that many small reads cost what one
-    big one does. `estimate_micros` and `avoided_micros` keep the baseline that was frozen when the job was placed.
+    saved. `charge_micros` is F(month to date + bytes) - F(month to date), each F rounded, so that many small reads cost what
+    one big one does. `estimate_micros` and `avoided_micros` keep the baseline that was frozen when the job was placed.
     """
 
     entry: str
@@ -61,3 +68,117 @@ class LedgerEntry:
     month_to_date_bytes: int
     price_source: str
     corrects: str = ""
+
+
+def month(time: datetime) -> str:
+    """The month, in UTC, whose tiers a moment falls into: `2026-11`."""
+    return f"{time.astimezone(UTC):%Y-%m}"
+
+
+def entry(
+    grant: GrantRecord, usage: Usage, *, rates: ratecard.RateCard, month_to_date_bytes: int, entry_id: str, time: datetime
+) -> LedgerEntry:
+    """The ledger entry that settles a read grant.
+
+    `month_to_date_bytes` is what the grant's `ratecard.scope` had carried in `month(time)` before. FailedPrecondition
+    (PRICE_UNKNOWN) where the rate card has no price for it: a plan refuses such a read, so the card was changed since then. The
+    entry can be made once the price is known; no charge is invented.
+    """
+    price = rates.price(grant.source_region, grant.reader_region, month_to_date_bytes, usage.charged_bytes)
+    if price is None:
+        raise errors.FailedPrecondition(
+            f"the egress price of {grant.source_region} to {grant.reader_region} is unknown for {usage.charged_bytes} bytes"
+            f" after {month_to_date_bytes} this month, so grant {grant.grant} cannot be settled",
+            reason="PRICE_UNKNOWN",
+            help="Add the price of this link to the rate card; the grant is then settled.",
+            metadata={"source_region": grant.source_region, "destination_region": grant.reader_region, "grant": grant.grant},
+        )
+    return LedgerEntry(
+        entry=entry_id,
+        grant=grant.grant,
+        time=time,
+        month=month(time),
+        namespace=grant.namespace,
+        dataset=grant.dataset,
+        version=grant.version,
+        alias=grant.alias,
+        job=grant.job,
+        run=grant.run,
+        attempt=grant.attempt,
+        principal=grant.principal,
+        source_site=grant.source_site,
+        source_region=grant.source_region,
+        destination_site=grant.reader_site,
+        destination_region=grant.reader_region,
+        bytes=usage.charged_bytes,
+        unsettled_bytes=usage.unsettled_bytes,
+        requests=usage.requests,
+        charge_micros=price.micros,
+        estimate_bytes=grant.estimate_bytes,
+        estimate_micros=grant.estimate_micros,
+        avoided_micros=None if grant.baseline_micros is None else grant.baseline_micros - price.micros,
+        month_to_date_bytes=month_to_date_bytes,
+        price_source=price.source,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostSummary:
+    """A sum of ledger entries. `bytes` are `local_bytes` (inside a region) and `egress_bytes` together.
+
+    Entries whose avoided cost is unknown add nothing to `avoided_micros`.
+    """
+
+    key: str
+    entries: int = 0
+    bytes: int = 0
+    local_bytes: int = 0
+    egress_bytes: int = 0
+    charge_micros: int = 0
+    estimate_micros: int = 0
+    avoided_micros: int = 0
+
+
+#: What ledger entries can be summed by.
+SUMMARY_KEYS: dict[str, Callable[[LedgerEntry], str]] = {
+    "job": lambda line: line.job,
+    "dataset": lambda line: f"{line.namespace}/{line.dataset}",
+    "namespace": lambda line: line.namespace,
+    "month": lambda line: line.month,
+    "link": lambda line: f"{line.source_region}~{line.destination_region}",
+}
+
+
+def summarize(entries: Iterable[LedgerEntry], by: str) -> tuple[CostSummary, ...]:
+    """One sum for each key, in key order. What no job read, such as a person's download, has the empty job.
+
+    InvalidArgument (SUMMARY_KEY_UNKNOWN) for a key that is not in `SUMMARY_KEYS`.
+    """
+    if by not in SUMMARY_KEYS:
+        raise errors.InvalidArgument(
+            f"costs cannot be summed by {by!r}",
+            reason="SUMMARY_KEY_UNKNOWN",
+            help=f"Use one of {', '.join(SUMMARY_KEYS)}.",
+            violations={"by": f"must be one of {', '.join(SUMMARY_KEYS)}"},
+        )
+    groups: dict[str, list[LedgerEntry]] = {}
+    for line in entries:
+        groups.setdefault(SUMMARY_KEYS[by](line), []).append(line)
+    return tuple(total(lines, key) for key, lines in sorted(groups.items()))
+
+
+def total(entries: Iterable[LedgerEntry], key: str = "") -> CostSummary:
+    """The sum of all entries, under a key."""
+    lines = tuple(entries)
+    moved = sum(line.bytes for line in lines)
+    local = sum(line.bytes for line in lines if line.source_region == line.destination_region)
+    return CostSummary(
+        key=key,
+        entries=len(lines),
+        bytes=moved,
+        local_bytes=local,
+        egress_bytes=moved - local,
+        charge_micros=sum(line.charge_micros for line in lines),
+        estimate_micros=sum(line.estimate_micros for line in lines),
+        avoided_micros=sum(line.avoided_micros or 0 for line in lines),
+    )

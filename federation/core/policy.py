@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
+
+from federation.core import errors
 
 
 class Role(StrEnum):
@@ -20,7 +23,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Principal:
-    """Who is calling. `name` is `users/alice` or `agents/eu-1`. `jurisdiction` is where an administrator says this person is."""
+    """Who is calling. `name` is `users/alice` or `agents/eu-1`; `jurisdiction` is where an administrator says a person is."""
 
     name: str
     role: Role
@@ -82,3 +85,22 @@ def strictest(residencies: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
     if result is None:
         return ()
     return tuple(sorted(result)) or None
+
+
+def binding(residencies: Iterable[tuple[str, tuple[str, ...]]]) -> tuple[str, ...]:
+    """`strictest` of named residencies (`("input sales/orders", ("EU",))`).
+
+    InvalidArgument (RESIDENCY_CONTRADICTION) names those that contradict each other: two where two suffice, else all.
+    """
+    named = tuple((name, residency) for name, residency in residencies if residency)
+    allowed_by_all = strictest(residency for _, residency in named)
+    if allowed_by_all is not None:
+        return allowed_by_all
+    pairs = (pair for pair in combinations(named, 2) if strictest(residency for _, residency in pair) is None)
+    culprits = next(pairs, named)
+    raise errors.InvalidArgument(
+        "no jurisdiction is allowed by " + " and ".join(f"{name} ({', '.join(residency)})" for name, residency in culprits),
+        reason="RESIDENCY_CONTRADICTION",
+        help="Use them in separate jobs, or have their owners widen a residency.",
+        metadata={name: ",".join(residency) for name, residency in culprits},
+    )

@@ -1,11 +1,14 @@
 """Frozen dataclasses to JSON and back, by their type hints: how values are stored, evented and exported.
 
-Knows: str, int, float, bool, None, datetime (RFC 3339, UTC), StrEnum, tuple[X, ...], tuple[A, B], X | None, nested dataclasses.
+Knows: str, int, float, bool, None, bytes (base64), datetime (RFC 3339, UTC), StrEnum, tuple[X, ...], tuple[A, B], X | None,
+nested dataclasses.
+
 A field that the stored text lacks takes its default, so that adding a field needs no migration.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import functools
 import json
@@ -19,7 +22,7 @@ T = TypeVar("T")
 
 
 def dump(value: Any) -> Any:
-    """A dataclass to plain JSON values; defaults that are None are left out."""
+    """A dataclass to plain JSON values; what is None is left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
         return {name: dump(item) for name, item in pairs if item is not None}
@@ -29,6 +32,8 @@ def dump(value: Any) -> Any:
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, StrEnum):
         return str(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"records cannot hold {type(value).__name__}")
@@ -54,6 +59,14 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
+@functools.cache
+def _nones(cls: type) -> types.MappingProxyType[str, None]:
+    """The fields without a default that may be None: `dump` has left them out if they were."""
+    required = (f.name for f in dataclasses.fields(cls) if f.init and f.default is f.default_factory is dataclasses.MISSING)
+    hints = _hints(cls)
+    return types.MappingProxyType({name: None for name in required if types.NoneType in typing.get_args(hints[name])})
+
+
 def _load(hint: Any, data: Any) -> Any:  # noqa: PLR0911 - one return for each kind of value
     origin = typing.get_origin(hint)
     if origin in (types.UnionType, typing.Union):
@@ -69,11 +82,14 @@ def _load(hint: Any, data: Any) -> Any:  # noqa: PLR0911 - one return for each k
     if dataclasses.is_dataclass(hint):
         hints = _hints(typing.cast("type", hint))
         known = {f.name for f in dataclasses.fields(hint) if f.init}
-        return hint(**{name: _load(hints[name], item) for name, item in data.items() if name in known})  # type: ignore[operator]
+        values = {name: _load(hints[name], item) for name, item in data.items() if name in known}
+        return hint(**{**_nones(typing.cast("type", hint)), **values})  # type: ignore[operator]
     if hint is datetime:
         return datetime.fromisoformat(data).astimezone(UTC)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint(data)
+    if hint is bytes:
+        return base64.b64decode(data, validate=True)
     if hint is float and isinstance(data, int):
         return float(data)
     if hint is Any or (isinstance(hint, type) and isinstance(data, hint)):

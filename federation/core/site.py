@@ -104,3 +104,19 @@ class LinkVolume:
     month: str
     sent_bytes: int = 0
     etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """An ordered pair of regions as it is priced now: `gb_micros` buys the next `gb_bytes` bytes, None for an unknown price.
+
+    `month_to_date_bytes` is what its pricing scope has carried this month; a destination may be `internet`.
+    """
+
+    source_region: str
+    destination_region: str
+    gb_micros: int | None
+    gb_bytes: int
+    month_to_date_bytes: int
+    price_source: str = ""
+    as_of: str = ""

@@ -69,3 +69,10 @@ def parse_duration(text: str) -> int:
 def round_half_even(value: Fraction) -> int:
     """A rational number of micro-dollars to a whole one, half to even, as a bank rounds."""
     return round(value)
+
+
+def divide_half_even(numerator: int, denominator: int) -> int:
+    """`numerator / denominator` (positive) to a whole number, half to even: `round_half_even` without making a Fraction."""
+    whole, rest = divmod(numerator, denominator)
+    twice = 2 * rest
+    return whole + 1 if twice > denominator or (twice == denominator and whole & 1) else whole

@@ -292,6 +292,7 @@ class InputPlan(google.protobuf.message.Message):
     BYTES_FIELD_NUMBER: builtins.int
     EGRESS_MICROS_FIELD_NUMBER: builtins.int
     PRICE_SOURCE_FIELD_NUMBER: builtins.int
+    BASELINE_MICROS_FIELD_NUMBER: builtins.int
     alias: builtins.str
     dataset: builtins.str
     version: builtins.int
@@ -302,6 +303,8 @@ class InputPlan(google.protobuf.message.Message):
     bytes: builtins.int
     egress_micros: builtins.int
     price_source: builtins.str
+    baseline_micros: builtins.int
+    """What bringing this input to the plan's baseline site would cost; absent where a price for that is unknown."""
     def __init__(
         self,
         *,
@@ -315,8 +318,11 @@ class InputPlan(google.protobuf.message.Message):
         bytes: builtins.int = ...,
         egress_micros: builtins.int = ...,
         price_source: builtins.str = ...,
+        baseline_micros: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "bytes", b"bytes", "dataset", b"dataset", "destination_region", b"destination_region", "egress_micros", b"egress_micros", "price_source", b"price_source", "source_region", b"source_region", "source_site", b"source_site", "version", b"version", "way", b"way"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_baseline_micros", b"_baseline_micros", "baseline_micros", b"baseline_micros"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_baseline_micros", b"_baseline_micros", "alias", b"alias", "baseline_micros", b"baseline_micros", "bytes", b"bytes", "dataset", b"dataset", "destination_region", b"destination_region", "egress_micros", b"egress_micros", "price_source", b"price_source", "source_region", b"source_region", "source_site", b"source_site", "version", b"version", "way", b"way"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_baseline_micros", b"_baseline_micros"]) -> typing.Literal["baseline_micros"] | None: ...
 
 global___InputPlan = InputPlan
 

@@ -1,0 +1,67 @@
+# Everything a developer types. `make help` prints this list from the comments.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STATE ?= .demo
+# What the contract must not break: the published main branch, or the last commit where there is none.
+BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
+CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test test-all fix proto lock bench demo demo-down
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/dev.stamp ## Make .venv with everything for development
+check: $(VENV)/dev.stamp ## Lint, types, import contracts, protos
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against '.git#ref=$(BASE),subdir=protos'
+
+test: $(VENV)/dev.stamp ## All tests, campaigns in their short form
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-all: $(VENV)/dev.stamp ## All tests, campaigns in their long form
+	$(BIN)/python -m pytest -n auto --dist worksteal --long
+
+fix: $(VENV)/dev.stamp ## Format, and mend what can be mended by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+proto: $(VENV)/dev.stamp ## Generate federation/v1 from protos/
+	./infra/gen_protos.sh
+
+lock: ## Renew constraints.txt from what the registry has now
+	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
+	.lock-venv/bin/pip install --disable-pip-version-check -e '.[dev,demo,postgres,s3]'
+	(echo "# Versions that the project was last tested with; pip takes them with -c. Renewed by \`make lock\`."; \
+	  .lock-venv/bin/pip freeze --exclude-editable) > constraints.txt
+	rm -rf .lock-venv
+
+bench: $(VENV)/dev.stamp ## Run the benchmarks; figures are in benchmarks/README.md
+	$(BIN)/python -m benchmarks
+
+demo: $(VENV)/demo.stamp ## Three sites, real data, three jobs; leaves the federation running
+	$(BIN)/python examples/demo/run.py --state $(STATE)
+
+demo-down: $(VENV)/demo.stamp ## End what `make demo` started
+	$(BIN)/fed down --state $(STATE)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; say which: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: pyproject.toml $(wildcard constraints.txt) | $(BIN)/python
+	@echo "installing what the demo needs into $(VENV) (once) ..."
+	$(BIN)/pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[demo,s3]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(wildcard constraints.txt) | $(BIN)/python
+	@echo "installing everything for development into $(VENV) (once) ..."
+	$(BIN)/pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,demo,postgres,s3]'
+	@touch $@ $(VENV)/demo.stamp

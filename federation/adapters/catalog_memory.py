@@ -1,0 +1,225 @@
+"""The catalog in memory, with the promises of the one in SQL: for tests, simulations and first steps. Nothing outlives it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from federation import ports
+from federation.adapters import catalog_rows
+from federation.adapters.catalog_rows import Row
+from federation.core import records
+from federation.core.events import Event
+
+T = TypeVar("T")
+_NOTHING: Mapping[str, Row] = MappingProxyType({})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _State:
+    """One revision of everything but events and blobs. Replaced whole by a commit, never changed."""
+
+    tables: Mapping[type, Mapping[str, Row]] = dataclasses.field(default_factory=dict)
+    requests: Mapping[tuple[str, str], tuple[str, bytes]] = dataclasses.field(default_factory=dict)
+    revision: int = 0
+
+
+class MemoryCatalog:
+    """A `ports.Catalog` that forgets. Writers take turns; a reader sees the state as it was when it began."""
+
+    def __init__(self, clock: ports.Clock, ids: ports.Ids) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._turn = threading.Lock()
+        self._writer = 0
+        self._state = _State()
+        self._events: list[Event] = []  # only ever appended to; a state's revision says how many of them it has
+        self._blobs: dict[str, bytes] = {}
+        self._closed = False
+
+    def write(self, work: Callable[[ports.Transaction], T], *, actor: str = "", request_id: str = "") -> T:
+        if self._writer == threading.get_ident():
+            raise catalog_rows.nested()
+        with self._turn:
+            self._open()
+            self._writer = threading.get_ident()
+            try:
+                return self._run(work, actor, request_id)
+            finally:
+                self._writer = 0
+
+    def read(self, work: Callable[[ports.Transaction], T]) -> T:
+        self._open()
+        return work(_Transaction(self._state, self._clock, self._ids, "", "", writable=False))
+
+    def events(self, after: int, *, limit: int = 1000, kinds: Iterable[str] = ()) -> tuple[Event, ...]:
+        self._open()
+        wanted = frozenset(kinds)
+        revision = self._state.revision
+        committed = itertools.islice(self._events, min(max(after, 0), revision), revision)
+        chosen = (event for event in committed if not wanted or event.kind in wanted)
+        return tuple(itertools.islice(chosen, catalog_rows.checked_limit(limit)))
+
+    def revision(self) -> int:
+        self._open()
+        return self._state.revision
+
+    def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
+        self._open()
+        with catalog_rows.spooled(digest, chunks) as (file, size):
+            self._blobs[digest] = file.read()
+            return size
+
+    def get_blob(self, digest: str) -> Iterator[bytes]:
+        self._open()
+        if digest not in self._blobs:
+            raise catalog_rows.blob_absent(digest)
+        blob = self._blobs[digest]
+        return (blob[start : start + catalog_rows.CHUNK_BYTES] for start in range(0, len(blob), catalog_rows.CHUNK_BYTES))
+
+    def blob_bytes(self, digest: str) -> int | None:
+        self._open()
+        blob = self._blobs.get(digest)
+        return None if blob is None else len(blob)
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _run(self, work: Callable[[ports.Transaction], T], actor: str, request_id: str) -> T:
+        tx = _Transaction(self._state, self._clock, self._ids, actor, request_id, writable=True)
+        result = work(tx)
+        self._events.extend(tx.emitted)
+        self._state = tx.state()
+        return result
+
+    def _open(self) -> None:
+        if self._closed:
+            raise catalog_rows.closed()
+
+
+class _Transaction:
+    """A `ports.Transaction` over one state. Copies a table when it first changes it; dropped, it leaves nothing."""
+
+    def __init__(
+        self, state: _State, clock: ports.Clock, ids: ports.Ids, actor: str, request_id: str, *, writable: bool
+    ) -> None:
+        self.now = clock.now()
+        self.actor = actor
+        self.request_id = request_id
+        self.emitted: list[Event] = []
+        self._base = state
+        self._ids = ids
+        self._can_write = writable
+        self._changed: dict[type, dict[str, Row]] = {}
+        self._requests: dict[tuple[str, str], tuple[str, bytes]] = {}
+
+    def state(self) -> _State:
+        """The state after this transaction."""
+        requests = self._base.requests
+        return _State(
+            tables={**self._base.tables, **self._changed} if self._changed else self._base.tables,
+            requests={**requests, **self._requests} if self._requests else requests,
+            revision=self._base.revision + len(self.emitted),
+        )
+
+    def get(self, cls: type[T], key: str) -> T | None:
+        row = self._rows(cls).get(catalog_rows.text(key))
+        return None if row is None else catalog_rows.to_value(cls, row.body)
+
+    def insert(self, value: T) -> T:
+        stored, row, rows = self._prepared(value)
+        if row.key in rows:
+            raise catalog_rows.taken(type(value), row.key)
+        rows[row.key] = row
+        return stored
+
+    def replace(self, value: T, *, etag: str = "") -> T:
+        stored, row, rows = self._prepared(value)
+        self._matching(type(value), row.key, etag)
+        rows[row.key] = row
+        return stored
+
+    def delete(self, cls: type, key: str, *, etag: str = "") -> None:
+        rows = self._writable(cls)
+        self._matching(cls, key, etag)
+        del rows[key]
+
+    def list(
+        self,
+        cls: type[T],
+        *,
+        parent: str = "",
+        where: Mapping[str, str] | None = None,
+        after: str = "",
+        limit: int = 1000,
+        newest_first: bool = False,
+    ) -> tuple[T, ...]:
+        wanted = catalog_rows.checked_where(cls, where)
+        catalog_rows.checked_limit(limit)
+        rows = self._rows(cls)
+        keys = sorted(rows, reverse=newest_first)
+        if after:
+            keys = [key for key in keys if (key < after if newest_first else key > after)]
+        chosen = (
+            row
+            for row in map(rows.__getitem__, keys)
+            if (not parent or row.parent == parent) and all(row.columns[name] == value for name, value in wanted.items())
+        )
+        return tuple(catalog_rows.to_value(cls, row.body) for row in itertools.islice(chosen, limit))
+
+    def emit(self, kind: str, name: str, body: Any) -> int:
+        self._check_writable()
+        event = Event(
+            position=self._base.revision + len(self.emitted) + 1,
+            time=self.now,
+            kind=catalog_rows.text(kind),
+            name=catalog_rows.text(name),
+            actor=self.actor,
+            request_id=self.request_id,
+            body=catalog_rows.text(records.dumps(body)),
+        )
+        self.emitted.append(event)
+        return event.position
+
+    def replay(self, key: str, request_hash: str) -> bytes | None:
+        known = self._requests.get((self.actor, key)) or self._base.requests.get((self.actor, key))
+        return None if known is None else catalog_rows.recorded(key, *known, request_hash)
+
+    def remember(self, key: str, request_hash: str, answer: bytes) -> None:
+        self._check_writable()
+        at = (self.actor, catalog_rows.text(key))
+        if at in self._requests or at in self._base.requests:
+            raise catalog_rows.remembered(key)
+        self._requests[at] = (request_hash, answer)
+
+    def _prepared(self, value: T) -> tuple[T, Row, dict[str, Row]]:
+        rows = self._writable(type(value))
+        stored = catalog_rows.stamped(value, self._ids)
+        return stored, catalog_rows.to_row(stored), rows
+
+    def _rows(self, cls: type) -> Mapping[str, Row]:
+        catalog_rows.kind_of(cls)
+        # Not `or`: a table that this transaction emptied is empty.
+        return self._changed[cls] if cls in self._changed else self._base.tables.get(cls, _NOTHING)
+
+    def _writable(self, cls: type) -> dict[str, Row]:
+        self._check_writable()
+        catalog_rows.kind_of(cls)
+        if cls not in self._changed:
+            self._changed[cls] = dict(self._base.tables.get(cls, _NOTHING))
+        return self._changed[cls]
+
+    def _matching(self, cls: type, key: str, etag: str) -> None:
+        row = self._rows(cls).get(catalog_rows.text(key))
+        if row is None:
+            raise catalog_rows.absent(cls, key)
+        if etag and row.etag != etag:
+            raise catalog_rows.stale(cls, key)
+
+    def _check_writable(self) -> None:
+        if not self._can_write:
+            raise catalog_rows.read_only()

@@ -1,0 +1,183 @@
+"""The store of record in SQL: SQLite embedded in the server, or PostgreSQL shared by many servers, from the same tables.
+
+Values lie as JSON beside the columns that listings need, so that a new field needs no migration.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeVar
+
+import sqlalchemy as sa
+
+from federation import ports
+from federation.adapters import catalog_rows, sql_errors, sql_migrate, sql_postgres, sql_schema, sql_sqlite, sql_transaction
+from federation.adapters.sql_transaction import SqlTransaction
+from federation.core import errors
+from federation.core.events import Event
+
+T = TypeVar("T")
+
+
+class _Writer(Protocol):
+    """Runs work in a transaction of its own and commits it."""
+
+    def run(self, work: Callable[[sa.Connection], T]) -> T: ...
+
+    def close(self) -> None: ...
+
+
+class SqlCatalog:
+    """A `ports.Catalog` in a database, which is brought up to date when it is opened.
+
+    `url` is `sqlite:///PATH` or `postgresql+psycopg://...`. Threads may share it, and
+    processes may open the same database.
+    """
+
+    def __init__(self, url: str, clock: ports.Clock, ids: ports.Ids) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._closed = False
+        self._writer, self._reader = _open(url)
+
+    def write(self, work: Callable[[ports.Transaction], T], *, actor: str = "", request_id: str = "") -> T:
+        def mutate(connection: sa.Connection) -> T:
+            tx = SqlTransaction(connection, now=self._clock.now(), ids=self._ids, actor=actor, request_id=request_id)
+            result = work(tx)
+            tx.finish()
+            return result
+
+        return self._write(mutate)
+
+    def read(self, work: Callable[[ports.Transaction], T]) -> T:
+        return self._read(
+            lambda connection: work(SqlTransaction(connection, now=self._clock.now(), ids=self._ids, writable=False))
+        )
+
+    def events(self, after: int, *, limit: int = 1000, kinds: Iterable[str] = ()) -> tuple[Event, ...]:
+        table = sql_schema.events
+        statement = sa.select(table).where(table.c.position > min(after, catalog_rows.POSITION_MAX))
+        if wanted := sorted(set(kinds)):
+            statement = statement.where(table.c.kind.in_(wanted))
+        statement = statement.order_by(table.c.position).limit(catalog_rows.checked_limit(limit))
+        rows = self._read(lambda connection: connection.execute(statement).all())
+        return tuple(_event(row) for row in rows)
+
+    def revision(self) -> int:
+        return self._read(sql_transaction.revision)
+
+    def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
+        with catalog_rows.spooled(digest, chunks) as (file, size):
+            self._write(lambda connection: _store_blob(connection, digest, size, file, self._clock.now()))
+            return size
+
+    def get_blob(self, digest: str) -> Iterator[bytes]:
+        size = self.blob_bytes(digest)
+        if size is None:
+            raise catalog_rows.blob_absent(digest)
+        # A piece at a time, each from a transaction of its own: a slow reader holds no connection, and a blob never changes.
+        return (self._read(functools.partial(_chunk, digest, number)) for number in range(-(-size // catalog_rows.CHUNK_BYTES)))
+
+    def blob_bytes(self, digest: str) -> int | None:
+        table = sql_schema.blobs
+        statement = sa.select(table.c.bytes).where(table.c.digest == catalog_rows.text(digest))
+        return self._read(lambda connection: connection.execute(statement).scalar_one_or_none())
+
+    def close(self) -> None:
+        self._closed = True
+        self._writer.close()
+        self._reader.dispose()
+
+    def _write(self, work: Callable[[sa.Connection], T]) -> T:
+        if self._closed:
+            raise catalog_rows.closed()
+        return self._writer.run(work)
+
+    def _read(self, work: Callable[[sa.Connection], T]) -> T:
+        if self._closed:
+            raise catalog_rows.closed()
+        with sql_errors.translated(), self._reader.begin() as connection:
+            return work(connection)
+
+
+def _open(url: str) -> tuple[_Writer, sa.Engine]:
+    """The writer and the reader's engine of a database that is up to date."""
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        path = Path(parsed.database or "")
+        writer = sql_sqlite.engine(path, reads_only=False)
+        _migrate(writer)
+        return sql_sqlite.GroupWriter(writer), sql_sqlite.engine(path, reads_only=True)
+    writer = _postgres(parsed)
+    _migrate(writer)
+    return sql_postgres.TurnWriter(writer), sql_postgres.reader(writer)
+
+
+def _migrate(engine: sa.Engine) -> None:
+    try:
+        sql_migrate.upgrade(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+
+
+def _postgres(url: sa.URL) -> sa.Engine:
+    try:
+        return sql_postgres.engine(url)
+    except ModuleNotFoundError as error:
+        raise errors.FailedPrecondition(
+            f"PostgreSQL needs the package {error.name!r}",
+            reason="PACKAGE_MISSING",
+            help="Install it: pip install 'dataset-federation[postgres]'.",
+        ) from error
+
+
+def _parse(url: str) -> sa.URL:
+    """The URL, if it names a database of ours. It is not repeated in the error: it may hold a password."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        parsed = None
+    backend = parsed.get_backend_name() if parsed else ""
+    on_disk = backend == "sqlite" and parsed is not None and parsed.database not in (None, "", ":memory:")
+    if parsed is None or not (on_disk or backend == "postgresql"):
+        raise errors.InvalidArgument(
+            "the catalog's database URL names neither a SQLite file nor a PostgreSQL database",
+            reason="DATABASE_URL_INVALID",
+            help="Write sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.",
+        )
+    return parsed
+
+
+def _event(row: sa.Row[*tuple[Any, ...]]) -> Event:
+    return Event(
+        position=row.position,
+        time=datetime.fromisoformat(row.time),
+        kind=row.kind,
+        name=row.name,
+        actor=row.actor,
+        request_id=row.request_id,
+        body=row.body,
+    )
+
+
+def _store_blob(connection: sa.Connection, digest: str, size: int, file: IO[bytes], now: datetime) -> None:
+    """Stores the pieces of a blob, unless it is there already. May run again, so it begins at the file's beginning."""
+    blobs, chunks = sql_schema.blobs, sql_schema.blob_chunks
+    with sql_errors.translated():
+        if connection.execute(sa.select(blobs.c.digest).where(blobs.c.digest == digest)).one_or_none():
+            return
+        file.seek(0)
+        for number, data in enumerate(catalog_rows.pieces(file)):
+            connection.execute(sa.insert(chunks), {"digest": digest, "number": number, "data": data})
+        values = {"digest": digest, "bytes": size, "time": sql_transaction.time_text(now)}
+        connection.execute(sa.insert(blobs), values)
+
+
+def _chunk(digest: str, number: int, connection: sa.Connection) -> bytes:
+    table = sql_schema.blob_chunks
+    statement = sa.select(table.c.data).where(table.c.digest == digest, table.c.number == number)
+    return bytes(connection.execute(statement).scalar_one())

@@ -1,0 +1,63 @@
+"""Brings a database to the tables of this release, when it is opened. Refuses one that a newer release has changed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from federation.adapters import sql_errors, sql_schema
+from federation.core import errors
+
+_SCRIPTS = Path(__file__).parent / "migrations"
+_PROCESS = threading.Lock()  # Alembic keeps the migration that runs in a module of its own
+_LOCK_NUMBER = 0x666564  # "fed": whoever migrates on PostgreSQL holds this lock
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Runs the migrations that are missing in one transaction, under a lock that keeps other processes waiting. Repeatable."""
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    script = ScriptDirectory.from_config(config)
+    with sql_errors.translated():
+        with engine.connect() as connection:
+            if _is_current(connection, script):
+                return
+        with _PROCESS, _alone(engine) as connection:
+            if not _is_current(connection, script):
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+
+
+@contextmanager
+def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that keeps other processes from migrating; on SQLite the writer's BEGIN IMMEDIATE does so by itself."""
+    if engine.dialect.name != "postgresql":
+        with engine.begin() as connection:
+            yield connection
+        return
+    # READ COMMITTED sees what was migrated while it waited; a serializable snapshot would be older than the lock.
+    with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
+        yield connection
+
+
+def _is_current(connection: sa.Connection, script: ScriptDirectory) -> bool:
+    found = MigrationContext.configure(connection, opts={"version_table": sql_schema.VERSION_TABLE}).get_current_heads()
+    known = {revision.revision for revision in script.walk_revisions()}
+    unknown = [revision for revision in found if revision not in known]
+    if unknown:
+        raise errors.FailedPrecondition(
+            f"the catalog's database is at revision {unknown[0]!r}, which this release does not know",
+            reason="DATABASE_NEWER",
+            help="It was opened by a newer release: install that one or later, or restore the backup made before the upgrade.",
+            metadata={"revision": unknown[0]},
+        )
+    return set(found) == set(script.get_heads())

@@ -1,0 +1,86 @@
+"""The tables of the SQL catalog: one for each kind of `core.kinds.KINDS`, and those of events, answers and blobs.
+
+The migrations make them; a test holds that both say the same.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from federation.core import kinds
+
+#: Alembic's table with the revision that the database is at.
+VERSION_TABLE = "schema_version"
+#: The row of `counters` that holds the position of the newest event.
+EVENTS = "events"
+
+metadata = sa.MetaData()
+
+# Keys are compared byte by byte on every database, so that a listing has one order everywhere.
+_Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+# SQLite's rowid is spelled INTEGER.
+_Position = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def _table_of(kind: kinds.Kind) -> sa.Table:
+    """Listings run along (parent, key) or (column, key), so each filter has an index that ends with the order."""
+    columns = kind.columns or {}
+    return sa.Table(
+        kind.table,
+        metadata,
+        sa.Column("key", _Text, primary_key=True),
+        sa.Column("parent", _Text, nullable=False),
+        *(sa.Column(name, _Text, nullable=False) for name in columns),
+        sa.Column("etag", sa.Text, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        *(sa.Index(f"ix_{kind.table}_{name}", name, "key") for name in ("parent", *columns)),
+    )
+
+
+TABLES: dict[type, sa.Table] = {cls: _table_of(kind) for cls, kind in kinds.KINDS.items()}
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("position", _Position, primary_key=True, autoincrement=False),
+    sa.Column("time", sa.Text, nullable=False),
+    sa.Column("kind", _Text, nullable=False),
+    sa.Column("name", _Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Index("ix_events_kind", "kind", "position"),
+)
+
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("actor", _Text, primary_key=True),
+    sa.Column("key", _Text, primary_key=True),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("answer", sa.LargeBinary, nullable=False),
+    sa.Column("time", sa.Text, nullable=False),
+)
+
+blobs = sa.Table(
+    "blobs",
+    metadata,
+    sa.Column("digest", _Text, primary_key=True),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("time", sa.Text, nullable=False),
+)
+
+blob_chunks = sa.Table(
+    "blob_chunks",
+    metadata,
+    sa.Column("digest", _Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("name", _Text, primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)

@@ -1,0 +1,228 @@
+"""The catalog as a site's agent calls it: values in, values out, errors of our family, over mTLS.
+
+Calls that may be repeated are repeated a few times while the catalog does not answer; after that Unavailable goes to the
+caller, who knows whether to wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from federation.core import dataset, errors, job, metering, site
+from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, sites_pb2
+from federation.wire import codec, tls
+from federation.wire import errors as wire_errors
+
+T = TypeVar("T")
+
+CALL_SECONDS = 20.0
+TRIES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """What the catalog answers to a registering agent. `grant_key` is the public key, hex, that grants are signed with."""
+
+    site: site.Site
+    grant_key: str
+    lease_seconds: int
+    heartbeat_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """The catalog's answers to a heartbeat: which runs are current, which are not, and which grants are to be settled."""
+
+    current_runs: tuple[str, ...] = ()
+    superseded_runs: tuple[str, ...] = ()
+    closed_grants: tuple[str, ...] = ()
+    server_time: datetime | None = None
+
+
+class Catalog:
+    """The Agent service, called as the site that the certificate names."""
+
+    def __init__(self, target: str, credentials: tls.Tls) -> None:
+        self._target = target
+        self._channel = tls.channel(target, credentials)
+        # The generated stub tells no types that its messages do not tell already.
+        self._stub: Any = agent_pb2_grpc.AgentStub(self._channel)
+        self._closing = threading.Event()
+
+    def __repr__(self) -> str:
+        return f"<Catalog {self._target}>"
+
+    def close(self) -> None:
+        """Ends all calls."""
+        self._closing.set()
+        self._channel.close()
+
+    def register(
+        self,
+        *,
+        gateway: str,
+        signing_key: str,
+        sealing_key: str,
+        has_compute: bool,
+        capacity: site.Capacity,
+        compute_error: str,
+    ) -> Registration:
+        """Tells the catalog the site's keys, gateway and capacity."""
+        request = agent_pb2.RegisterRequest(
+            gateway=gateway,
+            signing_key=signing_key,
+            sealing_key=sealing_key,
+            has_compute=has_compute,
+            capacity=codec.to_message(capacity, sites_pb2.Capacity),
+            compute_error=compute_error,
+        )
+        answer = self._call(self._stub.Register, request)
+        return Registration(
+            site=codec.to_value(answer.site),
+            grant_key=answer.grant_key,
+            lease_seconds=answer.lease_seconds,
+            heartbeat_seconds=answer.heartbeat_seconds,
+        )
+
+    def heartbeat(
+        self, *, capacity: site.Capacity, compute_error: str, runs: tuple[str, ...], open_grants: tuple[str, ...]
+    ) -> Heartbeat:
+        """Renews the leases of the runs. Sent once: the next heartbeat is its repetition."""
+        request = agent_pb2.HeartbeatRequest(
+            capacity=codec.to_message(capacity, sites_pb2.Capacity),
+            compute_error=compute_error,
+            runs=runs,
+            open_grants=open_grants,
+        )
+        answer = self._once(self._stub.Heartbeat, request)
+        return Heartbeat(
+            current_runs=tuple(answer.current_runs),
+            superseded_runs=tuple(answer.superseded_runs),
+            closed_grants=tuple(answer.closed_grants),
+            server_time=codec.to_time(answer.server_time) if answer.HasField("server_time") else None,
+        )
+
+    def work(self) -> WorkStream:
+        """Opens the stream of the site's work."""
+        return WorkStream(self._stream(self._stub.Work, agent_pb2.WorkRequest()))
+
+    def accept_run(self, run: str, submission_id: str) -> job.Run:
+        """Takes a run; FailedPrecondition (RUN_SUPERSEDED) when it is no longer current."""
+        return self._value(self._stub.AcceptRun, agent_pb2.AcceptRunRequest(run=run, submission_id=submission_id), job.Run)
+
+    def report_run(
+        self,
+        run: str,
+        state: job.JobState,
+        *,
+        reason: str = "",
+        detail: str = "",
+        exit_code: int | None = None,
+        retryable: bool = False,
+    ) -> job.Run:
+        """Tells that a run has started, failed or was cancelled."""
+        request = agent_pb2.ReportRunRequest(
+            run=run,
+            state=jobs_pb2.JobState.Value(f"JOB_STATE_{state}"),
+            reason=reason,
+            detail=detail[:4000],
+            exit_code=exit_code,
+            retryable=retryable,
+        )
+        return self._value(self._stub.ReportRun, request, job.Run)
+
+    def finish_run(self, run: str, outputs: tuple[dataset.NewVersion, ...]) -> tuple[job.Run, tuple[dataset.Version, ...]]:
+        """Commits all outputs of a run and ends it, or does nothing."""
+        request = agent_pb2.FinishRunRequest(
+            run=run, outputs=[codec.to_message(output, agent_pb2.NewVersion) for output in outputs]
+        )
+        answer = self._call(self._stub.FinishRun, request)
+        return codec.to_value(answer.run), tuple(codec.to_value(version) for version in answer.versions)
+
+    def commit_version(self, grant: bytes, version: dataset.NewVersion) -> dataset.Version:
+        """Commits what a person wrote under a grant."""
+        request = agent_pb2.CommitVersionRequest(grant=grant, version=codec.to_message(version, agent_pb2.NewVersion))
+        return self._value(self._stub.CommitVersion, request, dataset.Version)
+
+    def settle_grant(self, usage: metering.Usage) -> None:
+        """Tells what left under a grant, for good."""
+        request = agent_pb2.SettleGrantRequest(
+            grant=usage.grant, sent_bytes=usage.sent_bytes, unsettled_bytes=usage.unsettled_bytes, requests=usage.requests
+        )
+        self._call(self._stub.SettleGrant, request)
+
+    def sealed_version(self, version: str) -> dataset.SealedVersion:
+        """A version, by short or full name, with its keys as they are wrapped for this site."""
+        return self._value(
+            self._stub.GetSealedVersion, agent_pb2.GetSealedVersionRequest(version=version), dataset.SealedVersion
+        )
+
+    def sealed_versions(self) -> Iterator[dataset.SealedVersion]:
+        """All versions of which this site holds a replica."""
+        stream = self._stream(self._stub.ListSealedVersions, agent_pb2.ListSealedVersionsRequest())
+        for message in wire_errors.translated_stream(stream):
+            yield codec.to_value(message)
+
+    def package(self, digest: str) -> Iterator[bytes]:
+        """A package's bytes; not checked here."""
+        stream = self._stream(self._stub.ReadPackage, agent_pb2.ReadPackageRequest(digest=digest))
+        for message in wire_errors.translated_stream(stream):
+            yield message.data
+
+    def _value(self, method: Callable[..., Any], request: Any, kind: type[T]) -> T:
+        value: T = codec.to_value(self._call(method, request))
+        assert isinstance(value, kind)
+        return value
+
+    def _call(self, method: Callable[..., Any], request: Any) -> Any:
+        for attempt in range(1, TRIES):
+            try:
+                return self._once(method, request)
+            except errors.Unavailable:
+                if self._closing.wait(backoff(attempt, seconds_max=2)):
+                    raise
+        return self._once(method, request)
+
+    def _once(self, method: Callable[..., Any], request: Any) -> Any:
+        with wire_errors.translated(), self._open():
+            return method(request, timeout=CALL_SECONDS)
+
+    def _stream(self, method: Callable[..., Any], request: Any) -> Any:
+        with self._open():
+            return method(request)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:  # grpc's word for a call on a channel that was closed
+            raise errors.Unavailable(f"the catalog at {self._target} is not being called any more: {error}") from error
+
+
+class WorkStream:
+    """Instructions as they come. `cancel` from another thread ends it."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __iter__(self) -> Iterator[job.StartRun | job.StopRun]:
+        for message in wire_errors.translated_stream(self._call):
+            kind = message.WhichOneof("instruction")
+            if kind is not None:  # a newer catalog may know instructions that this agent does not
+                yield codec.to_value(getattr(message, kind))
+
+    def cancel(self) -> None:
+        """Ends the stream; harmless when it has ended."""
+        self._call.cancel()
+
+
+def backoff(attempt: int, *, seconds_max: float) -> float:
+    """Seconds to wait before the next try: doubling from a tenth of a second up to the most, of which half is by chance."""
+    longest = min(seconds_max, 0.1 * float(1 << min(attempt, 16)))
+    return longest / 2 + random.random() * longest / 2  # noqa: S311 - spreads load; nobody gains by guessing it

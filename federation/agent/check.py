@@ -1,0 +1,154 @@
+"""Compares a site's store with what the catalog says lies there. Finds what is wrong, changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from federation import ports
+from federation.agent import catalog as agent_catalog
+from federation.agent import journal, versions
+from federation.core import dataset, errors
+from federation.crypto import container, layout
+
+MISSING = "MISSING"
+DAMAGED = "DAMAGED"
+ORPHAN = "ORPHAN"
+KEY_MISSING = "KEY_MISSING"
+MANIFEST_INVALID = "MANIFEST_INVALID"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is wrong. `object` is a store key, or a generation for a key."""
+
+    finding: str
+    object: str
+    version: str = ""
+    detail: str = ""
+
+
+@dataclass
+class _Expected:
+    """What the catalog says lies here: objects by store key with the version that names them first, and manifests."""
+
+    objects: dict[str, tuple[dataset.FileEntry, str]] = field(default_factory=dict)
+    manifests: set[str] = field(default_factory=set)
+    generations: set[str] = field(default_factory=set)
+    unreadable_datasets: set[str] = field(default_factory=set)
+
+
+class Checker:
+    """Checks this site's store."""
+
+    def __init__(
+        self,
+        *,
+        store: ports.ObjectStore,
+        keys: ports.KeyConnector,
+        catalog: agent_catalog.Catalog,
+        book: journal.Journal,
+        opener: versions.Versions,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._catalog = catalog
+        self._book = book
+        self._opener = opener
+
+    def check(self, *, read_objects: bool = False) -> Iterator[Finding]:
+        """What is wrong, as it is found. With `read_objects` every object is read and its digest compared."""
+        before = self._book.writes()
+        expected = _Expected()
+        for sealed in self._catalog.sealed_versions():
+            yield from self._check_version(sealed, expected)
+        seen: set[str] = set()
+        strangers: list[str] = []
+        for info in self._store.list():
+            if info.key in expected.objects:
+                seen.add(info.key)
+                yield from self._check_object(info, *expected.objects[info.key], read_objects=read_objects)
+            elif info.key not in expected.manifests:
+                strangers.append(info.key)
+        yield from self._missing(expected, seen)
+        yield from self._orphans(strangers, expected, before)
+
+    def _check_version(self, sealed: dataset.SealedVersion, expected: _Expected) -> Iterator[Finding]:
+        name, key = sealed.version.name.short, layout.manifest_key(sealed.version.manifest_digest)
+        expected.manifests.add(key)
+        try:
+            opened = self._opener.checked(sealed)
+        except errors.DataCorrupt as error:
+            # Without its manifest nobody can tell which objects are this version's, so none of its dataset is called an orphan.
+            expected.unreadable_datasets.add(sealed.dataset_uid)
+            kind = MISSING if error.reason == "MANIFEST_MISSING" else MANIFEST_INVALID
+            yield Finding(finding=kind, object=key, version=name, detail=error.message)
+            return
+        yield from self._check_keys(opened, expected)
+        for entry in opened.manifest.files:
+            object_key = layout.object_key(sealed.dataset_uid, entry.generation, entry.object_id)
+            expected.objects.setdefault(object_key, (entry, name))
+
+    def _check_keys(self, opened: versions.Opened, expected: _Expected) -> Iterator[Finding]:
+        keys = {key.generation: key for key in opened.sealed.keys}
+        for generation in opened.manifest.generations:
+            if generation in expected.generations:
+                continue
+            expected.generations.add(generation)
+            if generation not in keys:
+                detail = "the catalog has no key of this generation for this site"
+                yield Finding(finding=KEY_MISSING, object=generation, version=opened.name, detail=detail)
+                continue
+            try:
+                self._keys.unwrap(keys[generation])
+            except (errors.PermissionDenied, errors.DataCorrupt) as error:
+                yield Finding(finding=KEY_MISSING, object=generation, version=opened.name, detail=error.message)
+
+    def _check_object(
+        self, info: ports.ObjectInfo, entry: dataset.FileEntry, version: str, *, read_objects: bool
+    ) -> Iterator[Finding]:
+        detail = ""
+        if info.bytes != entry.object_bytes:
+            detail = f"{entry.path!r} is {info.bytes} bytes long in the store and {entry.object_bytes} in the manifest"
+        elif read_objects:
+            detail = self._damage(info.key, entry)
+        if detail:
+            yield Finding(finding=DAMAGED, object=info.key, version=version, detail=detail)
+
+    def _damage(self, key: str, entry: dataset.FileEntry) -> str:
+        sha256, header = hashlib.sha256(), b""
+        for piece in self._store.read(key):
+            header = header or piece[: container.HEADER]
+            sha256.update(piece)
+        if header[container.SALT :].hex() != entry.commitment:
+            return f"{entry.path!r} is not the object that the manifest names: it was swapped, or is not encrypted"
+        if sha256.hexdigest() != entry.object_sha256:
+            return f"{entry.path!r} has other bytes than the manifest says"
+        return ""
+
+    def _missing(self, expected: _Expected, seen: set[str]) -> Iterator[Finding]:
+        for key, (entry, version) in expected.objects.items():
+            if key not in seen:
+                yield Finding(finding=MISSING, object=key, version=version, detail=f"{entry.path!r} is not in the store")
+
+    def _orphans(self, strangers: list[str], expected: _Expected, before: tuple[journal.WriteRow, ...]) -> Iterator[Finding]:
+        """Strangers that no write of before, during or after the look explains.
+
+        What was being written meanwhile is no orphan.
+        """
+        if not strangers:
+            return
+        now = self._book.writes()
+        finished = {row.write for row in before if row.state in (journal.WriteState.COMMITTED, journal.WriteState.ABORTED)}
+        writing = [row for row in (*before, *now) if row.write not in finished]
+        generations = {row.generation for row in writing}
+        manifests = {layout.manifest_key(row.version.manifest_digest) for row in writing if row.version}
+        for key in strangers:
+            match layout.parse(key):
+                case layout.ObjectKey(dataset_uid=uid, generation=generation):
+                    explained = generation in generations or uid in expected.unreadable_datasets
+                case _:
+                    explained = key in manifests
+            if not explained and self._store.info(key) is not None:
+                yield Finding(finding=ORPHAN, object=key, detail="no version names it, and nobody is writing it")

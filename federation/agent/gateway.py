@@ -1,0 +1,429 @@
+"""A site's one listener: versions are opened and read here, and written, by runs of the site, by people, and by other sites.
+
+Only ciphertext and sealed keys pass through it. A run reaches the inputs and outputs of its plan and nothing else; the bearer
+of a grant reaches what the grant names. What leaves is metered before it leaves.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import grpc
+
+from federation import ports
+from federation.agent import calls, check, door, journal, logs, metering, remote, runs, sealing, uploads, versions, writes
+from federation.agent.identity import Identity
+from federation.core import errors, grants, ids, job
+from federation.crypto import secrets
+from federation.v1 import gateway_pb2
+from federation.wire import tls
+
+#: Calls at the same time; more wait. Streams that only wait for news may take this many of them.
+THREADS = 96
+FOLLOWERS = 32
+_FOLLOW_SECONDS = 1.0
+#: A log that is followed before its run has come here is waited for so long.
+_ARRIVAL = timedelta(minutes=1)
+_READER_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the gateway is made of."""
+
+    site: str
+    clock: ports.Clock
+    identity: Identity
+    book: journal.Journal
+    entrance: door.Door
+    opener: versions.Versions
+    meter: metering.Meter
+    remotes: remote.Remotes
+    writer: writes.Writes
+    runner: runs.Runs
+    log: logs.Logs
+    checker: check.Checker
+
+
+class Gateway:
+    """Each function does the method of its name; see protos/federation/v1/gateway.proto for the promises."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._followers = threading.BoundedSemaphore(FOLLOWERS)
+        self._stopping = threading.Event()
+
+    def serve(self, server: grpc.Server) -> None:
+        """Answers at a listener from now on."""
+        server.add_generic_rpc_handlers((calls.generic_handler("Gateway", self, self._parts.entrance),))
+        server.start()
+
+    def stop(self) -> None:
+        """Ends the streams that wait for news."""
+        self._stopping.set()
+
+    # Runs
+
+    def exchange_ticket(self, request: gateway_pb2.ExchangeTicketRequest, _caller: None, _context: Any) -> Any:
+        parts, digest = self._parts, secrets.digest(request.ticket)
+        run = parts.book.ticket_run(digest)
+        row = parts.book.run(run) if run else None
+        if row is None or not request.nonce:
+            raise errors.Unauthenticated(
+                "the ticket is not one of this site's, or came without a nonce",
+                reason="TICKET_INVALID",
+                help="A ticket is made for one attempt and exchanged by its launcher.",
+            )
+        if row.state.over:
+            raise door.superseded(row)
+        token = parts.identity.token(run, request.nonce)
+        if not parts.book.use_ticket(digest, request.nonce, secrets.digest(token)):
+            raise errors.Unauthenticated(
+                f"the ticket of {run} was used already",
+                reason="TICKET_USED",
+                help="Each attempt gets a new one.",
+                metadata={"run": run},
+            )
+        return gateway_pb2.ExchangeTicketResponse(
+            token=token,
+            run=run,
+            attempt=row.attempt,
+            inputs=[_input_binding(given, parts.site) for given in row.start.inputs],
+            outputs=[gateway_pb2.Binding(alias=o.alias, dataset=ids.dataset(o.dataset).short) for o in row.start.outputs],
+        )
+
+    def finish_attempt(self, request: gateway_pb2.FinishAttemptRequest, caller: door.RunCaller, _context: Any) -> Any:
+        finished = self._parts.runner.finish(
+            caller.run, exit_code=request.exit_code, reason=request.reason, detail=request.detail
+        )
+        return gateway_pb2.FinishAttemptResponse(versions=finished)
+
+    def append_logs(self, messages: Iterator[gateway_pb2.AppendLogsRequest], caller: door.RunCaller, _context: Any) -> Any:
+        kept = 0
+        for message in messages:
+            kept = self._parts.log.append(caller.run, message.data)
+        return gateway_pb2.AppendLogsResponse(kept_bytes=kept)
+
+    # Reading
+
+    def open_version(self, request: gateway_pb2.OpenVersionRequest, caller: door.Caller, _context: Any) -> Any:
+        _check_reader_key(request.reader_key)
+        if isinstance(caller, door.GrantCaller):
+            return self._open_for_grant(caller, request.reader_key)
+        given = self._input(caller, request.input)
+        audience = sealing.run_audience(caller.run)
+        if given.plan.source_site == self._parts.site:
+            self._account(given)
+            return self._opened(self._parts.opener.open(_version_name(given)), request.reader_key, audience)
+        handed = self._parts.remotes.open(given)
+        deks = self._parts.remotes.deks(given, handed)
+        return gateway_pb2.OpenVersionResponse(
+            version=handed.version,
+            dataset_uid=handed.dataset_uid,
+            manifest=handed.data,
+            manifest_digest=handed.manifest_digest,
+            manifest_signature=handed.manifest_signature,
+            manifest_signing_key=handed.manifest_signing_key,
+            keys=_keys(sealing.seal(deks, dataset_uid=handed.dataset_uid, audience=audience, reader_key=request.reader_key)),
+        )
+
+    def read_object(self, request: gateway_pb2.ReadObjectRequest, caller: door.Caller, _context: Any) -> Iterator[Any]:
+        if isinstance(caller, door.GrantCaller):
+            _require(caller.grant, grants.Access.READ)
+            account = self._parts.meter.open(caller.grant, caller.token)
+            pieces = self._metered(account, caller.grant.version, request)
+        else:
+            given = self._input(caller, request.input)
+            if given.plan.source_site == self._parts.site:
+                pieces = self._metered(self._account(given), _version_name(given), request)
+            else:
+                pieces = self._parts.remotes.read(
+                    given,
+                    object_id=request.object_id,
+                    generation=request.generation,
+                    offset=request.offset,
+                    length=request.length,
+                )
+        for piece in pieces:
+            yield gateway_pb2.ReadObjectResponse(data=piece)
+
+    def close_grant(self, _request: gateway_pb2.CloseGrantRequest, caller: door.Caller, _context: Any) -> Any:
+        bearer = _bearer(caller, grants.Access.READ)
+        usage = self._parts.meter.close(bearer.grant, bearer.token)
+        return gateway_pb2.CloseGrantResponse(sent_bytes=usage.sent_bytes, unsettled_bytes=usage.unsettled_bytes)
+
+    # Writing
+
+    def begin_write(self, request: gateway_pb2.BeginWriteRequest, caller: door.Caller, _context: Any) -> Any:
+        _check_reader_key(request.reader_key)
+        owner, audience = self._owner(caller, request.output)
+        # A run reads the inputs of its plan alone; the version that it adds to is none of them unless it is named as one.
+        wanted = request.with_base and isinstance(caller, door.GrantCaller)
+        base = self._parts.opener.newest(owner.dataset_uid) if wanted else None
+        row, dek = self._parts.writer.begin(owner, base=base.name if base else "")
+        sealed = sealing.seal(
+            [(row.generation, dek)], dataset_uid=row.dataset_uid, audience=audience, reader_key=request.reader_key
+        )
+        return gateway_pb2.BeginWriteResponse(
+            write=row.write,
+            generation=row.generation,
+            dataset=row.dataset,
+            dataset_uid=row.dataset_uid,
+            key=_keys(sealed)[0],
+            base=self._opened(base, request.reader_key, audience) if base else None,
+        )
+
+    def put_objects(self, messages: Iterator[gateway_pb2.PutObjectsRequest], caller: door.Caller, _context: Any) -> Any:
+        count, size = self._parts.writer.put_stream(_parts(messages), **self._whose(caller))
+        return gateway_pb2.PutObjectsResponse(objects=count, object_bytes=size)
+
+    def complete_write(self, request: gateway_pb2.CompleteWriteRequest, caller: door.Caller, _context: Any) -> Any:
+        writer = self._parts.writer
+        row = writer.of(request.write, **self._whose(caller))
+        row = writer.complete(row, reused_paths=request.reused_paths, columns=request.columns.items())
+        if row.grant:
+            row = writer.commit(row)
+        assert row.version is not None
+        return gateway_pb2.CompleteWriteResponse(
+            version=row.committed, files=row.version.files, total_bytes=row.version.total_bytes
+        )
+
+    def abort_write(self, request: gateway_pb2.AbortWriteRequest, caller: door.Caller, _context: Any) -> Any:
+        row = self._parts.book.write(request.write)
+        if row is not None:  # dropping what is gone already is dropping it
+            self._parts.writer.drop(self._parts.writer.of(request.write, **self._whose(caller, current=False)).write)
+        return gateway_pb2.AbortWriteResponse()
+
+    # Looking on
+
+    def read_logs(self, request: gateway_pb2.ReadLogsRequest, caller: door.Caller, context: Any) -> Iterator[Any]:
+        run = _bearer(caller, grants.Access.LOGS).grant.run
+        if not request.follow:
+            for data in self._parts.log.stream(run):
+                yield gateway_pb2.ReadLogsResponse(data=data)
+            return
+        if not self._followers.acquire(blocking=False):
+            raise errors.ResourceExhausted(
+                f"{FOLLOWERS} logs are being followed here already",
+                reason="FOLLOWERS_EXHAUSTED",
+                help="Read without following.",
+                retry_seconds=10,
+            )
+        try:
+            for data in self._follow(run, context):
+                yield gateway_pb2.ReadLogsResponse(data=data)
+        finally:
+            self._followers.release()
+
+    def check_store(self, request: gateway_pb2.CheckStoreRequest, caller: door.Caller, _context: Any) -> Iterator[Any]:
+        _bearer(caller, grants.Access.CHECK)
+        for finding in self._parts.checker.check(read_objects=request.read_objects):
+            yield gateway_pb2.CheckStoreResponse(
+                finding=finding.finding, object=finding.object, version=finding.version, detail=finding.detail
+            )
+
+    def _follow(self, run: str, context: Any) -> Iterator[bytes]:
+        position, begin = 0, self._parts.clock.now()
+        while context.is_active() and not self._stopping.is_set():
+            row = self._parts.book.run(run)
+            ended = row.closed if row else self._parts.clock.now() - begin > _ARRIVAL
+            data, position = self._parts.log.read(run, position)
+            if data:
+                yield data
+            elif ended:
+                return
+            else:
+                self._parts.log.wait(_FOLLOW_SECONDS)
+
+    def _open_for_grant(self, caller: door.GrantCaller, reader_key: bytes) -> Any:
+        grant = caller.grant
+        _require(grant, grants.Access.READ)
+        if grant.reader_sealing_key and grant.reader_sealing_key != reader_key.hex():
+            raise errors.PermissionDenied(
+                f"grant {grant.grant} hands keys to site {grant.reader_site} alone, and this is not its sealing key",
+                reason="READER_KEY_FOREIGN",
+                metadata={"grant": grant.grant, "reader_site": grant.reader_site},
+            )
+        account = self._parts.meter.open(grant, caller.token)
+        if account.closed:
+            raise metering.closed(grant.grant)
+        answer = self._opened(self._parts.opener.open(grant.version), reader_key, sealing.grant_audience(grant.grant))
+        keys = [sealing.SealedDek(generation=key.generation, sealed=key.sealed) for key in answer.keys]
+        answer.keys_signature = sealing.sign(
+            self._parts.identity, grant=grant.grant, version=answer.version, manifest_digest=answer.manifest_digest, keys=keys
+        )
+        return answer
+
+    def _opened(self, opened: versions.Opened, reader_key: bytes, audience: str) -> Any:
+        uid = opened.sealed.dataset_uid
+        sealed = sealing.seal(self._parts.opener.deks(opened), dataset_uid=uid, audience=audience, reader_key=reader_key)
+        return gateway_pb2.OpenVersionResponse(
+            version=opened.name,
+            dataset_uid=uid,
+            manifest=opened.data,
+            manifest_digest=opened.sealed.version.manifest_digest,
+            manifest_signature=opened.sealed.version.signature,
+            manifest_signing_key=opened.sealed.signing_key,
+            keys=_keys(sealed),
+        )
+
+    def _metered(self, account: metering.Account, version: str, request: gateway_pb2.ReadObjectRequest) -> Iterator[bytes]:
+        opened = self._parts.opener.open(version)
+        entry = opened.entry(request.generation, request.object_id)
+        return self._parts.meter.send(account, self._parts.opener.read(opened, entry, request.offset, request.length))
+
+    def _account(self, given: job.InputAssignment) -> metering.Account:
+        """The account of a run's own grant at this site: its local reads are metered like everybody's."""
+        account = self._parts.meter.open(self._parts.entrance.check(given.grant), given.grant)
+        if account.closed:
+            raise metering.closed(account.grant)
+        return account
+
+    def _input(self, caller: door.RunCaller, name: str) -> job.InputAssignment:
+        self._parts.entrance.require_current(caller.row)
+        return find_input(caller.row.start, name)
+
+    def _owner(self, caller: door.Caller, output: str) -> tuple[writes.Owner, str]:
+        if isinstance(caller, door.GrantCaller):
+            grant = caller.grant
+            _require(grant, grants.Access.WRITE)
+            owner = writes.Owner(
+                grant=grant.grant,
+                grant_token=caller.token,
+                dataset=grant.dataset,
+                dataset_uid=grant.dataset_uid,
+                expire_time=grant.expire_time,
+            )
+            return owner, sealing.grant_audience(grant.grant)
+        self._parts.entrance.require_current(caller.row)
+        found = find_output(caller.row.start, output)
+        owner = writes.Owner(
+            run=caller.run,
+            alias=found.alias,
+            dataset=ids.dataset(found.dataset).short,
+            dataset_uid=found.dataset_uid,
+            expire_time=self._parts.clock.now() + writes.ABANDONED,
+        )
+        return owner, sealing.run_audience(caller.run)
+
+    def _whose(self, caller: door.Caller, *, current: bool = True) -> dict[str, str]:
+        if isinstance(caller, door.GrantCaller):
+            _require(caller.grant, grants.Access.WRITE)
+            return {"grant": caller.grant.grant}
+        if current:
+            self._parts.entrance.require_current(caller.row)
+        return {"run": caller.run}
+
+
+def listen(address: str, credentials: tls.Tls) -> tuple[grpc.Server, int]:
+    """A listener that has its port and answers nobody yet; `Gateway.serve` starts it.
+
+    Unavailable (ADDRESS_IN_USE) when the address is taken.
+    """
+    server = grpc.server(
+        futures.ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="gateway"), options=tls.SERVER_OPTIONS
+    )
+    try:
+        return server, server.add_secure_port(address, tls.server_credentials(credentials, require_client=False))
+    except RuntimeError as error:
+        raise errors.Unavailable(
+            f"the gateway cannot listen at {address}: {error}",
+            reason="ADDRESS_IN_USE",
+            help="Give it another address, or end who has it.",
+        ) from error
+
+
+def find_input(start: job.StartRun, name: str) -> job.InputAssignment:
+    """The input of a run's plan by alias, dataset or version; PermissionDenied (INPUT_NOT_IN_PLAN) for any other."""
+    for given in start.inputs:
+        version = ids.VersionName(ids.dataset(given.plan.dataset), given.plan.version)
+        if name in (given.plan.alias, version.dataset.short, version.dataset.resource, version.short, version.resource):
+            return given
+    known = ", ".join(f"{given.plan.alias}={_version_name(given)}" for given in start.inputs) or "none"
+    raise errors.PermissionDenied(
+        f"{name!r} is not an input of {start.run.run}; its inputs are: {known}",
+        reason="INPUT_NOT_IN_PLAN",
+        help="Name it with --input when the job is submitted.",
+        metadata={"run": start.run.run, "input": name},
+    )
+
+
+def find_output(start: job.StartRun, name: str) -> job.OutputAssignment:
+    """The output of a run by alias or dataset; PermissionDenied (OUTPUT_NOT_IN_PLAN) for any other."""
+    for output in start.outputs:
+        dataset = ids.dataset(output.dataset)
+        if name in (output.alias, dataset.short, dataset.resource):
+            return output
+    known = ", ".join(f"{output.alias}={ids.dataset(output.dataset).short}" for output in start.outputs) or "none"
+    raise errors.PermissionDenied(
+        f"{name!r} is not an output of {start.run.run}; its outputs are: {known}",
+        reason="OUTPUT_NOT_IN_PLAN",
+        help="Name it with --output when the job is submitted.",
+        metadata={"run": start.run.run, "output": name},
+    )
+
+
+def _version_name(given: job.InputAssignment) -> str:
+    return ids.VersionName(ids.dataset(given.plan.dataset), given.plan.version).short
+
+
+def _input_binding(given: job.InputAssignment, site: str) -> gateway_pb2.Binding:
+    name = ids.dataset(given.plan.dataset).short
+    return gateway_pb2.Binding(
+        alias=given.plan.alias, dataset=name, version=given.plan.version, remote=given.plan.source_site != site
+    )
+
+
+def _bearer(caller: door.Caller, access: grants.Access) -> door.GrantCaller:
+    if not isinstance(caller, door.GrantCaller):
+        raise errors.PermissionDenied(
+            f"a run's token does not allow {access}", reason="GRANT_INVALID", help="Bear a grant of the catalog."
+        )
+    _require(caller.grant, access)
+    return caller
+
+
+def _require(grant: grants.Grant, access: grants.Access) -> None:
+    if grant.access is not access:
+        raise errors.PermissionDenied(
+            f"grant {grant.grant} allows {grant.access}, not {access}", reason="GRANT_INVALID", metadata={"grant": grant.grant}
+        )
+
+
+def _check_reader_key(key: bytes) -> None:
+    if len(key) != _READER_KEY_BYTES:
+        raise errors.InvalidArgument(
+            f"reader_key is {len(key)} bytes long, an X25519 public key has {_READER_KEY_BYTES}",
+            reason="SEALING_KEY_INVALID",
+            violations={"reader_key": "must be 32 bytes"},
+        )
+
+
+def _keys(sealed: tuple[sealing.SealedDek, ...]) -> list[gateway_pb2.SealedKey]:
+    return [gateway_pb2.SealedKey(generation=key.generation, sealed=key.sealed) for key in sealed]
+
+
+def _parts(messages: Iterator[gateway_pb2.PutObjectsRequest]) -> Iterator[uploads.Part]:
+    for message in messages:
+        match message.WhichOneof("part"):
+            case "header":
+                header = message.header
+                yield uploads.Header(write=header.write, object_id=header.object_id, path=header.path)
+            case "data":
+                yield message.data
+            case "trailer":
+                trailer = message.trailer
+                yield uploads.Trailer(
+                    file_bytes=trailer.file_bytes,
+                    object_bytes=trailer.object_bytes,
+                    object_sha256=trailer.object_sha256,
+                    tag=trailer.tag,
+                    rows=trailer.rows,
+                )
+            case _:
+                raise uploads.stream_invalid("a message had nothing in it")

@@ -1,0 +1,496 @@
+"""What a site's agent must still know after a crash: its runs, tickets, writes and grants, in one SQLite file.
+
+Each method is one transaction that is durable when it returns, so a caller writes its intent here, acts, and records the fact.
+Nothing in it opens data: tickets and tokens are stored as digests, and keys as they are wrapped by the site's key connector.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from federation.core import dataset as datasets
+from federation.core import errors, records
+from federation.core import job as jobs
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    run TEXT PRIMARY KEY, job TEXT NOT NULL, attempt INTEGER NOT NULL, start TEXT NOT NULL, state TEXT NOT NULL,
+    submission_id TEXT NOT NULL, begin_time TEXT NOT NULL DEFAULT '', stop_reason TEXT NOT NULL DEFAULT '',
+    outcome TEXT NOT NULL DEFAULT '', closed INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE IF NOT EXISTS tickets (
+    digest TEXT PRIMARY KEY, run TEXT NOT NULL, nonce TEXT NOT NULL DEFAULT '', used INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE IF NOT EXISTS tokens (digest TEXT PRIMARY KEY, run TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS writes (
+    write TEXT PRIMARY KEY, run TEXT NOT NULL, grant_id TEXT NOT NULL, grant_token BLOB NOT NULL, alias TEXT NOT NULL,
+    dataset TEXT NOT NULL, dataset_uid TEXT NOT NULL, generation TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL,
+    base TEXT NOT NULL, version TEXT NOT NULL DEFAULT '', committed TEXT NOT NULL DEFAULT '',
+    create_time TEXT NOT NULL, expire_time TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS writes_by_run ON writes (run);
+CREATE TABLE IF NOT EXISTS objects (
+    write TEXT NOT NULL, path TEXT NOT NULL, entry TEXT NOT NULL, PRIMARY KEY (write, path)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS grants (
+    grant_id TEXT PRIMARY KEY, token BLOB NOT NULL, job TEXT NOT NULL, run TEXT NOT NULL, attempt INTEGER NOT NULL,
+    granted_bytes INTEGER NOT NULL DEFAULT 0, counted_bytes INTEGER NOT NULL DEFAULT 0,
+    unsettled_bytes INTEGER NOT NULL DEFAULT 0, requests INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS grants_by_job ON grants (job, attempt);
+"""
+
+
+class RunState(StrEnum):
+    """How far an agent is with a run.
+
+    TAKEN: the intent to start it is written. RUNNING: its cluster has it. FINISHING: its commit was asked for, and whether it
+    came about is not known yet. ENDED: its outcome is known. SUPERSEDED: the catalog no longer counts on it.
+    """
+
+    TAKEN = "TAKEN"
+    RUNNING = "RUNNING"
+    FINISHING = "FINISHING"
+    ENDED = "ENDED"
+    SUPERSEDED = "SUPERSEDED"
+
+    @property
+    def over(self) -> bool:
+        return self in (RunState.ENDED, RunState.SUPERSEDED)
+
+
+class WriteState(StrEnum):
+    """OPEN takes files, COMPLETE waits for its commit, COMMITTED is a version, ABORTED is to be deleted."""
+
+    OPEN = "OPEN"
+    COMPLETE = "COMPLETE"
+    COMMITTED = "COMMITTED"
+    ABORTED = "ABORTED"
+
+
+class GrantState(StrEnum):
+    """OPEN lets bytes leave, SETTLING is final and not yet told, SETTLED is told to the catalog."""
+
+    OPEN = "OPEN"
+    SETTLING = "SETTLING"
+    SETTLED = "SETTLED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended, as the catalog is told. `versions` are short names, for SUCCEEDED."""
+
+    state: jobs.JobState
+    reason: str = ""
+    detail: str = ""
+    exit_code: int | None = None
+    retryable: bool = False
+    versions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """A run that this agent took. `closed`: nothing is left to do for it."""
+
+    run: str
+    job: str
+    attempt: int
+    start: jobs.StartRun
+    state: RunState
+    submission_id: str
+    begin_time: datetime | None
+    stop_reason: str
+    outcome: Outcome | None
+    closed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteRow:
+    """A version in the making. `run` or `grant` says whose; `base` is the version whose files it may reuse, '' for none.
+
+    `version` is what is to be committed, once COMPLETE; `committed` the short name of the version that it became.
+    """
+
+    write: str
+    run: str = ""
+    grant: str = ""
+    grant_token: bytes = b""
+    alias: str = ""
+    dataset: str
+    dataset_uid: str
+    generation: str
+    key: datasets.WrappedKey
+    state: WriteState = WriteState.OPEN
+    base: str = ""
+    version: datasets.NewVersion | None = None
+    committed: str = ""
+    create_time: datetime
+    expire_time: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantRow:
+    """A grant under which bytes leave this site.
+
+    `granted_bytes` is what was allowed to leave, `counted_bytes` what is known to have left, and `unsettled_bytes` what was
+    allowed before a crash and never accounted for.
+    """
+
+    grant: str
+    token: bytes
+    job: str
+    run: str
+    attempt: int
+    granted_bytes: int
+    counted_bytes: int
+    unsettled_bytes: int
+    requests: int
+    state: GrantState
+
+
+class Journal:
+    """The agent's durable memory. Thread-safe; one connection behind one lock."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.RLock()
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA busy_timeout=30000")
+        self._db.executescript(_SCHEMA)
+        path.chmod(0o600)
+
+    def close(self) -> None:
+        """Closes the file; every later call fails."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk may have rolled it back already
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _all(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._db.execute(sql, values).fetchall()
+
+    def _one(self, sql: str, *values: Any) -> sqlite3.Row | None:
+        rows = self._all(sql, *values)
+        return rows[0] if rows else None
+
+    # Runs
+
+    def take_run(self, start: jobs.StartRun, submission_id: str) -> bool:
+        """Writes the intent to start a run; False when it is known already."""
+        with self._transaction() as db:
+            added = db.execute(
+                "INSERT OR IGNORE INTO runs (run, job, attempt, start, state, submission_id) VALUES (?, ?, ?, ?, ?, ?)",
+                (start.run.run, start.job.job, start.run.attempt, records.dumps(start), RunState.TAKEN, submission_id),
+            )
+            return added.rowcount == 1
+
+    def run(self, name: str) -> RunRow | None:
+        """A run by its full name."""
+        row = self._one("SELECT * FROM runs WHERE run = ?", name)
+        return _run(row) if row else None
+
+    def open_runs(self) -> tuple[RunRow, ...]:
+        """Runs for which something is left to do, oldest first."""
+        return tuple(_run(row) for row in self._all("SELECT * FROM runs WHERE closed = 0 ORDER BY rowid"))
+
+    def move_run(self, name: str, state: RunState, *, unless: Iterable[RunState] = ()) -> bool:
+        """Sets a run's state; False, and nothing changes, where it is over already or in one of `unless`."""
+        barred = {RunState.ENDED, RunState.SUPERSEDED, *unless}
+        with self._transaction() as db:
+            marks = ", ".join("?" * len(barred))
+            changed = db.execute(f"UPDATE runs SET state = ? WHERE run = ? AND state NOT IN ({marks})", (state, name, *barred))  # noqa: S608 - only marks
+            return changed.rowcount == 1
+
+    def begin_run(self, name: str, now: datetime) -> bool:
+        """Records that the cluster has the run; False where it is over already."""
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE runs SET state = ?, begin_time = ? WHERE run = ? AND state = ?",
+                (RunState.RUNNING, _text(now), name, RunState.TAKEN),
+            )
+            return changed.rowcount == 1
+
+    def ask_stop(self, name: str, reason: str) -> None:
+        """Records that a run is to be stopped; the first reason stays."""
+        with self._transaction() as db:
+            db.execute("UPDATE runs SET stop_reason = ? WHERE run = ? AND stop_reason = ''", (reason, name))
+
+    def end_run(self, name: str, outcome: Outcome, *, closed: bool = False) -> bool:
+        """Records how a run ended; the first word counts, False for a later one."""
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE runs SET state = ?, outcome = ?, closed = ? WHERE run = ? AND state NOT IN (?, ?)",
+                (RunState.ENDED, records.dumps(outcome), int(closed), name, RunState.ENDED, RunState.SUPERSEDED),
+            )
+            return changed.rowcount == 1
+
+    def close_run(self, name: str) -> None:
+        """Records that nothing is left to do for a run. Its tickets and tokens end with it."""
+        with self._transaction() as db:
+            db.execute("UPDATE runs SET closed = 1 WHERE run = ?", (name,))
+
+    # Tickets and tokens
+
+    def add_ticket(self, digest: str, run: str) -> None:
+        """Makes a ticket known; adding it again changes nothing."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO tickets (digest, run) VALUES (?, ?)", (digest, run))
+
+    def ticket_run(self, digest: str) -> str:
+        """The run that a ticket is for; '' for an unknown ticket."""
+        row = self._one("SELECT run FROM tickets WHERE digest = ?", digest)
+        return str(row["run"]) if row else ""
+
+    def use_ticket(self, digest: str, nonce: str, token_digest: str) -> bool:
+        """Exchanges a ticket for a token, once: False when it was used with another nonce."""
+        with self._transaction() as db:
+            row = db.execute("SELECT * FROM tickets WHERE digest = ?", (digest,)).fetchone()
+            if row is None or (row["used"] and row["nonce"] != nonce):
+                return False
+            db.execute("UPDATE tickets SET used = 1, nonce = ? WHERE digest = ?", (nonce, digest))
+            db.execute("INSERT OR IGNORE INTO tokens (digest, run) VALUES (?, ?)", (token_digest, row["run"]))
+            return True
+
+    def token_run(self, digest: str) -> RunRow | None:
+        """The run whose token has this digest."""
+        row = self._one("SELECT runs.* FROM tokens JOIN runs USING (run) WHERE tokens.digest = ?", digest)
+        return _run(row) if row else None
+
+    # Writes
+
+    def add_write(self, row: WriteRow) -> None:
+        """Makes a write known, before anything of it is stored."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO writes (write, run, grant_id, grant_token, alias, dataset, dataset_uid, generation, key, state,"
+                " base, create_time, expire_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(row.write, row.run, row.grant, row.grant_token, row.alias, row.dataset, row.dataset_uid, row.generation),
+                    *(records.dumps(row.key), row.state, row.base, _text(row.create_time), _text(row.expire_time)),
+                ),
+            )
+
+    def write(self, name: str) -> WriteRow | None:
+        """A write by its id."""
+        row = self._one("SELECT * FROM writes WHERE write = ?", name)
+        return _write(row) if row else None
+
+    def writes(self, *, run: str = "") -> tuple[WriteRow, ...]:
+        """All writes that are known, of one run if it is named, oldest first."""
+        rows = self._all("SELECT * FROM writes WHERE ? IN ('', run) ORDER BY rowid", run)
+        return tuple(_write(row) for row in rows)
+
+    def add_objects(self, write: str, entries: Iterable[datasets.FileEntry]) -> None:
+        """Adds stored files to an open write, all or none.
+
+        FailedPrecondition (WRITE_CLOSED) when it is no longer open, InvalidArgument (PATH_DUPLICATE) for a path that it has.
+        """
+        with self._transaction() as db:
+            row = db.execute("SELECT state FROM writes WHERE write = ?", (write,)).fetchone()
+            if row is None or row["state"] != WriteState.OPEN:
+                raise errors.FailedPrecondition(f"write {write} takes no more files", reason="WRITE_CLOSED")
+            for entry in entries:
+                try:
+                    db.execute(
+                        "INSERT INTO objects (write, path, entry) VALUES (?, ?, ?)", (write, entry.path, records.dumps(entry))
+                    )
+                except sqlite3.IntegrityError:
+                    raise duplicate_path(entry.path) from None
+
+    def has_object(self, write: str, path: str) -> bool:
+        """Whether a write has a file of that path."""
+        return self._one("SELECT 1 FROM objects WHERE write = ? AND path = ?", write, path) is not None
+
+    def objects(self, write: str) -> tuple[datasets.FileEntry, ...]:
+        """The files of a write, in path order."""
+        rows = self._all("SELECT entry FROM objects WHERE write = ? ORDER BY path", write)
+        return tuple(records.loads(datasets.FileEntry, row["entry"]) for row in rows)
+
+    def complete_write(self, write: str, version: datasets.NewVersion, reused: Iterable[datasets.FileEntry] = ()) -> bool:
+        """OPEN to COMPLETE, with what is to be committed and the files that it takes over; False from any other state."""
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE writes SET state = ?, version = ? WHERE write = ? AND state = ?",
+                (WriteState.COMPLETE, records.dumps(version), write, WriteState.OPEN),
+            )
+            if changed.rowcount == 1:
+                rows = [(write, entry.path, records.dumps(entry)) for entry in reused]
+                db.executemany("INSERT INTO objects (write, path, entry) VALUES (?, ?, ?)", rows)
+            return changed.rowcount == 1
+
+    def commit_write(self, write: str, committed: str) -> None:
+        """Records which version a write became."""
+        with self._transaction() as db:
+            db.execute("UPDATE writes SET state = ?, committed = ? WHERE write = ?", (WriteState.COMMITTED, committed, write))
+
+    def abort_write(self, write: str) -> bool:
+        """Ends a write that is not committed; False when it is, or is not known."""
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE writes SET state = ? WHERE write = ? AND state != ?", (WriteState.ABORTED, write, WriteState.COMMITTED)
+            )
+            return changed.rowcount == 1
+
+    def forget_write(self, write: str) -> None:
+        """Removes a write of which nothing is left in the store, or all of which is a version's."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM objects WHERE write = ?", (write,))
+            db.execute("DELETE FROM writes WHERE write = ?", (write,))
+
+    # Grants
+
+    def open_grant(self, grant: str, *, token: bytes, run: str, attempt: int) -> GrantRow:
+        """The account of a grant, made at its first use."""
+        values = (grant, token, run.partition("/runs/")[0], run, attempt, GrantState.OPEN)
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO grants (grant_id, token, job, run, attempt, state) VALUES (?, ?, ?, ?, ?, ?)", values
+            )
+            return _grant(db.execute("SELECT * FROM grants WHERE grant_id = ?", (grant,)).fetchone())
+
+    def newest_attempt(self, row: GrantRow) -> int:
+        """The highest attempt of the grant's job that has shown a grant here; 0 for a person's grant."""
+        found = self._one("SELECT max(attempt) AS newest FROM grants WHERE job = ? AND job != ''", row.job)
+        return int(found["newest"] or 0) if found else 0
+
+    def grant(self, grant: str) -> GrantRow | None:
+        """The account of a grant."""
+        row = self._one("SELECT * FROM grants WHERE grant_id = ?", grant)
+        return _grant(row) if row else None
+
+    def unsettled_grants(self) -> tuple[GrantRow, ...]:
+        """Accounts that are not settled yet, oldest first."""
+        rows = self._all("SELECT * FROM grants WHERE state != ? ORDER BY rowid", GrantState.SETTLED)
+        return tuple(_grant(row) for row in rows)
+
+    def count(self, grant: str, *, granted_bytes: int, counted_bytes: int, requests: int) -> None:
+        """Sets the counters of a grant that is open; a settled one keeps what was told."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE grants SET granted_bytes = ?, counted_bytes = ?, requests = ? WHERE grant_id = ? AND state = ?",
+                (granted_bytes, counted_bytes, requests, grant, GrantState.OPEN),
+            )
+
+    def write_off(self) -> None:
+        """Marks as unsettled what a process that is gone was granted and did not count.
+
+        Called once, before anything is served.
+        """
+        with self._transaction() as db:
+            db.execute("UPDATE grants SET unsettled_bytes = granted_bytes - counted_bytes WHERE state = ?", (GrantState.OPEN,))
+
+    def settle_grant(self, grant: str, state: GrantState) -> None:
+        """OPEN to SETTLING to SETTLED; never back."""
+        before = GrantState.OPEN if state is GrantState.SETTLING else GrantState.SETTLING
+        with self._transaction() as db:
+            db.execute("UPDATE grants SET state = ? WHERE grant_id = ? AND state = ?", (state, grant, before))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise errors.ResourceExhausted(
+            f"the agent's journal cannot be written: {error}",
+            reason="STORAGE_FULL",
+            help="Make room on the disk of the agent's state folder.",
+        ) from error
+
+
+def duplicate_path(path: str) -> errors.InvalidArgument:
+    """The refusal of a second file of one path."""
+    return errors.InvalidArgument(
+        f"the new version has a file {path!r} already",
+        reason="PATH_DUPLICATE",
+        help="Write each path once.",
+        violations={"path": "is taken"},
+    )
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat()
+
+
+def _time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _run(row: sqlite3.Row) -> RunRow:
+    return RunRow(
+        run=row["run"],
+        job=row["job"],
+        attempt=row["attempt"],
+        start=_start(row["start"]),
+        state=RunState(row["state"]),
+        submission_id=row["submission_id"],
+        begin_time=_time(row["begin_time"]),
+        stop_reason=row["stop_reason"],
+        outcome=records.loads(Outcome, row["outcome"]) if row["outcome"] else None,
+        closed=bool(row["closed"]),
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _start(text: str) -> jobs.StartRun:
+    """A run's instruction never changes, and every call of its workers looks at it."""
+    return records.loads(jobs.StartRun, text)
+
+
+def _write(row: sqlite3.Row) -> WriteRow:
+    return WriteRow(
+        write=row["write"],
+        run=row["run"],
+        grant=row["grant_id"],
+        grant_token=row["grant_token"],
+        alias=row["alias"],
+        dataset=row["dataset"],
+        dataset_uid=row["dataset_uid"],
+        generation=row["generation"],
+        key=records.load(datasets.WrappedKey, json.loads(row["key"])),
+        state=WriteState(row["state"]),
+        base=row["base"],
+        version=records.loads(datasets.NewVersion, row["version"]) if row["version"] else None,
+        committed=row["committed"],
+        create_time=datetime.fromisoformat(row["create_time"]),
+        expire_time=datetime.fromisoformat(row["expire_time"]),
+    )
+
+
+def _grant(row: sqlite3.Row) -> GrantRow:
+    return GrantRow(
+        grant=row["grant_id"],
+        token=row["token"],
+        job=row["job"],
+        run=row["run"],
+        attempt=row["attempt"],
+        granted_bytes=row["granted_bytes"],
+        counted_bytes=row["counted_bytes"],
+        unsettled_bytes=row["unsettled_bytes"],
+        requests=row["requests"],
+        state=GrantState(row["state"]),
+    )

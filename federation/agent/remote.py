@@ -1,0 +1,138 @@
+"""Reading from another site's gateway, for a run whose plan says so. Keys are re-wrapped on the way, bytes are not touched."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from federation.agent import sealing
+from federation.agent.identity import Identity
+from federation.core import errors, ids, job
+from federation.crypto import grants, manifest
+from federation.v1 import gateway_pb2, gateway_pb2_grpc
+from federation.wire import errors as wire_errors
+from federation.wire import tls
+
+OPEN_SECONDS = 60.0
+CLOSE_SECONDS = 5.0
+_KEPT = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handed:
+    """A version as another site handed it over: manifest and signatures checked, DEKs still sealed to this site's key."""
+
+    version: str
+    dataset_uid: str
+    data: bytes
+    manifest_digest: str
+    manifest_signature: str
+    manifest_signing_key: str
+    keys: tuple[sealing.SealedDek, ...]
+
+
+class Remotes:
+    """The gateways of other sites, as this site calls them with grants of its runs."""
+
+    def __init__(self, identity: Identity, ca: bytes) -> None:
+        self._identity = identity
+        self._tls = tls.Tls(ca)
+        self._lock = threading.Lock()
+        self._stubs: dict[str, tuple[Any, Any]] = {}
+        self._handed: OrderedDict[bytes, Handed] = OrderedDict()
+
+    def close(self) -> None:
+        """Closes all connections."""
+        with self._lock:
+            for channel, _ in self._stubs.values():
+                channel.close()
+            self._stubs.clear()
+
+    def open(self, given: job.InputAssignment) -> Handed:
+        """The input's version from its source. Asked for once, as long as it is in use."""
+        with self._lock:
+            if given.grant in self._handed:
+                self._handed.move_to_end(given.grant)
+                return self._handed[given.grant]
+        handed = self._open(given)
+        with self._lock:
+            self._handed[given.grant] = handed
+            while len(self._handed) > _KEPT:
+                self._handed.popitem(last=False)
+        return handed
+
+    def deks(self, given: job.InputAssignment, handed: Handed) -> Iterator[tuple[str, bytes]]:
+        """The DEKs that the source sealed to this site."""
+        audience = sealing.grant_audience(grants.peek(given.grant).grant)
+        yield from sealing.open_(handed.keys, identity=self._identity, dataset_uid=handed.dataset_uid, audience=audience)
+
+    def read(self, given: job.InputAssignment, *, object_id: str, generation: str, offset: int, length: int) -> Iterator[bytes]:
+        """A range of an object's ciphertext as the source sends it, which meters it there."""
+        request = gateway_pb2.ReadObjectRequest(object_id=object_id, generation=generation, offset=offset, length=length)
+        with wire_errors.translated():
+            call = self._stub(given.gateway).ReadObject(request, metadata=_metadata(given.grant))
+            try:
+                for message in call:
+                    yield message.data
+            finally:
+                call.cancel()  # the source must stop sending when nobody listens here
+
+    def close_grant(self, given: job.InputAssignment) -> None:
+        """Asks the source to settle what it sent under the grant."""
+        with wire_errors.translated():
+            self._stub(given.gateway).CloseGrant(
+                gateway_pb2.CloseGrantRequest(), metadata=_metadata(given.grant), timeout=CLOSE_SECONDS
+            )
+
+    def _open(self, given: job.InputAssignment) -> Handed:
+        request = gateway_pb2.OpenVersionRequest(reader_key=self._identity.sealing_public)
+        with wire_errors.translated():
+            answer = self._stub(given.gateway).OpenVersion(request, metadata=_metadata(given.grant), timeout=OPEN_SECONDS)
+        keys = tuple(sealing.SealedDek(generation=key.generation, sealed=key.sealed) for key in answer.keys)
+        sealing.verify(
+            given.signing_key,
+            answer.keys_signature,
+            grant=grants.peek(given.grant).grant,
+            version=answer.version,
+            manifest_digest=answer.manifest_digest,
+            keys=keys,
+        )
+        handed = Handed(
+            version=answer.version,
+            dataset_uid=answer.dataset_uid,
+            data=answer.manifest,
+            manifest_digest=answer.manifest_digest,
+            manifest_signature=answer.manifest_signature,
+            manifest_signing_key=answer.manifest_signing_key,
+            keys=keys,
+        )
+        _check(given, handed)
+        return handed
+
+    def _stub(self, gateway: str) -> Any:
+        with self._lock:
+            if gateway not in self._stubs:
+                channel = tls.channel(gateway, self._tls)
+                self._stubs[gateway] = (channel, gateway_pb2_grpc.GatewayStub(channel))
+            return self._stubs[gateway][1]
+
+
+def _check(given: job.InputAssignment, handed: Handed) -> None:
+    """Returns when what was handed over is the version that the plan names, whole."""
+    planned = ids.VersionName(ids.dataset(given.plan.dataset), given.plan.version).short
+    if (handed.version, handed.dataset_uid) != (planned, given.dataset_uid):
+        raise errors.DataCorrupt(
+            f"the source handed over {handed.version} and not {planned}",
+            reason="VERSION_FOREIGN",
+            metadata={"version": planned},
+        )
+    if manifest.digest(handed.data) != handed.manifest_digest:
+        raise errors.DataCorrupt(f"the manifest of {planned} was changed on its way", reason="MANIFEST_INVALID")
+    manifest.verify(handed.manifest_signing_key, handed.dataset_uid, handed.manifest_digest, handed.manifest_signature)
+
+
+def _metadata(grant: bytes) -> tuple[tuple[str, bytes], ...]:
+    return (("fed-grant-bin", grant),)

@@ -1,0 +1,136 @@
+"""The versions that lie at this site: their manifests, checked before use, their keys, and the bytes of their objects."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from federation import ports
+from federation.agent import catalog as agent_catalog
+from federation.core import dataset, errors, ids
+from federation.crypto import layout, manifest
+
+#: Manifests of so many versions are kept ready; what has not been asked for longest goes first.
+_KEPT = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A version whose manifest was found to be the one that its site signed.
+
+    `entries` are its files by generation and object id.
+    """
+
+    sealed: dataset.SealedVersion
+    data: bytes
+    manifest: dataset.Manifest
+    entries: Mapping[tuple[str, str], dataset.FileEntry]
+
+    @property
+    def name(self) -> str:
+        """`sales/flights@3`."""
+        return self.sealed.version.name.short
+
+    def entry(self, generation: str, object_id: str) -> dataset.FileEntry:
+        """A file of this version; PermissionDenied (OBJECT_NOT_IN_VERSION) for an object of any other."""
+        found = self.entries.get((generation, object_id))
+        if found is None:
+            raise errors.PermissionDenied(
+                f"{self.name} has no object {object_id!r} of generation {generation!r}",
+                reason="OBJECT_NOT_IN_VERSION",
+                help="Read objects that the version's manifest names.",
+                metadata={"version": self.name},
+            )
+        return found
+
+
+class Versions:
+    """Opens versions of this site's store."""
+
+    def __init__(self, store: ports.ObjectStore, keys: ports.KeyConnector, catalog: agent_catalog.Catalog) -> None:
+        self._store = store
+        self._keys = keys
+        self._catalog = catalog
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Opened] = OrderedDict()
+
+    def open(self, name: str) -> Opened:
+        """A version by its name; DataCorrupt (MANIFEST_INVALID, MANIFEST_MISSING) when its manifest is not what was signed."""
+        short = ids.version(name).short
+        with self._lock:
+            if short in self._kept:
+                self._kept.move_to_end(short)
+                return self._kept[short]
+        opened = self.checked(self._catalog.sealed_version(short))
+        with self._lock:
+            self._kept[short] = opened
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return opened
+
+    def newest(self, dataset_uid: str) -> Opened | None:
+        """The newest version of a dataset that lies here, None where none does."""
+        here = (sealed for sealed in self._catalog.sealed_versions() if sealed.dataset_uid == dataset_uid)
+        found = max(here, key=lambda sealed: sealed.version.number, default=None)
+        return None if found is None else self.open(found.version.name.short)
+
+    def checked(self, sealed: dataset.SealedVersion) -> Opened:
+        """The version with its manifest read from the store, its digest compared and its signature verified."""
+        digest = sealed.version.manifest_digest
+        try:
+            data = b"".join(self._store.read(layout.manifest_key(digest)))
+        except errors.NotFound as error:
+            raise errors.DataCorrupt(
+                f"the manifest of {sealed.version.name.short} is not in the store of this site",
+                reason="MANIFEST_MISSING",
+                help="Run `fed fsck` for this site.",
+                metadata={"version": sealed.version.name.short, "manifest": digest},
+            ) from error
+        check_manifest(data, sealed)
+        decoded = manifest.decode(data)
+        entries = {(entry.generation, entry.object_id): entry for entry in decoded.files}
+        return Opened(sealed=sealed, data=data, manifest=decoded, entries=entries)
+
+    def deks(self, opened: Opened) -> Iterator[tuple[str, bytes]]:
+        """The DEK of each generation of the version; DataCorrupt (KEY_MISSING) where the catalog has none for this site."""
+        keys = {key.generation: key for key in opened.sealed.keys}
+        for generation in opened.manifest.generations:
+            if generation not in keys:
+                raise errors.DataCorrupt(
+                    f"{opened.name} has no key of generation {generation} at this site",
+                    reason="KEY_MISSING",
+                    help="Run `fed fsck` for this site.",
+                    metadata={"version": opened.name, "generation": generation},
+                )
+            yield generation, self._keys.unwrap(keys[generation])
+
+    def read(self, opened: Opened, entry: dataset.FileEntry, offset: int, length: int) -> Iterator[bytes]:
+        """A range of an object's ciphertext; `length` -1 is to its end."""
+        if offset < 0 or length < -1 or offset > entry.object_bytes:
+            raise errors.OutOfRange(
+                f"range {offset}+{length} is outside of object {entry.object_id} ({entry.object_bytes} bytes)",
+                reason="RANGE_INVALID",
+                metadata={"object_bytes": str(entry.object_bytes)},
+            )
+        wanted = entry.object_bytes - offset if length == -1 else min(length, entry.object_bytes - offset)
+        if wanted == 0:
+            return iter(())
+        return self._store.read(layout.object_key(opened.sealed.dataset_uid, entry.generation, entry.object_id), offset, wanted)
+
+
+def check_manifest(data: bytes, sealed: dataset.SealedVersion) -> None:
+    """Returns when those bytes are the manifest that the version names and its site signed.
+
+    DataCorrupt (MANIFEST_INVALID) otherwise.
+    """
+    version = sealed.version
+    if manifest.digest(data) != version.manifest_digest:
+        raise errors.DataCorrupt(
+            f"the manifest of {version.name.short} is not the one whose digest the catalog has",
+            reason="MANIFEST_INVALID",
+            help="Run `fed fsck` for this site.",
+            metadata={"version": version.name.short, "manifest": version.manifest_digest},
+        )
+    manifest.verify(sealed.signing_key, sealed.dataset_uid, version.manifest_digest, version.signature)

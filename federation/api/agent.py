@@ -1,0 +1,195 @@
+"""The service Agent: what a site's agent says. The site is its certificate's; nothing in a request says it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from google.protobuf.message import Message
+
+from federation import failpoints
+from federation.api import changes
+from federation.api.calls import Call
+from federation.api.mutations import Use
+from federation.api.store import Store
+from federation.core import errors, ids
+from federation.core.job import JobState, StartRun, StopRun
+from federation.core.metering import Usage
+from federation.core.site import Capacity
+from federation.crypto import grants, signing
+from federation.ports import Transaction
+from federation.services import datasets, jobs, ledger, sites
+from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2, sites_pb2
+from federation.wire import codec
+
+#: How often a work stream looks by itself: what other server processes write reaches it within this time.
+LOOK_SECONDS = 1.0
+
+
+class AgentServicer:
+    """Each function does the method of its name."""
+
+    def __init__(self, store: Store, *, heartbeat_seconds: int) -> None:
+        self._store = store
+        self._ctx = store.ctx
+        self._heartbeat_seconds = heartbeat_seconds
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Ends the work streams, so that agents look for another server at once."""
+        self._stopping = True
+        self._store.changes.notify()
+
+    async def register(self, request: agent_pb2.RegisterRequest, call: Call) -> Message:
+        def work(tx: Transaction) -> sites_pb2.Site:
+            registered = sites.register(
+                tx,
+                self._ctx,
+                call.principal.site,
+                gateway=request.gateway,
+                signing_key=request.signing_key,
+                sealing_key=request.sealing_key,
+                has_compute=request.has_compute,
+                capacity=_capacity(request),
+                compute_error=request.compute_error,
+            )
+            return codec.to_message(registered, sites_pb2.Site)
+
+        return agent_pb2.RegisterResponse(
+            site=await self._store.write(work, actor=call.principal.name),
+            grant_key=signing.public_hex(self._ctx.grant_key),
+            lease_seconds=self._ctx.lease_seconds,
+            heartbeat_seconds=self._heartbeat_seconds,
+        )
+
+    async def heartbeat(self, request: agent_pb2.HeartbeatRequest, call: Call) -> Message:
+        def work(tx: Transaction) -> Message:
+            answer = sites.heartbeat(
+                tx,
+                self._ctx,
+                call.principal.site,
+                capacity=_capacity(request),
+                compute_error=request.compute_error,
+                runs=tuple(request.runs),
+                open_grants=tuple(request.open_grants),
+            )
+            return agent_pb2.HeartbeatResponse(
+                current_runs=answer.current_runs,
+                superseded_runs=answer.superseded_runs,
+                closed_grants=answer.closed_grants,
+                server_time=codec.from_time(tx.now),
+            )
+
+        return await self._store.write(work, actor=call.principal.name, quiet=True)
+
+    async def work(self, _request: agent_pb2.WorkRequest, call: Call) -> AsyncIterator[Message]:
+        site, sent = call.principal.site, set[tuple[str, str]]()
+        while not self._stopping:
+            changed = self._store.changes.event()
+            due = await self._store.read(lambda tx: jobs.instructions(tx, self._ctx, site))
+            for instruction in due:
+                if _key(instruction) not in sent:
+                    yield _instruction(instruction)
+            sent = {_key(instruction) for instruction in due}
+            await changes.wait(changed, LOOK_SECONDS)
+
+    async def accept_run(self, request: agent_pb2.AcceptRunRequest, call: Call) -> Message:
+        return await self._run(
+            call, lambda tx: jobs.accept_run(tx, self._ctx, call.principal.site, request.run, request.submission_id)
+        )
+
+    async def report_run(self, request: agent_pb2.ReportRunRequest, call: Call) -> Message:
+        state = _state(request.state)
+        return await self._run(
+            call,
+            lambda tx: jobs.report_run(
+                tx,
+                self._ctx,
+                call.principal.site,
+                request.run,
+                state=state,
+                reason=request.reason,
+                detail=request.detail,
+                exit_code=request.exit_code if request.HasField("exit_code") else None,
+                retryable=request.retryable,
+            ),
+        )
+
+    async def finish_run(self, request: agent_pb2.FinishRunRequest, call: Call) -> Message:
+        outputs = tuple(codec.to_value(output) for output in request.outputs)
+
+        def work(tx: Transaction) -> Message:
+            run, versions = jobs.finish_run(tx, self._ctx, call.principal.site, request.run, outputs)
+            return agent_pb2.FinishRunResponse(
+                run=codec.to_message(run, jobs_pb2.Run),
+                versions=[codec.to_message(version, catalog_pb2.Version) for version in versions],
+            )
+
+        answer = await self._store.write(work, actor=call.principal.name)
+        failpoints.hit("server.after_commit")
+        return answer
+
+    async def commit_version(self, request: agent_pb2.CommitVersionRequest, call: Call) -> Message:
+        new = codec.to_value(request.version)
+
+        def work(tx: Transaction) -> Message:
+            grant = grants.verify(signing.public_hex(self._ctx.grant_key), request.grant, now=tx.now, site=call.principal.site)
+            return codec.to_message(datasets.commit_person_version(tx, self._ctx, grant, new, call.principal.site))
+
+        return await self._store.write(work, actor=call.principal.name)
+
+    async def settle_grant(self, request: agent_pb2.SettleGrantRequest, call: Call) -> Message:
+        def work(tx: Transaction) -> Message:
+            usage = Usage(
+                grant=request.grant,
+                source_site=call.principal.site,
+                sent_bytes=request.sent_bytes,
+                unsettled_bytes=request.unsettled_bytes,
+                requests=request.requests,
+                settle_time=tx.now,
+            )
+            entry = ledger.settle(tx, self._ctx, call.principal.site, usage)
+            return agent_pb2.SettleGrantResponse(entry=entry.entry, charge_micros=entry.charge_micros)
+
+        return await self._store.write(work, actor=call.principal.name)
+
+    async def get_sealed_version(self, request: agent_pb2.GetSealedVersionRequest, call: Call) -> Message:
+        name = ids.version(request.version)
+        return codec.to_message(await self._store.read(lambda tx: datasets.sealed_version(tx, name, call.principal.site)))
+
+    async def list_sealed_versions(self, _request: agent_pb2.ListSealedVersionsRequest, call: Call) -> AsyncIterator[Message]:
+        for sealed in await self._store.read(lambda tx: tuple(datasets.sealed_versions(tx, call.principal.site))):
+            yield codec.to_message(sealed)
+
+    async def read_package(self, request: agent_pb2.ReadPackageRequest, _call: Call) -> AsyncIterator[Message]:
+        pieces = await self._store.run(lambda: self._store.catalog.get_blob(request.digest))
+        while piece := await self._store.run(lambda: next(pieces, b"")):
+            yield agent_pb2.ReadPackageResponse(data=piece)
+
+    async def _run(self, call: Call, use: Use) -> Message:
+        return await self._store.write(lambda tx: codec.to_message(use(tx)), actor=call.principal.name)
+
+
+def _capacity(request: agent_pb2.RegisterRequest | agent_pb2.HeartbeatRequest) -> Capacity:
+    capacity: Capacity = codec.to_value(request.capacity)
+    return capacity
+
+
+def _key(instruction: StartRun | StopRun) -> tuple[str, str]:
+    return ("start", instruction.run.run) if isinstance(instruction, StartRun) else ("stop", instruction.run)
+
+
+def _instruction(instruction: StartRun | StopRun) -> Message:
+    if isinstance(instruction, StartRun):
+        failpoints.hit("server.before_assignment")
+        return agent_pb2.Instruction(start=codec.to_message(instruction, agent_pb2.StartRun))
+    return agent_pb2.Instruction(stop=codec.to_message(instruction, agent_pb2.StopRun))
+
+
+def _state(number: int) -> JobState:
+    known = jobs_pb2.JobState.DESCRIPTOR.values_by_number.get(number)
+    name = known.name.removeprefix("JOB_STATE_") if known else ""
+    if name not in JobState.__members__:
+        raise errors.InvalidArgument(
+            f"a run has no state number {number}", reason="STATE_INVALID", violations={"state": "must be a state of a run"}
+        )
+    return JobState(name)

@@ -1,0 +1,169 @@
+"""The way of every call: request id, deadline, who is it, may they, is it well-formed, do it, map errors.
+
+Handlers are made from the contract's descriptors. A method without a permission, or with one that nobody knows, or without a
+function that does it, keeps the server from starting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+from federation.core import errors, policy
+from federation.wire import errors as wire_errors
+from federation.wire import methods
+
+_log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+#: A unary call that names no deadline gets this one: the server's threads are not for those who wait for ever.
+UNARY_SECONDS_MAX = 120.0
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call as a servicer sees it. `request_id` is empty where the caller gave none."""
+
+    method: methods.Method
+    principal: policy.Principal
+    request_id: str = ""
+
+
+class Door(Protocol):
+    """Tells who is calling, or refuses with Unauthenticated."""
+
+    async def admit(self, context: Context) -> policy.Principal: ...
+
+
+def generic_handlers(servicers: Mapping[str, object], door: Door) -> tuple[grpc.GenericRpcHandler, ...]:
+    """Handlers for all methods of these services, `service name -> servicer`. Refuses what the contract leaves undeclared."""
+    made = []
+    for name, servicer in servicers.items():
+        rows = methods.service(name)
+        check_permissions(rows)
+        handlers = {row.name: _handler(row, servicer, door) for row in rows}
+        made.append(grpc.method_handlers_generic_handler(f"federation.v1.{name}", handlers))
+    return tuple(made)
+
+
+def check_permissions(rows: Iterable[methods.Method]) -> None:
+    """FailedPrecondition (PERMISSION_UNDECLARED) unless each method declares a permission that some role can have."""
+    for row in rows:
+        if row.permission not in policy.KNOWN:
+            said = f"the unknown permission {row.permission!r}" if row.permission else "no permission"
+            raise errors.FailedPrecondition(
+                f"method {row.key} declares {said}; the server does not start",
+                reason="PERMISSION_UNDECLARED",
+                help="Give it `option (permission)` in protos/federation/v1 and a row in core.policy.",
+                metadata={"method": row.key},
+            )
+
+
+def snake(name: str) -> str:
+    """`CreateDataset` is done by `create_dataset`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _handler(row: methods.Method, servicer: object, door: Door) -> grpc.RpcMethodHandler[Any, Any]:
+    function = getattr(servicer, snake(row.name), None)
+    if function is None:
+        raise errors.FailedPrecondition(
+            f"method {row.key} has no function {snake(row.name)} in {type(servicer).__name__}", reason="METHOD_UNIMPLEMENTED"
+        )
+    make = getattr(grpc, f"{row.shape}_rpc_method_handler")
+    wrapped = _streaming(row, function, door) if row.response_stream else _unary(row, function, door)
+    handler: grpc.RpcMethodHandler[Any, Any] = make(
+        wrapped, request_deserializer=row.request.FromString, response_serializer=row.response.SerializeToString
+    )
+    return handler
+
+
+def _unary(row: methods.Method, function: Callable[..., Awaitable[Message]], door: Door) -> Callable[..., Awaitable[Message]]:
+    async def handle(request: Any, context: Context) -> Message:
+        shown_id = _shown_id(request)
+        try:
+            async with asyncio.timeout(_seconds_left(context)):
+                return await function(request, await _enter(row, request, context, door))
+        except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
+            await _abort(context, _status(error, row, shown_id))
+
+    return handle
+
+
+def _streaming(
+    row: methods.Method, function: Callable[..., AsyncIterator[Message]], door: Door
+) -> Callable[..., AsyncIterator[Message]]:
+    async def handle(request: Any, context: Context) -> AsyncIterator[Message]:
+        shown_id = _shown_id(request)
+        try:
+            async for answer in function(request, await _enter(row, request, context, door)):
+                yield answer
+        except Exception as error:  # noqa: BLE001 - as above
+            await _abort(context, _status(error, row, shown_id))
+
+    return handle
+
+
+async def _enter(row: methods.Method, request: Any, context: Context, door: Door) -> Call:
+    principal = await door.admit(context)
+    if not policy.allowed(principal, row.permission):
+        raise errors.PermissionDenied(
+            f"{principal.name} may not call {row.key}: role {principal.role} lacks {row.permission}",
+            reason="PERMISSION_MISSING",
+            help="Ask an administrator.",
+            metadata={"permission": row.permission, "principal": principal.name},
+        )
+    request_id = getattr(request, "request_id", "")
+    if request_id and not _REQUEST_ID.fullmatch(request_id):
+        raise errors.InvalidArgument(
+            "request_id is not 1 to 128 printable ASCII characters without spaces",
+            reason="REQUEST_ID_INVALID",
+            help="Use a UUID.",
+            violations={"request_id": "must match [!-~]{1,128}"},
+        )
+    return Call(method=row, principal=principal, request_id=request_id)
+
+
+def _shown_id(request: Any) -> str:
+    given = getattr(request, "request_id", "")
+    return given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+
+
+def _seconds_left(context: Context) -> float:
+    left = context.time_remaining()
+    if left is not None and left <= 0:
+        raise TimeoutError
+    return UNARY_SECONDS_MAX if left is None else min(left, UNARY_SECONDS_MAX)
+
+
+def _status(error: Exception, row: methods.Method, request_id: str) -> status_pb2.Status:
+    if isinstance(error, errors.FederationError):
+        _log.debug("%s refused: %r (request %s)", row.key, error, request_id)
+        return wire_errors.to_rich_status(error, request_id)
+    if isinstance(error, TimeoutError):
+        late = errors.DeadlineExceeded(
+            f"{row.key} was not done by its deadline",
+            help="Send it again with the same request_id: what was done is not done twice.",
+        )
+        return wire_errors.to_rich_status(late, request_id)
+    _log.error("%s failed unexpectedly (request %s)", row.key, request_id, exc_info=error)
+    return wire_errors.internal(request_id)
+
+
+async def _abort(context: Context, rich: status_pb2.Status) -> NoReturn:
+    status = rpc_status.to_status(rich)
+    await context.abort(status.code, status.details, status.trailing_metadata or ())
+    raise AssertionError("abort returned")

@@ -1,0 +1,143 @@
+"""The service Catalog: namespaces, datasets, versions, replicas, and grants to reach them."""
+
+from __future__ import annotations
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+
+from federation.api import access, mutations, pages
+from federation.api.calls import Call
+from federation.api.mutations import Use
+from federation.api.pages import Pages
+from federation.api.store import Store
+from federation.core import dataset, ids
+from federation.ports import Transaction
+from federation.services import datasets
+from federation.v1 import catalog_pb2
+from federation.wire import codec
+
+
+class CatalogServicer:
+    """Each function does the method of its name."""
+
+    def __init__(self, store: Store, pages_: Pages) -> None:
+        self._store = store
+        self._ctx = store.ctx
+        self._pages = pages_
+
+    async def create_namespace(self, request: catalog_pb2.CreateNamespaceRequest, call: Call) -> Message:
+        request.namespace.name = f"namespaces/{ids.segment(request.namespace_id, 'namespace_id')}"
+        value = codec.to_value(request.namespace)
+        return await self._mutate(call, request, lambda tx: datasets.create_namespace(tx, self._ctx, value))
+
+    async def get_namespace(self, request: catalog_pb2.GetNamespaceRequest, _call: Call) -> Message:
+        name = ids.child(request.name, "namespaces")
+        return codec.to_message(await self._store.read(lambda tx: datasets.get_namespace(tx, name)))
+
+    async def list_namespaces(self, request: catalog_pb2.ListNamespacesRequest, call: Call) -> Message:
+        return await pages.stored(self._store, self._pages, call, request, dataset.Namespace)
+
+    async def update_namespace(self, request: catalog_pb2.UpdateNamespaceRequest, call: Call) -> Message:
+        value, mask = codec.to_value(request.namespace), frozenset(request.update_mask.paths)
+        return await self._mutate(call, request, lambda tx: datasets.update_namespace(tx, self._ctx, value, mask))
+
+    async def delete_namespace(self, request: catalog_pb2.DeleteNamespaceRequest, call: Call) -> Message:
+        name = ids.child(request.name, "namespaces")
+
+        def work(tx: Transaction) -> Message:
+            datasets.delete_namespace(tx, name, request.etag)
+            return Empty()
+
+        return await mutations.mutate(self._store, call, request, work)
+
+    async def create_dataset(self, request: catalog_pb2.CreateDatasetRequest, call: Call) -> Message:
+        name = ids.DatasetName(ids.child(request.parent, "namespaces"), ids.segment(request.dataset_id, "dataset_id"))
+        request.dataset.name = name.resource
+        value = codec.to_value(request.dataset)
+        return await self._mutate(call, request, lambda tx: datasets.create_dataset(tx, self._ctx, value))
+
+    async def get_dataset(self, request: catalog_pb2.GetDatasetRequest, _call: Call) -> Message:
+        name = ids.dataset(request.name)
+        return codec.to_message(await self._store.read(lambda tx: datasets.get_dataset(tx, name)))
+
+    async def list_datasets(self, request: catalog_pb2.ListDatasetsRequest, call: Call) -> Message:
+        every = request.parent in ("", "namespaces/-")
+        parent = "" if every else ids.child(request.parent, "namespaces")
+        return await pages.stored(
+            self._store,
+            self._pages,
+            call,
+            request,
+            dataset.Dataset,
+            parent=parent,
+            where={} if request.show_deleted else {"deleted": ""},
+            check=lambda tx: every or datasets.get_namespace(tx, parent),
+        )
+
+    async def update_dataset(self, request: catalog_pb2.UpdateDatasetRequest, call: Call) -> Message:
+        value, mask = codec.to_value(request.dataset), frozenset(request.update_mask.paths)
+        return await self._mutate(call, request, lambda tx: datasets.update_dataset(tx, self._ctx, value, mask))
+
+    async def delete_dataset(self, request: catalog_pb2.DeleteDatasetRequest, call: Call) -> Message:
+        name = ids.dataset(request.name)
+        return await self._mutate(call, request, lambda tx: datasets.delete_dataset(tx, name, request.etag))
+
+    async def undelete_dataset(self, request: catalog_pb2.UndeleteDatasetRequest, call: Call) -> Message:
+        name = ids.dataset(request.name)
+        return await self._mutate(call, request, lambda tx: datasets.undelete_dataset(tx, name, request.etag))
+
+    async def get_version(self, request: catalog_pb2.GetVersionRequest, _call: Call) -> Message:
+        name = ids.version(request.name)
+        return codec.to_message(await self._store.read(lambda tx: datasets.get_version(tx, name)))
+
+    async def list_versions(self, request: catalog_pb2.ListVersionsRequest, call: Call) -> Message:
+        name = ids.dataset(request.parent)
+        return await pages.stored(
+            self._store,
+            self._pages,
+            call,
+            request,
+            dataset.Version,
+            parent=name.short,
+            check=lambda tx: datasets.get_dataset(tx, name),
+        )
+
+    async def get_replica(self, request: catalog_pb2.GetReplicaRequest, _call: Call) -> Message:
+        head, _, site = request.name.rpartition("/replicas/")
+        name, site = ids.version(head), ids.segment(site, "site")
+        return codec.to_message(await self._store.read(lambda tx: datasets.get_replica(tx, name, site)))
+
+    async def list_replicas(self, request: catalog_pb2.ListReplicasRequest, call: Call) -> Message:
+        every = request.parent.endswith("/versions/-")
+        name, number = ids.dataset_or_version(request.parent.removesuffix("/versions/-"))
+        version = ids.VersionName(name, number or 0)
+        return await pages.stored(
+            self._store,
+            self._pages,
+            call,
+            request,
+            dataset.Replica,
+            parent=name.short,
+            where={} if every or number is None else {"version": str(number)},
+            check=lambda tx: datasets.get_version(tx, version) if number else datasets.get_dataset(tx, name),
+        )
+
+    async def open_write(self, request: catalog_pb2.OpenWriteRequest, call: Call) -> Message:
+        name, site = ids.dataset(request.name), ids.child(request.site, "sites")
+
+        def work(tx: Transaction) -> Message:
+            return access.message(tx, self._ctx, datasets.open_write(tx, self._ctx, call.principal, name, site))
+
+        return await mutations.mutate(self._store, call, request, work)
+
+    async def open_read(self, request: catalog_pb2.OpenReadRequest, call: Call) -> Message:
+        name, number = ids.dataset_or_version(request.name)
+        site = ids.child(request.site, "sites") if request.site else ""
+
+        def work(tx: Transaction) -> Message:
+            return access.message(tx, self._ctx, datasets.open_read(tx, self._ctx, call.principal, name, number, site))
+
+        return await mutations.mutate(self._store, call, request, work)
+
+    async def _mutate(self, call: Call, request: Message, work: Use) -> Message:
+        return await mutations.mutate(self._store, call, request, lambda tx: codec.to_message(work(tx)))

@@ -1,0 +1,117 @@
+"""The catalog server: two ports on one event loop, people by token and agents by certificate, and the loops behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from federation.api.agent import AgentServicer
+from federation.api.authentication import AgentsDoor, PeopleDoor
+from federation.api.background import Background, Committer
+from federation.api.calls import generic_handlers
+from federation.api.catalog import CatalogServicer
+from federation.api.costs import CostsServicer
+from federation.api.identity import IdentityServicer
+from federation.api.jobs import JobsServicer
+from federation.api.lineage import LineageServicer
+from federation.api.pages import Pages
+from federation.api.sites import SitesServicer
+from federation.api.store import Store
+from federation.config import ServerSettings
+from federation.core import errors
+from federation.ports import Catalog
+from federation.services.context import Context
+from federation.wire import methods, tls
+
+_log = logging.getLogger(__name__)
+
+
+class Server:
+    """One process's server. `start`, then `wait`; `stop` from a signal handler or another task of the same loop.
+
+    After `start`, `address` and `agents_address` are what it listens on, with the real ports where the settings said `:0`.
+    """
+
+    def __init__(self, catalog: Catalog, ctx: Context, settings: ServerSettings, committer: Committer) -> None:
+        self._settings = settings
+        self._store = Store(catalog, ctx)
+        self._committer = committer
+        self._background: Background | None = None
+        self._servers: list[grpc.aio.Server] = []
+        self._health = health.aio.HealthServicer()
+        self._agent = AgentServicer(self._store, heartbeat_seconds=settings.heartbeat_seconds)
+        self.address = ""
+        self.agents_address = ""
+
+    async def start(self) -> None:
+        """Listens, and begins the background work. FailedPrecondition (PORT_TAKEN, PERMISSION_UNDECLARED) where it cannot."""
+        files = self._settings.tls
+        identity = tls.Tls(files.ca.read_bytes(), files.cert.read_bytes(), files.key.read_bytes())
+        people, agents = self._people(), self._agents()
+        self.address = _listen(people, self._settings.listen, tls.server_credentials(identity, require_client=False))
+        self.agents_address = _listen(
+            agents, self._settings.agents_listen, tls.server_credentials(identity, require_client=True)
+        )
+        self._servers = [people, agents]
+        for server in self._servers:
+            await server.start()
+        for name in ("", *(f"federation.v1.{service}" for service in methods.PEOPLE + methods.AGENTS)):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._background = Background(self._store, self._committer)
+        self._background.start()
+        _log.info("serving people on %s and agents on %s", self.address, self.agents_address)
+
+    async def wait(self) -> None:
+        """Returns when the server has stopped."""
+        await asyncio.gather(*(server.wait_for_termination() for server in self._servers))
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Takes no new call, gives open ones `grace` seconds, ends the background work. Stopping twice is stopping once."""
+        background, self._background = self._background, None
+        if background is None:
+            return
+        await self._health.enter_graceful_shutdown()
+        self._agent.stop()
+        await asyncio.gather(*(server.stop(grace) for server in self._servers))
+        await background.stop()
+        await asyncio.to_thread(self._store.close)
+
+    def _people(self) -> grpc.aio.Server:
+        store, pages = self._store, Pages(self._store.ctx.grant_key)
+        servicers = {
+            "Catalog": CatalogServicer(store, pages),
+            "Sites": SitesServicer(store, pages),
+            "Jobs": JobsServicer(store, pages),
+            "Costs": CostsServicer(store, pages),
+            "Lineage": LineageServicer(store),
+            "Identity": IdentityServicer(store),
+        }
+        return self._server(generic_handlers(servicers, PeopleDoor(store)))
+
+    def _agents(self) -> grpc.aio.Server:
+        return self._server(generic_handlers({"Agent": self._agent}, AgentsDoor()))
+
+    def _server(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> grpc.aio.Server:
+        server = grpc.aio.server(options=tls.SERVER_OPTIONS)
+        server.add_generic_rpc_handlers(handlers)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        return server
+
+
+def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> str:
+    port = 0
+    with contextlib.suppress(RuntimeError):  # grpc's word for an address that it cannot have
+        port = server.add_secure_port(address, credentials)
+    if not port:
+        raise errors.FailedPrecondition(
+            f"cannot listen on {address}",
+            reason="PORT_TAKEN",
+            help="Another process may hold it; see who listens there, or choose another address.",
+            metadata={"address": address},
+        )
+    return f"{address.rpartition(':')[0]}:{port}"

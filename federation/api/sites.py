@@ -1,0 +1,73 @@
+"""The service Sites: places, what they offer, and the links between their regions."""
+
+from __future__ import annotations
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+
+from federation.api import access, mutations, pages
+from federation.api.calls import Call
+from federation.api.mutations import Use
+from federation.api.pages import Pages
+from federation.api.store import Store
+from federation.core import ids, site
+from federation.ports import Transaction
+from federation.services import sites
+from federation.v1 import sites_pb2
+from federation.wire import codec
+
+
+class SitesServicer:
+    """Each function does the method of its name."""
+
+    def __init__(self, store: Store, pages_: Pages) -> None:
+        self._store = store
+        self._ctx = store.ctx
+        self._pages = pages_
+
+    async def create_site(self, request: sites_pb2.CreateSiteRequest, call: Call) -> Message:
+        request.site.name = f"sites/{ids.segment(request.site_id, 'site_id')}"
+        value = codec.to_value(request.site)
+        return await self._mutate(call, request, lambda tx: sites.create_site(tx, self._ctx, value))
+
+    async def get_site(self, request: sites_pb2.GetSiteRequest, _call: Call) -> Message:
+        name = ids.child(request.name, "sites")
+        return codec.to_message(await self._store.read(lambda tx: sites.get_site(tx, name)))
+
+    async def list_sites(self, request: sites_pb2.ListSitesRequest, call: Call) -> Message:
+        return await pages.stored(self._store, self._pages, call, request, site.Site)
+
+    async def update_site(self, request: sites_pb2.UpdateSiteRequest, call: Call) -> Message:
+        value, mask = codec.to_value(request.site), frozenset(request.update_mask.paths)
+        return await self._mutate(call, request, lambda tx: sites.update_site(tx, self._ctx, value, mask))
+
+    async def delete_site(self, request: sites_pb2.DeleteSiteRequest, call: Call) -> Message:
+        name = ids.child(request.name, "sites")
+
+        def work(tx: Transaction) -> Message:
+            sites.delete_site(tx, name, request.etag)
+            return Empty()
+
+        return await mutations.mutate(self._store, call, request, work)
+
+    async def list_links(self, request: sites_pb2.ListLinksRequest, call: Call) -> Message:
+        links = await self._store.read(lambda tx: sites.links(tx, self._ctx))
+        return pages.computed(
+            self._pages,
+            call,
+            request,
+            links,
+            key=lambda link: f"{link.source_region}~{link.destination_region}",
+            fields=("source_region", "destination_region"),
+        )
+
+    async def open_check(self, request: sites_pb2.OpenCheckRequest, call: Call) -> Message:
+        name = ids.child(request.name, "sites")
+
+        def work(tx: Transaction) -> Message:
+            return access.message(tx, self._ctx, sites.open_check(tx, self._ctx, call.principal, name))
+
+        return await mutations.mutate(self._store, call, request, work)
+
+    async def _mutate(self, call: Call, request: Message, work: Use) -> Message:
+        return await mutations.mutate(self._store, call, request, lambda tx: codec.to_message(work(tx)))

@@ -1,0 +1,46 @@
+"""The catalog as servicers use it: its calls block, so they run in a bounded pool; those who wait are told of writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from federation.api.changes import Changes
+from federation.ports import Catalog, Transaction
+from federation.services.context import Context
+
+T = TypeVar("T")
+
+#: Enough to keep a PostgreSQL busy; SQLite's one writer takes them in turn anyway.
+THREADS = 16
+
+
+class Store:
+    """One for each server. `close` after the servers have stopped."""
+
+    def __init__(self, catalog: Catalog, ctx: Context) -> None:
+        self.catalog = catalog
+        self.ctx = ctx
+        self.changes = Changes()
+        self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="catalog")
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Runs blocking work of any kind in the pool."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """`Catalog.read`, off the event loop."""
+        return await self.run(lambda: self.catalog.read(work))
+
+    async def write(self, work: Callable[[Transaction], T], *, actor: str, request_id: str = "", quiet: bool = False) -> T:
+        """`Catalog.write`, off the event loop; tells of the change unless it is `quiet`: one that nobody waits for."""
+        answer = await self.run(lambda: self.catalog.write(work, actor=actor, request_id=request_id))
+        if not quiet:
+            self.changes.notify()
+        return answer
+
+    def close(self) -> None:
+        """Ends the pool once what runs has ended. The catalog belongs to whoever handed it in."""
+        self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,112 @@
+"""The root of `fed`: finds the noun, runs the verb, and turns what goes wrong into a message and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any, NoReturn
+
+import click
+
+from federation.cli import exits
+from federation.cli.session import Session
+from federation.core import errors
+
+#: Each word after `fed` and the module that has it under the same name. Loaded when it is asked for: `fed` starts fast.
+WORDS = {
+    "namespace": "federation.cli.namespace",
+    "dataset": "federation.cli.dataset",
+    "version": "federation.cli.version",
+    "replica": "federation.cli.replica",
+    "site": "federation.cli.site",
+    "link": "federation.cli.link",
+    "job": "federation.cli.job",
+    "cost": "federation.cli.cost",
+    "lineage": "federation.cli.lineage",
+    "token": "federation.cli.token",
+    "context": "federation.cli.context",
+    "whoami": "federation.cli.whoami",
+    "fsck": "federation.cli.fsck",
+    "up": "federation.cli.local",
+    "status": "federation.cli.local",
+    "down": "federation.cli.local",
+    "server": "federation.cli.processes",
+    "agent": "federation.cli.processes",
+    "help": "federation.cli.help",
+}
+
+
+class Fed(click.Group):
+    """The root group. Errors of ours become a message on stderr and the exit code that `exits.TABLE` gives them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The words, in the order of the table above."""
+        return list(WORDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Loads the module of a word."""
+        if cmd_name not in WORDS:
+            return None
+        found: click.Command = getattr(importlib.import_module(WORDS[cmd_name]), cmd_name)
+        return found
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
+        """Runs a command line and exits. Nothing that a user can cause ends in a traceback."""
+        session = Session()
+        extra.pop("standalone_mode", None)
+        try:
+            result = super().main(args, prog_name or "fed", standalone_mode=False, obj=session, **extra)
+            code = result if isinstance(result, int) else exits.OK
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read our output has had enough (`fed dataset list | head`); nothing more can be said to them.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = exits.OK
+        except (KeyboardInterrupt, click.Abort):
+            session.output.say("interrupted")
+            code = exits.INTERRUPTED
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            code = exits.USAGE
+        except click.ClickException as error:
+            session.output.error(_usage(error))
+            code = exits.USAGE
+        except errors.FederationError as error:
+            session.output.error(error)
+            code = exits.code_of(error)
+        finally:
+            with contextlib.suppress(errors.FederationError):
+                session.close()
+        sys.exit(code)
+
+
+def _usage(error: click.ClickException) -> errors.InvalidArgument:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "fed"
+    message = error.format_message().rstrip(".")
+    return errors.InvalidArgument(message, reason="USAGE", help=f"See `{command} --help`.")
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"fed {metadata.version('dataset-federation')}")
+        ctx.exit()
+
+
+@click.command(cls=Fed, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--context", metavar="NAME", default="", help="The federation to talk to, by its context's name.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
+@click.pass_obj
+def fed(session: Session, context: str) -> None:
+    """Sends the job to the data.
+
+    Datasets lie encrypted at sites in several regions; jobs run beside them. `fed up` starts a federation on this machine, `fed
+    dataset put` encrypts data into it, `fed job submit` finds the best site for a job and runs it there.
+    """
+    session.context = context

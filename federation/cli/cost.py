@@ -1,0 +1,40 @@
+"""`fed cost`: what left a region, what it cost, and what was saved."""
+
+from __future__ import annotations
+
+import click
+
+from federation.cli import output, shapes
+from federation.cli.command import noun, verb
+from federation.cli.session import Session
+from federation.core import metering
+
+cost = noun("cost", "What left a region, what it cost, and what was saved.")
+
+_FILTER = click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'month = \"2026-11\"'.")
+
+
+@verb(cost, "list", example="fed cost list --filter 'namespace = \"sales\"'")
+@_FILTER
+def list_(session: Session, filter_: str) -> None:
+    """Lists ledger entries, newest first: what was read, from where to where, its charge to the micro-dollar."""
+    session.output.rows(session.client.list_ledger_entries(filter=filter_))
+
+
+@verb(cost, "summary", example="fed cost summary --by link")
+@click.option(
+    "--by",
+    type=click.Choice(("job", "dataset", "link", "month", "namespace")),
+    default="dataset",
+    show_default=True,
+    help="What to sum by.",
+)
+@_FILTER
+def summary(session: Session, by: str, filter_: str) -> None:
+    """Sums the ledger by one key, with the total in the last line."""
+    sums, total = session.client.summarize_costs(by, filter=filter_)
+    if session.output.json:
+        session.output.write_json({"summaries": [shapes.plain(row) for row in sums], "total": shapes.plain(total)})
+        return
+    first = shapes.Column(heading=by.upper(), show=lambda value: value.key or "total")
+    session.output.show(output.table([*sums, total], (first, *shapes.columns(metering.CostSummary)[1:])))

@@ -1,0 +1,188 @@
+"""`fed dataset`: put data in encrypted, bring it back, and look at what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from federation.cli import jobs
+from federation.cli.command import noun, verb
+from federation.cli.session import Session
+from federation.core import dataset as values
+from federation.core import errors, ids
+from federation.core import job as job_values
+
+dataset = noun("dataset", "Governed collections of data: put in encrypted, brought back, described.")
+
+_RESIDENCY = click.option(
+    "--residency", multiple=True, metavar="EU", help="A jurisdiction in which it may be stored and used; repeat for several."
+)
+_KIND = click.option(
+    "--kind", type=click.Choice(("DATA", "MODEL")), default="DATA", show_default=True, help="What it holds, if it is created."
+)
+_ETAG = click.option("--etag", default="", help="Refuse if it changed since this etag was read.")
+
+
+@verb(dataset, "list", example="fed dataset list sales")
+@click.argument("namespace", default="-")
+@click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'kind = \"MODEL\"'.")
+@click.option("--show-deleted", is_flag=True, help="List deleted ones too.")
+def list_(session: Session, *, namespace: str, filter_: str, show_deleted: bool) -> None:
+    """Lists the datasets of a namespace, or of all."""
+    session.output.rows(session.client.list_datasets(namespace, filter=filter_, show_deleted=show_deleted))
+
+
+@verb(dataset, "show", example="fed dataset show sales/flights")
+@click.argument("name", metavar="DATASET")
+def show(session: Session, *, name: str) -> None:
+    """Shows one dataset: kind, residency, labels, newest version (`fed dataset get` brings its data)."""
+    session.output.item(session.client.get_dataset(name))
+
+
+@verb(dataset, "create", example="fed dataset create sales/flights --residency EU --label team=ops")
+@click.argument("name", metavar="DATASET")
+@_KIND
+@_RESIDENCY
+@click.option("--description", default="", help="A sentence on what it holds.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; repeat for several.")
+def create(
+    session: Session, *, name: str, kind: str, residency: tuple[str, ...], description: str, labels: tuple[str, ...]
+) -> None:
+    """Creates a dataset without data, and its namespace if that is not there."""
+    wanted = ids.dataset(name)
+    _ensure_namespace(session, wanted.namespace)
+    made = values.Dataset(
+        namespace=wanted.namespace,
+        dataset=wanted.dataset,
+        kind=values.DatasetKind(kind),
+        description=description,
+        residency=tuple(sorted(residency)),
+        labels=jobs.pairs(labels, "--label"),
+    )
+    session.output.outcome(session.client.create_dataset(made))
+
+
+@verb(dataset, "update", example="fed dataset update sales/flights --residency EU --residency US")
+@click.argument("name", metavar="DATASET")
+@_RESIDENCY
+@click.option("--any-residency", is_flag=True, help="Lift the residency: it may be anywhere.")
+@click.option("--description", default=None, help="The new sentence on what it holds.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="All labels from now on; repeat for several.")
+@_ETAG
+def update(
+    session: Session,
+    *,
+    name: str,
+    residency: tuple[str, ...],
+    any_residency: bool,
+    description: str | None,
+    labels: tuple[str, ...],
+    etag: str,
+) -> None:
+    """Changes what is given and leaves the rest."""
+    if residency and any_residency:
+        raise click.UsageError("--residency and --any-residency exclude each other")
+    wanted = ids.dataset(name)
+    mask = {"residency": residency or any_residency, "description": description is not None, "labels": labels}
+    paths = tuple(field for field, given in mask.items() if given)
+    if not paths:
+        raise click.UsageError("say what to change: --residency, --any-residency, --description or --label")
+    changed = values.Dataset(
+        namespace=wanted.namespace,
+        dataset=wanted.dataset,
+        description=description or "",
+        residency=tuple(sorted(residency)),
+        labels=jobs.pairs(labels, "--label"),
+        etag=etag,
+    )
+    session.output.outcome(session.client.update_dataset(changed, paths))
+
+
+@verb(dataset, "delete", example="fed dataset delete scratch/try-1")
+@click.argument("name", metavar="DATASET")
+@_ETAG
+def delete(session: Session, *, name: str, etag: str) -> None:
+    """Marks a dataset deleted: nothing reads or writes it until `fed dataset undelete`."""
+    session.output.outcome(session.client.delete_dataset(name, etag=etag))
+
+
+@verb(dataset, "undelete", example="fed dataset undelete scratch/try-1")
+@click.argument("name", metavar="DATASET")
+@_ETAG
+def undelete(session: Session, *, name: str, etag: str) -> None:
+    """Takes back `fed dataset delete`."""
+    session.output.outcome(session.client.undelete_dataset(name, etag=etag))
+
+
+@verb(dataset, "put", example="fed dataset put sales/flights ./flights --site eu-1 --residency EU")
+@click.argument("name", metavar="DATASET")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--site", required=True, help="The site whose agent stores it.")
+@_KIND
+@_RESIDENCY
+def put(session: Session, *, name: str, path: Path, site: str, kind: str, residency: tuple[str, ...]) -> None:
+    """Encrypts a file or folder of this machine and stores it at a site as a new version.
+
+    It is encrypted before it leaves this process. Files that did not change since the last version are not sent again.
+    """
+    with session.output.transfer(f"put {name}", _bytes_below(path)) as moved:
+        made = session.client.put(name, path, site=site, residency=residency, kind=values.DatasetKind(kind), progress=moved)
+    session.output.outcome(made)
+
+
+@verb(dataset, "get", example="fed dataset get sales/flights@3 ./flights", has_output=False)
+@click.argument("name", metavar="DATASET[@VERSION]")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--site", default="", help="Read it from this site; from the cheapest for you otherwise.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are in the folder already.")
+def get(session: Session, *, name: str, folder: Path, site: str, overwrite: bool) -> None:
+    """Brings a version's files into a folder, decrypted and verified (`fed dataset show` describes it)."""
+    with session.output.transfer(f"get {name}", _bytes_of(session, name)) as moved:
+        files = session.client.get(name, folder, site=site, overwrite=overwrite, progress=moved)
+    session.output.say(f"{len(files)} files are in {folder}")
+
+
+@verb(dataset, "ingest", example="fed dataset ingest sales/clicks --from s3://bucket/clicks/ --site us-1 --wait")
+@click.argument("name", metavar="DATASET")
+@click.option("--from", "url", required=True, metavar="URL", help="A prefix that the site's settings list under `sources`.")
+@click.option("--site", required=True, help="The site where it lies.")
+@_KIND
+@_RESIDENCY
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it has ended.")
+def ingest(session: Session, *, name: str, url: str, site: str, kind: str, residency: tuple[str, ...], wait: bool) -> int:
+    """Lets a site's agent encrypt what already lies at that site, as a new version. Nothing crosses a region."""
+    wanted = ids.dataset(name)
+    request = job_values.JobRequest(
+        kind=job_values.JobKind.INGEST,
+        label=f"ingest {wanted.short}",
+        namespace=wanted.namespace,
+        outputs=(job_values.OutputSpec(alias="data", dataset=wanted.short, kind=kind),),
+        sites=(site,),
+        ingest_from=url,
+    )
+    if residency:
+        session.client.plan(request)  # what is wrong with site or source is said before a dataset is made
+        session.client.ensure_dataset(name, site=site, residency=residency, kind=values.DatasetKind(kind))
+    started = session.client.submit(request)
+    return jobs.answer(session, started, wait=wait, follow=False)
+
+
+def _ensure_namespace(session: Session, name: str) -> None:
+    try:
+        session.client.get_namespace(name)
+    except errors.NotFound:
+        session.client.create_namespace(values.Namespace(name=name))
+
+
+def _bytes_below(path: Path) -> int:
+    """Bytes of a file or a folder's files, for the bar alone; the client looks closer."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def _bytes_of(session: Session, name: str) -> int | None:
+    """Bytes of a version or of a dataset's newest, for the bar alone."""
+    wanted, number = ids.dataset_or_version(name)
+    number = number or session.client.get_dataset(wanted.short).latest_version
+    return session.client.get_version(wanted.version(number)).total_bytes if number else None

@@ -1,0 +1,17 @@
+"""`fed replica`: where versions lie."""
+
+from __future__ import annotations
+
+import click
+
+from federation.cli.command import noun, verb
+from federation.cli.session import Session
+
+replica = noun("replica", "Where versions lie.")
+
+
+@verb(replica, "list", example="fed replica list sales/flights")
+@click.argument("name", metavar="DATASET[@VERSION]")
+def list_(session: Session, name: str) -> None:
+    """Lists the replicas of one version, or of all versions of a dataset."""
+    session.output.rows(session.client.list_replicas(name))

@@ -1,0 +1,225 @@
+"""What `fed` shows of each kind of value: the columns of its table, its fields, and its JSON. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from federation.core import dataset, job, metering, records, site, units
+from federation.wire import codec
+
+#: Fields that are pairs of key and value, and read best as a JSON object.
+_PAIRS = frozenset({"labels", "columns", "env", "gpus"})
+_GB = 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table: its heading, what it shows of a value, and whether it is a number."""
+
+    heading: str
+    show: Callable[[Any], str]
+    number: bool = False
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: its fields by name, and its resource name first."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    data = _objects(records.dump(value))
+    named = codec.NAMES.get(type(value))
+    return {"name": named.build(value)} | {key: item for key, item in data.items() if key != "name"} if named else data
+
+
+def _objects(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _object(item) if key in _PAIRS else _objects(item) for key, item in data.items()}
+    return [_objects(item) for item in data] if isinstance(data, list) else data
+
+
+def _object(data: Any) -> Any:
+    if isinstance(data, list) and all(isinstance(item, list) and len(item) == 2 for item in data):
+        return dict(data)
+    return _objects(data)
+
+
+def fields(value: Any) -> list[tuple[str, str]]:
+    """A value's fields for a person, without empty ones and without those that the name tells already."""
+    named = codec.NAMES.get(type(value))
+    told = named.fields if named else frozenset()
+    pairs = [(name, _field(name, item)) for name, item in plain(value).items() if name == "name" or name not in told]
+    return [(_words(name), text) for name, text in pairs if text]
+
+
+def _words(name: str) -> str:
+    return name.removesuffix("_micros").replace("_", " ")
+
+
+def _field(name: str, item: Any) -> str:  # noqa: PLR0911 - one return for each kind of value
+    if isinstance(item, bool):
+        return "yes" if item else ""
+    if isinstance(item, int):
+        return _number(name, item)
+    if isinstance(item, dict) and name in _PAIRS:
+        return ", ".join(
+            f"{key}={inner}" for key, inner in item.items()
+        )  # the keys are people's own: nothing is read into them
+    if isinstance(item, dict):
+        return ", ".join(f"{_words(key)}={_field(key, inner)}" for key, inner in item.items() if inner not in ("", [], {}, 0))
+    if isinstance(item, list):
+        return ", ".join(_field(name, inner) if isinstance(inner, dict) else str(inner) for inner in item)
+    if isinstance(item, str) and name.endswith("_time"):
+        return moment(datetime.fromisoformat(item))
+    return str(item)
+
+
+def _number(name: str, item: int) -> str:
+    if name.endswith("_micros"):
+        return units.usd(item)
+    if name.endswith("bytes") and item >= 1000:
+        return f"{units.size(item)} ({item:,} B)"
+    return "" if (name == "rows" and item < 0) else f"{item:,}"
+
+
+def moment(time: datetime | None) -> str:
+    """A time as people read it, UTC to the second."""
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if time else ""
+
+
+def money(micros: int | None) -> str:
+    """Micro-dollars, exactly; an unknown amount says so."""
+    return "unknown" if micros is None else units.usd(micros)
+
+
+def columns(cls: type) -> Sequence[Column]:
+    """The columns of a kind of value."""
+    return _COLUMNS[cls]
+
+
+def _text(heading: str, show: Callable[[Any], str]) -> Column:
+    return Column(heading=heading, show=show)
+
+
+def _count(heading: str, show: Callable[[Any], str]) -> Column:
+    return Column(heading=heading, show=show, number=True)
+
+
+def _joined(items: Iterable[str]) -> str:
+    return ", ".join(items) or "-"
+
+
+def _site_of(value: job.Job) -> str:
+    return value.plan.choice.site if value.plan and value.plan.choice else "-"
+
+
+def _gpus(capacity: site.Capacity) -> str:
+    return _joined(f"{count} {kind}" for kind, count in capacity.gpus)
+
+
+def _because(value: Any) -> str:
+    return ": ".join(part for part in (value.reason, value.detail) if part)
+
+
+def _link_price(link: site.Link) -> str:
+    if link.gb_micros is None:
+        return "unknown"
+    return f"{units.usd(link.gb_micros)} / {'GB' if link.gb_bytes == _GB else 'GiB'}"
+
+
+_SUM = (
+    _count("ENTRIES", lambda v: f"{v.entries:,}"),
+    _count("READ", lambda v: units.size(v.bytes)),
+    _count("STAYED", lambda v: units.size(v.local_bytes)),
+    _count("LEFT A REGION", lambda v: units.size(v.egress_bytes)),
+    _count("CHARGE", lambda v: money(v.charge_micros)),
+    _count("ESTIMATE", lambda v: money(v.estimate_micros)),
+    _count("AVOIDED", lambda v: money(v.avoided_micros)),
+)
+
+_COLUMNS: dict[type, Sequence[Column]] = {
+    dataset.Namespace: (
+        _text("NAME", lambda v: v.name),
+        _text("OWNER", lambda v: v.owner),
+        _text("CREATED", lambda v: moment(v.create_time)),
+        _text("DESCRIPTION", lambda v: v.description),
+    ),
+    dataset.Dataset: (
+        _text("NAME", lambda v: v.name.short),
+        _text("KIND", lambda v: str(v.kind)),
+        _text("RESIDENCY", lambda v: ", ".join(v.residency) or "anywhere"),
+        _count("VERSION", lambda v: str(v.latest_version or "-")),
+        _text("OWNER", lambda v: v.owner),
+        _text("CREATED", lambda v: moment(v.create_time)),
+        _text("DELETED", lambda v: moment(v.delete_time)),
+    ),
+    dataset.Version: (
+        _text("VERSION", lambda v: v.name.short),
+        _count("FILES", lambda v: f"{v.files:,}"),
+        _count("SIZE", lambda v: units.size(v.total_bytes)),
+        _count("ROWS", lambda v: f"{v.rows:,}" if v.rows >= 0 else "-"),
+        _text("SIGNED BY", lambda v: v.signed_by),
+        _text("MADE BY", lambda v: v.run or v.source or "put"),
+        _text("CREATED", lambda v: moment(v.create_time)),
+    ),
+    dataset.Replica: (
+        _text("VERSION", lambda v: v.version.short),
+        _text("SITE", lambda v: v.site),
+        _text("STATE", lambda v: str(v.state)),
+        _count("STORED", lambda v: units.size(v.object_bytes)),
+        _text("VERIFIED", lambda v: moment(v.verify_time) or "-"),
+    ),
+    site.Site: (
+        _text("SITE", lambda v: v.site),
+        _text("REGION", lambda v: v.region),
+        _text("JURISDICTION", lambda v: v.jurisdiction),
+        _text("STATE", lambda v: str(v.state)),
+        _count("CPUS", lambda v: str(v.capacity.cpus or "-")),
+        _text("GPUS", lambda v: _gpus(v.capacity)),
+        _count("CPU HOUR", lambda v: money(v.offer.cpu_hour_micros)),
+        _text("GATEWAY", lambda v: v.gateway),
+        _text("PROBLEM", lambda v: v.compute_error),
+    ),
+    site.Link: (
+        _text("FROM", lambda v: v.source_region),
+        _text("TO", lambda v: v.destination_region),
+        _count("NEXT GB", _link_price),
+        _count("THIS MONTH", lambda v: units.size(v.month_to_date_bytes)),
+        _text("AS OF", lambda v: v.as_of or "-"),
+        _text("SOURCE", lambda v: v.price_source),
+    ),
+    job.Job: (
+        _text("JOB", lambda v: v.job),
+        _text("LABEL", lambda v: v.request.label or "-"),
+        _text("STATE", lambda v: str(v.state)),
+        _text("SITE", _site_of),
+        _count("ATTEMPT", lambda v: str(v.attempt or "-")),
+        _text("CREATED", lambda v: moment(v.create_time)),
+        _text("ENDED", lambda v: moment(v.end_time) or "-"),
+        _text("BECAUSE", _because),
+    ),
+    job.Run: (
+        _text("RUN", lambda v: v.run),
+        _text("SITE", lambda v: v.site),
+        _text("STATE", lambda v: str(v.state)),
+        _count("EXIT CODE", lambda v: "-" if v.exit_code is None else str(v.exit_code)),
+        _text("STARTED", lambda v: moment(v.start_time) or "-"),
+        _text("ENDED", lambda v: moment(v.end_time) or "-"),
+        _text("OUTPUTS", lambda v: _joined(v.outputs)),
+        _text("BECAUSE", _because),
+    ),
+    metering.LedgerEntry: (
+        _text("TIME", lambda v: moment(v.time)),
+        _text("READ", lambda v: f"{v.namespace}/{v.dataset}@{v.version}"),
+        _text("FROM", lambda v: v.source_region),
+        _text("TO", lambda v: v.destination_region),
+        _count("BYTES", lambda v: f"{v.bytes:,}"),
+        _count("CHARGE", lambda v: money(v.charge_micros)),
+        _count("ESTIMATE", lambda v: money(v.estimate_micros)),
+        _count("AVOIDED", lambda v: money(v.avoided_micros)),
+        _text("BY", lambda v: v.run or v.principal),
+    ),
+    metering.CostSummary: (_text("KEY", lambda v: v.key), *_SUM),
+}

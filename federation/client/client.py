@@ -1,0 +1,482 @@
+"""The client of a federation: a method for each of the contract's, and on top put, get, submit, wait, logs and check."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from federation.client import files, transfer
+from federation.client.connection import CALL_SECONDS, Connection
+from federation.client.values import Access, CreatedToken, Finding, Package, WhoAmI
+from federation.core import dataset, errors, ids, job, lineage, metering, site
+from federation.services import residency as residency_rules
+from federation.v1 import catalog_pb2, costs_pb2, identity_pb2, jobs_pb2, lineage_pb2, sites_pb2
+from federation.wire import codec
+
+T = TypeVar("T")
+
+PACKAGE_BYTES_MAX = 64 * 1024 * 1024
+#: Between two looks at a job: short at first, so that what is soon over is soon told.
+_PAUSE_SECONDS_MIN = 0.05
+_PAUSE_SECONDS_MAX = 0.5
+
+
+class Client:
+    """Speaks for one person to one federation. Threads may share it, and a fork may inherit it.
+
+    `target` is the catalog's `host:port`, `ca` the PEM bytes of its CA. Names are taken in both forms, `sales/flights` and
+    `namespaces/sales/datasets/flights`. Every failure is an error of `federation.errors`. A mutation is done once, however
+    often its call had to be repeated.
+    """
+
+    def __init__(self, target: str, token: str, ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
+        self._connection = Connection(target, token, ca, call_seconds=call_seconds)
+
+    def __repr__(self) -> str:
+        return f"<Client {self._connection.target}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection; a later call makes another."""
+        self._connection.close()
+
+    # Namespaces
+
+    def create_namespace(self, new: dataset.Namespace, *, request_id: str = "") -> dataset.Namespace:
+        """Creates a namespace; AlreadyExists when its name is taken."""
+        request = catalog_pb2.CreateNamespaceRequest(
+            namespace_id=new.name, namespace=codec.to_message(new, catalog_pb2.Namespace), request_id=request_id
+        )
+        return self._value(dataset.Namespace, "Catalog.CreateNamespace", request)
+
+    def get_namespace(self, name: str) -> dataset.Namespace:
+        """One namespace."""
+        return self._value(
+            dataset.Namespace, "Catalog.GetNamespace", catalog_pb2.GetNamespaceRequest(name=_named(name, "namespaces"))
+        )
+
+    def list_namespaces(self, *, filter: str = "") -> Iterator[dataset.Namespace]:  # noqa: A002 - the contract's word
+        """All namespaces, by name."""
+        return self._connection.pages("Catalog.ListNamespaces", catalog_pb2.ListNamespacesRequest(filter=filter))
+
+    def update_namespace(
+        self, changed: dataset.Namespace, fields: Iterable[str] = (), *, request_id: str = ""
+    ) -> dataset.Namespace:
+        """Changes the named fields, or all that are filled; Conflict when `changed.etag` is given and stale."""
+        request = catalog_pb2.UpdateNamespaceRequest(
+            namespace=codec.to_message(changed, catalog_pb2.Namespace), update_mask=_mask(fields), request_id=request_id
+        )
+        return self._value(dataset.Namespace, "Catalog.UpdateNamespace", request)
+
+    def delete_namespace(self, name: str, *, etag: str = "", request_id: str = "") -> None:
+        """Deletes a namespace that holds no dataset."""
+        request = catalog_pb2.DeleteNamespaceRequest(name=_named(name, "namespaces"), etag=etag, request_id=request_id)
+        self._connection.call("Catalog.DeleteNamespace", request)
+
+    # Datasets, versions, replicas
+
+    def create_dataset(self, new: dataset.Dataset, *, request_id: str = "") -> dataset.Dataset:
+        """Creates a dataset without a version; its namespace must be there."""
+        request = catalog_pb2.CreateDatasetRequest(
+            parent=f"namespaces/{new.namespace}",
+            dataset_id=new.dataset,
+            dataset=codec.to_message(new, catalog_pb2.Dataset),
+            request_id=request_id,
+        )
+        return self._value(dataset.Dataset, "Catalog.CreateDataset", request)
+
+    def get_dataset(self, name: str) -> dataset.Dataset:
+        """One dataset, also a deleted one."""
+        return self._value(
+            dataset.Dataset, "Catalog.GetDataset", catalog_pb2.GetDatasetRequest(name=ids.dataset(name).resource)
+        )
+
+    def list_datasets(
+        self,
+        namespace: str = "",
+        *,
+        filter: str = "",  # noqa: A002
+        show_deleted: bool = False,
+    ) -> Iterator[dataset.Dataset]:
+        """The datasets of a namespace, or of all, by name."""
+        parent = _named(namespace, "namespaces") if namespace not in ("", "-", "namespaces/-") else "namespaces/-"
+        request = catalog_pb2.ListDatasetsRequest(parent=parent, filter=filter, show_deleted=show_deleted)
+        return self._connection.pages("Catalog.ListDatasets", request)
+
+    def update_dataset(self, changed: dataset.Dataset, fields: Iterable[str] = (), *, request_id: str = "") -> dataset.Dataset:
+        """Changes the named fields, or all that are filled; Conflict when `changed.etag` is given and stale."""
+        request = catalog_pb2.UpdateDatasetRequest(
+            dataset=codec.to_message(changed, catalog_pb2.Dataset), update_mask=_mask(fields), request_id=request_id
+        )
+        return self._value(dataset.Dataset, "Catalog.UpdateDataset", request)
+
+    def delete_dataset(self, name: str, *, etag: str = "", request_id: str = "") -> dataset.Dataset:
+        """Marks a dataset deleted: nothing reads or writes it any more."""
+        request = catalog_pb2.DeleteDatasetRequest(name=ids.dataset(name).resource, etag=etag, request_id=request_id)
+        return self._value(dataset.Dataset, "Catalog.DeleteDataset", request)
+
+    def undelete_dataset(self, name: str, *, etag: str = "", request_id: str = "") -> dataset.Dataset:
+        """Takes back a deletion."""
+        request = catalog_pb2.UndeleteDatasetRequest(name=ids.dataset(name).resource, etag=etag, request_id=request_id)
+        return self._value(dataset.Dataset, "Catalog.UndeleteDataset", request)
+
+    def get_version(self, name: str) -> dataset.Version:
+        """One version."""
+        return self._value(
+            dataset.Version, "Catalog.GetVersion", catalog_pb2.GetVersionRequest(name=ids.version(name).resource)
+        )
+
+    def list_versions(self, name: str, *, filter: str = "") -> Iterator[dataset.Version]:  # noqa: A002
+        """The versions of a dataset, oldest first."""
+        request = catalog_pb2.ListVersionsRequest(parent=ids.dataset(name).resource, filter=filter)
+        return self._connection.pages("Catalog.ListVersions", request)
+
+    def get_replica(self, name: str, site: str) -> dataset.Replica:
+        """The replica of a version at a site."""
+        request = catalog_pb2.GetReplicaRequest(name=ids.version(name).replica(ids.child(site, "sites")))
+        return self._value(dataset.Replica, "Catalog.GetReplica", request)
+
+    def list_replicas(self, name: str, *, filter: str = "") -> Iterator[dataset.Replica]:  # noqa: A002
+        """The replicas of a version, or of all versions of a dataset."""
+        found, number = ids.dataset_or_version(name.removesuffix("/versions/-"))
+        request = catalog_pb2.ListReplicasRequest(parent=f"{found.resource}/versions/{number or '-'}", filter=filter)
+        return self._connection.pages("Catalog.ListReplicas", request)
+
+    def open_write(self, name: str, site: str, *, request_id: str = "") -> Access:
+        """A grant to write one new version of a dataset at a site's gateway."""
+        request = catalog_pb2.OpenWriteRequest(name=ids.dataset(name).resource, site=site, request_id=request_id)
+        return _access(self._connection.call("Catalog.OpenWrite", request))
+
+    def open_read(self, name: str, site: str = "", *, request_id: str = "") -> Access:
+        """A grant to read a version, or a dataset's newest, at a site that holds it: the cheapest, if none is named."""
+        found, number = ids.dataset_or_version(name)
+        resource = found.version(number) if number else found.resource
+        request = catalog_pb2.OpenReadRequest(name=resource, site=site, request_id=request_id)
+        return _access(self._connection.call("Catalog.OpenRead", request))
+
+    # Sites and links
+
+    def create_site(self, new: site.Site, *, request_id: str = "") -> site.Site:
+        """Declares a site; its agent makes it READY. For administrators."""
+        request = sites_pb2.CreateSiteRequest(
+            site_id=new.site, site=codec.to_message(new, sites_pb2.Site), request_id=request_id
+        )
+        return self._value(site.Site, "Sites.CreateSite", request)
+
+    def get_site(self, name: str) -> site.Site:
+        """One site."""
+        return self._value(site.Site, "Sites.GetSite", sites_pb2.GetSiteRequest(name=_named(name, "sites")))
+
+    def list_sites(self, *, filter: str = "") -> Iterator[site.Site]:  # noqa: A002
+        """All sites, by name."""
+        return self._connection.pages("Sites.ListSites", sites_pb2.ListSitesRequest(filter=filter))
+
+    def update_site(self, changed: site.Site, fields: Iterable[str] = (), *, request_id: str = "") -> site.Site:
+        """Changes the named declared fields, or all that are filled. For administrators."""
+        request = sites_pb2.UpdateSiteRequest(
+            site=codec.to_message(changed, sites_pb2.Site), update_mask=_mask(fields), request_id=request_id
+        )
+        return self._value(site.Site, "Sites.UpdateSite", request)
+
+    def delete_site(self, name: str, *, etag: str = "", request_id: str = "") -> None:
+        """Removes a site that holds no replica and runs nothing. For administrators."""
+        request = sites_pb2.DeleteSiteRequest(name=_named(name, "sites"), etag=etag, request_id=request_id)
+        self._connection.call("Sites.DeleteSite", request)
+
+    def list_links(self, *, filter: str = "") -> Iterator[site.Link]:  # noqa: A002
+        """The links between the regions of all sites, priced at this month's volume."""
+        return self._connection.pages("Sites.ListLinks", sites_pb2.ListLinksRequest(filter=filter))
+
+    def open_check(self, name: str, *, request_id: str = "") -> Access:
+        """A grant to have a site's gateway compare its store with the catalog. For administrators."""
+        request = sites_pb2.OpenCheckRequest(name=_named(name, "sites"), request_id=request_id)
+        return _access(self._connection.call("Sites.OpenCheck", request))
+
+    # Jobs
+
+    def create_job(self, request: job.JobRequest, *, validate_only: bool = False, request_id: str = "") -> job.Job:
+        """Submits a job whose working directory, if it has one, was uploaded. With `validate_only` it is only planned."""
+        message = jobs_pb2.CreateJobRequest(
+            request=codec.to_message(request, jobs_pb2.JobRequest), validate_only=validate_only, request_id=request_id
+        )
+        return self._value(job.Job, "Jobs.CreateJob", message)
+
+    def plan(self, request: job.JobRequest) -> job.Job:
+        """Where the job would run now, with the plan that explains it. Nothing is stored."""
+        return self.create_job(request, validate_only=True)
+
+    def submit(self, request: job.JobRequest, working_dir: Path | None = None, *, request_id: str = "") -> job.Job:
+        """Submits a job, with its working directory if it has one: sent once, whichever jobs use it."""
+        if working_dir is not None:
+            request = dataclasses.replace(request, working_dir=self.upload_package(working_dir).digest)
+        return self.create_job(request, request_id=request_id)
+
+    def get_job(self, name: str) -> job.Job:
+        """One job with its plan."""
+        return self._value(job.Job, "Jobs.GetJob", jobs_pb2.GetJobRequest(name=_named(name, "jobs")))
+
+    def list_jobs(self, *, filter: str = "") -> Iterator[job.Job]:  # noqa: A002
+        """All jobs, newest first."""
+        return self._connection.pages("Jobs.ListJobs", jobs_pb2.ListJobsRequest(filter=filter))
+
+    def cancel_job(self, name: str, *, etag: str = "", request_id: str = "") -> job.Job:
+        """Asks for a job to end; it is CANCELLED once its site has stopped it."""
+        request = jobs_pb2.CancelJobRequest(name=_named(name, "jobs"), etag=etag, request_id=request_id)
+        return self._value(job.Job, "Jobs.CancelJob", request)
+
+    def get_run(self, name: str) -> job.Run:
+        """One run by its full name, `jobs/J/runs/1`."""
+        return self._value(job.Run, "Jobs.GetRun", jobs_pb2.GetRunRequest(name=name))
+
+    def list_runs(self, name: str, *, filter: str = "") -> Iterator[job.Run]:  # noqa: A002
+        """The runs of a job, first attempt first."""
+        return self._connection.pages("Jobs.ListRuns", jobs_pb2.ListRunsRequest(parent=_named(name, "jobs"), filter=filter))
+
+    def open_logs(self, name: str, *, request_id: str = "") -> Access:
+        """A grant to read what a job's current run prints, at its site's gateway."""
+        request = jobs_pb2.OpenLogsRequest(name=_named(name, "jobs"), request_id=request_id)
+        return _access(self._connection.call("Jobs.OpenLogs", request))
+
+    def get_package(self, digest: str) -> Package:
+        """Whether a working directory's package is there; NotFound (PACKAGE_MISSING) when it is not."""
+        return _package(self._connection.call("Jobs.GetPackage", jobs_pb2.GetPackageRequest(digest=digest)))
+
+    def upload_package(self, working_dir: Path, *, bytes_max: int = PACKAGE_BYTES_MAX) -> Package:
+        """Stores a working directory's package, unless the same one is there already."""
+        packed = files.pack(working_dir, bytes_max)
+        with packed.file:
+            with contextlib.suppress(errors.NotFound):
+                return self.get_package(packed.digest)
+
+            def requests() -> Iterator[jobs_pb2.UploadPackageRequest]:
+                yield jobs_pb2.UploadPackageRequest(digest=packed.digest)
+                for piece in files.pieces(packed.file):
+                    yield jobs_pb2.UploadPackageRequest(data=piece)
+
+            return _package(self._connection.upload("Jobs.UploadPackage", requests))
+
+    def wait(self, name: str, timeout: float | None = None, *, progress: Callable[[job.Job], None] | None = None) -> job.Job:
+        """The job once it has ended, however it ended; DeadlineExceeded (JOB_UNFINISHED) after `timeout` seconds.
+
+        `progress` hears of each change of its state.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        told: tuple[job.JobState, int] | None = None
+        pauses = _pauses()
+        while True:
+            current = self.get_job(name)
+            if progress and told != (current.state, current.attempt):
+                told = (current.state, current.attempt)
+                progress(current)
+            if current.state.terminal:
+                return current
+            if deadline is not None and time.monotonic() >= deadline:
+                raise _unfinished(current, timeout)
+            time.sleep(next(pauses))
+
+    def logs(self, name: str, *, follow: bool = False) -> Iterator[bytes]:
+        """What a job has printed; with `follow` what it goes on to print, over all its runs, until it ends."""
+        if not follow:
+            yield from transfer.logs(self._connection.ca, self.open_logs(name), follow=False)
+            return
+        shown, pauses = "", _pauses()
+        while True:
+            current = self.get_job(name)
+            if current.run and current.run != shown:
+                shown, pauses = current.run, _pauses()
+                yield from transfer.logs(self._connection.ca, self.open_logs(name), follow=True)
+            elif current.state.terminal:
+                return
+            else:
+                time.sleep(next(pauses))
+
+    # Costs, lineage, identity
+
+    def list_ledger_entries(self, *, filter: str = "") -> Iterator[metering.LedgerEntry]:  # noqa: A002
+        """The egress ledger, newest first."""
+        return self._connection.pages("Costs.ListLedgerEntries", costs_pb2.ListLedgerEntriesRequest(filter=filter))
+
+    def summarize_costs(
+        self,
+        by: str,
+        *,
+        filter: str = "",  # noqa: A002
+    ) -> tuple[tuple[metering.CostSummary, ...], metering.CostSummary]:
+        """The ledger summed by `job`, `dataset`, `namespace`, `month` or `link`, and the total."""
+        answer = self._connection.call("Costs.SummarizeCosts", costs_pb2.SummarizeCostsRequest(by=by, filter=filter))
+        return tuple(codec.to_value(row) for row in answer.summaries), codec.to_value(answer.total)
+
+    def get_lineage(self, name: str, *, direction: str = "BOTH", depth: int = 0) -> lineage.Graph:
+        """What came from what, around a dataset, a version or a run; `direction` is `upstream`, `downstream` or `both`."""
+        if direction.upper() not in lineage.Direction.__members__:
+            raise errors.InvalidArgument(
+                f"{direction!r} is no direction of lineage",
+                reason="DIRECTION_INVALID",
+                help="Use upstream, downstream or both.",
+            )
+        number = lineage_pb2.LineageDirection.Value(f"LINEAGE_DIRECTION_{direction.upper()}")
+        request = lineage_pb2.GetLineageRequest(name=name, direction=number, depth=depth)
+        return self._value(lineage.Graph, "Lineage.GetLineage", request)
+
+    def who_am_i(self) -> WhoAmI:
+        """Who the server says the caller is."""
+        answer = self._connection.call("Identity.WhoAmI", identity_pb2.WhoAmIRequest())
+        return WhoAmI(
+            principal=answer.principal,
+            role=answer.role,
+            jurisdiction=answer.jurisdiction,
+            server_version=answer.server_version,
+            revision=answer.revision,
+        )
+
+    def create_token(
+        self, user: str, *, role: str = "USER", jurisdiction: str = "", expires_in_seconds: int = 0, request_id: str = ""
+    ) -> CreatedToken:
+        """A new token for a person; it does not end by itself unless told to. For administrators."""
+        token = identity_pb2.Token(user=user, role=role, jurisdiction=jurisdiction)
+        if expires_in_seconds:
+            token.expire_time.GetCurrentTime()
+            token.expire_time.FromDatetime(codec.to_time(token.expire_time) + timedelta(seconds=expires_in_seconds))
+        answer = self._connection.call(
+            "Identity.CreateToken", identity_pb2.CreateTokenRequest(token=token, request_id=request_id)
+        )
+        return CreatedToken(
+            user=answer.user,
+            role=answer.role,
+            jurisdiction=answer.jurisdiction,
+            expire_time=codec.to_time(answer.expire_time) if answer.HasField("expire_time") else None,
+            secret=answer.secret,
+        )
+
+    # What moves data
+
+    def put(
+        self,
+        name: str,
+        path: Path,
+        *,
+        site: str,
+        residency: Iterable[str] = (),
+        kind: dataset.DatasetKind = dataset.DatasetKind.DATA,
+        progress: transfer.Progress = lambda _: None,
+    ) -> dataset.Version:
+        """Encrypts a file or folder here and stores it at a site as the next version of a dataset.
+
+        Namespace and dataset are created when absent, with `residency` and `kind`. Files that have not changed since the
+        version before are not sent again. Hidden files are part of it; symbolic links, and files that cannot be read, are
+        refused before anything is written.
+        """
+        found = files.found(path)
+        self.ensure_dataset(name, site=site, residency=residency, kind=kind)
+        access = self.open_write(name, site)
+        return self.get_version(transfer.put(self._connection.ca, access, found, progress))
+
+    def get(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        site: str = "",
+        overwrite: bool = False,
+        progress: transfer.Progress = lambda _: None,
+    ) -> list[Path]:
+        """Brings a version (or a dataset's newest) into a folder and decrypts it there; returns the files.
+
+        All files come whole and authenticated, or none does. One that is there already is refused unless `overwrite`.
+        """
+        access = self.open_read(name, site)
+        return transfer.get(self._connection.ca, access, folder, overwrite=overwrite, progress=progress)
+
+    def check(self, site: str, read_objects: bool = False) -> Iterator[Finding]:
+        """What is wrong between a site's store and the catalog; nothing when all is well. `read_objects` reads every byte."""
+        return transfer.check(self._connection.ca, self.open_check(site), read_objects=read_objects)
+
+    def ensure_dataset(
+        self,
+        name: str,
+        *,
+        site: str,
+        residency: Iterable[str] = (),
+        kind: dataset.DatasetKind = dataset.DatasetKind.DATA,
+    ) -> dataset.Dataset:
+        """The dataset, made with its namespace if absent, to be written at a site.
+
+        Makes nothing where its first version would be refused: at a site that is not there, or that its residency forbids.
+        FailedPrecondition (RESIDENCY_DIFFERS) when it is there with another residency than the one that was asked for.
+        """
+        wanted, asked = ids.dataset(name), residency_rules.normal(residency)
+        try:
+            stored = self.get_dataset(wanted.short)
+        except errors.NotFound:
+            place = self.get_site(site)
+            residency_rules.require_site(wanted.short, asked, place.site, place.jurisdiction)
+            with contextlib.suppress(errors.AlreadyExists):
+                self.create_namespace(dataset.Namespace(name=wanted.namespace))
+            return self.create_dataset(
+                dataset.Dataset(namespace=wanted.namespace, dataset=wanted.dataset, kind=kind, residency=asked)
+            )
+        if asked and asked != tuple(sorted(stored.residency)):
+            raise errors.FailedPrecondition(
+                f"{wanted.short} has the residency {', '.join(stored.residency) or 'anywhere'}, not {', '.join(asked)}",
+                reason="RESIDENCY_DIFFERS",
+                help=f"Leave residency out, or change it first: fed dataset update {wanted.short} --residency ...",
+                metadata={"dataset": wanted.short},
+            )
+        return stored
+
+    def _value(self, cls: type[T], key: str, request: Any) -> T:
+        value = codec.to_value(self._connection.call(key, request))
+        assert isinstance(value, cls)
+        return value
+
+
+def _pauses() -> Iterator[float]:
+    pause = _PAUSE_SECONDS_MIN
+    while True:
+        yield pause
+        pause = min(pause * 1.3, _PAUSE_SECONDS_MAX)
+
+
+def _named(name: str, collection: str) -> str:
+    return f"{collection}/{ids.child(name, collection)}"
+
+
+def _mask(fields: Iterable[str]) -> FieldMask:
+    return FieldMask(paths=list(fields))
+
+
+def _access(message: catalog_pb2.Access) -> Access:
+    return Access(
+        grant=message.grant,
+        gateway=message.gateway,
+        site=message.site,
+        name=message.name,
+        dataset_uid=message.dataset_uid,
+        expire_time=codec.to_time(message.expire_time),
+    )
+
+
+def _package(message: jobs_pb2.Package) -> Package:
+    return Package(digest=message.digest, package_bytes=message.package_bytes)
+
+
+def _unfinished(current: job.Job, timeout: float | None) -> errors.DeadlineExceeded:
+    return errors.DeadlineExceeded(
+        f"job {current.job} is still {current.state} after {timeout:g} seconds",
+        reason="JOB_UNFINISHED",
+        help="It goes on; wait longer, or see `fed job explain`.",
+        metadata={"job": current.job, "state": str(current.state)},
+    )

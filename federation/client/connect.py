@@ -1,0 +1,15 @@
+"""A client for the federation that this person has chosen, as `fed` itself finds it."""
+
+from __future__ import annotations
+
+from federation import config
+from federation.client.client import Client
+
+
+def connect(context: str = "") -> Client:
+    """A client for the named context, the current one without a name; FED_TARGET, FED_TOKEN and FED_CA go before it.
+
+    NotFound (CONTEXT_MISSING) when none is chosen: `fed up` and `fed context use` choose one. Nothing is dialled yet.
+    """
+    settings = config.client(context)
+    return Client(settings.target, settings.token, settings.ca)

@@ -1,0 +1,106 @@
+"""One executor for every method of the table: channel, token, request id, deadline, retries, errors of our family."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from federation.core import errors
+from federation.wire import codec, methods, tls
+from federation.wire import errors as wire_errors
+
+T = TypeVar("T")
+
+#: How long a unary call may take, with its retries, unless the caller says otherwise.
+CALL_SECONDS = 10.0
+#: How long a stream that carries a package may take.
+UPLOAD_SECONDS = 600.0
+PAGE_SIZE = 500
+_PAUSE_SECONDS = 0.1
+_PAUSE_SECONDS_MAX = 2.0
+
+
+class Connection:
+    """A catalog as one caller reaches it.
+
+    The channel is made at the first call in each process, so that a fork may inherit a connection. Threads may share it.
+    """
+
+    def __init__(self, target: str, token: str, ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
+        self.target = target
+        self.ca = ca
+        self.call_seconds = call_seconds
+        self._token = token
+        self._lock = threading.Lock()
+        self._channel: tuple[int, grpc.Channel] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.target}>"
+
+    def call(self, key: str, request: Any, *, seconds: float | None = None) -> Any:
+        """The answer to `Service.Method`. A mutation gets a request_id, kept over its retries: it is done once."""
+        method = methods.TABLE[key]
+        if method.is_mutation and not request.request_id:
+            request.request_id = str(uuid.uuid4())
+        return self._persistent(lambda left: self._send(method, request, left), seconds or self.call_seconds)
+
+    def upload(self, key: str, requests: Callable[[], Iterable[Message]]) -> Any:
+        """The answer to a method that takes a stream. `requests` makes the stream anew for each try."""
+        method = methods.TABLE[key]
+        return self._persistent(lambda left: self._send(method, wire_errors.Outgoing(requests()), left), UPLOAD_SECONDS)
+
+    def pages(self, key: str, request: Any) -> Iterator[Any]:
+        """All values of a listing, one page after the other, each fetched when it is needed."""
+        request.page_size = request.page_size or PAGE_SIZE
+        while True:
+            page = self.call(key, request)
+            for message in getattr(page, methods.TABLE[key].pager):
+                yield codec.to_value(message)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def close(self) -> None:
+        """Ends this process's channel; a later call makes another."""
+        with self._lock:
+            opened, self._channel = self._channel, None
+        if opened is not None and opened[0] == os.getpid():
+            opened[1].close()
+
+    def _send(self, method: methods.Method, request: Any, seconds: float) -> Any:
+        make = getattr(self._open(), method.shape)
+        call = make(
+            method.path, request_serializer=method.request.SerializeToString, response_deserializer=method.response.FromString
+        )
+        with wire_errors.translated(request if isinstance(request, wire_errors.Outgoing) else None):
+            return call(request, timeout=seconds)
+
+    def _persistent(self, attempt: Callable[[float], T], seconds: float) -> T:
+        """Tries again while the server is away, in ever longer pauses of random length, until the deadline is near."""
+        deadline, pause = time.monotonic() + seconds, _PAUSE_SECONDS
+        while True:
+            try:
+                return attempt(deadline - time.monotonic())
+            except errors.Unavailable:
+                drawn = random.uniform(pause / 2, pause)  # noqa: S311 - spreads callers, guards nothing
+                if time.monotonic() + drawn >= deadline:
+                    raise
+            time.sleep(drawn)
+            pause = min(pause * 2, _PAUSE_SECONDS_MAX)
+
+    def _open(self) -> grpc.Channel:
+        with self._lock:
+            if self._channel is None or self._channel[0] != os.getpid():
+                self._channel = (os.getpid(), tls.channel(self.target, tls.Tls(self.ca), metadata=self._metadata))
+            return self._channel[1]
+
+    def _metadata(self) -> tls.Metadata:
+        return [("authorization", f"Bearer {self._token}")] if self._token else []

@@ -1,0 +1,206 @@
+"""Data between the caller's machine and a site's gateway: what is encrypted here leaves, what arrives is decrypted here."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, BinaryIO
+
+from federation.client.files import LocalFile
+from federation.client.values import Access, Finding
+from federation.core import errors, ids
+from federation.wire.gateway import GatewayClient, persistent
+
+if TYPE_CHECKING:
+    from federation.wire import data
+
+#: Hears of progress: how many more bytes are done.
+Progress = Callable[[int], None]
+_PIECE_BYTES = 4 * 1024 * 1024
+#: Files below this go together in streams of at most so many files and bytes: no call is made for one small file.
+_SMALL_BYTES = 8 * 1024 * 1024
+_BATCH_FILES = 512
+_BATCH_BYTES = 64 * 1024 * 1024
+
+
+def put(ca: bytes, access: Access, found: Sequence[LocalFile], progress: Progress) -> str:
+    """Writes files as a new version under a grant; returns its short name. When it fails, nothing of it stays."""
+    from federation.wire import data  # noqa: PLC0415 - the data path loads numpy and pyarrow; listing a catalog needs neither
+
+    with _gateway(ca, access) as gateway:
+        writer = data.VersionWriter(gateway, audience=data.grant_audience(access.grant), with_base=True)
+        try:
+            described = {file.path: data.describe(file.source) for file in found}
+            changed = [file for file in found if not _reused(writer, file, progress)]
+            for batch in batches(changed):
+                _send(writer, batch, described, progress)
+            return writer.complete(dict(_common(columns for _, columns in described.values()))).version
+        except BaseException:
+            with contextlib.suppress(errors.FederationError):  # the gateway drops a write that nobody goes on with
+                writer.abort()
+            raise
+
+
+def get(ca: bytes, access: Access, folder: Path, *, overwrite: bool, progress: Progress) -> list[Path]:
+    """Reads the version of a grant into a folder: all of it, authenticated, or nothing."""
+    from federation.wire import data  # noqa: PLC0415 - as above
+
+    with _gateway(ca, access) as gateway:
+        opened = data.open_version(gateway, audience=data.grant_audience(access.grant))
+        targets = {entry.path: folder / ids.relative_path(entry.path) for entry in opened.manifest.files}
+        _refuse_existing(targets.values(), overwrite=overwrite)
+        with _staged(folder) as stage:
+            for path in targets:
+                with opened.open(path) as source, _new_file(stage / path) as file:
+                    while piece := source.read(_PIECE_BYTES):
+                        file.write(piece)
+                        progress(len(piece))
+            for path, target in targets.items():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (stage / path).replace(target)
+        with contextlib.suppress(errors.Unavailable):  # what was read is here; the gateway settles the grant by itself
+            gateway.close_grant()
+    return list(targets.values())
+
+
+def logs(ca: bytes, access: Access, *, follow: bool) -> Iterator[bytes]:
+    """What a run has printed, in the pieces that come."""
+    with _gateway(ca, access) as gateway:
+        yield from gateway.read_logs(follow=follow)
+
+
+def check(ca: bytes, access: Access, *, read_objects: bool) -> Iterator[Finding]:
+    """What a site's gateway finds wrong."""
+    with _gateway(ca, access) as gateway:
+        for found in gateway.check_store(read_objects=read_objects):
+            yield Finding(finding=found.finding, object=found.object, version=found.version, detail=found.detail)
+
+
+def batches(found: Iterable[LocalFile]) -> Iterator[list[LocalFile]]:
+    """Files as they are sent: a big one by itself, so that it alone is sent again if it must be, small ones together."""
+    batch: list[LocalFile] = []
+    batch_bytes = 0
+    for file in found:
+        if file.file_bytes >= _SMALL_BYTES:
+            yield [file]
+            continue
+        if len(batch) == _BATCH_FILES or batch_bytes + file.file_bytes > _BATCH_BYTES:
+            yield batch
+            batch, batch_bytes = [], 0
+        batch.append(file)
+        batch_bytes += file.file_bytes
+    if batch:
+        yield batch
+
+
+def _reused(writer: data.VersionWriter, file: LocalFile, progress: Progress) -> bool:
+    """Whether the version before has this very file: then it stays there, and nothing is sent."""
+    entry = writer.base.entries.get(file.path) if writer.base else None
+    if entry is None or entry.file_bytes != file.file_bytes:
+        return False
+    with _readable(file) as opened:
+        same = writer.unchanged(opened, entry)
+    if same:
+        writer.reuse(file.path)
+        progress(file.file_bytes)
+    return same
+
+
+def _send(
+    writer: data.VersionWriter, batch: list[LocalFile], described: dict[str, tuple[int, Columns]], progress: Progress
+) -> None:
+    from federation.wire import data  # noqa: PLC0415 - as above
+
+    if len(batch) == 1:
+        with _readable(batch[0]) as opened:
+            writer.put_file(batch[0].path, opened, described[batch[0].path][0])
+    else:
+
+        def files() -> Iterator[data.NewFile]:
+            for file in batch:
+                with _readable(file) as opened:
+                    yield data.NewFile(path=file.path, data=opened, rows=described[file.path][0])
+
+        persistent(lambda: writer.put_files(files()))
+    progress(sum(file.file_bytes for file in batch))
+
+
+Columns = tuple[tuple[str, str], ...]
+
+
+def _common(found: Iterable[Columns]) -> Columns:
+    """The columns that all files have that have any; () where they differ."""
+    distinct = {columns for columns in found if columns}
+    return distinct.pop() if len(distinct) == 1 else ()
+
+
+@contextlib.contextmanager
+def _readable(file: LocalFile) -> Iterator[BinaryIO]:
+    try:
+        with file.source.open("rb") as opened:
+            yield opened
+    except OSError as error:
+        raise errors.FailedPrecondition(
+            f"{file.source} cannot be read any more: {error.strerror}",
+            reason="FILE_UNREADABLE",
+            help="It changed while it was being put; put it again.",
+            metadata={"path": str(file.source)},
+        ) from None
+
+
+@contextlib.contextmanager
+def _gateway(ca: bytes, access: Access) -> Iterator[GatewayClient]:
+    if not access.gateway:
+        raise errors.FailedPrecondition(
+            f"site {access.site} has no gateway yet",
+            reason="SITE_NOT_READY",
+            help="Start its agent, or choose another site.",
+            metadata={"site": access.site},
+        )
+    gateway = GatewayClient(access.gateway, ca, grant=access.grant)
+    try:
+        yield gateway
+    finally:
+        gateway.close()
+
+
+def _refuse_existing(targets: Iterable[Path], *, overwrite: bool) -> None:
+    present = [] if overwrite else [target for target in targets if target.exists() or target.is_symlink()]
+    if present:
+        more = f" and {len(present) - 1} more" if len(present) > 1 else ""
+        raise errors.AlreadyExists(
+            f"{present[0]}{more} exists already",
+            reason="FILE_EXISTS",
+            help="Choose an empty folder, or ask to overwrite.",
+            metadata={"path": str(present[0])},
+        )
+
+
+@contextlib.contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """A hidden folder inside a folder, gone afterwards, and the folder too if it was made for this and is empty."""
+    made = not folder.exists()
+    stage = folder / f".fed-get-{secrets.token_hex(4)}"
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+    except OSError as error:
+        raise errors.ResourceExhausted(
+            f"{folder} cannot be written: {error.strerror}",
+            reason="FILE_UNWRITABLE",
+            help="See the folder's permissions and the room on its disk.",
+            metadata={"path": str(error.filename or folder)},
+        ) from None
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        if made:
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def _new_file(path: Path) -> IO[bytes]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("xb")

@@ -1,0 +1,728 @@
+"""The settings of every process, and the one place that reads them: federation file, a person's contexts, environment.
+
+Everything is read once, checked strictly (an error says CONFIG_INVALID, the key's path, the value and what to write),
+frozen, and handed down. Relative paths in a federation file are relative to the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+
+from federation import strict
+from federation.core import errors, ids, policy, site
+
+T = TypeVar("T")
+
+_JURISDICTION = re.compile(r"[A-Z]{2,8}(-[A-Z0-9]{1,8})?")
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+
+MIB = 1024 * 1024
+
+#: Port of every local cluster's Jobs API; each cluster has a loopback address of its own.
+RAY_DASHBOARD_PORT = 8265
+#: Local clusters take blocks of ports below Linux's range for outgoing connections; the gateway's port chooses the block.
+_RAY_PORTS_FROM = 10_000
+_RAY_PORTS = 300
+_RAY_SLOTS = 75
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsFiles:
+    """PEM files of one TLS identity: the CA that is trusted, our certificate, its private key (0600)."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserSettings:
+    """A declared person. Their token is made at the server's first start that knows them."""
+
+    user: str
+    role: policy.Role = policy.Role.USER
+    jurisdiction: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """What a catalog server needs. `listen` is for people, `agents_listen` for agents; both `host:port`.
+
+    A run's lease lasts `lease_seconds` and is renewed every `heartbeat_seconds`; a grant lasts at most `grant_seconds`;
+    a working directory's package holds at most `package_bytes_max`. Without `rate_card` the shipped prices hold.
+    """
+
+    state_dir: Path
+    listen: str
+    agents_listen: str
+    database_url: str
+    tables_url: str
+    tls: TlsFiles
+    rate_card: Path | None = None
+    sites: tuple[site.Site, ...] = ()
+    users: tuple[UserSettings, ...] = ()
+    lease_seconds: int = 15
+    heartbeat_seconds: int = 3
+    grant_seconds: int = 43_200
+    package_bytes_max: int = 64 * MIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageSettings:
+    """A site's storage root: connector kind, URL or folder, and the connector's options, which may hold keys."""
+
+    kind: str
+    url: str
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeysSettings:
+    """A site's key connector and the folder of its keyring."""
+
+    kind: str
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeSettings:
+    """A site's compute: connector kind, where it is (a Jobs API, or a folder for jobs as plain processes), its token's file."""
+
+    kind: str
+    address: str
+    token_file: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """A prefix from which `ingest` may read at this site, and the connector that reads it."""
+
+    prefix: str
+    kind: str
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSettings:
+    """What a site's agent needs. `catalog` is the server's port for agents, `gateway_listen` the site's one listener.
+
+    Egress is granted in quanta of `quantum_bytes`; of what a run prints `log_bytes_max` are kept.
+    """
+
+    site: str
+    state_dir: Path
+    catalog: str
+    gateway_listen: str
+    tls: TlsFiles
+    storage: StorageSettings
+    keys: KeysSettings
+    compute: ComputeSettings | None = None
+    sources: tuple[SourceSettings, ...] = ()
+    gateway: str = ""
+    quantum_bytes: int = 8 * MIB
+    log_bytes_max: int = 16 * MIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaySettings:
+    """A Ray cluster that `fed up` starts for a site on this machine, with what it claims to have.
+
+    It has the loopback address `address_ip` and the ports from `port_base` on to itself.
+    """
+
+    cpus: int
+    address_ip: str
+    port_base: int
+    gpus: tuple[tuple[str, int], ...] = ()
+    memory_bytes: int = 2_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteSettings:
+    """One site of a federation file: what the catalog is told (`declared`) and what its agent is given."""
+
+    declared: site.Site
+    gateway: str
+    gateway_listen: str
+    storage: StorageSettings
+    keys: KeysSettings | None
+    ray: RaySettings | None = None
+    compute: ComputeSettings | None = None
+    sources: tuple[SourceSettings, ...] = ()
+    tls: TlsFiles | None = None
+    quantum_bytes: int = 8 * MIB
+    log_bytes_max: int = 16 * MIB
+
+    @property
+    def site(self) -> str:
+        return self.declared.site
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationFile:
+    """A federation as it was declared in a file. Agents reach the server at `agents_address`, people at `address`."""
+
+    path: Path
+    federation: str
+    listen: str
+    agents_listen: str
+    address: str
+    agents_address: str
+    database: str
+    tables: str
+    rate_card: Path | None
+    tls: TlsFiles | None
+    sites: tuple[SiteSettings, ...]
+    users: tuple[UserSettings, ...]
+    lease_seconds: int
+    heartbeat_seconds: int
+    grant_seconds: int
+    package_bytes_max: int
+
+    def site(self, name: str) -> SiteSettings:
+        """One declared site; NotFound with the declared ones otherwise."""
+        found = next((row for row in self.sites if row.site == name), None)
+        if found is None:
+            declared = ", ".join(row.site for row in self.sites)
+            raise errors.NotFound(
+                f"{self.path} declares no site {name!r}", reason="SITE_UNKNOWN", help=f"Declared are: {declared or 'none'}."
+            )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where everything of one federation lies under its state folder."""
+
+    root: Path
+
+    @property
+    def server(self) -> Path:
+        return self.root / "server"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        """Pid files of what runs."""
+        return self.root / "run"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def admin_token(self) -> Path:
+        return self.server / "admin.token"
+
+    @property
+    def ca(self) -> Path:
+        return self.root / "pki" / "ca.crt"
+
+    @property
+    def ca_key(self) -> Path:
+        return self.root / "pki" / "ca.key"
+
+    def site(self, name: str) -> Path:
+        """The state folder of a site's agent."""
+        return self.root / "sites" / name
+
+    def ray(self, name: str) -> Path:
+        """What belongs to a site's Ray cluster."""
+        return self.root / "ray" / name
+
+    def server_tls(self) -> TlsFiles:
+        """The server's identity."""
+        return TlsFiles(ca=self.ca, cert=self.root / "pki" / "server.crt", key=self.root / "pki" / "server.key")
+
+    def agent_tls(self, name: str) -> TlsFiles:
+        """The identity of a site's agent."""
+        folder = self.root / "pki" / "agents"
+        return TlsFiles(ca=self.ca, cert=folder / f"{name}.crt", key=folder / f"{name}.key")
+
+
+# -- the federation file ----------------------------------------------------------------------------------------------------
+
+_TOP = ("federation", "server", "sites", "users")
+_SERVER = (
+    *("listen", "agents_listen", "address", "agents_address", "database", "tables", "rate_card", "tls"),
+    *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max"),
+)
+_SITE = (
+    *("site", "region", "jurisdiction", "gateway", "gateway_listen", "storage", "keys", "ray", "compute", "offer", "sources"),
+    *("tls", "quantum_bytes", "log_bytes_max"),
+)
+_OFFER = ("cpu_hour_usd", "cpu_source", "gpus", "storage_gb_month_usd", "storage_source")
+
+
+def federation_file(path: Path) -> FederationFile:
+    """Reads a federation file; NotFound (CONFIG_MISSING) without one, InvalidArgument (CONFIG_INVALID) for a wrong one."""
+    path = path.expanduser().absolute()
+    top = strict.parse(_read_text(path, "federation file"), str(path)).only(_TOP)
+    here = path.parent
+    server_ = top.table("server").only(_SERVER)
+    listen = server_.read("listen", _address, "127.0.0.1:7400")
+    agents_listen = server_.read("agents_listen", _address, "127.0.0.1:7401")
+    return FederationFile(
+        path=path,
+        federation=top.segment("federation"),
+        listen=listen,
+        agents_listen=agents_listen,
+        address=server_.read("address", _address, listen),
+        agents_address=server_.read("agents_address", _address, agents_listen),
+        database=server_.text("database", ""),
+        tables=server_.text("tables", ""),
+        rate_card=_optional_path(server_, "rate_card", here),
+        tls=_tls(server_, here),
+        sites=_sites(top, here),
+        users=_users(top),
+        lease_seconds=server_.integer("lease_seconds", 15, at_least=3),
+        heartbeat_seconds=server_.integer("heartbeat_seconds", 3, at_least=1),
+        grant_seconds=server_.integer("grant_seconds", 43_200, at_least=60),
+        package_bytes_max=server_.size("package_bytes_max", 64 * MIB),
+    )
+
+
+def server(file: FederationFile, state_dir: Path) -> ServerSettings:
+    """The settings of the catalog server of a federation whose state lies under `state_dir`."""
+    layout = Layout(root=state_dir.expanduser().absolute())
+    return ServerSettings(
+        state_dir=layout.server,
+        listen=file.listen,
+        agents_listen=file.agents_listen,
+        database_url=file.database or f"sqlite:///{layout.server / 'catalog.db'}",
+        tables_url=file.tables or str(layout.server / "tables"),
+        tls=file.tls or layout.server_tls(),
+        rate_card=file.rate_card,
+        sites=tuple(row.declared for row in file.sites),
+        users=file.users,
+        lease_seconds=file.lease_seconds,
+        heartbeat_seconds=file.heartbeat_seconds,
+        grant_seconds=file.grant_seconds,
+        package_bytes_max=file.package_bytes_max,
+    )
+
+
+def agent(file: FederationFile, name: str, state_dir: Path) -> AgentSettings:
+    """The settings of one site's agent; NotFound (SITE_UNKNOWN) for a site that the file does not declare."""
+    layout = Layout(root=state_dir.expanduser().absolute())
+    row = file.site(name)
+    folder = layout.site(name)
+    storage = row.storage
+    if storage.kind == "local" and not storage.url:
+        storage = StorageSettings(kind="local", url=str(folder / "store"), options=storage.options)
+    return AgentSettings(
+        site=name,
+        state_dir=folder,
+        catalog=file.agents_address,
+        gateway=row.gateway,
+        gateway_listen=row.gateway_listen,
+        tls=row.tls or layout.agent_tls(name),
+        storage=storage,
+        keys=row.keys or KeysSettings(kind="local", folder=folder / "keys"),
+        compute=_compute(row, layout),
+        sources=row.sources,
+        quantum_bytes=row.quantum_bytes,
+        log_bytes_max=row.log_bytes_max,
+    )
+
+
+def _compute(row: SiteSettings, layout: Layout) -> ComputeSettings | None:
+    """Where a site's jobs run: what the file names, a Ray cluster that `fed up` starts, or processes below its state."""
+    if row.ray:
+        return local_ray(row, layout)
+    if row.compute and row.compute.kind == "process" and not row.compute.address:
+        return dataclasses.replace(row.compute, address=str(layout.site(row.site) / "jobs"))
+    return row.compute
+
+
+def local_ray(row: SiteSettings, layout: Layout) -> ComputeSettings:
+    """Where the Ray cluster that `fed up` starts for a site answers, and where its token lies."""
+    if row.ray is None:
+        raise errors.FailedPrecondition(f"site {row.site} has no Ray cluster of its own", reason="NO_COMPUTE")
+    address = f"http://{row.ray.address_ip}:{RAY_DASHBOARD_PORT}"
+    return ComputeSettings(kind="ray", address=address, token_file=layout.ray(row.site) / "ray.token")
+
+
+def _sites(top: strict.Table, here: Path) -> tuple[SiteSettings, ...]:
+    rows: list[SiteSettings] = []
+    for table in top.tables("sites"):
+        row = _site(table.only(_SITE), here, {other.ray.address_ip for other in rows if other.ray})
+        if any(other.site == row.site for other in rows):
+            table.refuse("site", f"the site {row.site!r} is declared twice", "Give each site a name of its own.")
+        if any(other.gateway_listen == row.gateway_listen for other in rows):
+            table.refuse("gateway", f"{row.gateway_listen!r} is another site's gateway", "Give each gateway a port of its own.")
+        rows.append(row)
+    return tuple(rows)
+
+
+def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
+    gateway = table.read("gateway", _address)
+    gateway_listen = table.read("gateway_listen", _address, gateway)
+    ray, compute = _ray(table, here, gateway_listen, taken)
+    sources = tuple(_source(row, here) for row in table.tables("sources"))
+    declared = site.Site(
+        site=table.segment("site"),
+        region=table.read("region", ids.region),
+        jurisdiction=table.read("jurisdiction", _jurisdiction),
+        gateway=gateway,
+        has_compute=ray is not None or compute is not None,
+        offer=_offer(table.table("offer").only(_OFFER)),
+        sources=tuple(row.prefix for row in sources),
+    )
+    return SiteSettings(
+        declared=declared,
+        gateway=gateway,
+        gateway_listen=gateway_listen,
+        storage=_storage(table.table("storage"), here),
+        keys=_keys(table.table("keys"), here),
+        ray=ray,
+        compute=compute,
+        sources=sources,
+        tls=_tls(table, here),
+        quantum_bytes=table.size("quantum_bytes", 8 * MIB),
+        log_bytes_max=table.size("log_bytes_max", 16 * MIB),
+    )
+
+
+def _ray(table: strict.Table, here: Path, gateway: str, taken: set[str]) -> tuple[RaySettings | None, ComputeSettings | None]:
+    """A cluster to start here, or compute that is there already, or none. `taken` are other clusters' addresses."""
+    if "compute" in table:
+        if "ray" in table:
+            table.refuse("compute", "`ray` is given as well", "Keep one: `ray` for a Ray cluster, `compute` for another kind.")
+        other = table.table("compute").only(("kind", "address", "token_file"))
+        token_file = _optional_path(other, "token_file", here)
+        return None, ComputeSettings(kind=other.text("kind"), address=other.text("address", ""), token_file=token_file)
+    if "ray" not in table:
+        return None, None
+    ray = table.table("ray")
+    if "address" in ray:
+        ray.only(("address", "token_file"))
+        return None, ComputeSettings(
+            kind="ray", address=ray.text("address"), token_file=_optional_path(ray, "token_file", here)
+        )
+    ray.only(("cpus", "gpus", "memory", "address_ip", "port_base"))
+    gpus = ray.table("gpus")
+    slot = int(gateway.rpartition(":")[2]) % _RAY_SLOTS
+    while f"127.0.1.{slot + 2}" in taken:
+        slot = (slot + 1) % _RAY_SLOTS
+    settings = RaySettings(
+        cpus=ray.integer("cpus", at_least=1),
+        address_ip=ray.read("address_ip", _loopback, f"127.0.1.{slot + 2}"),
+        port_base=ray.integer("port_base", _RAY_PORTS_FROM + slot * _RAY_PORTS, at_least=1024),
+        gpus=tuple((kind, gpus.integer(kind, at_least=1)) for kind in sorted(gpus.keys())),
+        memory_bytes=ray.size("memory", 2_000_000_000),
+    )
+    return settings, None
+
+
+def _offer(table: strict.Table) -> site.Offer:
+    cpu, cpu_source = _price(table, "cpu_hour_usd", "cpu_source")
+    storage, storage_source = _price(table, "storage_gb_month_usd", "storage_source")
+    return site.Offer(
+        cpu_hour_micros=cpu,
+        cpu_source=cpu_source,
+        gpus=tuple(_gpu(row.only(("type", "hour_usd", "source"))) for row in table.tables("gpus")),
+        storage_gb_month_micros=storage,
+        storage_source=storage_source,
+    )
+
+
+def _gpu(table: strict.Table) -> site.GpuOffer:
+    price, source = _price(table, "hour_usd", "source")
+    if price is None:
+        table.refuse(
+            "hour_usd", "the price is missing", 'Add `hour_usd: "1.006"`, or remove this GPU: an unknown price is no offer.'
+        )
+    return site.GpuOffer(type=table.text("type"), gpu_hour_micros=price, source=source)
+
+
+def _price(table: strict.Table, price_key: str, source_key: str) -> tuple[int | None, str]:
+    price = table.micros(price_key)
+    source = table.text(source_key, "")
+    if price is not None and not source:
+        table.refuse(source_key, f"{price_key} is given without its source", "Name where the price was published, and when.")
+    if price is None and source:
+        table.refuse(price_key, f"{source_key} is given without a price", f"Add `{price_key}`, or remove `{source_key}`.")
+    return price, source
+
+
+def _storage(table: strict.Table, here: Path) -> StorageSettings:
+    kind = table.text("kind", "local")
+    if kind == "local":
+        table.only(("kind", "url"))
+        url = table.text("url", "")
+        return StorageSettings(kind=kind, url=str(_resolve(here, url)) if url else "")
+    return StorageSettings(kind=kind, url=table.text("url"), options=_options(table, here, leave=("kind", "url")))
+
+
+def _source(table: strict.Table, here: Path) -> SourceSettings:
+    kind, prefix = table.text("kind"), table.text("prefix")
+    if kind == "file":
+        table.only(("kind", "prefix"))
+        if not prefix.startswith("file:"):
+            table.refuse("prefix", f"{prefix!r} does not begin with 'file:'", "Write file:///FOLDER, or file:FOLDER from here.")
+        prefix = _resolve(here, prefix.removeprefix("file:")).as_uri()
+    return SourceSettings(prefix=prefix.rstrip("/") + "/", kind=kind, options=_options(table, here, leave=("kind", "prefix")))
+
+
+def _options(table: strict.Table, here: Path, *, leave: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """A connector's options as they stand; `key_file` is read here, so that no key stands in a federation file."""
+    values = {key: value for key, value in table.texts().items() if key not in leave}
+    for key in ("key", "secret"):
+        if key in values:
+            table.refuse(key, "a key does not belong into this file", "Write `key_file: FILE`, with `key:` and `secret:`.")
+    path = values.pop("key_file", "")
+    if path:
+        file = _resolve(here, path)
+        values |= strict.parse(read_secret(file, "key file"), str(file)).only(("key", "secret")).texts()
+    return tuple(sorted(values.items()))
+
+
+def _keys(table: strict.Table, here: Path) -> KeysSettings | None:
+    table.only(("kind", "folder"))
+    folder = table.text("folder", "")
+    kind = table.text("kind", "local")
+    if not folder and kind == "local":
+        return None
+    return KeysSettings(kind=kind, folder=_resolve(here, folder))
+
+
+def _users(top: strict.Table) -> tuple[UserSettings, ...]:
+    rows: list[UserSettings] = []
+    for table in top.tables("users"):
+        table.only(("user", "role", "jurisdiction"))
+        name = table.segment("user")
+        if name == "admin" or any(row.user == name for row in rows):
+            table.refuse(
+                "user", f"the user {name!r} is there already", "Give each a name of their own; 'admin' is always there."
+            )
+        role = policy.Role(table.choice("role", ("ADMIN", "USER"), "USER"))
+        place = table.read("jurisdiction", _jurisdiction) if "jurisdiction" in table else ""
+        rows.append(UserSettings(user=name, role=role, jurisdiction=place))
+    return tuple(rows)
+
+
+def _tls(table: strict.Table, here: Path) -> TlsFiles | None:
+    if "tls" not in table:
+        return None
+    tls = table.table("tls").only(("ca", "cert", "key"))
+    ca, cert, key = (_resolve(here, tls.text(name)) for name in ("ca", "cert", "key"))
+    return TlsFiles(ca=ca, cert=cert, key=key)
+
+
+def _optional_path(table: strict.Table, key: str, here: Path) -> Path | None:
+    text = table.text(key, "")
+    return _resolve(here, text) if text else None
+
+
+def _resolve(here: Path, text: str) -> Path:
+    return Path(os.path.normpath(here / Path(text.removeprefix("//")).expanduser()))
+
+
+def _address(text: str) -> str:
+    match = _ADDRESS.fullmatch(text)
+    if not match or not 0 < int(match[2]) < 65536:
+        raise errors.InvalidArgument(f"{text!r} is not host:port", help="Write for example 127.0.0.1:7400.")
+    return text
+
+
+def _loopback(text: str) -> str:
+    if not text.startswith("127.") or len(text.split(".")) != 4:
+        raise errors.InvalidArgument(f"{text!r} is not a loopback address", help="Write for example 127.0.1.7.")
+    return text
+
+
+def _jurisdiction(text: str) -> str:
+    if not _JURISDICTION.fullmatch(text):
+        raise errors.InvalidArgument(
+            f"{text!r} is not a jurisdiction", help="Write it in capitals, for example EU, US or US-CA."
+        )
+    return text
+
+
+# -- people: contexts and the environment -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """How a person reaches one federation: `host:port`, the file of its CA, the file (0600) of their token."""
+
+    context: str
+    target: str
+    ca: Path
+    token: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contexts:
+    """All contexts of a person and the name of the current one."""
+
+    path: Path
+    current: str = ""
+    contexts: tuple[Context, ...] = ()
+
+    def find(self, name: str) -> Context:
+        """The context of that name; NotFound (CONTEXT_MISSING) otherwise."""
+        found = next((row for row in self.contexts if row.context == name), None)
+        if found is None:
+            known = ", ".join(row.context for row in self.contexts) or "none yet"
+            raise errors.NotFound(
+                f"{self.path} has no context {name!r}",
+                reason="CONTEXT_MISSING",
+                help=f"There are: {known}.",
+            )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientSettings:
+    """What a client needs. The token shows in no repr."""
+
+    target: str
+    ca: bytes = field(repr=False)
+    token: str = field(repr=False)
+    context: str = ""
+
+
+def client(context: str = "") -> ClientSettings:
+    """Settings of a person's client: of the named or current context; FED_TARGET, FED_TOKEN and FED_CA go before each part."""
+    env = environment()
+    wanted = context or env.get("FED_CONTEXT", "")
+    complete = all(env.get(key) for key in ("FED_TARGET", "FED_TOKEN", "FED_CA")) and not wanted
+    found = None if complete else _current(contexts(), wanted)
+    target = env.get("FED_TARGET") or (found.target if found else "")
+    ca = Path(env["FED_CA"]) if env.get("FED_CA") else (found.ca if found else Path())
+    token = env.get("FED_TOKEN") or (read_secret(found.token, "token file").strip() if found else "")
+    return ClientSettings(target=target, ca=_read(ca, "CA file"), token=token, context=found.context if found else "")
+
+
+def contexts() -> Contexts:
+    """All contexts, from FED_CONFIG or ~/.config/fed/config.yaml; none where there is no such file."""
+    path = config_path()
+    if not path.exists():
+        return Contexts(path=path)
+    top = strict.parse(_read_text(path, "config file"), str(path)).only(("current", "contexts"))
+    table = top.table("contexts")
+    rows = []
+    for name in table.keys():  # noqa: SIM118 - a Table is no dict
+        row = table.table(name).only(("target", "ca", "token"))
+        ca, token = (Path(row.text(key)).expanduser() for key in ("ca", "token"))
+        rows.append(Context(context=name, target=row.read("target", _address), ca=ca, token=token))
+    return Contexts(path=path, current=top.text("current", ""), contexts=tuple(rows))
+
+
+def save_context(context: Context, *, use: bool = True) -> Contexts:
+    """Adds or replaces a context, and makes it the current one if asked; returns all as they are now."""
+    old = contexts()
+    rows = (*(row for row in old.contexts if row.context != context.context), context)
+    new = Contexts(path=old.path, current=context.context if use or not old.current else old.current, contexts=rows)
+    _save(new)
+    return new
+
+
+def use_context(name: str) -> Contexts:
+    """Makes a context the current one; NotFound (CONTEXT_MISSING) where there is none of that name."""
+    old = contexts()
+    old.find(name)
+    new = Contexts(path=old.path, current=name, contexts=old.contexts)
+    _save(new)
+    return new
+
+
+def config_path() -> Path:
+    """Where a person's contexts are kept."""
+    env = environment()
+    if env.get("FED_CONFIG"):
+        return Path(env["FED_CONFIG"]).expanduser()
+    return Path(env.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fed" / "config.yaml"
+
+
+def state_path(federation: str) -> Path:
+    """Where a federation's state lies unless told otherwise."""
+    return Path(environment().get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fed" / federation
+
+
+def _current(all_: Contexts, wanted: str) -> Context:
+    if not wanted and not all_.current:
+        raise errors.NotFound(
+            "no federation is chosen",
+            reason="CONTEXT_MISSING",
+            help="Start one with `fed up`, choose one with `fed context use NAME`, or set FED_TARGET, FED_TOKEN and FED_CA.",
+        )
+    return all_.find(wanted or all_.current)
+
+
+def _save(all_: Contexts) -> None:
+    rows = {row.context: {"target": row.target, "ca": str(row.ca), "token": str(row.token)} for row in all_.contexts}
+    text = yaml.safe_dump({"current": all_.current, "contexts": rows}, sort_keys=False)
+    write_secret(all_.path, text.encode())
+
+
+def environment() -> Mapping[str, str]:
+    """The process's environment, for child processes that inherit it."""
+    return os.environ  # noqa: TID251 - here and nowhere else
+
+
+# -- files ------------------------------------------------------------------------------------------------------------------
+
+
+def read_secret(path: Path, what: str) -> str:
+    """Text of a file that only its owner may read; refuses one that others can."""
+    data = _read(path, what)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise errors.InvalidArgument(
+            f"{what} {path} can be read by others (mode {mode:04o})", reason="CONFIG_INVALID", help=f"Run: chmod 600 {path}"
+        )
+    return data.decode()
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Writes a file that only its owner may read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def keep_secret(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The bytes of a secret file, which is made at the first call and kept from then on."""
+    if not path.exists():
+        write_secret(path, make())
+    return path.read_bytes()
+
+
+def _read_text(path: Path, what: str) -> str:
+    try:
+        return _read(path, what).decode()
+    except UnicodeDecodeError as error:
+        raise errors.InvalidArgument(f"{what} {path} is not UTF-8: {error.reason}", reason="CONFIG_INVALID") from None
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise errors.NotFound(f"there is no {what} {path}", reason="CONFIG_MISSING", help="Check the path.") from None
+    except OSError as error:
+        raise errors.InvalidArgument(f"{what} {path} cannot be read: {error.strerror}", reason="CONFIG_INVALID") from None

@@ -1,0 +1,150 @@
+"""Which sites may not or cannot run a job, and why: one plain function for each reason.
+
+A filter returns None for a site that passes, else the `Rejection` that people read. It never sees a price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from federation.core import job, policy, site, units, world
+from federation.core.job import Rejection
+
+_NOTHING = site.SiteLoad(site="")
+
+Filter = Callable[[job.JobRequest, site.Site, world.World], Rejection | None]
+
+
+def reject(request: job.JobRequest, at: site.Site, seen: world.World) -> Rejection | None:
+    """Why the job cannot run at a site now, or None if it can."""
+    for refuses in INGEST_FILTERS if request.kind is job.JobKind.INGEST else FILTERS:
+        rejection = refuses(request, at, seen)
+        if rejection is not None:
+            return rejection
+    return None
+
+
+def not_requested(request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejection | None:
+    """The request names its sites, and this is none of them."""
+    if not request.sites or at.site in request.sites:
+        return None
+    return Rejection(site=at.site, reason="SITE_NOT_REQUESTED", detail=f"the request allows {', '.join(request.sites)} only")
+
+
+def residency_denied(_request: job.JobRequest, at: site.Site, seen: world.World) -> Rejection | None:
+    """An input may not be used, or an output not be stored, in the site's jurisdiction."""
+    for name, residency in seen.residencies:
+        if not policy.residency_allows(residency, at.jurisdiction):
+            detail = f"{name} must stay in {' or '.join(residency)}, {at.site} is in {at.jurisdiction}"
+            return Rejection(site=at.site, reason="RESIDENCY_DENIED", detail=detail)
+    return None
+
+
+def failed_here(_request: job.JobRequest, at: site.Site, seen: world.World) -> Rejection | None:
+    """An earlier attempt of the job left a reason not to try this site again."""
+    reason = seen.exclusions.get(at.site)
+    if reason is None:
+        return None
+    return Rejection(site=at.site, reason="ATTEMPT_FAILED_HERE", detail=f"an earlier attempt ended here with {reason}")
+
+
+def never_seen(_request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejection | None:
+    """The site is declared, but its agent has not registered yet."""
+    if at.state is not site.SiteState.DECLARED:
+        return None
+    return Rejection(site=at.site, reason="SITE_NOT_READY", detail="its agent has not registered yet", resolvable=True)
+
+
+def no_compute(_request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejection | None:
+    """The site stores data and runs nothing."""
+    return None if at.has_compute else Rejection(site=at.site, reason="NO_COMPUTE", detail="it has no cluster to run jobs")
+
+
+def compute_down(_request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejection | None:
+    """The site's cluster does not answer its agent."""
+    if not at.compute_error:
+        return None
+    return Rejection(site=at.site, reason="COMPUTE_UNAVAILABLE", detail=at.compute_error, resolvable=True)
+
+
+def gpu_type_missing(request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejection | None:
+    """The site has no GPU of the type, or none at all."""
+    wanted = request.resources
+    if not wanted.gpus or at.capacity.gpu_count(wanted.gpu_type):
+        return None
+    has = ", ".join(name for name, count in at.capacity.gpus if count) or "no GPUs"
+    return Rejection(site=at.site, reason="GPU_TYPE_MISSING", detail=f"{_gpu(wanted)} asked for, it has {has}")
+
+
+def too_small(request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejection | None:
+    """The site could not run the job even if it were empty."""
+    return _short(request.resources, at, _NOTHING, "in all", resolvable=False)
+
+
+def lost(_request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejection | None:
+    """The site has been silent for longer than its lease."""
+    if at.state is not site.SiteState.LOST:
+        return None
+    since = f" since {at.heartbeat_time:%Y-%m-%d %H:%M:%S} UTC" if at.heartbeat_time else ""
+    return Rejection(site=at.site, reason="SITE_LOST", detail=f"its agent has been silent{since}", resolvable=True)
+
+
+def full(request: job.JobRequest, at: site.Site, seen: world.World) -> Rejection | None:
+    """The site could run the job, but other runs hold too much of it now."""
+    load = seen.reserved.get(at.site)
+    return _short(request.resources, at, load, "free", resolvable=True) if load else None
+
+
+#: In this order, so that a site's first reason is its strongest. What no waiting changes comes before what waiting may: else a
+#: forbidden site that happens to be lost would keep a job waiting for it. What rests on a report (compute, capacity) comes
+#: after the agent has registered and its cluster has answered: before, the report is empty and means nothing. Residency comes
+#: early, and prices are only looked up for sites that pass all of these: the price of a forbidden site must not leak.
+FILTERS: tuple[Filter, ...] = (
+    not_requested,
+    residency_denied,
+    failed_here,
+    never_seen,
+    no_compute,
+    compute_down,
+    gpu_type_missing,
+    too_small,
+    lost,
+    full,
+)
+
+#: Ingestion is done by the site's agent alone, so compute does not matter.
+INGEST_FILTERS: tuple[Filter, ...] = (not_requested, residency_denied, failed_here, never_seen, lost)
+
+
+def _short(wanted: job.Resources, at: site.Site, load: site.SiteLoad, having: str, *, resolvable: bool) -> Rejection | None:
+    """The first of GPUs, CPUs and memory of which the site has less than the job asks for."""
+    if wanted.gpus:
+        gpus = _gpus_left(wanted.gpu_type, at.capacity, load)
+        if gpus < wanted.gpus:
+            detail = f"{_gpu(wanted)} asked for, {_left(gpus)} {having}"
+            return Rejection(site=at.site, reason="GPUS_EXHAUSTED", detail=detail, resolvable=resolvable)
+    cpus = at.capacity.cpus - load.cpus
+    if cpus < wanted.cpus:
+        detail = f"{wanted.cpus} CPUs asked for, {_left(cpus)} {having}"
+        return Rejection(site=at.site, reason="CPUS_EXHAUSTED", detail=detail, resolvable=resolvable)
+    memory_bytes = at.capacity.memory_bytes - load.memory_bytes
+    if wanted.memory_bytes and memory_bytes < wanted.memory_bytes:
+        detail = f"{units.size(wanted.memory_bytes)} of memory asked for, {units.size(max(memory_bytes, 0))} {having}"
+        return Rejection(site=at.site, reason="MEMORY_EXHAUSTED", detail=detail, resolvable=resolvable)
+    return None
+
+
+def _gpus_left(gpu_type: str, capacity: site.Capacity, load: site.SiteLoad) -> int:
+    """GPUs of the type that no run holds. A run that takes any type may hold one of this, so it counts against each."""
+    if not gpu_type:
+        return capacity.gpu_count("") - sum(count for _, count in load.gpus)
+    held = sum(count for name, count in load.gpus if name in ("", gpu_type))
+    return capacity.gpu_count(gpu_type) - held
+
+
+def _gpu(wanted: job.Resources) -> str:
+    return f"{wanted.gpus} {wanted.gpu_type or 'GPUs of any type'}"
+
+
+def _left(count: int) -> str:
+    return str(max(count, 0))

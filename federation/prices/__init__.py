@@ -1,0 +1,1 @@
+"""Prices that are shipped with the federation. Figures only; `adapters.prices` reads them."""

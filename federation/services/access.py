@@ -1,0 +1,101 @@
+"""Grants as the catalog keeps them: issued with the estimate they are judged by, closed once, renewed never.
+
+The signature is put on elsewhere; here it is decided what a grant says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from datetime import datetime, timedelta
+
+from federation import ports
+from federation.core import dataset, grants, job, kinds, policy, site
+from federation.services import scan
+from federation.services.context import Context
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def run_grant_id(run: str, alias: str) -> str:
+    """The id of a run's grant for one input. The same for the same run and alias, so that issuing twice is issuing once."""
+    number = int.from_bytes(hashlib.sha256(f"{run}\n{alias}".encode()).digest()[:17])
+    return "a-" + "".join(_ALPHABET[(number >> (5 * place)) & 31] for place in range(26))
+
+
+def issue(tx: ports.Transaction, record: kinds.GrantRecord) -> kinds.GrantRecord:
+    """Stores a grant and tells of it."""
+    stored = tx.insert(record)
+    tx.emit("grant.issued", stored.grant, stored)
+    return stored
+
+
+def close(tx: ports.Transaction, record: kinds.GrantRecord) -> kinds.GrantRecord:
+    """Closes a grant: nothing opens under it any more, and its source is told to settle it. Closing twice changes nothing."""
+    if record.closed:
+        return record
+    stored = tx.replace(dataclasses.replace(record, closed=True))
+    tx.emit("grant.closed", stored.grant, stored)
+    return stored
+
+
+def close_run(tx: ports.Transaction, run: job.Run) -> None:
+    """Closes what was granted to a run that has ended. One that did not succeed has saved nothing: its baseline is 0."""
+    for grant in run.grants:
+        record = tx.get(kinds.GrantRecord, grant)
+        if record is not None:
+            wasted = run.state is not job.JobState.SUCCEEDED and record.baseline_micros is not None
+            close(tx, dataclasses.replace(record, baseline_micros=0) if wasted else record)
+
+
+def close_dataset(tx: ports.Transaction, deleted: dataset.Dataset) -> None:
+    """Closes everything that was granted on a dataset."""
+    for record in scan.every(tx, kinds.GrantRecord, where={"closed": ""}):
+        if (record.namespace, record.dataset) == (deleted.namespace, deleted.dataset):
+            close(tx, record)
+
+
+def close_outside(tx: ports.Transaction, bound: dataset.Dataset) -> None:
+    """Closes what was granted on a dataset to sites that its residency forbids, and to people, who may ask again."""
+    for record in scan.every(tx, kinds.GrantRecord, where={"closed": ""}):
+        if (record.namespace, record.dataset) == (bound.namespace, bound.dataset) and record.access is grants.Access.READ:
+            reader = tx.get(site.Site, record.reader_site) if record.reader_site else None
+            if reader is None or not policy.residency_allows(bound.residency, reader.jurisdiction):
+                close(tx, record)
+
+
+def ended(record: kinds.GrantRecord | None, now: datetime) -> bool:
+    """Whether a source should settle a grant: it is closed, over, or one that this catalog never issued."""
+    return record is None or record.closed or record.expire_time <= now
+
+
+def run_life(ctx: Context, request: job.JobRequest) -> timedelta:
+    """How long a run's grants last: no shorter than the run may take."""
+    seconds = max(ctx.grant_seconds, 2 * request.duration_seconds, request.duration_limit_seconds + ctx.lease_seconds)
+    return timedelta(seconds=seconds)
+
+
+def run_grant(
+    ctx: Context, record: kinds.GrantRecord, *, run: job.Run, dataset_uid: str, source: site.Site, reader: site.Site
+) -> grants.Grant:
+    """What the grant of a run's input says to its source's gateway. The same for the same record, whenever it is asked for."""
+    local = record.source_region == record.reader_region
+    return grants.Grant(
+        grant=record.grant,
+        access=grants.Access.READ,
+        subject=record.principal,
+        site=source.site,
+        dataset=f"{record.namespace}/{record.dataset}",
+        dataset_uid=dataset_uid,
+        version=f"{record.namespace}/{record.dataset}@{record.version}",
+        alias=record.alias,
+        run=run.run,
+        attempt=run.attempt,
+        reader_site=reader.site,
+        reader_region=record.reader_region,
+        reader_sealing_key=reader.sealing_key,
+        reader_signing_key=reader.signing_key,
+        bytes_max=0 if local else ctx.budget_bytes(record.estimate_bytes),
+        issue_time=run.create_time or record.expire_time,
+        expire_time=record.expire_time,
+    )

@@ -1,0 +1,529 @@
+"""Namespaces, datasets, versions and replicas: created, changed, read and written under grants, committed once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from federation import ports
+from federation.core import dataset, errors, grants, ids, kinds, policy, ratecard, site
+from federation.crypto import manifest
+from federation.services import access, masks, residency, scan, sites
+from federation.services.context import Context
+
+NAMESPACE_MUTABLE = frozenset({"description", "owner"})
+DATASET_MUTABLE = frozenset({"description", "owner", "labels", "residency"})
+
+
+# Namespaces
+
+
+def create_namespace(tx: ports.Transaction, ctx: Context, namespace: dataset.Namespace) -> dataset.Namespace:
+    """A new, empty namespace; AlreadyExists when its name is taken."""
+    ids.segment(namespace.name, "namespace")
+    if tx.get(dataset.Namespace, namespace.name) is not None:
+        raise _taken("namespace", namespace.name)
+    stored = tx.insert(
+        dataclasses.replace(
+            namespace, owner=namespace.owner or tx.actor, uid=ctx.ids.new("n"), create_time=tx.now, update_time=tx.now
+        )
+    )
+    tx.emit("namespace.created", f"namespaces/{stored.name}", stored)
+    return stored
+
+
+def get_namespace(tx: ports.Transaction, name: str) -> dataset.Namespace:
+    """One namespace; NotFound when it is not there."""
+    key = ids.child(name, "namespaces")
+    found = tx.get(dataset.Namespace, key)
+    if found is None:
+        raise _absent("namespace", key, "`fed namespace list` shows what is there.")
+    return found
+
+
+def update_namespace(
+    tx: ports.Transaction, ctx: Context, namespace: dataset.Namespace, mask: frozenset[str]
+) -> dataset.Namespace:
+    """Changes what the mask names; Conflict when `namespace.etag` is given and stale."""
+    del ctx
+    merged = masks.merge(get_namespace(tx, namespace.name), namespace, mask, NAMESPACE_MUTABLE)
+    stored = tx.replace(dataclasses.replace(merged, update_time=tx.now), etag=namespace.etag)
+    tx.emit("namespace.updated", f"namespaces/{stored.name}", stored)
+    return stored
+
+
+def delete_namespace(tx: ports.Transaction, name: str, etag: str = "") -> None:
+    """Removes a namespace; FailedPrecondition (NAMESPACE_NOT_EMPTY) while it holds a dataset, a deleted one too."""
+    stored = get_namespace(tx, name)
+    held = tx.list(dataset.Dataset, parent=stored.name, limit=1)
+    if held:
+        raise errors.FailedPrecondition(
+            f"namespace {stored.name} still holds datasets, such as {held[0].name.short}",
+            reason="NAMESPACE_NOT_EMPTY",
+            help="A deleted dataset can be undeleted, so it counts.",
+        )
+    tx.delete(dataset.Namespace, stored.name, etag=etag)
+    tx.emit("namespace.deleted", f"namespaces/{stored.name}", stored)
+
+
+# Datasets
+
+
+def create_dataset(tx: ports.Transaction, ctx: Context, new: dataset.Dataset) -> dataset.Dataset:
+    """A new dataset without a version; NotFound without its namespace, AlreadyExists when its name is taken."""
+    get_namespace(tx, new.namespace)
+    ids.segment(new.dataset, "dataset")
+    taken = tx.get(dataset.Dataset, new.name.short)
+    if taken is not None:
+        raise _taken("dataset", new.name.short, deleted=taken.delete_time is not None)
+    stored = tx.insert(
+        dataclasses.replace(
+            new,
+            residency=residency.normal(new.residency),
+            owner=new.owner or tx.actor,
+            latest_version=0,
+            uid=ctx.ids.new("d"),
+            create_time=tx.now,
+            update_time=tx.now,
+            delete_time=None,
+        )
+    )
+    tx.emit("dataset.created", stored.name.resource, stored)
+    return stored
+
+
+def get_dataset(tx: ports.Transaction, name: ids.DatasetName) -> dataset.Dataset:
+    """One dataset, also a deleted one; NotFound when it was never there."""
+    found = tx.get(dataset.Dataset, name.short)
+    if found is None:
+        raise _absent("dataset", name.short, f"`fed dataset list {name.namespace}` shows what is there.")
+    return found
+
+
+def usable_dataset(tx: ports.Transaction, name: ids.DatasetName) -> dataset.Dataset:
+    """One dataset that may be read and written; FailedPrecondition (DATASET_DELETED) for a deleted one."""
+    found = get_dataset(tx, name)
+    if found.delete_time is not None:
+        raise errors.FailedPrecondition(
+            f"dataset {name.short} is deleted",
+            reason="DATASET_DELETED",
+            help=f"`fed dataset undelete {name.short}` brings it back.",
+            metadata={"dataset": name.short},
+        )
+    return found
+
+
+def update_dataset(tx: ports.Transaction, ctx: Context, given: dataset.Dataset, mask: frozenset[str]) -> dataset.Dataset:
+    """Changes what the mask names; Conflict when `given.etag` is given and stale.
+
+    A residency that forbids a site where a replica already lies is refused (RESIDENCY_VIOLATED): a rule is never only on paper.
+    """
+    del ctx
+    merged = masks.merge(usable_dataset(tx, given.name), given, mask, DATASET_MUTABLE)
+    return put_dataset(tx, dataclasses.replace(merged, residency=residency.normal(merged.residency)), etag=given.etag)
+
+
+def put_dataset(tx: ports.Transaction, changed: dataset.Dataset, *, etag: str = "") -> dataset.Dataset:
+    """Stores a changed dataset, never one whose residency its own replicas break.
+
+    Grants that a changed residency would not have given are closed: those who read elsewhere are stopped.
+    """
+    outside = replica_outside(tx, changed)
+    if outside is not None:
+        held, where = outside
+        raise errors.FailedPrecondition(
+            f"{held.version.short} has a replica at {held.site} ({where}), which {', '.join(changed.residency)} forbids",
+            reason="RESIDENCY_VIOLATED",
+            help="Keep the residency, or write the data anew into a dataset that has it.",
+            metadata={"dataset": changed.name.short, "site": held.site, "jurisdiction": where},
+        )
+    before = get_dataset(tx, changed.name)
+    stored = tx.replace(dataclasses.replace(changed, update_time=tx.now), etag=etag)
+    tx.emit("dataset.updated", stored.name.resource, stored)
+    if stored.residency != before.residency:
+        access.close_outside(tx, stored)
+    return stored
+
+
+def replica_outside(tx: ports.Transaction, bound: dataset.Dataset) -> tuple[dataset.Replica, str] | None:
+    """A replica that lies where the dataset's residency forbids, with its jurisdiction; None when all is well."""
+    if not bound.residency:
+        return None
+    forbidden = {s.site: s.jurisdiction for s in scan.every(tx, site.Site) if s.jurisdiction not in bound.residency}
+    for name, where in forbidden.items():
+        held = tx.list(dataset.Replica, parent=bound.name.short, where={"site": name}, limit=1)
+        if held:
+            return held[0], where
+    return None
+
+
+def delete_dataset(tx: ports.Transaction, name: ids.DatasetName, etag: str = "") -> dataset.Dataset:
+    """Marks a dataset deleted and closes all grants on it, those of running jobs too.
+
+    It is not refused because of them: whoever deletes wants the use to end. A run that still reads is stopped by its
+    source's gateway and fails, a run that wants to commit to it is refused, and neither is placed again.
+    """
+    stored = usable_dataset(tx, name)
+    deleted = tx.replace(dataclasses.replace(stored, delete_time=tx.now, update_time=tx.now), etag=etag)
+    tx.emit("dataset.deleted", name.resource, deleted)
+    access.close_dataset(tx, deleted)
+    return deleted
+
+
+def undelete_dataset(tx: ports.Transaction, name: ids.DatasetName, etag: str = "") -> dataset.Dataset:
+    """Takes back a deletion; the grants that it closed stay closed."""
+    stored = get_dataset(tx, name)
+    if stored.delete_time is None:
+        raise errors.FailedPrecondition(f"dataset {name.short} is not deleted", reason="DATASET_NOT_DELETED")
+    restored = tx.replace(dataclasses.replace(stored, delete_time=None, update_time=tx.now), etag=etag)
+    tx.emit("dataset.undeleted", name.resource, restored)
+    return restored
+
+
+# Versions and replicas
+
+
+def get_version(tx: ports.Transaction, name: ids.VersionName) -> dataset.Version:
+    """One version; NotFound when it is not there."""
+    found = tx.get(dataset.Version, kinds.version_key(*name.dataset, name.number))
+    if found is None:
+        raise _absent("version", name.short, f"`fed version list {name.dataset.short}` shows what is there.")
+    return found
+
+
+def get_replica(tx: ports.Transaction, name: ids.VersionName, at: str) -> dataset.Replica:
+    """The replica of a version at a site; NotFound when there is none."""
+    found = tx.get(dataset.Replica, f"{kinds.version_key(*name.dataset, name.number)}/{at}")
+    if found is None:
+        raise _absent("replica", f"{name.short} at {at}", f"`fed replica list {name.dataset.short}` shows where it lies.")
+    return found
+
+
+def latest(stored: dataset.Dataset) -> int:
+    """The number of the newest version; FailedPrecondition (DATASET_EMPTY) before the first."""
+    if not stored.latest_version:
+        raise errors.FailedPrecondition(
+            f"dataset {stored.name.short} has no version yet",
+            reason="DATASET_EMPTY",
+            help=f"Write one: `fed dataset put {stored.name.short} PATH --site SITE`.",
+            metadata={"dataset": stored.name.short},
+        )
+    return stored.latest_version
+
+
+def commit_version(tx: ports.Transaction, ctx: Context, new: dataset.NewVersion, at: str, run: str = "") -> dataset.Version:
+    """Makes what a site stored and signed the next version of its dataset, with its replica there and its keys.
+
+    Refused when the dataset is deleted or another of the same name, when its residency forbids the site, when the
+    signature is not the site's, and when a generation has no key that the site can unwrap.
+    """
+    stored = usable_dataset(tx, ids.dataset(new.dataset))
+    source = sites.get_site(tx, at)
+    _require_same(stored, new)
+    residency.require_site(stored.name.short, stored.residency, at, source.jurisdiction)
+    manifest.verify(source.signing_key, new.dataset_uid, new.manifest_digest, new.signature)
+    _take_keys(tx, new, at)
+    version = tx.insert(_version(tx, ctx, stored, new, at=at, run=run))
+    replica = tx.insert(_replica(tx, ctx, version, at))
+    changed = tx.replace(dataclasses.replace(stored, latest_version=version.number, update_time=tx.now))
+    tx.emit("version.committed", version.name.resource, version)
+    tx.emit("replica.created", version.name.replica(at), replica)
+    tx.emit("dataset.updated", changed.name.resource, changed)
+    return version
+
+
+def _require_same(stored: dataset.Dataset, new: dataset.NewVersion) -> None:
+    if stored.uid != new.dataset_uid:
+        raise errors.FailedPrecondition(
+            f"dataset {stored.name.short} is not the one this version was written for",
+            reason="DATASET_REPLACED",
+            help="Write the version again.",
+            metadata={"dataset": stored.name.short, "uid": stored.uid, "given_uid": new.dataset_uid},
+        )
+    if min(new.files, new.total_bytes, new.object_bytes) < 0 or (new.files and not new.generations):
+        raise errors.InvalidArgument(
+            f"a version of {new.files} files, {new.total_bytes} bytes and {len(new.generations)} key generations cannot be",
+            reason="VERSION_INVALID",
+        )
+
+
+def _take_keys(tx: ports.Transaction, new: dataset.NewVersion, at: str) -> None:
+    """Stores the keys of new generations, and requires a row for each one that is reused."""
+    given = {key.generation: key for key in new.keys}
+    for generation in new.generations:
+        known = tx.get(dataset.WrappedKey, f"{generation}/{at}")
+        key = known or given.get(generation)
+        if key is None:
+            raise errors.FailedPrecondition(
+                f"site {at} has no key of generation {generation}",
+                reason="KEY_MISSING",
+                help="Send the wrapped key of each new generation with the version.",
+                metadata={"generation": generation, "site": at},
+            )
+        if (key.site, key.dataset_uid) != (at, new.dataset_uid):
+            raise errors.InvalidArgument(
+                f"the key of generation {generation} is for {key.dataset_uid} at {key.site}, not for {new.dataset_uid} at {at}",
+                reason="KEY_FOREIGN",
+                metadata={"generation": generation, "site": at},
+            )
+        if known is None:
+            tx.insert(dataclasses.replace(key, create_time=key.create_time or tx.now))
+
+
+def _version(
+    tx: ports.Transaction, ctx: Context, stored: dataset.Dataset, new: dataset.NewVersion, *, at: str, run: str
+) -> dataset.Version:
+    return dataset.Version(
+        namespace=stored.namespace,
+        dataset=stored.dataset,
+        number=stored.latest_version + 1,
+        manifest_digest=new.manifest_digest,
+        signature=new.signature,
+        signed_by=at,
+        files=new.files,
+        total_bytes=new.total_bytes,
+        object_bytes=new.object_bytes,
+        rows=new.rows,
+        columns=new.columns,
+        generations=new.generations,
+        run=run,
+        source=new.source,
+        uid=ctx.ids.new("v"),
+        create_time=tx.now,
+    )
+
+
+def _replica(tx: ports.Transaction, ctx: Context, version: dataset.Version, at: str) -> dataset.Replica:
+    return dataset.Replica(
+        namespace=version.namespace,
+        dataset=version.dataset,
+        number=version.number,
+        site=at,
+        object_bytes=version.object_bytes,
+        verify_time=tx.now,
+        uid=ctx.ids.new("r"),
+        create_time=tx.now,
+    )
+
+
+def sealed_version(tx: ports.Transaction, name: ids.VersionName, at: str) -> dataset.SealedVersion:
+    """A version with the key that its manifest is signed with and those of its DEKs that are wrapped for this site."""
+    return _sealed(tx, get_version(tx, name), get_dataset(tx, name.dataset).uid, at)
+
+
+def sealed_versions(tx: ports.Transaction, at: str) -> Iterator[dataset.SealedVersion]:
+    """All versions of which a site holds a replica; those of deleted datasets too, whose objects still lie there."""
+    for replica in scan.every(tx, dataset.Replica, where={"site": at}):
+        yield sealed_version(tx, replica.version, at)
+
+
+def _sealed(tx: ports.Transaction, version: dataset.Version, uid: str, at: str) -> dataset.SealedVersion:
+    rows = (tx.get(dataset.WrappedKey, f"{generation}/{at}") for generation in version.generations)
+    signer = sites.get_site(tx, version.signed_by)
+    return dataset.SealedVersion(
+        version=version, dataset_uid=uid, signing_key=signer.signing_key, keys=tuple(row for row in rows if row is not None)
+    )
+
+
+# Grants of people
+
+
+def open_write(
+    tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: ids.DatasetName, at: str
+) -> grants.Grant:
+    """Lets a person write one new version of a dataset at a site's gateway. It commits once, or never."""
+    stored = usable_dataset(tx, name)
+    place = sites.get_site(tx, at)
+    residency.require_site(name.short, stored.residency, at, place.jurisdiction)
+    sites.require_ready(place)
+    record = access.issue(
+        tx,
+        kinds.GrantRecord(
+            grant=ctx.ids.new("a"),
+            access=grants.Access.WRITE,
+            principal=principal.name,
+            namespace=name.namespace,
+            dataset=name.dataset,
+            version=0,
+            source_site=at,
+            source_region=place.region,
+            reader_region=place.region,
+            expire_time=tx.now + ctx.grant_life,
+        ),
+    )
+    return grants.Grant(
+        grant=record.grant,
+        access=grants.Access.WRITE,
+        subject=principal.name,
+        site=at,
+        dataset=name.short,
+        dataset_uid=stored.uid,
+        issue_time=tx.now,
+        expire_time=record.expire_time,
+    )
+
+
+def commit_person_version(
+    tx: ports.Transaction, ctx: Context, grant: grants.Grant, new: dataset.NewVersion, at: str
+) -> dataset.Version:
+    """Commits what a person wrote under a grant whose signature was checked. The same version again is answered alike."""
+    record = _write_record(tx, grant, new, at)
+    if record.version:
+        return _committed(tx, record, new)
+    if access.ended(record, tx.now):
+        raise errors.FailedPrecondition(
+            f"the grant to write {grant.dataset} is over",
+            reason="GRANT_EXPIRED",
+            help="Ask for a new one and write again.",
+            metadata={"grant": grant.grant},
+        )
+    version = commit_version(tx, ctx, new, at)
+    access.close(tx, tx.replace(dataclasses.replace(record, version=version.number)))
+    return version
+
+
+def _write_record(tx: ports.Transaction, grant: grants.Grant, new: dataset.NewVersion, at: str) -> kinds.GrantRecord:
+    if grant.access is not grants.Access.WRITE or grant.site != at or ids.dataset(new.dataset).short != grant.dataset:
+        raise errors.PermissionDenied(
+            f"the grant to {grant.access} {grant.dataset} at {grant.site} does not let {at} commit to {new.dataset}",
+            reason="GRANT_FOREIGN_SITE" if grant.site != at else "GRANT_INVALID",
+            metadata={"grant": grant.grant, "site": at},
+        )
+    record = tx.get(kinds.GrantRecord, grant.grant)
+    if record is None:
+        raise errors.FailedPrecondition(
+            f"the catalog knows no grant {grant.grant}",
+            reason="GRANT_UNKNOWN",
+            help="The catalog was restored from before it was issued; write again.",
+        )
+    return record
+
+
+def _committed(tx: ports.Transaction, record: kinds.GrantRecord, new: dataset.NewVersion) -> dataset.Version:
+    name = ids.VersionName(ids.DatasetName(record.namespace, record.dataset), record.version)
+    version = get_version(tx, name)
+    if (version.manifest_digest, version.signature) == (new.manifest_digest, new.signature):
+        return version
+    raise errors.FailedPrecondition(
+        f"the grant was used up by {name.short}",
+        reason="GRANT_USED",
+        help="A grant commits one version; ask for another.",
+        metadata={"grant": record.grant, "version": name.short},
+    )
+
+
+def open_read(  # noqa: PLR0917 - the caller, what and where
+    tx: ports.Transaction,
+    ctx: Context,
+    principal: policy.Principal,
+    name: ids.DatasetName,
+    number: int | None = None,
+    at: str = "",
+) -> grants.Grant:
+    """Lets a person take a version home from a site that holds it; without a site, from the one whose egress is cheapest.
+
+    Refused where the person is not in the dataset's residency, and where the price of the way home is unknown.
+    """
+    stored = usable_dataset(tx, name)
+    residency.require_person(name.short, stored.residency, principal)
+    version = get_version(tx, ids.VersionName(name, number or latest(stored)))
+    source, micros = _source_for_person(tx, ctx, version, at)
+    record = access.issue(
+        tx,
+        kinds.GrantRecord(
+            grant=ctx.ids.new("a"),
+            principal=principal.name,
+            namespace=name.namespace,
+            dataset=name.dataset,
+            version=version.number,
+            source_site=source.site,
+            source_region=source.region,
+            reader_region=site.INTERNET,
+            estimate_bytes=version.object_bytes,
+            estimate_micros=micros,
+            expire_time=tx.now + ctx.grant_life,
+        ),
+    )
+    return grants.Grant(
+        grant=record.grant,
+        access=grants.Access.READ,
+        subject=principal.name,
+        site=source.site,
+        dataset=name.short,
+        dataset_uid=stored.uid,
+        version=version.name.short,
+        reader_region=site.INTERNET,
+        bytes_max=ctx.budget_bytes(version.object_bytes),
+        issue_time=tx.now,
+        expire_time=record.expire_time,
+    )
+
+
+def _source_for_person(tx: ports.Transaction, ctx: Context, version: dataset.Version, at: str) -> tuple[site.Site, int]:
+    """The site to read from and what it costs: the one asked for, or the cheapest of those that can be read."""
+    if at:
+        place = sites.get_site(tx, at)
+        _require_available(tx, version, at)
+        sites.require_ready(place)
+        micros = _price_home(tx, ctx, place, version)
+        if micros is None:
+            raise _unpriced(version, place.region)
+        return place, micros
+    places = _holders(tx, version)
+    priced = [(micros, place.site, place) for place in places if (micros := _price_home(tx, ctx, place, version)) is not None]
+    if not priced:
+        raise _unpriced(version, ", ".join(sorted({place.region for place in places})))
+    micros, _, place = min(priced, key=lambda each: each[:2])
+    return place, micros
+
+
+def _require_available(tx: ports.Transaction, version: dataset.Version, at: str) -> None:
+    held = tx.get(dataset.Replica, f"{kinds.version_key(version.namespace, version.dataset, version.number)}/{at}")
+    if held is None or held.state is not dataset.ReplicaState.AVAILABLE:
+        raise errors.FailedPrecondition(
+            f"site {at} holds no readable replica of {version.name.short}",
+            reason="REPLICA_MISSING",
+            help=f"`fed replica list {version.name.dataset.short}` shows where it lies.",
+            metadata={"version": version.name.short, "site": at},
+        )
+
+
+def _holders(tx: ports.Transaction, version: dataset.Version) -> list[site.Site]:
+    """Sites that answer and hold a readable replica; FailedPrecondition when there is none."""
+    where = {"version": str(version.number), "state": str(dataset.ReplicaState.AVAILABLE)}
+    rows = scan.every(tx, dataset.Replica, parent=version.name.dataset.short, where=where)
+    held = [sites.get_site(tx, row.site) for row in rows]
+    ready = [place for place in held if place.state is site.SiteState.READY]
+    if ready:
+        return ready
+    raise errors.FailedPrecondition(
+        f"no site that answers holds {version.name.short}" + (f"; {held[0].site} is {held[0].state}" if held else ""),
+        reason="SITE_NOT_READY" if held else "REPLICA_MISSING",
+        metadata={"version": version.name.short},
+    )
+
+
+def _price_home(tx: ports.Transaction, ctx: Context, place: site.Site, version: dataset.Version) -> int | None:
+    scope = ratecard.scope(place.region, site.INTERNET)
+    volume = tx.get(site.LinkVolume, f"{tx.now:%Y-%m}/{scope}")
+    sent = volume.sent_bytes if volume else 0
+    price = ctx.rates.price(place.region, site.INTERNET, sent, version.object_bytes)
+    return None if price is None else price.micros
+
+
+def _unpriced(version: dataset.Version, regions: str) -> errors.FailedPrecondition:
+    return errors.FailedPrecondition(
+        f"no price is known for sending {version.object_bytes} bytes from {regions} to the internet",
+        reason="PRICE_UNKNOWN",
+        help="Add the price to the rate card; an unknown price is never taken for zero.",
+        metadata={"version": version.name.short, "region": regions},
+    )
+
+
+def _absent(what: str, name: str, hint: str) -> errors.NotFound:
+    return errors.NotFound(f"{what} {name} does not exist", help=hint, metadata={what: name})
+
+
+def _taken(what: str, name: str, *, deleted: bool = False) -> errors.AlreadyExists:
+    hint = f"It is deleted; `fed dataset undelete {name}` brings it back." if deleted else "Choose another name."
+    return errors.AlreadyExists(f"{what} {name} exists already", help=hint, metadata={what: name})

@@ -1,0 +1,401 @@
+"""Jobs: submitted, placed, taken by an agent, run, and ended once, whatever dies on the way.
+
+What makes "at most one attempt commits" true: writes of the catalog run one after another, a job names its one current run, and
+only that run, while live, may take a step. Whoever comes late hears RUN_SUPERSEDED, and whoever repeats hears the same answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import timedelta
+
+from federation import ports
+from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle, planner, policy, site
+from federation.crypto import grants as signed
+from federation.services import access, datasets, outputs, placement, requests, runs, scan, sites
+from federation.services.context import Context
+
+#: Reasons with which a run fails for good: the same would happen again.
+FINAL_REASONS = frozenset({"ENTRYPOINT_FAILED", "DURATION_EXCEEDED", "DATASET_DELETED"})
+LEASE_LOST = "LEASE_LOST"
+STOPPED_BEFORE_START = "STOPPED_BEFORE_START"
+#: Reasons with which the catalog ended a run by itself, so that its agent may not know.
+UNTOLD_REASONS = frozenset({LEASE_LOST, STOPPED_BEFORE_START})
+#: How many leases long, and of how many runs, a site is told to stop what ended without it. Heartbeats tell it of all others.
+UNTOLD_LEASES = 20
+UNTOLD_MAX = 100
+
+get = runs.get_job
+get_run = runs.get
+
+
+# What people ask
+
+
+def plan_only(
+    tx: ports.Transaction, ctx: Context, principal: policy.Principal, request: job.JobRequest, *, revision: int = 0
+) -> job.Job:
+    """The job as it would be placed now, stored nowhere; sizes may be assumed."""
+    complete = requests.complete(tx, principal, request, assuming=True)
+    outputs.settle(tx, complete)
+    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=revision))
+    thought = job.Job(job=ctx.ids.new("j"), request=complete, plan=plan, create_time=tx.now, update_time=tx.now)
+    if plan.choice is not None:
+        return dataclasses.replace(thought, state=lifecycle.next_state(thought.state, "placed"))
+    reason, detail = _why_not(plan)
+    state = thought.state if planner.waits(plan) else lifecycle.next_state(thought.state, "refused")
+    return dataclasses.replace(thought, state=state, reason=reason, detail=detail)
+
+
+def submit(
+    tx: ports.Transaction,
+    ctx: Context,
+    principal: policy.Principal,
+    request: job.JobRequest,
+    *,
+    package_known: bool = True,
+) -> job.Job:
+    """Stores a job and places it: PLACED, PENDING where waiting may help, or REJECTED with every site's reason.
+
+    Its input versions are fixed and its outputs bound now. Output datasets are made unless it is REJECTED: a refusal
+    changes nothing but itself. `package_known` is whether the working directory's package is there, which no transaction sees.
+    """
+    if request.working_dir and not package_known:
+        raise errors.FailedPrecondition(
+            f"there is no package {request.working_dir}", reason="PACKAGE_MISSING", help="Upload the working directory first."
+        )
+    complete = requests.complete(tx, principal, request, assuming=False)
+    targets = outputs.settle(tx, complete)
+    name = ctx.ids.new("j")
+    stored = tx.insert(job.Job(job=name, request=complete, uid=name, create_time=tx.now, update_time=tx.now))
+    position = tx.emit("job.created", f"jobs/{stored.job}", stored)
+    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=position))
+    if plan.choice is not None or planner.waits(plan):
+        outputs.ensure(tx, ctx, targets)
+    return _follow(tx, ctx, stored, plan)
+
+
+def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> job.Job:
+    """Asks for a job to end. At once where no agent has it; else its site stops it, or its lease runs out.
+
+    FailedPrecondition (JOB_ENDED) when it ended otherwise; cancelling twice changes nothing.
+    """
+    del ctx
+    stored = get(tx, name)
+    if etag and etag != stored.etag:
+        raise errors.Conflict(f"job {stored.job} has changed", help="Read it again and redo the change.")
+    if stored.cancel_requested or stored.state is job.JobState.CANCELLED:
+        return stored
+    if stored.state.terminal:
+        raise errors.FailedPrecondition(
+            f"job {stored.job} is {stored.state} already", reason="JOB_ENDED", metadata={"state": str(stored.state)}
+        )
+    asked = dataclasses.replace(stored, cancel_requested=True)
+    if stored.state is job.JobState.PENDING:
+        return _end_job(tx, asked, "cancelled")
+    if stored.state is job.JobState.PLACED:
+        # No agent has taken it: if one is about to, it hears RUN_SUPERSEDED and drops it.
+        detail = "cancelled before its site took it"
+        runs.end(tx, stored, get_run(tx, stored.run), "cancelled", reason=STOPPED_BEFORE_START, detail=detail)
+        return _end_job(tx, asked, "cancelled")
+    return runs.put_job(tx, asked)
+
+
+def open_logs(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str) -> grants.Grant:
+    """Lets a person read what a job's newest run printed, at that run's site."""
+    stored = get(tx, name)
+    if not stored.run:
+        raise errors.FailedPrecondition(
+            f"job {stored.job} is {stored.state} and has not run",
+            reason="LOGS_NOT_YET",
+            help=f"`fed job explain {stored.job}` says why.",
+        )
+    run = get_run(tx, stored.run)
+    sites.require_ready(sites.get_site(tx, run.site))
+    return grants.Grant(
+        grant=ctx.ids.new("a"),
+        access=grants.Access.LOGS,
+        subject=principal.name,
+        site=run.site,
+        run=run.run,
+        attempt=run.attempt,
+        issue_time=tx.now,
+        expire_time=tx.now + ctx.grant_life,
+    )
+
+
+# Placing
+
+
+def place(tx: ports.Transaction, ctx: Context, waiting: job.Job, *, revision: int = 0) -> job.Job:
+    """Plans a PENDING job again and follows the plan. What can no longer be placed at all ends, with the reason.
+
+    A plan that says no more than the one before changes nothing: a waiting job is looked at each second.
+    """
+    try:
+        excluded = placement.excluded(tx, waiting)
+        world = placement.world(tx, ctx, waiting.request, revision=revision, excluded=excluded)
+        plan = planner.plan(waiting.request, world)
+    except errors.FederationError as refused:
+        # An input was deleted, or residencies were changed so that they exclude each other.
+        return _end_job(tx, dataclasses.replace(waiting, reason=refused.reason, detail=refused.message), _refusal(waiting))
+    return _follow(tx, ctx, waiting, plan)
+
+
+def _follow(tx: ports.Transaction, ctx: Context, waiting: job.Job, plan: job.Plan) -> job.Job:
+    if plan.choice is not None:
+        placed, _ = runs.begin(tx, ctx, dataclasses.replace(waiting, plan=plan))
+        return placed
+    reason, detail = _why_not(plan)
+    planned = dataclasses.replace(waiting, plan=plan, reason=reason, detail=detail)
+    if not planner.waits(plan):
+        return _end_job(tx, planned, _refusal(waiting))
+    same = waiting.plan is not None and (waiting.plan.rejections, waiting.reason) == (plan.rejections, reason)
+    return waiting if same else runs.put_job(tx, planned)
+
+
+def _refusal(waiting: job.Job) -> str:
+    """A job that never ran is refused; one that did has failed."""
+    return "failed" if waiting.attempt else "refused"
+
+
+def _why_not(plan: job.Plan) -> tuple[str, str]:
+    """The reason that all sites share, or NO_SITE, and what each of them says. What can pass is told before what cannot."""
+    told = sorted(plan.rejections, key=lambda rejection: not rejection.resolvable)
+    reasons = {rejection.reason for rejection in told if rejection.resolvable} or {rejection.reason for rejection in told}
+    detail = "; ".join(f"{rejection.site}: {rejection.detail}" for rejection in told)
+    return (reasons.pop() if len(reasons) == 1 else "NO_SITE"), detail or "the federation has no site"
+
+
+def _end_job(tx: ports.Transaction, ending: job.Job, event: str) -> job.Job:
+    return runs.put_job(tx, dataclasses.replace(ending, state=lifecycle.next_state(ending.state, event)))
+
+
+# What agents are told
+
+
+def instructions(tx: ports.Transaction, ctx: Context, at: str) -> tuple[job.StartRun | job.StopRun, ...]:
+    """All that is due now at a site: runs to start, also those that its agent may have forgotten, and runs to stop.
+
+    Asking changes nothing. A run is named again until it is over, so an agent acts on each name once.
+    """
+    due: list[job.StartRun | job.StopRun] = []
+    for state in runs.LIVE:
+        for run in scan.every(tx, job.Run, where={"site": at, "state": str(state)}):
+            stored = get(tx, run.job)
+            reason = _stop_reason(tx, stored, run)
+            due.append(job.StopRun(run=run.run, reason=reason) if reason else _start(tx, ctx, stored, run))
+    due += [job.StopRun(run=run.run, reason=run.reason) for run in _untold(tx, ctx, at)]
+    return tuple(due)
+
+
+def _stop_reason(tx: ports.Transaction, stored: job.Job, run: job.Run) -> str:
+    if stored.cancel_requested:
+        return "CANCELLED"
+    return "DURATION_EXCEEDED" if _overdue(tx, stored, run) else ""
+
+
+def _overdue(tx: ports.Transaction, stored: job.Job, run: job.Run) -> bool:
+    limit = stored.request.duration_limit_seconds
+    return bool(limit and run.start_time and run.start_time + timedelta(seconds=limit) <= tx.now)
+
+
+def _untold(tx: ports.Transaction, ctx: Context, at: str) -> Iterator[job.Run]:
+    """Runs that the catalog ended by itself a short while ago."""
+    since = tx.now - UNTOLD_LEASES * ctx.lease
+    for state in (job.JobState.FAILED, job.JobState.CANCELLED):
+        where = {"site": at, "state": str(state)}
+        for run in tx.list(job.Run, where=where, limit=UNTOLD_MAX, newest_first=True):
+            if run.reason in UNTOLD_REASONS and run.end_time and run.end_time >= since:
+                yield run
+
+
+def _start(tx: ports.Transaction, ctx: Context, stored: job.Job, run: job.Run) -> job.StartRun:
+    chosen = stored.plan.choice if stored.plan else None
+    reader = sites.get_site(tx, run.site)
+    return job.StartRun(
+        job=stored,
+        run=run,
+        inputs=tuple(_input(tx, ctx, run, spec, reader) for spec in chosen.inputs) if chosen else (),
+        outputs=tuple(_output(tx, spec) for spec in stored.request.outputs),
+    )
+
+
+def _input(tx: ports.Transaction, ctx: Context, run: job.Run, spec: job.InputPlan, reader: site.Site) -> job.InputAssignment:
+    record = tx.get(kinds.GrantRecord, access.run_grant_id(run.run, spec.alias))
+    if record is None:
+        raise AssertionError(f"{run.run} was placed without a grant for {spec.alias}")
+    source = sites.get_site(tx, spec.source_site)
+    uid = datasets.get_dataset(tx, ids.dataset(spec.dataset)).uid
+    grant = access.run_grant(ctx, record, run=run, dataset_uid=uid, source=source, reader=reader)
+    return job.InputAssignment(
+        plan=spec,
+        grant=signed.sign(ctx.grant_key, grant),
+        gateway=source.gateway,
+        signing_key=source.signing_key,
+        dataset_uid=uid,
+    )
+
+
+def _output(tx: ports.Transaction, spec: job.OutputSpec) -> job.OutputAssignment:
+    target = datasets.get_dataset(tx, ids.dataset(spec.dataset))
+    return job.OutputAssignment(alias=spec.alias, dataset=target.name.short, dataset_uid=target.uid)
+
+
+# What agents say
+
+
+def accept_run(tx: ports.Transaction, ctx: Context, at: str, name: str, submission_id: str) -> job.Run:
+    """The site's agent takes a run: from here on it will start it. Taking it twice changes nothing but the lease."""
+    stored, run = _current(tx, at, name)
+    lease_time = tx.now + ctx.lease
+    if run.state is not job.JobState.PLACED:
+        return tx.replace(dataclasses.replace(run, lease_time=lease_time))
+    return runs.step(tx, stored, run, "accepted", submission_id=submission_id, lease_time=lease_time)
+
+
+def report_run(
+    tx: ports.Transaction,
+    ctx: Context,
+    at: str,
+    name: str,
+    *,
+    state: job.JobState,
+    reason: str = "",
+    detail: str = "",
+    exit_code: int | None = None,
+    retryable: bool = False,
+) -> job.Run:
+    """An agent says that a run has started, failed or was stopped. Saying the same twice changes nothing.
+
+    A run that SUCCEEDED stays so, whatever its process did afterwards: the answer says it.
+    """
+    run = _of_site(tx, at, name)
+    if run.state is job.JobState.SUCCEEDED or (run.state.terminal and (run.state, run.reason) == (state, reason)):
+        return run
+    stored, run = _current(tx, at, name)
+    if state is job.JobState.RUNNING:
+        return run if run.state is state else _started(tx, ctx, stored, run)
+    if state is job.JobState.CANCELLED and not stored.cancel_requested and _overdue(tx, stored, run):
+        # It was stopped because it took too long, which nobody asked for by hand.
+        state, reason, retryable = job.JobState.FAILED, "DURATION_EXCEEDED", False
+    if state is job.JobState.CANCELLED:
+        return _stopped(tx, stored, run, reason, detail)
+    if state is job.JobState.FAILED:
+        return _failed(tx, ctx, stored, run, reason=reason, detail=detail, exit_code=exit_code, retryable=retryable)
+    raise errors.InvalidArgument(
+        f"an agent cannot report that a run is {state}", reason="STATE_INVALID", help="Report RUNNING, FAILED or CANCELLED."
+    )
+
+
+def _started(tx: ports.Transaction, ctx: Context, stored: job.Job, run: job.Run) -> job.Run:
+    return runs.step(tx, stored, run, "started", start_time=tx.now, lease_time=tx.now + ctx.lease)
+
+
+def _stopped(tx: ports.Transaction, stored: job.Job, run: job.Run, reason: str, detail: str) -> job.Run:
+    ended = runs.end(tx, stored, run, "cancelled", reason=reason, detail=detail)
+    _end_job(tx, dataclasses.replace(stored, reason=reason, detail=detail), "cancelled")
+    return ended
+
+
+def _failed(
+    tx: ports.Transaction,
+    ctx: Context,
+    stored: job.Job,
+    run: job.Run,
+    *,
+    reason: str,
+    detail: str,
+    exit_code: int | None = None,
+    retryable: bool,
+) -> job.Run:
+    """The run has failed; its job tries again, or fails with it, or is cancelled if somebody had asked for that anyway."""
+    ended = runs.end(tx, stored, run, "failed", reason=reason, detail=detail, exit_code=exit_code)
+    if reason == "COMPUTE_UNAVAILABLE":
+        _believe(tx, run.site, detail)
+    after = dataclasses.replace(stored, reason=reason, detail=detail)
+    if not retryable or reason in FINAL_REASONS:
+        _end_job(tx, after, "failed")
+    elif stored.cancel_requested:
+        _end_job(tx, after, "cancelled")
+    elif stored.attempt >= stored.request.max_attempts:
+        _end_job(tx, after, "failed")
+    else:
+        place(tx, ctx, _end_job(tx, after, "lost"))
+    return ended
+
+
+def _believe(tx: ports.Transaction, at: str, detail: str) -> None:
+    """Takes the agent's word that its cluster is down, or the job would use up its attempts there until the next heartbeat."""
+    error = detail or "its cluster does not answer"
+    stored = tx.replace(dataclasses.replace(sites.get_site(tx, at), compute_error=error, update_time=tx.now))
+    tx.emit("site.updated", f"sites/{at}", stored)
+
+
+def lose_run(tx: ports.Transaction, ctx: Context, run: job.Run) -> job.Run:
+    """Gives up a run whose site let its lease run out: it neither reads nor commits any more, and its job is planned again."""
+    stored = get(tx, run.job)
+    detail = f"site {run.site} has not been heard from since the run's lease ended"
+    if stored.cancel_requested:
+        return _stopped(tx, stored, run, LEASE_LOST, detail)
+    return _failed(tx, ctx, stored, run, reason=LEASE_LOST, detail=detail, retryable=True)
+
+
+def finish_run(
+    tx: ports.Transaction, ctx: Context, at: str, name: str, given: tuple[dataset.NewVersion, ...]
+) -> tuple[job.Run, tuple[dataset.Version, ...]]:
+    """Commits all outputs of a run and ends it as SUCCEEDED, in one transaction, or does nothing.
+
+    FailedPrecondition (OUTPUT_MISSING) names a declared output that was not written. The same word again is answered alike.
+    """
+    run = _of_site(tx, at, name)
+    if run.state is job.JobState.SUCCEEDED:
+        return run, tuple(datasets.get_version(tx, ids.version(short)) for short in run.outputs)
+    stored, run = _current(tx, at, name)
+    lifecycle.next_state(run.state, "committed")
+    ordered = _matched(stored.request, given)
+    versions = tuple((alias, datasets.commit_version(tx, ctx, new, at, run=run.run)) for alias, new in ordered)
+    ended = runs.end(tx, stored, run, "committed", exit_code=0, versions=versions)
+    _end_job(tx, stored, "committed")
+    return ended, tuple(version for _, version in versions)
+
+
+def _matched(request: job.JobRequest, given: tuple[dataset.NewVersion, ...]) -> list[tuple[str, dataset.NewVersion]]:
+    """Each declared output with what was written for it, in the request's order; nothing more and nothing less."""
+    declared = {spec.alias: spec.dataset for spec in request.outputs}
+    written = {new.alias: new for new in given}
+    for new in given:
+        if declared.get(new.alias) != ids.dataset(new.dataset).short or len(written) < len(given):
+            raise errors.InvalidArgument(
+                f"the run did not declare the output {new.alias or '(no alias)'}={new.dataset}, or gave it twice",
+                reason="OUTPUT_NOT_IN_PLAN",
+                help=f"Declared: {', '.join(f'{alias}={name}' for alias, name in declared.items()) or 'none'}.",
+            )
+    missing = [alias for alias in declared if alias not in written]
+    if missing:
+        raise errors.FailedPrecondition(
+            f"the run ended without writing its output {', '.join(missing)}",
+            reason="OUTPUT_MISSING",
+            help=f"Write it in the job: federation.outputs[{missing[0]!r}].",
+            metadata={"outputs": ",".join(missing)},
+        )
+    return [(alias, written[alias]) for alias in declared]
+
+
+def _of_site(tx: ports.Transaction, at: str, name: str) -> job.Run:
+    run = get_run(tx, name)
+    if run.site != at:
+        raise errors.PermissionDenied(
+            f"run {name} is at site {run.site}, not at {at}", reason="RUN_FOREIGN_SITE", metadata={"run": name, "site": at}
+        )
+    return run
+
+
+def _current(tx: ports.Transaction, at: str, name: str) -> tuple[job.Job, job.Run]:
+    """A run that may take a step, with its job; FailedPrecondition (RUN_SUPERSEDED) for one that is over."""
+    run = _of_site(tx, at, name)
+    stored = get(tx, run.job)
+    if run.state.terminal or stored.run != run.run:
+        raise runs.superseded(run)
+    return stored, run

@@ -1,0 +1,159 @@
+"""A job's request made whole before anything is decided: checked, filled with defaults, its input versions fixed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+
+from federation import ports
+from federation.core import dataset, errors, ids, job, policy
+from federation.services import datasets, sites
+
+ATTEMPTS_MAX = 10
+#: Text that a request may carry in `runtime_env`, and in `entrypoint` and `env` each.
+TEXT_BYTES_MAX = 64 * 1024
+RESERVED_ENV = "FED_"
+
+
+def complete(tx: ports.Transaction, principal: policy.Principal, request: job.JobRequest, *, assuming: bool) -> job.JobRequest:
+    """The request as it is stored: by this caller, names in short form, each input at a version that exists.
+
+    InvalidArgument for what is wrong in itself, NotFound and FailedPrecondition for datasets and sites that cannot be used.
+    Assumed sizes are for plans alone: refused unless `assuming`.
+    """
+    _check_shape(request)
+    _check_texts(request)
+    if not assuming and any(spec.assumed_bytes for spec in request.inputs):
+        raise _wrong("inputs", "an assumed size is for planning only", "Use `fed job plan`, or leave it out.")
+    filled = dataclasses.replace(request, principal=principal.name)
+    return dataclasses.replace(
+        filled,
+        inputs=tuple(_pinned(tx, spec) for spec in request.inputs),
+        outputs=tuple(_output(spec) for spec in request.outputs),
+        sites=_sites(tx, request),
+        resources=_resources(request),
+        duration_seconds=request.duration_seconds or job.JobRequest.duration_seconds,
+        max_attempts=request.max_attempts or job.JobRequest.max_attempts,
+    )
+
+
+def _check_shape(request: job.JobRequest) -> None:
+    _check_aliases("inputs", [spec.alias for spec in request.inputs])
+    _check_aliases("outputs", [spec.alias for spec in request.outputs])
+    targets = [ids.dataset(spec.dataset).short for spec in request.outputs]
+    if len(set(targets)) < len(targets):
+        raise _wrong("outputs", "two outputs write to one dataset", "Write them as files of one output.")
+    if request.namespace:
+        ids.segment(request.namespace, "namespace")
+    if request.kind is job.JobKind.INGEST:
+        if not request.ingest_from or request.inputs or len(request.outputs) != 1:
+            raise _wrong("ingest_from", "an ingest has a source, one output and no inputs")
+    elif not request.entrypoint or not request.entrypoint[0]:
+        raise _wrong("entrypoint", "a job needs a command to run", "Put it after `--`: `fed job submit ... -- python main.py`.")
+    if request.ingest_from and request.kind is not job.JobKind.INGEST:
+        raise _wrong("ingest_from", "only an ingest has a source")
+    _check_numbers(request)
+
+
+def _check_aliases(field: str, aliases: list[str]) -> None:
+    for alias in aliases:
+        ids.alias(alias)
+    twice = sorted({alias for alias in aliases if aliases.count(alias) > 1})
+    if twice:
+        raise _wrong(field, f"the alias {twice[0]!r} is given twice", "Give each its own: `--input ALIAS=DATASET`.")
+
+
+def _check_numbers(request: job.JobRequest) -> None:
+    asked = request.resources
+    numbers = {
+        "resources.cpus": asked.cpus,
+        "resources.gpus": asked.gpus,
+        "resources.memory_bytes": asked.memory_bytes,
+        "duration_seconds": request.duration_seconds,
+        "duration_limit_seconds": request.duration_limit_seconds,
+        "max_attempts": request.max_attempts,
+        "inputs.version": min((spec.version for spec in request.inputs), default=0),
+        "inputs.assumed_bytes": min((spec.assumed_bytes for spec in request.inputs), default=0),
+    }
+    for field, number in numbers.items():
+        if number < 0:
+            raise _wrong(field, f"{number} is negative")
+    if request.max_attempts > ATTEMPTS_MAX:
+        raise _wrong("max_attempts", f"{request.max_attempts} is more than {ATTEMPTS_MAX}")
+    if asked.gpu_type and not asked.gpus:
+        raise _wrong("resources.gpus", f"a GPU type ({asked.gpu_type}) without a number of GPUs", "Add `--gpus N`.")
+
+
+def _check_texts(request: job.JobRequest) -> None:
+    reserved = sorted(name for name, _ in request.env if name.startswith(RESERVED_ENV) or not name or "=" in name)
+    if reserved:
+        raise _wrong("env", f"{reserved[0]!r} cannot be set by a job", f"{RESERVED_ENV}... is the launcher's.")
+    _check_length("entrypoint", request.entrypoint)
+    _check_length("env", (text for pair in request.env for text in pair))
+    _check_length("runtime_env", (request.runtime_env,))
+    if request.runtime_env:
+        _check_runtime_env(request.runtime_env)
+
+
+def _check_length(field: str, texts: Iterable[str]) -> None:
+    length = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    if length > TEXT_BYTES_MAX:
+        raise _wrong(field, f"{length} bytes are more than {TEXT_BYTES_MAX}", "Put it in a file of the working directory.")
+
+
+def _check_runtime_env(text: str) -> None:
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _wrong("runtime_env", f"is not JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise _wrong("runtime_env", "is not a JSON object")
+    if "working_dir" in parsed:
+        raise _wrong("runtime_env", "must not name a working_dir", "Use `--working-dir`: it travels by its digest.")
+
+
+def _pinned(tx: ports.Transaction, spec: job.InputSpec) -> job.InputSpec:
+    """The input at a fixed version: what is read is decided when the job is submitted, not when it starts."""
+    stored = datasets.usable_dataset(tx, ids.dataset(spec.dataset))
+    name = ids.VersionName(stored.name, spec.version or datasets.latest(stored))
+    datasets.get_version(tx, name)
+    return dataclasses.replace(spec, dataset=stored.name.short, version=name.number)
+
+
+def _sites(tx: ports.Transaction, request: job.JobRequest) -> tuple[str, ...]:
+    """The sites that may take the job, empty for all. An ingest may only go where its source is declared."""
+    places = tuple(sites.get_site(tx, name) for name in request.sites)
+    if request.kind is not job.JobKind.INGEST or not places:
+        return tuple(place.site for place in places)
+    able = tuple(place.site for place in places if any(_within(request.ingest_from, prefix) for prefix in place.sources))
+    if able:
+        return able
+    known = sorted({prefix for place in places for prefix in place.sources})
+    raise errors.FailedPrecondition(
+        f"{request.ingest_from} is not among the sources of {', '.join(place.site for place in places)}",
+        reason="SOURCE_NOT_ALLOWED",
+        help=f"Declared there: {', '.join(known)}." if known else "Declare the source with its site in the federation file.",
+        metadata={"source": request.ingest_from},
+    )
+
+
+def _within(url: str, prefix: str) -> bool:
+    folder = prefix.rstrip("/")
+    return url.rstrip("/") == folder or url.startswith(f"{folder}/")
+
+
+def _output(spec: job.OutputSpec) -> job.OutputSpec:
+    kind = spec.kind or str(dataset.DatasetKind.DATA)
+    if kind not in tuple(dataset.DatasetKind):
+        raise _wrong("outputs.kind", f"{kind!r} is no kind of dataset", "Use DATA or MODEL.")
+    return dataclasses.replace(spec, dataset=ids.dataset(spec.dataset).short, kind=kind)
+
+
+def _resources(request: job.JobRequest) -> job.Resources:
+    """At least one CPU: the contract cannot tell 0 from unset, and a run's launcher needs one."""
+    return dataclasses.replace(request.resources, cpus=request.resources.cpus or job.Resources.cpus)
+
+
+def _wrong(field: str, why: str, hint: str = "") -> errors.InvalidArgument:
+    return errors.InvalidArgument(f"the job's {field}: {why}", reason="JOB_REQUEST_INVALID", help=hint, violations={field: why})

@@ -1,0 +1,253 @@
+"""Sites: declared by an administrator, made READY by their agents, LOST when those fall silent; and the links between them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+from federation import ports
+from federation.core import dataset, errors, grants, ids, job, kinds, policy, ratecard, site
+from federation.services import access, masks, residency, scan
+from federation.services.context import Context
+
+GB = 1_000_000_000
+SITE_MUTABLE = frozenset({"region", "jurisdiction", "offer", "sources"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeartbeatAnswer:
+    """What an agent learns from its heartbeat.
+
+    `current_runs` may go on and commit, `superseded_runs` must be stopped and what they wrote dropped, `closed_grants` settled.
+    """
+
+    current_runs: tuple[str, ...]
+    superseded_runs: tuple[str, ...]
+    closed_grants: tuple[str, ...]
+
+
+def create_site(tx: ports.Transaction, ctx: Context, new: site.Site) -> site.Site:
+    """Declares a site; its agent makes it READY. AlreadyExists when its name is taken."""
+    _checked(new)
+    if tx.get(site.Site, new.site) is not None:
+        raise errors.AlreadyExists(f"site {new.site} exists already", help="Choose another name.", metadata={"site": new.site})
+    declared = site.Site(
+        site=new.site,
+        region=new.region,
+        jurisdiction=new.jurisdiction,
+        offer=new.offer,
+        sources=new.sources,
+        uid=ctx.ids.new("s"),
+        create_time=tx.now,
+        update_time=tx.now,
+    )
+    stored = tx.insert(declared)
+    tx.emit("site.created", f"sites/{stored.site}", stored)
+    return stored
+
+
+def get_site(tx: ports.Transaction, name: str) -> site.Site:
+    """One site; NotFound when it is not declared."""
+    key = ids.child(name, "sites")
+    found = tx.get(site.Site, key)
+    if found is None:
+        raise errors.NotFound(f"site {key} does not exist", help="`fed site list` shows what is there.", metadata={"site": key})
+    return found
+
+
+def require_ready(place: site.Site) -> None:
+    """FailedPrecondition (SITE_LOST, SITE_NOT_READY) unless the site's agent answers."""
+    if place.state is site.SiteState.READY:
+        return
+    lost = place.state is site.SiteState.LOST
+    raise errors.FailedPrecondition(
+        f"site {place.site} {'does not answer any more' if lost else 'has not been heard from yet'}",
+        reason="SITE_LOST" if lost else "SITE_NOT_READY",
+        help="Start its agent, or choose another site.",
+        metadata={"site": place.site},
+    )
+
+
+def update_site(tx: ports.Transaction, ctx: Context, given: site.Site, mask: frozenset[str]) -> site.Site:
+    """Changes what the mask names; Conflict when `given.etag` is given and stale.
+
+    A site in use keeps its region and jurisdiction (SITE_IN_USE): what was promised of the data there depends on them.
+    """
+    del ctx
+    stored = get_site(tx, given.site)
+    merged = _checked(masks.merge(stored, given, mask, SITE_MUTABLE))
+    if (merged.region, merged.jurisdiction) != (stored.region, stored.jurisdiction):
+        _require_unused(tx, stored, "move")
+    return _store(tx, merged, "site.updated", etag=given.etag)
+
+
+def delete_site(tx: ports.Transaction, name: str, etag: str = "") -> None:
+    """Removes a site that holds no replica and runs nothing; FailedPrecondition (SITE_IN_USE) otherwise."""
+    stored = get_site(tx, name)
+    _require_unused(tx, stored, "delete")
+    tx.delete(site.Site, stored.site, etag=etag)
+    if tx.get(site.SiteLoad, stored.site) is not None:
+        tx.delete(site.SiteLoad, stored.site)
+    tx.emit("site.deleted", f"sites/{stored.site}", stored)
+
+
+def _checked(given: site.Site) -> site.Site:
+    ids.segment(given.site, "site")
+    ids.region(given.region)
+    residency.jurisdiction(given.jurisdiction)
+    return given
+
+
+def _require_unused(tx: ports.Transaction, stored: site.Site, verb: str) -> None:
+    held = tx.list(dataset.Replica, where={"site": stored.site}, limit=1)
+    load = tx.get(site.SiteLoad, stored.site)
+    if not held and (load is None or not load.runs):
+        return
+    why = f"it holds {held[0].version.short}" if held else "it runs jobs"
+    raise errors.FailedPrecondition(
+        f"cannot {verb} site {stored.site}: {why}",
+        reason="SITE_IN_USE",
+        help="Declare another site, or wait for its jobs to end.",
+        metadata={"site": stored.site},
+    )
+
+
+def _store(tx: ports.Transaction, changed: site.Site, kind: str, *, etag: str = "") -> site.Site:
+    stored = tx.replace(dataclasses.replace(changed, update_time=tx.now), etag=etag)
+    tx.emit(kind, f"sites/{stored.site}", stored)
+    return stored
+
+
+# What agents say
+
+
+def register(
+    tx: ports.Transaction,
+    ctx: Context,
+    name: str,
+    *,
+    gateway: str,
+    signing_key: str,
+    sealing_key: str,
+    has_compute: bool,
+    capacity: site.Capacity,
+    compute_error: str = "",
+) -> site.Site:
+    """Takes an agent's word on its site at each of its starts and makes the site READY.
+
+    A site that holds data keeps its signing key (SITE_KEY_CHANGED): with another one nothing that it signed could be verified.
+    """
+    del ctx
+    stored = get_site(tx, name)
+    changed_key = stored.signing_key not in ("", signing_key)
+    if changed_key and tx.list(dataset.Replica, where={"site": stored.site}, limit=1):
+        raise errors.FailedPrecondition(
+            f"the agent of site {stored.site} came with another signing key, but data there is signed with the old one",
+            reason="SITE_KEY_CHANGED",
+            help="Give the agent back its state folder.",
+            metadata={"site": stored.site},
+        )
+    ready = dataclasses.replace(
+        stored,
+        gateway=gateway,
+        signing_key=signing_key,
+        sealing_key=sealing_key,
+        has_compute=has_compute,
+        capacity=capacity,
+        compute_error=compute_error,
+        state=site.SiteState.READY,
+        heartbeat_time=tx.now,
+    )
+    return _store(tx, ready, "site.ready")
+
+
+def heartbeat(
+    tx: ports.Transaction,
+    ctx: Context,
+    name: str,
+    *,
+    capacity: site.Capacity,
+    compute_error: str,
+    runs: tuple[str, ...],
+    open_grants: tuple[str, ...],
+) -> HeartbeatAnswer:
+    """Keeps a site and the leases of its runs alive, and tells its agent which of its runs and grants are over.
+
+    A run that has SUCCEEDED counts as current: its agent may not have heard the answer, and must keep what was committed.
+    """
+    _hear(tx, ctx, get_site(tx, name), capacity, compute_error)
+    current = tuple(run for run in runs if _renewed(tx, ctx, name, run))
+    return HeartbeatAnswer(
+        current_runs=current,
+        superseded_runs=tuple(run for run in runs if run not in current),
+        closed_grants=tuple(g for g in open_grants if access.ended(tx.get(kinds.GrantRecord, g), tx.now)),
+    )
+
+
+def _hear(tx: ports.Transaction, ctx: Context, stored: site.Site, capacity: site.Capacity, compute_error: str) -> None:
+    """Notes that the site lives.
+
+    Its row is written when something changed or a third of the lease is over, not each time: every write moves the etag that
+    an administrator's update depends on.
+    """
+    heard = dataclasses.replace(stored, capacity=capacity, compute_error=compute_error, state=site.SiteState.READY)
+    if heard != stored:
+        kind = "site.updated" if stored.state is site.SiteState.READY else "site.ready"
+        _store(tx, dataclasses.replace(heard, heartbeat_time=tx.now), kind)
+    elif stored.heartbeat_time is None or tx.now - stored.heartbeat_time >= ctx.lease / 3:
+        tx.replace(dataclasses.replace(stored, heartbeat_time=tx.now))
+
+
+def _renewed(tx: ports.Transaction, ctx: Context, name: str, run_name: str) -> bool:
+    """Whether a run of the site is current; a live one gets its lease renewed."""
+    run = tx.get(job.Run, run_name)
+    if run is None or run.site != name:
+        return False
+    if run.state.terminal:
+        return run.state is job.JobState.SUCCEEDED
+    tx.replace(dataclasses.replace(run, lease_time=tx.now + ctx.lease))
+    return True
+
+
+def lose(tx: ports.Transaction, stored: site.Site) -> site.Site:
+    """Marks a site as silent; its next heartbeat makes it READY again."""
+    return _store(tx, dataclasses.replace(stored, state=site.SiteState.LOST), "site.lost")
+
+
+def open_check(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str) -> grants.Grant:
+    """Lets an administrator have a site's gateway compare its store with the catalog."""
+    place = get_site(tx, name)
+    require_ready(place)
+    return grants.Grant(
+        grant=ctx.ids.new("a"),
+        access=grants.Access.CHECK,
+        subject=principal.name,
+        site=place.site,
+        issue_time=tx.now,
+        expire_time=tx.now + ctx.grant_life,
+    )
+
+
+# Links
+
+
+def links(tx: ports.Transaction, ctx: Context) -> tuple[site.Link, ...]:
+    """Each ordered pair of regions, and each region's way to the internet, as priced at this month's volume."""
+    regions = sorted({place.region for place in scan.every(tx, site.Site)})
+    sent = {row.scope: row.sent_bytes for row in scan.every(tx, site.LinkVolume, parent=f"{tx.now:%Y-%m}")}
+    pairs = [*itertools.permutations(regions, 2), *((region, site.INTERNET) for region in regions)]
+    return tuple(_link(ctx, source, destination, sent) for source, destination in sorted(pairs))
+
+
+def _link(ctx: Context, source: str, destination: str, sent: dict[str, int]) -> site.Link:
+    to_date = sent.get(ratecard.scope(source, destination), 0)
+    price = ctx.rates.price(source, destination, to_date, GB)
+    return site.Link(
+        source_region=source,
+        destination_region=destination,
+        gb_micros=None if price is None else price.micros,
+        gb_bytes=GB,
+        month_to_date_bytes=to_date,
+        price_source="" if price is None else price.source,
+        as_of="" if price is None else price.as_of,
+    )

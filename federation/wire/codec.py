@@ -1,0 +1,314 @@
+"""Values of the core to messages of the contract and back, by one table of class pairs and their type hints.
+
+A field travels under its own name. What differs is told here and nowhere else: a resource's `name` is built from the fields
+that make it up, pairs become maps (and come back sorted by key), times become Timestamps, enums carry their type's prefix.
+An optional field that is unset is None; an UNSPECIFIED enum, and a message that is absent, is the value's default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from federation.core import dataset, errors, ids, job, lineage, metering, site
+from federation.v1 import agent_pb2, catalog_pb2, costs_pb2, jobs_pb2, lineage_pb2, sites_pb2
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Named:
+    """How a resource's name on the wire is made of a value's fields: `build` gives the name, `parse` the fields."""
+
+    fields: frozenset[str]
+    build: Callable[[Any], str]
+    parse: Callable[[str], dict[str, Any]]
+
+
+def _version_fields(name: str) -> dict[str, Any]:
+    parsed = ids.version(name)
+    return {"namespace": parsed.dataset.namespace, "dataset": parsed.dataset.dataset, "number": parsed.number}
+
+
+def _dataset_fields(name: str) -> dict[str, Any]:
+    return ids.dataset(name)._asdict()
+
+
+def _replica_fields(name: str) -> dict[str, Any]:
+    head, _, tail = name.rpartition("/replicas/")
+    return {**_version_fields(head), "site": ids.segment(tail, "site")}
+
+
+def _run_fields(name: str) -> dict[str, Any]:
+    return {"run": name, "job": run_job(name)}
+
+
+def _child(collection: str, field: str) -> Named:
+    return Named(
+        fields=frozenset({field}),
+        build=lambda value: f"{collection}/{getattr(value, field)}",
+        parse=lambda name: {field: ids.child(name, collection)},
+    )
+
+
+def run_job(name: str) -> str:
+    """The job of a run's full name: `jobs/j-1/runs/2` is of `j-1`."""
+    parts = name.split("/")
+    if len(parts) != 4 or parts[0] != "jobs" or parts[2] != "runs" or not parts[3].isdecimal():
+        raise errors.InvalidArgument(
+            f"{name!r} does not name a run",
+            reason="NAME_INVALID",
+            help="Write jobs/JOB/runs/NUMBER.",
+            violations={"name": "must be jobs/JOB/runs/NUMBER"},
+        )
+    return ids.segment(parts[1], "job")
+
+
+#: Value class -> message class.
+PAIRS: dict[type, type[Message]] = {
+    dataset.Namespace: catalog_pb2.Namespace,
+    dataset.Dataset: catalog_pb2.Dataset,
+    dataset.Version: catalog_pb2.Version,
+    dataset.Replica: catalog_pb2.Replica,
+    dataset.WrappedKey: agent_pb2.WrappedKey,
+    dataset.NewVersion: agent_pb2.NewVersion,
+    dataset.SealedVersion: agent_pb2.SealedVersion,
+    site.GpuOffer: sites_pb2.GpuOffer,
+    site.Offer: sites_pb2.Offer,
+    site.Capacity: sites_pb2.Capacity,
+    site.Site: sites_pb2.Site,
+    site.Link: sites_pb2.Link,
+    job.InputSpec: jobs_pb2.InputSpec,
+    job.OutputSpec: jobs_pb2.OutputSpec,
+    job.Resources: jobs_pb2.Resources,
+    job.JobRequest: jobs_pb2.JobRequest,
+    job.Rejection: jobs_pb2.Rejection,
+    job.InputPlan: jobs_pb2.InputPlan,
+    job.Candidate: jobs_pb2.Candidate,
+    job.Plan: jobs_pb2.Plan,
+    job.Job: jobs_pb2.Job,
+    job.Run: jobs_pb2.Run,
+    job.InputAssignment: agent_pb2.InputAssignment,
+    job.OutputAssignment: agent_pb2.OutputAssignment,
+    job.StartRun: agent_pb2.StartRun,
+    job.StopRun: agent_pb2.StopRun,
+    metering.LedgerEntry: costs_pb2.LedgerEntry,
+    metering.CostSummary: costs_pb2.CostSummary,
+    lineage.RunFact: lineage_pb2.RunFact,
+    lineage.Edge: lineage_pb2.LineageEdge,
+    lineage.Graph: lineage_pb2.LineageGraph,
+}
+
+NAMES: dict[type, Named] = {
+    dataset.Namespace: _child("namespaces", "name"),
+    dataset.Dataset: Named(
+        fields=frozenset({"namespace", "dataset"}), build=lambda value: value.name.resource, parse=_dataset_fields
+    ),
+    dataset.Version: Named(
+        fields=frozenset({"namespace", "dataset", "number"}), build=lambda value: value.name.resource, parse=_version_fields
+    ),
+    dataset.Replica: Named(
+        fields=frozenset({"namespace", "dataset", "number", "site"}),
+        build=lambda value: value.version.replica(value.site),
+        parse=_replica_fields,
+    ),
+    site.Site: _child("sites", "site"),
+    site.Link: Named(
+        fields=frozenset(),
+        build=lambda value: f"links/{value.source_region}~{value.destination_region}",
+        parse=lambda _: {},
+    ),
+    job.Job: _child("jobs", "job"),
+    job.Run: Named(fields=frozenset({"run", "job"}), build=lambda value: value.run, parse=_run_fields),
+    metering.LedgerEntry: _child("ledgerEntries", "entry"),
+}
+
+#: Fields that stay on one side on purpose, each with the reason.
+NOT_CARRIED: dict[type, Mapping[str, str]] = {
+    job.Run: {"grants": "ids of read grants are bookkeeping of the catalog; the agent gets the signed grants themselves"},
+}
+
+_VALUES: dict[str, type] = {message.DESCRIPTOR.full_name: value for value, message in PAIRS.items()}
+
+
+@typing.overload
+def to_message(value: Any) -> Message: ...
+@typing.overload
+def to_message(value: Any, cls: type[M]) -> M: ...
+def to_message(value: Any, cls: type[Message] = Message) -> Message:
+    """The message that mirrors a value; InvalidArgument (VALUE_OUT_OF_RANGE) for what the contract's types cannot hold.
+
+    `cls` says which message the caller knows it to be.
+    """
+    kind: type = type(value)
+    message = PAIRS[kind]()
+    assert isinstance(message, cls), f"{kind.__name__} is not sent as {cls.__name__}"
+    named = NAMES.get(kind)
+    if named:
+        _assign(message, "name", named.build(value))
+    for field in _fields(kind):
+        item = getattr(value, field.name)
+        if item is not None:
+            _encode(message, field, item)
+    return message
+
+
+def to_value(message: Message) -> Any:
+    """The value that a message mirrors; InvalidArgument for a name, an enum or a missing field that no value can have."""
+    cls = _VALUES[message.DESCRIPTOR.full_name]
+    found = {field.name: _decode(message, field) for field in _fields(cls)}
+    named = NAMES.get(cls)
+    if named:
+        found.update(named.parse(getattr(message, "name")))  # noqa: B009 - Message has no `name` that mypy knows of
+    return cls(**found)
+
+
+def from_time(time: datetime) -> Timestamp:
+    """A time as Timestamp, to the microsecond."""
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp
+
+
+def to_time(stamp: Timestamp) -> datetime:
+    """A Timestamp as UTC time."""
+    return stamp.ToDatetime(UTC)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Field:
+    """One field of a value and how it travels. `inner` is the hint without None, `item` that of a tuple's items."""
+
+    name: str
+    inner: Any
+    item: Any
+    optional: bool
+    default: Any
+    prefix: str
+
+
+@functools.cache
+def _fields(cls: type[Any]) -> tuple[_Field, ...]:
+    hints = typing.get_type_hints(cls)
+    named = NAMES.get(cls)
+    elsewhere = (named.fields if named else frozenset()) | set(NOT_CARRIED.get(cls, ()))
+    wire = PAIRS[cls].DESCRIPTOR.fields_by_name
+    # A replica's site is told twice on the wire: within its name, and as a field of its own.
+    also = {"site"} if cls is dataset.Replica else set()
+    return tuple(
+        _field(field, hints[field.name], wire[field.name])
+        for field in dataclasses.fields(cls)
+        if field.name not in elsewhere or field.name in also
+    )
+
+
+def _field(field: dataclasses.Field[Any], hint: Any, wire: Any) -> _Field:
+    optional = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    inner = next(arg for arg in typing.get_args(hint) if arg is not types.NoneType) if optional else hint
+    item = typing.get_args(inner)[0] if typing.get_origin(inner) is tuple else None
+    enum = wire.enum_type
+    return _Field(
+        name=field.name,
+        inner=inner,
+        item=item,
+        optional=optional,
+        default=field.default if field.default_factory is dataclasses.MISSING else field.default_factory(),
+        prefix=enum.values[0].name.removesuffix("UNSPECIFIED") if enum else "",
+    )
+
+
+def _encode(message: Message, field: _Field, item: Any) -> None:
+    target = getattr(message, field.name)
+    if field.item is not None and typing.get_origin(field.item) is tuple:
+        _guarded(field.name, lambda: target.update(dict(item)))
+    elif field.item in PAIRS:
+        target.extend(to_message(each) for each in item)
+    elif field.item is not None:
+        _guarded(field.name, lambda: target.extend(item))
+    elif field.inner in PAIRS:
+        target.CopyFrom(to_message(item))
+        target.SetInParent()
+    elif field.inner is datetime:
+        target.CopyFrom(from_time(item))
+    elif field.prefix:
+        _assign(message, field.name, field.prefix + str(item))
+    else:
+        _assign(message, field.name, item)
+
+
+def _assign(message: Message, name: str, item: Any) -> None:
+    _guarded(name, lambda: setattr(message, name, item))
+
+
+def _guarded(name: str, put: Callable[[], None]) -> None:
+    try:
+        put()
+    except (ValueError, TypeError) as error:
+        raise errors.InvalidArgument(
+            f"{name} holds a value that cannot be sent: {error}",
+            reason="VALUE_OUT_OF_RANGE",
+            help="Integers must fit in 64 bits and text must be valid Unicode.",
+            violations={name: str(error)},
+        ) from None
+
+
+def _decode(message: Message, field: _Field) -> Any:
+    found = getattr(message, field.name)
+    if field.item is not None:
+        return _decode_many(found, field)
+    if field.inner in PAIRS or field.inner is datetime or field.optional:
+        if not message.HasField(field.name):
+            return _absent(message, field)
+        if field.inner is datetime:
+            return to_time(found)
+        return to_value(found) if field.inner in PAIRS else found
+    if field.prefix:
+        return _decode_enum(message, field, found)
+    return found
+
+
+def _decode_many(found: Any, field: _Field) -> tuple[Any, ...]:
+    if typing.get_origin(field.item) is tuple:
+        return tuple(sorted(found.items()))
+    if field.item in PAIRS:
+        return tuple(to_value(each) for each in found)
+    return tuple(found)
+
+
+def _decode_enum(message: Message, field: _Field, number: int) -> StrEnum:
+    if not number:
+        return typing.cast("StrEnum", _absent(message, field))
+    wire: Any = message.DESCRIPTOR.fields_by_name[field.name]
+    known = wire.enum_type.values_by_number.get(number)
+    if known is None:
+        raise errors.InvalidArgument(
+            f"{field.name} has no value number {number}",
+            reason="ENUM_UNKNOWN",
+            help="The sender may be of a newer version than this side.",
+            violations={field.name: f"unknown value {number}"},
+        )
+    return typing.cast("StrEnum", field.inner(known.name.removeprefix(field.prefix)))
+
+
+def _absent(message: Message, field: _Field) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.optional:
+        return None
+    if field.inner in PAIRS:
+        return to_value(PAIRS[field.inner]())
+    raise errors.InvalidArgument(
+        f"{message.DESCRIPTOR.name} lacks {field.name}",
+        reason="FIELD_MISSING",
+        violations={field.name: "is required"},
+    )

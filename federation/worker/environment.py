@@ -1,0 +1,100 @@
+"""How code inside a job finds its site's gateway: the connection, and the names under which it travels to where the code runs.
+
+The driver has it in its environment, put there by the launcher; the job's Ray workers find it in the cluster's own key-value
+store, under the run. Both are inside one trust domain. It is never in a runtime_env, which Ray shows and logs.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from federation.core import errors
+from federation.wire.gateway import GatewayClient
+
+GATEWAY = "FED_GATEWAY"
+CA = "FED_CA"
+RUN = "FED_RUN"
+TICKET = "FED_TICKET"
+TOKEN = "FED_TOKEN"  # noqa: S105 - the name of a variable
+BINDINGS = "FED_BINDINGS"
+LOG_BYTES_MAX = "FED_LOG_BYTES_MAX"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """A dataset under the alias that the job has for it. `version` is 0 for an output."""
+
+    alias: str
+    dataset: str
+    version: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """A run's way to its gateway. Its repr shows nothing secret; its pickle and `to_json` hold the token."""
+
+    gateway: str
+    run: str
+    ca: bytes = field(repr=False)
+    token: str = field(repr=False)
+    inputs: tuple[Binding, ...] = ()
+    outputs: tuple[Binding, ...] = ()
+
+    def client(self) -> GatewayClient:
+        """A client that speaks for the run."""
+        return GatewayClient(self.gateway, self.ca, token=self.token)
+
+    def variables(self) -> dict[str, str]:
+        """The environment in which `of` finds it again."""
+        return {
+            GATEWAY: self.gateway,
+            RUN: self.run,
+            CA: base64.b64encode(self.ca).decode(),
+            TOKEN: self.token,
+            BINDINGS: json.dumps({"inputs": [asdict(b) for b in self.inputs], "outputs": [asdict(b) for b in self.outputs]}),
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.variables())
+
+
+def of(variables: Mapping[str, str]) -> Connection | None:
+    """The connection that those variables hold; None when they hold no token."""
+    if not variables.get(TOKEN):
+        return None
+    bindings = json.loads(variables.get(BINDINGS) or "{}")
+    return Connection(
+        gateway=required(variables, GATEWAY),
+        run=required(variables, RUN),
+        ca=ca(variables),
+        token=variables[TOKEN],
+        inputs=tuple(Binding(**b) for b in bindings.get("inputs", ())),
+        outputs=tuple(Binding(**b) for b in bindings.get("outputs", ())),
+    )
+
+
+def from_json(text: str) -> Connection:
+    """The connection of `to_json`."""
+    found = of(json.loads(text))
+    assert found is not None
+    return found
+
+
+def ca(variables: Mapping[str, str]) -> bytes:
+    """The certificate authority of the gateway, PEM."""
+    return base64.b64decode(required(variables, CA))
+
+
+def required(variables: Mapping[str, str], name: str) -> str:
+    """One of them; FailedPrecondition (NOT_IN_A_JOB) where it is missing."""
+    value = variables.get(name)
+    if not value:
+        raise errors.FailedPrecondition(
+            f"{name} is not set: this process is not part of a job",
+            reason="NOT_IN_A_JOB",
+            help="`federation.inputs`, `federation.outputs` and fed:// work inside of jobs; submit one with `fed job submit`.",
+        )
+    return value

@@ -1,0 +1,289 @@
+"""What a job has: `inputs`, `outputs` and `filesystem()`, in its entrypoint and in its Ray tasks and actors alike.
+
+    import federation
+
+    flights = federation.inputs["flights"].pandas()
+    with federation.outputs["model"].open("model.pkl", "wb") as file: ...
+
+A file is part of an output once it is closed. All outputs become versions together when the entrypoint has ended with exit
+code 0, or none does.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset
+import pyarrow.parquet
+
+from federation import config
+from federation.core import errors
+from federation.wire import data
+from federation.worker import cluster, environment, failures
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+    import ray.data
+
+    from federation.worker.filesystem import FedFileSystem
+
+T = TypeVar("T")
+
+
+class Session:
+    """One process's dealings with the gateway: each input is opened once, each output written by one writer."""
+
+    def __init__(self, connection: environment.Connection) -> None:
+        self.connection = connection
+        self._gateway = connection.client()
+        self._lock = threading.RLock()
+        self._opened: dict[str, data.OpenedVersion] = {}
+        self._writers: dict[str, data.VersionWriter] = {}
+        #: Bytes of the files that this process has written, by output's dataset and path.
+        self.written: dict[str, dict[str, int]] = {}
+        #: What others keep for as long as the session lives.
+        self.kept: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<Session {self.connection.run} at {self.connection.gateway}>"
+
+    def version(self, name: str) -> data.OpenedVersion:
+        """An input by alias, dataset or version; PermissionDenied (INPUT_NOT_IN_PLAN) for what the plan does not have."""
+        with self._lock:
+            if name not in self._opened:
+                audience = data.run_audience(self.connection.run)
+                with failures.shaped():
+                    self._opened[name] = data.open_version(self._gateway, audience=audience, input=name)
+            return self._opened[name]
+
+    def writer(self, name: str) -> data.VersionWriter:
+        """The writer of an output by alias or dataset; PermissionDenied (OUTPUT_NOT_IN_PLAN) for what is not in the plan."""
+        with self._lock:
+            if name not in self._writers:
+                audience = data.run_audience(self.connection.run)
+                with failures.shaped():
+                    writer = data.VersionWriter(self._gateway, audience=audience, output=name)
+                self._writers[name] = self._writers.get(writer.dataset, writer)
+                self._writers.setdefault(writer.dataset, self._writers[name])
+            return self._writers[name]
+
+    def create(self, name: str, path: str) -> OutputFile:
+        """A new file of an output."""
+        return OutputFile(self.writer(name), path, self)
+
+    def output(self, dataset: str) -> bool:
+        """Whether a dataset is one of the run's outputs."""
+        return any(binding.dataset == dataset for binding in self.connection.outputs)
+
+
+class OutputFile(data.FileWriter):
+    """A file of an output, known to the session once it is stored."""
+
+    def __init__(self, writer: data.VersionWriter, path: str, session: Session) -> None:
+        super().__init__(writer, path)
+        self._session = session
+        self._dataset = writer.dataset
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        with failures.shaped():
+            super().close()
+        self._session.written.setdefault(self._dataset, {})[self.name] = self.tell()
+
+
+class Input:
+    """A version that the job reads, local or remote as the plan says."""
+
+    def __init__(self, session: Session, binding: environment.Binding) -> None:
+        self._session = session
+        self.alias = binding.alias
+        self.dataset = binding.dataset
+
+    def __repr__(self) -> str:
+        return f"<Input {self.alias}={self.url}>"
+
+    @property
+    def url(self) -> str:
+        """Where fsspec and pandas find it: `fed://sales/flights`."""
+        return f"fed://{self.dataset}"
+
+    @property
+    def version(self) -> str:
+        """`sales/flights@3`."""
+        return self._version.version
+
+    def files(self) -> tuple[str, ...]:
+        """Paths of its files, in order."""
+        return tuple(entry.path for entry in self._version.manifest.files)
+
+    def open(self, path: str) -> data.FileReader:
+        """One of its files, for reading bytes."""
+        with failures.shaped():
+            return self._version.open(path)
+
+    def pandas(self, path: str = "", **options: Any) -> pd.DataFrame:
+        """One table of all its files, or of the one at `path`; `options` are those of pandas' reader for the format."""
+        import pandas as pd  # noqa: PLC0415 - pandas is the job's, not ours
+
+        read = _choose(self._paths(path), parquet=pd.read_parquet, csv=pd.read_csv)
+        frames = []
+        for one in self._paths(path):
+            with self.open(one) as file:
+                frames.append(read(file, **options))
+        return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+
+    def arrow(self, path: str = "", **options: Any) -> pa.dataset.Dataset:
+        """An Arrow dataset over all its files, or the one at `path`: filter and project before reading."""
+        paths = self._paths(path)
+        kind = _choose(paths, parquet="parquet", csv="csv")
+        return pa.dataset.dataset(self._full(paths), format=kind, filesystem=filesystem(), **options)
+
+    def ray(self, path: str = "", **options: Any) -> ray.data.Dataset:
+        """A Ray dataset over all its files, or the one at `path`, read by the cluster's workers."""
+        import ray.data  # noqa: PLC0415 - importing Ray takes a second
+
+        paths = self._paths(path)
+        read = _choose(paths, parquet=ray.data.read_parquet, csv=ray.data.read_csv)
+        return read(self._full(paths), filesystem=filesystem(), **options)
+
+    @property
+    def _version(self) -> data.OpenedVersion:
+        return self._session.version(self.alias)
+
+    def _paths(self, path: str) -> tuple[str, ...]:
+        if path:
+            with failures.shaped():
+                return (self._version.entry(path).path,)
+        return self.files()
+
+    def _full(self, paths: tuple[str, ...]) -> list[str]:
+        return [f"{self.dataset}/{path}" for path in paths]
+
+
+class Output:
+    """A dataset that gets a new version from this job. Any process of the job may write files to it."""
+
+    def __init__(self, session: Session, binding: environment.Binding) -> None:
+        self._session = session
+        self.alias = binding.alias
+        self.dataset = binding.dataset
+
+    def __repr__(self) -> str:
+        return f"<Output {self.alias}={self.url}>"
+
+    @property
+    def url(self) -> str:
+        """Where fsspec and pandas write: `fed://ml/delay-model`."""
+        return f"fed://{self.dataset}"
+
+    def open(self, path: str, mode: str = "wb") -> IO[Any]:
+        """A new file, binary or (`w`) text in UTF-8; part of the output once it is closed without an exception."""
+        return filesystem().open(f"{self.dataset}/{path}", mode)  # type: ignore[no-any-return]
+
+    def write_file(self, local: str | Path, path: str = "") -> None:
+        """Copies a local file into the output, under its own name unless `path` says another."""
+        source = Path(local)
+        rows, _ = data.describe(source)
+        with source.open("rb") as file, failures.shaped():
+            entry = self._session.writer(self.alias).put_file(path or source.name, file, rows)
+        self._session.written.setdefault(self.dataset, {})[entry.path] = entry.file_bytes
+
+    def write_table(self, table: pa.Table | pd.DataFrame, path: str = "data.parquet", **options: Any) -> None:
+        """Writes an Arrow table or a pandas frame as Parquet, or as CSV if the path ends so."""
+        if not isinstance(table, pa.Table):
+            table = pa.Table.from_pandas(table, preserve_index=False)
+        with self._session.create(self.alias, path) as file:
+            file.rows = table.num_rows
+            write = _choose((path,), parquet=pa.parquet.write_table, csv=pa.csv.write_csv)
+            write(table, file, **options)
+
+
+class Bound(Mapping[str, T]):
+    """The job's inputs, or its outputs, by alias."""
+
+    def __init__(self, word: str, make: Callable[[Session, environment.Binding], T]) -> None:
+        self._word = word
+        self._make = make
+
+    def __getitem__(self, alias: str) -> T:
+        session = current()
+        for binding in self._bindings():
+            if binding.alias == alias:
+                return self._make(session, binding)
+        known = ", ".join(self) or "none"
+        raise failures.AccessDenied(
+            f"{alias!r} is not an {self._word} of {session.connection.run}; its {self._word}s are: {known}",
+            reason=f"{self._word.upper()}_NOT_IN_PLAN",
+            help=f"Name it with --{self._word} when the job is submitted.",
+        )
+
+    def __contains__(self, alias: object) -> bool:
+        return any(binding.alias == alias for binding in self._bindings())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([binding.alias for binding in self._bindings()])
+
+    def __len__(self) -> int:
+        return len(self._bindings())
+
+    def __repr__(self) -> str:
+        return f"<federation.{self._word}s>"
+
+    def _bindings(self) -> tuple[environment.Binding, ...]:
+        connection = current().connection
+        return connection.inputs if self._word == "input" else connection.outputs
+
+
+inputs: Bound[Input] = Bound("input", Input)
+outputs: Bound[Output] = Bound("output", Output)
+
+
+def filesystem() -> FedFileSystem:
+    """The job's datasets as an fsspec file system; may be pickled and handed to Ray workers."""
+    from federation.worker.filesystem import FedFileSystem  # noqa: PLC0415 - it imports this module
+
+    return FedFileSystem(connection=current().connection)
+
+
+def current() -> Session:
+    """This process's session; FailedPrecondition (NOT_IN_A_JOB) outside of a job."""
+    variables = config.environment()
+    with _SESSIONS_LOCK:
+        found = _SESSIONS.get((os.getpid(), None))
+        if found is None:
+            connection = environment.of(variables) or cluster.find(environment.required(variables, environment.RUN))
+            found = _SESSIONS[os.getpid(), None] = of(connection)
+        return found
+
+
+def of(connection: environment.Connection) -> Session:
+    """The session of this process over a connection that came from another."""
+    with _SESSIONS_LOCK:
+        key = (os.getpid(), connection)
+        if key not in _SESSIONS:
+            _SESSIONS[key] = Session(connection)
+        return _SESSIONS[key]
+
+
+_SESSIONS_LOCK = threading.RLock()
+_SESSIONS: dict[tuple[int, environment.Connection | None], Session] = {}
+
+
+def _choose(paths: tuple[str, ...], *, parquet: T, csv: T) -> T:
+    """What fits the format of all those files."""
+    by_suffix = {".parquet": parquet, ".csv": csv}
+    suffixes = {Path(path).suffix.lower() for path in paths}
+    if len(suffixes) != 1 or not suffixes <= set(by_suffix):
+        raise errors.InvalidArgument(
+            f"these files are not all Parquet or all CSV: {', '.join(sorted(suffixes)) or 'there are none'}",
+            reason="FORMAT_UNKNOWN",
+            help="Name one file with `path`, or open files with `open` and read them as what they are.",
+        )
+    return by_suffix[suffixes.pop()]

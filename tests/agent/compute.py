@@ -1,0 +1,43 @@
+"""Compute in memory: it runs nothing, keeps what it was given, and says of it what a test lets it say."""
+
+from __future__ import annotations
+
+from federation import ports
+from federation.core import errors, site
+
+
+class MemoryCompute:
+    """Fills `Compute`. The test is the launcher: it takes the ticket from a submission and calls the gateway with it."""
+
+    def __init__(self) -> None:
+        self.submissions: dict[str, ports.Submission] = {}
+        self.states: dict[str, ports.ComputeState] = {}
+        self.stopped: list[str] = []
+        self.away = False
+
+    def submit(self, submission: ports.Submission) -> None:
+        self._answer()
+        self.submissions.setdefault(submission.submission_id, submission)
+        self.states.setdefault(submission.submission_id, ports.ComputeState(state="RUNNING"))
+
+    def state(self, submission_id: str) -> ports.ComputeState:
+        self._answer()
+        return self.states.get(submission_id, ports.ComputeState(state="ABSENT"))
+
+    def stop(self, submission_id: str) -> None:
+        self._answer()
+        if self.states.get(submission_id, ports.ComputeState(state="ABSENT")).state == "RUNNING":
+            self.stopped.append(submission_id)
+            self.states[submission_id] = ports.ComputeState(state="STOPPED")
+
+    def capacity(self) -> site.Capacity:
+        self._answer()
+        return site.Capacity(cpus=8, memory_bytes=16 * 10**9)
+
+    def say(self, submission_id: str, state: str, message: str = "") -> None:
+        """From now on this is what became of it."""
+        self.states[submission_id] = ports.ComputeState(state=state, message=message)
+
+    def _answer(self) -> None:
+        if self.away:
+            raise errors.Unavailable("the cluster does not answer", reason="COMPUTE_UNAVAILABLE")

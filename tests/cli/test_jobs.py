@@ -1,0 +1,181 @@
+"""From options to a request, and from a plan to what people read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import pytest
+
+from federation.cli import jobs, plans
+from federation.cli.output import Output
+from federation.core import errors
+from federation.core.job import Candidate, InputPlan, InputSpec, Job, JobRequest, OutputSpec, Plan, Rejection, Way
+
+OPTIONS = {
+    "entrypoint": ("python", "train.py"),
+    "cpus": 2,
+    "gpus": 0,
+    "gpu_type": "",
+    "memory": "",
+    "sites": (),
+    "duration": "10m",
+    "time_limit": "",
+    "max_attempts": 3,
+    "runtime_env": None,
+    "env": (),
+    "label": "",
+}
+
+
+def request(**changes) -> JobRequest:
+    """The request for some options."""
+    given = {"inputs_": jobs.inputs(["flights=sales/flights"]), "outputs_": jobs.outputs(["ml/model"])}
+    return jobs.request(**{**given, **OPTIONS, **changes})
+
+
+def test_inputs_have_alias_dataset_and_version():
+    """Without an alias the dataset's own word is it, as a Python name."""
+    assert jobs.inputs(["f=sales/flights@3", "sales/delay-model"]) == (
+        InputSpec(alias="f", dataset="sales/flights", version=3),
+        InputSpec(alias="delay_model", dataset="sales/delay-model"),
+    )
+
+
+def test_outputs_may_be_models():
+    """`:MODEL` says so; `:DATA` may be said."""
+    assert jobs.outputs(["m=ml/delay-model:MODEL", "ml/sums:DATA"]) == (
+        OutputSpec(alias="m", dataset="ml/delay-model", kind="MODEL"),
+        OutputSpec(alias="sums", dataset="ml/sums", kind="DATA"),
+    )
+
+
+def test_a_size_may_be_assumed_for_all_inputs_or_for_one():
+    """The named one goes before."""
+    specs = jobs.inputs(["a=x/a", "b=x/b"], ["1TB", "b=1GB"])
+    assert [spec.assumed_bytes for spec in specs] == [10**12, 10**9]
+
+
+def test_a_size_for_what_is_no_input_is_a_mistake():
+    """Silently ignoring it would plan something else."""
+    with pytest.raises(click.UsageError, match="c, which is no input"):
+        jobs.inputs(["a=x/a"], ["c=1GB"])
+
+
+@pytest.mark.parametrize("text", ["flights", "a=b=c/d", "A=x/y", "a=x/y@0", "a=x/Y"])
+def test_a_wrong_input_is_refused(text):
+    """By the grammar of names."""
+    with pytest.raises(errors.InvalidArgument):
+        jobs.inputs([text])
+
+
+def test_a_gpu_type_alone_means_one_gpu():
+    """Nobody asks for zero A10G."""
+    assert request(gpu_type="A10G").resources.gpus == 1
+
+
+def test_sizes_and_durations_are_read_with_units():
+    """As people write them."""
+    made = request(memory="2GiB", duration="90s", time_limit="1h")
+    assert (made.resources.memory_bytes, made.duration_seconds, made.duration_limit_seconds) == (2 * 1024**3, 90, 3600)
+
+
+def test_a_job_belongs_to_the_namespace_of_its_first_output():
+    """That is where its result is looked for."""
+    assert request().namespace == "ml"
+    assert request(outputs_=()).namespace == "sales"
+
+
+def test_the_environment_is_pairs():
+    """Sorted, the last one wins; anything else is a mistake."""
+    assert request(env=("B=2", "A=1=1")).env == (("A", "1=1"), ("B", "2"))
+    with pytest.raises(click.UsageError, match="KEY=VALUE"):
+        request(env=("A",))
+
+
+def test_a_runtime_env_is_read_from_yaml_without_a_working_dir(tmp_path: Path):
+    """The working directory travels by --working-dir alone."""
+    file = tmp_path / "env.yaml"
+    file.write_text("pip: [requests]\n")
+    assert request(runtime_env=file).runtime_env == '{"pip": ["requests"]}'
+    file.write_text("working_dir: .\n")
+    with pytest.raises(errors.InvalidArgument, match="no runtime_env"):
+        request(runtime_env=file)
+    with pytest.raises(errors.NotFound):
+        request(runtime_env=tmp_path / "none.yaml")
+
+
+def candidate(name: str, *, egress_micros: int, compute_micros: int = 1_600) -> Candidate:
+    """A site that reads one input of 2.3 MB from eu-1."""
+    read = InputPlan(
+        alias="weather",
+        dataset="flights/weather",
+        version=2,
+        way=Way.REMOTE,
+        source_site="eu-1",
+        source_region="aws:eu-central-1",
+        destination_region="aws:us-east-1",
+        bytes=2_294_215,
+        egress_micros=egress_micros,
+        price_source="a list",
+    )
+    return Candidate(
+        site=name,
+        region="aws:us-east-1",
+        inputs=(read,),
+        compute_micros=compute_micros,
+        egress_micros=egress_micros,
+        locality=0.5,
+        compute_source="another list",
+    )
+
+
+def shown(capsys, plan: Plan | None) -> str:
+    """What is printed of a plan."""
+    plans.show(Output(), Job(job="j-1", request=request(), plan=plan))
+    return capsys.readouterr().out
+
+
+def plan(*ranked: Candidate, **changes) -> Plan:
+    """A plan with these candidates and one rejection."""
+    given = {
+        "revision": 1,
+        "decide_time": datetime(2026, 11, 22, tzinfo=UTC),
+        "rejections": (Rejection(site="ewr-1", reason="NO_COMPUTE", detail="it has no cluster"),),
+        "baseline_site": "eu-1",
+        "baseline_egress_micros": 579,
+        "notes": ("a size is assumed",),
+    }
+    return Plan(ranked=ranked, **{**given, **changes})
+
+
+def test_a_plan_tells_every_part_of_the_cost_and_its_source(capsys):
+    """To the micro-dollar."""
+    text = shown(capsys, plan(candidate("us-1", egress_micros=43)))
+    assert "chosen: us-1 (aws:us-east-1), $0.001643" in text
+    assert "compute  $0.0016   another list" in text
+    assert "egress   $0.000043   2.3 MB leave a region" in text
+    assert "read from eu-1" in text
+    assert "runner-up: none" in text
+    assert "avoided: $0.000536, against bringing all inputs to eu-1" in text
+    assert "note: a size is assumed" in text
+
+
+def test_a_plan_tells_what_would_have_made_the_runner_up_win(capsys):
+    """The margin between the first two."""
+    text = shown(capsys, plan(candidate("us-1", egress_micros=43), candidate("eu-1", egress_micros=579)))
+    assert "runner-up: eu-1, dearer by $0.000536" in text
+
+
+def test_a_plan_tells_why_each_other_site_was_set_aside(capsys):
+    """Also when no site is left."""
+    text = shown(capsys, plan())
+    assert text.startswith("no site can run it\n")
+    assert "ewr-1      NO_COMPUTE  it has no cluster  no" in text
+
+
+def test_an_unknown_baseline_is_said_to_be_unknown(capsys):
+    """Never zero."""
+    text = shown(capsys, plan(candidate("us-1", egress_micros=43), baseline_egress_micros=None))
+    assert "avoided: unknown" in text

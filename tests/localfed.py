@@ -1,0 +1,242 @@
+"""A real federation on this machine for end-to-end tests: real processes, ports of their own, ended whatever happens.
+
+Sites run jobs as plain processes (`compute: {kind: process}`) unless a test asks for the shared pair of Ray clusters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import yaml
+
+from federation import config
+from federation.client import Client
+from federation.core import dataset, job, metering
+from federation.local import supervisor
+
+T = TypeVar("T")
+
+FED = (sys.executable, "-m", "federation")
+
+OFFER = {
+    "cpu_hour_usd": "0.04",
+    "cpu_source": "test",
+    "gpus": [{"type": "A10G", "hour_usd": "1.006", "source": "test"}],
+    "storage_gb_month_usd": "0.023",
+    "storage_source": "test",
+}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+class Metered(NamedTuple):
+    """What left a site under one grant, as its own meter counted it."""
+
+    counted_bytes: int
+    unsettled_bytes: int
+    requests: int
+
+
+@dataclass(kw_only=True)
+class LocalFederation:
+    """One federation under one folder. `compute` gives each site's compute, as in a federation file; None for none."""
+
+    folder: Path
+    compute: Mapping[str, dict[str, Any] | None] = field(
+        default_factory=lambda: {"eu-1": {"compute": {"kind": "process"}}, "us-1": {"compute": {"kind": "process"}}}
+    )
+    sources: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    site_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    REGIONS = {  # noqa: RUF012
+        "eu-1": ("aws:eu-central-1", "EU"),
+        "eu-2": ("aws:eu-central-1", "EU"),
+        "us-1": ("aws:us-east-1", "US"),
+        "ewr-1": ("vultr:ewr", "US"),
+    }
+
+    def __post_init__(self) -> None:
+        people, agents, *gateways = free_ports(2 + len(self.compute))
+        self.target = f"127.0.0.1:{people}"
+        self.file = self.folder / "federation.yaml"
+        self.state = self.folder / "state"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        server = {"listen": self.target, "agents_listen": f"127.0.0.1:{agents}", "lease_seconds": "4", "heartbeat_seconds": "1"}
+        sites = [self._site(name, port) for name, port in zip(self.compute, gateways, strict=True)]
+        self.file.write_text(yaml.safe_dump({"federation": "test", "server": {**server, **self.settings}, "sites": sites}))
+
+    def _site(self, name: str, port: int) -> dict[str, Any]:
+        region, jurisdiction = self.REGIONS[name]
+        row: dict[str, Any] = {
+            "site": name,
+            "region": region,
+            "jurisdiction": jurisdiction,
+            "gateway": f"127.0.0.1:{port}",
+            "storage": {"kind": "local"},
+            "offer": OFFER,
+            "sources": [{"prefix": prefix, "kind": "file"} for prefix in self.sources],
+        }
+        return {**row, **(self.compute[name] or {}), **self.site_settings.get(name, {})}
+
+    @property
+    def layout(self) -> config.Layout:
+        return config.Layout(root=self.state)
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """What `fed` is run with: its own contexts, nothing of the person who runs the tests."""
+        return {**os.environ, "FED_CONFIG": str(self.folder / "contexts.yaml"), "NO_COLOR": "1", **extra}
+
+    def fed(self, *words: str, check: bool = True, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+        """Runs one `fed` command as a person would."""
+        done = subprocess.run(
+            (*FED, *words),
+            env=self.environment(**env),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"fed {' '.join(words)} gave {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}")
+        return done
+
+    def json(self, *words: str) -> Any:
+        """The JSON that one command prints."""
+        return json.loads(self.fed(*words[:2], "-o", "json", *words[2:]).stdout)
+
+    def up(self, **env: str) -> None:
+        """Starts what does not run."""
+        self.fed("up", "-f", str(self.file), "--state", str(self.state), **env)
+
+    def down(self) -> None:
+        """Ends everything."""
+        self.fed("down", "--state", str(self.state))
+
+    def kill(self, *parts: str) -> None:
+        """kill -9 of `server`, `agent eu-1` and so on; the jobs that an agent started live on."""
+        for row in supervisor.status(self.layout):
+            if row.part in parts and row.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(row.pid, signal.SIGKILL)
+
+    def client(self) -> Client:
+        """The administrator's client."""
+        return supervisor.client(self.layout, self.target)
+
+    def put(
+        self, name: str, files: Mapping[str, bytes], *, site: str = "eu-1", residency: tuple[str, ...] = ()
+    ) -> dataset.Version:
+        """Puts a dataset of these files at a site."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder, contextlib.closing(self.client()) as client:
+            for path, data in files.items():
+                (target := Path(folder, path)).parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+            return client.put(name, Path(folder), site=site, residency=residency)
+
+    def findings(self) -> list[tuple[str, str]]:
+        """What `fed fsck` would find at all sites: finding and object."""
+        with contextlib.closing(self.client()) as client:
+            return [(row["finding"], row["object"]) for site in self.compute for row in client.check(site, read_objects=True)]
+
+    def submit(
+        self,
+        script: str,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        outputs: Mapping[str, str] | None = None,
+        sites: tuple[str, ...] = (),
+        arguments: tuple[str, ...] = (),
+        **request: Any,
+    ) -> job.Job:
+        """Submits a Python text as a job, with its inputs and outputs as alias and dataset."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder, contextlib.closing(self.client()) as client:
+            (Path(folder) / "job.py").write_text(script)
+            return client.submit(
+                job.JobRequest(
+                    inputs=tuple(job.InputSpec(alias=alias, dataset=name) for alias, name in (inputs or {}).items()),
+                    outputs=tuple(job.OutputSpec(alias=alias, dataset=name) for alias, name in (outputs or {}).items()),
+                    sites=sites,
+                    entrypoint=("python", "job.py", *arguments),
+                    **request,
+                ),
+                working_dir=Path(folder),
+            )
+
+    def job_log(self, name: str) -> str:
+        """What a job has printed so far."""
+        with contextlib.closing(self.client()) as client:
+            return b"".join(client.logs(name)).decode(errors="replace")
+
+    def succeed(self, name: str, seconds: float = 60) -> job.Job:
+        """The job once it has succeeded; AssertionError with what it printed if it ended otherwise."""
+        ended = self.wait_job(name, seconds)
+        assert ended.state is job.JobState.SUCCEEDED, (ended.reason, ended.detail, self.job_log(name), self.logs())
+        return ended
+
+    def settled(self, name: str, entries: int = 1, seconds: float = 30) -> list[metering.LedgerEntry]:
+        """The ledger entries of a job, once there are so many."""
+        with contextlib.closing(self.client()) as client:
+
+            def found() -> list[metering.LedgerEntry]:
+                rows = list(client.list_ledger_entries(filter=f'job = "{name}"'))
+                return rows if len(rows) >= entries else []
+
+            return until(found, seconds, f"{entries} ledger entries of {name}")
+
+    def metered(self, site: str) -> dict[str, Metered]:
+        """What a site's meter has written down, by grant, read from its agent's journal."""
+        columns = "grant_id, counted_bytes, unsettled_bytes, requests"
+        with contextlib.closing(sqlite3.connect(f"file:{self.layout.site(site)}/agent.db?mode=ro", uri=True)) as journal:
+            return {grant: Metered(*counts) for grant, *counts in journal.execute(f"SELECT {columns} FROM grants")}
+
+    def wait_job(self, name: str, seconds: float = 60) -> job.Job:
+        """The job once it has ended."""
+        with contextlib.closing(self.client()) as client:
+            return until(lambda: (found := client.get_job(name)).state.terminal and found, seconds, f"{name} to end")
+
+    def logs(self) -> str:
+        """The last lines of every log, for a failed assertion."""
+        files = sorted(self.layout.logs.glob("*.log")) if self.layout.logs.exists() else []
+        return "\n".join(f"== {file.name}\n" + "\n".join(file.read_text(errors="replace").splitlines()[-25:]) for file in files)
+
+
+@contextlib.contextmanager
+def running(federation: LocalFederation, **env: str) -> Iterator[LocalFederation]:
+    """The federation, up; down again at the end, also of a test that fails."""
+    try:
+        federation.up(**env)
+        yield federation
+    finally:
+        federation.down()
+
+
+def until(ask: Callable[[], T], seconds: float, what: str) -> T:
+    """The first true answer; AssertionError when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ask()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s for {what}")
+        time.sleep(0.1)
+    return answer

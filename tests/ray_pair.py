@@ -1,0 +1,139 @@
+"""One pair of real Ray clusters for a whole test session, also when pytest-xdist spreads it over workers.
+
+Each worker holds a shared lock on the session's folder for as long as it lives. A guardian waits for the exclusive one: whoever
+ends last, and however (kill -9 included), the clusters end after it. A second lock gives each session on the machine a slot,
+and with it addresses and ports of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from federation.local.ray_cluster import PORTS, RayCluster
+
+_SLOTS = 8
+_PORT_BASE = 22_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayPair:
+    """Two clusters: `first` has an A10G, `second` two H100, all of them logical.
+
+    Beside the second there is room for the addresses and ports of two more.
+    """
+
+    first: RayCluster
+    second: RayCluster
+
+    @property
+    def clusters(self) -> tuple[RayCluster, RayCluster]:
+        return self.first, self.second
+
+
+@pytest.fixture(scope="session")
+def ray_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayPair]:
+    """The session's pair, started by whoever needs it first and ended by whoever is done with it last."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with shared(folder / "ray-pair") as pair:
+        yield pair
+
+
+@contextmanager
+def shared(folder: Path) -> Iterator[RayPair]:
+    """The pair that lives in `folder`, for as long as the context is open somewhere."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "users").open("a") as users, (folder / "starting").open("a") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        try:
+            pair = _pair(folder)
+            for cluster in pair.clusters:
+                cluster.start()
+        finally:
+            fcntl.flock(starting, fcntl.LOCK_UN)
+        yield pair
+        fcntl.flock(users, fcntl.LOCK_UN)
+        _await_guardian(users)
+
+
+def _pair(folder: Path) -> RayPair:
+    slot_file = folder / "slot"
+    if not slot_file.exists():
+        slot_file.write_text(str(_guarded_slot(folder)))
+    return _clusters(folder, int(slot_file.read_text()))
+
+
+def _clusters(folder: Path, slot: int) -> RayPair:
+    def cluster(name: str, index: int, gpus: dict[str, int]) -> RayCluster:
+        return RayCluster(
+            name=name,
+            folder=folder / name,
+            address_ip=f"127.0.{100 + slot}.{1 + index}",
+            port_base=_PORT_BASE + (4 * slot + index) * PORTS,
+            environ=os.environ,
+            cpus=4,
+            gpus=gpus,
+        )
+
+    return RayPair(first=cluster("first", 0, {"A10G": 1}), second=cluster("second", 1, {"H100": 2}))
+
+
+def _guarded_slot(folder: Path) -> int:
+    """Takes a free slot and hands it to a guardian, which keeps it until the clusters have ended."""
+    slots = Path(tempfile.gettempdir()) / f"fed-ray-slots-{os.getuid()}"
+    slots.mkdir(mode=0o700, exist_ok=True)
+    for number in range(_SLOTS):
+        with (slots / str(number)).open("a") as slot:
+            try:
+                fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            _spawn_guardian(folder, number, slot.fileno())
+            return number
+    raise RuntimeError(f"{_SLOTS} test sessions with Ray clusters run on this machine already")
+
+
+def _spawn_guardian(folder: Path, slot: int, slot_lock: int) -> None:
+    guardian = [sys.executable, "-m", "tests.ray_pair", str(folder), str(slot)]
+    repository = Path(__file__).parent.parent
+    # By way of a shell that goes away at once: init is to wait for it, for it outlives its maker.
+    subprocess.run(
+        ["sh", "-c", '"$@" &', "sh", *guardian], cwd=repository, pass_fds=(slot_lock,), start_new_session=True, check=True
+    )
+    deadline = time.monotonic() + 60
+    while not (folder / "guarded").exists():
+        if time.monotonic() > deadline:
+            raise RuntimeError("the guardian of the Ray clusters did not start")
+        time.sleep(0.05)
+
+
+def _await_guardian(users: object) -> None:
+    """Returns when the guardian has ended the clusters, or at once when others use them still."""
+    time.sleep(0.5)
+    fcntl.flock(users, fcntl.LOCK_SH)  # type: ignore[call-overload]
+
+
+def _guard(folder: Path, slot: int) -> None:
+    with (folder / "users").open("a") as users:
+        (folder / "guarded").touch()
+        fcntl.flock(users, fcntl.LOCK_EX)
+        for cluster in _clusters(folder, slot).clusters:
+            cluster.stop()
+        for name in ("guarded", "slot"):
+            (folder / name).unlink()
+
+
+if __name__ == "__main__":
+    _guard(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,145 @@
+"""The egress ledger: once for each grant, at the month's marginal price, summing to what left."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from federation.core import errors, ids, kinds, metering, site
+from federation.services import datasets, ledger
+from tests import builders
+from tests.sim import Simulation, check_ledger
+
+FLIGHTS = ids.dataset("sales/flights")
+
+
+def granted(sim: Simulation) -> str:
+    """A person's grant to read the flights from us-1."""
+    return sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(), FLIGHTS)).grant
+
+
+def settle(sim: Simulation, grant: str, size: int, at: str = "us-1", **changes: int) -> metering.LedgerEntry:
+    """What the source says, remembered for the laws."""
+    usage = builders.usage(size, grant=grant, source_site=at, **changes)
+    entry = sim.write(lambda tx: ledger.settle(tx, sim.ctx, at, usage))
+    sim.sent.setdefault(grant, usage.charged_bytes)
+    return entry
+
+
+def test_a_download_is_charged_at_the_way_out(sim: Simulation) -> None:
+    """10 GB at nine cents, and nobody claims that it avoided anything."""
+    entry = settle(sim, granted(sim), 10**10)
+    assert (entry.charge_micros, entry.destination_region, entry.avoided_micros) == (900_000, site.INTERNET, None)
+    assert (entry.principal, entry.job, entry.dataset, entry.version) == ("users/alice", "", "flights", 1)
+
+
+def test_the_first_word_counts(sim: Simulation) -> None:
+    """A grant that is settled again has the same entry, whatever is said the second time."""
+    grant = granted(sim)
+    first = settle(sim, grant, 100)
+    before = sim.catalog.revision()
+    assert settle(sim, grant, 10**9) == first
+    assert sim.catalog.revision() == before
+
+
+def test_what_was_granted_but_never_counted_is_charged_and_marked(sim: Simulation) -> None:
+    """A process that was killed hides nothing."""
+    entry = settle(sim, granted(sim), 10**9, unsettled_bytes=10**9)
+    assert (entry.bytes, entry.unsettled_bytes, entry.charge_micros) == (2 * 10**9, 10**9, 180_000)
+
+
+def test_zero_bytes_are_an_entry_too(sim: Simulation) -> None:
+    """That nothing left is the proof of what was saved."""
+    entry = settle(sim, granted(sim), 0)
+    assert (entry.bytes, entry.charge_micros) == (0, 0)
+
+
+def test_settling_closes_the_grant(sim: Simulation) -> None:
+    """The source's word is final."""
+    grant = granted(sim)
+    entry = settle(sim, grant, 1)
+    record = sim.read(lambda tx: tx.get(kinds.GrantRecord, grant))
+    assert record is not None
+    assert (record.closed, record.entry) == (True, entry.entry)
+
+
+def test_only_the_source_settles(sim: Simulation) -> None:
+    """Another site has nothing to say about what left here."""
+    grant = granted(sim)
+    with pytest.raises(errors.PermissionDenied) as caught:
+        sim.write(lambda tx: ledger.settle(tx, sim.ctx, "eu-1", builders.usage(1, grant=grant, source_site="eu-1")))
+    assert caught.value.reason == "GRANT_FOREIGN_SITE"
+    with pytest.raises(errors.InvalidArgument):
+        sim.write(lambda tx: ledger.settle(tx, sim.ctx, "eu-1", builders.usage(1, grant=grant, source_site="us-1")))
+    with pytest.raises(errors.InvalidArgument):
+        sim.write(lambda tx: ledger.settle(tx, sim.ctx, "us-1", builders.usage(-1, grant=grant, source_site="us-1")))
+
+
+def test_a_grant_to_write_or_an_unknown_one_is_answered_without_an_entry(sim: Simulation) -> None:
+    """So that its gateway can let go of it."""
+    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, builders.person(), FLIGHTS, "us-1"))
+    for name in (grant.grant, "a-unknown"):
+        usage = builders.usage(5, grant=name, source_site="us-1")
+        assert sim.write(lambda tx, usage=usage: ledger.settle(tx, sim.ctx, "us-1", usage)).entry == ""  # type: ignore[misc]
+    assert sim.all(metering.LedgerEntry) == []
+
+
+def test_a_price_that_went_missing_keeps_the_grant_to_be_settled_later(sim: Simulation) -> None:
+    """No charge is invented; once the price is there, the entry is made."""
+    grant, rates = granted(sim), sim.ctx.rates
+    sim.ctx = dataclasses.replace(sim.ctx, rates=dataclasses.replace(rates, rows=()))
+    usage = builders.usage(10**9, grant=grant, source_site="us-1")
+    with pytest.raises(errors.FailedPrecondition) as caught:
+        sim.write(lambda tx: ledger.settle(tx, sim.ctx, "us-1", usage))
+    assert caught.value.reason == "PRICE_UNKNOWN"
+    assert sim.all(site.LinkVolume) == []
+    sim.ctx = dataclasses.replace(sim.ctx, rates=rates)
+    assert settle(sim, grant, 10**9).charge_micros == 90_000
+
+
+def test_a_new_month_begins_its_tiers_anew(sim: Simulation) -> None:
+    """The counter is the month's."""
+    settle(sim, granted(sim), 10**9)
+    sim.clock.advance(10 * 86400)
+    sim.agents["us-1"].beat()
+    entry = settle(sim, granted(sim), 10**9)
+    assert (entry.month, entry.month_to_date_bytes) == ("2026-12", 0)
+    assert [row.month for row in sim.all(site.LinkVolume)] == ["2026-11", "2026-12"]
+    # The law on counters is of one month.
+    sim.catalog.write(lambda tx: tx.delete(site.LinkVolume, "2026-11/aws:us-east-1~internet"))
+    (counter,) = sim.all(site.LinkVolume)
+    sim.catalog.write(lambda tx: tx.replace(dataclasses.replace(counter, sent_bytes=2 * 10**9)))
+
+
+@given(st.lists(st.integers(0, 3 * 10**9), min_size=1, max_size=6))
+def test_many_small_reads_cost_what_one_big_one_does(sizes: list[int]) -> None:
+    """Charges are differences of a rounded whole, so no way of splitting changes the sum."""
+    sim = Simulation(("us-1",))
+    sim.put("sales/flights", "us-1")
+    charges = [settle(sim, granted(sim), size).charge_micros for size in sizes]
+    whole = sim.ctx.rates.price("aws:us-east-1", site.INTERNET, 0, sum(sizes))
+    assert whole is not None
+    assert sum(charges) == whole.micros
+    check_ledger(sim)
+
+
+def test_costs_sum_by_job_dataset_and_link_and_to_the_total(sim: Simulation) -> None:
+    """Each way of looking at it has the same total."""
+    submitted = sim.submit(builders.request(["sales/flights", "sales/weather"]))
+    sim.drive(4)
+    settle(sim, granted(sim), 10**9)
+    for by in metering.SUMMARY_KEYS:
+        rows, total = sim.read(lambda tx, by=by: ledger.summarize(tx, by))  # type: ignore[misc]
+        assert sum(row.charge_micros for row in rows) == total.charge_micros == 90_000
+        assert sum(row.bytes for row in rows) == total.bytes == 10**9 + 200
+    rows, total = sim.read(lambda tx: ledger.summarize(tx, "dataset", {"job": submitted.job}))
+    assert [(row.key, row.local_bytes, row.egress_bytes) for row in rows] == [
+        ("sales/flights", 100, 0),
+        ("sales/weather", 0, 100),
+    ]
+    assert total.entries == 2
+    with pytest.raises(errors.InvalidArgument):
+        sim.read(lambda tx: ledger.summarize(tx, "mood"))

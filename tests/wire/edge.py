@@ -1,0 +1,167 @@
+"""A real catalog server on loopback over TLS, in a thread with its own event loop, and ways to call it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from federation import config, ports
+from federation.adapters import prices
+from federation.adapters.system import SystemClock, UlidIds
+from federation.api.server import Server
+from federation.client import Client
+from federation.core import dataset, site
+from federation.core.policy import Role
+from federation.crypto import signing
+from federation.services import datasets, identity, sites
+from federation.services.context import Context
+from federation.wire import errors as wire_errors
+from federation.wire import methods, tls
+from tests.wire.certs import Certs
+
+GRANT_KEY = signing.new_private()
+
+
+class NoCommitter:
+    """Carries nothing: these tests look at the edge."""
+
+    def run_once(self) -> int:
+        return 0
+
+
+@dataclass(kw_only=True)
+class Edge:
+    """One running server over a catalog, with an admin's and a user's token."""
+
+    certs: Certs
+    catalog: ports.Catalog
+    ctx: Context
+    server: Server
+    loop: asyncio.AbstractEventLoop
+    thread: threading.Thread
+    tokens: dict[str, str]
+
+    def client(self, who: str = "admin", **options: Any) -> Client:
+        """The SDK, as that person."""
+        return Client(self.server.address, self.tokens.get(who, who), self.certs.ca, **options)
+
+    def call(self, key: str, request: Any, **how: Any) -> Any:
+        """One method, raw; `who` is a token's owner, `agent:SITE`, or '' for nobody. Failures are errors of our family."""
+        with wire_errors.translated():
+            return self.raw(key, request, **how)
+
+    def raw(
+        self,
+        key: str,
+        request: Any,
+        *,
+        who: str = "admin",
+        agents: bool | None = None,
+        metadata: Iterable[tuple[str, str]] = (),
+        timeout: float = 10,
+    ) -> Any:
+        """As `call`, with gRPC's own errors; a stream answers with its first message. `agents` forces the port."""
+        method = methods.TABLE[key]
+        with self.channel(who, agents=method.service in methods.AGENTS if agents is None else agents) as channel:
+            make = getattr(channel, method.shape)
+            function = make(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            sent = iter([request]) if method.request_stream else request
+            answer = function(sent, timeout=timeout, metadata=[*self._bearer(who), *metadata])
+            if not method.response_stream:
+                return answer
+            try:
+                return next(answer, None)
+            finally:
+                answer.cancel()
+
+    def channel(self, who: str, *, agents: bool) -> grpc.Channel:
+        """A channel to the port for people or for agents."""
+        identity_ = tls.Tls(self.certs.ca)
+        if who.startswith("agent:"):
+            identity_ = self.certs.agent(who.removeprefix("agent:"))
+        elif who == "server":
+            identity_ = self.certs.server()
+        return tls.channel(self.server.agents_address if agents else self.server.address, identity_)
+
+    def run(self, coroutine: Any) -> Any:
+        """Runs something on the server's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=20)
+
+    def stop(self, *, close: bool = True) -> None:
+        """Ends server, loop and thread, and the catalog unless it is to serve on."""
+        self.run(self.server.stop(0.2))
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(timeout=20)
+        self.loop.close()
+        if close:
+            self.catalog.close()
+
+    def _bearer(self, who: str) -> list[tuple[str, str]]:
+        token = self.tokens.get(who, "")
+        return [("authorization", f"Bearer {token}")] if token else []
+
+
+def start(certs: Certs, catalog: ports.Catalog, *, committer: Any = None, listen: str = "127.0.0.1:0") -> Edge:
+    """Starts a server, on free ports unless told otherwise."""
+    ctx = Context(
+        ids=UlidIds(),
+        rates=prices.default_rate_card(),
+        grant_key=GRANT_KEY,
+        package_bytes_max=1024 * 1024,
+        lease_seconds=60,
+    )
+    tokens = catalog.write(lambda tx: {who: identity.create_token(tx, ctx, who, role, "EU")[1] for who, role in PEOPLE.items()})
+    settings = config.ServerSettings(
+        state_dir=certs.layout.server,
+        listen=listen,
+        agents_listen="127.0.0.1:0",
+        database_url="",
+        tables_url="",
+        tls=certs.layout.server_tls(),
+    )
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
+    thread.start()
+    server = Server(catalog, ctx, settings, committer or NoCommitter())
+    edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, loop=loop, thread=thread, tokens=tokens)
+    edge.run(server.start())
+    return edge
+
+
+PEOPLE = {"admin": Role.ADMIN, "user": Role.USER}
+
+
+def clock() -> SystemClock:
+    """The clock that certificates and tokens are checked by."""
+    return SystemClock()
+
+
+def populate(edge: Edge) -> None:
+    """Two sites that answer, a namespace and a dataset."""
+
+    def work(tx: ports.Transaction) -> None:
+        for name, region, where in (("eu-1", "aws:eu-central-1", "EU"), ("us-1", "aws:us-east-1", "US")):
+            sites.create_site(tx, edge.ctx, site.Site(site=name, region=region, jurisdiction=where))
+            sites.register(
+                tx,
+                edge.ctx,
+                name,
+                gateway=f"{name}.example:7443",
+                signing_key=signing.public_hex(signing.new_private()),
+                sealing_key="22" * 32,
+                has_compute=True,
+                capacity=site.Capacity(cpus=4, memory_bytes=8 * 10**9),
+            )
+        datasets.create_namespace(tx, edge.ctx, dataset.Namespace(name="sales"))
+        datasets.create_dataset(tx, edge.ctx, dataset.Dataset(namespace="sales", dataset="flights"))
+
+    edge.catalog.write(work, actor="users/admin")

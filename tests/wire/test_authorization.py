@@ -1,0 +1,156 @@
+"""Who may call what: every role at every method, from the contract's own options, at real ports."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from federation.core import errors, policy
+from federation.services import identity
+from federation.wire import methods
+from tests.wire.edge import PEOPLE, Edge
+
+AT_PEOPLE = [row for row in methods.TABLE.values() if row.service in methods.PEOPLE]
+AT_AGENTS = [row for row in methods.TABLE.values() if row.service in methods.AGENTS]
+REFUSED = {"PERMISSION_MISSING", "TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "CERTIFICATE_INVALID"}
+
+
+def named(rows: list[methods.Method]) -> Any:
+    """One test for each method."""
+    return pytest.mark.parametrize("row", rows, ids=lambda row: row.key)
+
+
+def reason(edge: Edge, row: methods.Method, **how: Any) -> str:
+    """How an empty request ends: '' when it goes through."""
+    try:
+        edge.call(row.key, row.request(), timeout=2, **how)
+    except errors.FederationError as error:
+        return error.reason
+    return ""
+
+
+@named(AT_PEOPLE)
+@pytest.mark.parametrize("who", PEOPLE)
+def test_a_role_may_call_what_it_has_the_permission_for_and_nothing_else(shared_edge, row, who):
+    """The matrix: wherever `core.policy` says no the answer is PERMISSION_DENIED, and otherwise the method is reached."""
+    principal = policy.Principal(name=f"users/{who}", role=PEOPLE[who])
+    got = reason(shared_edge, row, who=who)
+    if policy.allowed(principal, row.permission):
+        assert got not in REFUSED
+    else:
+        assert got == "PERMISSION_MISSING"
+
+
+def test_the_matrix_has_a_no_in_it():
+    """Else the test above could not fail."""
+    user = policy.Principal(name="users/user", role=policy.Role.USER)
+    assert {row.key for row in AT_PEOPLE if not policy.allowed(user, row.permission)} >= {
+        "Sites.CreateSite",
+        "Identity.CreateToken",
+    }
+
+
+@named(AT_PEOPLE)
+def test_nobody_calls_without_a_token(shared_edge, row):
+    """UNAUTHENTICATED, before anything of the request is looked at."""
+    assert reason(shared_edge, row, who="") == "TOKEN_MISSING"
+
+
+@named(AT_PEOPLE)
+def test_a_token_that_nobody_was_given_opens_nothing(shared_edge, row):
+    """Neither an invented one nor another kind of authorization."""
+    assert reason(shared_edge, row, who="", metadata=[("authorization", "Bearer fed_invented")]) == "TOKEN_INVALID"
+    assert reason(shared_edge, row, who="", metadata=[("authorization", "Basic YWRtaW46")]) == "TOKEN_MISSING"
+
+
+def test_a_token_that_has_ended_opens_nothing(edge):
+    """From its time of expiry on, also for whoever used it a moment before."""
+
+    def make(tx: Any) -> str:
+        return identity.create_token(tx, edge.ctx, "ada", policy.Role.ADMIN, "", timedelta(milliseconds=1))[1]
+
+    edge.tokens["ada"] = edge.catalog.write(make)
+    assert reason(edge, methods.TABLE["Identity.WhoAmI"], who="ada") == "TOKEN_EXPIRED"
+
+
+@named(AT_AGENTS)
+def test_an_agent_reaches_every_method_of_its_service(shared_edge, row):
+    """By its certificate alone."""
+    assert reason(shared_edge, row, who="agent:eu-1") not in REFUSED
+
+
+@named(AT_AGENTS)
+def test_nobody_reaches_the_agents_port_without_a_certificate(shared_edge, row):
+    """Not even an administrator with a token: the connection itself fails."""
+    with pytest.raises(errors.Unavailable):
+        shared_edge.call(row.key, row.request(), who="admin", timeout=2)
+
+
+@named(AT_AGENTS)
+def test_a_certificate_that_names_no_site_is_no_agent(shared_edge, row):
+    """The server's own is signed by the same CA, and opens nothing here."""
+    assert reason(shared_edge, row, who="server") == "CERTIFICATE_INVALID"
+
+
+@named(AT_PEOPLE)
+def test_the_agents_port_serves_no_method_of_people(shared_edge, row):
+    """A stolen agent's certificate opens the agents' service alone."""
+    assert reason(shared_edge, row, who="agent:eu-1", agents=True) == "UNIMPLEMENTED"
+
+
+@named(AT_AGENTS)
+def test_the_people_port_serves_no_method_of_agents(shared_edge, row):
+    """No token, of whatever role, speaks for a site."""
+    assert reason(shared_edge, row, who="admin", agents=False) == "UNIMPLEMENTED"
+
+
+@pytest.mark.parametrize("who", ["", "agent:eu-1"])
+def test_health_is_told_to_anyone_who_can_connect(shared_edge, who):
+    """For load balancers, at both ports and for each service."""
+    with shared_edge.channel(who, agents=bool(who)) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "federation.v1.Catalog"):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_reflection_is_off(shared_edge):
+    """Nobody is told what there is to call."""
+    with shared_edge.channel("", agents=False) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")(b"", timeout=5)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_client_that_trusts_another_ca_does_not_connect(shared_edge, tmp_path):
+    """The server proves itself too."""
+    from federation.client import Client
+    from tests.wire import certs
+
+    other = certs.make(tmp_path)
+    client = Client(shared_edge.server.address, shared_edge.tokens["admin"], other.ca, call_seconds=1)
+    with pytest.raises(errors.Unavailable):
+        client.who_am_i()
+    client.close()
+
+
+@named(AT_PEOPLE)
+def test_every_refusal_carries_one_error_info_and_a_request_id(shared_edge, row):
+    """In our domain, with a reason in capitals, whatever went wrong."""
+    for who in ("", "user", "admin"):
+        try:
+            shared_edge.raw(row.key, row.request(), who=who)
+        except grpc.RpcError as error:
+            details = rpc_status.from_call(error).details
+            infos = [detail for detail in details if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR)]
+            assert len(infos) == 1
+            info = error_details_pb2.ErrorInfo()
+            infos[0].Unpack(info)
+            assert info.domain == "federation"
+            assert info.reason.replace("_", "").isupper()
+            assert any(detail.Is(error_details_pb2.RequestInfo.DESCRIPTOR) for detail in details)
