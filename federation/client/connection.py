@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-import grpc
 from google.protobuf.message import Message
 
 from federation.core import errors
@@ -39,8 +36,7 @@ class Connection:
         self.ca = ca
         self.call_seconds = call_seconds
         self._token = token
-        self._lock = threading.Lock()
-        self._channel: tuple[int, grpc.Channel] | None = None
+        self._channel = tls.ProcessChannel(target, tls.Tls(ca), metadata=self._metadata)
 
     def __repr__(self) -> str:
         return f"<Connection {self.target}>"
@@ -70,13 +66,10 @@ class Connection:
 
     def close(self) -> None:
         """Ends this process's channel; a later call makes another."""
-        with self._lock:
-            opened, self._channel = self._channel, None
-        if opened is not None and opened[0] == os.getpid():
-            opened[1].close()
+        self._channel.close()
 
     def _send(self, method: methods.Method, request: Any, seconds: float) -> Any:
-        make = getattr(self._open(), method.shape)
+        make = getattr(self._channel.get(), method.shape)
         call = make(
             method.path, request_serializer=method.request.SerializeToString, response_deserializer=method.response.FromString
         )
@@ -95,12 +88,6 @@ class Connection:
                     raise
             time.sleep(drawn)
             pause = min(pause * 2, _PAUSE_SECONDS_MAX)
-
-    def _open(self) -> grpc.Channel:
-        with self._lock:
-            if self._channel is None or self._channel[0] != os.getpid():
-                self._channel = (os.getpid(), tls.channel(self.target, tls.Tls(self.ca), metadata=self._metadata))
-            return self._channel[1]
 
     def _metadata(self) -> tls.Metadata:
         return [("authorization", f"Bearer {self._token}")] if self._token else []

@@ -6,13 +6,10 @@ repeated for as long as the other side is away, since a gateway's restart takes 
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Self, TypeVar
-
-import grpc
 
 from federation.core import errors
 from federation.v1 import gateway_pb2, gateway_pb2_grpc
@@ -47,8 +44,7 @@ class GatewayClient:
         self._ca = ca
         self._token = token
         self._grant = grant
-        self._lock = threading.Lock()
-        self._channel: tuple[int, grpc.Channel] | None = None
+        self._channel = tls.ProcessChannel(target, tls.Tls(ca), metadata=self._metadata)
 
     def __repr__(self) -> str:
         return f"<GatewayClient {self.target}>"
@@ -58,10 +54,7 @@ class GatewayClient:
 
     def close(self) -> None:
         """Ends the channel of this process; the next call makes another."""
-        with self._lock:
-            opened, self._channel = self._channel, None
-        if opened is not None and opened[0] == os.getpid():
-            opened[1].close()
+        self._channel.close()
 
     def exchange_ticket(self, ticket: str, nonce: str) -> gateway_pb2.ExchangeTicketResponse:
         """A run's token for its one-time ticket; the same ticket and nonce are answered alike."""
@@ -76,7 +69,7 @@ class GatewayClient:
     def read_object(self, request: gateway_pb2.ReadObjectRequest) -> Generator[bytes | memoryview]:
         """The pieces of a range of ciphertext. Asked for at once, so that they come while the caller does something else."""
         with wire_errors.translated():
-            call = self._opened().unary_stream(
+            call = self._channel.get().unary_stream(
                 _READ_OBJECT.path, request_serializer=_READ_OBJECT.request.SerializeToString, response_deserializer=_data
             )
             return _pieces(call(request))
@@ -136,13 +129,7 @@ class GatewayClient:
             return call(self._stub())
 
     def _stub(self) -> gateway_pb2_grpc.GatewayStub:
-        return gateway_pb2_grpc.GatewayStub(self._opened())
-
-    def _opened(self) -> grpc.Channel:
-        with self._lock:
-            if self._channel is None or self._channel[0] != os.getpid():
-                self._channel = (os.getpid(), tls.channel(self.target, tls.Tls(self._ca), metadata=self._metadata))
-            return self._channel[1]
+        return gateway_pb2_grpc.GatewayStub(self._channel.get())
 
     def _metadata(self) -> tls.Metadata:
         if self._grant:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +61,29 @@ def channel(target: str, tls: Tls, *, metadata: Callable[[], Metadata] | None = 
     credentials = grpc.ssl_channel_credentials(tls.ca, tls.key or None, tls.cert or None)
     opened = grpc.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
     return grpc.intercept_channel(opened, _Bearer(metadata)) if metadata else opened
+
+
+class ProcessChannel:
+    """The channel of whichever process asks: made at its first call there, so its owner may be forked. Threads share it."""
+
+    def __init__(self, target: str, tls: Tls, *, metadata: Callable[[], Metadata] | None = None) -> None:
+        self._make = functools.partial(channel, target, tls, metadata=metadata)
+        self._lock = threading.Lock()
+        self._made: tuple[int, grpc.Channel] | None = None
+
+    def get(self) -> grpc.Channel:
+        """This process's channel."""
+        with self._lock:
+            if self._made is None or self._made[0] != os.getpid():
+                self._made = (os.getpid(), self._make())
+            return self._made[1]
+
+    def close(self) -> None:
+        """Ends this process's channel; the next `get` makes another."""
+        with self._lock:
+            made, self._made = self._made, None
+        if made is not None and made[0] == os.getpid():
+            made[1].close()
 
 
 def server_credentials(tls: Tls, *, require_client: bool) -> grpc.ServerCredentials:
