@@ -9,10 +9,10 @@ BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all fix proto lock bench demo demo-down
+.PHONY: help setup check test test-all fix proto schemas lock bench bench-placement demo demo-down
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/dev.stamp ## Make .venv with everything for development
 check: $(VENV)/dev.stamp ## Lint, types, import contracts, protos
@@ -36,6 +36,9 @@ fix: $(VENV)/dev.stamp ## Format, and mend what can be mended by itself
 proto: $(VENV)/dev.stamp ## Generate federation/v1 from protos/
 	./infra/gen_protos.sh
 
+schemas: $(VENV)/dev.stamp ## Generate docs/schemas from the values that world and request files hold
+	for kind in world request; do $(BIN)/fed world schema $$kind > docs/schemas/$$kind.schema.json; done
+
 lock: ## Renew constraints.txt from what the registry has now
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/pip install --disable-pip-version-check -e '.[dev,demo,postgres,s3]'
@@ -45,6 +48,9 @@ lock: ## Renew constraints.txt from what the registry has now
 
 bench: $(VENV)/dev.stamp ## Run the benchmarks; figures are in benchmarks/README.md
 	$(BIN)/python -m benchmarks
+
+bench-placement: $(VENV)/dev.stamp ## Run the benchmarks of placement: latency, regret, queue, pipelines, growth
+	$(BIN)/python -m benchmarks placement regret queue pipelines growth
 
 demo: $(VENV)/demo.stamp ## Three sites, real data, three jobs; leaves the federation running
 	$(BIN)/python examples/demo/run.py --state $(STATE)

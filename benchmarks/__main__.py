@@ -1,4 +1,4 @@
-"""Runs every benchmark of this folder, one after another, and says which failed. `make bench`."""
+"""Runs the benchmarks of this folder that are named, or all, one after another, and says which failed. `make bench`."""
 
 import subprocess
 import sys
@@ -7,16 +7,17 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def main() -> int:
+def main(names: list[str]) -> int:
+    """The number of those that failed."""
     failed = []
-    for script in sorted(HERE.glob("[a-z]*.py")):
-        print(f"\n== {script.name}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{script.stem}"], cwd=HERE.parent, check=False).returncode:
-            failed.append(script.name)
+    for name in names or sorted(script.stem for script in HERE.glob("[a-z]*.py")):
+        print(f"\n== {name}", flush=True)
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=HERE.parent, check=False).returncode:
+            failed.append(name)
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
     return len(failed)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,12 @@
-"""How long a decision takes, and what it saves: `python -m benchmarks.placement`.
+"""How long a decision takes, how that grows, what it needs, and what it saves: `python -m benchmarks.placement`.
 
-Latency: 10 inputs with 3 replicas each over 100 sites, in one process, the world given. Once with the shipped prices (the
-sites lie in some 30 regions that have one), once with 100 regions of their own. CPU time of the thread, so that a busy machine
-matters less; the wall time stands beside it.
+Latency: 10 inputs with 3 replicas each over 100 sites, counterfactuals included, in one process, the world given and nothing of
+it remembered; what the rate card says of its links is. Once with the shipped prices (the sites lie in some 30 regions that have
+one), once with 100 regions of their own, once with storage prices, measured links and a value of time. CPU time of the thread,
+so that a busy machine matters less; the wall time stands beside it. The floor is the least that any choice must do, in the same
+process: look up each price once and take the least for each input and site, with nothing explained.
+
+Growth: the median with more inputs, replicas, sites. Memory: the peak of one decision.
 
 Regret: a seeded trace of jobs with the shipped egress prices and public H100 prices. Ours, two rules of thumb, and the
 optimum: the cheapest of all sites with the cheapest of all ways to choose a replica for each input, tried one by one.
@@ -13,11 +17,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
+import statistics
 import time
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 
 from federation.adapters import prices
-from federation.core import planner, ratecard, units, world
+from federation.core import planner, ratecard, site, units, world
 from tests import builders
 
 CARD = prices.default_rate_card()
@@ -36,33 +43,89 @@ H100 = {
 }
 
 
-def latency_world(seed: int, regions: list[str], rates: ratecard.RateCard) -> world.World:
-    """100 sites over the regions, 10 inputs of 1 GB to 1 TB with 3 replicas each."""
+def latency_world(
+    seed: int, regions: list[str], rates: ratecard.RateCard, *, sites: int = 100, inputs: int = 10, replicas: int = 3
+) -> world.World:
+    """Sites over the regions, inputs of 1 GB to 1 TB with so many replicas each."""
     rnd = random.Random(seed)
-    sites = [
+    rows = [
         builders.site(f"s{i}", regions[i % len(regions)], "EU", offer=builders.offer(rnd.randint(30_000, 90_000)))
-        for i in range(100)
+        for i in range(sites)
     ]
-    names = [at.site for at in sites]
-    inputs = [builders.world_input(f"i{n}", rnd.sample(names, 3), rnd.randint(10**9, 10**12)) for n in range(10)]
-    return builders.world(sites, inputs, rates=rates)
+    names = [at.site for at in rows]
+    given = [builders.world_input(f"i{n}", rnd.sample(names, replicas), rnd.randint(10**9, 10**12)) for n in range(inputs)]
+    return builders.world(rows, given, rates=rates)
 
 
-def latency(label: str, worlds: list[world.World], rounds: int) -> None:
-    """p50 and p99 over all worlds; each decision gets a world that has remembered nothing."""
-    request = builders.request(cpus=4)
+def searched(seen: world.World) -> world.World:
+    """The same with storage prices and measured links: copies and relays are ways then, and slow reads keep compute waiting."""
+    rows = tuple(replace(at, offer=replace(at.offer, storage_gb_month_micros=23_000)) for at in seen.sites)
+    regions = sorted({at.region for at in rows})
+    speeds = tuple(
+        site.LinkSpeed(source_region=a, destination_region=b, bytes_per_second=10**8)
+        for a in regions
+        for b in regions
+        if a != b
+    )
+    return replace(seen, sites=rows, speeds=speeds)
+
+
+def floor(seen: world.World) -> str:
+    """The least egress over all sites, by one look at each price."""
+    regions = {at.site: at.region for at in seen.sites}
+    best = (float("inf"), "")
+    for at in seen.sites:
+        into, total = seen.rates.into(at.region), 0.0
+        for item in seen.inputs:
+            tariffs = [into[regions[name]] for name in item.replica_sites]
+            total += min(tariff.tiers[0].rate * item.bytes / tariff.unit for tariff in tariffs if tariff)
+        best = min(best, (total, at.site))
+    return best[1]
+
+
+def timed(decide: Callable[[world.World], object], worlds: list[world.World], rounds: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of CPU and of wall time, sorted; each decision gets a world that has remembered nothing."""
     cpu, wall = [], []
     for seen in worlds * rounds:
         fresh = replace(seen)
         began, began_cpu = time.perf_counter_ns(), time.thread_time_ns()
-        planner.plan(request, fresh)
-        cpu.append(time.thread_time_ns() - began_cpu)
-        wall.append(time.perf_counter_ns() - began)
+        decide(fresh)
+        cpu.append((time.thread_time_ns() - began_cpu) / 1e6)
+        wall.append((time.perf_counter_ns() - began) / 1e6)
+    return sorted(cpu), sorted(wall)
+
+
+def latency(label: str, worlds: list[world.World], rounds: int, **asked: object) -> None:
+    """p50 and p99 over all worlds, beside the floor."""
+    request = builders.request(cpus=4, **asked)
+    for seen in worlds:
+        planner.plan(request, replace(seen))
+    cpu, wall = timed(lambda seen: planner.plan(request, seen), worlds, rounds)
+    least, _ = timed(floor, worlds, rounds)
     told = "  ".join(
-        f"{what} p50 {sorted(times)[len(times) // 2] / 1e6:.2f} ms p99 {sorted(times)[len(times) * 99 // 100] / 1e6:.2f} ms"
-        for what, times in (("cpu", cpu), ("wall", wall))
+        f"{what} p50 {times[len(times) // 2]:.2f} ms p99 {times[len(times) * 99 // 100]:.2f} ms"
+        for what, times in (("cpu", cpu), ("wall", wall), ("floor cpu", least))
     )
     print(f"{label:28} {told}")
+
+
+def growth(rounds: int) -> None:
+    """The median by the number of inputs, replicas and sites, each grown alone, and the peak of memory."""
+    request = builders.request(cpus=4)
+    for what, numbers in (("inputs", (1, 10, 100)), ("replicas", (1, 3, 10, 30)), ("sites", (10, 100, 1000))):
+        told = []
+        for number in numbers:
+            sizes = {"inputs": 10, "replicas": 3, "sites": 100} | {what: number}
+            regions = [f"aws:r{i}" for i in range(min(sizes["sites"], 100))]
+            worlds = [latency_world(seed, regions, builders.rates(), **sizes) for seed in range(3)]
+            planner.plan(request, worlds[0])
+            cpu, _ = timed(lambda seen: planner.plan(request, seen), worlds, rounds)
+            tracemalloc.start()
+            planner.plan(request, replace(worlds[0]))
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            told.append(f"{number}: {statistics.median(cpu):.2f} ms, {units.size(peak)}")
+        print(f"growth with {what:16} {'   '.join(told)}")
 
 
 def trace(seed: int, jobs: int) -> list[tuple[world.World, int]]:
@@ -128,8 +191,12 @@ def main() -> None:
     shipped = sorted({f"{row.source_provider}:{row.source_place}" for row in CARD.rows if row.source_provider == "aws"})
     shipped += ["vultr:ewr", "gcp:us-east1", "azure:eastus"]
     own = [f"aws:r{i}" for i in range(100)]
+    hundred = [latency_world(seed, own, builders.rates()) for seed in range(10)]
     latency(f"shipped, {len(shipped)} regions", [latency_world(seed, shipped, CARD) for seed in range(10)], options.rounds)
-    latency("one price, 100 regions", [latency_world(seed, own, builders.rates()) for seed in range(10)], options.rounds)
+    latency("one price, 100 regions", hundred, options.rounds)
+    slow = [searched(seen) for seen in hundred]
+    latency("measured links", slow, max(options.rounds // 10, 2), hour_value_micros=10**6)
+    growth(max(options.rounds // 5, 3))
     regret(options.jobs)
 
 

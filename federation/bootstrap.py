@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import importlib.util
 import logging
 import signal
 import threading
@@ -18,6 +19,7 @@ from federation import config, logs, ports
 from federation.adapters import prices, registry
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.records_delta import DeltaRecords
+from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
 from federation.agent.agent import Agent
 from federation.api.server import Server
@@ -30,7 +32,7 @@ from federation.services.context import Context
 _log = logging.getLogger(__name__)
 
 _ADMIN = config.UserSettings(user="admin", role=policy.Role.ADMIN)
-_DECLARED_FIELDS = ("region", "jurisdiction", "offer", "sources")
+_DECLARED_FIELDS = ("region", "jurisdiction", "account", "offer", "sources")
 
 
 def server(settings: config.ServerSettings) -> Server:
@@ -40,11 +42,13 @@ def server(settings: config.ServerSettings) -> Server:
     ctx = Context(
         ids=ids,
         rates=prices.load_rate_card(settings.rate_card) if settings.rate_card else prices.default_rate_card(),
+        offers=prices.load_offer_card(settings.offer_card) if settings.offer_card else prices.default_offer_card(),
         grant_key=config.keep_secret(settings.state_dir / "grant.key", signing.new_private),
         lease_seconds=settings.lease_seconds,
         grant_seconds=settings.grant_seconds,
         package_bytes_max=settings.package_bytes_max,
         start_time=clock.now(),
+        solver=HighsSolver() if importlib.util.find_spec("highspy") else None,
     )
     catalog = SqlCatalog(settings.database_url, clock, ids)
     try:

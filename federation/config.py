@@ -30,6 +30,8 @@ MIB = 1024 * 1024
 
 #: Port of every local cluster's Jobs API; each cluster has a loopback address of its own.
 RAY_DASHBOARD_PORT = 8265
+#: Between two looks at a site's cluster. Ray reports what is used every five seconds.
+LOOK_SECONDS = 10
 #: Local clusters take blocks of ports below Linux's range for outgoing connections; the gateway's port chooses the block.
 _RAY_PORTS_FROM = 10_000
 _RAY_PORTS = 300
@@ -59,7 +61,8 @@ class ServerSettings:
     """What a catalog server needs. `listen` is for people, `agents_listen` for agents; both `host:port`.
 
     A run's lease lasts `lease_seconds` and is renewed every `heartbeat_seconds`; a grant lasts at most `grant_seconds`;
-    a working directory's package holds at most `package_bytes_max`. Without `rate_card` the shipped prices hold.
+    a working directory's package holds at most `package_bytes_max`. Without `rate_card` and
+    `offer_card` the shipped prices hold, until others are imported.
     """
 
     state_dir: Path
@@ -69,6 +72,7 @@ class ServerSettings:
     tables_url: str
     tls: TlsFiles
     rate_card: Path | None = None
+    offer_card: Path | None = None
     sites: tuple[site.Site, ...] = ()
     users: tuple[UserSettings, ...] = ()
     lease_seconds: int = 15
@@ -116,7 +120,9 @@ class SourceSettings:
 class AgentSettings:
     """What a site's agent needs. `catalog` is the server's port for agents, `gateway_listen` the site's one listener.
 
-    Egress is granted in quanta of `quantum_bytes`; of what a run prints `log_bytes_max` are kept.
+    Egress is granted in quanta of `quantum_bytes`; of what a run prints `log_bytes_max` are kept. All transfers to the site
+    together take `transfer_bytes_per_second`, 0 for no limit. The cluster is looked at every `look_seconds`, in which its own
+    report must have caught up with what ran: what others use of it is believed when two looks agree.
     """
 
     site: str
@@ -131,6 +137,8 @@ class AgentSettings:
     gateway: str = ""
     quantum_bytes: int = 8 * MIB
     log_bytes_max: int = 16 * MIB
+    transfer_bytes_per_second: int = 0
+    look_seconds: int = LOOK_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +170,8 @@ class SiteSettings:
     tls: TlsFiles | None = None
     quantum_bytes: int = 8 * MIB
     log_bytes_max: int = 16 * MIB
+    transfer_bytes_per_second: int = 0
+    look_seconds: int = LOOK_SECONDS
 
     @property
     def site(self) -> str:
@@ -181,6 +191,7 @@ class FederationFile:
     database: str
     tables: str
     rate_card: Path | None
+    offer_card: Path | None
     tls: TlsFiles | None
     sites: tuple[SiteSettings, ...]
     users: tuple[UserSettings, ...]
@@ -257,14 +268,20 @@ class Layout:
 
 _TOP = ("federation", "server", "sites", "users")
 _SERVER = (
-    *("listen", "agents_listen", "address", "agents_address", "database", "tables", "rate_card", "tls"),
+    *("listen", "agents_listen", "address", "agents_address", "database", "tables", "rate_card", "offer_card", "tls"),
     *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max"),
 )
 _SITE = (
-    *("site", "region", "jurisdiction", "gateway", "gateway_listen", "storage", "keys", "ray", "compute", "offer", "sources"),
-    *("tls", "quantum_bytes", "log_bytes_max"),
+    *("site", "region", "jurisdiction", "account", "gateway", "gateway_listen", "storage", "keys", "ray", "compute", "offer"),
+    *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds"),
 )
-_OFFER = ("cpu_hour_usd", "cpu_source", "gpus", "storage_gb_month_usd", "storage_source")
+_OFFER = (
+    *("cpu_hour_usd", "cpu_source", "cpu_watts", "gpus", "memory_gb_hour_usd", "memory_source"),
+    *("storage_gb_month_usd", "storage_source", "carbon_g_per_kwh", "carbon_source"),
+)
+_GPU = ("type", "hour_usd", "spot_hour_usd", "preemptions_per_hour", "watts", "source")
+#: A spot GPU that is taken away more often than each minute is none.
+_PREEMPTIONS_MAX = 60
 
 
 def federation_file(path: Path) -> FederationFile:
@@ -285,6 +302,7 @@ def federation_file(path: Path) -> FederationFile:
         database=server_.text("database", ""),
         tables=server_.text("tables", ""),
         rate_card=_optional_path(server_, "rate_card", here),
+        offer_card=_optional_path(server_, "offer_card", here),
         tls=_tls(server_, here),
         sites=_sites(top, here),
         users=_users(top),
@@ -306,6 +324,7 @@ def server(file: FederationFile, state_dir: Path) -> ServerSettings:
         tables_url=file.tables or str(layout.server / "tables"),
         tls=file.tls or layout.server_tls(),
         rate_card=file.rate_card,
+        offer_card=file.offer_card,
         sites=tuple(row.declared for row in file.sites),
         users=file.users,
         lease_seconds=file.lease_seconds,
@@ -336,6 +355,8 @@ def agent(file: FederationFile, name: str, state_dir: Path) -> AgentSettings:
         sources=row.sources,
         quantum_bytes=row.quantum_bytes,
         log_bytes_max=row.log_bytes_max,
+        transfer_bytes_per_second=row.transfer_bytes_per_second,
+        look_seconds=row.look_seconds,
     )
 
 
@@ -377,6 +398,7 @@ def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
         site=table.segment("site"),
         region=table.read("region", ids.region),
         jurisdiction=table.read("jurisdiction", _jurisdiction),
+        account=table.segment("account") if "account" in table else "",
         gateway=gateway,
         has_compute=ray is not None or compute is not None,
         offer=_offer(table.table("offer").only(_OFFER)),
@@ -394,6 +416,8 @@ def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
         tls=_tls(table, here),
         quantum_bytes=table.size("quantum_bytes", 8 * MIB),
         log_bytes_max=table.size("log_bytes_max", 16 * MIB),
+        transfer_bytes_per_second=table.size("transfer_bytes_per_second", 0),
+        look_seconds=table.integer("look_seconds", LOOK_SECONDS, at_least=1),
     )
 
 
@@ -431,13 +455,30 @@ def _ray(table: strict.Table, here: Path, gateway: str, taken: set[str]) -> tupl
 def _offer(table: strict.Table) -> site.Offer:
     cpu, cpu_source = _price(table, "cpu_hour_usd", "cpu_source")
     storage, storage_source = _price(table, "storage_gb_month_usd", "storage_source")
+    memory, memory_source = _price(table, "memory_gb_hour_usd", "memory_source")
+    carbon, carbon_source = _optional_integer(table, "carbon_g_per_kwh"), table.text("carbon_source", "")
+    if (carbon is None) != (not carbon_source):
+        table.refuse("carbon_source", "carbon_g_per_kwh and its source belong together", "Write both, or neither.")
     return site.Offer(
         cpu_hour_micros=cpu,
         cpu_source=cpu_source,
-        gpus=tuple(_gpu(row.only(("type", "hour_usd", "source"))) for row in table.tables("gpus")),
+        gpus=_gpus(table),
         storage_gb_month_micros=storage,
         storage_source=storage_source,
+        memory_gb_hour_micros=memory,
+        memory_source=memory_source,
+        cpu_watts=_optional_integer(table, "cpu_watts"),
+        carbon_g_per_kwh=carbon,
+        carbon_source=carbon_source,
     )
+
+
+def _gpus(table: strict.Table) -> tuple[site.GpuOffer, ...]:
+    found = tuple(_gpu(row.only(_GPU)) for row in table.tables("gpus"))
+    types = [gpu.type for gpu in found]
+    if len(set(types)) != len(types):
+        table.refuse("gpus", "one type of GPU has two prices", "Name each type once.")
+    return found
 
 
 def _gpu(table: strict.Table) -> site.GpuOffer:
@@ -446,7 +487,30 @@ def _gpu(table: strict.Table) -> site.GpuOffer:
         table.refuse(
             "hour_usd", "the price is missing", 'Add `hour_usd: "1.006"`, or remove this GPU: an unknown price is no offer.'
         )
-    return site.GpuOffer(type=table.text("type"), gpu_hour_micros=price, source=source)
+    return site.GpuOffer(
+        type=table.text("type"),
+        gpu_hour_micros=price,
+        source=source,
+        spot_gpu_hour_micros=table.micros("spot_hour_usd"),
+        preemptions_per_hour=_preemptions(table),
+        watts=_optional_integer(table, "watts"),
+    )
+
+
+def _preemptions(table: strict.Table) -> float:
+    text = table.text("preemptions_per_hour", "0")
+    often = float(text) if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?", text) else -1.0
+    if not 0 <= often <= _PREEMPTIONS_MAX:
+        table.refuse(
+            "preemptions_per_hour", f"{text!r} is not a number from 0 to {_PREEMPTIONS_MAX}", "Write for example 0.05."
+        )
+    if often and "spot_hour_usd" not in table:
+        table.refuse("preemptions_per_hour", "there is no spot price that it belongs to", "Add `spot_hour_usd`, or remove it.")
+    return often
+
+
+def _optional_integer(table: strict.Table, key: str) -> int | None:
+    return table.integer(key) if key in table else None
 
 
 def _price(table: strict.Table, price_key: str, source_key: str) -> tuple[int | None, str]:

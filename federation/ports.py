@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 from federation.core.dataset import WrappedKey
 from federation.core.events import Event
+from federation.core.program import Program, Solution
 from federation.core.site import Capacity
 
 T = TypeVar("T")
@@ -152,6 +153,10 @@ class ObjectStore(Protocol):
         """Removes an object; does nothing when it is absent."""
         ...
 
+    def free_bytes(self) -> int | None:
+        """For how many bytes there is room now; None where the store cannot tell."""
+        ...
+
     def probe(self) -> None:
         """Refuses (FailedPrecondition, STORE_DISHONEST) a store that overwrites on a conditional put or ignores ranges."""
         ...
@@ -248,5 +253,17 @@ class RecordSink(Protocol):
         """Appends events of that table, all with positions above `position(table)`, in one durable commit with the last one.
 
         Appending a batch again is refused or ignored, never doubled.
+        """
+        ...
+
+
+class Solver(Protocol):
+    """Solves mixed-integer linear programs: what is left where an exact method of our own would take too long."""
+
+    def minimize(self, program: Program, *, seconds: float) -> Solution:
+        """The best solution found in about `seconds`, never worse than it says: its `bound` is a proven lower bound.
+
+        The same program gives the same solution, unless time ran out. FailedPrecondition (PROGRAM_INFEASIBLE) when there is
+        none, or (PROGRAM_UNBOUNDED) no best one; Unavailable (SOLVER_TIMEOUT) when none was found in time.
         """
         ...

@@ -74,6 +74,9 @@ class Table:
     def __contains__(self, key: str) -> bool:
         return key in self._data
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
     def keys(self) -> Iterator[str]:
         """The keys as they stand in the file."""
         yield from self._data
@@ -167,6 +170,22 @@ class Table:
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             self.refuse(key, "a list of tables belongs here", f"Write `{key}:` and under it `- name: value` items.")
         return [Table(item, source=self._source, path=f"{self.path(key)}[{number}]") for number, item in enumerate(value)]
+
+    def is_table(self, key: str) -> bool:
+        """Whether the key holds a table."""
+        return isinstance(self._data.get(key), dict)
+
+    def list_of_texts(self, key: str) -> list[str]:
+        """A list of texts; one text alone is a list of it, and nothing where the key is absent."""
+        value = self._data.get(key) or []
+        listed = [value] if isinstance(value, str) else value
+        if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+            self.refuse(key, "a list of texts belongs here", f"Write `{key}: [ONE, TWO]`.")
+        return listed
+
+    def flag(self, key: str) -> bool:
+        """`true` or `false`; false where the key is absent."""
+        return self.choice(key, ("true", "false"), "false") == "true"
 
     def texts(self) -> dict[str, str]:
         """All values of this table as text, by key."""

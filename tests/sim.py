@@ -10,18 +10,34 @@ import dataclasses
 import hashlib
 import random
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from federation import ports
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import ManualClock, SeededIds
-from federation.core import dataset, errors, grants, ids, job, kinds, lineage, metering, ratecard, records, site
+from federation.core import (
+    dataset,
+    errors,
+    grants,
+    ids,
+    job,
+    kinds,
+    lineage,
+    metering,
+    pipeline,
+    policy,
+    quota,
+    records,
+    site,
+    transfer,
+)
 from federation.core.events import Event
 from federation.core.job import JobState
 from federation.core.policy import Principal
+from federation.core.transfer import TransferState
 from federation.crypto import grants as signed
 from federation.crypto import manifest, signing
-from federation.services import datasets, jobs, ledger, placement, reconcile, runs, scan, sites
+from federation.services import access, carrying, datasets, jobs, ledger, reconcile, retention, runs, scan, sites, transfers
 from federation.services.context import Context
 from tests import builders
 
@@ -55,6 +71,8 @@ class SimulatedAgent:
         self.compute_error = ""
         self.alive = False
         self.runs: dict[str, LocalRun] = {}
+        self.transfers: dict[str, transfer.StartTransfer] = {}
+        self.drops: dict[str, transfer.DropReplica] = {}
         self.open_grants: dict[str, int] = {}
         self.settled: set[str] = set()
 
@@ -82,8 +100,10 @@ class SimulatedAgent:
         self.alive = False
 
     def wipe(self) -> None:
-        """Loses its journal of runs (not what it counted of grants)."""
+        """Loses its journal of runs and transfers (not what it counted of grants)."""
         self.runs.clear()
+        self.transfers.clear()
+        self.drops.clear()
 
     def beat(self) -> sites.HeartbeatAnswer:
         """A heartbeat; does what it is told."""
@@ -107,13 +127,20 @@ class SimulatedAgent:
     # Its work
 
     def work(self) -> tuple[job.StartRun | job.StopRun, ...]:
-        """Reads its instructions: takes note of new runs, stops those that it is told to stop."""
+        """Reads its instructions: takes note of new runs and transfers, stops those that it is told to stop."""
         due = self.sim.catalog.read(lambda tx: jobs.instructions(tx, self.sim.ctx, self.name))
         for instruction in due:
             if isinstance(instruction, job.StartRun):
                 self.runs.setdefault(instruction.run.run, LocalRun(start=instruction))
             else:
                 self.stop(instruction)
+        for other in self.sim.catalog.read(lambda tx: transfers.instructions(tx, self.sim.ctx, self.name)):
+            if isinstance(other, transfer.StartTransfer):
+                self.transfers[other.transfer.transfer] = other
+            elif isinstance(other, transfer.StopTransfer):
+                self.transfers.pop(other.transfer, None)
+            else:
+                self.drops[other.version] = other
         return due
 
     def stop(self, instruction: job.StopRun) -> None:
@@ -189,6 +216,50 @@ class SimulatedAgent:
         """Forgets a run and what it wrote."""
         self.runs.pop(run, None)
 
+    # Its transfers
+
+    def carry(self, name: str, size: int) -> transfer.Transfer:
+        """Fetches some of a transfer from its source, and says how far it is; drops one that is not its to do any more."""
+        start = self.transfers[name]
+        self.sim.agents[start.transfer.source_site].serve(start.grant, size)
+        done = start.transfer.bytes_done + size
+        return self._told(name, TransferState.RUNNING, bytes_done=done)
+
+    def fail_transfer(self, name: str, reason: str = "SOURCE_UNREACHABLE", *, retryable: bool = True) -> transfer.Transfer:
+        """It cannot go on."""
+        answer = self._told(name, TransferState.FAILED, reason=reason, retryable=retryable)
+        self.transfers.pop(name, None)
+        return answer
+
+    def land(self, name: str, *, hear: bool = True) -> transfer.Transfer | None:
+        """All is stored and verified: the replica is made known. With `hear=False` the answer is lost on the way."""
+        start = self.transfers[name]
+        wanted = self.sim.read(lambda tx: datasets.get_version(tx, carrying.version_name(start.transfer)))
+        keys = tuple(builders.wrapped_key(self.name, g, dataset_uid=start.dataset_uid) for g in wanted.generations)
+        try:
+            answer = self.write(lambda tx: transfers.finish(tx, self.sim.ctx, self.name, name, keys, wanted.object_bytes))
+        except errors.FailedPrecondition as error:
+            if error.reason != "TRANSFER_SUPERSEDED":
+                raise
+            answer = None
+        if hear:
+            self.transfers.pop(name, None)
+        return answer
+
+    def drop_replica(self, version: str) -> None:
+        """Its objects are removed, and it says so."""
+        self.write(lambda tx: retention.finish_drop(tx, self.sim.ctx, self.name, version))
+        self.drops.pop(version, None)
+
+    def _told(self, name: str, state: TransferState, **said: Any) -> transfer.Transfer:
+        attempt = self.transfers[name].transfer.attempt
+        answer = self.write(
+            lambda tx: transfers.report(tx, self.sim.ctx, self.name, name, state=state, attempt=attempt, **said)
+        )
+        if (answer.state, answer.attempt) != (TransferState.RUNNING, attempt):
+            self.transfers.pop(name, None)
+        return answer
+
     # Its gateway
 
     def serve(self, token: bytes, size: int) -> None:
@@ -215,6 +286,13 @@ class SimulatedAgent:
         self.work()
         for local in list(self.runs.values()):
             self.drive_run(local)
+        for name, start in list(self.transfers.items()):
+            if self.sim.agents[start.transfer.source_site].alive:
+                self.carry(name, start.transfer.object_bytes)
+            if name in self.transfers:
+                self.land(name)
+        for version in list(self.drops):
+            self.drop_replica(version)
 
     def drive_run(self, local: LocalRun) -> None:
         """Brings one run a step on."""
@@ -364,8 +442,39 @@ def check_laws(sim: Simulation) -> None:
     check_runs(sim)
     check_ended_runs(sim)
     check_loads(sim)
+    check_usage(sim)
     check_ledger(sim)
+    check_transfers(sim)
+    check_replicas(sim)
     check_events(sim)
+
+
+def check_transfers(sim: Simulation) -> None:
+    """One live transfer of a version to a site at most; only a RUNNING one has an open grant, and no site has too many."""
+    rows = sim.all(transfer.Transfer)
+    live = [(row.dataset, row.version, row.destination_site) for row in rows if not row.state.terminal]
+    assert len(live) == len(set(live))
+    running = [row for row in rows if row.state is TransferState.RUNNING]
+    assert all(sum(row.destination_site == name for row in running) <= sim.ctx.transfers_per_site for name in sim.agents)
+    open_ = {record.grant: record for record in sim.all(kinds.GrantRecord, closed="") if record.transfer}
+    assert set(open_) <= {row.grant for row in running}
+    assert all(row.state.terminal == (row.end_time is not None) for row in rows)
+    assert all(row.reason for row in rows if row.state in (TransferState.FAILED, TransferState.CANCELLED))
+
+
+def check_replicas(sim: Simulation) -> None:
+    """None lies where residency forbids, each version is kept somewhere, and keys are where replicas are alone."""
+    bound = {each.name: each.residency for each in sim.all(dataset.Dataset)}
+    where = {each.site: each.jurisdiction for each in sim.all(site.Site)}
+    replicas, keys = sim.all(dataset.Replica), {(key.generation, key.site) for key in sim.all(dataset.WrappedKey)}
+    generations = {version.name: version.generations for version in sim.all(dataset.Version)}
+    assert all(policy.residency_allows(bound[row.version.dataset], where[row.site]) for row in replicas)
+    kept = {row.version for row in replicas if row.state is not dataset.ReplicaState.DELETING}
+    assert kept == set(generations)
+    assert keys == {(generation, row.site) for row in replicas for generation in generations[row.version]}
+    brought = {(row.transfer, row.site) for row in replicas if row.transfer}
+    done = {(row.transfer, row.destination_site) for row in sim.all(transfer.Transfer, state="SUCCEEDED")}
+    assert brought <= done
 
 
 def check_runs(sim: Simulation) -> None:
@@ -398,26 +507,72 @@ def check_loads(sim: Simulation) -> None:
     jobs_ = {each.job: each for each in sim.all(job.Job)}
     stored = {load.site: load for load in sim.all(site.SiteLoad)}
     for name in sim.agents:
-        live = [jobs_[run.job].request for run in sim.all(job.Run, site=name) if not run.state.terminal]
-        needs = [placement.needed(request) for request in live]
+        live = [run for run in sim.all(job.Run, site=name) if not run.state.terminal]
+        needs = [run.taken(jobs_[run.job].request) for run in live]
         load = stored.get(name, site.SiteLoad(site=name))
         assert (load.runs, load.cpus) == (len(live), sum(need.cpus for need in needs))
         assert load.memory_bytes == sum(need.memory_bytes for need in needs)
         assert sum(count for _, count in load.gpus) == sum(need.gpus for need in needs)
 
 
+def check_usage(sim: Simulation) -> None:
+    """What namespaces have reserved is what their live runs' plans expect; it is all given back when nothing runs."""
+    jobs_ = {each.job: each for each in sim.all(job.Job)}
+    live = [run for run in sim.all(job.Run) if not run.state.terminal]
+    expected: dict[str, int] = {}
+    for run in live:
+        of = jobs_[run.job]
+        assert of.plan is not None
+        assert of.plan.choice is not None
+        namespace = of.request.namespace
+        expected[namespace] = expected.get(namespace, 0) + of.plan.choice.run_seconds * run.taken(of.request).cpus
+    reserved: dict[str, int] = {}
+    for usage in sim.all(quota.NamespaceUsage):
+        assert min(usage.gpu_seconds, usage.cpu_seconds, usage.reserved_gpu_seconds, usage.reserved_egress_micros) >= 0
+        reserved[usage.namespace] = reserved.get(usage.namespace, 0) + usage.reserved_cpu_seconds
+    assert {name: count for name, count in reserved.items() if count} == {n: c for n, c in expected.items() if c}
+
+
 def check_ledger(sim: Simulation) -> None:
     """Each grant has one entry at most, the entries sum to what sources said, and the month's counters to the entries."""
-    entries = sim.all(metering.LedgerEntry)
+    entries = [entry for entry in sim.all(metering.LedgerEntry) if not entry.corrects]
     assert {entry.grant: entry.bytes for entry in entries} == sim.sent
     assert len(entries) == len(sim.sent)
+    records_ = {record.grant: record for record in sim.all(kinds.GrantRecord)}
     counted: dict[str, int] = {}
     for entry in entries:
-        scope = ratecard.scope(entry.source_region, entry.destination_region)
+        scope = access.scope(records_[entry.grant])
         counted[scope] = counted.get(scope, 0) + entry.bytes
     assert {row.scope: row.sent_bytes for row in sim.all(site.LinkVolume)} == counted
-    named = {record.entry: record.grant for record in sim.all(kinds.GrantRecord) if record.entry}
+    named = {record.entry: record.grant for record in records_.values() if record.entry}
     assert named == {entry.entry: entry.grant for entry in entries}
+    check_corrections(sim)
+    check_reservations(sim)
+
+
+def check_corrections(sim: Simulation) -> None:
+    """Only a run that did not succeed is corrected, and what its grants claim to have avoided sums to minus their charge."""
+    ended = {run.run: run for run in sim.all(job.Run)}
+    entries = {entry.entry: entry for entry in sim.all(metering.LedgerEntry)}
+    corrections = {entry.corrects: entry for entry in entries.values() if entry.corrects}
+    assert all(ended[entries[name].run].state is not JobState.SUCCEEDED for name in corrections)
+    for name, entry in entries.items():
+        run = ended.get(entry.run)
+        if run is not None and run.state.terminal and run.state is not JobState.SUCCEEDED and not entry.corrects:
+            taken = corrections[name].avoided_micros if name in corrections else 0
+            assert (entry.avoided_micros or 0) + (taken or 0) in (-entry.charge_micros, 0)
+
+
+def check_reservations(sim: Simulation) -> None:
+    """What is reserved on each link is what its unsettled grants hold, and a settled one holds nothing."""
+    held: dict[str, tuple[int, int]] = {}
+    for record in sim.all(kinds.GrantRecord):
+        if record.reserved_bytes:
+            assert not record.entry
+            bytes_, number = held.get(access.scope(record), (0, 0))
+            held[access.scope(record)] = (bytes_ + record.reserved_bytes, number + 1)
+    stored = {row.scope: (row.reserved_bytes, row.grants) for row in sim.all(site.LinkReservation)}
+    assert {scope: row for scope, row in stored.items() if row != (0, 0)} == held
 
 
 #: Kinds of event that happen once to a name.
@@ -439,8 +594,11 @@ REBUILT: dict[str, tuple[type, frozenset[str]]] = {
     "version": (dataset.Version, frozenset()),
     "replica": (dataset.Replica, frozenset()),
     "site": (site.Site, frozenset({"heartbeat_time", "etag"})),
-    "grant": (kinds.GrantRecord, frozenset({"entry", "version", "etag"})),
+    "transfer": (transfer.Transfer, frozenset({"bytes_done", "objects_done", "update_time", "etag"})),
+    "rule": (transfer.ReplicationRule, frozenset()),
+    "grant": (kinds.GrantRecord, frozenset({"entry", "version", "reserved_bytes", "etag"})),
     "ledger": (metering.LedgerEntry, frozenset()),
+    "pipeline": (pipeline.Pipeline, frozenset()),
 }
 
 
@@ -451,8 +609,9 @@ def check_events(sim: Simulation) -> None:
     once = [(event.kind, event.name) for event in log if event.kind in ONCE]
     assert len(once) == len(set(once))
     for word, (cls, silent) in REBUILT.items():
-        after: dict[str, str] = {event.name: event.body for event in log if event.kind.startswith(f"{word}.")}
-        rebuilt = [_without(records.loads(cls, body), silent) for body in after.values()]
+        after = {event.name: event for event in log if event.kind.startswith(f"{word}.")}
+        left = [event.body for event in after.values() if not event.kind.endswith(".deleted") or word == "dataset"]
+        rebuilt = [_without(records.loads(cls, body), silent) for body in left]
         stored = [_without(value, silent) for value in sim.all(cls)]
         assert sorted(rebuilt) == sorted(stored)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import tempfile
 import threading
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -93,11 +94,14 @@ class RayCompute:
             return
 
     def capacity(self) -> site.Capacity:
-        """Totals over the nodes that live."""
+        """Totals over the nodes that live, and what of them is used and asked for, by whomever."""
         with _translated(self._address):
             answer = self._get("/api/v0/nodes?detail=true&limit=10000")
-            nodes = [node["resources_total"] for node in answer["data"]["result"]["result"] if node["state"] == "ALIVE"]
-        return _capacity(nodes)
+            rows = answer["data"]["result"]["result"]
+            nodes = {node["node_id"]: node["resources_total"] for node in rows if node["state"] == "ALIVE"}
+            # Written by the cluster's autoscaler every few seconds; absent until it has looked for the first time.
+            status = self._get("/api/cluster_status")["data"].get("clusterStatus") or {}
+        return _capacity(nodes, status.get("loadMetricsReport") or {})
 
     def _get(self, path: str) -> Any:
         response: requests.Response = self._jobs()._do_request("GET", path)
@@ -208,15 +212,30 @@ def _copy(source: io.BufferedReader, target: Any) -> None:
         target.write(piece)
 
 
-def _capacity(nodes: list[Mapping[str, float]]) -> site.Capacity:
+def _capacity(nodes: Mapping[str, Mapping[str, float]], report: Mapping[str, Any]) -> site.Capacity:
+    """`nodes` are the totals of each node by its id; `report` is the autoscaler's, which may be a few seconds old."""
     gpus: Counter[str] = Counter()
-    for node in nodes:
-        gpus.update(_gpus(node))
+    used_gpus: Counter[str] = Counter()
+    used = {node: values for node, values in (report.get("usageByNode") or {}).items() if node in nodes}
+    for node, totals in nodes.items():
+        types = _gpus(totals)
+        gpus.update(types)
+        # Of a node that has several types nobody says which are used: those are of the empty type, as are loads of any type.
+        used_gpus[next(iter(types)) if len(types) == 1 else ""] += _used(used.get(node), "GPU")
     return site.Capacity(
-        cpus=int(sum(node.get("CPU", 0) for node in nodes)),
-        memory_bytes=int(sum(node.get("memory", 0) for node in nodes)),
+        cpus=int(sum(totals.get("CPU", 0) for totals in nodes.values())),
+        memory_bytes=int(sum(totals.get("memory", 0) for totals in nodes.values())),
         gpus=tuple(sorted(gpus.items())),
+        used_cpus=sum(_used(values, "CPU") for values in used.values()),
+        used_memory_bytes=sum(_used(values, "memory") for values in used.values()),
+        used_gpus=tuple(sorted((name, count) for name, count in used_gpus.items() if count)),
+        queued=sum(int(count) for _, count in report.get("resourceDemand") or ()),
     )
+
+
+def _used(values: Mapping[str, Sequence[float]] | None, name: str) -> int:
+    """What is used of a node's resource, rounded up: half a CPU that is taken is a CPU that no job gets."""
+    return math.ceil(values[name][0]) if values and name in values else 0
 
 
 def _gpus(node: Mapping[str, float]) -> dict[str, int]:

@@ -107,6 +107,11 @@ class LocalStore:
             return
         self._prune(parts[:-1])
 
+    def free_bytes(self) -> int | None:
+        with self._translated():
+            found = os.statvfs(self._root)
+        return found.f_bavail * found.f_frsize
+
     def probe(self) -> None:
         common.probe(self, str(self._root))
 

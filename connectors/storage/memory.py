@@ -11,9 +11,10 @@ from federation.ports import ObjectInfo
 
 
 class MemoryStore:
-    """Fills `ObjectStore` with a dictionary."""
+    """Fills `ObjectStore` with a dictionary, which holds at most `bytes_max` if that is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int | None = None) -> None:
+        self._bytes_max = bytes_max
         self._objects: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
@@ -27,6 +28,9 @@ class MemoryStore:
         with self._lock:
             if key in self._objects:
                 raise common.taken(key)
+            free = self.free_bytes()
+            if free is not None and len(content) > free:
+                raise common.full("in memory", f"{free} bytes are free and {len(content)} were to be stored")
             self._objects[key] = content
         return len(content)
 
@@ -53,6 +57,11 @@ class MemoryStore:
         common.key(key)
         with self._lock:
             self._objects.pop(key, None)
+
+    def free_bytes(self) -> int | None:
+        if self._bytes_max is None:
+            return None
+        return self._bytes_max - sum(map(len, list(self._objects.values())))
 
     def probe(self) -> None:
         common.probe(self, "in memory")

@@ -119,6 +119,9 @@ class S3Store:
         common.key(key)
         self._run(key, self._call, "delete_object", key)
 
+    def free_bytes(self) -> int | None:
+        return None
+
     def probe(self) -> None:
         # Some stores honour the condition on a plain put and forget it when parts are put together.
         common.probe(self, self._where, lambda key, data: _Upload(self, key).run(data.read(), data))

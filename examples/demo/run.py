@@ -19,6 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+DEFAULT_STATE = ROOT / ".demo"
 COLOURS = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # noqa: TID251 - a script of its own
 BOLD, DIM, GREEN, END = ("\033[1m", "\033[2m", "\033[32m", "\033[0m") if COLOURS else ("", "", "", "")
 
@@ -102,6 +103,17 @@ JOIN = (
 )
 
 
+def federation_file(state):
+    """The demo's file; for a state folder elsewhere, a copy of it whose site eu-1 may ingest from the data there."""
+    file = HERE / "federation.yaml"
+    if state == DEFAULT_STATE:
+        return file.relative_to(ROOT)
+    state.mkdir(parents=True, exist_ok=True)
+    copy = state / "federation.yaml"
+    copy.write_text(file.read_text().replace("file:../../.demo/data/tpch", "file:data/tpch"))
+    return copy
+
+
 def submit(options, folder, script):
     """Runs one of the demo's jobs and follows it to its end."""
     fed(f"job submit {options} --working-dir examples/demo/{folder} --follow -- python {script}")
@@ -112,8 +124,7 @@ def story(state):
     data = state / "data"
     title("1. Three sites: Frankfurt and Virginia with Ray clusters, New Jersey with storage alone")
     prepare(data)
-    file = (HERE / "federation.yaml").relative_to(ROOT)
-    fed(f"up -f {file} --state {shlex.quote(str(state))}")
+    fed(f"up -f {shlex.quote(str(federation_file(state)))} --state {shlex.quote(str(state))}")
     fed("site list")
     fed("link list")
 
@@ -139,30 +150,44 @@ def story(state):
     joined = newest_job("weather-join")
     await_ledger(joined, entries=2)
 
-    title("6. What came of it")
+    title("6. What if: a plan costs nothing and tells what it was decided from")
+    say("the same join, if the flights had a terabyte and the weather grew with them: each site, and what would change that")
+    fed(f"job plan {JOIN} --assume-size flights=1TB --assume-size weather=74GB -- python join.py")
+    say("what that way costs, and where the price is from")
+    fed("price egress --from aws:eu-central-1 --to aws:us-east-1 --size 74GB")
+    say("if the weather is read in Virginia day by day, a copy crosses the ocean once: the agent there fetches and verifies it")
+    fed("transfer start flights/weather --to us-1 --keep 7d --rate 1MB --wait")
+    fed(f"job plan {JOIN} -- python join.py")
+
+    title("7. What came of it")
     fed(f"job explain {joined}")
     fed(f"""cost list --filter 'job = "{joined}"'""")
     fed("cost summary --by link")
     fed("cost summary --by dataset")
     fed("lineage show flights/delay-by-wind")
     fed("lineage show flights/flights --direction downstream")
-    say("the same join, if the flights had a terabyte and the weather grew with them:")
-    fed(f"job plan {JOIN} --assume-size flights=1TB --assume-size weather=74GB -- python join.py")
+    say("was it as expected? Estimates beside what the gateways metered")
+    fed(f"job variance {joined}")
     say("and is every stored byte still what it should be? (it says nothing when all is well)")
     fed("fsck")
 
 
-def goodbye(seconds):
+def goodbye(state, seconds):
     """What to try next."""
     title(f"done in {seconds:.0f} s; the federation goes on running")
+    where = ".demo" if state == DEFAULT_STATE else shlex.quote(str(state))
+    down = "make demo-down" if state == DEFAULT_STATE else f"fed down --state {where}"
     print(
         "try next:\n"
         "  fed dataset get ml/delay-model ./model      the trained model and its metrics, decrypted\n"
         "  fed job list                                what ran where\n"
         "  fed version show flights/flights@1          columns, rows, the manifest's digest and signature\n"
         f"  fed job plan {TRAIN} -- python train.py\n"
-        "  fed status --state .demo                    the processes and their logs\n"
-        "  make demo-down                              ends it all\n"
+        "  fed job explain --plot cost.svg JOB         a plan as a picture\n"
+        "  fed world export -f world.json              all of this as a file, for `fed plan --world world.json`\n"
+        "  python examples/federated_statistics/run.py one statistic over parts that may never meet\n"
+        f"  fed status --state {where:<25}the processes and their logs\n"
+        f"  {down:<44}ends it all\n"
         f"(`fed` is {Path(sys.executable).with_name('fed')})"
     )
 
@@ -170,11 +195,11 @@ def goodbye(seconds):
 def main():
     """Runs the demo."""
     parser = argparse.ArgumentParser(description="The demo of the dataset federation.")
-    parser.add_argument("--state", type=Path, default=ROOT / ".demo", help="state folder [.demo]")
+    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="state folder [.demo]")
     state = parser.parse_args().state.absolute()
     begun = time.monotonic()
     story(state)
-    goodbye(time.monotonic() - begun)
+    goodbye(state, time.monotonic() - begun)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,9 @@ _LEDGER = pa.schema(
         _field("month_to_date_bytes", pa.int64(), "Bytes of the month before this entry, which set its price tier."),
         _field("price_source", pa.string(), "Where the price is from."),
         _field("corrects", pa.string(), "Entry that this one corrects; empty for an original."),
+        _field("transfer", pa.string(), "Transfer that read; empty for a job or a person."),
+        _field("rate_card", pa.int64(), "Number of the rate card that priced it; 0 for the shipped one."),
+        _field("request_micros", pa.int64(), "Fees for requests that are part of the charge, in micro-dollars."),
         _DAY,
     ]
 )

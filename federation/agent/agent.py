@@ -8,16 +8,36 @@ from __future__ import annotations
 import logging
 import resource
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import grpc
 
 from federation import config, ports
+from federation.agent import (
+    capacity,
+    check,
+    door,
+    fetching,
+    gateway,
+    ingest,
+    journal,
+    locks,
+    logs,
+    metering,
+    pacing,
+    packages,
+    remote,
+    runs,
+    spool,
+    transfers,
+    versions,
+    writes,
+)
 from federation.agent import catalog as agent_catalog
-from federation.agent import check, door, gateway, ingest, journal, logs, metering, packages, remote, runs, versions, writes
 from federation.agent.identity import Identity
-from federation.core import errors, job, site
+from federation.core import errors, job, transfer
 from federation.wire import tls
 
 T = TypeVar("T")
@@ -26,8 +46,6 @@ _log = logging.getLogger(__name__)
 
 #: Between two looks for what people have left behind.
 SWEEP_SECONDS = 600.0
-#: A cluster's totals are asked for this often, not at each heartbeat.
-CAPACITY_SECONDS = 15.0
 RECONNECT_SECONDS_MAX = 5.0
 _STOP_SECONDS = 3.0
 #: A cluster that answers within this time is part of the first registration.
@@ -51,6 +69,7 @@ class Agent:
         clock: ports.Clock,
         ids: ports.Ids,
         pace: runs.Pace | None = None,
+        terms: fetching.Terms | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -58,7 +77,6 @@ class Agent:
         self._clock = clock
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._capacity = _Capacity(compute)
         self._identity = Identity.of(keys)
         self._tls = _credentials(settings.tls)
         self._book = journal.Journal(settings.state_dir / "agent.db")
@@ -66,7 +84,7 @@ class Agent:
         self._lease = door.Lease(clock)
         self._opener = versions.Versions(store, keys, self._catalog)
         self._log = logs.Logs(settings.state_dir / "logs", bytes_max=settings.log_bytes_max)
-        self._remotes = remote.Remotes(self._identity, self._tls.ca)
+        self._remotes = remote.Remotes(self._identity, self._tls.ca, clock=clock)
         self._meter = metering.Meter(
             self._book,
             site=settings.site,
@@ -87,6 +105,8 @@ class Agent:
         )
         self._checker = check.Checker(store=store, keys=keys, catalog=self._catalog, book=self._book, opener=self._opener)
         self._runs = self._make_runs(sources, ids, pace or runs.Pace())
+        self._transfers = self._make_transfers(keys, terms or fetching.Terms())
+        self._capacity = capacity.CapacityWatch(compute, self._runs.reserved, look_seconds=settings.look_seconds)
         self._gateway: gateway.Gateway | None = None
         self._server: grpc.Server | None = None
         self._work: agent_catalog.WorkStream | None = None
@@ -120,6 +140,7 @@ class Agent:
         self._open_gateway(registration)
         self._until_answered(self._writer.sweep)
         self._runs.start(self.address)
+        self._transfers.start()
         for name, loop in (("heartbeat", self._beat), ("work", self._take_work), ("sweep", self._sweep)):
             self._thread(name, loop)
         _log.info("%r serves", self)
@@ -134,6 +155,7 @@ class Agent:
         if self._server is not None:
             self._server.stop(grace=_STOP_SECONDS).wait()
         self._runs.stop()
+        self._transfers.stop()
         self._catalog.close()
         for thread in self._threads:
             thread.join(timeout=10)
@@ -164,6 +186,26 @@ class Agent:
             )
         )
 
+    def _make_transfers(self, keys: ports.KeyConnector, terms: fetching.Terms) -> transfers.Transfers:
+        folder = self._settings.state_dir / "transfers"
+        return transfers.Transfers(
+            transfers.Parts(
+                clock=self._clock,
+                keys=keys,
+                catalog=self._catalog,
+                opener=self._opener,
+                fetch=fetching.Parts(
+                    store=self._store,
+                    book=self._book,
+                    remotes=self._remotes,
+                    spool=spool.Spool(folder, bytes_max=terms.spool_bytes_max, least=terms.spool_least_bytes),
+                    locks=locks.NamedLocks(),
+                    rate=pacing.Rate(self._settings.transfer_bytes_per_second, time.monotonic),
+                    terms=terms,
+                ),
+            )
+        )
+
     def _open_gateway(self, registration: agent_catalog.Registration) -> None:
         settings = self._settings
         entrance = door.Door(
@@ -189,13 +231,13 @@ class Agent:
         self._gateway.serve(self._server)
 
     def _register(self) -> agent_catalog.Registration:
-        capacity, compute_error = self._capacity.look()
+        totals, compute_error = self._capacity.look()
         return self._catalog.register(
             gateway=self.address,
             signing_key=self._identity.signing_public,
             sealing_key=self._identity.sealing_public.hex(),
             has_compute=self._compute is not None,
-            capacity=capacity,
+            capacity=totals,
             compute_error=compute_error,
         )
 
@@ -241,10 +283,10 @@ class Agent:
         registration = self._registration
         assert registration is not None
         self._meter.fold()
-        capacity, compute_error = self._capacity.look()
+        totals, compute_error = self._capacity.look()
         asked = self._clock.now()
         answer = self._catalog.heartbeat(
-            capacity=capacity, compute_error=compute_error, runs=self._runs.names(), open_grants=self._meter.open_grants()
+            capacity=totals, compute_error=compute_error, runs=self._runs.names(), open_grants=self._meter.open_grants()
         )
         self._lease.renew(asked, registration.lease_seconds)
         for run in answer.superseded_runs:
@@ -269,48 +311,27 @@ class Agent:
             failures += 1
             self._closing.wait(agent_catalog.backoff(failures, seconds_max=RECONNECT_SECONDS_MAX))
 
-    def _follow(self, instruction: job.StartRun | job.StopRun) -> None:
+    def _follow(self, instruction: agent_catalog.Instruction) -> None:
         """Does as told. What fails breaks the stream off, for the next one begins with all that is due."""
-        if isinstance(instruction, job.StartRun):
-            self._runs.take(instruction)
-        else:
-            self._runs.ask_stop(instruction)
+        match instruction:
+            case job.StartRun():
+                self._runs.take(instruction)
+            case job.StopRun():
+                self._runs.ask_stop(instruction)
+            case transfer.StartTransfer():
+                self._transfers.take(instruction)
+            case transfer.StopTransfer():
+                self._transfers.ask_stop(instruction)
+            case transfer.DropReplica():
+                self._transfers.drop(instruction)
 
     def _sweep(self) -> None:
         while not self._closing.wait(SWEEP_SECONDS):
             try:
                 self._writer.sweep()
+                self._transfers.sweep()
             except errors.FederationError as error:
                 _log.warning("what was left behind is removed later: %s", error)
-
-
-class _Capacity:
-    """A cluster's totals, looked up in a thread of their own: a cluster that hangs must not cost the site its lease."""
-
-    def __init__(self, compute: ports.Compute | None) -> None:
-        self._compute = compute
-        self._known = (site.Capacity(), "its cluster has not answered yet" if compute else "")
-        self._looked = threading.Event()
-
-    def refresh(self, closing: threading.Event) -> None:
-        """Looks now and then, more often while it does not answer; what was last known stays meanwhile."""
-        while self._compute is not None:
-            try:
-                self._known = (self._compute.capacity(), "")
-            except errors.Unavailable as error:
-                self._known = (self._known[0], error.message[:1000])
-            self._looked.set()
-            if closing.wait(RECONNECT_SECONDS_MAX if self._known[1] else CAPACITY_SECONDS):
-                return
-
-    def look(self) -> tuple[site.Capacity, str]:
-        """Capacity, and why the cluster does not answer, '' when it does."""
-        return self._known
-
-    def wait(self, seconds: float) -> None:
-        """Returns when the first look is over, or after the time."""
-        if self._compute is not None:
-            self._looked.wait(seconds)
 
 
 def _credentials(files: config.TlsFiles) -> tls.Tls:

@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from federation.core import dataset, errors, job, metering, site
-from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, sites_pb2
+from federation.agent import journal
+from federation.core import dataset, errors, job, metering, site, transfer
+from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec, tls
 from federation.wire import errors as wire_errors
 
 T = TypeVar("T")
+
+#: What a site is told to do.
+Instruction = job.StartRun | job.StopRun | transfer.StartTransfer | transfer.StopTransfer | transfer.DropReplica
 
 CALL_SECONDS = 20.0
 TRIES = 4
@@ -169,6 +173,40 @@ class Catalog:
         for message in wire_errors.translated_stream(stream):
             yield codec.to_value(message)
 
+    def report_transfer(
+        self,
+        start: transfer.StartTransfer,
+        *,
+        bytes_done: int = 0,
+        objects_done: int = 0,
+        failure: journal.Failure | None = None,
+    ) -> transfer.Transfer:
+        """Tells how far an attempt of a transfer is, or that it failed; answers with the transfer as it now is."""
+        request = agent_pb2.ReportTransferRequest(
+            transfer=start.transfer.transfer,
+            attempt=start.transfer.attempt,
+            state=transfers_pb2.TRANSFER_STATE_FAILED if failure else transfers_pb2.TRANSFER_STATE_RUNNING,
+            bytes_done=bytes_done,
+            objects_done=objects_done,
+        )
+        if failure is None:  # the next report is its repetition
+            value: transfer.Transfer = codec.to_value(self._once(self._stub.ReportTransfer, request))
+            return value
+        request.reason, request.detail, request.retryable = failure.reason, failure.detail[:4000], failure.retryable
+        request.bytes_done, request.objects_done = failure.bytes_done, failure.objects_done
+        return self._value(self._stub.ReportTransfer, request, transfer.Transfer)
+
+    def finish_transfer(self, name: str, keys: tuple[dataset.WrappedKey, ...], object_bytes: int) -> transfer.Transfer:
+        """Makes what a transfer has stored here a replica. One that may not be any more is answered as CANCELLED."""
+        request = agent_pb2.FinishTransferRequest(
+            transfer=name, keys=[codec.to_message(key, agent_pb2.WrappedKey) for key in keys], object_bytes=object_bytes
+        )
+        return self._value(self._stub.FinishTransfer, request, transfer.Transfer)
+
+    def finish_drop(self, version: str) -> None:
+        """Tells that a replica's objects are gone."""
+        self._call(self._stub.FinishDrop, agent_pb2.FinishDropRequest(version=version))
+
     def package(self, digest: str) -> Iterator[bytes]:
         """A package's bytes; not checked here."""
         stream = self._stream(self._stub.ReadPackage, agent_pb2.ReadPackageRequest(digest=digest))
@@ -211,7 +249,7 @@ class WorkStream:
     def __init__(self, call: Any) -> None:
         self._call = call
 
-    def __iter__(self) -> Iterator[job.StartRun | job.StopRun]:
+    def __iter__(self) -> Iterator[Instruction]:
         for message in wire_errors.translated_stream(self._call):
             kind = message.WhichOneof("instruction")
             if kind is not None:  # a newer catalog may know instructions that this agent does not

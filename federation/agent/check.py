@@ -10,7 +10,7 @@ from federation import ports
 from federation.agent import catalog as agent_catalog
 from federation.agent import journal, versions
 from federation.core import dataset, errors
-from federation.crypto import container, layout
+from federation.crypto import container, layout, manifest
 
 MISSING = "MISSING"
 DAMAGED = "DAMAGED"
@@ -59,7 +59,7 @@ class Checker:
 
     def check(self, *, read_objects: bool = False) -> Iterator[Finding]:
         """What is wrong, as it is found. With `read_objects` every object is read and its digest compared."""
-        before = self._book.writes()
+        before, moving = self._book.writes(), self._moving()
         expected = _Expected()
         for sealed in self._catalog.sealed_versions():
             yield from self._check_version(sealed, expected)
@@ -72,7 +72,7 @@ class Checker:
             elif info.key not in expected.manifests:
                 strangers.append(info.key)
         yield from self._missing(expected, seen)
-        yield from self._orphans(strangers, expected, before)
+        yield from self._orphans(strangers, expected, before, moving)
 
     def _check_version(self, sealed: dataset.SealedVersion, expected: _Expected) -> Iterator[Finding]:
         name, key = sealed.version.name.short, layout.manifest_key(sealed.version.manifest_digest)
@@ -132,8 +132,26 @@ class Checker:
             if key not in seen:
                 yield Finding(finding=MISSING, object=key, version=version, detail=f"{entry.path!r} is not in the store")
 
-    def _orphans(self, strangers: list[str], expected: _Expected, before: tuple[journal.WriteRow, ...]) -> Iterator[Finding]:
-        """Strangers that no write of before, during or after the look explains.
+    def _moving(self) -> frozenset[str]:
+        """Datasets of which something comes here, and is not a version's yet, or goes, and is not one's any more."""
+        coming = {row.start.dataset_uid for row in self._book.transfers()}
+        return frozenset(coming | {drop.sealed.dataset_uid for drop in self._book.drops()})
+
+    def _dataset_of(self, key: str) -> str:
+        """The dataset of a manifest that no version names; '' where it cannot be told."""
+        try:
+            return manifest.decode(b"".join(self._store.read(key))).dataset_uid
+        except (errors.DataCorrupt, errors.NotFound):
+            return ""
+
+    def _orphans(
+        self,
+        strangers: list[str],
+        expected: _Expected,
+        before: tuple[journal.WriteRow, ...],
+        moving: frozenset[str],
+    ) -> Iterator[Finding]:
+        """Strangers that no write, transfer or drop of before, during or after the look explains.
 
         What was being written meanwhile is no orphan.
         """
@@ -144,11 +162,12 @@ class Checker:
         writing = [row for row in (*before, *now) if row.write not in finished]
         generations = {row.generation for row in writing}
         manifests = {layout.manifest_key(row.version.manifest_digest) for row in writing if row.version}
+        moving = moving | self._moving()
         for key in strangers:
             match layout.parse(key):
                 case layout.ObjectKey(dataset_uid=uid, generation=generation):
-                    explained = generation in generations or uid in expected.unreadable_datasets
+                    explained = generation in generations or uid in expected.unreadable_datasets | moving
                 case _:
-                    explained = key in manifests
+                    explained = key in manifests or self._dataset_of(key) in moving
             if not explained and self._store.info(key) is not None:
                 yield Finding(finding=ORPHAN, object=key, detail="no version names it, and nobody is writing it")

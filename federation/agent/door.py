@@ -14,6 +14,8 @@ from federation.crypto import grants as signed_grants
 from federation.crypto import secrets
 
 GRANT = "fed-grant-bin"
+#: What a site adds to a grant that is its own: a bearer who is not that site gets nothing.
+PROOF = "fed-proof-bin"
 _BEARER = "bearer "
 
 
@@ -82,7 +84,7 @@ class Door:
         found = dict(metadata)
         token, bearer = found.get(GRANT), found.get("authorization")
         if isinstance(token, bytes) and permission == "grant":
-            return GrantCaller(grant=self.check(token), token=token)
+            return self._bearer(token, found.get(PROOF))
         if isinstance(bearer, str) and bearer.lower().startswith(_BEARER):
             return self._run(bearer[len(_BEARER) :].strip())
         raise errors.Unauthenticated(
@@ -100,6 +102,12 @@ class Door:
         if row.state.over:
             raise superseded(row)
         self._lease.require()
+
+    def _bearer(self, token: bytes, proof: str | bytes | None) -> GrantCaller:
+        grant = self.check(token)
+        if grant.for_site:
+            signed_grants.check_proof(grant, proof if isinstance(proof, bytes) else b"", now=self._clock.now())
+        return GrantCaller(grant=grant, token=token)
 
     def _run(self, token: str) -> RunCaller:
         row = self._book.token_run(secrets.digest(token))

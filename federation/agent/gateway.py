@@ -243,7 +243,7 @@ class Gateway:
     def _open_for_grant(self, caller: door.GrantCaller, reader_key: bytes) -> Any:
         grant = caller.grant
         _require(grant, grants.Access.READ)
-        if grant.reader_sealing_key and grant.reader_sealing_key != reader_key.hex():
+        if (grant.for_site or grant.reader_sealing_key) and grant.reader_sealing_key != reader_key.hex():
             raise errors.PermissionDenied(
                 f"grant {grant.grant} hands keys to site {grant.reader_site} alone, and this is not its sealing key",
                 reason="READER_KEY_FOREIGN",

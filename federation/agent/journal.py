@@ -1,4 +1,4 @@
-"""What a site's agent must still know after a crash: its runs, tickets, writes and grants, in one SQLite file.
+"""What a site's agent must still know after a crash: its runs, tickets, writes, transfers and grants, in one SQLite file.
 
 Each method is one transaction that is durable when it returns, so a caller writes its intent here, acts, and records the fact.
 Nothing in it opens data: tickets and tokens are stored as digests, and keys as they are wrapped by the site's key connector.
@@ -21,6 +21,7 @@ from typing import Any
 from federation.core import dataset as datasets
 from federation.core import errors, records
 from federation.core import job as jobs
+from federation.core import transfer as moves
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -48,6 +49,14 @@ CREATE TABLE IF NOT EXISTS grants (
     unsettled_bytes INTEGER NOT NULL DEFAULT 0, requests INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS grants_by_job ON grants (job, attempt);
+CREATE TABLE IF NOT EXISTS transfers (
+    transfer TEXT PRIMARY KEY, attempt INTEGER NOT NULL, start TEXT NOT NULL, state TEXT NOT NULL,
+    keys TEXT NOT NULL DEFAULT '', failure TEXT NOT NULL DEFAULT '', update_time TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS transfer_objects (
+    transfer TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (transfer, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS drops (version TEXT PRIMARY KEY, drop_ TEXT NOT NULL) STRICT;
 """
 
 
@@ -84,6 +93,44 @@ class GrantState(StrEnum):
     OPEN = "OPEN"
     SETTLING = "SETTLING"
     SETTLED = "SETTLED"
+
+
+class BringState(StrEnum):
+    """How far an agent is with a transfer.
+
+    TAKEN: the intent to bring it is written. STORED: all of it is here, verified, with its keys wrapped. FAILED: an attempt's
+    end is known and not yet told. WAITING: it is told, and another attempt may come. GIVEN_UP: what it left is to be removed.
+    """
+
+    TAKEN = "TAKEN"
+    STORED = "STORED"
+    FAILED = "FAILED"
+    WAITING = "WAITING"
+    GIVEN_UP = "GIVEN_UP"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why an attempt of a transfer ended and how far it had come, as the catalog is told."""
+
+    reason: str
+    detail: str
+    retryable: bool
+    bytes_done: int = 0
+    objects_done: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferRow:
+    """A transfer that this agent took. `keys` are the DEKs as this site has wrapped them, once it is STORED."""
+
+    transfer: str
+    attempt: int
+    start: moves.StartTransfer
+    state: BringState
+    keys: tuple[datasets.WrappedKey, ...]
+    failure: Failure | None
+    update_time: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,6 +408,102 @@ class Journal:
             db.execute("DELETE FROM objects WHERE write = ?", (write,))
             db.execute("DELETE FROM writes WHERE write = ?", (write,))
 
+    # Transfers
+
+    def take_transfer(self, start: moves.StartTransfer, now: datetime) -> bool:
+        """Writes the intent to bring a version, or to go on under a later attempt; False when that attempt is known.
+
+        What was stored by an earlier attempt stays known.
+        """
+        of = start.transfer
+        with self._transaction() as db:
+            changed = db.execute(
+                "INSERT INTO transfers (transfer, attempt, start, state, update_time) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (transfer) DO UPDATE SET attempt = excluded.attempt, start = excluded.start,"
+                " state = excluded.state, failure = '', update_time = excluded.update_time"
+                " WHERE excluded.attempt > transfers.attempt",
+                (of.transfer, of.attempt, records.dumps(start), BringState.TAKEN, _text(now)),
+            )
+            return changed.rowcount == 1
+
+    def transfer(self, name: str) -> TransferRow | None:
+        """A transfer by its id."""
+        row = self._one("SELECT * FROM transfers WHERE transfer = ?", name)
+        return _transfer(row) if row else None
+
+    def transfers(self) -> tuple[TransferRow, ...]:
+        """All transfers of which something is left to do, or to be removed; oldest first."""
+        return tuple(_transfer(row) for row in self._all("SELECT * FROM transfers ORDER BY rowid"))
+
+    def store_transfer(self, row: TransferRow, keys: tuple[datasets.WrappedKey, ...], now: datetime) -> bool:
+        """TAKEN to STORED, with the keys; False when another attempt has begun, or it was given up."""
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE transfers SET state = ?, keys = ?, update_time = ? WHERE transfer = ? AND attempt = ? AND state = ?",
+                (
+                    *(BringState.STORED, json.dumps([records.dumps(key) for key in keys]), _text(now)),
+                    *(row.transfer, row.attempt, BringState.TAKEN),
+                ),
+            )
+            return changed.rowcount == 1
+
+    def move_transfer(self, row: TransferRow, state: BringState, now: datetime, failure: Failure | None = None) -> bool:
+        """Sets the state of an attempt; False when another has begun, or it was given up."""
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE transfers SET state = ?, failure = ?, update_time = ?"
+                " WHERE transfer = ? AND attempt = ? AND state != ?",
+                (
+                    *(state, records.dumps(failure) if failure else "", _text(now)),
+                    *(row.transfer, row.attempt, BringState.GIVEN_UP),
+                ),
+            )
+            return changed.rowcount == 1
+
+    def give_up_transfer(self, name: str, now: datetime) -> bool:
+        """Records that what a transfer left is to be removed, whatever its attempt; False when it is not known."""
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE transfers SET state = ?, update_time = ? WHERE transfer = ?", (BringState.GIVEN_UP, _text(now), name)
+            )
+            return changed.rowcount == 1
+
+    def forget_transfer(self, name: str, attempt: int) -> bool:
+        """Removes a transfer of which nothing is left to do; False, and nothing changes, when a later attempt has begun."""
+        with self._transaction() as db:
+            gone = db.execute("DELETE FROM transfers WHERE transfer = ? AND attempt = ?", (name, attempt)).rowcount == 1
+            if gone:
+                db.execute("DELETE FROM transfer_objects WHERE transfer = ?", (name,))
+            return gone
+
+    def add_transfer_objects(self, name: str, keys: Iterable[str]) -> None:
+        """Records objects that a transfer has stored, or found, and verified."""
+        rows = [(name, key) for key in keys]
+        if rows:
+            with self._transaction() as db:
+                db.executemany("INSERT OR IGNORE INTO transfer_objects (transfer, key) VALUES (?, ?)", rows)
+
+    def transfer_objects(self, name: str) -> frozenset[str]:
+        """The store keys of what a transfer has verified."""
+        return frozenset(row["key"] for row in self._all("SELECT key FROM transfer_objects WHERE transfer = ?", name))
+
+    # Drops
+
+    def take_drop(self, drop: moves.DropReplica) -> None:
+        """Writes the intent to remove a replica; again changes nothing."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO drops (version, drop_) VALUES (?, ?)", (drop.version, records.dumps(drop)))
+
+    def drops(self) -> tuple[moves.DropReplica, ...]:
+        """Replicas that are to be removed, oldest first."""
+        rows = self._all("SELECT drop_ FROM drops ORDER BY rowid")
+        return tuple(records.loads(moves.DropReplica, row["drop_"]) for row in rows)
+
+    def forget_drop(self, version: str) -> None:
+        """Records that a replica is gone."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM drops WHERE version = ?", (version,))
+
     # Grants
 
     def open_grant(self, grant: str, *, token: bytes, run: str, attempt: int) -> GrantRow:
@@ -478,6 +621,19 @@ def _write(row: sqlite3.Row) -> WriteRow:
         committed=row["committed"],
         create_time=datetime.fromisoformat(row["create_time"]),
         expire_time=datetime.fromisoformat(row["expire_time"]),
+    )
+
+
+def _transfer(row: sqlite3.Row) -> TransferRow:
+    keys = json.loads(row["keys"]) if row["keys"] else []
+    return TransferRow(
+        transfer=row["transfer"],
+        attempt=row["attempt"],
+        start=records.loads(moves.StartTransfer, row["start"]),
+        state=BringState(row["state"]),
+        keys=tuple(records.loads(datasets.WrappedKey, key) for key in keys),
+        failure=records.loads(Failure, row["failure"]) if row["failure"] else None,
+        update_time=datetime.fromisoformat(row["update_time"]),
     )
 
 

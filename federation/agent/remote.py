@@ -1,23 +1,31 @@
-"""Reading from another site's gateway, for a run whose plan says so. Keys are re-wrapped on the way, bytes are not touched."""
+"""Reading from another site's gateway, for a run or a transfer. Keys are re-wrapped on the way, bytes are not touched."""
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from federation.agent import sealing
+import grpc
+
+from federation import ports
+from federation.agent import door, sealing
 from federation.agent.identity import Identity
 from federation.core import errors, ids, job
 from federation.crypto import grants, manifest
 from federation.v1 import gateway_pb2, gateway_pb2_grpc
 from federation.wire import errors as wire_errors
+from federation.wire import gateway as wire_gateway
 from federation.wire import tls
 
 OPEN_SECONDS = 60.0
 CLOSE_SECONDS = 5.0
+#: A proof is made anew when it is so old: far from the age at which it is refused.
+PROOF_AGE = timedelta(seconds=grants.PROOF_SECONDS / 4)
 _KEPT = 16
 
 
@@ -35,21 +43,23 @@ class Handed:
 
 
 class Remotes:
-    """The gateways of other sites, as this site calls them with grants of its runs."""
+    """The gateways of other sites, as this site calls them with grants of its runs and transfers."""
 
-    def __init__(self, identity: Identity, ca: bytes) -> None:
+    def __init__(self, identity: Identity, ca: bytes, *, clock: ports.Clock) -> None:
         self._identity = identity
         self._tls = tls.Tls(ca)
+        self._clock = clock
         self._lock = threading.Lock()
-        self._stubs: dict[str, tuple[Any, Any]] = {}
+        self._channels: dict[tuple[str, int], grpc.Channel] = {}
+        self._proofs: dict[str, tuple[datetime, bytes]] = {}
         self._handed: OrderedDict[bytes, Handed] = OrderedDict()
 
     def close(self) -> None:
         """Closes all connections."""
         with self._lock:
-            for channel, _ in self._stubs.values():
+            for channel in self._channels.values():
                 channel.close()
-            self._stubs.clear()
+            self._channels.clear()
 
     def open(self, given: job.InputAssignment) -> Handed:
         """The input's version from its source. Asked for once, as long as it is in use."""
@@ -69,11 +79,19 @@ class Remotes:
         audience = sealing.grant_audience(grants.peek(given.grant).grant)
         yield from sealing.open_(handed.keys, identity=self._identity, dataset_uid=handed.dataset_uid, audience=audience)
 
+    def fetch(
+        self, given: job.InputAssignment, request: gateway_pb2.ReadObjectRequest, *, lane: int, timeout: float
+    ) -> Generator[bytes | memoryview]:
+        """A range of an object's ciphertext, for a transfer. Each lane has a connection of its own."""
+        return wire_gateway.read_object(
+            self._channel(given.gateway, lane), request, metadata=self._metadata(given.grant), timeout=timeout
+        )
+
     def read(self, given: job.InputAssignment, *, object_id: str, generation: str, offset: int, length: int) -> Iterator[bytes]:
         """A range of an object's ciphertext as the source sends it, which meters it there."""
         request = gateway_pb2.ReadObjectRequest(object_id=object_id, generation=generation, offset=offset, length=length)
         with wire_errors.translated():
-            call = self._stub(given.gateway).ReadObject(request, metadata=_metadata(given.grant))
+            call = self._stub(given.gateway).ReadObject(request, metadata=self._metadata(given.grant))
             try:
                 for message in call:
                     yield message.data
@@ -84,13 +102,13 @@ class Remotes:
         """Asks the source to settle what it sent under the grant."""
         with wire_errors.translated():
             self._stub(given.gateway).CloseGrant(
-                gateway_pb2.CloseGrantRequest(), metadata=_metadata(given.grant), timeout=CLOSE_SECONDS
+                gateway_pb2.CloseGrantRequest(), metadata=self._metadata(given.grant), timeout=CLOSE_SECONDS
             )
 
     def _open(self, given: job.InputAssignment) -> Handed:
         request = gateway_pb2.OpenVersionRequest(reader_key=self._identity.sealing_public)
         with wire_errors.translated():
-            answer = self._stub(given.gateway).OpenVersion(request, metadata=_metadata(given.grant), timeout=OPEN_SECONDS)
+            answer = self._stub(given.gateway).OpenVersion(request, metadata=self._metadata(given.grant), timeout=OPEN_SECONDS)
         keys = tuple(sealing.SealedDek(generation=key.generation, sealed=key.sealed) for key in answer.keys)
         sealing.verify(
             given.signing_key,
@@ -113,11 +131,25 @@ class Remotes:
         return handed
 
     def _stub(self, gateway: str) -> Any:
+        return gateway_pb2_grpc.GatewayStub(self._channel(gateway, 0))
+
+    def _channel(self, gateway: str, lane: int) -> grpc.Channel:
         with self._lock:
-            if gateway not in self._stubs:
-                channel = tls.channel(gateway, self._tls)
-                self._stubs[gateway] = (channel, gateway_pb2_grpc.GatewayStub(channel))
-            return self._stubs[gateway][1]
+            if (gateway, lane) not in self._channels:
+                self._channels[gateway, lane] = tls.channel(gateway, self._tls, own_connection=lane > 0)
+            return self._channels[gateway, lane]
+
+    def _metadata(self, grant: bytes) -> tuple[tuple[str, bytes], ...]:
+        name = _proven(grant)
+        if not name:
+            return ((door.GRANT, grant),)
+        now = self._clock.now()
+        with self._lock:
+            made = self._proofs.get(name)
+            if made is None or now - made[0] > PROOF_AGE or now < made[0]:
+                self._proofs = {key: kept for key, kept in self._proofs.items() if now - kept[0] <= PROOF_AGE}
+                made = self._proofs[name] = (now, grants.prove(self._identity.signing_private, name, now=now))
+        return (door.GRANT, grant), (door.PROOF, made[1])
 
 
 def _check(given: job.InputAssignment, handed: Handed) -> None:
@@ -134,5 +166,8 @@ def _check(given: job.InputAssignment, handed: Handed) -> None:
     manifest.verify(handed.manifest_signing_key, handed.dataset_uid, handed.manifest_digest, handed.manifest_signature)
 
 
-def _metadata(grant: bytes) -> tuple[tuple[str, bytes], ...]:
-    return (("fed-grant-bin", grant),)
+@functools.lru_cache(maxsize=64)
+def _proven(grant: bytes) -> str:
+    """The id of a grant that its bearer must prove to be; '' for a run's."""
+    known = grants.peek(grant)
+    return known.grant if known.for_site else ""

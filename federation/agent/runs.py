@@ -95,6 +95,11 @@ class Runs:
         """Runs that this agent holds, and whose leases it wants renewed."""
         return tuple(row.run for row in self._book.open_runs() if row.state is not journal.RunState.SUPERSEDED)
 
+    def reserved(self) -> dict[str, job.Resources]:
+        """What each run that this agent holds has reserved of the cluster."""
+        rows = self._book.open_runs()
+        return {row.run: row.start.run.taken(row.start.job.request) for row in rows}
+
     def take(self, start: job.StartRun) -> None:
         """Takes an instruction to start a run; one that was taken before changes nothing."""
         if self._book.take_run(start, f"fed-{start.job.job}-{start.run.attempt}"):
@@ -247,6 +252,7 @@ class Runs:
 
     def _submission(self, row: journal.RunRow, ticket: str) -> ports.Submission:
         request = row.start.job.request
+        taken = row.start.run.taken(request)
         folder = self._parts.packages.folder(request.working_dir) if request.working_dir else ""
         command = " ".join(shlex.quote(word) for word in request.entrypoint)
         own = {
@@ -263,10 +269,10 @@ class Runs:
             working_dir=str(folder),
             runtime_env=_runtime_env(request.runtime_env),
             env={**dict(request.env), **own},
-            cpus=request.resources.cpus,
-            gpus=request.resources.gpus,
-            gpu_type=request.resources.gpu_type,
-            memory_bytes=request.resources.memory_bytes,
+            cpus=taken.cpus,
+            gpus=taken.gpus,
+            gpu_type=taken.gpu_type,
+            memory_bytes=taken.memory_bytes,
             metadata={
                 "job": row.start.job.job,
                 "run": row.run,

@@ -46,7 +46,7 @@ class Ciphertext(io.RawIOBase):
         self._rest = memoryview(b"")
         self._ended = False
 
-    def next_piece(self) -> bytes:
+    def next_piece(self) -> bytes | memoryview:
         """The next bytes, b"" at the end."""
         raise NotImplementedError
 

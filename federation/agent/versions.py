@@ -70,6 +70,11 @@ class Versions:
                 self._kept.popitem(last=False)
         return opened
 
+    def forget(self, name: str) -> None:
+        """Opens a version anew when it is next asked for: it is being removed."""
+        with self._lock:
+            self._kept.pop(ids.version(name).short, None)
+
     def newest(self, dataset_uid: str) -> Opened | None:
         """The newest version of a dataset that lies here, None where none does."""
         here = (sealed for sealed in self._catalog.sealed_versions() if sealed.dataset_uid == dataset_uid)

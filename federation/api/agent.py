@@ -15,14 +15,18 @@ from federation.core import errors, ids
 from federation.core.job import JobState, StartRun, StopRun
 from federation.core.metering import Usage
 from federation.core.site import Capacity
+from federation.core.transfer import DropReplica, StartTransfer, StopTransfer, TransferState
 from federation.crypto import grants, signing
 from federation.ports import Transaction
-from federation.services import datasets, jobs, ledger, sites
-from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2, sites_pb2
+from federation.services import datasets, jobs, ledger, retention, sites, transfers
+from federation.services.context import Context
+from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec
 
 #: How often a work stream looks by itself: what other server processes write reaches it within this time.
 LOOK_SECONDS = 1.0
+
+Instruction = StartRun | StopRun | StartTransfer | StopTransfer | DropReplica
 
 
 class AgentServicer:
@@ -85,7 +89,7 @@ class AgentServicer:
         site, sent = call.principal.site, set[tuple[str, str]]()
         while not self._stopping:
             changed = self._store.changes.event()
-            due = await self._store.read(lambda tx: jobs.instructions(tx, self._ctx, site))
+            due = await self._store.read(lambda tx: _due(tx, self._ctx, site))
             for instruction in due:
                 if _key(instruction) not in sent:
                     yield _instruction(instruction)
@@ -160,6 +164,44 @@ class AgentServicer:
         for sealed in await self._store.read(lambda tx: tuple(datasets.sealed_versions(tx, call.principal.site))):
             yield codec.to_message(sealed)
 
+    async def report_transfer(self, request: agent_pb2.ReportTransferRequest, call: Call) -> Message:
+        state = _transfer_state(request.state)
+
+        def work(tx: Transaction) -> Message:
+            told = transfers.report(
+                tx,
+                self._ctx,
+                call.principal.site,
+                request.transfer,
+                state=state,
+                bytes_done=request.bytes_done,
+                objects_done=request.objects_done,
+                reason=request.reason,
+                detail=request.detail,
+                retryable=request.retryable,
+                attempt=request.attempt,
+            )
+            return codec.to_message(told)
+
+        # Progress alone is no event, so that nobody is woken by it.
+        return await self._store.write(work, actor=call.principal.name, quiet=state is TransferState.RUNNING)
+
+    async def finish_transfer(self, request: agent_pb2.FinishTransferRequest, call: Call) -> Message:
+        keys = tuple(codec.to_value(key) for key in request.keys)
+
+        def work(tx: Transaction) -> Message:
+            site = call.principal.site
+            return codec.to_message(transfers.finish(tx, self._ctx, site, request.transfer, keys, request.object_bytes))
+
+        return await self._store.write(work, actor=call.principal.name)
+
+    async def finish_drop(self, request: agent_pb2.FinishDropRequest, call: Call) -> Message:
+        def work(tx: Transaction) -> Message:
+            retention.finish_drop(tx, self._ctx, call.principal.site, request.version)
+            return agent_pb2.FinishDropResponse()
+
+        return await self._store.write(work, actor=call.principal.name)
+
     async def read_package(self, request: agent_pb2.ReadPackageRequest, _call: Call) -> AsyncIterator[Message]:
         pieces = await self._store.run(lambda: self._store.catalog.get_blob(request.digest))
         while piece := await self._store.run(lambda: next(pieces, b"")):
@@ -174,15 +216,38 @@ def _capacity(request: agent_pb2.RegisterRequest | agent_pb2.HeartbeatRequest) -
     return capacity
 
 
-def _key(instruction: StartRun | StopRun) -> tuple[str, str]:
-    return ("start", instruction.run.run) if isinstance(instruction, StartRun) else ("stop", instruction.run)
+def _due(tx: Transaction, ctx: Context, site: str) -> tuple[Instruction, ...]:
+    return (*jobs.instructions(tx, ctx, site), *transfers.instructions(tx, ctx, site))
 
 
-def _instruction(instruction: StartRun | StopRun) -> Message:
-    if isinstance(instruction, StartRun):
-        failpoints.hit("server.before_assignment")
-        return agent_pb2.Instruction(start=codec.to_message(instruction, agent_pb2.StartRun))
-    return agent_pb2.Instruction(stop=codec.to_message(instruction, agent_pb2.StopRun))
+def _key(instruction: Instruction) -> tuple[str, str]:
+    """What an instruction is about: one that is due for longer is sent once, another attempt of a transfer anew."""
+    match instruction:
+        case StartRun(run=run):
+            return ("start", run.run)
+        case StopRun(run=name):
+            return ("stop", name)
+        case StartTransfer(transfer=moved):
+            return ("start transfer", f"{moved.transfer}/{moved.attempt}")
+        case StopTransfer(transfer=name):
+            return ("stop transfer", name)
+        case DropReplica(version=version):
+            return ("drop", version)
+
+
+def _instruction(instruction: Instruction) -> Message:
+    match instruction:
+        case StartRun():
+            failpoints.hit("server.before_assignment")
+            return agent_pb2.Instruction(start=codec.to_message(instruction, agent_pb2.StartRun))
+        case StopRun():
+            return agent_pb2.Instruction(stop=codec.to_message(instruction, agent_pb2.StopRun))
+        case StartTransfer():
+            return agent_pb2.Instruction(start_transfer=codec.to_message(instruction, agent_pb2.StartTransfer))
+        case StopTransfer():
+            return agent_pb2.Instruction(stop_transfer=codec.to_message(instruction, agent_pb2.StopTransfer))
+        case DropReplica():
+            return agent_pb2.Instruction(drop=codec.to_message(instruction, agent_pb2.DropReplica))
 
 
 def _state(number: int) -> JobState:
@@ -193,3 +258,15 @@ def _state(number: int) -> JobState:
             f"a run has no state number {number}", reason="STATE_INVALID", violations={"state": "must be a state of a run"}
         )
     return JobState(name)
+
+
+def _transfer_state(number: int) -> TransferState:
+    known = transfers_pb2.TransferState.DESCRIPTOR.values_by_number.get(number)
+    name = known.name.removeprefix("TRANSFER_STATE_") if known else ""
+    if name not in TransferState.__members__:
+        raise errors.InvalidArgument(
+            f"a transfer has no state number {number}",
+            reason="STATE_INVALID",
+            violations={"state": "must be a state of a transfer"},
+        )
+    return TransferState(name)

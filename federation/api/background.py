@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -15,6 +16,8 @@ _log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
 COMMIT_SECONDS = 0.5
+#: A costly step that found nothing looks again after this long where nothing but time has changed.
+UNCHANGED_SECONDS = 5.0
 BACKOFF_SECONDS_MAX = 30.0
 
 
@@ -32,6 +35,8 @@ class Background:
         self._committer = committer
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        #: Costly step -> the revision at which it found nothing to do, -1 for none, and when it looked.
+        self._seen: dict[str, tuple[int, float]] = {}
 
     def start(self) -> None:
         """Begins the loops on the running event loop."""
@@ -46,10 +51,31 @@ class Background:
         await asyncio.gather(*self._tasks)
 
     async def _sweep(self) -> None:
+        """Each step in its own transaction; one that fails keeps none of the others, and is told once all were taken."""
+        failures: list[Exception] = []
+        for name in reconcile.STEPS:
+            try:
+                await self._step(name)
+            except Exception as error:  # noqa: BLE001 - told below
+                error.add_note(f"in the step: {name}")
+                failures.append(error)
+        if failures:
+            raise ExceptionGroup("the sweep was not complete", failures)
+
+    async def _step(self, name: str) -> None:
         store, revision = self._store, await self._store.run(self._store.catalog.revision)
-        changed = await store.write(lambda tx: reconcile.sweep(tx, store.ctx, revision=revision), actor="server", quiet=True)
+        if name in reconcile.COSTLY and not self._worth(name, revision):
+            return
+        step = reconcile.STEPS[name]
+        changed = await store.write(lambda tx: step(tx, store.ctx, revision), actor="server", quiet=True)
         if changed:
-            self._store.changes.notify()
+            store.changes.notify()
+        self._seen[name] = (-1 if changed else revision, time.monotonic())
+
+    def _worth(self, name: str, revision: int) -> bool:
+        """Whether a step may find something: the catalog has changed since it found nothing, or time has passed."""
+        seen, looked = self._seen.get(name, (-1, 0.0))
+        return seen != revision or time.monotonic() - looked > UNCHANGED_SECONDS
 
     async def _commit(self) -> None:
         await self._store.run(self._committer.run_once)

@@ -12,7 +12,7 @@ from federation.api.pages import Pages
 from federation.api.store import Store
 from federation.core import dataset, ids
 from federation.ports import Transaction
-from federation.services import datasets
+from federation.services import datasets, quotas
 from federation.v1 import catalog_pb2
 from federation.wire import codec
 
@@ -40,6 +40,25 @@ class CatalogServicer:
     async def update_namespace(self, request: catalog_pb2.UpdateNamespaceRequest, call: Call) -> Message:
         value, mask = codec.to_value(request.namespace), frozenset(request.update_mask.paths)
         return await self._mutate(call, request, lambda tx: datasets.update_namespace(tx, self._ctx, value, mask))
+
+    async def set_quota(self, request: catalog_pb2.SetQuotaRequest, call: Call) -> Message:
+        name = ids.child(request.name, "namespaces")
+        return await self._mutate(
+            call,
+            request,
+            lambda tx: datasets.set_quota(
+                tx,
+                name,
+                weight=request.weight,
+                gpu_seconds_quota=request.gpu_seconds_quota,
+                egress_micros_quota=request.egress_micros_quota,
+                etag=request.etag,
+            ),
+        )
+
+    async def summarize_usage(self, request: catalog_pb2.SummarizeUsageRequest, _call: Call) -> Message:
+        rows = await self._store.read(lambda tx: quotas.usages(tx, request.month))
+        return catalog_pb2.SummarizeUsageResponse(usages=[codec.to_message(row, catalog_pb2.NamespaceUsage) for row in rows])
 
     async def delete_namespace(self, request: catalog_pb2.DeleteNamespaceRequest, call: Call) -> Message:
         name = ids.child(request.name, "namespaces")

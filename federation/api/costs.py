@@ -1,15 +1,16 @@
-"""The service Costs: the egress ledger, line by line and summed."""
+"""The service Costs: the egress ledger, line by line and summed, and the prices that it is reckoned with."""
 
 from __future__ import annotations
 
 from google.protobuf.message import Message
 
-from federation.api import pages
+from federation.api import mutations, pages
 from federation.api.calls import Call
 from federation.api.pages import Pages
 from federation.api.store import Store
-from federation.core import kinds, listing, metering
-from federation.services import ledger
+from federation.core import errors, kinds, listing, metering
+from federation.ports import Transaction
+from federation.services import ledger, pricing, variance
 from federation.v1 import costs_pb2
 from federation.wire import codec
 
@@ -31,3 +32,71 @@ class CostsServicer:
             summaries=[codec.to_message(row, costs_pb2.CostSummary) for row in rows],
             total=codec.to_message(total, costs_pb2.CostSummary),
         )
+
+    async def price_egress(self, request: costs_pb2.PriceEgressRequest, _call: Call) -> Message:
+        stated = request.month_to_date_bytes if request.HasField("month_to_date_bytes") else None
+        quote = await self._store.read(
+            lambda tx: pricing.quote(
+                tx,
+                self._store.ctx,
+                request.source_region,
+                request.destination_region,
+                request.volume_bytes,
+                month_to_date_bytes=stated,
+                requests=request.requests,
+                account=request.account,
+            )
+        )
+        return codec.to_message(quote)
+
+    async def import_rate_card(self, request: costs_pb2.ImportRateCardRequest, call: Call) -> Message:
+        egress, compute = (_text(name, getattr(request, name)) for name in ("egress", "compute"))
+
+        def work(tx: Transaction) -> Message:
+            stored = pricing.import_card(
+                tx,
+                self._store.ctx,
+                call.principal,
+                egress=egress,
+                compute=compute,
+                note=request.note,
+                replace=request.replace,
+            )
+            return codec.to_message(pricing.info(stored, rows=False))
+
+        return await mutations.mutate(self._store, call, request, work)
+
+    async def get_rate_card(self, request: costs_pb2.GetRateCardRequest, _call: Call) -> Message:
+        found = await self._store.read(lambda tx: pricing.get_card(tx, self._store.ctx, request.name))
+        return codec.to_message(pricing.info(found))
+
+    async def list_rate_cards(self, request: costs_pb2.ListRateCardsRequest, call: Call) -> Message:
+        return await pages.stored(
+            self._store,
+            self._pages,
+            call,
+            request,
+            kinds.RateCardVersion,
+            newest_first=True,
+            show=lambda card: pricing.info(card, rows=False),
+        )
+
+    async def summarize_variances(self, request: costs_pb2.SummarizeVariancesRequest, _call: Call) -> Message:
+        where = listing.parse(request.filter, variance.FIELDS)
+        rows, total = await self._store.read(lambda tx: variance.summarize(tx, request.by, where))
+        return costs_pb2.SummarizeVariancesResponse(
+            variances=[codec.to_message(row, costs_pb2.Variance) for row in rows],
+            total=codec.to_message(total, costs_pb2.Variance),
+        )
+
+
+def _text(name: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise errors.InvalidArgument(
+            f"{name} is not UTF-8 ({error.reason} at byte {error.start})",
+            reason="PRICES_INVALID",
+            help="Give UTF-8 CSV like federation/prices/egress.csv.",
+            violations={name: "must be UTF-8"},
+        ) from None

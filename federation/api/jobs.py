@@ -102,6 +102,8 @@ def asked(message: jobs_pb2.JobRequest, principal: str) -> job.JobRequest:
     return dataclasses.replace(
         request,
         principal=principal,
+        pipeline="",
+        task="",
         duration_seconds=request.duration_seconds or defaults.duration_seconds,
         max_attempts=request.max_attempts or defaults.max_attempts,
         outputs=tuple(dataclasses.replace(output, kind=output.kind or "DATA") for output in request.outputs),

@@ -96,8 +96,12 @@ async def stored(
     where: Mapping[str, str] | None = None,
     newest_first: bool = False,
     check: Callable[[Transaction], object] = lambda _: None,
+    show: Callable[[Any], Any] = lambda value: value,
 ) -> Message:
-    """A page of stored values of one kind. `where` are the path's conditions; `check` refuses a parent that is not there."""
+    """A page of stored values of one kind. `where` are the path's conditions; `check` refuses a parent that is not there.
+
+    `show` makes what is sent of what is stored.
+    """
     fixed = dict(where or {})
     kind = kinds.KINDS[cls]
     wanted = listing.parse(request.filter, set(kind.columns or ()) - set(fixed)) | fixed
@@ -108,7 +112,7 @@ async def stored(
         return tx.list(cls, parent=parent, where=wanted, after=after, limit=limit + 1, newest_first=newest_first)
 
     values = await store.read(look)
-    return _page(pages, call, request, values, limit=limit, key=kind.key)
+    return _page(pages, call, request, values, limit=limit, key=kind.key, show=show)
 
 
 def computed(
@@ -121,7 +125,16 @@ def computed(
     return _page(pages, call, request, sorted(kept, key=key), limit=limit, key=key)
 
 
-def _page(pages: Pages, call: Call, request: Any, values: Collection[Any], *, limit: int, key: Callable[[Any], str]) -> Message:
+def _page(
+    pages: Pages,
+    call: Call,
+    request: Any,
+    values: Collection[Any],
+    *,
+    limit: int,
+    key: Callable[[Any], str],
+    show: Callable[[Any], Any] = lambda value: value,
+) -> Message:
     shown = list(values)[:limit]
     more = {"next_page_token": pages.token(call, request, key(shown[-1]))} if len(values) > limit else {}
-    return call.method.response(**{call.method.pager: [codec.to_message(value) for value in shown]}, **more)
+    return call.method.response(**{call.method.pager: [codec.to_message(show(value)) for value in shown]}, **more)

@@ -20,8 +20,10 @@ from federation.api.identity import IdentityServicer
 from federation.api.jobs import JobsServicer
 from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
+from federation.api.pipelines import PipelinesServicer
 from federation.api.sites import SitesServicer
 from federation.api.store import Store
+from federation.api.transfers import TransfersServicer
 from federation.config import ServerSettings
 from federation.core import errors
 from federation.ports import Catalog
@@ -87,6 +89,8 @@ class Server:
             "Catalog": CatalogServicer(store, pages),
             "Sites": SitesServicer(store, pages),
             "Jobs": JobsServicer(store, pages),
+            "Pipelines": PipelinesServicer(store, pages),
+            "Transfers": TransfersServicer(store, pages),
             "Costs": CostsServicer(store, pages),
             "Lineage": LineageServicer(store),
             "Identity": IdentityServicer(store),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
@@ -10,11 +12,14 @@ from federation.api.calls import Call
 from federation.api.mutations import Use
 from federation.api.pages import Pages
 from federation.api.store import Store
-from federation.core import ids, site
+from federation.core import ids, site, whatif
 from federation.ports import Transaction
-from federation.services import sites
+from federation.services import sites, world
 from federation.v1 import sites_pb2
 from federation.wire import codec
+
+#: Well below what a message may hold.
+_PIECE_BYTES = 512 * 1024
 
 
 class SitesServicer:
@@ -68,6 +73,17 @@ class SitesServicer:
             return access.message(tx, self._ctx, sites.open_check(tx, self._ctx, call.principal, name))
 
         return await mutations.mutate(self._store, call, request, work)
+
+    async def export_world(self, request: sites_pb2.ExportWorldRequest, call: Call) -> AsyncIterator[Message]:
+        del call
+        revision = await self._store.run(self._store.catalog.revision)
+        names = tuple(request.datasets)
+        file = await self._store.read(lambda tx: world.export(tx, self._ctx, names, revision=revision))
+        pieces = whatif.pieces(file)
+        while text := await self._store.run(lambda: next(pieces, "")):
+            data = text.encode()
+            for start in range(0, len(data), _PIECE_BYTES):
+                yield sites_pb2.ExportWorldResponse(data=data[start : start + _PIECE_BYTES])
 
     async def _mutate(self, call: Call, request: Message, work: Use) -> Message:
         return await mutations.mutate(self._store, call, request, lambda tx: codec.to_message(work(tx)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -18,6 +18,8 @@ WITHOUT_OUTPUT = {
     "agent": "it is a process, whose log lines are its output",
     "job logs": "it prints what the job printed, byte by byte",
     "dataset get": "it writes files",
+    "world export": "it prints a world file, which is JSON",
+    "world schema": "it prints a JSON Schema",
 }
 
 
@@ -42,13 +44,20 @@ def noun(name: str, help: str) -> click.Group:  # noqa: A002 - click's word
     return click.Group(name, help=help, short_help=help.splitlines()[0])
 
 
-def verb(group: click.Group | None, name: str, *, example: str, has_output: bool = True) -> Callable[..., Command]:
+def verb(
+    group: click.Group | None,
+    name: str,
+    *,
+    example: str,
+    has_output: bool = True,
+    formats: Sequence[str] = output.FORMATS,
+) -> Callable[..., Command]:
     """Declares a command: the function gets the session first, its docstring is the help, `example` stands under it."""
 
     def declare(function: Callable[..., Any]) -> Command:
         found = click.command(name, cls=Command, example=example)(click.pass_obj(function))
         if has_output:
-            found.params.append(_output_option())
+            found.params.append(_output_option(formats))
         if group is not None:
             group.add_command(found)
         return found
@@ -56,10 +65,10 @@ def verb(group: click.Group | None, name: str, *, example: str, has_output: bool
     return declare
 
 
-def _output_option() -> click.Option:
+def _output_option(formats: Sequence[str]) -> click.Option:
     return click.Option(
         ["-o", "--format", "output_format"],
-        type=click.Choice(output.FORMATS),
+        type=click.Choice(formats),
         default="table",
         show_default=True,
         expose_value=False,

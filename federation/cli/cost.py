@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from federation.cli import output, shapes
+from federation.cli import output, shapes, variances
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import metering
@@ -38,3 +38,26 @@ def summary(session: Session, by: str, filter_: str) -> None:
         return
     first = shapes.Column(heading=by.upper(), show=lambda value: value.key or "total")
     session.output.show(output.table([*sums, total], (first, *shapes.columns(metering.CostSummary)[1:])))
+
+
+@verb(cost, "variance", example="fed cost variance --by label --filter 'month = \"2026-11\"'")
+@click.option(
+    "--by",
+    type=click.Choice(("input", "job", "label", "link")),
+    default="label",
+    show_default=True,
+    help="What to sum by.",
+)
+@click.option(
+    "--filter",
+    "filter_",
+    metavar="EXPRESSION",
+    default="",
+    help="For example 'label = \"train\"'; also job, namespace, month, dataset, source_region, destination_region.",
+)
+def variance(session: Session, by: str, filter_: str) -> None:
+    """Compares the estimates of runs that succeeded with what was metered: bytes, money, time, and how far off they were.
+
+    OFF BY is the mean of what each read or run was off by: sums can be right where each of their parts is wrong.
+    """
+    variances.show(session.output, by, *session.client.summarize_variances(by, filter=filter_))

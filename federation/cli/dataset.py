@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from federation.cli import jobs
+from federation.cli import jobs, shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import dataset as values
-from federation.core import errors, ids
+from federation.core import errors, ids, units
 from federation.core import job as job_values
 
 dataset = noun("dataset", "Governed collections of data: put in encrypted, brought back, described.")
@@ -20,6 +20,9 @@ _RESIDENCY = click.option(
 )
 _KIND = click.option(
     "--kind", type=click.Choice(("DATA", "MODEL")), default="DATA", show_default=True, help="What it holds, if it is created."
+)
+_RELEASE = click.option(
+    "--release-max", default=None, metavar="1MB", help="Outputs of at most this size may leave its residency; 0 for none."
 )
 _ETAG = click.option("--etag", default="", help="Refuse if it changed since this etag was read.")
 
@@ -36,20 +39,41 @@ def list_(session: Session, *, namespace: str, filter_: str, show_deleted: bool)
 @verb(dataset, "show", example="fed dataset show sales/flights")
 @click.argument("name", metavar="DATASET")
 def show(session: Session, *, name: str) -> None:
-    """Shows one dataset: kind, residency, labels, newest version (`fed dataset get` brings its data)."""
-    session.output.item(session.client.get_dataset(name))
+    """Shows one dataset: kind, residency, labels, newest version and where that lies (`fed dataset get` brings its data)."""
+    found = session.client.get_dataset(name)
+    newest = found.name.version(found.latest_version)
+    replicas = list(session.client.list_replicas(newest)) if found.latest_version else []
+    if session.output.json:
+        session.output.write_json(shapes.plain(found) | {"replicas": [shapes.plain(replica) for replica in replicas]})
+        return
+    session.output.item(found)
+    if replicas:
+        session.output.rows(replicas)
 
 
-@verb(dataset, "create", example="fed dataset create sales/flights --residency EU --label team=ops")
+@verb(dataset, "create", example="fed dataset create sales/flights --part sales/flights-eu --part sales/flights-us")
 @click.argument("name", metavar="DATASET")
 @_KIND
 @_RESIDENCY
+@_RELEASE
+@click.option("--part", "parts", multiple=True, metavar="DATASET", help="A dataset that it consists of; repeat for each.")
 @click.option("--description", default="", help="A sentence on what it holds.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; repeat for several.")
 def create(
-    session: Session, *, name: str, kind: str, residency: tuple[str, ...], description: str, labels: tuple[str, ...]
+    session: Session,
+    *,
+    name: str,
+    kind: str,
+    residency: tuple[str, ...],
+    release_max: str | None,
+    parts: tuple[str, ...],
+    description: str,
+    labels: tuple[str, ...],
 ) -> None:
-    """Creates a dataset without data, and its namespace if that is not there."""
+    """Creates a dataset without data, and its namespace if that is not there.
+
+    One with --part is a name for its parts, which may lie apart and may never meet: it is read by `fed job submit --scatter`.
+    """
     wanted = ids.dataset(name)
     _ensure_namespace(session, wanted.namespace)
     made = values.Dataset(
@@ -59,6 +83,8 @@ def create(
         description=description,
         residency=tuple(sorted(residency)),
         labels=jobs.pairs(labels, "--label"),
+        parts=parts,
+        release_bytes_max=units.parse_size(release_max) if release_max else 0,
     )
     session.output.outcome(session.client.create_dataset(made))
 
@@ -66,6 +92,7 @@ def create(
 @verb(dataset, "update", example="fed dataset update sales/flights --residency EU --residency US")
 @click.argument("name", metavar="DATASET")
 @_RESIDENCY
+@_RELEASE
 @click.option("--any-residency", is_flag=True, help="Lift the residency: it may be anywhere.")
 @click.option("--description", default=None, help="The new sentence on what it holds.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="All labels from now on; repeat for several.")
@@ -75,6 +102,7 @@ def update(
     *,
     name: str,
     residency: tuple[str, ...],
+    release_max: str | None,
     any_residency: bool,
     description: str | None,
     labels: tuple[str, ...],
@@ -84,16 +112,22 @@ def update(
     if residency and any_residency:
         raise click.UsageError("--residency and --any-residency exclude each other")
     wanted = ids.dataset(name)
-    mask = {"residency": residency or any_residency, "description": description is not None, "labels": labels}
+    mask = {
+        "residency": residency or any_residency,
+        "description": description is not None,
+        "labels": labels,
+        "release_bytes_max": release_max is not None,
+    }
     paths = tuple(field for field, given in mask.items() if given)
     if not paths:
-        raise click.UsageError("say what to change: --residency, --any-residency, --description or --label")
+        raise click.UsageError("say what to change: --residency, --any-residency, --release-max, --description, --label")
     changed = values.Dataset(
         namespace=wanted.namespace,
         dataset=wanted.dataset,
         description=description or "",
         residency=tuple(sorted(residency)),
         labels=jobs.pairs(labels, "--label"),
+        release_bytes_max=units.parse_size(release_max) if release_max else 0,
         etag=etag,
     )
     session.output.outcome(session.client.update_dataset(changed, paths))

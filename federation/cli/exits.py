@@ -36,7 +36,7 @@ TABLE = (
     Exit(code=CONFLICT, meaning="It is there already, or somebody else changed it first."),
     Exit(code=REFUSED, meaning="Residency, capacity or an unknown price forbids every placement (REJECTED)."),
     Exit(code=UNAVAILABLE, meaning="A part is down, or it took too long; the same command may go through later."),
-    Exit(code=JOB_FAILED, meaning="The job itself ended as FAILED or CANCELLED."),
+    Exit(code=JOB_FAILED, meaning="What was waited for, a job or a transfer, ended as FAILED or CANCELLED."),
     Exit(code=INTERRUPTED, meaning="Ctrl-C."),
 )
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
-from federation.cli import exits, jobs, plans
+from federation.cli import exits, jobs, plans, variances
+from federation.cli import scatter as scatters
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import ids, units
+from federation.core.job import Job
 
 job = noun("job", "Work that is sent to where its data lies.")
 
@@ -27,16 +29,38 @@ _OPTIONS = (
     click.option("--working-dir", type=click.Path(path_type=Path), help="A folder that travels with the job."),
     click.option("--max-attempts", type=click.IntRange(1, 20), default=3, show_default=True, help="Tries, if a site is lost."),
     click.option("--time-limit", default="", metavar="1h", help="End a run that takes longer."),
-    click.option("--duration", default="10m", show_default=True, help="How long you think it runs; compute is priced by it."),
+    click.option("--no-copies", is_flag=True, help="Make no replicas for it."),
+    click.option(
+        "--spot",
+        type=click.Choice(("never", "allowed", "only")),
+        default="never",
+        show_default=True,
+        help="Whether it may run on GPUs that can be taken away.",
+    ),
+    click.option("--carbon-price", default="", metavar="USD", help="Weigh a tonne of CO2e at this price."),
+    click.option("--hour-value", default="", metavar="USD", help="What an hour less of waiting and running is worth."),
+    click.option("--deadline", default="", metavar="6h", help="It must have ended so long after its submission."),
+    click.option("--priority", type=click.IntRange(-1000, 1000), default=0, help="Higher goes first."),
+    click.option("--duration", default="10m", show_default=True, help="How long you think it runs, if no earlier run tells."),
     click.option("--site", "sites", multiple=True, help="Consider only this site; repeat for several."),
     click.option("--memory", default="", metavar="2GiB", help="Memory that it needs."),
     click.option("--gpu-type", default="", metavar="A10G", help="Type of GPU; any type without it."),
     click.option("--gpus", type=click.IntRange(0), default=0, help="GPUs that it needs."),
     click.option("--cpus", type=click.IntRange(0), default=1, show_default=True, help="CPUs that it needs."),
     click.option(
-        "--output", "output_texts", multiple=True, metavar="[ALIAS=]DATASET[:MODEL]", help="A dataset that it writes."
+        "--output",
+        "output_texts",
+        multiple=True,
+        metavar="[ALIAS=]DATASET[:MODEL]",
+        help="A dataset that it writes. After commas: deliver=SITE for a replica there, size=2GB to reckon with, release.",
     ),
-    click.option("--input", "input_texts", multiple=True, metavar="[ALIAS=]DATASET[@N]", help="A dataset that it reads."),
+    click.option(
+        "--input",
+        "input_texts",
+        multiple=True,
+        metavar="[ALIAS=]DATASET[@N]",
+        help="A dataset that it reads. Then, after a comma: read=25% for how much of it (250% is two and a half times).",
+    ),
 )
 
 
@@ -54,30 +78,53 @@ def _describes_a_job(function: Callable[..., Any]) -> Callable[..., Any]:
     "    --gpus 1 --gpu-type A10G --working-dir . --wait -- python train.py",
 )
 @_describes_a_job
+@click.option("--dry-run", is_flag=True, help="Only tell where it would run, as `fed job plan` does.")
 @click.option("--wait/--no-wait", default=False, show_default=True, help="Wait until it has ended.")
 @click.option("--follow", is_flag=True, help="Print what it prints, and wait.")
+@scatters.options
 def submit(
     session: Session,
     *,
     input_texts: tuple[str, ...],
     output_texts: tuple[str, ...],
     working_dir: Path | None,
+    dry_run: bool,
     wait: bool,
     follow: bool,
+    scatter: str,
+    reduce: str,
+    parts_min: int,
     **options: Any,
 ) -> int:
     """Finds the best site for a job, explains the choice, and runs it there.
+
+    With --scatter it runs once beside each part of a partitioned dataset, each run writing the outputs of its own part, and
+    --reduce runs once on what they wrote, as inputs `part_1`, `part_2` and so on: a pipeline, shown by `fed pipeline show`.
 
     In the job, `federation.inputs["ALIAS"]` and `federation.outputs["ALIAS"]` are its data. Exits with 6 when no site may or
     can run it, and with --wait or --follow with 8 when it failed.
     """
     request = jobs.request(inputs_=jobs.inputs(input_texts), outputs_=jobs.outputs(output_texts), **options)
+    scatters.require_scatter(scatter=scatter, reduce=reduce, parts_min=parts_min, follow=follow)
+    if scatter:
+        return scatters.submit(session, request, working_dir, scatter=scatter, reduce=reduce, parts_min=parts_min, wait=wait)
+    if dry_run:
+        return _show_plan(session, session.client.plan(request))
     started = session.client.submit(request, working_dir)
     return jobs.answer(session, started, wait=wait, follow=follow)
 
 
-@verb(job, "plan", example="fed job plan --input flights=sales/flights --assume-size 1TB -- python train.py")
+_PLOT = click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw the costs into this file, too.")
+
+
+@verb(
+    job,
+    "plan",
+    example="fed job plan --input flights=sales/flights --assume-size 1TB -- python train.py",
+    formats=plans.FORMATS,
+)
 @_describes_a_job
+@_PLOT
 @click.option("--assume-size", multiple=True, metavar="[ALIAS=]1TB", help="Plan as if the inputs, or one, had this size.")
 def plan(
     session: Session,
@@ -86,29 +133,33 @@ def plan(
     output_texts: tuple[str, ...],
     working_dir: Path | None,
     assume_size: tuple[str, ...],
+    plot: Path | None,
     **options: Any,
 ) -> int:
     """Tells where a job would run, at what cost, and why not elsewhere. Nothing is stored or started."""
     del working_dir  # what travels with a job changes no plan
     inputs = jobs.inputs(input_texts, assume_size)
     request = jobs.request(inputs_=inputs, outputs_=jobs.outputs(output_texts), **options)
-    planned = session.client.plan(request)
+    return _show_plan(session, session.client.plan(request), plot)
+
+
+def _show_plan(session: Session, planned: Job, plot: Path | None = None) -> int:
+    """A job that was only thought of; in JSON whole, since its request says what was assumed."""
     if session.output.json:
+        if plot is not None:
+            plans.draw(planned, plot)
         session.output.item(planned)
     else:
-        plans.show(session.output, planned)
+        plans.answer(session.output, planned, plot)
     return exits.OK if planned.plan and planned.plan.choice else exits.REFUSED
 
 
-@verb(job, "explain", example="fed job explain j-01k9...")
+@verb(job, "explain", example="fed job explain j-01k9... --plot cost.svg", formats=plans.FORMATS)
 @click.argument("name", metavar="JOB")
-def explain(session: Session, *, name: str) -> None:
-    """Shows the plan that was stored with a job: why it runs where it runs."""
-    found = session.client.get_job(_name(name))
-    if session.output.json:
-        session.output.item(found.plan) if found.plan else session.output.write_json(None)
-    else:
-        plans.show(session.output, found)
+@_PLOT
+def explain(session: Session, *, name: str, plot: Path | None) -> None:
+    """Shows the plan that was stored with a job: why it runs where it runs, and what would have changed that."""
+    plans.answer(session.output, session.client.get_job(_name(name)), plot)
 
 
 @verb(job, "list", example="fed job list --filter 'state = \"RUNNING\"'")
@@ -157,6 +208,15 @@ def logs(session: Session, *, name: str, follow: bool) -> None:
     """Prints what a job printed, byte by byte."""
     for data in session.client.logs(_name(name), follow=follow):
         session.output.bytes(data)
+
+
+@verb(job, "variance", example="fed job variance j-01k9...")
+@click.argument("name", metavar="JOB")
+def variance(session: Session, *, name: str) -> None:
+    """Compares a job's estimates with what was metered: each input's bytes and money, its time, and the frozen baseline."""
+    found = session.client.get_job(_name(name))
+    rows, total = session.client.summarize_variances("input", filter=f'job = "{found.job}"')
+    variances.show_job(session.output, found, rows, total)
 
 
 @verb(job, "cancel", example="fed job cancel j-01k9...")

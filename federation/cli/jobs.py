@@ -10,7 +10,7 @@ import click
 from federation.cli import exits, plans
 from federation.cli.session import Session
 from federation.core import errors, ids, units
-from federation.core.job import InputSpec, Job, JobRequest, JobState, OutputSpec, Resources
+from federation.core.job import InputSpec, Job, JobRequest, JobState, OutputSpec, Resources, Spot
 
 
 def pairs(texts: Iterable[str], option: str) -> tuple[tuple[str, str], ...]:
@@ -25,14 +25,24 @@ def pairs(texts: Iterable[str], option: str) -> tuple[tuple[str, str], ...]:
 
 
 def inputs(texts: Iterable[str], sizes: Iterable[str] = ()) -> tuple[InputSpec, ...]:
-    """`[alias=]NAMESPACE/DATASET[@VERSION]` texts, with sizes to assume: `1TB` for all, `alias=1TB` for one."""
+    """`[alias=]NAMESPACE/DATASET[@VERSION][,read=PERCENT]` texts, with sizes to assume: `1TB` for all, `alias=1TB` for one."""
     assumed = _assumed(sizes)
     specs = []
     for text in texts:
-        alias, name = _aliased(text)
+        name_, wishes = _wishes("--input", text, ("read",))
+        alias, name = _aliased(name_)
         dataset, number = ids.dataset_or_version(name)
         assumed_bytes = assumed.get(alias, assumed.get("", 0))
-        specs.append(InputSpec(alias=alias, dataset=dataset.short, version=number or 0, assumed_bytes=assumed_bytes))
+        read_percent = _percent(wishes["read"]) if "read" in wishes else 0
+        specs.append(
+            InputSpec(
+                alias=alias,
+                dataset=dataset.short,
+                version=number or 0,
+                assumed_bytes=assumed_bytes,
+                read_percent=read_percent,
+            )
+        )
     unknown = set(assumed) - {spec.alias for spec in specs} - {""}
     if unknown:
         raise click.UsageError(f"--assume-size names {', '.join(sorted(unknown))}, which is no input")
@@ -40,13 +50,44 @@ def inputs(texts: Iterable[str], sizes: Iterable[str] = ()) -> tuple[InputSpec, 
 
 
 def outputs(texts: Iterable[str]) -> tuple[OutputSpec, ...]:
-    """`[alias=]NAMESPACE/DATASET[:KIND]` texts."""
+    """`[alias=]NAMESPACE/DATASET[:KIND][,deliver=SITE][,size=SIZE][,release]` texts."""
     specs = []
     for text in texts:
-        alias, name = _aliased(text.removesuffix(":MODEL").removesuffix(":DATA"))
-        kind = "MODEL" if text.endswith(":MODEL") else "DATA"
-        specs.append(OutputSpec(alias=alias, dataset=ids.dataset(name).short, kind=kind))
+        named, wishes = _wishes("--output", text, ("deliver", "size", "release"))
+        alias, name = _aliased(named.removesuffix(":MODEL").removesuffix(":DATA"))
+        if wishes.get("release"):
+            raise click.UsageError(f"--output {text!r}: release takes no value")
+        specs.append(
+            OutputSpec(
+                alias=alias,
+                dataset=ids.dataset(name).short,
+                kind="MODEL" if named.endswith(":MODEL") else "DATA",
+                deliver_to=ids.child(wishes["deliver"], "sites") if "deliver" in wishes else "",
+                assumed_bytes=units.parse_size(wishes["size"]) if "size" in wishes else 0,
+                release="release" in wishes,
+            )
+        )
     return tuple(specs)
+
+
+def _wishes(option: str, text: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """What stands before the first comma, and the words after it: `read=25%`, `release`."""
+    name, *words = text.split(",")
+    found: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in known or key in found:
+            raise click.UsageError(f"{option} {text!r}: {word!r} is not one of {', '.join(known)}, or stands there twice")
+        found[key] = value
+    return name, found
+
+
+def _percent(text: str) -> int:
+    """`25%` or `25`, whole and above 0; `250%` for two and a half times."""
+    digits = text.removesuffix("%").strip()
+    if not digits.isascii() or not digits.isdigit() or not int(digits):
+        raise click.UsageError(f"read={text!r} is not a percentage such as 25% or 250%")
+    return int(digits)
 
 
 def _aliased(text: str) -> tuple[str, str]:
@@ -81,6 +122,12 @@ def request(
     runtime_env: Path | None,
     env: tuple[str, ...],
     label: str,
+    priority: int = 0,
+    deadline: str = "",
+    hour_value: str = "",
+    carbon_price: str = "",
+    spot: str = "never",
+    no_copies: bool = False,
 ) -> JobRequest:
     """The request that the options say."""
     first = [spec.dataset for spec in outputs_] + [spec.dataset for spec in inputs_]
@@ -97,15 +144,26 @@ def request(
         ),
         sites=sites,
         entrypoint=entrypoint,
-        runtime_env=_runtime_env(runtime_env),
+        runtime_env=read_runtime_env(runtime_env),
         env=pairs(env, "--env"),
         duration_seconds=units.parse_duration(duration),
         duration_limit_seconds=units.parse_duration(time_limit) if time_limit else 0,
         max_attempts=max_attempts,
+        priority=priority,
+        deadline_seconds=units.parse_duration(deadline) if deadline else 0,
+        hour_value_micros=units.micros(_dollars(hour_value)) if hour_value else None,
+        carbon_tonne_micros=units.micros(_dollars(carbon_price)) if carbon_price else 0,
+        spot=Spot(spot.upper()),
+        no_copies=no_copies,
     )
 
 
-def _runtime_env(path: Path | None) -> str:
+def _dollars(text: str) -> str:
+    """`$2.50` or `2.50`."""
+    return text.strip().removeprefix("$")
+
+
+def read_runtime_env(path: Path | None) -> str:
     """Ray's runtime_env from a YAML or JSON file, as JSON."""
     if path is None:
         return ""

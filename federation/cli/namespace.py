@@ -7,6 +7,7 @@ import click
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import dataset as values
+from federation.core import units
 
 namespace = noun("namespace", "Rooms for datasets: create, look at and remove them.")
 
@@ -40,6 +41,31 @@ def update(session: Session, name: str, description: str, etag: str) -> None:
     """Changes a namespace's description."""
     changed = values.Namespace(name=name, description=description, etag=etag)
     session.output.outcome(session.client.update_namespace(changed, ("description",)))
+
+
+@verb(namespace, "quota", example="fed namespace quota research --weight 2 --gpu-hours 500 --egress-usd 200")
+@click.argument("name")
+@click.option("--weight", type=int, help="Its share of saturated sites, relative to other namespaces'.")
+@click.option("--gpu-hours", type=float, help="Hours of one GPU that its jobs may take in a month; 0 for no limit.")
+@click.option("--egress-usd", help="Dollars of egress that its jobs may cause in a month; 0 for no limit.")
+def quota(session: Session, name: str, weight: int | None, gpu_hours: float | None, egress_usd: str | None) -> None:
+    """Sets what a namespace's jobs may take of what all share. What is not named stays."""
+    stored = session.client.get_namespace(name)
+    changed = session.client.set_quota(
+        name,
+        weight=stored.weight if weight is None else weight,
+        gpu_seconds_quota=stored.gpu_seconds_quota if gpu_hours is None else round(gpu_hours * 3600),
+        egress_micros_quota=stored.egress_micros_quota if egress_usd is None else units.micros(egress_usd),
+        etag=stored.etag,
+    )
+    session.output.outcome(changed)
+
+
+@verb(namespace, "usage", example="fed namespace usage --month 2026-11")
+@click.option("--month", default="", help="Like 2026-11; this month by default.")
+def usage(session: Session, month: str) -> None:
+    """Shows what the jobs of each namespace have taken in a month, and what they have reserved."""
+    session.output.rows(session.client.summarize_usage(month))
 
 
 @verb(namespace, "delete", example="fed namespace delete scratch")

@@ -70,6 +70,11 @@ class Output:
         """Plain values as JSON, indented."""
         sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
+    def json_line(self, data: Any) -> None:
+        """Plain values as one line of JSON, at once: for whoever follows something as it goes on."""
+        sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
     def show(self, renderable: RenderableType) -> None:
         """Something drawn, to stdout; in a pipe without the blanks that fill up a table's lines."""
         console = _console(sys.stdout)
@@ -118,7 +123,7 @@ class Output:
     @contextmanager
     def transfer(self, what: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
         """A bar of bytes while they move; yields what to call with each number of bytes more. Silent without a terminal."""
-        if not self._bars:
+        if not self.bars:
             yield lambda _: None
             return
         parts = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -129,7 +134,7 @@ class Output:
     @contextmanager
     def waiting(self, what: str) -> Iterator[Callable[[str], None]]:
         """A line that tells what is waited for; yields what to call when that changes. Plain lines without a terminal."""
-        if not self._bars:
+        if not self.bars:
             yield _plain_teller(self.say)
             return
         parts = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.elapsed:.0f} s", style="dim"))
@@ -148,7 +153,7 @@ class Output:
             after = f" after {seconds:.1f} s" if seconds > 0.05 else ""
             console.print(Text.assemble((f"{safe(name):<14}", "bold"), safe(state), (after, "dim")))
 
-        if not self._bars:
+        if not self.bars:
             yield tell
             return
         with Progress(
@@ -158,7 +163,8 @@ class Output:
             yield tell
 
     @property
-    def _bars(self) -> bool:
+    def bars(self) -> bool:
+        """Whether a person watches: bars and spinners are for terminals alone."""
         return not self.json and sys.stderr.isatty()
 
 

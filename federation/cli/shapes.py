@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from federation.core import dataset, job, metering, records, site, units
+from federation.core import dataset, job, metering, offers, pipeline, quota, ratecard, records, site, transfer, units
 from federation.wire import codec
 
 #: Fields that are pairs of key and value, and read best as a JSON object.
 _PAIRS = frozenset({"labels", "columns", "env", "gpus"})
-_GB = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +125,22 @@ def _because(value: Any) -> str:
 def _link_price(link: site.Link) -> str:
     if link.gb_micros is None:
         return "unknown"
-    return f"{units.usd(link.gb_micros)} / {'GB' if link.gb_bytes == _GB else 'GiB'}"
+    return f"{units.usd(link.gb_micros)} / {_unit(link.gb_bytes)}"
+
+
+def _unit(gb_bytes: int) -> str:
+    return {10**9: "GB", 2**30: "GiB"}.get(gb_bytes, f"{gb_bytes:,} B")
+
+
+def _figure(row: offers.OfferRow) -> str:
+    if row.watts is not None:
+        return f"{row.watts} W"
+    return "-" if row.carbon_g_per_kwh is None else f"{row.carbon_g_per_kwh} g/kWh"
+
+
+def _done(moved: transfer.Transfer) -> str:
+    share = f" ({100 * moved.bytes_done // moved.object_bytes} %)" if moved.object_bytes else ""
+    return f"{units.size(moved.bytes_done)} of {units.size(moved.object_bytes)}{share}"
 
 
 _SUM = (
@@ -143,6 +157,7 @@ _COLUMNS: dict[type, Sequence[Column]] = {
     dataset.Namespace: (
         _text("NAME", lambda v: v.name),
         _text("OWNER", lambda v: v.owner),
+        _count("WEIGHT", lambda v: str(v.weight)),
         _text("CREATED", lambda v: moment(v.create_time)),
         _text("DESCRIPTION", lambda v: v.description),
     ),
@@ -170,6 +185,28 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("STATE", lambda v: str(v.state)),
         _count("STORED", lambda v: units.size(v.object_bytes)),
         _text("VERIFIED", lambda v: moment(v.verify_time) or "-"),
+        _text("ENDS", lambda v: moment(v.expire_time) or "-"),
+    ),
+    transfer.Transfer: (
+        _text("TRANSFER", lambda v: v.transfer),
+        _text("VERSION", lambda v: f"{v.dataset}@{v.version}"),
+        _text("FROM", lambda v: v.source_site or "-"),
+        _text("TO", lambda v: v.destination_site),
+        _text("STATE", lambda v: str(v.state)),
+        _count("DONE", _done),
+        _count("ESTIMATE", lambda v: money(v.estimate_micros)),
+        _text("FOR", lambda v: v.rule or ", ".join(v.jobs) or v.principal),
+        _text("CREATED", lambda v: moment(v.create_time)),
+        _text("BECAUSE", _because),
+    ),
+    transfer.ReplicationRule: (
+        _text("RULE", lambda v: v.rule),
+        _text("DATASET", lambda v: v.dataset),
+        _count("COPIES", lambda v: str(v.copies)),
+        _text("SITES", lambda v: v.site_filter or "any"),
+        _text("LIFETIME", lambda v: units.duration(v.lifetime_seconds) if v.lifetime_seconds else "for ever"),
+        _text("BY", lambda v: v.principal),
+        _text("WANTING", _because),
     ),
     site.Site: (
         _text("SITE", lambda v: v.site),
@@ -187,6 +224,8 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("TO", lambda v: v.destination_region),
         _count("NEXT GB", _link_price),
         _count("THIS MONTH", lambda v: units.size(v.month_to_date_bytes)),
+        _count("RESERVED", lambda v: units.size(v.reserved_bytes)),
+        _count("SPEED", lambda v: "-" if v.bytes_per_second is None else f"{units.size(v.bytes_per_second)}/s"),
         _text("AS OF", lambda v: v.as_of or "-"),
         _text("SOURCE", lambda v: v.price_source),
     ),
@@ -196,6 +235,17 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("STATE", lambda v: str(v.state)),
         _text("SITE", _site_of),
         _count("ATTEMPT", lambda v: str(v.attempt or "-")),
+        _text("CREATED", lambda v: moment(v.create_time)),
+        _text("ENDED", lambda v: moment(v.end_time) or "-"),
+        _text("BECAUSE", _because),
+    ),
+    pipeline.Pipeline: (
+        _text("PIPELINE", lambda v: v.pipeline),
+        _text("LABEL", lambda v: v.request.label or "-"),
+        _text("STATE", lambda v: str(v.state)),
+        _count("TASKS", lambda v: f"{sum(row.state.terminal for row in v.tasks)}/{len(v.tasks)}"),
+        _text("SITES", lambda v: _joined(dict.fromkeys(row.site for row in v.tasks if row.site))),
+        _count("COST", lambda v: units.usd(v.plan.cost_micros) if v.plan and v.plan.tasks else "-"),
         _text("CREATED", lambda v: moment(v.create_time)),
         _text("ENDED", lambda v: moment(v.end_time) or "-"),
         _text("BECAUSE", _because),
@@ -219,7 +269,42 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("CHARGE", lambda v: money(v.charge_micros)),
         _count("ESTIMATE", lambda v: money(v.estimate_micros)),
         _count("AVOIDED", lambda v: money(v.avoided_micros)),
-        _text("BY", lambda v: v.run or v.principal),
+        _text("BY", lambda v: v.run or (f"transfers/{v.transfer}" if v.transfer else v.principal)),
+    ),
+    quota.NamespaceUsage: (
+        _text("NAMESPACE", lambda v: v.namespace or "(none)"),
+        _text("MONTH", lambda v: v.month),
+        _count("GPU HOURS", lambda v: f"{v.gpu_seconds / 3600:.2f}"),
+        _count("RESERVED", lambda v: f"{v.reserved_gpu_seconds / 3600:.2f}"),
+        _count("CPU HOURS", lambda v: f"{v.cpu_seconds / 3600:.2f}"),
+        _count("EGRESS", lambda v: money(v.egress_micros)),
+        _count("RESERVED", lambda v: money(v.reserved_egress_micros)),
     ),
     metering.CostSummary: (_text("KEY", lambda v: v.key), *_SUM),
+    ratecard.TierUse: (
+        _count("FROM", lambda v: units.size(v.from_bytes)),
+        _count("UP TO", lambda v: "-" if v.upto_bytes is None else units.size(v.upto_bytes)),
+        _count("A GB", lambda v: f"{units.usd(v.gb_micros)} / {_unit(v.gb_bytes)}"),
+        _count("USED", lambda v: f"{v.used_bytes:,} B"),
+        _count("CHARGE", lambda v: money(v.charge_micros)),
+    ),
+    ratecard.CardInfo: (
+        _count("NUMBER", lambda v: str(v.number)),
+        _count("EGRESS ROWS", lambda v: f"{v.egress_rows:,}"),
+        _count("COMPUTE ROWS", lambda v: f"{v.compute_rows:,}"),
+        _text("IMPORTED", lambda v: moment(v.create_time) or "-"),
+        _text("BY", lambda v: v.principal or "-"),
+        _text("NOTE", lambda v: v.note or "-"),
+        _text("DIGEST", lambda v: v.digest[:12]),
+    ),
+    offers.OfferRow: (
+        _text("REGION", lambda v: f"{v.provider}:{v.place}"),
+        _text("ITEM", lambda v: str(v.item)),
+        _text("TYPE", lambda v: v.type or "-"),
+        _count("PRICE", lambda v: "-" if v.micros is None else units.usd(v.micros)),
+        _count("SPOT", lambda v: "-" if v.spot_micros is None else units.usd(v.spot_micros)),
+        _count("FIGURE", _figure),
+        _text("AS OF", lambda v: v.as_of or "-"),
+        _text("SOURCE", lambda v: v.source),
+    ),
 }

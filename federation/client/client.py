@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +16,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from federation.client import files, transfer
 from federation.client.connection import CALL_SECONDS, Connection
 from federation.client.values import Access, CreatedToken, Finding, Package, WhoAmI
-from federation.core import dataset, errors, ids, job, lineage, metering, site
+from federation.core import dataset, errors, ids, job, lineage, metering, pipeline, quota, ratecard, site, variance
+from federation.core import transfer as moving
 from federation.services import residency as residency_rules
-from federation.v1 import catalog_pb2, costs_pb2, identity_pb2, jobs_pb2, lineage_pb2, sites_pb2
+from federation.v1 import catalog_pb2, costs_pb2, identity_pb2, jobs_pb2, lineage_pb2, pipelines_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec
 
 T = TypeVar("T")
@@ -80,6 +81,32 @@ class Client:
             namespace=codec.to_message(changed, catalog_pb2.Namespace), update_mask=_mask(fields), request_id=request_id
         )
         return self._value(dataset.Namespace, "Catalog.UpdateNamespace", request)
+
+    def set_quota(
+        self,
+        name: str,
+        *,
+        weight: int = 1,
+        gpu_seconds_quota: int = 0,
+        egress_micros_quota: int = 0,
+        etag: str = "",
+        request_id: str = "",
+    ) -> dataset.Namespace:
+        """Sets a namespace's share of full sites and what its jobs may spend in a month (0: no limit). Administrators may."""
+        request = catalog_pb2.SetQuotaRequest(
+            name=_named(name, "namespaces"),
+            weight=weight,
+            gpu_seconds_quota=gpu_seconds_quota,
+            egress_micros_quota=egress_micros_quota,
+            etag=etag,
+            request_id=request_id,
+        )
+        return self._value(dataset.Namespace, "Catalog.SetQuota", request)
+
+    def summarize_usage(self, month: str = "") -> tuple[quota.NamespaceUsage, ...]:
+        """What the jobs of each namespace have taken in a month (`2026-11`; by default this one) and have reserved."""
+        answer = self._connection.call("Catalog.SummarizeUsage", catalog_pb2.SummarizeUsageRequest(month=month))
+        return tuple(codec.to_value(row) for row in answer.usages)
 
     def delete_namespace(self, name: str, *, etag: str = "", request_id: str = "") -> None:
         """Deletes a namespace that holds no dataset."""
@@ -196,6 +223,12 @@ class Client:
         request = sites_pb2.DeleteSiteRequest(name=_named(name, "sites"), etag=etag, request_id=request_id)
         self._connection.call("Sites.DeleteSite", request)
 
+    def export_world(self, datasets: Iterable[str] = ()) -> Iterator[bytes]:
+        """The running federation as a world file, in pieces: all datasets, or those named. For administrators."""
+        request = sites_pb2.ExportWorldRequest(datasets=list(datasets))
+        for answer in self._connection.stream("Sites.ExportWorld", request):
+            yield answer.data
+
     def list_links(self, *, filter: str = "") -> Iterator[site.Link]:  # noqa: A002
         """The links between the regions of all sites, priced at this month's volume."""
         return self._connection.pages("Sites.ListLinks", sites_pb2.ListLinksRequest(filter=filter))
@@ -303,11 +336,209 @@ class Client:
             else:
                 time.sleep(next(pauses))
 
+    # Pipelines
+
+    def create_pipeline(
+        self, request: pipeline.PipelineRequest, *, validate_only: bool = False, request_id: str = ""
+    ) -> pipeline.Pipeline:
+        """Submits a pipeline whose working directories were uploaded. With `validate_only` it is only planned."""
+        message = pipelines_pb2.CreatePipelineRequest(
+            request=codec.to_message(request, pipelines_pb2.PipelineRequest), validate_only=validate_only, request_id=request_id
+        )
+        return self._value(pipeline.Pipeline, "Pipelines.CreatePipeline", message)
+
+    def scatter_job(
+        self,
+        map_: job.JobRequest,
+        alias: str,
+        reduce: job.JobRequest | None = None,
+        *,
+        parts_min: int = 0,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> pipeline.Pipeline:
+        """Submits one run of a job for each part of its input `alias`, and a job that takes what they made.
+
+        With `parts_min` so many parts at least must succeed; 0 for all.
+        """
+        message = pipelines_pb2.ScatterJobRequest(
+            map=codec.to_message(map_, jobs_pb2.JobRequest),
+            alias=alias,
+            reduce=codec.to_message(reduce, jobs_pb2.JobRequest) if reduce is not None else None,
+            parts_min=parts_min,
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+        return self._value(pipeline.Pipeline, "Pipelines.ScatterJob", message)
+
+    def get_pipeline(self, name: str) -> pipeline.Pipeline:
+        """One pipeline with its plan and what has become of its tasks."""
+        return self._value(
+            pipeline.Pipeline, "Pipelines.GetPipeline", pipelines_pb2.GetPipelineRequest(name=_named(name, "pipelines"))
+        )
+
+    def list_pipelines(self, *, filter: str = "") -> Iterator[pipeline.Pipeline]:  # noqa: A002
+        """All pipelines, newest first."""
+        return self._connection.pages("Pipelines.ListPipelines", pipelines_pb2.ListPipelinesRequest(filter=filter))
+
+    def cancel_pipeline(self, name: str, *, etag: str = "", request_id: str = "") -> pipeline.Pipeline:
+        """Asks for a pipeline to end; it is CANCELLED once all of its jobs have ended."""
+        request = pipelines_pb2.CancelPipelineRequest(name=_named(name, "pipelines"), etag=etag, request_id=request_id)
+        return self._value(pipeline.Pipeline, "Pipelines.CancelPipeline", request)
+
+    def submit_pipeline(
+        self, request: pipeline.PipelineRequest, working_dirs: Mapping[str, Path] | None = None, *, request_id: str = ""
+    ) -> pipeline.Pipeline:
+        """Submits a pipeline with the working directories of its tasks, by task: each folder is sent once."""
+        folders = working_dirs or {}
+        digests = {folder: self.upload_package(folder).digest for folder in dict.fromkeys(folders.values())}
+        tasks = tuple(
+            dataclasses.replace(spec, request=dataclasses.replace(spec.request, working_dir=digests[folders[spec.task]]))
+            if spec.task in folders
+            else spec
+            for spec in request.tasks
+        )
+        return self.create_pipeline(dataclasses.replace(request, tasks=tasks), request_id=request_id)
+
+    def wait_pipeline(
+        self, name: str, timeout: float | None = None, *, progress: Callable[[pipeline.Pipeline], None] | None = None
+    ) -> pipeline.Pipeline:
+        """The pipeline once it has ended, however it ended; DeadlineExceeded (PIPELINE_UNFINISHED) after `timeout` seconds.
+
+        `progress` hears of each change of it.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        told, pauses = "", _pauses()
+        while True:
+            current = self.get_pipeline(name)
+            if progress and told != current.etag:
+                told = current.etag
+                progress(current)
+            if current.state.terminal:
+                return current
+            if deadline is not None and time.monotonic() >= deadline:
+                raise errors.DeadlineExceeded(
+                    f"pipeline {current.pipeline} is still {current.state} after {timeout:g} seconds",
+                    reason="PIPELINE_UNFINISHED",
+                    help=f"It goes on; wait longer, or see `fed pipeline show {current.pipeline}`.",
+                    metadata={"pipeline": current.pipeline, "state": str(current.state)},
+                )
+            time.sleep(next(pauses))
+
+    # Transfers and replication rules
+
+    def create_transfer(
+        self,
+        version: str,
+        destination_site: str,
+        *,
+        source_site: str = "",
+        keep_seconds: int = 0,
+        priority: int = 0,
+        bytes_per_second_max: int = 0,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> moving.Transfer:
+        """Asks for a replica of a version, or of a dataset's newest, at a site; one that is on its way already is shared.
+
+        From the source where that is cheapest, unless one is named. `keep_seconds` counts from its last read, 0 for always.
+        """
+        name, number = ids.dataset_or_version(version)
+        request = transfers_pb2.CreateTransferRequest(
+            version=name.version(number) if number else name.resource,
+            destination_site=destination_site,
+            source_site=source_site,
+            keep_seconds=keep_seconds,
+            priority=priority,
+            bytes_per_second_max=bytes_per_second_max,
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+        return self._value(moving.Transfer, "Transfers.CreateTransfer", request)
+
+    def get_transfer(self, name: str) -> moving.Transfer:
+        """One transfer."""
+        request = transfers_pb2.GetTransferRequest(name=_named(name, "transfers"))
+        return self._value(moving.Transfer, "Transfers.GetTransfer", request)
+
+    def list_transfers(self, *, filter: str = "") -> Iterator[moving.Transfer]:  # noqa: A002
+        """All transfers, newest first."""
+        return self._connection.pages("Transfers.ListTransfers", transfers_pb2.ListTransfersRequest(filter=filter))
+
+    def cancel_transfer(self, name: str, *, etag: str = "", request_id: str = "") -> moving.Transfer:
+        """Gives a transfer up. What waits for it is planned again."""
+        request = transfers_pb2.CancelTransferRequest(name=_named(name, "transfers"), etag=etag, request_id=request_id)
+        return self._value(moving.Transfer, "Transfers.CancelTransfer", request)
+
+    def wait_transfer(
+        self, name: str, timeout: float | None = None, *, progress: Callable[[moving.Transfer], None] | None = None
+    ) -> moving.Transfer:
+        """The transfer once it has ended, however it ended; DeadlineExceeded (TRANSFER_UNFINISHED) after `timeout` seconds.
+
+        `progress` hears of each change of it.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        told, pauses = "", _pauses()
+        while True:
+            current = self.get_transfer(name)
+            if progress and told != current.etag:
+                told = current.etag
+                progress(current)
+            if current.state.terminal:
+                return current
+            if deadline is not None and time.monotonic() >= deadline:
+                raise errors.DeadlineExceeded(
+                    f"transfer {current.transfer} is still {current.state} after {timeout:g} seconds",
+                    reason="TRANSFER_UNFINISHED",
+                    help=f"It goes on; wait longer, or see `fed transfer show {current.transfer}`.",
+                    metadata={"transfer": current.transfer, "state": str(current.state)},
+                )
+            time.sleep(next(pauses))
+
+    def create_replication_rule(
+        self, new: moving.ReplicationRule, *, validate_only: bool = False, request_id: str = ""
+    ) -> moving.ReplicationRule:
+        """Asks for a number of replicas of a dataset's newest version, from now on, at sites that a filter selects."""
+        request = transfers_pb2.CreateReplicationRuleRequest(
+            replication_rule_id=new.rule,
+            replication_rule=codec.to_message(new, transfers_pb2.ReplicationRule),
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+        return self._value(moving.ReplicationRule, "Transfers.CreateReplicationRule", request)
+
+    def get_replication_rule(self, name: str) -> moving.ReplicationRule:
+        """One rule, with what keeps it from being fulfilled, if something does."""
+        request = transfers_pb2.GetReplicationRuleRequest(name=_named(name, "replicationRules"))
+        return self._value(moving.ReplicationRule, "Transfers.GetReplicationRule", request)
+
+    def list_replication_rules(self, *, filter: str = "") -> Iterator[moving.ReplicationRule]:  # noqa: A002
+        """All rules, by name."""
+        request = transfers_pb2.ListReplicationRulesRequest(filter=filter)
+        return self._connection.pages("Transfers.ListReplicationRules", request)
+
+    def delete_replication_rule(self, name: str, *, etag: str = "", request_id: str = "") -> None:
+        """Ends a rule; its replicas end once nobody reads them any more."""
+        request = transfers_pb2.DeleteReplicationRuleRequest(
+            name=_named(name, "replicationRules"), etag=etag, request_id=request_id
+        )
+        self._connection.call("Transfers.DeleteReplicationRule", request)
+
     # Costs, lineage, identity
 
     def list_ledger_entries(self, *, filter: str = "") -> Iterator[metering.LedgerEntry]:  # noqa: A002
         """The egress ledger, newest first."""
         return self._connection.pages("Costs.ListLedgerEntries", costs_pb2.ListLedgerEntriesRequest(filter=filter))
+
+    def summarize_variances(
+        self,
+        by: str,
+        *,
+        filter: str = "",  # noqa: A002
+    ) -> tuple[tuple[variance.Variance, ...], variance.Variance]:
+        """Estimates of runs that succeeded beside what was metered, by `job`, `label`, `link` or `input`, and their total."""
+        answer = self._connection.call("Costs.SummarizeVariances", costs_pb2.SummarizeVariancesRequest(by=by, filter=filter))
+        return tuple(codec.to_value(row) for row in answer.variances), codec.to_value(answer.total)
 
     def summarize_costs(
         self,
@@ -318,6 +549,60 @@ class Client:
         """The ledger summed by `job`, `dataset`, `namespace`, `month` or `link`, and the total."""
         answer = self._connection.call("Costs.SummarizeCosts", costs_pb2.SummarizeCostsRequest(by=by, filter=filter))
         return tuple(codec.to_value(row) for row in answer.summaries), codec.to_value(answer.total)
+
+    def price_egress(
+        self,
+        source_region: str,
+        destination_region: str,
+        volume_bytes: int,
+        *,
+        month_to_date_bytes: int | None = None,
+        requests: int = 0,
+        account: str = "",
+    ) -> ratecard.Quote:
+        """What a volume would cost now, or after a stated volume of a month; a destination may be `internet`."""
+        request = costs_pb2.PriceEgressRequest(
+            source_region=source_region, destination_region=destination_region, account=account
+        )
+        # An unset month is what the federation has counted; a number beyond 64 bits is told as our error.
+        for name, number in (
+            ("volume_bytes", volume_bytes),
+            ("month_to_date_bytes", month_to_date_bytes),
+            ("requests", requests),
+        ):
+            if number is not None:
+                codec.assign(request, name, number)
+        return self._value(ratecard.Quote, "Costs.PriceEgress", request)
+
+    def import_rate_card(
+        self,
+        *,
+        egress: str = "",
+        compute: str = "",
+        note: str = "",
+        replace: bool = False,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> ratecard.CardInfo:
+        """Imports price rows as CSV into a new rate card; what is left empty stays as it is. For administrators."""
+        request = costs_pb2.ImportRateCardRequest(
+            egress=egress.encode(),
+            compute=compute.encode(),
+            note=note,
+            replace=replace,
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+        return self._value(ratecard.CardInfo, "Costs.ImportRateCard", request)
+
+    def get_rate_card(self, name: str = "-") -> ratecard.CardInfo:
+        """A rate card with its rows: by number, `-` for the one that holds, `0` for the one from before all imports."""
+        request = costs_pb2.GetRateCardRequest(name=f"rateCards/{name.removeprefix('rateCards/')}")
+        return self._value(ratecard.CardInfo, "Costs.GetRateCard", request)
+
+    def list_rate_cards(self, *, filter: str = "") -> Iterator[ratecard.CardInfo]:  # noqa: A002
+        """All imported rate cards, newest first, without their rows."""
+        return self._connection.pages("Costs.ListRateCards", costs_pb2.ListRateCardsRequest(filter=filter))
 
     def get_lineage(self, name: str, *, direction: str = "BOTH", depth: int = 0) -> lineage.Graph:
         """What came from what, around a dataset, a version or a run; `direction` is `upstream`, `downstream` or `both`."""

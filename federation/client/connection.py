@@ -20,6 +20,8 @@ T = TypeVar("T")
 CALL_SECONDS = 10.0
 #: How long a stream that carries a package may take.
 UPLOAD_SECONDS = 600.0
+#: How long a stream that answers may take.
+DOWNLOAD_SECONDS = 600.0
 PAGE_SIZE = 500
 _PAUSE_SECONDS = 0.1
 _PAUSE_SECONDS_MAX = 2.0
@@ -52,6 +54,10 @@ class Connection:
         """The answer to a method that takes a stream. `requests` makes the stream anew for each try."""
         method = methods.TABLE[key]
         return self._persistent(lambda left: self._send(method, wire_errors.Outgoing(requests()), left), UPLOAD_SECONDS)
+
+    def stream(self, key: str, request: Any) -> Iterator[Any]:
+        """The messages of a method that answers with a stream, as they come. What broke off is not begun again."""
+        return wire_errors.translated_stream(self._send(methods.TABLE[key], request, DOWNLOAD_SECONDS))
 
     def pages(self, key: str, request: Any) -> Iterator[Any]:
         """All values of a listing, one page after the other, each fetched when it is needed."""

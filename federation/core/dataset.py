@@ -27,11 +27,17 @@ class ReplicaState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Namespace:
-    """A room of its own for datasets: `sales`."""
+    """A room of its own for datasets: `sales`.
+
+    Its jobs share saturated sites with those of other namespaces by `weight`. A quota of 0 is none; both count by month.
+    """
 
     name: str
     description: str = ""
     owner: str = ""
+    weight: int = 1
+    gpu_seconds_quota: int = 0
+    egress_micros_quota: int = 0
     uid: str = ""
     etag: str = ""
     create_time: datetime | None = None
@@ -43,6 +49,8 @@ class Dataset:
     """A named, governed collection of data; the unit of policy.
 
     `residency` holds jurisdictions (`EU`); empty means anywhere. `latest_version` is 0 before the first.
+    `parts` are datasets (`sales/flights-eu`) of which a partitioned one consists; it has no versions of its own, and its parts
+    may never meet. Outputs of at most `release_bytes_max` that are made from it may be released from its residency (0: none).
     """
 
     namespace: str
@@ -53,6 +61,8 @@ class Dataset:
     labels: tuple[tuple[str, str], ...] = ()
     owner: str = ""
     latest_version: int = 0
+    parts: tuple[str, ...] = ()
+    release_bytes_max: int = 0
     uid: str = ""
     etag: str = ""
     create_time: datetime | None = None
@@ -116,8 +126,25 @@ class Version:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Release:
+    """A version that left the residency of what it was made from, with the consent of each input's owner.
+
+    `inputs` are the datasets that bind (`sales/flights-eu`), `bytes` what it has, and `bytes_max` the least that they allow.
+    """
+
+    version: str
+    run: str
+    inputs: tuple[str, ...]
+    bytes: int
+    bytes_max: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Replica:
-    """A version at a site."""
+    """A version at a site.
+
+    One that was copied says by which `transfer`. It ends at `expire_time` unless it is read again; None: it stays.
+    """
 
     namespace: str
     dataset: str
@@ -126,6 +153,8 @@ class Replica:
     state: ReplicaState = ReplicaState.AVAILABLE
     object_bytes: int = 0
     verify_time: datetime | None = None
+    transfer: str = ""
+    expire_time: datetime | None = None
     uid: str = ""
     etag: str = ""
     create_time: datetime | None = None

@@ -11,17 +11,30 @@ from federation.core import job, policy, site, units, world
 from federation.core.job import Rejection
 
 _NOTHING = site.SiteLoad(site="")
+_NO_CAPACITY = site.Capacity()
 
 Filter = Callable[[job.JobRequest, site.Site, world.World], Rejection | None]
 
 
 def reject(request: job.JobRequest, at: site.Site, seen: world.World) -> Rejection | None:
     """Why the job cannot run at a site now, or None if it can."""
-    for refuses in INGEST_FILTERS if request.kind is job.JobKind.INGEST else FILTERS:
+    for refuses in concerned(request, seen):
         rejection = refuses(request, at, seen)
         if rejection is not None:
             return rejection
     return None
+
+
+def concerned(request: job.JobRequest, seen: world.World) -> tuple[Filter, ...]:
+    """The filters that may refuse any site at all for this request, in their order: a decision asks them for every site."""
+    idle: dict[Filter, bool] = {
+        not_requested: not request.sites,
+        residency_denied: not seen.residencies,
+        failed_here: not seen.excluded,
+        gpu_type_missing: not request.resources.gpus,
+    }
+    every = INGEST_FILTERS if request.kind is job.JobKind.INGEST else FILTERS
+    return tuple(refuses for refuses in every if not idle.get(refuses, False))
 
 
 def not_requested(request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejection | None:
@@ -61,7 +74,7 @@ def no_compute(_request: job.JobRequest, at: site.Site, _seen: world.World) -> R
 
 
 def compute_down(_request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejection | None:
-    """The site's cluster does not answer its agent."""
+    """The site's cluster does not answer its agent; what it can hold may be known from before."""
     if not at.compute_error:
         return None
     return Rejection(site=at.site, reason="COMPUTE_UNAVAILABLE", detail=at.compute_error, resolvable=True)
@@ -70,7 +83,7 @@ def compute_down(_request: job.JobRequest, at: site.Site, _seen: world.World) ->
 def gpu_type_missing(request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejection | None:
     """The site has no GPU of the type, or none at all."""
     wanted = request.resources
-    if not wanted.gpus or at.capacity.gpu_count(wanted.gpu_type):
+    if not wanted.gpus or at.capacity.gpu_count(wanted.gpu_type) or _never_reported(at):
         return None
     has = ", ".join(name for name, count in at.capacity.gpus if count) or "no GPUs"
     return Rejection(site=at.site, reason="GPU_TYPE_MISSING", detail=f"{_gpu(wanted)} asked for, it has {has}")
@@ -78,7 +91,10 @@ def gpu_type_missing(request: job.JobRequest, at: site.Site, _seen: world.World)
 
 def too_small(request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejection | None:
     """The site could not run the job even if it were empty."""
-    return _short(request.resources, at, _NOTHING, "in all", resolvable=False)
+    if _never_reported(at):
+        return None
+    found = short(request.resources, at, _NOTHING)
+    return _refused(found, request.resources, at, "in all", resolvable=False) if found else None
 
 
 def lost(_request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejection | None:
@@ -90,24 +106,28 @@ def lost(_request: job.JobRequest, at: site.Site, _seen: world.World) -> Rejecti
 
 
 def full(request: job.JobRequest, at: site.Site, seen: world.World) -> Rejection | None:
-    """The site could run the job, but other runs hold too much of it now."""
-    load = seen.reserved.get(at.site)
-    return _short(request.resources, at, load, "free", resolvable=True) if load else None
+    """The site could run the job, but other runs, or other users of its cluster, hold too much of it now."""
+    load = in_use(at, seen)
+    if load is None:
+        return None
+    found = short(request.resources, at, load)
+    return _refused(found, request.resources, at, "free", resolvable=True) if found else None
 
 
 #: In this order, so that a site's first reason is its strongest. What no waiting changes comes before what waiting may: else a
 #: forbidden site that happens to be lost would keep a job waiting for it. What rests on a report (compute, capacity) comes
-#: after the agent has registered and its cluster has answered: before, the report is empty and means nothing. Residency comes
-#: early, and prices are only looked up for sites that pass all of these: the price of a forbidden site must not leak.
+#: after the agent has registered; of a cluster that does not answer, what it last reported is judged, if it ever did: else a
+#: job that no site could ever run would wait for it. Residency comes early, and prices are only looked up for sites that pass
+#: all of these: the price of a forbidden site must not leak.
 FILTERS: tuple[Filter, ...] = (
     not_requested,
     residency_denied,
     failed_here,
     never_seen,
     no_compute,
-    compute_down,
     gpu_type_missing,
     too_small,
+    compute_down,
     lost,
     full,
 )
@@ -116,25 +136,64 @@ FILTERS: tuple[Filter, ...] = (
 INGEST_FILTERS: tuple[Filter, ...] = (not_requested, residency_denied, failed_here, never_seen, lost)
 
 
-def _short(wanted: job.Resources, at: site.Site, load: site.SiteLoad, having: str, *, resolvable: bool) -> Rejection | None:
-    """The first of GPUs, CPUs and memory of which the site has less than the job asks for."""
+#: Reasons that a site gives which has not enough of something.
+EXHAUSTED = frozenset({"GPUS_EXHAUSTED", "CPUS_EXHAUSTED", "MEMORY_EXHAUSTED"})
+
+
+def no_type_free(request: job.JobRequest, at: site.Site) -> Rejection:
+    """GPUs are free at the site, but of no one type as many as the job asks for."""
+    detail = f"{_gpu(request.resources)} asked for, of no one type are so many free"
+    return Rejection(site=at.site, reason="GPUS_EXHAUSTED", detail=detail, resolvable=True)
+
+
+def in_use(at: site.Site, seen: world.World) -> site.SiteLoad | None:
+    """What runs have reserved at a site and what others use of its cluster, together; None for nothing."""
+    load, capacity = seen.reserved.get(at.site), at.capacity
+    if not (capacity.used_cpus or capacity.used_memory_bytes or capacity.used_gpus):
+        return load
+    gpus = dict(load.gpus) if load else {}
+    for name, count in capacity.used_gpus:
+        gpus[name] = gpus.get(name, 0) + count
+    load = load or _NOTHING
+    return site.SiteLoad(
+        site=at.site,
+        cpus=load.cpus + capacity.used_cpus,
+        memory_bytes=load.memory_bytes + capacity.used_memory_bytes,
+        gpus=tuple(gpus.items()),
+    )
+
+
+def short(wanted: job.Resources, at: site.Site, load: site.SiteLoad) -> tuple[str, int] | None:
+    """The first of GPUs, CPUs and memory of which the site has less than the job asks for: the reason, and what is left."""
     if wanted.gpus:
-        gpus = _gpus_left(wanted.gpu_type, at.capacity, load)
+        gpus = gpus_left(wanted.gpu_type, at.capacity, load)
         if gpus < wanted.gpus:
-            detail = f"{_gpu(wanted)} asked for, {_left(gpus)} {having}"
-            return Rejection(site=at.site, reason="GPUS_EXHAUSTED", detail=detail, resolvable=resolvable)
+            return "GPUS_EXHAUSTED", max(gpus, 0)
     cpus = at.capacity.cpus - load.cpus
     if cpus < wanted.cpus:
-        detail = f"{wanted.cpus} CPUs asked for, {_left(cpus)} {having}"
-        return Rejection(site=at.site, reason="CPUS_EXHAUSTED", detail=detail, resolvable=resolvable)
+        return "CPUS_EXHAUSTED", max(cpus, 0)
     memory_bytes = at.capacity.memory_bytes - load.memory_bytes
     if wanted.memory_bytes and memory_bytes < wanted.memory_bytes:
-        detail = f"{units.size(wanted.memory_bytes)} of memory asked for, {units.size(max(memory_bytes, 0))} {having}"
-        return Rejection(site=at.site, reason="MEMORY_EXHAUSTED", detail=detail, resolvable=resolvable)
+        return "MEMORY_EXHAUSTED", max(memory_bytes, 0)
     return None
 
 
-def _gpus_left(gpu_type: str, capacity: site.Capacity, load: site.SiteLoad) -> int:
+def _refused(found: tuple[str, int], wanted: job.Resources, at: site.Site, having: str, *, resolvable: bool) -> Rejection:
+    reason, left = found
+    asked, told = {
+        "GPUS_EXHAUSTED": (_gpu(wanted), str(left)),
+        "CPUS_EXHAUSTED": (f"{wanted.cpus} CPUs", str(left)),
+        "MEMORY_EXHAUSTED": (f"{units.size(wanted.memory_bytes)} of memory", units.size(left)),
+    }[reason]
+    return Rejection(site=at.site, reason=reason, detail=f"{asked} asked for, {told} {having}", resolvable=resolvable)
+
+
+def _never_reported(at: site.Site) -> bool:
+    """The cluster does not answer, and has not said yet what it has."""
+    return bool(at.compute_error) and at.capacity == _NO_CAPACITY
+
+
+def gpus_left(gpu_type: str, capacity: site.Capacity, load: site.SiteLoad) -> int:
     """GPUs of the type that no run holds. A run that takes any type may hold one of this, so it counts against each."""
     if not gpu_type:
         return capacity.gpu_count("") - sum(count for _, count in load.gpus)
@@ -144,7 +203,3 @@ def _gpus_left(gpu_type: str, capacity: site.Capacity, load: site.SiteLoad) -> i
 
 def _gpu(wanted: job.Resources) -> str:
     return f"{wanted.gpus} {wanted.gpu_type or 'GPUs of any type'}"
-
-
-def _left(count: int) -> str:
-    return str(max(count, 0))

@@ -46,3 +46,8 @@ class Grant:
     bytes_max: int = 0
     issue_time: datetime
     expire_time: datetime
+
+    @property
+    def for_site(self) -> bool:
+        """Whether it is a site's own, for a transfer, and neither a run's nor a person's."""
+        return bool(self.reader_site) and not self.run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -32,29 +33,54 @@ class JobKind(StrEnum):
 
 
 class Way(StrEnum):
-    """How a run has an input: from its own region's replica, or by remote read from another site."""
+    """How a run has an input: from its own region's replica, by remote read, or from a copy that is made at its site first."""
 
     LOCAL = "LOCAL"
     REMOTE = "REMOTE"
+    COPY = "COPY"
+
+
+class Spot(StrEnum):
+    """Whether a job may run on GPUs that can be taken away from it."""
+
+    NEVER = "NEVER"
+    ALLOWED = "ALLOWED"
+    ONLY = "ONLY"
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """One input: `alias` in the job, dataset and version (0 for the latest when the job is submitted)."""
+    """One input: `alias` in the job, dataset and version (0 for the latest when the job is submitted).
+
+    `read_percent` is how much of it a run reads, as far as the caller knows: 0 for not stated (all of it, once), 250 for two
+    and a half times. What earlier runs of the same job read goes before it. In a pipeline the input may be the output
+    `output` of the task `task` instead of a dataset.
+    """
 
     alias: str
     dataset: str
     version: int = 0
     assumed_bytes: int = 0
+    read_percent: int = 0
+    task: str = ""
+    output: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
-    """One output: `alias` in the job and the dataset that gets a new version."""
+    """One output: `alias` in the job and the dataset that gets a new version.
+
+    `deliver_to` is a site where a replica of it must lie in the end; what bringing it there costs is part of the placement, by
+    `assumed_bytes` unless earlier runs tell. `release` asks that it does not inherit the residency of inputs whose owners allow
+    outputs of its size to leave (`Dataset.release_bytes_max`).
+    """
 
     alias: str
     dataset: str
     kind: str = "DATA"
+    deliver_to: str = ""
+    assumed_bytes: int = 0
+    release: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +101,10 @@ class JobRequest:
     `duration_limit_seconds` ends a run that takes longer (0: no limit).
     `working_dir` is the digest of an uploaded package; `runtime_env` is Ray's, as JSON, without working_dir.
     `ingest_from` is the store prefix of an INGEST job. `principal` is set by the server from the caller's identity.
+
+    Higher `priority` goes first. Time counts as `deadline_seconds` after submission (0: none), as `hour_value_micros`, what an
+    hour less of waiting and running is worth (None: not stated), or both. `carbon_tonne_micros` is the price put on a tonne of
+    CO2e (0: not weighed). `no_copies` forbids replicas made for this job. `pipeline` and `task` are set for a pipeline's jobs.
     """
 
     kind: JobKind = JobKind.RAY
@@ -93,6 +123,14 @@ class JobRequest:
     max_attempts: int = 3
     ingest_from: str = ""
     principal: str = ""
+    priority: int = 0
+    deadline_seconds: int = 0
+    hour_value_micros: int | None = None
+    carbon_tonne_micros: int = 0
+    spot: Spot = Spot.NEVER
+    no_copies: bool = False
+    pipeline: str = ""
+    task: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +147,10 @@ class Rejection:
 class InputPlan:
     """How one input is had: which version, from which site's replica, over which pair of regions, at which estimate.
 
-    `baseline_micros` is what bringing it to the plan's baseline site would cost, None where a price for that is unknown.
+    `bytes` is what is expected to be read or copied. `baseline_micros` is what bringing it to the plan's baseline site would
+    cost, None where a price for that is unknown. A COPY is kept for `keep_seconds` at `storage_micros`; `transfer` names one
+    that is under way already and is shared. Where it comes through a third region, `via_site` gets a replica of its own
+    first, and `egress_micros` has both legs. `seconds` is how long having it takes, 0 where the link was never measured.
     """
 
     alias: str
@@ -123,11 +164,47 @@ class InputPlan:
     egress_micros: int
     price_source: str = ""
     baseline_micros: int | None = None
+    storage_micros: int = 0
+    keep_seconds: int = 0
+    via_site: str = ""
+    transfer: str = ""
+    seconds: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastAttempt:
+    """What became of an earlier attempt of the job."""
+
+    attempt: int
+    site: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counterfactual:
+    """What would have made another site win: `change` at `site`, by how much it would then be cheaper than the choice.
+
+    `change` is REPLICA_THERE (`subject` is the version), MORE_CAPACITY (what is missing), CHEAPER_COMPUTE (how much an hour) or
+    CHEAPER_EGRESS (which link).
+    """
+
+    site: str
+    change: str
+    subject: str
+    saving_micros: int
+    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One way to run the job: a site, and for each input the cheapest allowed way to have it there."""
+    """One way to run the job: a site, and for each input the cheapest allowed way to have it there.
+
+    `inputs` are told for the choice and the runner-up. `total_micros` is money that will be spent; candidates are ranked by
+    `objective_micros`, which adds the value put on time and carbon. `wait_seconds` is until the site has room, `stage_seconds`
+    until copies are there, `run_seconds` from the first line to the last. `avoided` is the reason that an earlier attempt left
+    here: such a site comes after all others.
+    """
 
     site: str
     region: str
@@ -136,15 +213,28 @@ class Candidate:
     egress_micros: int
     locality: float
     compute_source: str = ""
+    egress_bytes: int = 0
+    storage_micros: int = 0
+    landing_micros: int = 0
+    time_micros: int = 0
+    carbon_micros: int = 0
+    carbon_grams: int = 0
+    wait_seconds: int = 0
+    stage_seconds: int = 0
+    run_seconds: int = 0
+    gpu_type: str = ""
+    spot: bool = False
+    avoided: str = ""
 
     @property
     def total_micros(self) -> int:
-        return self.compute_micros + self.egress_micros
+        """Money that will be spent."""
+        return self.compute_micros + self.egress_micros + self.storage_micros + self.landing_micros
 
     @property
-    def egress_bytes(self) -> int:
-        """Bytes that would leave a region."""
-        return sum(i.bytes for i in self.inputs if i.source_region != i.destination_region)
+    def objective_micros(self) -> int:
+        """What candidates are ranked by."""
+        return self.total_micros + self.time_micros + self.carbon_micros
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +254,8 @@ class Plan:
     baseline_site: str = ""
     baseline_egress_micros: int | None = None
     notes: tuple[str, ...] = ()
+    counterfactuals: tuple[Counterfactual, ...] = ()
+    attempts: tuple[PastAttempt, ...] = ()
 
     @property
     def choice(self) -> Candidate | None:
@@ -177,7 +269,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A request with its plan and its present state. `attempt` counts from 1; 0 before the first placement."""
+    """A request with its plan and its present state. `attempt` counts from 1; 0 before the first placement.
+
+    `transfers` are those that bring copies for it, which it waits for while it is PENDING.
+    """
 
     job: str
     request: JobRequest
@@ -187,6 +282,7 @@ class Job:
     plan: Plan | None = None
     attempt: int = 0
     run: str = ""
+    transfers: tuple[str, ...] = ()
     cancel_requested: bool = False
     uid: str = ""
     etag: str = ""
@@ -215,12 +311,21 @@ class Run:
     submission_id: str = ""
     grants: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    gpu_type: str = ""
+    spot: bool = False
     lease_time: datetime | None = None
     uid: str = ""
     etag: str = ""
     create_time: datetime | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None
+
+    def taken(self, request: JobRequest) -> Resources:
+        """What it holds of its site's cluster: what was asked for, of the GPU type that was chosen; nothing for an INGEST."""
+        if request.kind is JobKind.INGEST:
+            return Resources(cpus=0)
+        asked = request.resources
+        return asked if self.gpu_type in ("", asked.gpu_type) else dataclasses.replace(asked, gpu_type=self.gpu_type)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from federation.core import dataset, job, lineage, metering, site
+from federation.core import dataset, job, lineage, metering, pipeline, profile, quota, site, transfer
 from federation.core.grants import Access
 from federation.core.policy import Role
 
@@ -33,6 +33,7 @@ class GrantRecord:
     """A grant that was issued: to READ, until `entry`, the ledger entry, settled it; to WRITE, until a version came of it.
 
     Holds what the ledger entry needs, frozen when the grant was issued: the estimate and the baseline of the plan.
+    `reserved_bytes` are counted in the link's reservation until the grant is settled or given up. `account` is the source's.
     `version` of a WRITE grant is 0 until it has committed one. `closed` grants open nothing any more.
     """
 
@@ -56,6 +57,27 @@ class GrantRecord:
     access: Access = Access.READ
     closed: bool = False
     entry: str = ""
+    transfer: str = ""
+    account: str = ""
+    reserved_bytes: int = 0
+    close_time: datetime | None = None
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateCardVersion:
+    """One state of the federation's prices, as it was imported: `number` counts from 1, the newest is used.
+
+    `egress` and `compute` are the whole card as CSV text, so that any past charge can be priced again.
+    """
+
+    number: int
+    egress: str
+    compute: str
+    digest: str
+    note: str = ""
+    principal: str = ""
+    create_time: datetime | None = None
     etag: str = ""
 
 
@@ -69,6 +91,10 @@ class Kind:
     columns: Mapping[str, Callable[[Any], str]] | None = None
 
 
+def _flag(filled: object) -> str:
+    return "1" if filled else ""
+
+
 def version_key(namespace: str, name: str, number: int) -> str:
     """Keys of versions sort by number: `sales/flights@0000000003`."""
     return f"{namespace}/{name}@{number:010d}"
@@ -80,19 +106,24 @@ KINDS: dict[type, Kind] = {
         table="datasets",
         key=lambda v: v.name.short,
         parent=lambda v: v.namespace,
-        columns={"kind": lambda v: str(v.kind), "owner": lambda v: v.owner, "deleted": lambda v: "1" if v.delete_time else ""},
+        columns={"kind": lambda v: str(v.kind), "owner": lambda v: v.owner, "deleted": lambda v: _flag(v.delete_time)},
     ),
     dataset.Version: Kind(
         table="versions",
         key=lambda v: version_key(v.namespace, v.dataset, v.number),
         parent=lambda v: f"{v.namespace}/{v.dataset}",
-        columns={"run": lambda v: v.run},
+        columns={"run": lambda v: v.run, "signed_by": lambda v: v.signed_by},
     ),
     dataset.Replica: Kind(
         table="replicas",
         key=lambda v: f"{version_key(v.namespace, v.dataset, v.number)}/{v.site}",
         parent=lambda v: f"{v.namespace}/{v.dataset}",
-        columns={"site": lambda v: v.site, "version": lambda v: str(v.number), "state": lambda v: str(v.state)},
+        columns={
+            "site": lambda v: v.site,
+            "version": lambda v: str(v.number),
+            "state": lambda v: str(v.state),
+            "expires": lambda v: _flag(v.expire_time),
+        },
     ),
     dataset.WrappedKey: Kind(
         table="wrapped_keys",
@@ -114,6 +145,7 @@ KINDS: dict[type, Kind] = {
             "kind": lambda v: str(v.request.kind),
             "label": lambda v: v.request.label,
             "principal": lambda v: v.request.principal,
+            "pipeline": lambda v: v.request.pipeline,
         },
     ),
     job.Run: Kind(
@@ -134,6 +166,7 @@ KINDS: dict[type, Kind] = {
             "dataset": lambda v: v.dataset,
             "source_region": lambda v: v.source_region,
             "destination_region": lambda v: v.destination_region,
+            "transfer": lambda v: v.transfer,
         },
     ),
     lineage.RunFact: Kind(table="lineage_runs", key=lambda v: v.run, parent=lambda v: v.job),
@@ -147,6 +180,54 @@ KINDS: dict[type, Kind] = {
     GrantRecord: Kind(
         table="grants",
         key=lambda v: v.grant,
-        columns={"run": lambda v: v.run, "source_site": lambda v: v.source_site, "closed": lambda v: "1" if v.closed else ""},
+        columns={
+            "run": lambda v: v.run,
+            "source_site": lambda v: v.source_site,
+            "closed": lambda v: _flag(v.closed),
+            "reserved": lambda v: _flag(v.reserved_bytes),
+            "transfer": lambda v: v.transfer,
+        },
+    ),
+    RateCardVersion: Kind(table="rate_cards", key=lambda v: f"{v.number:010d}"),
+    site.LinkReservation: Kind(table="link_reservations", key=lambda v: v.scope),
+    site.LinkSpeed: Kind(
+        table="link_speeds",
+        key=lambda v: f"{v.source_region}~{v.destination_region}",
+        columns={"source_region": lambda v: v.source_region, "destination_region": lambda v: v.destination_region},
+    ),
+    profile.JobProfile: Kind(table="job_profiles", key=lambda v: f"{v.namespace}/{v.label}", parent=lambda v: v.namespace),
+    quota.ShareUse: Kind(table="share_use", key=lambda v: f"{v.namespace}/{v.meter}", parent=lambda v: v.namespace),
+    quota.NamespaceUsage: Kind(table="namespace_usage", key=lambda v: f"{v.month}/{v.namespace}", parent=lambda v: v.month),
+    transfer.Transfer: Kind(
+        table="transfers",
+        key=lambda v: v.transfer,
+        parent=lambda v: v.dataset,
+        columns={
+            "state": lambda v: str(v.state),
+            "live": lambda v: _flag(not v.state.terminal),
+            "cause": lambda v: str(v.cause),
+            "dataset": lambda v: v.dataset,
+            "version": lambda v: str(v.version),
+            "source_site": lambda v: v.source_site,
+            "destination_site": lambda v: v.destination_site,
+            "rule": lambda v: v.rule,
+        },
+    ),
+    transfer.ReplicationRule: Kind(
+        table="replication_rules", key=lambda v: v.rule, parent=lambda v: v.dataset, columns={"dataset": lambda v: v.dataset}
+    ),
+    transfer.ReadLog: Kind(
+        table="read_logs", key=lambda v: f"{v.dataset}@{v.version:010d}/{v.site}", parent=lambda v: f"{v.dataset}@{v.version}"
+    ),
+    pipeline.Pipeline: Kind(
+        table="pipelines",
+        key=lambda v: v.pipeline,
+        parent=lambda v: v.request.namespace,
+        columns={
+            "state": lambda v: str(v.state),
+            "live": lambda v: _flag(not v.state.terminal),
+            "label": lambda v: v.request.label,
+            "principal": lambda v: v.request.principal,
+        },
     ),
 }

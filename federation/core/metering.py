@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,7 +40,9 @@ class LedgerEntry:
 
     One entry for each settled grant, the zero ones too: bytes read at no charge inside a region are the proof of what was
     saved. `charge_micros` is F(month to date + bytes) - F(month to date), each F rounded, so that many small reads cost what
-    one big one does. `estimate_micros` and `avoided_micros` keep the baseline that was frozen when the job was placed.
+    one big one does; `request_micros` of it are fees for requests. `rate_card` is the number of the rate card that priced it, 0
+    for the one that no import made. `estimate_micros` and `avoided_micros` keep the baseline that was frozen when the job was
+    placed.
     """
 
     entry: str
@@ -68,6 +71,9 @@ class LedgerEntry:
     month_to_date_bytes: int
     price_source: str
     corrects: str = ""
+    transfer: str = ""
+    rate_card: int = 0
+    request_micros: int = 0
 
 
 def month(time: datetime) -> str:
@@ -76,15 +82,23 @@ def month(time: datetime) -> str:
 
 
 def entry(
-    grant: GrantRecord, usage: Usage, *, rates: ratecard.RateCard, month_to_date_bytes: int, entry_id: str, time: datetime
+    grant: GrantRecord,
+    usage: Usage,
+    *,
+    rates: ratecard.RateCard,
+    month_to_date_bytes: int,
+    entry_id: str,
+    time: datetime,
+    month_to_date_requests: int = 0,
 ) -> LedgerEntry:
     """The ledger entry that settles a read grant.
 
-    `month_to_date_bytes` is what the grant's `ratecard.scope` had carried in `month(time)` before. FailedPrecondition
-    (PRICE_UNKNOWN) where the rate card has no price for it: a plan refuses such a read, so the card was changed since then. The
-    entry can be made once the price is known; no charge is invented.
+    `month_to_date_bytes` and `month_to_date_requests` are what the grant's `ratecard.scope` had carried in `month(time)`
+    before. FailedPrecondition (PRICE_UNKNOWN) where the rate card has no price for it: a plan refuses such a read, so the card
+    was changed since then. The entry can be made once the price is known; no charge is invented.
     """
-    price = rates.price(grant.source_region, grant.reader_region, month_to_date_bytes, usage.charged_bytes)
+    before = (month_to_date_bytes, usage.charged_bytes, usage.requests, month_to_date_requests)
+    price = rates.price(grant.source_region, grant.reader_region, *before)
     if price is None:
         raise errors.FailedPrecondition(
             f"the egress price of {grant.source_region} to {grant.reader_region} is unknown for {usage.charged_bytes} bytes"
@@ -119,6 +133,31 @@ def entry(
         avoided_micros=None if grant.baseline_micros is None else grant.baseline_micros - price.micros,
         month_to_date_bytes=month_to_date_bytes,
         price_source=price.source,
+        transfer=grant.transfer,
+        rate_card=rates.number,
+        request_micros=price.request_micros,
+    )
+
+
+def correction(of: LedgerEntry, *, time: datetime) -> LedgerEntry:
+    """The entry that takes back what an entry claims to have avoided: its bytes and its charge stay, the baseline goes.
+
+    A run that reads and then does not succeed has saved nothing. Its name follows from the corrected one's, so that correcting
+    twice is correcting once. It counts in the month of what it corrects, like a credit note.
+    """
+    return dataclasses.replace(
+        of,
+        entry=f"{of.entry}-c",
+        corrects=of.entry,
+        time=time,
+        bytes=0,
+        unsettled_bytes=0,
+        requests=0,
+        charge_micros=0,
+        request_micros=0,
+        estimate_bytes=0,
+        estimate_micros=0,
+        avoided_micros=None if of.avoided_micros is None else -(of.avoided_micros + of.charge_micros),
     )
 
 

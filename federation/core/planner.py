@@ -1,50 +1,86 @@
 """Where a job runs: request and world in, plan out. Pure; every site that the world holds is ranked or rejected with a reason.
 
-The cheapest total wins, then the higher locality, then the name, so that the order of sites and inputs does not matter.
+The least objective wins (money, and what time and carbon are worth), then the higher locality, then the name, so that the order
+of sites and inputs does not matter. A site that an earlier attempt was lost at comes after all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
+from operator import itemgetter
 
-from federation.core import cost, errors, filters, policy, site, units
-from federation.core.job import Candidate, JobKind, JobRequest, Plan, Rejection
+from federation.core import (
+    arrivals,
+    checks,
+    copies,
+    cost,
+    counterfactuals,
+    errors,
+    filters,
+    measured,
+    plain,
+    policy,
+    prediction,
+    ratecard,
+    search,
+    site,
+    units,
+    waiting,
+)
+from federation.core.job import Candidate, InputPlan, JobKind, JobRequest, Plan, Rejection, Way
 from federation.core.world import World, WorldInput
 
-#: No dataset and no price reaches an exbibyte; what claims to is a mistake.
-BYTES_MAX = 2**60
-COUNT_MAX = 10**6
-DURATION_SECONDS_MAX = 366 * 86400
+#: Steps that all searches of one decision may take together, beyond a first answer for each: part of a second at the worst.
+STEPS_MAX = 40_000
+#: Ends of earlier attempts that speak against their site without ruling it out.
+AVOIDED_REASONS = frozenset(
+    {
+        "LEASE_LOST",
+        "COMPUTE_UNAVAILABLE",
+        "COMPUTE_LOST",
+        "NODE_LOST",
+        "DRIVER_LOST",
+        "LAUNCHER_LOST",
+        "PREEMPTED",
+        "NO_COMPUTE",
+    }
+)
 
 
-def plan(request: JobRequest, world: World) -> Plan:
+def plan(request: JobRequest, world: World, *, at: str = "", explain: bool = True) -> Plan:
     """The best placement of a job in a world, everything it was compared with, and what it is compared to.
 
-    InvalidArgument for what no site could answer: absurd sizes (SIZE_INVALID, RESOURCES_INVALID, DURATION_INVALID), inputs
-    whose residencies exclude each other (RESIDENCY_CONTRADICTION), an ingestion that names no site (SITE_REQUIRED).
+    `at` names the site that the assignment of many jobs has chosen: it then stands first. `explain` also tells what would have
+    made other sites win. InvalidArgument for what no site could answer: absurd sizes (SIZE_INVALID, RESOURCES_INVALID,
+    DURATION_INVALID, AMOUNT_INVALID), an absurd world (WORLD_INVALID, WORLD_TOO_LARGE), inputs whose residencies exclude each
+    other (RESIDENCY_CONTRADICTION), an ingestion that names no site (SITE_REQUIRED), a delivery to nowhere (SITE_UNKNOWN).
     """
-    _check_request(request)
-    world, notes = _sized(request, world)
-    _check_inputs(world)
+    checks.request(request)
+    checks.look(world)
+    world, assumed = _sized(request, world)
     policy.binding(world.residencies)
-    reads = cost.Reads(world)
-    computes = {at.site: cost.compute(request, at) for at in world.sites}
-    baseline_site, baseline_micros = _baseline(request, world, reads, computes)
-    answers = [filters.reject(request, at, world) or _candidate(at, computes[at.site], reads) for at in world.sites]
-    ranked = sorted((answer for answer in answers if isinstance(answer, Candidate)), key=_rank)
-    rejections = [answer for answer in answers if isinstance(answer, Rejection)]
-    if ranked and baseline_micros is None:
-        notes = (*notes, f"the baseline is unknown: no priced way brings all inputs to the cheapest compute ({baseline_site})")
-    return Plan(
+    decision = Decision(request, world)
+    ranked, forced = _forced(decision.ranked, at)
+    told = [decision.told(candidate) for candidate in ranked[:2]]
+    if told:
+        told[0], kept = decision.kept(told[0])
+        assumed = (*assumed, *kept)
+    notes = (*assumed, *decision.notes(told[0] if told else None), *forced)
+    plan_ = Plan(
         revision=world.revision,
         decide_time=world.now,
-        ranked=tuple(ranked),
-        rejections=tuple(sorted((*rejections, *_unknown_sites(request, world)), key=lambda rejection: rejection.site)),
-        baseline_site=baseline_site,
-        baseline_egress_micros=baseline_micros,
+        ranked=(*told, *ranked[2:]),
+        rejections=tuple(sorted((*decision.rejections, *_unknown_sites(request, world)), key=lambda rejection: rejection.site)),
+        baseline_site=decision.baseline_site,
+        baseline_egress_micros=decision.baseline_micros,
         notes=notes,
+        attempts=world.attempts,
     )
+    if not explain or forced or not ranked or request.kind is JobKind.INGEST:
+        return plan_
+    return replace(plan_, counterfactuals=counterfactuals.find(decision, ranked))
 
 
 def waits(plan_: Plan) -> bool:
@@ -52,26 +88,534 @@ def waits(plan_: Plan) -> bool:
     return plan_.choice is None and any(rejection.resolvable for rejection in plan_.rejections)
 
 
-def _rank(candidate: Candidate) -> tuple[int, float, str]:
-    return (candidate.total_micros, -candidate.locality, candidate.site)
+class Decision:
+    """One decision in the making: what is found for all sites, and remembered for those who explain it."""
+
+    def __init__(self, request: JobRequest, world: World) -> None:
+        self.request, self.world = request, world
+        self._predictions: dict[str, prediction.Prediction] = {}
+        self.terms = _terms(request, world)
+        self.timed = bool(request.deadline_seconds) or request.hour_value_micros is not None
+        self._budget = search.Budget(STEPS_MAX)
+        ready = site.SiteState.READY
+        self._alive = [row for row in world.sites if row.state is ready and row.has_compute]
+        self._options: dict[str, list[cost.Option] | Rejection] = {}
+        regions = sorted({row.region for row in self._alive}) if request.kind is not JobKind.INGEST else []
+        expected = self.predicted("")
+        volumes = [expected.read_bytes(item.alias, item.bytes) for item in world.inputs]
+        _check_volumes(world.inputs, volumes)
+        self.came = arrivals.Arrivals(world, volumes, regions, self._budget)
+        self.ways = copies.Ways(request, world, self.came)
+        #: Site -> the inputs, by position, of which it holds a replica.
+        self.held = _held(world.inputs)
+        self.total_bytes = sum(item.bytes for item in world.inputs)
+        #: Share of the inputs' bytes that lie at each site that holds any.
+        self.localities = {
+            name: sum(world.inputs[i].bytes for i in held) / self.total_bytes if self.total_bytes else 1.0
+            for name, held in self.held.items()
+        }
+        self.avoided = {row.site: row for row in world.attempts if row.reason in AVOIDED_REASONS}
+        self._landings: dict[tuple[str, str, str], int | str] = {}
+        self.sites = {row.site: row for row in world.sites}
+        #: What the search found, for sites where reading alone did not settle it.
+        self.chosen: dict[str, copies.Chosen] = {}
+        self._concerned = concerned = filters.concerned(request, world)
+        swept = plain.sweep(self, concerned) if plain.applies(self) else plain.Everyday([], list(world.sites))
+        #: Candidates of one option whose compute is what the rule of thumb would pay, too.
+        self.everyday = [candidate for _, candidate in swept.candidates]
+        #: What one sweep of arrays found, for sites where that is certain.
+        self.settled: dict[str, measured.Settled] = {}
+        answers = self._answers(swept.others)
+        swept.candidates.extend((rank(answer), answer) for answer in answers if isinstance(answer, Candidate))
+        swept.candidates.sort(key=itemgetter(0))
+        self.ranked = [candidate for _, candidate in swept.candidates]
+        self.objectives = [key[1] for key, _ in swept.candidates]
+        self.rejections = [answer for answer in answers if isinstance(answer, Rejection)]
+
+    def _answers(self, sites: Sequence[site.Site]) -> list[Candidate | Rejection]:
+        """What is said of sites, in any order: those where only reading or copying is still to be chosen, all at once."""
+        answers: list[Candidate | Rejection] = []
+        pending: list[measured.Pending] = []
+        for at in sites:
+            answer = self._answer(at, self._concerned)
+            if isinstance(answer, measured.Pending):
+                pending.append(answer)
+            else:
+                answers.append(answer)
+        found = measured.settle(self, pending)
+        for row in pending:
+            settled = found.get(row.at.site)
+            answers.append(self._searched(row.at, [row.option], row.landing) if settled is None else self._placed(row, settled))
+        return answers
+
+    def _placed(self, row: measured.Pending, found: measured.Settled) -> Candidate | Rejection:
+        taken = cost.span(row.option, found.reading, found.staging)
+        assert taken is not None  # such an option always ends
+        self.settled[row.at.site] = found
+        moved = (found.egress_micros, found.egress_bytes, found.storage_micros)
+        return self._made(row.at, row.option, taken, moved, row.landing)
+
+    # One site
+
+    def _answer(self, at: site.Site, concerned: Sequence[filters.Filter]) -> Candidate | Rejection | measured.Pending:
+        refused = None
+        for refuses in concerned:
+            refused = refuses(self.request, at, self.world)
+            if refused is not None:
+                break
+        if refused is not None and not (self.timed and refused.resolvable and refused.reason in filters.EXHAUSTED):
+            return refused
+        return self.candidate(at, refused)
+
+    def candidate(  # noqa: PLR0911 - a "no" each
+        self, at: site.Site, full: Rejection | None = None
+    ) -> Candidate | Rejection | measured.Pending:
+        """A site that no filter rules out, priced; `full` is its refusal if it has no room now."""
+        offered = self.options(at)
+        if isinstance(offered, Rejection):
+            return offered
+        refused = cost.carbon_unknown(self.request, at, offered) or self._unreadable(at)
+        if refused is not None:
+            return refused
+        found = self._with_waits(at, offered, full)
+        if isinstance(found, Rejection):
+            return found
+        landing = self._landing(at)
+        if isinstance(landing, Rejection):
+            return landing
+        if self._needs_search(at, found):
+            if len(found) == 1 and not found[0].spot and self._measurable(at):
+                return measured.Pending(at, found[0], landing)
+            return self._searched(at, found, landing)
+        option, taken = self._best(found, at.offer.carbon_g_per_kwh)
+        if option is None or taken is None:
+            return self._impossible(at, [cost.span(option) for option in found])
+        r = self.came.index.get(at.region)
+        egress, volume = (0, 0) if r is None else (self.came.egress[r], self.came.bytes[r])
+        return self._made(at, option, taken, (egress, volume, 0), landing)
+
+    @cached_property
+    def plain_sites(self) -> frozenset[str]:
+        """Candidates that read all inputs remotely, whose objective is money alone."""
+        return frozenset(candidate.site for candidate in self.everyday)
+
+    def supposed(self, at: site.Site) -> Candidate | None:
+        """What a site would be as a candidate if it were like this; None if it would be none. Leaves no trace."""
+        remembered, chosen = self._options.pop(at.site, None), self.chosen.get(at.site)
+        answer = self.searched(at)
+        self._options.pop(at.site, None)
+        if remembered is not None:
+            self._options[at.site] = remembered
+        self.chosen.pop(at.site, None)
+        if chosen is not None:
+            self.chosen[at.site] = chosen
+        return answer if isinstance(answer, Candidate) else None
+
+    def searched(self, at: site.Site) -> Candidate | Rejection:
+        """What the search says of a site by itself, where it may be asked at all."""
+        answer = self._answer(at, self._concerned)
+        return self._searched(at, [answer.option], answer.landing) if isinstance(answer, measured.Pending) else answer
+
+    def options(self, at: site.Site) -> list[cost.Option] | Rejection:
+        """Every way to compute at a site, whether it has room or not."""
+        found = self._options.get(at.site)
+        if found is None:
+            found = self._options[at.site] = cost.options(self.request, at, self._seconds)
+        return found
+
+    def _seconds(self, gpu_type: str) -> int:
+        return self.predicted(gpu_type).seconds
+
+    def predicted(self, gpu_type: str) -> prediction.Prediction:
+        """What to expect of a run on a GPU type."""
+        found = self._predictions.get(gpu_type)
+        if found is None:
+            total = sum(item.bytes for item in self.world.inputs)
+            found = prediction.predict(self.request, self.world.profile, gpu_type=gpu_type, input_bytes=total)
+            self._predictions[gpu_type] = found
+        return found
+
+    def _unreadable(self, at: site.Site) -> Rejection | None:
+        """Why the inputs cannot be had at a site, where no copy or relay could change that."""
+        gone = self.came.hopeless
+        if gone is None:
+            r = self.came.index.get(at.region)
+            gone = self.came.blocked.get(r) if r is not None else None
+            if gone is None or (gone.reason == "PRICE_UNKNOWN" and self._other_ways(at)):
+                return None
+        return Rejection(site=at.site, reason=gone.reason, detail=gone.detail, resolvable=gone.resolvable)
+
+    def _other_ways(self, at: site.Site) -> bool:
+        r = self.came.index.get(at.region)
+        return r is not None and (at.region in self.ways.relayed_regions or self.ways.copied(at, self.came, r))
+
+    def _with_waits(self, at: site.Site, offered: list[cost.Option], full: Rejection | None) -> list[cost.Option] | Rejection:
+        """The options that have room, or that will have it if the request says what waiting is worth."""
+        if self.request.carbon_tonne_micros:
+            offered = [option for option in offered if option.watts is not None]
+        if full is None and (not self.request.resources.gpus or filters.in_use(at, self.world) is None):
+            return offered
+        found = []
+        for option in offered:
+            wanted = self.request.resources
+            wanted = wanted if wanted.gpu_type == option.gpu_type else replace(wanted, gpu_type=option.gpu_type)
+            wait = waiting.seconds(wanted, at, self.world)
+            if wait == 0 or (wait and self.timed):
+                found.append(option._replace(wait=wait))
+        return found or full or filters.no_type_free(self.request, at)
+
+    def _needs_search(self, at: site.Site, found: list[cost.Option]) -> bool:
+        """Whether reading remotely may not be the best way here, or may keep the run waiting."""
+        r = self.came.index.get(at.region)
+        if r is None or not self.came.reads:
+            return False
+        return self.came.slowest[r] > min(option.seconds for option in found) or self._other_ways(at)
+
+    def _measurable(self, at: site.Site) -> bool:
+        """Whether nothing but reads and new copies can bring the inputs to a site, all of which have sources."""
+        return at.region not in self.ways.relayed_regions and at.site not in self.ways.arriving
+
+    def _best(self, found: list[cost.Option], carbon_g_per_kwh: int | None) -> tuple[cost.Option | None, cost.Span | None]:
+        """The option of the least objective that ends in time and within the quota; the first of equals."""
+        least: int | None = None
+        best: tuple[cost.Option | None, cost.Span | None] = (None, None)
+        for option in found:
+            taken = cost.span(option)
+            if taken is None or cost.late(taken, self.terms) or cost.over_quota(taken, self.terms):
+                continue
+            value = cost.objective(option, taken, self.terms, carbon_g_per_kwh) if len(found) > 1 else 0
+            if least is None or value < least:
+                least, best = value, (option, taken)
+        return best
+
+    def _searched(self, at: site.Site, found: list[cost.Option], landing: int) -> Candidate | Rejection:
+        """The best of all ways to have the inputs, with the compute that they keep waiting."""
+        ways = {read.position: self.ways.of(read, at, copies.keep_seconds(found)) for read in self.came.reads}
+        joint = copies.Joint(self.world, self.came, at, ways)
+        missing = joint.unpriced()
+        if missing is not None:
+            gone = arrivals.unpriced(self.came.reads[missing], at.region)
+            return Rejection(site=at.site, reason=gone.reason, detail=gone.detail)
+        clock = _Clock(found, self.terms, at.offer.carbon_g_per_kwh)
+        hidden = min((option.seconds for option in found), default=0)
+        try:
+            chosen = joint.choose(clock.objective, hidden, self._budget)
+            soonest = joint.choose(clock.soonest, hidden, self._budget) if chosen is None else None
+        except search.Exhausted:
+            gone = arrivals.TOO_MANY_WAYS
+            return Rejection(site=at.site, reason=gone.reason, detail=gone.detail)
+        if chosen is None and soonest is None and any(cost.span(option) for option in found):
+            gone = arrivals.unpriced(self.came.reads[self.came.order[0]], at.region)
+            return Rejection(site=at.site, reason=gone.reason, detail=gone.detail)
+        if chosen is None:
+            spans = [cost.span(option, soonest.reading, soonest.staging) for option in found] if soonest else []
+            return self._impossible(at, spans)
+        option, taken = clock.best(chosen.reading, chosen.staging)
+        self.chosen[at.site] = chosen
+        storage = sum(had.storage_micros for had in chosen.had)
+        return self._made(at, option, taken, (sum(chosen.charges), chosen.egress_bytes, storage), landing)
+
+    def _impossible(self, at: site.Site, spans: list[cost.Span | None]) -> Rejection:
+        """Why none of the options will do: the deadline, the quota, or a market on which the run is never expected to end."""
+        ending = [taken for taken in spans if taken is not None]
+        timely = [taken for taken in ending if not cost.late(taken, self.terms)]
+        if timely:
+            left, needed = self.terms.gpu_seconds_left or 0, self.terms.gpus * min(taken.run for taken in timely)
+            detail = f"it would take {needed} GPU-seconds, {max(left, 0)} are left of the namespace's quota for this month"
+            return Rejection(site=at.site, reason="QUOTA_GPU_SECONDS", detail=detail, resolvable=True)
+        if ending:
+            taken = min(ending, key=lambda taken: taken.total)
+            detail = (
+                f"it would take {taken.total} s (waiting {taken.wait} s, copying {taken.stage} s, running {taken.run} s), "
+                f"{max(self.terms.limit or 0, 0)} s are left"
+            )
+            return Rejection(site=at.site, reason="DEADLINE_MISSED", detail=detail)
+        detail = "on its spot market the run would be cut off again and again"
+        return Rejection(site=at.site, reason="SPOT_UNAVAILABLE", detail=detail)
+
+    def _landing(self, at: site.Site) -> int | Rejection:
+        """What bringing the outputs to where they are wanted costs from a site."""
+        if not self._deliveries:
+            return 0
+        volumes: dict[str, int] = {}
+        regions: dict[str, str] = {}
+        for name, volume in self._deliveries:
+            wanted = self.sites[name]
+            if wanted.region != at.region:
+                scope = ratecard.scope(at.region, wanted.region, at.account)
+                volumes[scope] = volumes.get(scope, 0) + volume
+                regions[scope] = wanted.region
+        total = 0
+        for scope, volume in volumes.items():
+            tariff = self.world.rates.tariff(at.region, regions[scope])
+            charge = tariff.charge(self.world.sent_bytes(scope), volume) if tariff else None
+            if charge is None:
+                return cost.price_unknown(at, f"the egress price of {at.region} to {regions[scope]} is unknown (outputs)")
+            total += charge
+        return total
+
+    @cached_property
+    def _deliveries(self) -> list[tuple[str, int]]:
+        """Where outputs must lie in the end, and how large they are, as far as that is known."""
+        expected, found = self.predicted(""), []
+        for spec in self.request.outputs:
+            if not spec.deliver_to:
+                continue
+            if spec.deliver_to not in self.sites:
+                raise errors.InvalidArgument(
+                    f"there is no site {spec.deliver_to} to deliver {spec.alias} to",
+                    reason="SITE_UNKNOWN",
+                    help="`fed site list` names them.",
+                    violations={f"outputs.{spec.alias}.deliver_to": "must name a site"},
+                )
+            found.append((spec.deliver_to, expected.written_bytes(spec.alias) or 0))
+        return found
+
+    def _made(
+        self, at: site.Site, option: cost.Option, taken: cost.Span, moved: tuple[int, int, int], landing: int
+    ) -> Candidate | Rejection:
+        egress, volume, storage = moved
+        budget = self.world.budget
+        if budget is not None and budget.egress_micros_quota and egress + landing > 0:
+            left = budget.egress_micros_quota - budget.usage.egress_micros - budget.usage.reserved_egress_micros
+            if egress + landing > left:
+                detail = f"its egress is more than the {units.usd(max(left, 0))} left of the namespace's quota for this month"
+                return Rejection(site=at.site, reason="QUOTA_EGRESS", detail=detail, resolvable=True)
+        grams, carbon_micros = cost.carbon(option, taken, self.terms, at.offer.carbon_g_per_kwh)
+        avoided = self.avoided.get(at.site) if self.avoided else None
+        fields = {
+            "site": at.site,
+            "region": at.region,
+            "inputs": (),
+            "compute_micros": cost.compute_micros(option, taken.run),
+            "egress_micros": egress,
+            "locality": self.locality(at),
+            "compute_source": option.source,
+            "egress_bytes": volume,
+            "storage_micros": storage,
+            "landing_micros": landing,
+            "time_micros": cost.time_micros(taken, self.terms),
+            "carbon_micros": carbon_micros,
+            "carbon_grams": grams,
+            "wait_seconds": taken.wait,
+            "stage_seconds": taken.stage,
+            "run_seconds": taken.run,
+            "gpu_type": option.gpu_type,
+            "spot": option.spot,
+            "avoided": avoided.reason if avoided else "",
+        }
+        return cost.made(Candidate, fields)
+
+    def locality(self, at: site.Site) -> float:
+        """Share of the inputs' bytes that lie at the site; 1 where there is nothing to read."""
+        return self.localities.get(at.site, 0.0 if self.total_bytes else 1.0)
+
+    # What is told of the choice and the runner-up
+
+    def told(self, candidate: Candidate) -> Candidate:
+        """The same with its inputs, in the request's order."""
+        at, r = self.sites[candidate.site], self.came.index.get(candidate.region)
+        if r is None:
+            return candidate
+        chosen = self.choice(at)
+        if chosen is None:
+            return cost.made(Candidate, candidate.__dict__ | {"inputs": tuple(self._read(at, r))})
+        rows = zip(self.came.reads, chosen.had, chosen.charges, chosen.seconds, self.baseline_charges, strict=True)
+        inputs = tuple(
+            copies.planned(read, had, charge, seconds, at, baseline, self._price_source(had, at))
+            for read, had, charge, seconds, baseline in rows
+        )
+        return cost.made(Candidate, candidate.__dict__ | {"inputs": inputs})
+
+    def choice(self, at: site.Site) -> copies.Chosen | None:
+        """What was found for a site where reading alone did not settle it."""
+        settled = self.settled.get(at.site)
+        if settled is None:
+            return self.chosen.get(at.site)
+        return copies.Joint(self.world, self.came, at, measured.had(self, at, settled)).only()
+
+    def _read(self, at: site.Site, r: int) -> Iterator[InputPlan]:
+        """Each input as the sweep of all regions found it: here, or read remotely."""
+        held, into = self.held.get(at.site, ()), self.world.rates.into(at.region)
+        charges, loads = self.came.charges(r), self.came.loads(r, held) if self.world.speeds else {}
+        for i, (read, source) in enumerate(zip(self.came.reads, self.came.sources(r), strict=True)):
+            item = read.item
+            tariff, here = into[source.region], i in held
+            fields = {
+                "alias": item.alias,
+                "dataset": item.dataset,
+                "version": item.version,
+                "way": Way.LOCAL if here else Way.REMOTE,
+                "source_site": at.site if here else source.site,
+                "source_region": source.region,
+                "destination_region": at.region,
+                "bytes": read.bytes,
+                "egress_micros": charges[i],
+                "price_source": tariff.source if tariff else "",
+                "baseline_micros": self.baseline_charges[i],
+                "storage_micros": 0,
+                "keep_seconds": 0,
+                "via_site": "",
+                "transfer": "",
+                "seconds": 0 if here else loads.get(source.region, 0),
+            }
+            yield cost.made(InputPlan, fields)
+
+    def _price_source(self, had: copies.Had, at: site.Site) -> str:
+        legs = had.legs or ((at.region, "", at.region, 0),)
+        tariffs = [self.world.rates.tariff(origin, destination) for origin, _, destination, _ in legs]
+        return "; ".join(dict.fromkeys(tariff.source for tariff in tariffs if tariff is not None))
+
+    def kept(self, choice: Candidate) -> tuple[Candidate, tuple[str, ...]]:
+        """The choice with remote reads made copies where keeping them pays, and notes that say why.
+
+        Only where time has no value: a copy comes before the run. Sites are compared without it: what it saves comes later.
+        """
+        if self.timed or self.request.no_copies or not choice.inputs:
+            return choice, ()
+        at, notes, inputs = self.sites[choice.site], [], []
+        fetches = copies.Fetches(choice, self.world, self.sites)
+        for plan_, read in zip(choice.inputs, self.world.inputs, strict=True):
+            more = fetches.more(plan_, read)
+            kept = None if more is None else copies.kept(plan_, read, at, plan_.egress_micros + more, self.world.now)
+            if more is None or kept is None or 0 < kept[0] < choice.run_seconds:
+                inputs.append(plan_)
+                continue
+            inputs.append(fetches.made(plan_, read, more, kept[0], at))
+            notes.append(f"{plan_.alias}: copied and kept, {kept[1]}")
+        if not notes:
+            return choice, ()
+        more_bytes = sum(new.bytes - old.bytes for new, old in zip(inputs, choice.inputs, strict=True))
+        changed = replace(
+            choice,
+            inputs=tuple(inputs),
+            egress_micros=sum(plan_.egress_micros for plan_ in inputs),
+            egress_bytes=choice.egress_bytes + more_bytes,
+            storage_micros=sum(plan_.storage_micros for plan_ in inputs),
+        )
+        return changed, tuple(notes)
+
+    def notes(self, choice: Candidate | None) -> Iterator[str]:
+        """Assumptions, and what was remembered of earlier attempts."""
+        if self.request.kind is not JobKind.INGEST:
+            yield from self.predicted(choice.gpu_type if choice else self.request.resources.gpu_type).notes
+        yield from (
+            f"{row.site} comes last: attempt {row.attempt} ended there with {row.reason}" for row in self.avoided.values()
+        )
+        expected = self.predicted("")
+        for spec in self.request.outputs:
+            if spec.deliver_to and expected.written_bytes(spec.alias) is None:
+                yield f"{spec.alias}: its size is not known, so bringing it to {spec.deliver_to} is not priced"
+        if choice is None:
+            return
+        above = max(self._budget.unproven.get(name, 0.0) for name in (choice.site, choice.region))
+        if above:
+            yield f"{choice.site}: the best of the ways that could be compared in time; at most {above:.2%} above the least"
+        if self.baseline_micros is None:
+            yield f"the baseline is unknown: no priced way brings all inputs to the cheapest compute ({self.baseline_site})"
+        if self.timed:
+            links = [(plan_.source_region, plan_.destination_region) for plan_ in choice.inputs if plan_.way is not Way.LOCAL]
+            for origin, destination in dict.fromkeys(links):
+                if origin != destination and (origin, destination) not in self.came.speeds:
+                    yield f"{origin} to {destination} was never measured: no time is reckoned for it"
+
+    # The baseline
+
+    @cached_property
+    def _baseline(self) -> tuple[str, int | None]:
+        """Site and egress of the rule of thumb that a placement is measured against: bring everything to the cheapest compute.
+
+        At the same prices, ignoring residency and capacity. Of equally cheap sites the one with the least egress, so that no
+        saving is claimed that a lucky rule of thumb would have had too.
+        """
+        if self.request.kind is JobKind.INGEST:
+            return "", 0
+        keys = [(found.compute_micros, False, found.egress_micros, found.site) for found in self.everyday]
+        best = min(keys, default=None)
+        for at in self._alive:
+            if at.site in self.plain_sites:
+                continue
+            micros = self._cheapest(at)
+            if micros is not None and (best is None or micros <= best[0]):
+                egress = self._thumb(at)
+                key = (micros, egress is None, egress or 0, at.site)
+                best = key if best is None or key < best else best
+        return (best[3], None if best[1] else best[2]) if best else ("", None)
+
+    def _cheapest(self, at: site.Site) -> int | None:
+        """The least that a run costs at a site if no read keeps it waiting; None where it could not run, or nobody knows."""
+        if self.request.resources.gpus and filters.gpu_type_missing(self.request, at, self.world):
+            return None
+        offered = self.options(at)
+        if isinstance(offered, Rejection):
+            return None
+        spans = ((option, cost.run_seconds(option)) for option in offered)
+        return min((cost.compute_micros(option, run) for option, run in spans if run is not None), default=None)
+
+    def _thumb(self, at: site.Site) -> int | None:
+        """What bringing all inputs to a site by remote reads costs."""
+        r = self.came.index[at.region]
+        return None if self.came.hopeless or r in self.came.blocked else self.came.egress[r]
+
+    @property
+    def baseline_site(self) -> str:
+        return self._baseline[0]
+
+    @property
+    def baseline_micros(self) -> int | None:
+        return self._baseline[1]
+
+    @cached_property
+    def baseline_charges(self) -> Sequence[int | None]:
+        """What bringing each input to the baseline's site would cost; None where that is unknown."""
+        if not self.baseline_site or self.baseline_micros is None:
+            return [None] * len(self.world.inputs)
+        return self.came.charges(self.came.index[self.sites[self.baseline_site].region])
 
 
-def _candidate(at: site.Site, compute: cost.Compute | Rejection, reads: cost.Reads) -> Candidate | Rejection:
-    if isinstance(compute, Rejection):
-        return compute
-    inputs = reads.plans(at)
-    if isinstance(inputs, Rejection):
-        return inputs
-    fields = {
-        "site": at.site,
-        "region": at.region,
-        "inputs": inputs,
-        "compute_micros": compute.micros,
-        "egress_micros": reads.into(at.region).total_micros,
-        "locality": reads.locality(at),
-        "compute_source": compute.source,
-    }
-    return cost.made(Candidate, fields)
+class _Clock:
+    """What time costs at a site, over `cost.UNIT`: compute, the value of time and carbon, by the best option for it."""
+
+    def __init__(self, found: list[cost.Option], terms: cost.Terms, carbon_g_per_kwh: int | None) -> None:
+        self._found, self._terms, self._carbon = found, terms, carbon_g_per_kwh
+
+    def best(self, reading: int, staging: int) -> tuple[cost.Option, cost.Span]:
+        """The best option for these seconds of reading and staging; there is one."""
+        found = list(self._possible(reading, staging))
+        _, n = min((cost.objective(option, taken, self._terms, self._carbon), n) for n, (option, taken) in enumerate(found))
+        return found[n]
+
+    def objective(self, reading: int, staging: int) -> int | None:
+        """What the best option costs; None where all are too late or beyond the quota."""
+        values = [
+            cost.objective(option, taken, self._terms, self._carbon) for option, taken in self._possible(reading, staging)
+        ]
+        return min(values, default=None)
+
+    def soonest(self, reading: int, staging: int) -> int | None:
+        """The least time, so dear that nothing else counts: how soon it could be at all."""
+        spans = [taken for option in self._found if (taken := cost.span(option, reading, staging)) is not None]
+        return min((taken.total for taken in spans), default=0) * 10**30 if spans else None
+
+    def _possible(self, reading: int, staging: int) -> Iterator[tuple[cost.Option, cost.Span]]:
+        for option in self._found:
+            taken = cost.span(option, reading, staging)
+            if taken is not None and not cost.late(taken, self._terms) and not cost.over_quota(taken, self._terms):
+                yield option, taken
+
+
+def rank(candidate: Candidate) -> tuple[bool, int, float, str]:
+    """Candidates in this order: those without a bad memory first, then the cheapest, the most local, the first by name."""
+    return (bool(candidate.avoided), candidate.objective_micros, -candidate.locality, candidate.site)
+
+
+def _forced(ranked: list[Candidate], at: str) -> tuple[list[Candidate], tuple[str, ...]]:
+    """The candidates with the assigned site first, and a note where that changed anything."""
+    assigned = next((candidate for candidate in ranked if candidate.site == at), None)
+    if assigned is None or ranked[0] is assigned:
+        return ranked, ()
+    others = [candidate for candidate in ranked if candidate is not assigned]
+    return [assigned, *others], (f"{at} was chosen together with the other jobs that wait; alone it would be {ranked[0].site}",)
 
 
 def _unknown_sites(request: JobRequest, world: World) -> Iterator[Rejection]:
@@ -81,84 +625,50 @@ def _unknown_sites(request: JobRequest, world: World) -> Iterator[Rejection]:
             yield Rejection(site=name, reason="SITE_UNKNOWN", detail="there is no such site")
 
 
-def _baseline(
-    request: JobRequest, world: World, reads: cost.Reads, computes: Mapping[str, cost.Compute | Rejection]
-) -> tuple[str, int | None]:
-    """Site and egress of the rule of thumb that a placement is measured against: bring everything to the cheapest compute.
-
-    At the same prices, ignoring residency and capacity. Of equally cheap sites the one with the least egress, so that no
-    saving is claimed that a lucky rule of thumb would have had too.
-    """
-    if request.kind is JobKind.INGEST:
-        return "", 0
-    alive = [at for at in world.sites if at.state is site.SiteState.READY and at.has_compute]
-    priced = [
-        (compute.micros, at)
-        for at in alive
-        if isinstance(compute := computes[at.site], cost.Compute) and not filters.gpu_type_missing(request, at, world)
-    ]
-    if not priced:
-        return "", None
-    least = min(micros for micros, _ in priced)
-    best = min((at for micros, at in priced if micros == least), key=lambda at: (*_unknown_last(reads, at), at.site))
-    reads.measure_against(best.region)
-    return best.site, reads.into(best.region).total_micros
+def _terms(request: JobRequest, world: World) -> cost.Terms:
+    """What the request says of time and carbon, and what its namespace has left."""
+    limit = gpu_seconds_left = None
+    if request.deadline_seconds:
+        passed = (world.now - world.submit_time).total_seconds() if world.submit_time else 0
+        limit = request.deadline_seconds - max(int(passed), 0)
+    budget = world.budget
+    if budget is not None and budget.gpu_seconds_quota and request.resources.gpus:
+        gpu_seconds_left = budget.gpu_seconds_quota - budget.usage.gpu_seconds - budget.usage.reserved_gpu_seconds
+    return cost.Terms(
+        request.hour_value_micros or 0, request.carbon_tonne_micros, limit, request.resources.gpus, gpu_seconds_left
+    )
 
 
-def _unknown_last(reads: cost.Reads, at: site.Site) -> tuple[bool, int]:
-    micros = reads.into(at.region).total_micros
-    return (micros is None, micros or 0)
+def _held(inputs: Sequence[WorldInput]) -> dict[str, frozenset[int]]:
+    """Site -> the inputs, by position, of which it holds a replica."""
+    held: dict[str, set[int]] = {}
+    for i, item in enumerate(inputs):
+        for name in item.replica_sites:
+            held.setdefault(name, set()).add(i)
+    return {name: frozenset(positions) for name, positions in held.items()}
+
+
+def _check_volumes(inputs: Sequence[WorldInput], volumes: Sequence[int]) -> None:
+    """What is predicted to be read is as little absurd as what lies there."""
+    for item, volume in zip(inputs, volumes, strict=True):
+        if not 0 <= volume <= checks.BYTES_MAX:
+            raise errors.InvalidArgument(
+                f"inputs.{item.alias}: {volume} bytes would be read", reason="SIZE_INVALID", help="Check its read_percent."
+            )
 
 
 def _sized(request: JobRequest, world: World) -> tuple[World, tuple[str, ...]]:
     """The world with the sizes that the request wants assumed, and notes that name every assumption."""
     assumed = {spec.alias: spec.assumed_bytes for spec in request.inputs if spec.assumed_bytes}
-    notes = [
+    if not assumed:
+        return world, ()
+    notes = tuple(
         f"{item.alias}: {units.size(assumed[item.alias])} assumed, {item.dataset}@{item.version} has {units.size(item.bytes)}"
         for item in world.inputs
         if item.alias in assumed
-    ]
-    if request.kind is JobKind.RAY and request.duration_seconds == JobRequest.duration_seconds:
-        notes.append(f"a run of {request.duration_seconds} s is assumed, the default")
-    if not assumed:
-        return world, tuple(notes)
-    return replace(world, inputs=tuple(_resized(item, assumed.get(item.alias)) for item in world.inputs)), tuple(notes)
+    )
+    return replace(world, inputs=tuple(_resized(item, assumed.get(item.alias)) for item in world.inputs)), notes
 
 
 def _resized(item: WorldInput, assumed_bytes: int | None) -> WorldInput:
     return item if assumed_bytes is None else replace(item, bytes=assumed_bytes)
-
-
-def _check_request(request: JobRequest) -> None:
-    wanted = request.resources
-    for name, count, most in (
-        ("cpus", wanted.cpus, COUNT_MAX),
-        ("gpus", wanted.gpus, COUNT_MAX),
-        ("memory_bytes", wanted.memory_bytes, BYTES_MAX),
-    ):
-        if not 0 <= count <= most:
-            raise _absurd(f"resources.{name}", count, most, "RESOURCES_INVALID")
-    if not 0 <= request.duration_seconds <= DURATION_SECONDS_MAX:
-        raise _absurd("duration_seconds", request.duration_seconds, DURATION_SECONDS_MAX, "DURATION_INVALID")
-    for spec in request.inputs:
-        if not 0 <= spec.assumed_bytes <= BYTES_MAX:
-            raise _absurd(f"inputs.{spec.alias}.assumed_bytes", spec.assumed_bytes, BYTES_MAX, "SIZE_INVALID")
-    if request.kind is JobKind.INGEST and not request.sites:
-        raise errors.InvalidArgument(
-            "an ingestion must name its site",
-            reason="SITE_REQUIRED",
-            help="Name the site where the files already lie.",
-            violations={"sites": "must name a site"},
-        )
-
-
-def _check_inputs(world: World) -> None:
-    for item in world.inputs:
-        if not 0 <= item.bytes <= BYTES_MAX:
-            raise _absurd(f"inputs.{item.alias}.bytes", item.bytes, BYTES_MAX, "SIZE_INVALID")
-
-
-def _absurd(name: str, value: int, most: int, reason: str) -> errors.InvalidArgument:
-    return errors.InvalidArgument(
-        f"{name} is {value}", reason=reason, help=f"Use 0 to {most}.", violations={name: f"must be 0 to {most}"}
-    )

@@ -42,7 +42,11 @@ USER_PERMISSIONS = frozenset(
         "namespaces": "get list create update delete",
         "datasets": "get list create update delete read write",
         "versions": "get list delete",
-        "replicas": "get list",
+        "replicas": "get list create",
+        "transfers": "get list cancel",
+        "rules": "get list create delete",
+        "pipelines": "get list create cancel",
+        "prices": "get list",
         "sites": "get list",
         "links": "list",
         "jobs": "get list create cancel logs",
@@ -52,7 +56,18 @@ USER_PERMISSIONS = frozenset(
     }.items()
     for verb in verbs.split()
 )
-ADMIN_PERMISSIONS = USER_PERMISSIONS | {"sites.create", "sites.update", "sites.delete", "sites.check", "tokens.create"}
+ADMIN_PERMISSIONS = USER_PERMISSIONS | {
+    *(
+        "sites.create",
+        "sites.update",
+        "sites.delete",
+        "sites.check",
+        "tokens.create",
+        "prices.create",
+        "world.export",
+        "quotas.update",
+    ),
+}
 AGENT_PERMISSIONS = frozenset({"agent.act"})
 PERMISSIONS: dict[Role, frozenset[str]] = {
     Role.ADMIN: ADMIN_PERMISSIONS,

@@ -19,22 +19,38 @@ class SiteState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class GpuOffer:
-    """One type of GPU at a site and its price. `type` is Ray's accelerator name, such as `H100`."""
+    """One type of GPU at a site and its price. `type` is Ray's accelerator name, such as `H100`.
+
+    `spot_gpu_hour_micros` is None where there is no spot market; `preemptions_per_hour` is how often a spot GPU is taken away.
+    `watts` is what one draws at full load, None where it is not known.
+    """
 
     type: str
     gpu_hour_micros: int
     source: str
+    spot_gpu_hour_micros: int | None = None
+    preemptions_per_hour: float = 0.0
+    watts: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """What a site sells, each with the source of its price. None is unknown, and an unknown price refuses."""
+    """What a site sells, each with the source of its price. None is unknown, and an unknown price refuses.
+
+    Two prices may be None without refusing: memory without a price of its own is in the CPUs' price, and carbon without a
+    figure refuses only jobs that weigh it. `carbon_g_per_kwh` is the grid's mean intensity, `cpu_watts` what one CPU draws.
+    """
 
     cpu_hour_micros: int | None = None
     cpu_source: str = ""
     gpus: tuple[GpuOffer, ...] = ()
     storage_gb_month_micros: int | None = None
     storage_source: str = ""
+    memory_gb_hour_micros: int | None = None
+    memory_source: str = ""
+    cpu_watts: int | None = None
+    carbon_g_per_kwh: int | None = None
+    carbon_source: str = ""
 
     def gpu(self, gpu_type: str) -> GpuOffer | None:
         """The offer of that type, or None."""
@@ -43,11 +59,19 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What a site has in all, as its agent reported it from its Ray cluster. GPUs are (type, count)."""
+    """What a site has, as its agent reported it from its Ray cluster, and what others than the federation's runs use of it.
+
+    GPUs are (type, count); used ones whose type nobody tells are of the empty type. `queued` counts what waits in the cluster
+    for resources. What the federation's own runs hold is the site's `SiteLoad`: both together are in use.
+    """
 
     cpus: int = 0
     memory_bytes: int = 0
     gpus: tuple[tuple[str, int], ...] = ()
+    used_cpus: int = 0
+    used_memory_bytes: int = 0
+    used_gpus: tuple[tuple[str, int], ...] = ()
+    queued: int = 0
 
     def gpu_count(self, gpu_type: str) -> int:
         """GPUs of that type; of all types where `gpu_type` is empty."""
@@ -59,12 +83,14 @@ class Site:
     """A place that holds replicas and may run jobs: one region, one storage root, at most one Ray cluster, one agent.
 
     `signing_key` (Ed25519) and `sealing_key` (HPKE X25519) are the agent's public keys, hex, set when it registers.
-    `sources` are the store prefixes from which `ingest` may read; nothing else is ever opened.
+    `sources` are the store prefixes from which `ingest` may read; nothing else is ever opened. `account` is the billing account
+    whose month its egress counts in: sites of one account and region share their tiers; empty is the federation's own.
     """
 
     site: str
     region: str
     jurisdiction: str
+    account: str = ""
     gateway: str = ""
     has_compute: bool = False
     offer: Offer = Offer()
@@ -103,6 +129,33 @@ class LinkVolume:
     scope: str
     month: str
     sent_bytes: int = 0
+    requests: int = 0
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkReservation:
+    """What quotes in flight will still send in one pricing scope: granted, and neither settled nor given up.
+
+    Added to the month's volume when the next read is priced, so that two jobs never both count on the last of a cheap tier.
+    """
+
+    scope: str
+    reserved_bytes: int = 0
+    requests: int = 0
+    grants: int = 0
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkSpeed:
+    """What one link was measured to carry: an exponentially weighted mean of whole reads and transfers."""
+
+    source_region: str
+    destination_region: str
+    bytes_per_second: int
+    samples: int = 1
+    update_time: datetime | None = None
     etag: str = ""
 
 
@@ -120,3 +173,5 @@ class Link:
     month_to_date_bytes: int
     price_source: str = ""
     as_of: str = ""
+    reserved_bytes: int = 0
+    bytes_per_second: int | None = None

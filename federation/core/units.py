@@ -66,6 +66,18 @@ def parse_duration(text: str) -> int:
     return int(Fraction(match[1]) * _SECONDS[(match[2] or "s").lower()])
 
 
+def duration(seconds: int) -> str:
+    """Seconds for people, in the two largest units: `45 s`, `12 min`, `1 h 30 min`, `26 d 4 h`."""
+    parts = []
+    for name, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, length)
+        if count:
+            parts.append(f"{count} {name}")
+        elif parts:
+            break
+    return " ".join(parts[:2]) or "0 s"
+
+
 def round_half_even(value: Fraction) -> int:
     """A rational number of micro-dollars to a whole one, half to even, as a bank rounds."""
     return round(value)

@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from federation.core import ratecard, site
+from federation.core import job, profile, quota, ratecard, site, transfer
+
+#: What an attempt may end with that speaks against its site for this job's next one.
+SPEAKS_AGAINST_SITE = frozenset({"STORAGE_FULL", "STORE_DISHONEST"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldInput:
-    """One input of the request as the catalog knows it: the version that will be read and where it lies."""
+    """One input of the request as the catalog knows it: the version that will be read and where it lies.
+
+    `bytes` are those of the version's objects, `files` their number. `arriving` are live transfers of it; `read_logs` say when
+    it was read at sites.
+    """
 
     alias: str
     dataset: str
@@ -19,6 +26,28 @@ class WorldInput:
     bytes: int
     residency: tuple[str, ...]
     replica_sites: tuple[str, ...]
+    files: int = 0
+    arriving: tuple[transfer.Transfer, ...] = ()
+    read_logs: tuple[transfer.ReadLog, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occupation:
+    """What one live run holds at a site, and when it is expected to give it back."""
+
+    site: str
+    run: str
+    resources: job.Resources
+    end_time: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What the request's namespace may spend in a month (0: no limit) and what it has."""
+
+    gpu_seconds_quota: int = 0
+    egress_micros_quota: int = 0
+    usage: quota.NamespaceUsage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +55,10 @@ class World:
     """Inputs with their replicas, sites with what is reserved there, prices and the month's volumes.
 
     `sites` are those that the caller may see. `output_residency` holds what already binds datasets that the job writes to.
-    `revision` is the catalog's at the time of the look; `now` is handed in, the core has no clock.
+    `revision` is the catalog's at the time of the look; `now` is handed in, the core has no clock. `submit_time` is when the
+    job was submitted (None: now), from which its deadline counts. `reservations` are quotes in flight, `speeds` what links
+    were measured to carry, `occupations` what live runs hold, `profile` what earlier runs of the job took, and `attempts`
+    what became of the job's own.
     """
 
     revision: int
@@ -39,14 +71,26 @@ class World:
     output_residency: tuple[tuple[str, tuple[str, ...]], ...] = ()
     excluded: tuple[tuple[str, str], ...] = ()
     """Sites that this job must not take again, with the reason that an earlier attempt left."""
+    reservations: tuple[site.LinkReservation, ...] = ()
+    speeds: tuple[site.LinkSpeed, ...] = ()
+    occupations: tuple[Occupation, ...] = ()
+    profile: profile.JobProfile | None = None
+    budget: Budget | None = None
+    attempts: tuple[job.PastAttempt, ...] = ()
+    submit_time: datetime | None = None
 
     def load(self, name: str) -> site.SiteLoad:
         """What is reserved at a site; nothing where no row is."""
         return self.reserved.get(name) or site.SiteLoad(site=name)
 
     def sent_bytes(self, scope: str) -> int:
-        """Bytes already sent this month in a pricing scope."""
+        """Bytes that count before the next ones in a pricing scope: sent this month, or still to come of quotes in flight."""
         return self._sent.get(scope, 0)
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """Pricing scopes in which something counts as sent."""
+        return frozenset(self._sent)
 
     @cached_property
     def site_names(self) -> frozenset[str]:
@@ -72,5 +116,16 @@ class World:
         return {row.site: row for row in self.loads}
 
     @cached_property
+    def occupied(self) -> dict[str, tuple[Occupation, ...]]:
+        """Sites where live runs hold something -> which."""
+        found: dict[str, list[Occupation]] = {}
+        for row in self.occupations:
+            found.setdefault(row.site, []).append(row)
+        return {name: tuple(rows) for name, rows in found.items()}
+
+    @cached_property
     def _sent(self) -> dict[str, int]:
-        return {row.scope: row.sent_bytes for row in self.volumes}
+        sent = {row.scope: row.sent_bytes for row in self.volumes}
+        for row in self.reservations:
+            sent[row.scope] = sent.get(row.scope, 0) + row.reserved_bytes
+        return sent

@@ -68,6 +68,14 @@ def context(dataset_uid: str, generation: str, object_id: str) -> bytes:
     return canonical.join("fed/obj/v1", dataset_uid, generation, object_id)
 
 
+def check_key(key: bytes, context: bytes, header: bytes, commitment: str) -> None:
+    """Returns when that key is the one of the container that begins with that header and that commitment (hex).
+
+    DataCorrupt (OBJECT_SWAPPED, OBJECT_CORRUPT) otherwise. Nothing is decrypted.
+    """
+    _derive(key, context, header, bytes.fromhex(commitment))
+
+
 class Sealer:
     """Encrypts one file as a stream. After `finalize` it tells what the manifest needs of the object.
 

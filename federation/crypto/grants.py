@@ -18,9 +18,12 @@ from federation.crypto import canonical, signing
 #: How far the clocks of catalog and gateway may be apart.
 SKEW = timedelta(seconds=30)
 TOKEN_BYTES_MAX = 16 * 1024
+#: How old a site's proof may be that it presents a grant, and how far ahead its clock.
+PROOF_SECONDS = 60
 
 _VERSION = b"\x01"
 _HEAD = len(_VERSION) + signing.SIGNATURE
+_TIME = 8
 _FIELDS = frozenset(field.name for field in dataclasses.fields(Grant))
 
 
@@ -61,6 +64,39 @@ def verify(public_hex: str, token: bytes, *, now: datetime, site: str) -> Grant:
 def peek(token: bytes) -> Grant:
     """What a token says, unchecked: for display and routing, never for a decision."""
     return _parse(_split(token)[1])
+
+
+def prove(private: bytes, grant: str, *, now: datetime) -> bytes:
+    """A site's word, good for a minute, that it presents a grant that is its own: seconds since 1970[8] | Ed25519[64]."""
+    time = int(now.timestamp()).to_bytes(_TIME, "big")
+    return time + signing.sign(private, _presented(grant, time))
+
+
+def check_proof(grant: Grant, proof: bytes, *, now: datetime) -> None:
+    """Returns when the site that a grant is for said so just now; Unauthenticated (READER_UNPROVEN) otherwise.
+
+    A grant that names no key of that site is presented by nobody.
+    """
+    time, signature = proof[:_TIME], proof[_TIME:]
+    try:
+        signing.verify(grant.reader_signing_key, _presented(grant.grant, time), signature)
+    except errors.Unauthenticated:
+        raise _unproven(grant, "the proof is not that site's") from None
+    if abs(int.from_bytes(time, "big") - now.timestamp()) > PROOF_SECONDS:
+        raise _unproven(grant, "the proof is too old, or the clocks are apart")
+
+
+def _presented(grant: str, time: bytes) -> bytes:
+    return canonical.join("fed/grant-proof/v1", grant, time)
+
+
+def _unproven(grant: Grant, why: str) -> errors.Unauthenticated:
+    return errors.Unauthenticated(
+        f"the grant {grant.grant} is for site {grant.reader_site} alone: {why}",
+        reason="READER_UNPROVEN",
+        help="Present it from that site's agent; if it is, compare the two sites' clocks.",
+        metadata={"grant": grant.grant, "reader_site": grant.reader_site},
+    )
 
 
 def _statement(payload: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Grants as the catalog keeps them: issued with the estimate they are judged by, closed once, renewed never.
 
-The signature is put on elsewhere; here it is decided what a grant says.
+The signature is put on elsewhere; here it is decided what a grant says. A grant to read across regions reserves its estimate in
+the link's month, so that whoever is priced next counts it as sent, until the grant is settled or given up.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import hashlib
 from datetime import datetime, timedelta
 
 from federation import ports
-from federation.core import dataset, grants, job, kinds, policy, site
+from federation.core import dataset, grants, job, kinds, policy, ratecard, site
 from federation.services import scan
 from federation.services.context import Context
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+#: How many leases after its end a grant's reservation is given up, if its source has said nothing until then. An agent that
+#: lives settles within one or two; one that comes back later is charged all the same, it only keeps nobody from a cheap tier.
+GIVE_BACK_LEASES = 20
 
 
 def run_grant_id(run: str, alias: str) -> str:
@@ -24,7 +28,13 @@ def run_grant_id(run: str, alias: str) -> str:
 
 
 def issue(tx: ports.Transaction, record: kinds.GrantRecord) -> kinds.GrantRecord:
-    """Stores a grant and tells of it."""
+    """Stores a grant and tells of it; what a read may send out of its region is reserved in the link's month."""
+    reading = record.access is grants.Access.READ
+    if reading and record.source_region != record.reader_region:
+        source = tx.get(site.Site, record.source_site)
+        account = record.account or (source.account if source else "")
+        record = dataclasses.replace(record, account=account, reserved_bytes=record.estimate_bytes)
+        _reserve(tx, record, 1)
     stored = tx.insert(record)
     tx.emit("grant.issued", stored.grant, stored)
     return stored
@@ -34,9 +44,46 @@ def close(tx: ports.Transaction, record: kinds.GrantRecord) -> kinds.GrantRecord
     """Closes a grant: nothing opens under it any more, and its source is told to settle it. Closing twice changes nothing."""
     if record.closed:
         return record
-    stored = tx.replace(dataclasses.replace(record, closed=True))
+    stored = tx.replace(dataclasses.replace(record, closed=True, close_time=tx.now))
     tx.emit("grant.closed", stored.grant, stored)
     return stored
+
+
+def scope(record: kinds.GrantRecord) -> str:
+    """The pricing scope that a read counts in."""
+    return ratecard.scope(record.source_region, record.reader_region, record.account)
+
+
+def release(tx: ports.Transaction, record: kinds.GrantRecord) -> kinds.GrantRecord:
+    """Gives back what a grant has reserved, once; the changed record is not stored yet."""
+    if not record.reserved_bytes:
+        return record
+    _reserve(tx, record, -1)
+    return dataclasses.replace(record, reserved_bytes=0)
+
+
+def give_back(tx: ports.Transaction, ctx: Context) -> int:
+    """Gives up reservations of grants that ended long ago and were never settled. Returns of how many."""
+    over = [
+        record
+        for record in scan.every(tx, kinds.GrantRecord, where={"closed": "1", "reserved": "1"})
+        if (record.close_time or record.expire_time) + GIVE_BACK_LEASES * ctx.lease <= tx.now
+    ]
+    for record in over:
+        stored = tx.replace(release(tx, record))
+        tx.emit("grant.given_up", stored.grant, stored)
+    return len(over)
+
+
+def _reserve(tx: ports.Transaction, record: kinds.GrantRecord, sign: int) -> None:
+    if not record.reserved_bytes:
+        return
+    key = scope(record)
+    stored = tx.get(site.LinkReservation, key) or tx.insert(site.LinkReservation(scope=key))
+    reserved_bytes = stored.reserved_bytes + sign * record.reserved_bytes
+    if reserved_bytes < 0:
+        raise AssertionError(f"{record.grant} gives back what {key} does not hold")
+    tx.replace(dataclasses.replace(stored, reserved_bytes=reserved_bytes, grants=stored.grants + sign))
 
 
 def close_run(tx: ports.Transaction, run: job.Run) -> None:
@@ -44,8 +91,19 @@ def close_run(tx: ports.Transaction, run: job.Run) -> None:
     for grant in run.grants:
         record = tx.get(kinds.GrantRecord, grant)
         if record is not None:
-            wasted = run.state is not job.JobState.SUCCEEDED and record.baseline_micros is not None
-            close(tx, dataclasses.replace(record, baseline_micros=0) if wasted else record)
+            close(tx, record if run.state is job.JobState.SUCCEEDED else _claims_nothing(tx, record))
+
+
+def _claims_nothing(tx: ports.Transaction, record: kinds.GrantRecord) -> kinds.GrantRecord:
+    """The record without its baseline; stored here if it is closed already and will yet be settled."""
+    if not record.baseline_micros or record.entry:
+        return record
+    changed = dataclasses.replace(record, baseline_micros=0)
+    if not record.closed:
+        return changed
+    stored = tx.replace(changed)
+    tx.emit("grant.updated", stored.grant, stored)
+    return stored
 
 
 def close_dataset(tx: ports.Transaction, deleted: dataset.Dataset) -> None:

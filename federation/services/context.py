@@ -6,7 +6,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from federation import ports
+from federation.core import offers as offer_cards
 from federation.core import ratecard
+
+
+class Cards:
+    """Cards of imports that this process has read already, by their number: what they say never changes."""
+
+    def __init__(self) -> None:
+        self.newest = 0
+        self.rates: dict[int, ratecard.RateCard] = {}
+        self.offers: dict[int, offer_cards.OfferCard] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,19 +25,26 @@ class Context:
 
     `grant_key` is the catalog's private Ed25519 key. A run's lease, and a site's silence, last `lease_seconds`; a grant lasts
     `grant_seconds` at least. A read across regions may move `budget_factor` times the version's bytes and `budget_slack_bytes`
-    more before its gateway stops it, so that reading twice works and reading for ever does not.
+    more before its gateway stops it, so that reading twice works and reading for ever does not. `rates` and `offers` hold until
+    prices are imported: `services.pricing` says which are used; `cards` is its memory.
+    At most `transfers_per_site` transfers run into one site at once.
+    `solver` is asked where pipelines are too wide for exact methods of our own; None: the best found, with its proven bound.
     `start_time` is when this server began to listen: silence before it proves nothing about a site. None: always listening.
     """
 
     ids: ports.Ids
     rates: ratecard.RateCard
+    offers: offer_cards.OfferCard = offer_cards.NO_OFFERS
+    cards: Cards = field(default_factory=Cards, repr=False, compare=False)
     grant_key: bytes = field(repr=False)
     lease_seconds: int = 15
     grant_seconds: int = 43_200
     package_bytes_max: int = 64 * 1024 * 1024
     budget_factor: int = 4
     budget_slack_bytes: int = 1024 * 1024
+    transfers_per_site: int = 4
     start_time: datetime | None = None
+    solver: ports.Solver | None = None
 
     @property
     def lease(self) -> timedelta:

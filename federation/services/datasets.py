@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from federation import ports
 from federation.core import dataset, errors, grants, ids, kinds, policy, ratecard, site
 from federation.crypto import manifest
-from federation.services import access, masks, residency, scan, sites
+from federation.services import access, masks, partitions, pricing, residency, scan, sites
 from federation.services.context import Context
 
 NAMESPACE_MUTABLE = frozenset({"description", "owner"})
-DATASET_MUTABLE = frozenset({"description", "owner", "labels", "residency"})
+WEIGHT_MAX = 1_000_000
+QUOTA_MAX = 10**15
+DATASET_MUTABLE = frozenset({"description", "owner", "labels", "residency", "parts", "release_bytes_max"})
 
 
 # Namespaces
@@ -25,7 +27,15 @@ def create_namespace(tx: ports.Transaction, ctx: Context, namespace: dataset.Nam
         raise _taken("namespace", namespace.name)
     stored = tx.insert(
         dataclasses.replace(
-            namespace, owner=namespace.owner or tx.actor, uid=ctx.ids.new("n"), create_time=tx.now, update_time=tx.now
+            namespace,
+            owner=namespace.owner or tx.actor,
+            # What it may take of what all share is not for whoever makes it to say: see `set_quota`.
+            weight=1,
+            gpu_seconds_quota=0,
+            egress_micros_quota=0,
+            uid=ctx.ids.new("n"),
+            create_time=tx.now,
+            update_time=tx.now,
         )
     )
     tx.emit("namespace.created", f"namespaces/{stored.name}", stored)
@@ -52,6 +62,36 @@ def update_namespace(
     return stored
 
 
+def set_quota(
+    tx: ports.Transaction, name: str, *, weight: int, gpu_seconds_quota: int, egress_micros_quota: int, etag: str = ""
+) -> dataset.Namespace:
+    """Sets a namespace's share and its monthly quotas (0: none); InvalidArgument (QUOTA_INVALID) for what is out of range."""
+    if not 1 <= weight <= WEIGHT_MAX:
+        raise _quota_invalid("weight", weight, 1, WEIGHT_MAX)
+    for field, value in (("gpu_seconds_quota", gpu_seconds_quota), ("egress_micros_quota", egress_micros_quota)):
+        if not 0 <= value <= QUOTA_MAX:
+            raise _quota_invalid(field, value, 0, QUOTA_MAX)
+    changed = dataclasses.replace(
+        get_namespace(tx, name),
+        weight=weight,
+        gpu_seconds_quota=gpu_seconds_quota,
+        egress_micros_quota=egress_micros_quota,
+        update_time=tx.now,
+    )
+    stored = tx.replace(changed, etag=etag)
+    tx.emit("namespace.updated", f"namespaces/{stored.name}", stored)
+    return stored
+
+
+def _quota_invalid(field: str, value: int, least: int, most: int) -> errors.InvalidArgument:
+    return errors.InvalidArgument(
+        f"{field} is {value}",
+        reason="QUOTA_INVALID",
+        help=f"Use {least} to {most}.",
+        violations={field: f"must be {least} to {most}"},
+    )
+
+
 def delete_namespace(tx: ports.Transaction, name: str, etag: str = "") -> None:
     """Removes a namespace; FailedPrecondition (NAMESPACE_NOT_EMPTY) while it holds a dataset, a deleted one too."""
     stored = get_namespace(tx, name)
@@ -70,9 +110,13 @@ def delete_namespace(tx: ports.Transaction, name: str, etag: str = "") -> None:
 
 
 def create_dataset(tx: ports.Transaction, ctx: Context, new: dataset.Dataset) -> dataset.Dataset:
-    """A new dataset without a version; NotFound without its namespace, AlreadyExists when its name is taken."""
+    """A new dataset without a version; NotFound without its namespace, AlreadyExists when its name is taken.
+
+    One that names `parts` is partitioned: they are datasets that are there (PARTS_INVALID otherwise).
+    """
     get_namespace(tx, new.namespace)
     ids.segment(new.dataset, "dataset")
+    new = partitions.checked(tx, new)
     taken = tx.get(dataset.Dataset, new.name.short)
     if taken is not None:
         raise _taken("dataset", new.name.short, deleted=taken.delete_time is not None)
@@ -113,6 +157,13 @@ def usable_dataset(tx: ports.Transaction, name: ids.DatasetName) -> dataset.Data
     return found
 
 
+def whole_dataset(tx: ports.Transaction, name: ids.DatasetName) -> dataset.Dataset:
+    """One dataset with versions of its own; FailedPrecondition (DATASET_PARTITIONED) names the parts of one without."""
+    found = usable_dataset(tx, name)
+    partitions.require_whole(found)
+    return found
+
+
 def update_dataset(tx: ports.Transaction, ctx: Context, given: dataset.Dataset, mask: frozenset[str]) -> dataset.Dataset:
     """Changes what the mask names; Conflict when `given.etag` is given and stale.
 
@@ -120,7 +171,8 @@ def update_dataset(tx: ports.Transaction, ctx: Context, given: dataset.Dataset, 
     """
     del ctx
     merged = masks.merge(usable_dataset(tx, given.name), given, mask, DATASET_MUTABLE)
-    return put_dataset(tx, dataclasses.replace(merged, residency=residency.normal(merged.residency)), etag=given.etag)
+    changed = dataclasses.replace(merged, residency=residency.normal(merged.residency))
+    return put_dataset(tx, partitions.checked(tx, changed), etag=given.etag)
 
 
 def put_dataset(tx: ports.Transaction, changed: dataset.Dataset, *, etag: str = "") -> dataset.Dataset:
@@ -217,14 +269,14 @@ def commit_version(tx: ports.Transaction, ctx: Context, new: dataset.NewVersion,
     Refused when the dataset is deleted or another of the same name, when its residency forbids the site, when the
     signature is not the site's, and when a generation has no key that the site can unwrap.
     """
-    stored = usable_dataset(tx, ids.dataset(new.dataset))
+    stored = whole_dataset(tx, ids.dataset(new.dataset))
     source = sites.get_site(tx, at)
     _require_same(stored, new)
     residency.require_site(stored.name.short, stored.residency, at, source.jurisdiction)
     manifest.verify(source.signing_key, new.dataset_uid, new.manifest_digest, new.signature)
-    _take_keys(tx, new, at)
+    take_keys(tx, new.generations, new.keys, dataset_uid=new.dataset_uid, at=at)
     version = tx.insert(_version(tx, ctx, stored, new, at=at, run=run))
-    replica = tx.insert(_replica(tx, ctx, version, at))
+    replica = tx.insert(new_replica(tx, ctx, version, at))
     changed = tx.replace(dataclasses.replace(stored, latest_version=version.number, update_time=tx.now))
     tx.emit("version.committed", version.name.resource, version)
     tx.emit("replica.created", version.name.replica(at), replica)
@@ -247,10 +299,12 @@ def _require_same(stored: dataset.Dataset, new: dataset.NewVersion) -> None:
         )
 
 
-def _take_keys(tx: ports.Transaction, new: dataset.NewVersion, at: str) -> None:
-    """Stores the keys of new generations, and requires a row for each one that is reused."""
-    given = {key.generation: key for key in new.keys}
-    for generation in new.generations:
+def take_keys(
+    tx: ports.Transaction, generations: Iterable[str], keys: Iterable[dataset.WrappedKey], *, dataset_uid: str, at: str
+) -> None:
+    """Stores a site's keys of generations that are new to it, and requires a row for each one that is not."""
+    given = {key.generation: key for key in keys}
+    for generation in generations:
         known = tx.get(dataset.WrappedKey, f"{generation}/{at}")
         key = known or given.get(generation)
         if key is None:
@@ -260,9 +314,9 @@ def _take_keys(tx: ports.Transaction, new: dataset.NewVersion, at: str) -> None:
                 help="Send the wrapped key of each new generation with the version.",
                 metadata={"generation": generation, "site": at},
             )
-        if (key.site, key.dataset_uid) != (at, new.dataset_uid):
+        if (key.site, key.dataset_uid) != (at, dataset_uid):
             raise errors.InvalidArgument(
-                f"the key of generation {generation} is for {key.dataset_uid} at {key.site}, not for {new.dataset_uid} at {at}",
+                f"the key of generation {generation} is for {key.dataset_uid} at {key.site}, not for {dataset_uid} at {at}",
                 reason="KEY_FOREIGN",
                 metadata={"generation": generation, "site": at},
             )
@@ -293,7 +347,8 @@ def _version(
     )
 
 
-def _replica(tx: ports.Transaction, ctx: Context, version: dataset.Version, at: str) -> dataset.Replica:
+def new_replica(tx: ports.Transaction, ctx: Context, version: dataset.Version, at: str) -> dataset.Replica:
+    """The replica of a version that a site has just stored and verified, not stored yet."""
     return dataset.Replica(
         namespace=version.namespace,
         dataset=version.dataset,
@@ -312,8 +367,13 @@ def sealed_version(tx: ports.Transaction, name: ids.VersionName, at: str) -> dat
 
 
 def sealed_versions(tx: ports.Transaction, at: str) -> Iterator[dataset.SealedVersion]:
-    """All versions of which a site holds a replica; those of deleted datasets too, whose objects still lie there."""
+    """All versions of which a site holds a replica; those of deleted datasets too, whose objects still lie there.
+
+    A replica that is being dropped is not told: nothing may be built on its objects any more.
+    """
     for replica in scan.every(tx, dataset.Replica, where={"site": at}):
+        if replica.state is dataset.ReplicaState.DELETING:
+            continue
         yield sealed_version(tx, replica.version, at)
 
 
@@ -332,7 +392,7 @@ def open_write(
     tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: ids.DatasetName, at: str
 ) -> grants.Grant:
     """Lets a person write one new version of a dataset at a site's gateway. It commits once, or never."""
-    stored = usable_dataset(tx, name)
+    stored = whole_dataset(tx, name)
     place = sites.get_site(tx, at)
     residency.require_site(name.short, stored.residency, at, place.jurisdiction)
     sites.require_ready(place)
@@ -424,7 +484,7 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
 
     Refused where the person is not in the dataset's residency, and where the price of the way home is unknown.
     """
-    stored = usable_dataset(tx, name)
+    stored = whole_dataset(tx, name)
     residency.require_person(name.short, stored.residency, principal)
     version = get_version(tx, ids.VersionName(name, number or latest(stored)))
     source, micros = _source_for_person(tx, ctx, version, at)
@@ -504,10 +564,9 @@ def _holders(tx: ports.Transaction, version: dataset.Version) -> list[site.Site]
 
 
 def _price_home(tx: ports.Transaction, ctx: Context, place: site.Site, version: dataset.Version) -> int | None:
-    scope = ratecard.scope(place.region, site.INTERNET)
-    volume = tx.get(site.LinkVolume, f"{tx.now:%Y-%m}/{scope}")
-    sent = volume.sent_bytes if volume else 0
-    price = ctx.rates.price(place.region, site.INTERNET, sent, version.object_bytes)
+    counted = pricing.month(tx, ratecard.scope(place.region, site.INTERNET, place.account))
+    before = counted.sent_bytes + counted.reserved_bytes
+    price = pricing.rates(tx, ctx).price(place.region, site.INTERNET, before, version.object_bytes)
     return None if price is None else price.micros
 
 

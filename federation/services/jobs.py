@@ -13,7 +13,7 @@ from datetime import timedelta
 from federation import ports
 from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle, planner, policy, site
 from federation.crypto import grants as signed
-from federation.services import access, datasets, outputs, placement, requests, runs, scan, sites
+from federation.services import access, datasets, outputs, placement, placing, queue, requests, runs, scan, sites, transfers
 from federation.services.context import Context
 
 #: Reasons with which a run fails for good: the same would happen again.
@@ -43,7 +43,7 @@ def plan_only(
     thought = job.Job(job=ctx.ids.new("j"), request=complete, plan=plan, create_time=tx.now, update_time=tx.now)
     if plan.choice is not None:
         return dataclasses.replace(thought, state=lifecycle.next_state(thought.state, "placed"))
-    reason, detail = _why_not(plan)
+    reason, detail = placing.why_not(plan)
     state = thought.state if planner.waits(plan) else lifecycle.next_state(thought.state, "refused")
     return dataclasses.replace(thought, state=state, reason=reason, detail=detail)
 
@@ -73,7 +73,7 @@ def submit(
     plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=position))
     if plan.choice is not None or planner.waits(plan):
         outputs.ensure(tx, ctx, targets)
-    return _follow(tx, ctx, stored, plan)
+    return queue.offer(tx, ctx, stored, plan)
 
 
 def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> job.Job:
@@ -93,12 +93,13 @@ def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> jo
         )
     asked = dataclasses.replace(stored, cancel_requested=True)
     if stored.state is job.JobState.PENDING:
-        return _end_job(tx, asked, "cancelled")
+        # What it waited for is no reason any more.
+        return placing.end_job(tx, dataclasses.replace(asked, reason="", detail="", transfers=()), "cancelled")
     if stored.state is job.JobState.PLACED:
         # No agent has taken it: if one is about to, it hears RUN_SUPERSEDED and drops it.
         detail = "cancelled before its site took it"
         runs.end(tx, stored, get_run(tx, stored.run), "cancelled", reason=STOPPED_BEFORE_START, detail=detail)
-        return _end_job(tx, asked, "cancelled")
+        return placing.end_job(tx, asked, "cancelled")
     return runs.put_job(tx, asked)
 
 
@@ -123,53 +124,6 @@ def open_logs(tx: ports.Transaction, ctx: Context, principal: policy.Principal, 
         issue_time=tx.now,
         expire_time=tx.now + ctx.grant_life,
     )
-
-
-# Placing
-
-
-def place(tx: ports.Transaction, ctx: Context, waiting: job.Job, *, revision: int = 0) -> job.Job:
-    """Plans a PENDING job again and follows the plan. What can no longer be placed at all ends, with the reason.
-
-    A plan that says no more than the one before changes nothing: a waiting job is looked at each second.
-    """
-    try:
-        excluded = placement.excluded(tx, waiting)
-        world = placement.world(tx, ctx, waiting.request, revision=revision, excluded=excluded)
-        plan = planner.plan(waiting.request, world)
-    except errors.FederationError as refused:
-        # An input was deleted, or residencies were changed so that they exclude each other.
-        return _end_job(tx, dataclasses.replace(waiting, reason=refused.reason, detail=refused.message), _refusal(waiting))
-    return _follow(tx, ctx, waiting, plan)
-
-
-def _follow(tx: ports.Transaction, ctx: Context, waiting: job.Job, plan: job.Plan) -> job.Job:
-    if plan.choice is not None:
-        placed, _ = runs.begin(tx, ctx, dataclasses.replace(waiting, plan=plan))
-        return placed
-    reason, detail = _why_not(plan)
-    planned = dataclasses.replace(waiting, plan=plan, reason=reason, detail=detail)
-    if not planner.waits(plan):
-        return _end_job(tx, planned, _refusal(waiting))
-    same = waiting.plan is not None and (waiting.plan.rejections, waiting.reason) == (plan.rejections, reason)
-    return waiting if same else runs.put_job(tx, planned)
-
-
-def _refusal(waiting: job.Job) -> str:
-    """A job that never ran is refused; one that did has failed."""
-    return "failed" if waiting.attempt else "refused"
-
-
-def _why_not(plan: job.Plan) -> tuple[str, str]:
-    """The reason that all sites share, or NO_SITE, and what each of them says. What can pass is told before what cannot."""
-    told = sorted(plan.rejections, key=lambda rejection: not rejection.resolvable)
-    reasons = {rejection.reason for rejection in told if rejection.resolvable} or {rejection.reason for rejection in told}
-    detail = "; ".join(f"{rejection.site}: {rejection.detail}" for rejection in told)
-    return (reasons.pop() if len(reasons) == 1 else "NO_SITE"), detail or "the federation has no site"
-
-
-def _end_job(tx: ports.Transaction, ending: job.Job, event: str) -> job.Job:
-    return runs.put_job(tx, dataclasses.replace(ending, state=lifecycle.next_state(ending.state, event)))
 
 
 # What agents are told
@@ -295,7 +249,7 @@ def _started(tx: ports.Transaction, ctx: Context, stored: job.Job, run: job.Run)
 
 def _stopped(tx: ports.Transaction, stored: job.Job, run: job.Run, reason: str, detail: str) -> job.Run:
     ended = runs.end(tx, stored, run, "cancelled", reason=reason, detail=detail)
-    _end_job(tx, dataclasses.replace(stored, reason=reason, detail=detail), "cancelled")
+    placing.end_job(tx, dataclasses.replace(stored, reason=reason, detail=detail), "cancelled")
     return ended
 
 
@@ -316,13 +270,13 @@ def _failed(
         _believe(tx, run.site, detail)
     after = dataclasses.replace(stored, reason=reason, detail=detail)
     if not retryable or reason in FINAL_REASONS:
-        _end_job(tx, after, "failed")
+        placing.end_job(tx, after, "failed")
     elif stored.cancel_requested:
-        _end_job(tx, after, "cancelled")
+        placing.end_job(tx, after, "cancelled")
     elif stored.attempt >= stored.request.max_attempts:
-        _end_job(tx, after, "failed")
+        placing.end_job(tx, after, "failed")
     else:
-        place(tx, ctx, _end_job(tx, after, "lost"))
+        queue.again(tx, ctx, placing.end_job(tx, after, "lost"))
     return ended
 
 
@@ -356,9 +310,21 @@ def finish_run(
     lifecycle.next_state(run.state, "committed")
     ordered = _matched(stored.request, given)
     versions = tuple((alias, datasets.commit_version(tx, ctx, new, at, run=run.run)) for alias, new in ordered)
+    outputs.release(tx, stored.request, run.run, versions)
+    _deliver(tx, ctx, stored, versions, at)
     ended = runs.end(tx, stored, run, "committed", exit_code=0, versions=versions)
-    _end_job(tx, stored, "committed")
+    placing.end_job(tx, stored, "committed")
     return ended, tuple(version for _, version in versions)
+
+
+def _deliver(
+    tx: ports.Transaction, ctx: Context, of: job.Job, versions: tuple[tuple[str, dataset.Version], ...], at: str
+) -> None:
+    """Sends outputs to where the request wants them in the end."""
+    wanted = {spec.alias: spec.deliver_to for spec in of.request.outputs if spec.deliver_to}
+    for alias, version in versions:
+        if alias in wanted:
+            transfers.deliver(tx, ctx, of, version, at=at, to=wanted[alias])
 
 
 def _matched(request: job.JobRequest, given: tuple[dataset.NewVersion, ...]) -> list[tuple[str, dataset.NewVersion]]:

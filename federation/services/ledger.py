@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from federation import ports
-from federation.core import errors, grants, kinds, metering, ratecard, site
-from federation.services import access, scan
+from federation.core import errors, grants, job, kinds, metering, site
+from federation.services import access, pricing, profiles, scan
 from federation.services.context import Context
 
 
@@ -69,23 +69,36 @@ def _nothing(tx: ports.Transaction, usage: metering.Usage) -> metering.LedgerEnt
 
 
 def _enter(tx: ports.Transaction, ctx: Context, record: kinds.GrantRecord, usage: metering.Usage) -> metering.LedgerEntry:
-    """The entry, the month's counter and the grant change together, or not at all."""
+    """The entry, the month's counter, the link's reservation and the grant change together, or not at all."""
     month = metering.month(tx.now)
-    scope = ratecard.scope(record.source_region, record.reader_region)
+    scope = access.scope(record)
     counted = tx.get(site.LinkVolume, f"{month}/{scope}") or tx.insert(site.LinkVolume(scope=scope, month=month))
     entry = metering.entry(
         record,
         usage,
-        rates=ctx.rates,
+        rates=pricing.rates(tx, ctx),
         month_to_date_bytes=counted.sent_bytes,
+        month_to_date_requests=counted.requests,
         entry_id=ctx.ids.new("l"),
         time=tx.now,
     )
     stored = tx.insert(entry)
-    tx.replace(dataclasses.replace(counted, sent_bytes=counted.sent_bytes + usage.charged_bytes))
-    access.close(tx, tx.replace(dataclasses.replace(record, entry=stored.entry)))
+    sent_bytes, requests = counted.sent_bytes + usage.charged_bytes, counted.requests + usage.requests
+    tx.replace(dataclasses.replace(counted, sent_bytes=sent_bytes, requests=requests))
+    access.close(tx, tx.replace(dataclasses.replace(access.release(tx, record), entry=stored.entry)))
     tx.emit("ledger.entry", f"ledgerEntries/{stored.entry}", stored)
+    profiles.add_read(tx, stored)
     return stored
+
+
+def take_back_avoided(tx: ports.Transaction, run: job.Run) -> None:
+    """Corrects the entries of a run that was settled before it ended without success: what they claim was avoided was not."""
+    for grant in run.grants:
+        record = tx.get(kinds.GrantRecord, grant)
+        entry = tx.get(metering.LedgerEntry, record.entry) if record and record.entry else None
+        correction = metering.correction(entry, time=tx.now) if entry else None
+        if correction and correction.avoided_micros and tx.get(metering.LedgerEntry, correction.entry) is None:
+            tx.emit("ledger.entry", f"ledgerEntries/{correction.entry}", tx.insert(correction))
 
 
 def summarize(

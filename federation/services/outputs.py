@@ -1,52 +1,123 @@
-"""The datasets that a job writes to: what binds them is settled before it is placed, and they are made once it is taken on."""
+"""The datasets that a job writes to: what binds them is settled before it is placed, and they are made once it is taken on.
+
+An output inherits what binds the inputs. One that asks for its release does not, if the owner of every binding input lets
+outputs of its size leave; how large it is shows at its commit, where it is refused or told to everyone who reads the events.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from federation import ports
-from federation.core import dataset, ids, job, policy
-from federation.services import datasets, residency
+from federation.core import dataset, errors, ids, job, policy, units
+from federation.services import datasets, residency, sites
 from federation.services.context import Context
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What binds data: a dataset by its role (`input sales/orders`), its residency, and how many bytes made of it may leave."""
+
+    role: str
+    dataset: str
+    residency: tuple[str, ...]
+    release_bytes_max: int = 0
+
+    @property
+    def rule(self) -> tuple[str, tuple[str, ...]]:
+        """Role and residency."""
+        return self.role, self.residency
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
-    """One output, the dataset as it is (None: yet to be made), and the residency that it will have."""
+    """One output, the dataset as it is (None: yet to be made), and the residency and release that it will have.
+
+    `bounds` are what binds whoever reads it, and where that comes from. `owner` is who asked for it.
+    """
 
     spec: job.OutputSpec
     name: ids.DatasetName
     stored: dataset.Dataset | None
     residency: tuple[str, ...]
+    release_bytes_max: int = 0
+    bounds: tuple[Bound, ...] = ()
+    owner: str = ""
 
 
-def settle(tx: ports.Transaction, request: job.JobRequest) -> tuple[Target, ...]:
+def settle(tx: ports.Transaction, request: job.JobRequest, upstream: Iterable[Bound] = ()) -> tuple[Target, ...]:
     """What each output will be bound by: the strictest of all inputs and of what binds it already. Changes nothing.
 
-    InvalidArgument (RESIDENCY_CONTRADICTION) where no place may hold it, or where its own replicas lie outside.
+    `upstream` binds inputs that are yet to be made. InvalidArgument (RESIDENCY_CONTRADICTION) where no place may hold it, or
+    where its own replicas lie outside; PermissionDenied (RELEASE_NOT_ALLOWED) names an input that no output may leave,
+    and (RESIDENCY_DENIED) a site that an output cannot be delivered to.
     """
-    names = (ids.dataset(spec.dataset) for spec in request.inputs)
-    inputs = tuple((f"input {name.short}", datasets.get_dataset(tx, name).residency) for name in names)
-    policy.binding(inputs)
-    return tuple(_target(tx, spec, inputs) for spec in request.outputs)
+    inputs = tuple(dict.fromkeys((*_inputs(tx, request), *upstream)))
+    policy.binding(bound.rule for bound in inputs)
+    return tuple(_target(tx, request, spec, inputs) for spec in request.outputs)
 
 
-def _target(tx: ports.Transaction, spec: job.OutputSpec, inputs: tuple[residency.Bound, ...]) -> Target:
+def _inputs(tx: ports.Transaction, request: job.JobRequest) -> tuple[Bound, ...]:
+    stored = (datasets.get_dataset(tx, ids.dataset(spec.dataset)) for spec in request.inputs)
+    return tuple(_bound("input", each) for each in stored)
+
+
+def _bound(role: str, stored: dataset.Dataset) -> Bound:
+    return Bound(
+        role=f"{role} {stored.name.short}",
+        dataset=stored.name.short,
+        residency=stored.residency,
+        release_bytes_max=stored.release_bytes_max,
+    )
+
+
+def _target(tx: ports.Transaction, request: job.JobRequest, spec: job.OutputSpec, inputs: tuple[Bound, ...]) -> Target:
     name = ids.dataset(spec.dataset)
     stored = tx.get(dataset.Dataset, name.short)
-    if stored is None:
-        return Target(spec=spec, name=name, stored=None, residency=policy.binding(inputs))
-    datasets.usable_dataset(tx, name)
-    bound = policy.binding((*inputs, (f"output {name.short}", stored.residency)))
-    outside = datasets.replica_outside(tx, dataclasses.replace(stored, residency=bound))
-    if outside is not None:
-        held, where = outside
-        culprits = tuple((one, rule) for one, rule in inputs if rule and where not in rule)
-        told = f"{held.version.short} lies at {held.site} ({where}), but " + " and ".join(
-            f"{one} must stay in {', '.join(rule)}" for one, rule in culprits
-        )
-        raise residency.contradiction(told, culprits)
-    return Target(spec=spec, name=name, stored=stored, residency=bound)
+    if spec.release:
+        _require_releasable(spec, inputs)
+        inputs = ()
+    bounds = inputs
+    if stored is not None:
+        datasets.whole_dataset(tx, name)
+        bounds = (*inputs, _bound("output", stored))
+    binding = tuple(bound for bound in bounds if bound.residency)
+    found = Target(
+        spec=spec,
+        name=name,
+        stored=stored,
+        residency=policy.binding(bound.rule for bound in binding),
+        # What is made of several may leave only as far as each of them allows.
+        release_bytes_max=min(
+            (bound.release_bytes_max for bound in binding), default=stored.release_bytes_max if stored else 0
+        ),
+        bounds=binding,
+        owner=request.principal,
+    )
+    _require_deliverable(tx, found)
+    if stored is not None:
+        _require_inside(tx, dataclasses.replace(stored, residency=found.residency), inputs)
+    return found
+
+
+def _require_deliverable(tx: ports.Transaction, target: Target) -> None:
+    """A delivery that residency forbids would only fail once the run has ended: it is refused now."""
+    if target.spec.deliver_to:
+        place = sites.get_site(tx, target.spec.deliver_to)
+        residency.require_site(target.name.short, target.residency, place.site, place.jurisdiction)
+
+
+def _require_inside(tx: ports.Transaction, bound: dataset.Dataset, inputs: tuple[Bound, ...]) -> None:
+    outside = datasets.replica_outside(tx, bound)
+    if outside is None:
+        return
+    held, where = outside
+    culprits = tuple(each.rule for each in inputs if each.residency and where not in each.residency)
+    told = f"{held.version.short} lies at {held.site} ({where}), but " + " and ".join(
+        f"{one} must stay in {', '.join(rule)}" for one, rule in culprits
+    )
+    raise residency.contradiction(told, culprits)
 
 
 def ensure(tx: ports.Transaction, ctx: Context, targets: tuple[Target, ...]) -> None:
@@ -54,13 +125,14 @@ def ensure(tx: ports.Transaction, ctx: Context, targets: tuple[Target, ...]) -> 
     for target in targets:
         if target.stored is None:
             _make(tx, ctx, target)
-        elif target.stored.residency != target.residency:
-            datasets.put_dataset(tx, dataclasses.replace(target.stored, residency=target.residency))
+        elif (target.stored.residency, target.stored.release_bytes_max) != (target.residency, target.release_bytes_max):
+            bound = dataclasses.replace(target.stored, residency=target.residency, release_bytes_max=target.release_bytes_max)
+            datasets.put_dataset(tx, bound)
 
 
 def _make(tx: ports.Transaction, ctx: Context, target: Target) -> None:
     if tx.get(dataset.Namespace, target.name.namespace) is None:
-        datasets.create_namespace(tx, ctx, dataset.Namespace(name=target.name.namespace))
+        datasets.create_namespace(tx, ctx, dataset.Namespace(name=target.name.namespace, owner=target.owner))
     datasets.create_dataset(
         tx,
         ctx,
@@ -69,5 +141,64 @@ def _make(tx: ports.Transaction, ctx: Context, target: Target) -> None:
             dataset=target.name.dataset,
             kind=dataset.DatasetKind(target.spec.kind),
             residency=target.residency,
+            release_bytes_max=target.release_bytes_max,
+            owner=target.owner,
         ),
     )
+
+
+# Release
+
+
+def release(tx: ports.Transaction, request: job.JobRequest, run: str, versions: Iterable[tuple[str, dataset.Version]]) -> None:
+    """Tells of each committed output, by alias, that left its inputs' residency.
+
+    Raises for one that may not, so that nothing is committed: RELEASE_TOO_LARGE, or RELEASE_NOT_ALLOWED where an owner has
+    changed their mind since it was submitted.
+    """
+    asked = {spec.alias: spec for spec in request.outputs if spec.release}
+    for alias, version in versions:
+        if alias in asked:
+            _release(tx, asked[alias], run, version, _inputs(tx, request))
+
+
+def _release(
+    tx: ports.Transaction, spec: job.OutputSpec, run: str, version: dataset.Version, inputs: tuple[Bound, ...]
+) -> None:
+    binding = _require_releasable(spec, inputs)
+    if not binding:
+        return
+    tightest = min(binding, key=lambda bound: bound.release_bytes_max)
+    if version.total_bytes > tightest.release_bytes_max:
+        raise errors.FailedPrecondition(
+            f"the output {spec.alias} has {version.total_bytes:,} bytes, and {tightest.dataset} lets at most"
+            f" {tightest.release_bytes_max:,} ({units.size(tightest.release_bytes_max)}) leave",
+            reason="RELEASE_TOO_LARGE",
+            help="Write less: sums instead of rows. Or have its owner raise the limit: "
+            f"fed dataset update {tightest.dataset} --release-max SIZE.",
+            metadata={"output": spec.alias, "dataset": tightest.dataset, "bytes": str(version.total_bytes)},
+        )
+    told = dataset.Release(
+        version=version.name.short,
+        run=run,
+        inputs=tuple(sorted(bound.dataset for bound in binding)),
+        bytes=version.total_bytes,
+        bytes_max=tightest.release_bytes_max,
+    )
+    tx.emit("output.released", version.name.resource, told)
+
+
+def _require_releasable(spec: job.OutputSpec, inputs: tuple[Bound, ...]) -> tuple[Bound, ...]:
+    """The inputs that bind, if all of their owners allow a release."""
+    binding = tuple(dict.fromkeys(bound for bound in inputs if bound.residency))
+    for bound in binding:
+        if not bound.release_bytes_max:
+            raise errors.PermissionDenied(
+                f"the output {spec.alias} may not be released: {bound.dataset} must stay in {', '.join(bound.residency)},"
+                " and its owner lets nothing that is made of it leave",
+                reason="RELEASE_NOT_ALLOWED",
+                help="Leave the release out, or have its owner allow it: "
+                f"fed dataset update {bound.dataset} --release-max 1MB.",
+                metadata={"output": spec.alias, "dataset": bound.dataset, "residency": ",".join(bound.residency)},
+            )
+    return binding

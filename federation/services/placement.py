@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from datetime import timedelta
 
 from federation import ports
-from federation.core import dataset, ids, job, site
+from federation.core import dataset, ids, job, metering, offers, profile, ratecard, site, transfer
 from federation.core import world as worlds
-from federation.services import datasets, scan
+from federation.services import datasets, pricing, quotas, scan, transfers
 from federation.services.context import Context
 
-#: What an attempt may end with that speaks against its site for this job's next one.
-SPEAKS_AGAINST_SITE = frozenset({"STORAGE_FULL", "STORE_DISHONEST"})
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """What every decision of one transaction sees alike: sites with their loads, prices, volumes, and what live runs hold."""
+
+    sites: tuple[site.Site, ...]
+    loads: tuple[site.SiteLoad, ...]
+    rates: ratecard.RateCard
+    volumes: tuple[site.LinkVolume, ...]
+    reservations: tuple[site.LinkReservation, ...]
+    speeds: tuple[site.LinkSpeed, ...]
+    occupations: tuple[worlds.Occupation, ...]
+
+
+def view(tx: ports.Transaction, ctx: Context) -> View:
+    """The federation as it is now. What a site's own offer leaves open is filled from the offer card."""
+    card = pricing.offers(tx, ctx)
+    return View(
+        sites=tuple(offers.filled(place, card) for place in scan.every(tx, site.Site)),
+        loads=tuple(scan.every(tx, site.SiteLoad)),
+        rates=pricing.rates(tx, ctx),
+        volumes=tuple(scan.every(tx, site.LinkVolume, parent=metering.month(tx.now))),
+        reservations=tuple(scan.every(tx, site.LinkReservation)),
+        speeds=tuple(scan.every(tx, site.LinkSpeed)),
+        occupations=tuple(_occupations(tx)),
+    )
 
 
 def world(
@@ -20,24 +46,48 @@ def world(
     request: job.JobRequest,
     *,
     revision: int = 0,
-    excluded: tuple[tuple[str, str], ...] = (),
+    of: job.Job | None = None,
+    seen: View | None = None,
 ) -> worlds.World:
-    """The world of one decision: the request's inputs with readable replicas, all sites with their loads, the month's volumes.
+    """The world of one decision: the request's inputs with readable replicas, and the federation as it is.
 
-    `revision` is the position of the newest event that the caller knows of, 0 if it knows none. NotFound or
-    FailedPrecondition (DATASET_DELETED, DATASET_EMPTY) where an input cannot be read.
+    `revision` is the position of the newest event that the caller knows of, 0 if it knows none. `of` is the job that is placed
+    again, if it is stored, and `seen` what the transaction has already looked at. NotFound or FailedPrecondition
+    (DATASET_DELETED, DATASET_EMPTY) where an input cannot be read.
     """
+    seen = seen or view(tx, ctx)
     return worlds.World(
         revision=revision,
         now=tx.now,
         inputs=tuple(_input(tx, spec) for spec in request.inputs),
-        sites=tuple(scan.every(tx, site.Site)),
-        loads=tuple(scan.every(tx, site.SiteLoad)),
-        rates=ctx.rates,
-        volumes=tuple(scan.every(tx, site.LinkVolume, parent=f"{tx.now:%Y-%m}")),
+        sites=seen.sites,
+        loads=seen.loads,
+        rates=seen.rates,
+        volumes=seen.volumes,
         output_residency=tuple(_bound(tx, spec) for spec in request.outputs),
-        excluded=excluded,
+        excluded=_excluded(tx, of),
+        reservations=seen.reservations,
+        speeds=seen.speeds,
+        occupations=seen.occupations,
+        profile=tx.get(profile.JobProfile, f"{request.namespace}/{request.label}") if request.label else None,
+        budget=quotas.budget(tx, request.namespace),
+        attempts=attempts(tx, of),
+        submit_time=of.create_time if of else None,
     )
+
+
+def _occupations(tx: ports.Transaction) -> Iterator[worlds.Occupation]:
+    """What live runs hold, and when their plans expect them to end; a run that takes longer is expected to end any moment."""
+    for state in (job.JobState.PLACED, job.JobState.STARTING, job.JobState.RUNNING):
+        for run in scan.every(tx, job.Run, where={"state": str(state)}):
+            stored = tx.get(job.Job, run.job)
+            chosen = stored.plan.choice if stored and stored.plan else None
+            if stored is not None:
+                seconds = chosen.run_seconds if chosen else stored.request.duration_seconds
+                ends = (run.start_time or run.create_time or tx.now) + timedelta(seconds=seconds)
+                yield worlds.Occupation(
+                    site=run.site, run=run.run, resources=run.taken(stored.request), end_time=max(ends, tx.now)
+                )
 
 
 def _input(tx: ports.Transaction, spec: job.InputSpec) -> worlds.WorldInput:
@@ -45,6 +95,7 @@ def _input(tx: ports.Transaction, spec: job.InputSpec) -> worlds.WorldInput:
     version = datasets.get_version(tx, ids.VersionName(stored.name, spec.version or datasets.latest(stored)))
     where = {"version": str(version.number), "state": str(dataset.ReplicaState.AVAILABLE)}
     replicas = scan.every(tx, dataset.Replica, parent=stored.name.short, where=where)
+    live = {"dataset": stored.name.short, "version": str(version.number), "live": "1"}
     return worlds.WorldInput(
         alias=spec.alias,
         dataset=stored.name.short,
@@ -53,6 +104,9 @@ def _input(tx: ports.Transaction, spec: job.InputSpec) -> worlds.WorldInput:
         bytes=version.object_bytes,
         residency=stored.residency,
         replica_sites=tuple(replica.site for replica in replicas),
+        files=version.files,
+        arriving=tuple(scan.every(tx, transfer.Transfer, where=live)),
+        read_logs=tuple(scan.every(tx, transfer.ReadLog, parent=f"{stored.name.short}@{version.number}")),
     )
 
 
@@ -61,34 +115,38 @@ def _bound(tx: ports.Transaction, spec: job.OutputSpec) -> tuple[str, tuple[str,
     return spec.dataset, stored.residency if stored else ()
 
 
-def excluded(tx: ports.Transaction, of: job.Job) -> tuple[tuple[str, str], ...]:
+def _excluded(tx: ports.Transaction, of: job.Job | None) -> tuple[tuple[str, str], ...]:
     """Sites that a job must not take again, with the reason that an earlier attempt left there."""
-    if not of.attempt:
+    return tuple((past.site, past.reason) for past in attempts(tx, of) if past.reason in worlds.SPEAKS_AGAINST_SITE)
+
+
+def attempts(tx: ports.Transaction, of: job.Job | None) -> tuple[job.PastAttempt, ...]:
+    """What became of a job's earlier runs, first attempt first, and of copies that were to come before the next."""
+    if of is None:
         return ()
-    runs = scan.every(tx, job.Run, parent=of.job, where={"state": str(job.JobState.FAILED)})
-    return tuple((run.site, run.reason) for run in runs if run.reason in SPEAKS_AGAINST_SITE)
+    ended = [run for run in scan.every(tx, job.Run, parent=of.job) if run.state.terminal] if of.attempt else []
+    ran = (
+        job.PastAttempt(attempt=run.attempt, site=run.site, reason=run.reason, detail=run.detail)
+        for run in sorted(ended, key=lambda run: run.attempt)
+    )
+    return (*ran, *transfers.past(tx, of))
 
 
 # Capacity
 
 
-def needed(request: job.JobRequest) -> job.Resources:
-    """What a run takes of its site's cluster: nothing for an INGEST, which the agent does by itself."""
-    return job.Resources(cpus=0) if request.kind is job.JobKind.INGEST else request.resources
-
-
-def reserve(tx: ports.Transaction, request: job.JobRequest, at: str) -> None:
+def reserve(tx: ports.Transaction, taken: job.Resources, at: str) -> None:
     """Adds a run to its site's load."""
     stored = tx.get(site.SiteLoad, at) or tx.insert(site.SiteLoad(site=at))
-    tx.replace(_moved(stored, needed(request), 1))
+    tx.replace(_moved(stored, taken, 1))
 
 
-def release(tx: ports.Transaction, request: job.JobRequest, at: str) -> None:
-    """Takes a run off its site's load. Called once for each run, when it ends."""
+def release(tx: ports.Transaction, taken: job.Resources, at: str) -> None:
+    """Takes a run off its site's load. Called once for each run, when it ends, with what it was begun with."""
     stored = tx.get(site.SiteLoad, at)
     if stored is None or not stored.runs:
         raise AssertionError(f"a run ended at {at}, where none was reserved")
-    tx.replace(_moved(stored, needed(request), -1))
+    tx.replace(_moved(stored, taken, -1))
 
 
 def _moved(load: site.SiteLoad, by: job.Resources, sign: int) -> site.SiteLoad:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from federation import ports
 from federation.core import job, kinds, site
-from federation.services import access, jobs, runs, scan, sites
+from federation.services import access, jobs, pipelines, queue, retention, rules, runs, scan, sites, transfers
 from federation.services.context import Context
 
 
 def sweep(tx: ports.Transaction, ctx: Context, *, revision: int = 0) -> int:
-    """Silent sites are LOST, runs without a lease are given up, waiting jobs are planned, grants that are over are closed.
-
-    Returns how many things it changed. The order matters: a job is not planned onto a site that has just fallen silent.
-    """
-    return _silent_sites(tx, ctx) + _ended_leases(tx, ctx) + _waiting_jobs(tx, ctx, revision) + _ended_grants(tx)
+    """All steps in one transaction; returns how many things they changed. A server takes them one by one: see `STEPS`."""
+    return sum(step(tx, ctx, revision) for step in STEPS.values())
 
 
-def _silent_sites(tx: ports.Transaction, ctx: Context) -> int:
+def _silent_sites(tx: ports.Transaction, ctx: Context, _revision: int) -> int:
     ready = scan.every(tx, site.Site, where={"state": str(site.SiteState.READY)})
     silent = [place for place in ready if place.heartbeat_time is None or ctx.silent(place.heartbeat_time, tx.now)]
     for place in silent:
@@ -24,7 +23,7 @@ def _silent_sites(tx: ports.Transaction, ctx: Context) -> int:
     return len(silent)
 
 
-def _ended_leases(tx: ports.Transaction, ctx: Context) -> int:
+def _ended_leases(tx: ports.Transaction, ctx: Context, _revision: int) -> int:
     live = [run for state in runs.LIVE for run in scan.every(tx, job.Run, where={"state": str(state)})]
     ended = [run for run in live if run.lease_time is None or ctx.silent(run.lease_time - ctx.lease, tx.now)]
     for run in ended:
@@ -32,13 +31,27 @@ def _ended_leases(tx: ports.Transaction, ctx: Context) -> int:
     return len(ended)
 
 
-def _waiting_jobs(tx: ports.Transaction, ctx: Context, revision: int) -> int:
-    waiting = list(scan.every(tx, job.Job, where={"state": str(job.JobState.PENDING)}))
-    return sum(jobs.place(tx, ctx, each, revision=revision) != each for each in waiting)
-
-
-def _ended_grants(tx: ports.Transaction) -> int:
+def _ended_grants(tx: ports.Transaction, _ctx: Context, _revision: int) -> int:
     ended = [record for record in scan.every(tx, kinds.GrantRecord, where={"closed": ""}) if record.expire_time <= tx.now]
     for record in ended:
         access.close(tx, record)
     return len(ended)
+
+
+#: The steps of a sweep, each in a transaction of its own, so that trouble with one keeps none of the others. The order matters:
+#: no job is planned onto a site that has just fallen silent, copies that have come are seen by the jobs that wait for them,
+#: and pipelines make their next jobs before the queue is placed.
+STEPS: dict[str, Callable[[ports.Transaction, Context, int], int]] = {
+    "silent sites": _silent_sites,
+    "ended leases": _ended_leases,
+    "transfers": lambda tx, ctx, _: transfers.advance(tx, ctx),
+    "rules": lambda tx, ctx, _: rules.advance(tx, ctx),
+    "replicas": lambda tx, ctx, _: retention.expire(tx, ctx),
+    "pipelines": pipelines.advance,
+    "queue": queue.place,
+    "ended grants": _ended_grants,
+    "reservations": lambda tx, ctx, _: access.give_back(tx, ctx),
+}
+
+#: Steps that look at much: a server leaves them out for a while when nothing has changed since they found nothing to do.
+COSTLY = frozenset({"queue", "rules", "replicas"})

@@ -14,6 +14,13 @@ ATTEMPTS_MAX = 10
 #: Text that a request may carry in `runtime_env`, and in `entrypoint` and `env` each.
 TEXT_BYTES_MAX = 64 * 1024
 RESERVED_ENV = "FED_"
+PRIORITY_MAX = 1000
+DEADLINE_SECONDS_MAX = 366 * 86400
+#: A million dollars, for an hour or for a tonne of CO2e.
+WEIGHT_MICROS_MAX = 10**12
+#: A run that reads an input a thousand times over.
+READ_PERCENT_MAX = 100_000
+ASSUMED_BYTES_MAX = 2**60
 
 
 def complete(tx: ports.Transaction, principal: policy.Principal, request: job.JobRequest, *, assuming: bool) -> job.JobRequest:
@@ -30,7 +37,7 @@ def complete(tx: ports.Transaction, principal: policy.Principal, request: job.Jo
     return dataclasses.replace(
         filled,
         inputs=tuple(_pinned(tx, spec) for spec in request.inputs),
-        outputs=tuple(_output(spec) for spec in request.outputs),
+        outputs=tuple(_output(tx, spec) for spec in request.outputs),
         sites=_sites(tx, request),
         resources=_resources(request),
         duration_seconds=request.duration_seconds or job.JobRequest.duration_seconds,
@@ -79,10 +86,26 @@ def _check_numbers(request: job.JobRequest) -> None:
     for field, number in numbers.items():
         if number < 0:
             raise _wrong(field, f"{number} is negative")
+    _check_weights(request)
     if request.max_attempts > ATTEMPTS_MAX:
         raise _wrong("max_attempts", f"{request.max_attempts} is more than {ATTEMPTS_MAX}")
     if asked.gpu_type and not asked.gpus:
         raise _wrong("resources.gpus", f"a GPU type ({asked.gpu_type}) without a number of GPUs", "Add `--gpus N`.")
+
+
+def _check_weights(request: job.JobRequest) -> None:
+    """What a person weighs a placement by, and what is said of inputs and outputs, each within reason."""
+    ranges = [
+        ("priority", request.priority, -PRIORITY_MAX, PRIORITY_MAX),
+        ("deadline_seconds", request.deadline_seconds, 0, DEADLINE_SECONDS_MAX),
+        ("hour_value_micros", request.hour_value_micros or 0, 0, WEIGHT_MICROS_MAX),
+        ("carbon_tonne_micros", request.carbon_tonne_micros, 0, WEIGHT_MICROS_MAX),
+    ]
+    ranges += [(f"inputs.{spec.alias}.read_percent", spec.read_percent, 0, READ_PERCENT_MAX) for spec in request.inputs]
+    ranges += [(f"outputs.{spec.alias}.assumed_bytes", spec.assumed_bytes, 0, ASSUMED_BYTES_MAX) for spec in request.outputs]
+    for field, number, least, most in ranges:
+        if not least <= number <= most:
+            raise _wrong(field, f"{number} is not from {least} to {most}", f"Use {least} to {most}.")
 
 
 def _check_texts(request: job.JobRequest) -> None:
@@ -115,7 +138,7 @@ def _check_runtime_env(text: str) -> None:
 
 def _pinned(tx: ports.Transaction, spec: job.InputSpec) -> job.InputSpec:
     """The input at a fixed version: what is read is decided when the job is submitted, not when it starts."""
-    stored = datasets.usable_dataset(tx, ids.dataset(spec.dataset))
+    stored = datasets.whole_dataset(tx, ids.dataset(spec.dataset))
     name = ids.VersionName(stored.name, spec.version or datasets.latest(stored))
     datasets.get_version(tx, name)
     return dataclasses.replace(spec, dataset=stored.name.short, version=name.number)
@@ -143,11 +166,12 @@ def _within(url: str, prefix: str) -> bool:
     return url.rstrip("/") == folder or url.startswith(f"{folder}/")
 
 
-def _output(spec: job.OutputSpec) -> job.OutputSpec:
+def _output(tx: ports.Transaction, spec: job.OutputSpec) -> job.OutputSpec:
     kind = spec.kind or str(dataset.DatasetKind.DATA)
     if kind not in tuple(dataset.DatasetKind):
         raise _wrong("outputs.kind", f"{kind!r} is no kind of dataset", "Use DATA or MODEL.")
-    return dataclasses.replace(spec, dataset=ids.dataset(spec.dataset).short, kind=kind)
+    place = sites.get_site(tx, spec.deliver_to).site if spec.deliver_to else ""
+    return dataclasses.replace(spec, dataset=ids.dataset(spec.dataset).short, kind=kind, deliver_to=place)
 
 
 def _resources(request: job.JobRequest) -> job.Resources:

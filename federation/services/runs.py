@@ -9,7 +9,7 @@ import dataclasses
 
 from federation import ports
 from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle
-from federation.services import access, lineage, placement
+from federation.services import access, ledger, lineage, placement, profiles, quotas, retention, shares
 from federation.services.context import Context
 
 #: States in which a run holds its site's resources and may read and commit.
@@ -23,8 +23,10 @@ def begin(tx: ports.Transaction, ctx: Context, placed: job.Job) -> tuple[job.Job
         raise AssertionError(f"{placed.job} has no site to begin at")
     attempt = placed.attempt + 1
     name = f"jobs/{placed.job}/runs/{attempt}"
-    placement.reserve(tx, placed.request, chosen.site)
     issued = [access.issue(tx, _grant(tx, ctx, placed, chosen, spec, run=name)) for spec in chosen.inputs]
+    for spec in chosen.inputs:
+        read = ids.VersionName(ids.dataset(spec.dataset), spec.version)
+        retention.note_read(tx, ctx, read, reader=chosen.site, source=spec.source_site)
     run = tx.insert(
         job.Run(
             run=name,
@@ -32,11 +34,16 @@ def begin(tx: ports.Transaction, ctx: Context, placed: job.Job) -> tuple[job.Job
             attempt=attempt,
             site=chosen.site,
             grants=tuple(record.grant for record in issued),
+            gpu_type=chosen.gpu_type,
+            spot=chosen.spot,
             lease_time=tx.now + ctx.lease,
             uid=ctx.ids.new("u"),
             create_time=tx.now,
         )
     )
+    placement.reserve(tx, run.taken(placed.request), run.site)
+    quotas.reserve(tx, placed, run)
+    shares.charge(tx, placed, run)
     tx.emit("run.placed", run.run, run)
     state = lifecycle.next_state(placed.state, "placed")
     return put_job(tx, dataclasses.replace(placed, state=state, reason="", detail="", attempt=attempt, run=name)), run
@@ -135,9 +142,14 @@ def end(
             end_time=tx.now,
         ),
     )
-    placement.release(tx, of.request, run.site)
-    access.close_run(tx, run)
+    placement.release(tx, ended.taken(of.request), run.site)
+    quotas.release(tx, of, ended)
+    shares.settle(tx, of, ended)
+    access.close_run(tx, ended)
+    if ended.state is not job.JobState.SUCCEEDED:
+        ledger.take_back_avoided(tx, ended)
     lineage.record_run(tx, of, ended, versions)
+    profiles.add_run(tx, of, ended, versions)
     return ended
 
 

@@ -6,12 +6,12 @@ import dataclasses
 import itertools
 
 from federation import ports
-from federation.core import dataset, errors, grants, ids, job, kinds, policy, ratecard, site
-from federation.services import access, masks, residency, scan
+from federation.core import dataset, errors, grants, ids, job, kinds, metering, policy, ratecard, site
+from federation.services import access, masks, pricing, residency, scan
 from federation.services.context import Context
 
 GB = 1_000_000_000
-SITE_MUTABLE = frozenset({"region", "jurisdiction", "offer", "sources"})
+SITE_MUTABLE = frozenset({"region", "jurisdiction", "account", "offer", "sources"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ def create_site(tx: ports.Transaction, ctx: Context, new: site.Site) -> site.Sit
         site=new.site,
         region=new.region,
         jurisdiction=new.jurisdiction,
+        account=new.account,
         offer=new.offer,
         sources=new.sources,
         uid=ctx.ids.new("s"),
@@ -82,9 +83,12 @@ def update_site(tx: ports.Transaction, ctx: Context, given: site.Site, mask: fro
 
 
 def delete_site(tx: ports.Transaction, name: str, etag: str = "") -> None:
-    """Removes a site that holds no replica and runs nothing; FailedPrecondition (SITE_IN_USE) otherwise."""
+    """Removes a site that holds no replica, runs nothing and has signed nothing; FailedPrecondition (SITE_IN_USE) otherwise."""
     stored = get_site(tx, name)
     _require_unused(tx, stored, "delete")
+    signed = _signed(tx, stored.site)
+    if signed:
+        raise _in_use(stored, "delete", f"it signed {signed[0].name.short}, whose copies are verified by its key")
     tx.delete(site.Site, stored.site, etag=etag)
     if tx.get(site.SiteLoad, stored.site) is not None:
         tx.delete(site.SiteLoad, stored.site)
@@ -95,6 +99,8 @@ def _checked(given: site.Site) -> site.Site:
     ids.segment(given.site, "site")
     ids.region(given.region)
     residency.jurisdiction(given.jurisdiction)
+    if given.account:
+        ids.segment(given.account, "account")
     return given
 
 
@@ -103,8 +109,16 @@ def _require_unused(tx: ports.Transaction, stored: site.Site, verb: str) -> None
     load = tx.get(site.SiteLoad, stored.site)
     if not held and (load is None or not load.runs):
         return
-    why = f"it holds {held[0].version.short}" if held else "it runs jobs"
-    raise errors.FailedPrecondition(
+    raise _in_use(stored, verb, f"it holds {held[0].version.short}" if held else "it runs jobs")
+
+
+def _signed(tx: ports.Transaction, name: str) -> tuple[dataset.Version, ...]:
+    """A version that the site has signed, wherever it lies now; none where it never signed one."""
+    return tx.list(dataset.Version, where={"signed_by": name}, limit=1)
+
+
+def _in_use(stored: site.Site, verb: str, why: str) -> errors.FailedPrecondition:
+    return errors.FailedPrecondition(
         f"cannot {verb} site {stored.site}: {why}",
         reason="SITE_IN_USE",
         help="Declare another site, or wait for its jobs to end.",
@@ -135,14 +149,16 @@ def register(
 ) -> site.Site:
     """Takes an agent's word on its site at each of its starts and makes the site READY.
 
-    A site that holds data keeps its signing key (SITE_KEY_CHANGED): with another one nothing that it signed could be verified.
+    A site that holds or has signed data keeps its signing key (SITE_KEY_CHANGED): with another one nothing that it signed
+    could be verified.
     """
     del ctx
     stored = get_site(tx, name)
     changed_key = stored.signing_key not in ("", signing_key)
-    if changed_key and tx.list(dataset.Replica, where={"site": stored.site}, limit=1):
+    held = tx.list(dataset.Replica, where={"site": stored.site}, limit=1)
+    if changed_key and (held or _signed(tx, stored.site)):
         raise errors.FailedPrecondition(
-            f"the agent of site {stored.site} came with another signing key, but data there is signed with the old one",
+            f"the agent of site {stored.site} came with another signing key, but data is signed with the old one",
             reason="SITE_KEY_CHANGED",
             help="Give the agent back its state folder.",
             metadata={"site": stored.site},
@@ -232,22 +248,40 @@ def open_check(tx: ports.Transaction, ctx: Context, principal: policy.Principal,
 
 
 def links(tx: ports.Transaction, ctx: Context) -> tuple[site.Link, ...]:
-    """Each ordered pair of regions, and each region's way to the internet, as priced at this month's volume."""
-    regions = sorted({place.region for place in scan.every(tx, site.Site)})
-    sent = {row.scope: row.sent_bytes for row in scan.every(tx, site.LinkVolume, parent=f"{tx.now:%Y-%m}")}
+    """Each ordered pair of regions, and each region's way to the internet, as the next GB is priced now.
+
+    A region whose sites share one billing account is priced in that account's month, any other in the federation's own.
+    """
+    accounts: dict[str, set[str]] = {}
+    for place in scan.every(tx, site.Site):
+        accounts.setdefault(place.region, set()).add(place.account)
+    speeds = {(row.source_region, row.destination_region): row.bytes_per_second for row in scan.every(tx, site.LinkSpeed)}
+    sent = {row.scope: row.sent_bytes for row in scan.every(tx, site.LinkVolume, parent=metering.month(tx.now))}
+    reserved = {row.scope: row.reserved_bytes for row in scan.every(tx, site.LinkReservation)}
+    rates, regions = pricing.rates(tx, ctx), sorted(accounts)
+
+    def link(source: str, destination: str) -> site.Link:
+        scope = ratecard.scope(source, destination, _sole(accounts[source]))
+        priced = _priced(rates, source, destination, sent.get(scope, 0), reserved.get(scope, 0))
+        return dataclasses.replace(priced, bytes_per_second=speeds.get((source, destination)))
+
     pairs = [*itertools.permutations(regions, 2), *((region, site.INTERNET) for region in regions)]
-    return tuple(_link(ctx, source, destination, sent) for source, destination in sorted(pairs))
+    return tuple(link(source, destination) for source, destination in sorted(pairs))
 
 
-def _link(ctx: Context, source: str, destination: str, sent: dict[str, int]) -> site.Link:
-    to_date = sent.get(ratecard.scope(source, destination), 0)
-    price = ctx.rates.price(source, destination, to_date, GB)
+def _sole(accounts: set[str]) -> str:
+    return next(iter(accounts)) if len(accounts) == 1 else ""
+
+
+def _priced(rates: ratecard.RateCard, source: str, destination: str, sent_bytes: int, reserved_bytes: int) -> site.Link:
+    price = rates.price(source, destination, sent_bytes + reserved_bytes, GB)
     return site.Link(
         source_region=source,
         destination_region=destination,
         gb_micros=None if price is None else price.micros,
         gb_bytes=GB,
-        month_to_date_bytes=to_date,
+        month_to_date_bytes=sent_bytes,
         price_source="" if price is None else price.source,
         as_of="" if price is None else price.as_of,
+        reserved_bytes=reserved_bytes,
     )

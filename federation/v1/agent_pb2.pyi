@@ -8,6 +8,7 @@ import collections.abc
 import federation.v1.catalog_pb2
 import federation.v1.jobs_pb2
 import federation.v1.sites_pb2
+import federation.v1.transfers_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
@@ -224,19 +225,31 @@ class Instruction(google.protobuf.message.Message):
 
     START_FIELD_NUMBER: builtins.int
     STOP_FIELD_NUMBER: builtins.int
+    START_TRANSFER_FIELD_NUMBER: builtins.int
+    STOP_TRANSFER_FIELD_NUMBER: builtins.int
+    DROP_FIELD_NUMBER: builtins.int
     @property
     def start(self) -> global___StartRun: ...
     @property
     def stop(self) -> global___StopRun: ...
+    @property
+    def start_transfer(self) -> global___StartTransfer: ...
+    @property
+    def stop_transfer(self) -> global___StopTransfer: ...
+    @property
+    def drop(self) -> global___DropReplica: ...
     def __init__(
         self,
         *,
         start: global___StartRun | None = ...,
         stop: global___StopRun | None = ...,
+        start_transfer: global___StartTransfer | None = ...,
+        stop_transfer: global___StopTransfer | None = ...,
+        drop: global___DropReplica | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["instruction", b"instruction", "start", b"start", "stop", b"stop"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["instruction", b"instruction", "start", b"start", "stop", b"stop"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["instruction", b"instruction"]) -> typing.Literal["start", "stop"] | None: ...
+    def HasField(self, field_name: typing.Literal["drop", b"drop", "instruction", b"instruction", "start", b"start", "start_transfer", b"start_transfer", "stop", b"stop", "stop_transfer", b"stop_transfer"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["drop", b"drop", "instruction", b"instruction", "start", b"start", "start_transfer", b"start_transfer", "stop", b"stop", "stop_transfer", b"stop_transfer"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["instruction", b"instruction"]) -> typing.Literal["start", "stop", "start_transfer", "stop_transfer", "drop"] | None: ...
 
 global___Instruction = Instruction
 
@@ -347,6 +360,82 @@ class StopRun(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["reason", b"reason", "run", b"run"]) -> None: ...
 
 global___StopRun = StopRun
+
+@typing.final
+class StartTransfer(google.protobuf.message.Message):
+    """Fetch this version from its source."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: builtins.int
+    GRANT_FIELD_NUMBER: builtins.int
+    GATEWAY_FIELD_NUMBER: builtins.int
+    SIGNING_KEY_FIELD_NUMBER: builtins.int
+    DATASET_UID_FIELD_NUMBER: builtins.int
+    grant: builtins.bytes
+    """The signed grant for the source's gateway."""
+    gateway: builtins.str
+    """host:port of the source's gateway."""
+    signing_key: builtins.str
+    """Public Ed25519 key of the source's agent, hex."""
+    dataset_uid: builtins.str
+    @property
+    def transfer(self) -> federation.v1.transfers_pb2.Transfer: ...
+    def __init__(
+        self,
+        *,
+        transfer: federation.v1.transfers_pb2.Transfer | None = ...,
+        grant: builtins.bytes = ...,
+        gateway: builtins.str = ...,
+        signing_key: builtins.str = ...,
+        dataset_uid: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["transfer", b"transfer"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dataset_uid", b"dataset_uid", "gateway", b"gateway", "grant", b"grant", "signing_key", b"signing_key", "transfer", b"transfer"]) -> None: ...
+
+global___StartTransfer = StartTransfer
+
+@typing.final
+class StopTransfer(google.protobuf.message.Message):
+    """Give this transfer up."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    transfer: builtins.str
+    reason: builtins.str
+    def __init__(
+        self,
+        *,
+        transfer: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["reason", b"reason", "transfer", b"transfer"]) -> None: ...
+
+global___StopTransfer = StopTransfer
+
+@typing.final
+class DropReplica(google.protobuf.message.Message):
+    """Remove a replica, and every object that no other version at the site has."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    SEALED_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    @property
+    def sealed(self) -> global___SealedVersion: ...
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+        sealed: global___SealedVersion | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["sealed", b"sealed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["sealed", b"sealed", "version", b"version"]) -> None: ...
+
+global___DropReplica = DropReplica
 
 @typing.final
 class NewVersion(google.protobuf.message.Message):
@@ -632,3 +721,89 @@ class ReadPackageResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["data", b"data"]) -> None: ...
 
 global___ReadPackageResponse = ReadPackageResponse
+
+@typing.final
+class ReportTransferRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    BYTES_DONE_FIELD_NUMBER: builtins.int
+    OBJECTS_DONE_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    RETRYABLE_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    transfer: builtins.str
+    state: federation.v1.transfers_pb2.TransferState.ValueType
+    """RUNNING or FAILED."""
+    bytes_done: builtins.int
+    objects_done: builtins.int
+    reason: builtins.str
+    detail: builtins.str
+    retryable: builtins.bool
+    """The failure may go away on another attempt."""
+    attempt: builtins.int
+    """The attempt that this is about, as StartTransfer told it; 0 for the present one. What is said of an earlier one is not heard."""
+    def __init__(
+        self,
+        *,
+        transfer: builtins.str = ...,
+        state: federation.v1.transfers_pb2.TransferState.ValueType = ...,
+        bytes_done: builtins.int = ...,
+        objects_done: builtins.int = ...,
+        reason: builtins.str = ...,
+        detail: builtins.str = ...,
+        retryable: builtins.bool = ...,
+        attempt: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "bytes_done", b"bytes_done", "detail", b"detail", "objects_done", b"objects_done", "reason", b"reason", "retryable", b"retryable", "state", b"state", "transfer", b"transfer"]) -> None: ...
+
+global___ReportTransferRequest = ReportTransferRequest
+
+@typing.final
+class FinishTransferRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: builtins.int
+    KEYS_FIELD_NUMBER: builtins.int
+    OBJECT_BYTES_FIELD_NUMBER: builtins.int
+    transfer: builtins.str
+    object_bytes: builtins.int
+    @property
+    def keys(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WrappedKey]: ...
+    def __init__(
+        self,
+        *,
+        transfer: builtins.str = ...,
+        keys: collections.abc.Iterable[global___WrappedKey] | None = ...,
+        object_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["keys", b"keys", "object_bytes", b"object_bytes", "transfer", b"transfer"]) -> None: ...
+
+global___FinishTransferRequest = FinishTransferRequest
+
+@typing.final
+class FinishDropRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["version", b"version"]) -> None: ...
+
+global___FinishDropRequest = FinishDropRequest
+
+@typing.final
+class FinishDropResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___FinishDropResponse = FinishDropResponse

@@ -5,6 +5,7 @@ import grpc
 from federation.v1 import agent_pb2 as federation_dot_v1_dot_agent__pb2
 from federation.v1 import catalog_pb2 as federation_dot_v1_dot_catalog__pb2
 from federation.v1 import jobs_pb2 as federation_dot_v1_dot_jobs__pb2
+from federation.v1 import transfers_pb2 as federation_dot_v1_dot_transfers__pb2
 
 
 class AgentStub(object):
@@ -67,6 +68,21 @@ class AgentStub(object):
                 '/federation.v1.Agent/ListSealedVersions',
                 request_serializer=federation_dot_v1_dot_agent__pb2.ListSealedVersionsRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_agent__pb2.SealedVersion.FromString,
+                )
+        self.ReportTransfer = channel.unary_unary(
+                '/federation.v1.Agent/ReportTransfer',
+                request_serializer=federation_dot_v1_dot_agent__pb2.ReportTransferRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_transfers__pb2.Transfer.FromString,
+                )
+        self.FinishTransfer = channel.unary_unary(
+                '/federation.v1.Agent/FinishTransfer',
+                request_serializer=federation_dot_v1_dot_agent__pb2.FinishTransferRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_transfers__pb2.Transfer.FromString,
+                )
+        self.FinishDrop = channel.unary_unary(
+                '/federation.v1.Agent/FinishDrop',
+                request_serializer=federation_dot_v1_dot_agent__pb2.FinishDropRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_agent__pb2.FinishDropResponse.FromString,
                 )
         self.ReadPackage = channel.unary_stream(
                 '/federation.v1.Agent/ReadPackage',
@@ -150,6 +166,28 @@ class AgentServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportTransfer(self, request, context):
+        """Tells how far a transfer is, or that it has failed. The answer is the transfer as it now is: one that is no longer live is to
+        be given up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishTransfer(self, request, context):
+        """Makes the replica that a transfer has stored and verified here known, with its keys as they are wrapped for this site.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishDrop(self, request, context):
+        """Tells that a replica's objects are gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadPackage(self, request, context):
         """Streams a package's bytes.
         """
@@ -209,6 +247,21 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.ListSealedVersions,
                     request_deserializer=federation_dot_v1_dot_agent__pb2.ListSealedVersionsRequest.FromString,
                     response_serializer=federation_dot_v1_dot_agent__pb2.SealedVersion.SerializeToString,
+            ),
+            'ReportTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportTransfer,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.ReportTransferRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_transfers__pb2.Transfer.SerializeToString,
+            ),
+            'FinishTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishTransfer,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.FinishTransferRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_transfers__pb2.Transfer.SerializeToString,
+            ),
+            'FinishDrop': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishDrop,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.FinishDropRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_agent__pb2.FinishDropResponse.SerializeToString,
             ),
             'ReadPackage': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadPackage,
@@ -394,6 +447,57 @@ class Agent(object):
         return grpc.experimental.unary_stream(request, target, '/federation.v1.Agent/ListSealedVersions',
             federation_dot_v1_dot_agent__pb2.ListSealedVersionsRequest.SerializeToString,
             federation_dot_v1_dot_agent__pb2.SealedVersion.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReportTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/ReportTransfer',
+            federation_dot_v1_dot_agent__pb2.ReportTransferRequest.SerializeToString,
+            federation_dot_v1_dot_transfers__pb2.Transfer.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def FinishTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/FinishTransfer',
+            federation_dot_v1_dot_agent__pb2.FinishTransferRequest.SerializeToString,
+            federation_dot_v1_dot_transfers__pb2.Transfer.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def FinishDrop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/FinishDrop',
+            federation_dot_v1_dot_agent__pb2.FinishDropRequest.SerializeToString,
+            federation_dot_v1_dot_agent__pb2.FinishDropResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

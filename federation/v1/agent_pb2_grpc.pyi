@@ -8,6 +8,7 @@ import collections.abc
 import federation.v1.agent_pb2
 import federation.v1.catalog_pb2
 import federation.v1.jobs_pb2
+import federation.v1.transfers_pb2
 import grpc
 import grpc.aio
 import typing
@@ -85,6 +86,26 @@ class AgentStub:
     ]
     """Streams all versions of which this site holds a replica."""
 
+    ReportTransfer: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ReportTransferRequest,
+        federation.v1.transfers_pb2.Transfer,
+    ]
+    """Tells how far a transfer is, or that it has failed. The answer is the transfer as it now is: one that is no longer live is to
+    be given up.
+    """
+
+    FinishTransfer: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.FinishTransferRequest,
+        federation.v1.transfers_pb2.Transfer,
+    ]
+    """Makes the replica that a transfer has stored and verified here known, with its keys as they are wrapped for this site."""
+
+    FinishDrop: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.FinishDropRequest,
+        federation.v1.agent_pb2.FinishDropResponse,
+    ]
+    """Tells that a replica's objects are gone."""
+
     ReadPackage: grpc.UnaryStreamMultiCallable[
         federation.v1.agent_pb2.ReadPackageRequest,
         federation.v1.agent_pb2.ReadPackageResponse,
@@ -155,6 +176,26 @@ class AgentAsyncStub:
         federation.v1.agent_pb2.SealedVersion,
     ]
     """Streams all versions of which this site holds a replica."""
+
+    ReportTransfer: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ReportTransferRequest,
+        federation.v1.transfers_pb2.Transfer,
+    ]
+    """Tells how far a transfer is, or that it has failed. The answer is the transfer as it now is: one that is no longer live is to
+    be given up.
+    """
+
+    FinishTransfer: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.FinishTransferRequest,
+        federation.v1.transfers_pb2.Transfer,
+    ]
+    """Makes the replica that a transfer has stored and verified here known, with its keys as they are wrapped for this site."""
+
+    FinishDrop: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.FinishDropRequest,
+        federation.v1.agent_pb2.FinishDropResponse,
+    ]
+    """Tells that a replica's objects are gone."""
 
     ReadPackage: grpc.aio.UnaryStreamMultiCallable[
         federation.v1.agent_pb2.ReadPackageRequest,
@@ -246,6 +287,32 @@ class AgentServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[federation.v1.agent_pb2.SealedVersion], collections.abc.AsyncIterator[federation.v1.agent_pb2.SealedVersion]]:
         """Streams all versions of which this site holds a replica."""
+
+    @abc.abstractmethod
+    def ReportTransfer(
+        self,
+        request: federation.v1.agent_pb2.ReportTransferRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.transfers_pb2.Transfer, collections.abc.Awaitable[federation.v1.transfers_pb2.Transfer]]:
+        """Tells how far a transfer is, or that it has failed. The answer is the transfer as it now is: one that is no longer live is to
+        be given up.
+        """
+
+    @abc.abstractmethod
+    def FinishTransfer(
+        self,
+        request: federation.v1.agent_pb2.FinishTransferRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.transfers_pb2.Transfer, collections.abc.Awaitable[federation.v1.transfers_pb2.Transfer]]:
+        """Makes the replica that a transfer has stored and verified here known, with its keys as they are wrapped for this site."""
+
+    @abc.abstractmethod
+    def FinishDrop(
+        self,
+        request: federation.v1.agent_pb2.FinishDropRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.agent_pb2.FinishDropResponse, collections.abc.Awaitable[federation.v1.agent_pb2.FinishDropResponse]]:
+        """Tells that a replica's objects are gone."""
 
     @abc.abstractmethod
     def ReadPackage(

@@ -74,11 +74,20 @@ class Namespace(google.protobuf.message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
+    GPU_SECONDS_QUOTA_FIELD_NUMBER: builtins.int
+    EGRESS_MICROS_QUOTA_FIELD_NUMBER: builtins.int
     name: builtins.str
     description: builtins.str
     owner: builtins.str
     uid: builtins.str
     etag: builtins.str
+    weight: builtins.int
+    """Its share of saturated sites, relative to other namespaces'."""
+    gpu_seconds_quota: builtins.int
+    """Seconds of one GPU that its jobs may take in a month; 0 for no limit."""
+    egress_micros_quota: builtins.int
+    """Micro-dollars of egress that its jobs may cause in a month; 0 for no limit."""
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -93,9 +102,12 @@ class Namespace(google.protobuf.message.Message):
         etag: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        weight: builtins.int = ...,
+        gpu_seconds_quota: builtins.int = ...,
+        egress_micros_quota: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "name", b"name", "owner", b"owner", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "egress_micros_quota", b"egress_micros_quota", "etag", b"etag", "gpu_seconds_quota", b"gpu_seconds_quota", "name", b"name", "owner", b"owner", "uid", b"uid", "update_time", b"update_time", "weight", b"weight"]) -> None: ...
 
 global___Namespace = Namespace
 
@@ -133,6 +145,8 @@ class Dataset(google.protobuf.message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     DELETE_TIME_FIELD_NUMBER: builtins.int
+    PARTS_FIELD_NUMBER: builtins.int
+    RELEASE_BYTES_MAX_FIELD_NUMBER: builtins.int
     name: builtins.str
     kind: global___DatasetKind.ValueType
     description: builtins.str
@@ -141,6 +155,8 @@ class Dataset(google.protobuf.message.Message):
     """Number of the newest version, 0 before the first."""
     uid: builtins.str
     etag: builtins.str
+    release_bytes_max: builtins.int
+    """Outputs of at most this many bytes that are made from it may be released from its residency; 0 for none."""
     @property
     def residency(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Jurisdictions in which the data may be stored and used; empty for all."""
@@ -153,6 +169,10 @@ class Dataset(google.protobuf.message.Message):
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def delete_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def parts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Datasets of which a partitioned one consists, as `sales/flights-eu`; it has no versions of its own."""
+
     def __init__(
         self,
         *,
@@ -168,9 +188,11 @@ class Dataset(google.protobuf.message.Message):
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         delete_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        parts: collections.abc.Iterable[builtins.str] | None = ...,
+        release_bytes_max: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "etag", b"etag", "kind", b"kind", "labels", b"labels", "latest_version", b"latest_version", "name", b"name", "owner", b"owner", "residency", b"residency", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "etag", b"etag", "kind", b"kind", "labels", b"labels", "latest_version", b"latest_version", "name", b"name", "owner", b"owner", "parts", b"parts", "release_bytes_max", b"release_bytes_max", "residency", b"residency", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___Dataset = Dataset
 
@@ -278,16 +300,24 @@ class Replica(google.protobuf.message.Message):
     UID_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    TRANSFER_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
     name: builtins.str
     site: builtins.str
     state: global___ReplicaState.ValueType
     object_bytes: builtins.int
     uid: builtins.str
     etag: builtins.str
+    transfer: builtins.str
+    """The transfer that brought it, if one did."""
     @property
     def verify_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it ends unless it is read again; absent if it stays."""
+
     def __init__(
         self,
         *,
@@ -299,9 +329,11 @@ class Replica(google.protobuf.message.Message):
         uid: builtins.str = ...,
         etag: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        transfer: builtins.str = ...,
+        expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "verify_time", b"verify_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "etag", b"etag", "name", b"name", "object_bytes", b"object_bytes", "site", b"site", "state", b"state", "uid", b"uid", "verify_time", b"verify_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "verify_time", b"verify_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "etag", b"etag", "expire_time", b"expire_time", "name", b"name", "object_bytes", b"object_bytes", "site", b"site", "state", b"state", "transfer", b"transfer", "uid", b"uid", "verify_time", b"verify_time"]) -> None: ...
 
 global___Replica = Replica
 
@@ -449,6 +481,112 @@ class UpdateNamespaceRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["namespace", b"namespace", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]) -> None: ...
 
 global___UpdateNamespaceRequest = UpdateNamespaceRequest
+
+@typing.final
+class SetQuotaRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
+    GPU_SECONDS_QUOTA_FIELD_NUMBER: builtins.int
+    EGRESS_MICROS_QUOTA_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    weight: builtins.int
+    gpu_seconds_quota: builtins.int
+    egress_micros_quota: builtins.int
+    etag: builtins.str
+    request_id: builtins.str
+    validate_only: builtins.bool
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        weight: builtins.int = ...,
+        gpu_seconds_quota: builtins.int = ...,
+        egress_micros_quota: builtins.int = ...,
+        etag: builtins.str = ...,
+        request_id: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["egress_micros_quota", b"egress_micros_quota", "etag", b"etag", "gpu_seconds_quota", b"gpu_seconds_quota", "name", b"name", "request_id", b"request_id", "validate_only", b"validate_only", "weight", b"weight"]) -> None: ...
+
+global___SetQuotaRequest = SetQuotaRequest
+
+@typing.final
+class NamespaceUsage(google.protobuf.message.Message):
+    """What the jobs of a namespace have taken in one month, and what live runs have reserved."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    MONTH_FIELD_NUMBER: builtins.int
+    GPU_SECONDS_FIELD_NUMBER: builtins.int
+    RESERVED_GPU_SECONDS_FIELD_NUMBER: builtins.int
+    CPU_SECONDS_FIELD_NUMBER: builtins.int
+    RESERVED_CPU_SECONDS_FIELD_NUMBER: builtins.int
+    EGRESS_MICROS_FIELD_NUMBER: builtins.int
+    RESERVED_EGRESS_MICROS_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    month: builtins.str
+    gpu_seconds: builtins.int
+    reserved_gpu_seconds: builtins.int
+    cpu_seconds: builtins.int
+    reserved_cpu_seconds: builtins.int
+    egress_micros: builtins.int
+    reserved_egress_micros: builtins.int
+    etag: builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: builtins.str = ...,
+        month: builtins.str = ...,
+        gpu_seconds: builtins.int = ...,
+        reserved_gpu_seconds: builtins.int = ...,
+        cpu_seconds: builtins.int = ...,
+        reserved_cpu_seconds: builtins.int = ...,
+        egress_micros: builtins.int = ...,
+        reserved_egress_micros: builtins.int = ...,
+        etag: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cpu_seconds", b"cpu_seconds", "egress_micros", b"egress_micros", "etag", b"etag", "gpu_seconds", b"gpu_seconds", "month", b"month", "namespace", b"namespace", "reserved_cpu_seconds", b"reserved_cpu_seconds", "reserved_egress_micros", b"reserved_egress_micros", "reserved_gpu_seconds", b"reserved_gpu_seconds"]) -> None: ...
+
+global___NamespaceUsage = NamespaceUsage
+
+@typing.final
+class SummarizeUsageRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MONTH_FIELD_NUMBER: builtins.int
+    month: builtins.str
+    """Like `2026-11`; empty for this month."""
+    def __init__(
+        self,
+        *,
+        month: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["month", b"month"]) -> None: ...
+
+global___SummarizeUsageRequest = SummarizeUsageRequest
+
+@typing.final
+class SummarizeUsageResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    USAGES_FIELD_NUMBER: builtins.int
+    @property
+    def usages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___NamespaceUsage]: ...
+    def __init__(
+        self,
+        *,
+        usages: collections.abc.Iterable[global___NamespaceUsage] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["usages", b"usages"]) -> None: ...
+
+global___SummarizeUsageResponse = SummarizeUsageResponse
 
 @typing.final
 class DeleteNamespaceRequest(google.protobuf.message.Message):

@@ -36,6 +36,16 @@ class CatalogStub(object):
                 request_serializer=federation_dot_v1_dot_catalog__pb2.UpdateNamespaceRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_catalog__pb2.Namespace.FromString,
                 )
+        self.SetQuota = channel.unary_unary(
+                '/federation.v1.Catalog/SetQuota',
+                request_serializer=federation_dot_v1_dot_catalog__pb2.SetQuotaRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_catalog__pb2.Namespace.FromString,
+                )
+        self.SummarizeUsage = channel.unary_unary(
+                '/federation.v1.Catalog/SummarizeUsage',
+                request_serializer=federation_dot_v1_dot_catalog__pb2.SummarizeUsageRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_catalog__pb2.SummarizeUsageResponse.FromString,
+                )
         self.DeleteNamespace = channel.unary_unary(
                 '/federation.v1.Catalog/DeleteNamespace',
                 request_serializer=federation_dot_v1_dot_catalog__pb2.DeleteNamespaceRequest.SerializeToString,
@@ -130,6 +140,20 @@ class CatalogServicer(object):
 
     def UpdateNamespace(self, request, context):
         """Changes the fields of a namespace that the mask names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetQuota(self, request, context):
+        """Sets a namespace's share of saturated sites and what its jobs may spend in a month. For those who run the federation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummarizeUsage(self, request, context):
+        """Tells what the jobs of each namespace have taken in a month, and what they have reserved.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -248,6 +272,16 @@ def add_CatalogServicer_to_server(servicer, server):
                     servicer.UpdateNamespace,
                     request_deserializer=federation_dot_v1_dot_catalog__pb2.UpdateNamespaceRequest.FromString,
                     response_serializer=federation_dot_v1_dot_catalog__pb2.Namespace.SerializeToString,
+            ),
+            'SetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetQuota,
+                    request_deserializer=federation_dot_v1_dot_catalog__pb2.SetQuotaRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_catalog__pb2.Namespace.SerializeToString,
+            ),
+            'SummarizeUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeUsage,
+                    request_deserializer=federation_dot_v1_dot_catalog__pb2.SummarizeUsageRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_catalog__pb2.SummarizeUsageResponse.SerializeToString,
             ),
             'DeleteNamespace': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteNamespace,
@@ -390,6 +424,40 @@ class Catalog(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Catalog/UpdateNamespace',
             federation_dot_v1_dot_catalog__pb2.UpdateNamespaceRequest.SerializeToString,
             federation_dot_v1_dot_catalog__pb2.Namespace.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def SetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Catalog/SetQuota',
+            federation_dot_v1_dot_catalog__pb2.SetQuotaRequest.SerializeToString,
+            federation_dot_v1_dot_catalog__pb2.Namespace.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def SummarizeUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Catalog/SummarizeUsage',
+            federation_dot_v1_dot_catalog__pb2.SummarizeUsageRequest.SerializeToString,
+            federation_dot_v1_dot_catalog__pb2.SummarizeUsageResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -46,6 +46,18 @@ class CatalogStub:
     ]
     """Changes the fields of a namespace that the mask names."""
 
+    SetQuota: grpc.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.SetQuotaRequest,
+        federation.v1.catalog_pb2.Namespace,
+    ]
+    """Sets a namespace's share of saturated sites and what its jobs may spend in a month. For those who run the federation."""
+
+    SummarizeUsage: grpc.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.SummarizeUsageRequest,
+        federation.v1.catalog_pb2.SummarizeUsageResponse,
+    ]
+    """Tells what the jobs of each namespace have taken in a month, and what they have reserved."""
+
     DeleteNamespace: grpc.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.DeleteNamespaceRequest,
         google.protobuf.empty_pb2.Empty,
@@ -150,6 +162,18 @@ class CatalogAsyncStub:
         federation.v1.catalog_pb2.Namespace,
     ]
     """Changes the fields of a namespace that the mask names."""
+
+    SetQuota: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.SetQuotaRequest,
+        federation.v1.catalog_pb2.Namespace,
+    ]
+    """Sets a namespace's share of saturated sites and what its jobs may spend in a month. For those who run the federation."""
+
+    SummarizeUsage: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.SummarizeUsageRequest,
+        federation.v1.catalog_pb2.SummarizeUsageResponse,
+    ]
+    """Tells what the jobs of each namespace have taken in a month, and what they have reserved."""
 
     DeleteNamespace: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.DeleteNamespaceRequest,
@@ -263,6 +287,22 @@ class CatalogServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.catalog_pb2.Namespace, collections.abc.Awaitable[federation.v1.catalog_pb2.Namespace]]:
         """Changes the fields of a namespace that the mask names."""
+
+    @abc.abstractmethod
+    def SetQuota(
+        self,
+        request: federation.v1.catalog_pb2.SetQuotaRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.catalog_pb2.Namespace, collections.abc.Awaitable[federation.v1.catalog_pb2.Namespace]]:
+        """Sets a namespace's share of saturated sites and what its jobs may spend in a month. For those who run the federation."""
+
+    @abc.abstractmethod
+    def SummarizeUsage(
+        self,
+        request: federation.v1.catalog_pb2.SummarizeUsageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.catalog_pb2.SummarizeUsageResponse, collections.abc.Awaitable[federation.v1.catalog_pb2.SummarizeUsageResponse]]:
+        """Tells what the jobs of each namespace have taken in a month, and what they have reserved."""
 
     @abc.abstractmethod
     def DeleteNamespace(

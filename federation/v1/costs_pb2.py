@@ -16,7 +16,7 @@ from federation.v1 import options_pb2 as federation_dot_v1_dot_options__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x64\x65ration/v1/costs.proto\x12\rfederation.v1\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x04\n\x0bLedgerEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05grant\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05month\x18\x04 \x01(\t\x12\x11\n\tnamespace\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\x03\x12\r\n\x05\x61lias\x18\x08 \x01(\t\x12\x0b\n\x03job\x18\t \x01(\t\x12\x0b\n\x03run\x18\n \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x03\x12\x11\n\tprincipal\x18\x0c \x01(\t\x12\x13\n\x0bsource_site\x18\r \x01(\t\x12\x15\n\rsource_region\x18\x0e \x01(\t\x12\x18\n\x10\x64\x65stination_site\x18\x0f \x01(\t\x12\x1a\n\x12\x64\x65stination_region\x18\x10 \x01(\t\x12\r\n\x05\x62ytes\x18\x11 \x01(\x03\x12\x17\n\x0funsettled_bytes\x18\x12 \x01(\x03\x12\x10\n\x08requests\x18\x13 \x01(\x03\x12\x15\n\rcharge_micros\x18\x14 \x01(\x03\x12\x16\n\x0e\x65stimate_bytes\x18\x15 \x01(\x03\x12\x17\n\x0f\x65stimate_micros\x18\x16 \x01(\x03\x12\x1b\n\x0e\x61voided_micros\x18\x17 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x13month_to_date_bytes\x18\x18 \x01(\x03\x12\x14\n\x0cprice_source\x18\x19 \x01(\t\x12\x10\n\x08\x63orrects\x18\x1a \x01(\tB\x11\n\x0f_avoided_micros\"\xad\x01\n\x0b\x43ostSummary\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12\x13\n\x0blocal_bytes\x18\x04 \x01(\x03\x12\x14\n\x0c\x65gress_bytes\x18\x05 \x01(\x03\x12\x15\n\rcharge_micros\x18\x06 \x01(\x03\x12\x17\n\x0f\x65stimate_micros\x18\x07 \x01(\x03\x12\x16\n\x0e\x61voided_micros\x18\x08 \x01(\x03\"Q\n\x18ListLedgerEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"h\n\x19ListLedgerEntriesResponse\x12\x32\n\x0eledger_entries\x18\x01 \x03(\x0b\x32\x1a.federation.v1.LedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"3\n\x15SummarizeCostsRequest\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\"r\n\x16SummarizeCostsResponse\x12-\n\tsummaries\x18\x01 \x03(\x0b\x32\x1a.federation.v1.CostSummary\x12)\n\x05total\x18\x02 \x01(\x0b\x32\x1a.federation.v1.CostSummary2\xed\x01\n\x05\x43osts\x12v\n\x11ListLedgerEntries\x12\'.federation.v1.ListLedgerEntriesRequest\x1a(.federation.v1.ListLedgerEntriesResponse\"\x0e\xca\xc1\x18\ncosts.list\x12l\n\x0eSummarizeCosts\x12$.federation.v1.SummarizeCostsRequest\x1a%.federation.v1.SummarizeCostsResponse\"\r\xca\xc1\x18\tcosts.getb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x64\x65ration/v1/costs.proto\x12\rfederation.v1\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x04\n\x0bLedgerEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05grant\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05month\x18\x04 \x01(\t\x12\x11\n\tnamespace\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\x03\x12\r\n\x05\x61lias\x18\x08 \x01(\t\x12\x0b\n\x03job\x18\t \x01(\t\x12\x0b\n\x03run\x18\n \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x03\x12\x11\n\tprincipal\x18\x0c \x01(\t\x12\x13\n\x0bsource_site\x18\r \x01(\t\x12\x15\n\rsource_region\x18\x0e \x01(\t\x12\x18\n\x10\x64\x65stination_site\x18\x0f \x01(\t\x12\x1a\n\x12\x64\x65stination_region\x18\x10 \x01(\t\x12\r\n\x05\x62ytes\x18\x11 \x01(\x03\x12\x17\n\x0funsettled_bytes\x18\x12 \x01(\x03\x12\x10\n\x08requests\x18\x13 \x01(\x03\x12\x15\n\rcharge_micros\x18\x14 \x01(\x03\x12\x16\n\x0e\x65stimate_bytes\x18\x15 \x01(\x03\x12\x17\n\x0f\x65stimate_micros\x18\x16 \x01(\x03\x12\x1b\n\x0e\x61voided_micros\x18\x17 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x13month_to_date_bytes\x18\x18 \x01(\x03\x12\x14\n\x0cprice_source\x18\x19 \x01(\t\x12\x10\n\x08\x63orrects\x18\x1a \x01(\t\x12\x10\n\x08transfer\x18\x1b \x01(\t\x12\x11\n\trate_card\x18\x1c \x01(\x03\x12\x16\n\x0erequest_micros\x18\x1d \x01(\x03\x42\x11\n\x0f_avoided_micros\"\xad\x01\n\x0b\x43ostSummary\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12\x13\n\x0blocal_bytes\x18\x04 \x01(\x03\x12\x14\n\x0c\x65gress_bytes\x18\x05 \x01(\x03\x12\x15\n\rcharge_micros\x18\x06 \x01(\x03\x12\x17\n\x0f\x65stimate_micros\x18\x07 \x01(\x03\x12\x16\n\x0e\x61voided_micros\x18\x08 \x01(\x03\"Q\n\x18ListLedgerEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"h\n\x19ListLedgerEntriesResponse\x12\x32\n\x0eledger_entries\x18\x01 \x03(\x0b\x32\x1a.federation.v1.LedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"3\n\x15SummarizeCostsRequest\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\"r\n\x16SummarizeCostsResponse\x12-\n\tsummaries\x18\x01 \x03(\x0b\x32\x1a.federation.v1.CostSummary\x12)\n\x05total\x18\x02 \x01(\x0b\x32\x1a.federation.v1.CostSummary\"\x95\x01\n\x07TierUse\x12\x12\n\nfrom_bytes\x18\x01 \x01(\x03\x12\x17\n\nupto_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tgb_micros\x18\x03 \x01(\x03\x12\x10\n\x08gb_bytes\x18\x04 \x01(\x03\x12\x12\n\nused_bytes\x18\x05 \x01(\x03\x12\x15\n\rcharge_micros\x18\x06 \x01(\x03\x42\r\n\x0b_upto_bytes\"\xba\x01\n\x12PriceEgressRequest\x12\x15\n\rsource_region\x18\x01 \x01(\t\x12\x1a\n\x12\x64\x65stination_region\x18\x02 \x01(\t\x12\x14\n\x0cvolume_bytes\x18\x03 \x01(\x03\x12 \n\x13month_to_date_bytes\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08requests\x18\x05 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\tB\x16\n\x14_month_to_date_bytes\"\xe7\x01\n\x13PriceEgressResponse\x12\x15\n\rcharge_micros\x18\x01 \x01(\x03\x12\x16\n\x0erequest_micros\x18\x02 \x01(\x03\x12%\n\x05tiers\x18\x03 \x03(\x0b\x32\x16.federation.v1.TierUse\x12\x1b\n\x13month_to_date_bytes\x18\x04 \x01(\x03\x12\x16\n\x0ereserved_bytes\x18\x05 \x01(\x03\x12\r\n\x05scope\x18\x06 \x01(\t\x12\x14\n\x0cprice_source\x18\x07 \x01(\t\x12\r\n\x05\x61s_of\x18\x08 \x01(\t\x12\x11\n\trate_card\x18\t \x01(\x03\"\xd6\x01\n\x08RateCard\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x0e\n\x06\x65gress\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63ompute\x18\x04 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x11\n\tprincipal\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65gress_rows\x18\t \x01(\x03\x12\x14\n\x0c\x63ompute_rows\x18\n \x01(\x03\"\x82\x01\n\x15ImportRateCardRequest\x12\x0e\n\x06\x65gress\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ompute\x18\x02 \x01(\x0c\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\x0f\n\x07replace\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\"\"\n\x12GetRateCardRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x14ListRateCardsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"]\n\x15ListRateCardsResponse\x12+\n\nrate_cards\x18\x01 \x03(\x0b\x32\x17.federation.v1.RateCard\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf0\x01\n\x08Variance\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04runs\x18\x02 \x01(\x03\x12\x16\n\x0e\x65stimate_bytes\x18\x03 \x01(\x03\x12\x15\n\rmetered_bytes\x18\x04 \x01(\x03\x12\x17\n\x0f\x65stimate_micros\x18\x05 \x01(\x03\x12\x15\n\rcharge_micros\x18\x06 \x01(\x03\x12\x18\n\x10\x65stimate_seconds\x18\x07 \x01(\x03\x12\x13\n\x0brun_seconds\x18\x08 \x01(\x03\x12\x13\n\x0b\x62ytes_error\x18\t \x01(\x01\x12\x12\n\ncost_error\x18\n \x01(\x01\x12\x12\n\ntime_error\x18\x0b \x01(\x01\"7\n\x19SummarizeVariancesRequest\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\"p\n\x1aSummarizeVariancesResponse\x12*\n\tvariances\x18\x01 \x03(\x0b\x32\x17.federation.v1.Variance\x12&\n\x05total\x18\x02 \x01(\x0b\x32\x17.federation.v1.Variance2\xfa\x05\n\x05\x43osts\x12v\n\x11ListLedgerEntries\x12\'.federation.v1.ListLedgerEntriesRequest\x1a(.federation.v1.ListLedgerEntriesResponse\"\x0e\xca\xc1\x18\ncosts.list\x12\x64\n\x0bPriceEgress\x12!.federation.v1.PriceEgressRequest\x1a\".federation.v1.PriceEgressResponse\"\x0e\xca\xc1\x18\nprices.get\x12\x62\n\x0eImportRateCard\x12$.federation.v1.ImportRateCardRequest\x1a\x17.federation.v1.RateCard\"\x11\xca\xc1\x18\rprices.create\x12Y\n\x0bGetRateCard\x12!.federation.v1.GetRateCardRequest\x1a\x17.federation.v1.RateCard\"\x0e\xca\xc1\x18\nprices.get\x12k\n\rListRateCards\x12#.federation.v1.ListRateCardsRequest\x1a$.federation.v1.ListRateCardsResponse\"\x0f\xca\xc1\x18\x0bprices.list\x12y\n\x12SummarizeVariances\x12(.federation.v1.SummarizeVariancesRequest\x1a).federation.v1.SummarizeVariancesResponse\"\x0e\xca\xc1\x18\ncosts.list\x12l\n\x0eSummarizeCosts\x12$.federation.v1.SummarizeCostsRequest\x1a%.federation.v1.SummarizeCostsResponse\"\r\xca\xc1\x18\tcosts.getb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,20 +25,52 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_COSTS'].methods_by_name['ListLedgerEntries']._options = None
   _globals['_COSTS'].methods_by_name['ListLedgerEntries']._serialized_options = b'\312\301\030\ncosts.list'
+  _globals['_COSTS'].methods_by_name['PriceEgress']._options = None
+  _globals['_COSTS'].methods_by_name['PriceEgress']._serialized_options = b'\312\301\030\nprices.get'
+  _globals['_COSTS'].methods_by_name['ImportRateCard']._options = None
+  _globals['_COSTS'].methods_by_name['ImportRateCard']._serialized_options = b'\312\301\030\rprices.create'
+  _globals['_COSTS'].methods_by_name['GetRateCard']._options = None
+  _globals['_COSTS'].methods_by_name['GetRateCard']._serialized_options = b'\312\301\030\nprices.get'
+  _globals['_COSTS'].methods_by_name['ListRateCards']._options = None
+  _globals['_COSTS'].methods_by_name['ListRateCards']._serialized_options = b'\312\301\030\013prices.list'
+  _globals['_COSTS'].methods_by_name['SummarizeVariances']._options = None
+  _globals['_COSTS'].methods_by_name['SummarizeVariances']._serialized_options = b'\312\301\030\ncosts.list'
   _globals['_COSTS'].methods_by_name['SummarizeCosts']._options = None
   _globals['_COSTS'].methods_by_name['SummarizeCosts']._serialized_options = b'\312\301\030\tcosts.get'
   _globals['_LEDGERENTRY']._serialized_start=107
-  _globals['_LEDGERENTRY']._serialized_end=681
-  _globals['_COSTSUMMARY']._serialized_start=684
-  _globals['_COSTSUMMARY']._serialized_end=857
-  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_start=859
-  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_end=940
-  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_start=942
-  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_end=1046
-  _globals['_SUMMARIZECOSTSREQUEST']._serialized_start=1048
-  _globals['_SUMMARIZECOSTSREQUEST']._serialized_end=1099
-  _globals['_SUMMARIZECOSTSRESPONSE']._serialized_start=1101
-  _globals['_SUMMARIZECOSTSRESPONSE']._serialized_end=1215
-  _globals['_COSTS']._serialized_start=1218
-  _globals['_COSTS']._serialized_end=1455
+  _globals['_LEDGERENTRY']._serialized_end=742
+  _globals['_COSTSUMMARY']._serialized_start=745
+  _globals['_COSTSUMMARY']._serialized_end=918
+  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_start=920
+  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_end=1001
+  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_start=1003
+  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_end=1107
+  _globals['_SUMMARIZECOSTSREQUEST']._serialized_start=1109
+  _globals['_SUMMARIZECOSTSREQUEST']._serialized_end=1160
+  _globals['_SUMMARIZECOSTSRESPONSE']._serialized_start=1162
+  _globals['_SUMMARIZECOSTSRESPONSE']._serialized_end=1276
+  _globals['_TIERUSE']._serialized_start=1279
+  _globals['_TIERUSE']._serialized_end=1428
+  _globals['_PRICEEGRESSREQUEST']._serialized_start=1431
+  _globals['_PRICEEGRESSREQUEST']._serialized_end=1617
+  _globals['_PRICEEGRESSRESPONSE']._serialized_start=1620
+  _globals['_PRICEEGRESSRESPONSE']._serialized_end=1851
+  _globals['_RATECARD']._serialized_start=1854
+  _globals['_RATECARD']._serialized_end=2068
+  _globals['_IMPORTRATECARDREQUEST']._serialized_start=2071
+  _globals['_IMPORTRATECARDREQUEST']._serialized_end=2201
+  _globals['_GETRATECARDREQUEST']._serialized_start=2203
+  _globals['_GETRATECARDREQUEST']._serialized_end=2237
+  _globals['_LISTRATECARDSREQUEST']._serialized_start=2239
+  _globals['_LISTRATECARDSREQUEST']._serialized_end=2316
+  _globals['_LISTRATECARDSRESPONSE']._serialized_start=2318
+  _globals['_LISTRATECARDSRESPONSE']._serialized_end=2411
+  _globals['_VARIANCE']._serialized_start=2414
+  _globals['_VARIANCE']._serialized_end=2654
+  _globals['_SUMMARIZEVARIANCESREQUEST']._serialized_start=2656
+  _globals['_SUMMARIZEVARIANCESREQUEST']._serialized_end=2711
+  _globals['_SUMMARIZEVARIANCESRESPONSE']._serialized_start=2713
+  _globals['_SUMMARIZEVARIANCESRESPONSE']._serialized_end=2825
+  _globals['_COSTS']._serialized_start=2828
+  _globals['_COSTS']._serialized_end=3590
 # @@protoc_insertion_point(module_scope)

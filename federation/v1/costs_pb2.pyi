@@ -45,6 +45,9 @@ class LedgerEntry(google.protobuf.message.Message):
     MONTH_TO_DATE_BYTES_FIELD_NUMBER: builtins.int
     PRICE_SOURCE_FIELD_NUMBER: builtins.int
     CORRECTS_FIELD_NUMBER: builtins.int
+    TRANSFER_FIELD_NUMBER: builtins.int
+    RATE_CARD_FIELD_NUMBER: builtins.int
+    REQUEST_MICROS_FIELD_NUMBER: builtins.int
     name: builtins.str
     grant: builtins.str
     month: builtins.str
@@ -70,6 +73,12 @@ class LedgerEntry(google.protobuf.message.Message):
     month_to_date_bytes: builtins.int
     price_source: builtins.str
     corrects: builtins.str
+    transfer: builtins.str
+    """The transfer that read; empty for a job or a person."""
+    rate_card: builtins.int
+    """Number of the rate card that priced it; 0 for the shipped one."""
+    request_micros: builtins.int
+    """Fees for requests that are part of the charge."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
@@ -101,9 +110,12 @@ class LedgerEntry(google.protobuf.message.Message):
         month_to_date_bytes: builtins.int = ...,
         price_source: builtins.str = ...,
         corrects: builtins.str = ...,
+        transfer: builtins.str = ...,
+        rate_card: builtins.int = ...,
+        request_micros: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_avoided_micros", b"_avoided_micros", "avoided_micros", b"avoided_micros", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_avoided_micros", b"_avoided_micros", "alias", b"alias", "attempt", b"attempt", "avoided_micros", b"avoided_micros", "bytes", b"bytes", "charge_micros", b"charge_micros", "corrects", b"corrects", "dataset", b"dataset", "destination_region", b"destination_region", "destination_site", b"destination_site", "estimate_bytes", b"estimate_bytes", "estimate_micros", b"estimate_micros", "grant", b"grant", "job", b"job", "month", b"month", "month_to_date_bytes", b"month_to_date_bytes", "name", b"name", "namespace", b"namespace", "price_source", b"price_source", "principal", b"principal", "requests", b"requests", "run", b"run", "source_region", b"source_region", "source_site", b"source_site", "time", b"time", "unsettled_bytes", b"unsettled_bytes", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_avoided_micros", b"_avoided_micros", "alias", b"alias", "attempt", b"attempt", "avoided_micros", b"avoided_micros", "bytes", b"bytes", "charge_micros", b"charge_micros", "corrects", b"corrects", "dataset", b"dataset", "destination_region", b"destination_region", "destination_site", b"destination_site", "estimate_bytes", b"estimate_bytes", "estimate_micros", b"estimate_micros", "grant", b"grant", "job", b"job", "month", b"month", "month_to_date_bytes", b"month_to_date_bytes", "name", b"name", "namespace", b"namespace", "price_source", b"price_source", "principal", b"principal", "rate_card", b"rate_card", "request_micros", b"request_micros", "requests", b"requests", "run", b"run", "source_region", b"source_region", "source_site", b"source_site", "time", b"time", "transfer", b"transfer", "unsettled_bytes", b"unsettled_bytes", "version", b"version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_avoided_micros", b"_avoided_micros"]) -> typing.Literal["avoided_micros"] | None: ...
 
 global___LedgerEntry = LedgerEntry
@@ -226,3 +238,341 @@ class SummarizeCostsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["summaries", b"summaries", "total", b"total"]) -> None: ...
 
 global___SummarizeCostsResponse = SummarizeCostsResponse
+
+@typing.final
+class TierUse(google.protobuf.message.Message):
+    """One tier of a price, as far as a volume used it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FROM_BYTES_FIELD_NUMBER: builtins.int
+    UPTO_BYTES_FIELD_NUMBER: builtins.int
+    GB_MICROS_FIELD_NUMBER: builtins.int
+    GB_BYTES_FIELD_NUMBER: builtins.int
+    USED_BYTES_FIELD_NUMBER: builtins.int
+    CHARGE_MICROS_FIELD_NUMBER: builtins.int
+    from_bytes: builtins.int
+    upto_bytes: builtins.int
+    """Absent without an upper bound."""
+    gb_micros: builtins.int
+    gb_bytes: builtins.int
+    used_bytes: builtins.int
+    """Bytes of the volume that fell into it."""
+    charge_micros: builtins.int
+    def __init__(
+        self,
+        *,
+        from_bytes: builtins.int = ...,
+        upto_bytes: builtins.int | None = ...,
+        gb_micros: builtins.int = ...,
+        gb_bytes: builtins.int = ...,
+        used_bytes: builtins.int = ...,
+        charge_micros: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_upto_bytes", b"_upto_bytes", "upto_bytes", b"upto_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_upto_bytes", b"_upto_bytes", "charge_micros", b"charge_micros", "from_bytes", b"from_bytes", "gb_bytes", b"gb_bytes", "gb_micros", b"gb_micros", "upto_bytes", b"upto_bytes", "used_bytes", b"used_bytes"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_upto_bytes", b"_upto_bytes"]) -> typing.Literal["upto_bytes"] | None: ...
+
+global___TierUse = TierUse
+
+@typing.final
+class PriceEgressRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SOURCE_REGION_FIELD_NUMBER: builtins.int
+    DESTINATION_REGION_FIELD_NUMBER: builtins.int
+    VOLUME_BYTES_FIELD_NUMBER: builtins.int
+    MONTH_TO_DATE_BYTES_FIELD_NUMBER: builtins.int
+    REQUESTS_FIELD_NUMBER: builtins.int
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    source_region: builtins.str
+    destination_region: builtins.str
+    """A region, or `internet`."""
+    volume_bytes: builtins.int
+    month_to_date_bytes: builtins.int
+    """What was sent in this month before; absent for what the federation has counted."""
+    requests: builtins.int
+    account: builtins.str
+    def __init__(
+        self,
+        *,
+        source_region: builtins.str = ...,
+        destination_region: builtins.str = ...,
+        volume_bytes: builtins.int = ...,
+        month_to_date_bytes: builtins.int | None = ...,
+        requests: builtins.int = ...,
+        account: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_month_to_date_bytes", b"_month_to_date_bytes", "month_to_date_bytes", b"month_to_date_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_month_to_date_bytes", b"_month_to_date_bytes", "account", b"account", "destination_region", b"destination_region", "month_to_date_bytes", b"month_to_date_bytes", "requests", b"requests", "source_region", b"source_region", "volume_bytes", b"volume_bytes"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_month_to_date_bytes", b"_month_to_date_bytes"]) -> typing.Literal["month_to_date_bytes"] | None: ...
+
+global___PriceEgressRequest = PriceEgressRequest
+
+@typing.final
+class PriceEgressResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHARGE_MICROS_FIELD_NUMBER: builtins.int
+    REQUEST_MICROS_FIELD_NUMBER: builtins.int
+    TIERS_FIELD_NUMBER: builtins.int
+    MONTH_TO_DATE_BYTES_FIELD_NUMBER: builtins.int
+    RESERVED_BYTES_FIELD_NUMBER: builtins.int
+    SCOPE_FIELD_NUMBER: builtins.int
+    PRICE_SOURCE_FIELD_NUMBER: builtins.int
+    AS_OF_FIELD_NUMBER: builtins.int
+    RATE_CARD_FIELD_NUMBER: builtins.int
+    charge_micros: builtins.int
+    request_micros: builtins.int
+    """Fees for requests that are part of it."""
+    month_to_date_bytes: builtins.int
+    reserved_bytes: builtins.int
+    scope: builtins.str
+    """The scope whose volume decides the tier."""
+    price_source: builtins.str
+    as_of: builtins.str
+    rate_card: builtins.int
+    @property
+    def tiers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TierUse]: ...
+    def __init__(
+        self,
+        *,
+        charge_micros: builtins.int = ...,
+        request_micros: builtins.int = ...,
+        tiers: collections.abc.Iterable[global___TierUse] | None = ...,
+        month_to_date_bytes: builtins.int = ...,
+        reserved_bytes: builtins.int = ...,
+        scope: builtins.str = ...,
+        price_source: builtins.str = ...,
+        as_of: builtins.str = ...,
+        rate_card: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "charge_micros", b"charge_micros", "month_to_date_bytes", b"month_to_date_bytes", "price_source", b"price_source", "rate_card", b"rate_card", "request_micros", b"request_micros", "reserved_bytes", b"reserved_bytes", "scope", b"scope", "tiers", b"tiers"]) -> None: ...
+
+global___PriceEgressResponse = PriceEgressResponse
+
+@typing.final
+class RateCard(google.protobuf.message.Message):
+    """The federation's prices as they were imported once. Name: `rateCards/{number}`."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    EGRESS_FIELD_NUMBER: builtins.int
+    COMPUTE_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    NOTE_FIELD_NUMBER: builtins.int
+    PRINCIPAL_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    EGRESS_ROWS_FIELD_NUMBER: builtins.int
+    COMPUTE_ROWS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    number: builtins.int
+    egress: builtins.bytes
+    """CSV; empty in listings."""
+    compute: builtins.bytes
+    """CSV; empty in listings."""
+    digest: builtins.str
+    note: builtins.str
+    principal: builtins.str
+    egress_rows: builtins.int
+    compute_rows: builtins.int
+    @property
+    def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        number: builtins.int = ...,
+        egress: builtins.bytes = ...,
+        compute: builtins.bytes = ...,
+        digest: builtins.str = ...,
+        note: builtins.str = ...,
+        principal: builtins.str = ...,
+        create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        egress_rows: builtins.int = ...,
+        compute_rows: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["compute", b"compute", "compute_rows", b"compute_rows", "create_time", b"create_time", "digest", b"digest", "egress", b"egress", "egress_rows", b"egress_rows", "name", b"name", "note", b"note", "number", b"number", "principal", b"principal"]) -> None: ...
+
+global___RateCard = RateCard
+
+@typing.final
+class ImportRateCardRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EGRESS_FIELD_NUMBER: builtins.int
+    COMPUTE_FIELD_NUMBER: builtins.int
+    NOTE_FIELD_NUMBER: builtins.int
+    REPLACE_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    egress: builtins.bytes
+    """CSV like `federation/prices/egress.csv`; empty to keep what is there."""
+    compute: builtins.bytes
+    """CSV like `federation/prices/compute.csv`; empty to keep what is there."""
+    note: builtins.str
+    replace: builtins.bool
+    """Forgets all rows that are not imported now."""
+    request_id: builtins.str
+    validate_only: builtins.bool
+    def __init__(
+        self,
+        *,
+        egress: builtins.bytes = ...,
+        compute: builtins.bytes = ...,
+        note: builtins.str = ...,
+        replace: builtins.bool = ...,
+        request_id: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["compute", b"compute", "egress", b"egress", "note", b"note", "replace", b"replace", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+global___ImportRateCardRequest = ImportRateCardRequest
+
+@typing.final
+class GetRateCardRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`rateCards/3`, or `rateCards/-` for the one that is used."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___GetRateCardRequest = GetRateCardRequest
+
+@typing.final
+class ListRateCardsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    page_token: builtins.str
+    filter: builtins.str
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        filter: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListRateCardsRequest = ListRateCardsRequest
+
+@typing.final
+class ListRateCardsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RATE_CARDS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def rate_cards(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RateCard]: ...
+    def __init__(
+        self,
+        *,
+        rate_cards: collections.abc.Iterable[global___RateCard] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "rate_cards", b"rate_cards"]) -> None: ...
+
+global___ListRateCardsResponse = ListRateCardsResponse
+
+@typing.final
+class Variance(google.protobuf.message.Message):
+    """Estimate against meter, summed over the runs of one key."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
+    ESTIMATE_BYTES_FIELD_NUMBER: builtins.int
+    METERED_BYTES_FIELD_NUMBER: builtins.int
+    ESTIMATE_MICROS_FIELD_NUMBER: builtins.int
+    CHARGE_MICROS_FIELD_NUMBER: builtins.int
+    ESTIMATE_SECONDS_FIELD_NUMBER: builtins.int
+    RUN_SECONDS_FIELD_NUMBER: builtins.int
+    BYTES_ERROR_FIELD_NUMBER: builtins.int
+    COST_ERROR_FIELD_NUMBER: builtins.int
+    TIME_ERROR_FIELD_NUMBER: builtins.int
+    key: builtins.str
+    runs: builtins.int
+    estimate_bytes: builtins.int
+    metered_bytes: builtins.int
+    estimate_micros: builtins.int
+    charge_micros: builtins.int
+    estimate_seconds: builtins.int
+    run_seconds: builtins.int
+    bytes_error: builtins.float
+    """Mean of |metered - estimate| / estimate over entries with an estimate; of bytes, of money and of time."""
+    cost_error: builtins.float
+    time_error: builtins.float
+    def __init__(
+        self,
+        *,
+        key: builtins.str = ...,
+        runs: builtins.int = ...,
+        estimate_bytes: builtins.int = ...,
+        metered_bytes: builtins.int = ...,
+        estimate_micros: builtins.int = ...,
+        charge_micros: builtins.int = ...,
+        estimate_seconds: builtins.int = ...,
+        run_seconds: builtins.int = ...,
+        bytes_error: builtins.float = ...,
+        cost_error: builtins.float = ...,
+        time_error: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes_error", b"bytes_error", "charge_micros", b"charge_micros", "cost_error", b"cost_error", "estimate_bytes", b"estimate_bytes", "estimate_micros", b"estimate_micros", "estimate_seconds", b"estimate_seconds", "key", b"key", "metered_bytes", b"metered_bytes", "run_seconds", b"run_seconds", "runs", b"runs", "time_error", b"time_error"]) -> None: ...
+
+global___Variance = Variance
+
+@typing.final
+class SummarizeVariancesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BY_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    by: builtins.str
+    """`job`, `label`, `link`, `input`."""
+    filter: builtins.str
+    """For example `job = "j-..."`, `month = "2026-11"`."""
+    def __init__(
+        self,
+        *,
+        by: builtins.str = ...,
+        filter: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "filter", b"filter"]) -> None: ...
+
+global___SummarizeVariancesRequest = SummarizeVariancesRequest
+
+@typing.final
+class SummarizeVariancesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VARIANCES_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    @property
+    def variances(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Variance]: ...
+    @property
+    def total(self) -> global___Variance: ...
+    def __init__(
+        self,
+        *,
+        variances: collections.abc.Iterable[global___Variance] | None = ...,
+        total: global___Variance | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["total", b"total"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["total", b"total", "variances", b"variances"]) -> None: ...
+
+global___SummarizeVariancesResponse = SummarizeVariancesResponse

@@ -20,6 +20,31 @@ class CostsStub(object):
                 request_serializer=federation_dot_v1_dot_costs__pb2.ListLedgerEntriesRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_costs__pb2.ListLedgerEntriesResponse.FromString,
                 )
+        self.PriceEgress = channel.unary_unary(
+                '/federation.v1.Costs/PriceEgress',
+                request_serializer=federation_dot_v1_dot_costs__pb2.PriceEgressRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_costs__pb2.PriceEgressResponse.FromString,
+                )
+        self.ImportRateCard = channel.unary_unary(
+                '/federation.v1.Costs/ImportRateCard',
+                request_serializer=federation_dot_v1_dot_costs__pb2.ImportRateCardRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_costs__pb2.RateCard.FromString,
+                )
+        self.GetRateCard = channel.unary_unary(
+                '/federation.v1.Costs/GetRateCard',
+                request_serializer=federation_dot_v1_dot_costs__pb2.GetRateCardRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_costs__pb2.RateCard.FromString,
+                )
+        self.ListRateCards = channel.unary_unary(
+                '/federation.v1.Costs/ListRateCards',
+                request_serializer=federation_dot_v1_dot_costs__pb2.ListRateCardsRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_costs__pb2.ListRateCardsResponse.FromString,
+                )
+        self.SummarizeVariances = channel.unary_unary(
+                '/federation.v1.Costs/SummarizeVariances',
+                request_serializer=federation_dot_v1_dot_costs__pb2.SummarizeVariancesRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_costs__pb2.SummarizeVariancesResponse.FromString,
+                )
         self.SummarizeCosts = channel.unary_unary(
                 '/federation.v1.Costs/SummarizeCosts',
                 request_serializer=federation_dot_v1_dot_costs__pb2.SummarizeCostsRequest.SerializeToString,
@@ -33,6 +58,41 @@ class CostsServicer(object):
 
     def ListLedgerEntries(self, request, context):
         """Lists ledger entries, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PriceEgress(self, request, context):
+        """Prices a volume between two regions as it would be billed now, or at a stated volume of the month.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportRateCard(self, request, context):
+        """Imports price rows from CSV as a new rate card: rows of a link and date that are there already are replaced, all others kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRateCard(self, request, context):
+        """Returns one rate card with its rows as CSV.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRateCards(self, request, context):
+        """Lists rate cards, newest first, without their rows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummarizeVariances(self, request, context):
+        """Compares the estimates of ended runs with what was metered, by job, label, link or input.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -52,6 +112,31 @@ def add_CostsServicer_to_server(servicer, server):
                     servicer.ListLedgerEntries,
                     request_deserializer=federation_dot_v1_dot_costs__pb2.ListLedgerEntriesRequest.FromString,
                     response_serializer=federation_dot_v1_dot_costs__pb2.ListLedgerEntriesResponse.SerializeToString,
+            ),
+            'PriceEgress': grpc.unary_unary_rpc_method_handler(
+                    servicer.PriceEgress,
+                    request_deserializer=federation_dot_v1_dot_costs__pb2.PriceEgressRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_costs__pb2.PriceEgressResponse.SerializeToString,
+            ),
+            'ImportRateCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportRateCard,
+                    request_deserializer=federation_dot_v1_dot_costs__pb2.ImportRateCardRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_costs__pb2.RateCard.SerializeToString,
+            ),
+            'GetRateCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRateCard,
+                    request_deserializer=federation_dot_v1_dot_costs__pb2.GetRateCardRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_costs__pb2.RateCard.SerializeToString,
+            ),
+            'ListRateCards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRateCards,
+                    request_deserializer=federation_dot_v1_dot_costs__pb2.ListRateCardsRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_costs__pb2.ListRateCardsResponse.SerializeToString,
+            ),
+            'SummarizeVariances': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeVariances,
+                    request_deserializer=federation_dot_v1_dot_costs__pb2.SummarizeVariancesRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_costs__pb2.SummarizeVariancesResponse.SerializeToString,
             ),
             'SummarizeCosts': grpc.unary_unary_rpc_method_handler(
                     servicer.SummarizeCosts,
@@ -83,6 +168,91 @@ class Costs(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Costs/ListLedgerEntries',
             federation_dot_v1_dot_costs__pb2.ListLedgerEntriesRequest.SerializeToString,
             federation_dot_v1_dot_costs__pb2.ListLedgerEntriesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def PriceEgress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Costs/PriceEgress',
+            federation_dot_v1_dot_costs__pb2.PriceEgressRequest.SerializeToString,
+            federation_dot_v1_dot_costs__pb2.PriceEgressResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ImportRateCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Costs/ImportRateCard',
+            federation_dot_v1_dot_costs__pb2.ImportRateCardRequest.SerializeToString,
+            federation_dot_v1_dot_costs__pb2.RateCard.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetRateCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Costs/GetRateCard',
+            federation_dot_v1_dot_costs__pb2.GetRateCardRequest.SerializeToString,
+            federation_dot_v1_dot_costs__pb2.RateCard.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListRateCards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Costs/ListRateCards',
+            federation_dot_v1_dot_costs__pb2.ListRateCardsRequest.SerializeToString,
+            federation_dot_v1_dot_costs__pb2.ListRateCardsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def SummarizeVariances(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Costs/SummarizeVariances',
+            federation_dot_v1_dot_costs__pb2.SummarizeVariancesRequest.SerializeToString,
+            federation_dot_v1_dot_costs__pb2.SummarizeVariancesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -27,6 +27,36 @@ class CostsStub:
     ]
     """Lists ledger entries, newest first."""
 
+    PriceEgress: grpc.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.PriceEgressRequest,
+        federation.v1.costs_pb2.PriceEgressResponse,
+    ]
+    """Prices a volume between two regions as it would be billed now, or at a stated volume of the month."""
+
+    ImportRateCard: grpc.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.ImportRateCardRequest,
+        federation.v1.costs_pb2.RateCard,
+    ]
+    """Imports price rows from CSV as a new rate card: rows of a link and date that are there already are replaced, all others kept."""
+
+    GetRateCard: grpc.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.GetRateCardRequest,
+        federation.v1.costs_pb2.RateCard,
+    ]
+    """Returns one rate card with its rows as CSV."""
+
+    ListRateCards: grpc.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.ListRateCardsRequest,
+        federation.v1.costs_pb2.ListRateCardsResponse,
+    ]
+    """Lists rate cards, newest first, without their rows."""
+
+    SummarizeVariances: grpc.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.SummarizeVariancesRequest,
+        federation.v1.costs_pb2.SummarizeVariancesResponse,
+    ]
+    """Compares the estimates of ended runs with what was metered, by job, label, link or input."""
+
     SummarizeCosts: grpc.UnaryUnaryMultiCallable[
         federation.v1.costs_pb2.SummarizeCostsRequest,
         federation.v1.costs_pb2.SummarizeCostsResponse,
@@ -41,6 +71,36 @@ class CostsAsyncStub:
         federation.v1.costs_pb2.ListLedgerEntriesResponse,
     ]
     """Lists ledger entries, newest first."""
+
+    PriceEgress: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.PriceEgressRequest,
+        federation.v1.costs_pb2.PriceEgressResponse,
+    ]
+    """Prices a volume between two regions as it would be billed now, or at a stated volume of the month."""
+
+    ImportRateCard: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.ImportRateCardRequest,
+        federation.v1.costs_pb2.RateCard,
+    ]
+    """Imports price rows from CSV as a new rate card: rows of a link and date that are there already are replaced, all others kept."""
+
+    GetRateCard: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.GetRateCardRequest,
+        federation.v1.costs_pb2.RateCard,
+    ]
+    """Returns one rate card with its rows as CSV."""
+
+    ListRateCards: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.ListRateCardsRequest,
+        federation.v1.costs_pb2.ListRateCardsResponse,
+    ]
+    """Lists rate cards, newest first, without their rows."""
+
+    SummarizeVariances: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.SummarizeVariancesRequest,
+        federation.v1.costs_pb2.SummarizeVariancesResponse,
+    ]
+    """Compares the estimates of ended runs with what was metered, by job, label, link or input."""
 
     SummarizeCosts: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.costs_pb2.SummarizeCostsRequest,
@@ -58,6 +118,46 @@ class CostsServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.costs_pb2.ListLedgerEntriesResponse, collections.abc.Awaitable[federation.v1.costs_pb2.ListLedgerEntriesResponse]]:
         """Lists ledger entries, newest first."""
+
+    @abc.abstractmethod
+    def PriceEgress(
+        self,
+        request: federation.v1.costs_pb2.PriceEgressRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.costs_pb2.PriceEgressResponse, collections.abc.Awaitable[federation.v1.costs_pb2.PriceEgressResponse]]:
+        """Prices a volume between two regions as it would be billed now, or at a stated volume of the month."""
+
+    @abc.abstractmethod
+    def ImportRateCard(
+        self,
+        request: federation.v1.costs_pb2.ImportRateCardRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.costs_pb2.RateCard, collections.abc.Awaitable[federation.v1.costs_pb2.RateCard]]:
+        """Imports price rows from CSV as a new rate card: rows of a link and date that are there already are replaced, all others kept."""
+
+    @abc.abstractmethod
+    def GetRateCard(
+        self,
+        request: federation.v1.costs_pb2.GetRateCardRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.costs_pb2.RateCard, collections.abc.Awaitable[federation.v1.costs_pb2.RateCard]]:
+        """Returns one rate card with its rows as CSV."""
+
+    @abc.abstractmethod
+    def ListRateCards(
+        self,
+        request: federation.v1.costs_pb2.ListRateCardsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.costs_pb2.ListRateCardsResponse, collections.abc.Awaitable[federation.v1.costs_pb2.ListRateCardsResponse]]:
+        """Lists rate cards, newest first, without their rows."""
+
+    @abc.abstractmethod
+    def SummarizeVariances(
+        self,
+        request: federation.v1.costs_pb2.SummarizeVariancesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.costs_pb2.SummarizeVariancesResponse, collections.abc.Awaitable[federation.v1.costs_pb2.SummarizeVariancesResponse]]:
+        """Compares the estimates of ended runs with what was metered, by job, label, link or input."""
 
     @abc.abstractmethod
     def SummarizeCosts(

@@ -77,6 +77,7 @@ class _WayEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWr
     WAY_UNSPECIFIED: _Way.ValueType  # 0
     WAY_LOCAL: _Way.ValueType  # 1
     WAY_REMOTE: _Way.ValueType  # 2
+    WAY_COPY: _Way.ValueType  # 3
 
 class Way(_Way, metaclass=_WayEnumTypeWrapper):
     """How a run has an input."""
@@ -84,7 +85,28 @@ class Way(_Way, metaclass=_WayEnumTypeWrapper):
 WAY_UNSPECIFIED: Way.ValueType  # 0
 WAY_LOCAL: Way.ValueType  # 1
 WAY_REMOTE: Way.ValueType  # 2
+WAY_COPY: Way.ValueType  # 3
 global___Way = Way
+
+class _Spot:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _SpotEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Spot.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    SPOT_UNSPECIFIED: _Spot.ValueType  # 0
+    SPOT_NEVER: _Spot.ValueType  # 1
+    SPOT_ALLOWED: _Spot.ValueType  # 2
+    SPOT_ONLY: _Spot.ValueType  # 3
+
+class Spot(_Spot, metaclass=_SpotEnumTypeWrapper):
+    """Whether a job may run on GPUs that can be taken away from it."""
+
+SPOT_UNSPECIFIED: Spot.ValueType  # 0
+SPOT_NEVER: Spot.ValueType  # 1
+SPOT_ALLOWED: Spot.ValueType  # 2
+SPOT_ONLY: Spot.ValueType  # 3
+global___Spot = Spot
 
 @typing.final
 class InputSpec(google.protobuf.message.Message):
@@ -96,6 +118,9 @@ class InputSpec(google.protobuf.message.Message):
     DATASET_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     ASSUMED_BYTES_FIELD_NUMBER: builtins.int
+    READ_PERCENT_FIELD_NUMBER: builtins.int
+    TASK_FIELD_NUMBER: builtins.int
+    OUTPUT_FIELD_NUMBER: builtins.int
     alias: builtins.str
     dataset: builtins.str
     """`sales/flights` or `namespaces/sales/datasets/flights`."""
@@ -103,6 +128,12 @@ class InputSpec(google.protobuf.message.Message):
     """0 for the newest when the job is submitted."""
     assumed_bytes: builtins.int
     """Plans as if the input had this many bytes; only with `validate_only`."""
+    read_percent: builtins.int
+    """How much of it a run reads: 0 if not stated (all, once), 250 for two and a half times."""
+    task: builtins.str
+    """In a pipeline: the task whose output this is, instead of a dataset."""
+    output: builtins.str
+    """In a pipeline: that task's output."""
     def __init__(
         self,
         *,
@@ -110,8 +141,11 @@ class InputSpec(google.protobuf.message.Message):
         dataset: builtins.str = ...,
         version: builtins.int = ...,
         assumed_bytes: builtins.int = ...,
+        read_percent: builtins.int = ...,
+        task: builtins.str = ...,
+        output: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "dataset", b"dataset", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "dataset", b"dataset", "output", b"output", "read_percent", b"read_percent", "task", b"task", "version", b"version"]) -> None: ...
 
 global___InputSpec = InputSpec
 
@@ -124,18 +158,30 @@ class OutputSpec(google.protobuf.message.Message):
     ALIAS_FIELD_NUMBER: builtins.int
     DATASET_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
+    DELIVER_TO_FIELD_NUMBER: builtins.int
+    ASSUMED_BYTES_FIELD_NUMBER: builtins.int
+    RELEASE_FIELD_NUMBER: builtins.int
     alias: builtins.str
     dataset: builtins.str
     kind: builtins.str
     """Kind of the dataset if it must be created: DATA or MODEL."""
+    deliver_to: builtins.str
+    """A site where a replica of it must lie in the end."""
+    assumed_bytes: builtins.int
+    """Bytes to reckon with for the delivery and for a pipeline's hand-over."""
+    release: builtins.bool
+    """Asks that it does not inherit the residency of inputs whose owners allow outputs of its size to leave."""
     def __init__(
         self,
         *,
         alias: builtins.str = ...,
         dataset: builtins.str = ...,
         kind: builtins.str = ...,
+        deliver_to: builtins.str = ...,
+        assumed_bytes: builtins.int = ...,
+        release: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "dataset", b"dataset", "kind", b"kind"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "dataset", b"dataset", "deliver_to", b"deliver_to", "kind", b"kind", "release", b"release"]) -> None: ...
 
 global___OutputSpec = OutputSpec
 
@@ -203,6 +249,14 @@ class JobRequest(google.protobuf.message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: builtins.int
     INGEST_FROM_FIELD_NUMBER: builtins.int
     PRINCIPAL_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    DEADLINE_SECONDS_FIELD_NUMBER: builtins.int
+    HOUR_VALUE_MICROS_FIELD_NUMBER: builtins.int
+    CARBON_TONNE_MICROS_FIELD_NUMBER: builtins.int
+    SPOT_FIELD_NUMBER: builtins.int
+    NO_COPIES_FIELD_NUMBER: builtins.int
+    PIPELINE_FIELD_NUMBER: builtins.int
+    TASK_FIELD_NUMBER: builtins.int
     kind: global___JobKind.ValueType
     label: builtins.str
     namespace: builtins.str
@@ -213,6 +267,20 @@ class JobRequest(google.protobuf.message.Message):
     max_attempts: builtins.int
     ingest_from: builtins.str
     principal: builtins.str
+    priority: builtins.int
+    """Higher goes first."""
+    deadline_seconds: builtins.int
+    """Seconds after submission by which it must have ended; 0 for none."""
+    hour_value_micros: builtins.int
+    """What an hour less of waiting and running is worth, in micro-dollars; absent if not stated."""
+    carbon_tonne_micros: builtins.int
+    """The price put on a tonne of CO2e, in micro-dollars; 0 if it is not weighed."""
+    spot: global___Spot.ValueType
+    no_copies: builtins.bool
+    """Forbids replicas made for this job."""
+    pipeline: builtins.str
+    """Set by the server for a pipeline's jobs."""
+    task: builtins.str
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___InputSpec]: ...
     @property
@@ -244,9 +312,18 @@ class JobRequest(google.protobuf.message.Message):
         max_attempts: builtins.int = ...,
         ingest_from: builtins.str = ...,
         principal: builtins.str = ...,
+        priority: builtins.int = ...,
+        deadline_seconds: builtins.int = ...,
+        hour_value_micros: builtins.int | None = ...,
+        carbon_tonne_micros: builtins.int = ...,
+        spot: global___Spot.ValueType = ...,
+        no_copies: builtins.bool = ...,
+        pipeline: builtins.str = ...,
+        task: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["resources", b"resources"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["duration_limit_seconds", b"duration_limit_seconds", "duration_seconds", b"duration_seconds", "entrypoint", b"entrypoint", "env", b"env", "ingest_from", b"ingest_from", "inputs", b"inputs", "kind", b"kind", "label", b"label", "max_attempts", b"max_attempts", "namespace", b"namespace", "outputs", b"outputs", "principal", b"principal", "resources", b"resources", "runtime_env", b"runtime_env", "sites", b"sites", "working_dir", b"working_dir"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_hour_value_micros", b"_hour_value_micros", "hour_value_micros", b"hour_value_micros", "resources", b"resources"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_hour_value_micros", b"_hour_value_micros", "carbon_tonne_micros", b"carbon_tonne_micros", "deadline_seconds", b"deadline_seconds", "duration_limit_seconds", b"duration_limit_seconds", "duration_seconds", b"duration_seconds", "entrypoint", b"entrypoint", "env", b"env", "hour_value_micros", b"hour_value_micros", "ingest_from", b"ingest_from", "inputs", b"inputs", "kind", b"kind", "label", b"label", "max_attempts", b"max_attempts", "namespace", b"namespace", "no_copies", b"no_copies", "outputs", b"outputs", "pipeline", b"pipeline", "principal", b"principal", "priority", b"priority", "resources", b"resources", "runtime_env", b"runtime_env", "sites", b"sites", "spot", b"spot", "task", b"task", "working_dir", b"working_dir"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_hour_value_micros", b"_hour_value_micros"]) -> typing.Literal["hour_value_micros"] | None: ...
 
 global___JobRequest = JobRequest
 
@@ -293,6 +370,11 @@ class InputPlan(google.protobuf.message.Message):
     EGRESS_MICROS_FIELD_NUMBER: builtins.int
     PRICE_SOURCE_FIELD_NUMBER: builtins.int
     BASELINE_MICROS_FIELD_NUMBER: builtins.int
+    STORAGE_MICROS_FIELD_NUMBER: builtins.int
+    KEEP_SECONDS_FIELD_NUMBER: builtins.int
+    VIA_SITE_FIELD_NUMBER: builtins.int
+    TRANSFER_FIELD_NUMBER: builtins.int
+    SECONDS_FIELD_NUMBER: builtins.int
     alias: builtins.str
     dataset: builtins.str
     version: builtins.int
@@ -305,6 +387,15 @@ class InputPlan(google.protobuf.message.Message):
     price_source: builtins.str
     baseline_micros: builtins.int
     """What bringing this input to the plan's baseline site would cost; absent where a price for that is unknown."""
+    storage_micros: builtins.int
+    """Of a copy: what keeping it for `keep_seconds` costs."""
+    keep_seconds: builtins.int
+    via_site: builtins.str
+    """A site that gets a replica of its own first, because the way through it is cheaper."""
+    transfer: builtins.str
+    """A transfer that is under way already and is shared."""
+    seconds: builtins.int
+    """How long having it takes; 0 where the link was never measured."""
     def __init__(
         self,
         *,
@@ -319,12 +410,74 @@ class InputPlan(google.protobuf.message.Message):
         egress_micros: builtins.int = ...,
         price_source: builtins.str = ...,
         baseline_micros: builtins.int | None = ...,
+        storage_micros: builtins.int = ...,
+        keep_seconds: builtins.int = ...,
+        via_site: builtins.str = ...,
+        transfer: builtins.str = ...,
+        seconds: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_baseline_micros", b"_baseline_micros", "baseline_micros", b"baseline_micros"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_baseline_micros", b"_baseline_micros", "alias", b"alias", "baseline_micros", b"baseline_micros", "bytes", b"bytes", "dataset", b"dataset", "destination_region", b"destination_region", "egress_micros", b"egress_micros", "price_source", b"price_source", "source_region", b"source_region", "source_site", b"source_site", "version", b"version", "way", b"way"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_baseline_micros", b"_baseline_micros", "alias", b"alias", "baseline_micros", b"baseline_micros", "bytes", b"bytes", "dataset", b"dataset", "destination_region", b"destination_region", "egress_micros", b"egress_micros", "keep_seconds", b"keep_seconds", "price_source", b"price_source", "seconds", b"seconds", "source_region", b"source_region", "source_site", b"source_site", "storage_micros", b"storage_micros", "transfer", b"transfer", "version", b"version", "via_site", b"via_site", "way", b"way"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_baseline_micros", b"_baseline_micros"]) -> typing.Literal["baseline_micros"] | None: ...
 
 global___InputPlan = InputPlan
+
+@typing.final
+class PastAttempt(google.protobuf.message.Message):
+    """What became of an earlier attempt of the job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    SITE_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    attempt: builtins.int
+    site: builtins.str
+    reason: builtins.str
+    detail: builtins.str
+    def __init__(
+        self,
+        *,
+        attempt: builtins.int = ...,
+        site: builtins.str = ...,
+        reason: builtins.str = ...,
+        detail: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "detail", b"detail", "reason", b"reason", "site", b"site"]) -> None: ...
+
+global___PastAttempt = PastAttempt
+
+@typing.final
+class Counterfactual(google.protobuf.message.Message):
+    """What would have made another site win."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SITE_FIELD_NUMBER: builtins.int
+    CHANGE_FIELD_NUMBER: builtins.int
+    SUBJECT_FIELD_NUMBER: builtins.int
+    SAVING_MICROS_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    site: builtins.str
+    change: builtins.str
+    """REPLICA_THERE, MORE_CAPACITY, CHEAPER_COMPUTE or CHEAPER_EGRESS."""
+    subject: builtins.str
+    saving_micros: builtins.int
+    """By how much it would then be cheaper than the choice."""
+    detail: builtins.str
+    def __init__(
+        self,
+        *,
+        site: builtins.str = ...,
+        change: builtins.str = ...,
+        subject: builtins.str = ...,
+        saving_micros: builtins.int = ...,
+        detail: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["change", b"change", "detail", b"detail", "saving_micros", b"saving_micros", "site", b"site", "subject", b"subject"]) -> None: ...
+
+global___Counterfactual = Counterfactual
 
 @typing.final
 class Candidate(google.protobuf.message.Message):
@@ -339,12 +492,38 @@ class Candidate(google.protobuf.message.Message):
     EGRESS_MICROS_FIELD_NUMBER: builtins.int
     LOCALITY_FIELD_NUMBER: builtins.int
     COMPUTE_SOURCE_FIELD_NUMBER: builtins.int
+    EGRESS_BYTES_FIELD_NUMBER: builtins.int
+    STORAGE_MICROS_FIELD_NUMBER: builtins.int
+    LANDING_MICROS_FIELD_NUMBER: builtins.int
+    TIME_MICROS_FIELD_NUMBER: builtins.int
+    CARBON_MICROS_FIELD_NUMBER: builtins.int
+    CARBON_GRAMS_FIELD_NUMBER: builtins.int
+    WAIT_SECONDS_FIELD_NUMBER: builtins.int
+    STAGE_SECONDS_FIELD_NUMBER: builtins.int
+    RUN_SECONDS_FIELD_NUMBER: builtins.int
+    GPU_TYPE_FIELD_NUMBER: builtins.int
+    SPOT_FIELD_NUMBER: builtins.int
+    AVOIDED_FIELD_NUMBER: builtins.int
     site: builtins.str
     region: builtins.str
     compute_micros: builtins.int
     egress_micros: builtins.int
     locality: builtins.float
     compute_source: builtins.str
+    egress_bytes: builtins.int
+    storage_micros: builtins.int
+    landing_micros: builtins.int
+    time_micros: builtins.int
+    """Value put on its time and carbon: part of what candidates are ranked by, not of what is spent."""
+    carbon_micros: builtins.int
+    carbon_grams: builtins.int
+    wait_seconds: builtins.int
+    stage_seconds: builtins.int
+    run_seconds: builtins.int
+    gpu_type: builtins.str
+    spot: builtins.bool
+    avoided: builtins.str
+    """The reason that an earlier attempt left here: such a site comes after all others."""
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___InputPlan]: ...
     def __init__(
@@ -357,8 +536,20 @@ class Candidate(google.protobuf.message.Message):
         egress_micros: builtins.int = ...,
         locality: builtins.float = ...,
         compute_source: builtins.str = ...,
+        egress_bytes: builtins.int = ...,
+        storage_micros: builtins.int = ...,
+        landing_micros: builtins.int = ...,
+        time_micros: builtins.int = ...,
+        carbon_micros: builtins.int = ...,
+        carbon_grams: builtins.int = ...,
+        wait_seconds: builtins.int = ...,
+        stage_seconds: builtins.int = ...,
+        run_seconds: builtins.int = ...,
+        gpu_type: builtins.str = ...,
+        spot: builtins.bool = ...,
+        avoided: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["compute_micros", b"compute_micros", "compute_source", b"compute_source", "egress_micros", b"egress_micros", "inputs", b"inputs", "locality", b"locality", "region", b"region", "site", b"site"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["avoided", b"avoided", "carbon_grams", b"carbon_grams", "carbon_micros", b"carbon_micros", "compute_micros", b"compute_micros", "compute_source", b"compute_source", "egress_bytes", b"egress_bytes", "egress_micros", b"egress_micros", "gpu_type", b"gpu_type", "inputs", b"inputs", "landing_micros", b"landing_micros", "locality", b"locality", "region", b"region", "run_seconds", b"run_seconds", "site", b"site", "spot", b"spot", "stage_seconds", b"stage_seconds", "storage_micros", b"storage_micros", "time_micros", b"time_micros", "wait_seconds", b"wait_seconds"]) -> None: ...
 
 global___Candidate = Candidate
 
@@ -375,6 +566,8 @@ class Plan(google.protobuf.message.Message):
     BASELINE_SITE_FIELD_NUMBER: builtins.int
     BASELINE_EGRESS_MICROS_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    COUNTERFACTUALS_FIELD_NUMBER: builtins.int
+    ATTEMPTS_FIELD_NUMBER: builtins.int
     revision: builtins.int
     baseline_site: builtins.str
     baseline_egress_micros: builtins.int
@@ -386,6 +579,10 @@ class Plan(google.protobuf.message.Message):
     def rejections(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Rejection]: ...
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def counterfactuals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Counterfactual]: ...
+    @property
+    def attempts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PastAttempt]: ...
     def __init__(
         self,
         *,
@@ -396,9 +593,11 @@ class Plan(google.protobuf.message.Message):
         baseline_site: builtins.str = ...,
         baseline_egress_micros: builtins.int | None = ...,
         notes: collections.abc.Iterable[builtins.str] | None = ...,
+        counterfactuals: collections.abc.Iterable[global___Counterfactual] | None = ...,
+        attempts: collections.abc.Iterable[global___PastAttempt] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_baseline_egress_micros", b"_baseline_egress_micros", "baseline_egress_micros", b"baseline_egress_micros", "decide_time", b"decide_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_baseline_egress_micros", b"_baseline_egress_micros", "baseline_egress_micros", b"baseline_egress_micros", "baseline_site", b"baseline_site", "decide_time", b"decide_time", "notes", b"notes", "ranked", b"ranked", "rejections", b"rejections", "revision", b"revision"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_baseline_egress_micros", b"_baseline_egress_micros", "attempts", b"attempts", "baseline_egress_micros", b"baseline_egress_micros", "baseline_site", b"baseline_site", "counterfactuals", b"counterfactuals", "decide_time", b"decide_time", "notes", b"notes", "ranked", b"ranked", "rejections", b"rejections", "revision", b"revision"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_baseline_egress_micros", b"_baseline_egress_micros"]) -> typing.Literal["baseline_egress_micros"] | None: ...
 
 global___Plan = Plan
@@ -423,6 +622,7 @@ class Job(google.protobuf.message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     END_TIME_FIELD_NUMBER: builtins.int
+    TRANSFERS_FIELD_NUMBER: builtins.int
     name: builtins.str
     state: global___JobState.ValueType
     reason: builtins.str
@@ -442,6 +642,10 @@ class Job(google.protobuf.message.Message):
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def transfers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Transfers that bring copies for it, which it waits for while it is PENDING."""
+
     def __init__(
         self,
         *,
@@ -459,9 +663,10 @@ class Job(google.protobuf.message.Message):
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        transfers: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "plan", b"plan", "request", b"request", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "detail", b"detail", "end_time", b"end_time", "etag", b"etag", "name", b"name", "plan", b"plan", "reason", b"reason", "request", b"request", "run", b"run", "state", b"state", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "detail", b"detail", "end_time", b"end_time", "etag", b"etag", "name", b"name", "plan", b"plan", "reason", b"reason", "request", b"request", "run", b"run", "state", b"state", "transfers", b"transfers", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___Job = Job
 
@@ -486,6 +691,8 @@ class Run(google.protobuf.message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     START_TIME_FIELD_NUMBER: builtins.int
     END_TIME_FIELD_NUMBER: builtins.int
+    GPU_TYPE_FIELD_NUMBER: builtins.int
+    SPOT_FIELD_NUMBER: builtins.int
     name: builtins.str
     attempt: builtins.int
     site: builtins.str
@@ -496,6 +703,8 @@ class Run(google.protobuf.message.Message):
     submission_id: builtins.str
     uid: builtins.str
     etag: builtins.str
+    gpu_type: builtins.str
+    spot: builtins.bool
     @property
     def outputs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
@@ -524,9 +733,11 @@ class Run(google.protobuf.message.Message):
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        gpu_type: builtins.str = ...,
+        spot: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "create_time", b"create_time", "end_time", b"end_time", "exit_code", b"exit_code", "lease_time", b"lease_time", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "attempt", b"attempt", "create_time", b"create_time", "detail", b"detail", "end_time", b"end_time", "etag", b"etag", "exit_code", b"exit_code", "lease_time", b"lease_time", "name", b"name", "outputs", b"outputs", "reason", b"reason", "site", b"site", "start_time", b"start_time", "state", b"state", "submission_id", b"submission_id", "uid", b"uid"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "attempt", b"attempt", "create_time", b"create_time", "detail", b"detail", "end_time", b"end_time", "etag", b"etag", "exit_code", b"exit_code", "gpu_type", b"gpu_type", "lease_time", b"lease_time", "name", b"name", "outputs", b"outputs", "reason", b"reason", "site", b"site", "spot", b"spot", "start_time", b"start_time", "state", b"state", "submission_id", b"submission_id", "uid", b"uid"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_exit_code", b"_exit_code"]) -> typing.Literal["exit_code"] | None: ...
 
 global___Run = Run

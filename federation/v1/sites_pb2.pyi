@@ -50,17 +50,33 @@ class GpuOffer(google.protobuf.message.Message):
     TYPE_FIELD_NUMBER: builtins.int
     GPU_HOUR_MICROS_FIELD_NUMBER: builtins.int
     SOURCE_FIELD_NUMBER: builtins.int
+    SPOT_GPU_HOUR_MICROS_FIELD_NUMBER: builtins.int
+    PREEMPTIONS_PER_HOUR_FIELD_NUMBER: builtins.int
+    WATTS_FIELD_NUMBER: builtins.int
     type: builtins.str
     gpu_hour_micros: builtins.int
     source: builtins.str
+    spot_gpu_hour_micros: builtins.int
+    """Absent where there is no spot market."""
+    preemptions_per_hour: builtins.float
+    """How often a spot GPU is taken away, an hour."""
+    watts: builtins.int
     def __init__(
         self,
         *,
         type: builtins.str = ...,
         gpu_hour_micros: builtins.int = ...,
         source: builtins.str = ...,
+        spot_gpu_hour_micros: builtins.int | None = ...,
+        preemptions_per_hour: builtins.float = ...,
+        watts: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["gpu_hour_micros", b"gpu_hour_micros", "source", b"source", "type", b"type"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_spot_gpu_hour_micros", b"_spot_gpu_hour_micros", "_watts", b"_watts", "spot_gpu_hour_micros", b"spot_gpu_hour_micros", "watts", b"watts"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_spot_gpu_hour_micros", b"_spot_gpu_hour_micros", "_watts", b"_watts", "gpu_hour_micros", b"gpu_hour_micros", "preemptions_per_hour", b"preemptions_per_hour", "source", b"source", "spot_gpu_hour_micros", b"spot_gpu_hour_micros", "type", b"type", "watts", b"watts"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_spot_gpu_hour_micros", b"_spot_gpu_hour_micros"]) -> typing.Literal["spot_gpu_hour_micros"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_watts", b"_watts"]) -> typing.Literal["watts"] | None: ...
 
 global___GpuOffer = GpuOffer
 
@@ -75,10 +91,21 @@ class Offer(google.protobuf.message.Message):
     GPUS_FIELD_NUMBER: builtins.int
     STORAGE_GB_MONTH_MICROS_FIELD_NUMBER: builtins.int
     STORAGE_SOURCE_FIELD_NUMBER: builtins.int
+    MEMORY_GB_HOUR_MICROS_FIELD_NUMBER: builtins.int
+    MEMORY_SOURCE_FIELD_NUMBER: builtins.int
+    CPU_WATTS_FIELD_NUMBER: builtins.int
+    CARBON_G_PER_KWH_FIELD_NUMBER: builtins.int
+    CARBON_SOURCE_FIELD_NUMBER: builtins.int
     cpu_hour_micros: builtins.int
     cpu_source: builtins.str
     storage_gb_month_micros: builtins.int
     storage_source: builtins.str
+    memory_gb_hour_micros: builtins.int
+    """Absent where memory is in the CPUs' price."""
+    memory_source: builtins.str
+    cpu_watts: builtins.int
+    carbon_g_per_kwh: builtins.int
+    carbon_source: builtins.str
     @property
     def gpus(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GpuOffer]: ...
     def __init__(
@@ -89,11 +116,22 @@ class Offer(google.protobuf.message.Message):
         gpus: collections.abc.Iterable[global___GpuOffer] | None = ...,
         storage_gb_month_micros: builtins.int | None = ...,
         storage_source: builtins.str = ...,
+        memory_gb_hour_micros: builtins.int | None = ...,
+        memory_source: builtins.str = ...,
+        cpu_watts: builtins.int | None = ...,
+        carbon_g_per_kwh: builtins.int | None = ...,
+        carbon_source: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_cpu_hour_micros", b"_cpu_hour_micros", "_storage_gb_month_micros", b"_storage_gb_month_micros", "cpu_hour_micros", b"cpu_hour_micros", "storage_gb_month_micros", b"storage_gb_month_micros"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_cpu_hour_micros", b"_cpu_hour_micros", "_storage_gb_month_micros", b"_storage_gb_month_micros", "cpu_hour_micros", b"cpu_hour_micros", "cpu_source", b"cpu_source", "gpus", b"gpus", "storage_gb_month_micros", b"storage_gb_month_micros", "storage_source", b"storage_source"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_carbon_g_per_kwh", b"_carbon_g_per_kwh", "_cpu_hour_micros", b"_cpu_hour_micros", "_cpu_watts", b"_cpu_watts", "_memory_gb_hour_micros", b"_memory_gb_hour_micros", "_storage_gb_month_micros", b"_storage_gb_month_micros", "carbon_g_per_kwh", b"carbon_g_per_kwh", "cpu_hour_micros", b"cpu_hour_micros", "cpu_watts", b"cpu_watts", "memory_gb_hour_micros", b"memory_gb_hour_micros", "storage_gb_month_micros", b"storage_gb_month_micros"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_carbon_g_per_kwh", b"_carbon_g_per_kwh", "_cpu_hour_micros", b"_cpu_hour_micros", "_cpu_watts", b"_cpu_watts", "_memory_gb_hour_micros", b"_memory_gb_hour_micros", "_storage_gb_month_micros", b"_storage_gb_month_micros", "carbon_g_per_kwh", b"carbon_g_per_kwh", "carbon_source", b"carbon_source", "cpu_hour_micros", b"cpu_hour_micros", "cpu_source", b"cpu_source", "cpu_watts", b"cpu_watts", "gpus", b"gpus", "memory_gb_hour_micros", b"memory_gb_hour_micros", "memory_source", b"memory_source", "storage_gb_month_micros", b"storage_gb_month_micros", "storage_source", b"storage_source"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_carbon_g_per_kwh", b"_carbon_g_per_kwh"]) -> typing.Literal["carbon_g_per_kwh"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_cpu_hour_micros", b"_cpu_hour_micros"]) -> typing.Literal["cpu_hour_micros"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_cpu_watts", b"_cpu_watts"]) -> typing.Literal["cpu_watts"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_memory_gb_hour_micros", b"_memory_gb_hour_micros"]) -> typing.Literal["memory_gb_hour_micros"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_storage_gb_month_micros", b"_storage_gb_month_micros"]) -> typing.Literal["storage_gb_month_micros"] | None: ...
 
@@ -121,21 +159,52 @@ class Capacity(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
+    @typing.final
+    class UsedGpusEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     CPUS_FIELD_NUMBER: builtins.int
     MEMORY_BYTES_FIELD_NUMBER: builtins.int
     GPUS_FIELD_NUMBER: builtins.int
+    USED_CPUS_FIELD_NUMBER: builtins.int
+    USED_MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    USED_GPUS_FIELD_NUMBER: builtins.int
+    QUEUED_FIELD_NUMBER: builtins.int
     cpus: builtins.int
     memory_bytes: builtins.int
+    used_cpus: builtins.int
+    """What others than the federation's runs use of it now."""
+    used_memory_bytes: builtins.int
+    queued: builtins.int
+    """What waits in the cluster for resources."""
     @property
     def gpus(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]: ...
+    @property
+    def used_gpus(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]: ...
     def __init__(
         self,
         *,
         cpus: builtins.int = ...,
         memory_bytes: builtins.int = ...,
         gpus: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
+        used_cpus: builtins.int = ...,
+        used_memory_bytes: builtins.int = ...,
+        used_gpus: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
+        queued: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["cpus", b"cpus", "gpus", b"gpus", "memory_bytes", b"memory_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cpus", b"cpus", "gpus", b"gpus", "memory_bytes", b"memory_bytes", "queued", b"queued", "used_cpus", b"used_cpus", "used_gpus", b"used_gpus", "used_memory_bytes", b"used_memory_bytes"]) -> None: ...
 
 global___Capacity = Capacity
 
@@ -162,6 +231,7 @@ class Site(google.protobuf.message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
+    ACCOUNT_FIELD_NUMBER: builtins.int
     name: builtins.str
     region: builtins.str
     jurisdiction: builtins.str
@@ -173,6 +243,8 @@ class Site(google.protobuf.message.Message):
     compute_error: builtins.str
     uid: builtins.str
     etag: builtins.str
+    account: builtins.str
+    """The billing account whose month its egress counts in; empty for the federation's own."""
     @property
     def offer(self) -> global___Offer: ...
     @property
@@ -205,9 +277,10 @@ class Site(google.protobuf.message.Message):
         etag: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        account: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["capacity", b"capacity", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "offer", b"offer", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["capacity", b"capacity", "compute_error", b"compute_error", "create_time", b"create_time", "etag", b"etag", "gateway", b"gateway", "has_compute", b"has_compute", "heartbeat_time", b"heartbeat_time", "jurisdiction", b"jurisdiction", "name", b"name", "offer", b"offer", "region", b"region", "sealing_key", b"sealing_key", "signing_key", b"signing_key", "sources", b"sources", "state", b"state", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["account", b"account", "capacity", b"capacity", "compute_error", b"compute_error", "create_time", b"create_time", "etag", b"etag", "gateway", b"gateway", "has_compute", b"has_compute", "heartbeat_time", b"heartbeat_time", "jurisdiction", b"jurisdiction", "name", b"name", "offer", b"offer", "region", b"region", "sealing_key", b"sealing_key", "signing_key", b"signing_key", "sources", b"sources", "state", b"state", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___Site = Site
 
@@ -225,6 +298,8 @@ class Link(google.protobuf.message.Message):
     MONTH_TO_DATE_BYTES_FIELD_NUMBER: builtins.int
     PRICE_SOURCE_FIELD_NUMBER: builtins.int
     AS_OF_FIELD_NUMBER: builtins.int
+    RESERVED_BYTES_FIELD_NUMBER: builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: builtins.int
     name: builtins.str
     source_region: builtins.str
     destination_region: builtins.str
@@ -234,6 +309,10 @@ class Link(google.protobuf.message.Message):
     month_to_date_bytes: builtins.int
     price_source: builtins.str
     as_of: builtins.str
+    reserved_bytes: builtins.int
+    """What quotes in flight will still send."""
+    bytes_per_second: builtins.int
+    """What the link was measured to carry; absent where it never was."""
     def __init__(
         self,
         *,
@@ -245,9 +324,14 @@ class Link(google.protobuf.message.Message):
         month_to_date_bytes: builtins.int = ...,
         price_source: builtins.str = ...,
         as_of: builtins.str = ...,
+        reserved_bytes: builtins.int = ...,
+        bytes_per_second: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_gb_micros", b"_gb_micros", "gb_micros", b"gb_micros"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_gb_micros", b"_gb_micros", "as_of", b"as_of", "destination_region", b"destination_region", "gb_bytes", b"gb_bytes", "gb_micros", b"gb_micros", "month_to_date_bytes", b"month_to_date_bytes", "name", b"name", "price_source", b"price_source", "source_region", b"source_region"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_bytes_per_second", b"_bytes_per_second", "_gb_micros", b"_gb_micros", "bytes_per_second", b"bytes_per_second", "gb_micros", b"gb_micros"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_bytes_per_second", b"_bytes_per_second", "_gb_micros", b"_gb_micros", "as_of", b"as_of", "bytes_per_second", b"bytes_per_second", "destination_region", b"destination_region", "gb_bytes", b"gb_bytes", "gb_micros", b"gb_micros", "month_to_date_bytes", b"month_to_date_bytes", "name", b"name", "price_source", b"price_source", "reserved_bytes", b"reserved_bytes", "source_region", b"source_region"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_bytes_per_second", b"_bytes_per_second"]) -> typing.Literal["bytes_per_second"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_gb_micros", b"_gb_micros"]) -> typing.Literal["gb_micros"] | None: ...
 
 global___Link = Link
@@ -423,6 +507,39 @@ class ListLinksResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["links", b"links", "next_page_token", b"next_page_token"]) -> None: ...
 
 global___ListLinksResponse = ListLinksResponse
+
+@typing.final
+class ExportWorldRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATASETS_FIELD_NUMBER: builtins.int
+    @property
+    def datasets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Datasets to include, as `sales/flights`; all where empty."""
+
+    def __init__(
+        self,
+        *,
+        datasets: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["datasets", b"datasets"]) -> None: ...
+
+global___ExportWorldRequest = ExportWorldRequest
+
+@typing.final
+class ExportWorldResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data"]) -> None: ...
+
+global___ExportWorldResponse = ExportWorldResponse
 
 @typing.final
 class OpenCheckRequest(google.protobuf.message.Message):

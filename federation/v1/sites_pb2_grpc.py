@@ -47,6 +47,11 @@ class SitesStub(object):
                 request_serializer=federation_dot_v1_dot_sites__pb2.ListLinksRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_sites__pb2.ListLinksResponse.FromString,
                 )
+        self.ExportWorld = channel.unary_stream(
+                '/federation.v1.Sites/ExportWorld',
+                request_serializer=federation_dot_v1_dot_sites__pb2.ExportWorldRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_sites__pb2.ExportWorldResponse.FromString,
+                )
         self.OpenCheck = channel.unary_unary(
                 '/federation.v1.Sites/OpenCheck',
                 request_serializer=federation_dot_v1_dot_sites__pb2.OpenCheckRequest.SerializeToString,
@@ -100,6 +105,13 @@ class SitesServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportWorld(self, request, context):
+        """Streams the running federation as a world file, as JSON text in pieces: what `fed plan --world` reads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def OpenCheck(self, request, context):
         """Issues a grant to let a site's gateway compare its store with the catalog.
         """
@@ -139,6 +151,11 @@ def add_SitesServicer_to_server(servicer, server):
                     servicer.ListLinks,
                     request_deserializer=federation_dot_v1_dot_sites__pb2.ListLinksRequest.FromString,
                     response_serializer=federation_dot_v1_dot_sites__pb2.ListLinksResponse.SerializeToString,
+            ),
+            'ExportWorld': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportWorld,
+                    request_deserializer=federation_dot_v1_dot_sites__pb2.ExportWorldRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_sites__pb2.ExportWorldResponse.SerializeToString,
             ),
             'OpenCheck': grpc.unary_unary_rpc_method_handler(
                     servicer.OpenCheck,
@@ -255,6 +272,23 @@ class Sites(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Sites/ListLinks',
             federation_dot_v1_dot_sites__pb2.ListLinksRequest.SerializeToString,
             federation_dot_v1_dot_sites__pb2.ListLinksResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ExportWorld(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/federation.v1.Sites/ExportWorld',
+            federation_dot_v1_dot_sites__pb2.ExportWorldRequest.SerializeToString,
+            federation_dot_v1_dot_sites__pb2.ExportWorldResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -59,6 +59,12 @@ class SitesStub:
     ]
     """Lists the links between the regions of all sites, with prices and this month's volume."""
 
+    ExportWorld: grpc.UnaryStreamMultiCallable[
+        federation.v1.sites_pb2.ExportWorldRequest,
+        federation.v1.sites_pb2.ExportWorldResponse,
+    ]
+    """Streams the running federation as a world file, as JSON text in pieces: what `fed plan --world` reads."""
+
     OpenCheck: grpc.UnaryUnaryMultiCallable[
         federation.v1.sites_pb2.OpenCheckRequest,
         federation.v1.catalog_pb2.Access,
@@ -103,6 +109,12 @@ class SitesAsyncStub:
         federation.v1.sites_pb2.ListLinksResponse,
     ]
     """Lists the links between the regions of all sites, with prices and this month's volume."""
+
+    ExportWorld: grpc.aio.UnaryStreamMultiCallable[
+        federation.v1.sites_pb2.ExportWorldRequest,
+        federation.v1.sites_pb2.ExportWorldResponse,
+    ]
+    """Streams the running federation as a world file, as JSON text in pieces: what `fed plan --world` reads."""
 
     OpenCheck: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.sites_pb2.OpenCheckRequest,
@@ -160,6 +172,14 @@ class SitesServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.sites_pb2.ListLinksResponse, collections.abc.Awaitable[federation.v1.sites_pb2.ListLinksResponse]]:
         """Lists the links between the regions of all sites, with prices and this month's volume."""
+
+    @abc.abstractmethod
+    def ExportWorld(
+        self,
+        request: federation.v1.sites_pb2.ExportWorldRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[federation.v1.sites_pb2.ExportWorldResponse], collections.abc.AsyncIterator[federation.v1.sites_pb2.ExportWorldResponse]]:
+        """Streams the running federation as a world file, as JSON text in pieces: what `fed plan --world` reads."""
 
     @abc.abstractmethod
     def OpenCheck(

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from federation.core import dataset, errors, ids, job, lineage, metering, site
-from federation.v1 import agent_pb2, catalog_pb2, costs_pb2, jobs_pb2, lineage_pb2, sites_pb2
+from federation.core import dataset, errors, ids, job, lineage, metering, pipeline, quota, ratecard, site, transfer, variance
+from federation.v1 import agent_pb2, catalog_pb2, costs_pb2, jobs_pb2, lineage_pb2, pipelines_pb2, sites_pb2, transfers_pb2
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -77,6 +77,7 @@ def run_job(name: str) -> str:
 #: Value class -> message class.
 PAIRS: dict[type, type[Message]] = {
     dataset.Namespace: catalog_pb2.Namespace,
+    quota.NamespaceUsage: catalog_pb2.NamespaceUsage,
     dataset.Dataset: catalog_pb2.Dataset,
     dataset.Version: catalog_pb2.Version,
     dataset.Replica: catalog_pb2.Replica,
@@ -94,6 +95,8 @@ PAIRS: dict[type, type[Message]] = {
     job.JobRequest: jobs_pb2.JobRequest,
     job.Rejection: jobs_pb2.Rejection,
     job.InputPlan: jobs_pb2.InputPlan,
+    job.PastAttempt: jobs_pb2.PastAttempt,
+    job.Counterfactual: jobs_pb2.Counterfactual,
     job.Candidate: jobs_pb2.Candidate,
     job.Plan: jobs_pb2.Plan,
     job.Job: jobs_pb2.Job,
@@ -102,8 +105,24 @@ PAIRS: dict[type, type[Message]] = {
     job.OutputAssignment: agent_pb2.OutputAssignment,
     job.StartRun: agent_pb2.StartRun,
     job.StopRun: agent_pb2.StopRun,
+    transfer.Transfer: transfers_pb2.Transfer,
+    transfer.ReplicationRule: transfers_pb2.ReplicationRule,
+    transfer.StartTransfer: agent_pb2.StartTransfer,
+    transfer.StopTransfer: agent_pb2.StopTransfer,
+    transfer.DropReplica: agent_pb2.DropReplica,
+    pipeline.TaskSpec: pipelines_pb2.TaskSpec,
+    pipeline.PipelineRequest: pipelines_pb2.PipelineRequest,
+    pipeline.TaskPlan: pipelines_pb2.TaskPlan,
+    pipeline.TaskRejection: pipelines_pb2.TaskRejection,
+    pipeline.PipelinePlan: pipelines_pb2.PipelinePlan,
+    pipeline.TaskRun: pipelines_pb2.TaskRun,
+    pipeline.Pipeline: pipelines_pb2.Pipeline,
     metering.LedgerEntry: costs_pb2.LedgerEntry,
     metering.CostSummary: costs_pb2.CostSummary,
+    ratecard.TierUse: costs_pb2.TierUse,
+    ratecard.Quote: costs_pb2.PriceEgressResponse,
+    ratecard.CardInfo: costs_pb2.RateCard,
+    variance.Variance: costs_pb2.Variance,
     lineage.RunFact: lineage_pb2.RunFact,
     lineage.Edge: lineage_pb2.LineageEdge,
     lineage.Graph: lineage_pb2.LineageGraph,
@@ -131,10 +150,18 @@ NAMES: dict[type, Named] = {
     job.Job: _child("jobs", "job"),
     job.Run: Named(fields=frozenset({"run", "job"}), build=lambda value: value.run, parse=_run_fields),
     metering.LedgerEntry: _child("ledgerEntries", "entry"),
+    ratecard.CardInfo: Named(fields=frozenset(), build=lambda value: f"rateCards/{value.number}", parse=lambda _: {}),
+    transfer.Transfer: _child("transfers", "transfer"),
+    transfer.ReplicationRule: _child("replicationRules", "rule"),
+    pipeline.Pipeline: _child("pipelines", "pipeline"),
 }
 
 #: Fields that stay on one side on purpose, each with the reason.
 NOT_CARRIED: dict[type, Mapping[str, str]] = {
+    transfer.Transfer: {
+        "grant": "bookkeeping of the catalog; the agent gets the signed grant itself",
+        "failed_sources": "bookkeeping of the catalog: what it chooses the next attempt's source by",
+    },
     job.Run: {"grants": "ids of read grants are bookkeeping of the catalog; the agent gets the signed grants themselves"},
 }
 
@@ -155,7 +182,7 @@ def to_message(value: Any, cls: type[Message] = Message) -> Message:
     assert isinstance(message, cls), f"{kind.__name__} is not sent as {cls.__name__}"
     named = NAMES.get(kind)
     if named:
-        _assign(message, "name", named.build(value))
+        assign(message, "name", named.build(value))
     for field in _fields(kind):
         item = getattr(value, field.name)
         if item is not None:
@@ -241,12 +268,13 @@ def _encode(message: Message, field: _Field, item: Any) -> None:
     elif field.inner is datetime:
         target.CopyFrom(from_time(item))
     elif field.prefix:
-        _assign(message, field.name, field.prefix + str(item))
+        assign(message, field.name, field.prefix + str(item))
     else:
-        _assign(message, field.name, item)
+        assign(message, field.name, item)
 
 
-def _assign(message: Message, name: str, item: Any) -> None:
+def assign(message: Message, name: str, item: Any) -> None:
+    """Sets a field; InvalidArgument (VALUE_OUT_OF_RANGE) for what its type cannot hold."""
     _guarded(name, lambda: setattr(message, name, item))
 
 

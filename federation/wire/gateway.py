@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
+import grpc
+
 from federation.core import errors
 from federation.v1 import gateway_pb2, gateway_pb2_grpc
 from federation.wire import errors as wire_errors
@@ -68,11 +70,7 @@ class GatewayClient:
 
     def read_object(self, request: gateway_pb2.ReadObjectRequest) -> Generator[bytes | memoryview]:
         """The pieces of a range of ciphertext. Asked for at once, so that they come while the caller does something else."""
-        with wire_errors.translated():
-            call = self._channel.get().unary_stream(
-                _READ_OBJECT.path, request_serializer=_READ_OBJECT.request.SerializeToString, response_deserializer=_data
-            )
-            return _pieces(call(request))
+        return read_object(self._channel.get(), request)
 
     def begin_write(self, reader_key: bytes, output: str = "", *, with_base: bool = False) -> gateway_pb2.BeginWriteResponse:
         """A new version to write, or the same again for a run's output that is being written."""
@@ -208,6 +206,21 @@ def _pieces(call: Any) -> Generator[bytes | memoryview]:
             yield from call
         finally:
             call.cancel()
+
+
+def read_object(
+    channel: grpc.Channel,
+    request: gateway_pb2.ReadObjectRequest,
+    *,
+    metadata: tuple[tuple[str, str | bytes], ...] = (),
+    timeout: float | None = None,
+) -> Generator[bytes | memoryview]:
+    """The pieces of a range of ciphertext, as `GatewayClient.read_object`, over any channel."""
+    with wire_errors.translated():
+        call = channel.unary_stream(
+            _READ_OBJECT.path, request_serializer=_READ_OBJECT.request.SerializeToString, response_deserializer=_data
+        )
+        return _pieces(call(request, metadata=metadata, timeout=timeout))
 
 
 def _data(message: bytes) -> bytes | memoryview:

@@ -21,17 +21,32 @@ from federation.v1 import (
     jobs_pb2,
     lineage_pb2,
     options_pb2,
+    pipelines_pb2,
     sites_pb2,
+    transfers_pb2,
 )
 
 #: What people call, at the server's port for people.
-PEOPLE = ("Catalog", "Sites", "Jobs", "Costs", "Lineage", "Identity")
+PEOPLE = ("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Lineage", "Identity")
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
 #: What a site serves itself.
 GATEWAY = ("Gateway",)
 
-_FILES = (catalog_pb2, sites_pb2, jobs_pb2, costs_pb2, lineage_pb2, identity_pb2, agent_pb2, gateway_pb2)
+_FILES = (
+    *(
+        catalog_pb2,
+        sites_pb2,
+        jobs_pb2,
+        pipelines_pb2,
+        transfers_pb2,
+        costs_pb2,
+        lineage_pb2,
+        identity_pb2,
+        agent_pb2,
+        gateway_pb2,
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

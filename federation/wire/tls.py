@@ -53,13 +53,17 @@ class Tls:
     key: bytes = field(default=b"", repr=False)
 
 
-def channel(target: str, tls: Tls, *, metadata: Callable[[], Metadata] | None = None) -> grpc.Channel:
+def channel(
+    target: str, tls: Tls, *, metadata: Callable[[], Metadata] | None = None, own_connection: bool = False
+) -> grpc.Channel:
     """A channel to `host:port`. `metadata` is asked at each call, so that a token may change while the channel lives.
 
-    Connects at the first call. Make it in the process that uses it: a channel does not survive a fork.
+    Connects at the first call. Make it in the process that uses it: a channel does not survive a fork. Channels to the same
+    place share one connection, unless one is to have its own: a connection is encrypted by one core at a time.
     """
     credentials = grpc.ssl_channel_credentials(tls.ca, tls.key or None, tls.cert or None)
-    opened = grpc.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+    options = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", int(own_connection)))
+    opened = grpc.secure_channel(target, credentials, options=options)
     return grpc.intercept_channel(opened, _Bearer(metadata)) if metadata else opened
 
 

@@ -20,7 +20,7 @@ from federation import config, ports
 from federation.adapters import prices
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import SystemClock, UlidIds
-from federation.agent import journal, runs
+from federation.agent import fetching, journal, runs
 from federation.agent.agent import Agent
 from federation.api.server import Server
 from federation.client import Client
@@ -40,6 +40,8 @@ from tests.wire.edge import Edge, NoCommitter
 PLACES = {"eu-1": ("aws:eu-central-1", "EU"), "us-1": ("aws:us-east-1", "US")}
 #: Fast enough for a test, slow enough for two cores.
 PACE = runs.Pace(poll_seconds=0.1, wait_seconds_max=0.5, submit_tries=3, launcher_seconds=1.0, compute_lost_seconds=1.0)
+#: Beginnings of all objects are kept, so that a test need not be large; a source that is away is not waited for long.
+TERMS = fetching.Terms(lanes=3, patience_seconds=1.5, tell_seconds=0.1, spool_least_bytes=1)
 GIB = 1 << 30
 
 
@@ -48,10 +50,11 @@ class Place:
     """One site: its settings, what it is made of, and its agent while it runs."""
 
     settings: config.AgentSettings
-    store: LocalStore
+    store: ports.ObjectStore
     compute: ports.Compute | None
     root: Path
     sources: dict[str, ports.SourceReader]
+    terms: fetching.Terms = TERMS
     agent: Agent | None = None
 
     @property
@@ -69,6 +72,7 @@ class Place:
             clock=SystemClock(),
             ids=UlidIds(),
             pace=PACE,
+            terms=self.terms,
         )
 
     def start(self) -> Agent:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from federation.agent import journal
-from federation.core import dataset, errors, job
+from federation.core import dataset, errors, job, transfer
 from tests import builders
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -269,3 +269,89 @@ def test_a_full_disk_is_told_as_such(book: journal.Journal) -> None:
     assert refused.value.reason == "STORAGE_FULL"
     assert book.objects("w-1") == ()
     assert isinstance(refused.value.__cause__, sqlite3.OperationalError)
+
+
+# Transfers
+
+
+def brought(attempt: int = 1) -> transfer.StartTransfer:
+    """An instruction to bring a version."""
+    of = transfer.Transfer(
+        transfer="t-1", dataset="sales/flights", version=3, source_site="us-1", destination_site="eu-1", attempt=attempt
+    )
+    return transfer.StartTransfer(transfer=of, grant=b"\x00g", gateway="g:1", signing_key="11" * 32, dataset_uid="d-1")
+
+
+def row_of(book: journal.Journal) -> journal.TransferRow:
+    """The transfer, which is known."""
+    row = book.transfer("t-1")
+    assert row is not None
+    return row
+
+
+def test_a_transfer_is_taken_once_for_each_attempt(book: journal.Journal) -> None:
+    """A later attempt takes the place of an earlier one and keeps what that had verified; an earlier one changes nothing."""
+    assert book.take_transfer(brought(), NOW)
+    assert not book.take_transfer(brought(), NOW)
+    book.add_transfer_objects("t-1", ["objects/a", "objects/a", "objects/b"])
+    assert book.take_transfer(brought(2), NOW)
+    assert not book.take_transfer(brought(1), NOW)
+    assert (row_of(book).attempt, row_of(book).start) == (2, brought(2))
+    assert book.transfer_objects("t-1") == {"objects/a", "objects/b"}
+
+
+def test_nothing_is_said_of_an_attempt_that_is_over(book: journal.Journal) -> None:
+    """Neither that it is stored, nor that it failed, nor that it is done with."""
+    book.take_transfer(brought(), NOW)
+    old = row_of(book)
+    book.take_transfer(brought(2), NOW)
+    assert not book.store_transfer(old, (KEY,), NOW)
+    assert not book.move_transfer(old, journal.BringState.WAITING, NOW)
+    assert not book.forget_transfer("t-1", 1)
+    assert row_of(book).state is journal.BringState.TAKEN
+
+
+def test_what_is_given_up_is_not_stored_and_is_forgotten_whole(book: journal.Journal) -> None:
+    """The word of a thread that was still at work comes too late."""
+    book.take_transfer(brought(), NOW)
+    row = row_of(book)
+    assert book.give_up_transfer("t-1", NOW)
+    assert not book.store_transfer(row, (KEY,), NOW)
+    assert not book.move_transfer(row, journal.BringState.FAILED, NOW, journal.Failure(reason="R", detail="", retryable=True))
+    book.add_transfer_objects("t-1", ["objects/a"])
+    assert book.forget_transfer("t-1", 1)
+    assert (book.transfers(), book.transfer_objects("t-1")) == ((), frozenset())
+    assert not book.give_up_transfer("t-1", NOW)
+
+
+def test_a_stored_transfer_and_a_failure_are_read_back_as_written(book: journal.Journal) -> None:
+    """Keys are there as they are wrapped; the DEKs never are."""
+    book.take_transfer(brought(), NOW)
+    failed = journal.Failure(reason="SOURCE_UNAVAILABLE", detail="away", retryable=True, bytes_done=5, objects_done=1)
+    book.move_transfer(row_of(book), journal.BringState.FAILED, NOW, failed)
+    assert row_of(book).failure == failed
+    book.move_transfer(row_of(book), journal.BringState.TAKEN, NOW)
+    assert book.store_transfer(row_of(book), (KEY,), NOW)
+    assert (row_of(book).state, row_of(book).keys, row_of(book).failure) == (journal.BringState.STORED, (KEY,), None)
+
+
+def test_a_drop_stays_known_until_it_is_done(book: journal.Journal) -> None:
+    """Taken twice it is one."""
+    version = dataset.Version(
+        namespace="sales",
+        dataset="flights",
+        number=3,
+        manifest_digest="0" * 64,
+        signature="",
+        signed_by="us-1",
+        files=0,
+        total_bytes=0,
+        object_bytes=0,
+    )
+    sealed = dataset.SealedVersion(version=version, dataset_uid="d-1", signing_key="11" * 32, keys=())
+    ordered = transfer.DropReplica(version="sales/flights@3", sealed=sealed)
+    book.take_drop(ordered)
+    book.take_drop(ordered)
+    assert book.drops() == (ordered,)
+    book.forget_drop("sales/flights@3")
+    assert book.drops() == ()

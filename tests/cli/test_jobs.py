@@ -126,6 +126,7 @@ def candidate(name: str, *, egress_micros: int, compute_micros: int = 1_600) -> 
         inputs=(read,),
         compute_micros=compute_micros,
         egress_micros=egress_micros,
+        egress_bytes=2_294_215,
         locality=0.5,
         compute_source="another list",
     )
@@ -172,10 +173,51 @@ def test_a_plan_tells_why_each_other_site_was_set_aside(capsys):
     """Also when no site is left."""
     text = shown(capsys, plan())
     assert text.startswith("no site can run it\n")
-    assert "ewr-1      NO_COMPUTE  it has no cluster  no" in text
+    assert "ewr-1      NO_COMPUTE  no             it has no cluster" in text
 
 
 def test_an_unknown_baseline_is_said_to_be_unknown(capsys):
     """Never zero."""
     text = shown(capsys, plan(candidate("us-1", egress_micros=43), baseline_egress_micros=None))
     assert "avoided: unknown" in text
+
+
+def test_what_is_read_of_an_input_is_said_after_a_comma():
+    """A percentage: all of it and more than all."""
+    assert jobs.inputs(["f=sales/flights@3,read=25%", "sales/orders,read=250"]) == (
+        InputSpec(alias="f", dataset="sales/flights", version=3, read_percent=25),
+        InputSpec(alias="orders", dataset="sales/orders", read_percent=250),
+    )
+
+
+def test_an_output_may_be_delivered_and_released():
+    """In any order, each once."""
+    assert jobs.outputs(["m=ml/model:MODEL,deliver=sites/eu-1,size=2GB,release", "ml/sums"]) == (
+        OutputSpec(alias="m", dataset="ml/model", kind="MODEL", deliver_to="eu-1", assumed_bytes=2_000_000_000, release=True),
+        OutputSpec(alias="sums", dataset="ml/sums"),
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["a=x/y,read=0%", "a=x/y,read=-5", "a=x/y,read=2.5", "a=x/y,read", "a=x/y,raed=5", "a=x/y,read=5,read=6"]
+)
+def test_a_wrong_share_of_an_input_is_a_mistake(text):
+    """It is never ignored."""
+    with pytest.raises(click.UsageError):
+        jobs.inputs([text])
+
+
+@pytest.mark.parametrize("text", ["a=x/y,release=yes", "a=x/y,keep", "a=x/y,deliver=a,deliver=b"])
+def test_a_wrong_wish_for_an_output_is_a_mistake(text):
+    """It is never ignored."""
+    with pytest.raises(click.UsageError):
+        jobs.outputs([text])
+
+
+def test_what_a_placement_is_weighed_by_is_read_with_units():
+    """Dollars with or without their sign; an hour that is worth nothing is stated, one that is not stated is None."""
+    made = request(priority=5, deadline="6h", hour_value="$2.50", carbon_price="80", spot="allowed", no_copies=True)
+    assert (made.priority, made.deadline_seconds, made.hour_value_micros) == (5, 21_600, 2_500_000)
+    assert (made.carbon_tonne_micros, made.spot, made.no_copies) == (80_000_000, "ALLOWED", True)
+    assert request(hour_value="0").hour_value_micros == 0
+    assert request().hour_value_micros is None

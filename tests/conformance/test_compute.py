@@ -56,6 +56,14 @@ def ended(compute: ports.Compute, submission_id: str, seconds: float = 60) -> po
     return state
 
 
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Returns once it holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
 def until_running(compute: ports.Compute, submission_id: str) -> None:
     """Returns once it runs."""
     deadline = time.monotonic() + 60
@@ -153,6 +161,21 @@ def test_ray_tells_its_gpus_by_type(ray_pair):  # noqa: F811
     assert first.gpus == (("A10G", 1),)
     assert second.gpus == (("H100", 2),)
     assert first.cpus == 4
+
+
+@pytest.mark.ray
+def test_ray_tells_what_is_used_and_what_waits(ray_pair, submission):  # noqa: F811
+    """Whoever uses the cluster: GPUs in use are told by type, and what finds no room is counted."""
+    compute = RayCompute(ray_pair.second.address, ray_pair.second.token_file)
+    asked = [submission("sleep 60", gpus=2, gpu_type="H100"), submission("sleep 60", gpus=1)]
+    for each in asked:
+        compute.submit(each)
+    try:
+        until(lambda: (seen := compute.capacity()).used_gpus == (("H100", 2),) and seen.queued >= 1)
+    finally:
+        for each in asked:
+            compute.stop(each.submission_id)
+    until(lambda: compute.capacity().used_gpus == ())
 
 
 @pytest.mark.ray

@@ -185,6 +185,13 @@ class StoreSuite:
                 call()
             assert caught.value.reason == "PATH_INVALID"
 
+    def test_room_is_told_as_far_as_it_is_known(self, store):
+        """A store that can tell says a number of bytes, and nothing is refused that fits it."""
+        free = store.free_bytes()
+        assert free is None or free >= 0
+        if free is None or free > 1000:
+            assert put(store, KEY, b"x" * 1000) == 1000
+
     def test_an_honest_store_passes_the_probe_and_keeps_no_trace(self, store):
         """The probe removes what it wrote."""
         store.probe()
@@ -197,6 +204,21 @@ class TestMemoryStore(StoreSuite):
     @pytest.fixture
     def store(self):
         return MemoryStore()
+
+
+class TestSmallMemoryStore:
+    """A store in memory that was given a size."""
+
+    def test_what_does_not_fit_is_refused_and_what_was_removed_makes_room(self):
+        """STORAGE_FULL leaves nothing behind; the room told is the room there is."""
+        store = MemoryStore(bytes_max=10)
+        put(store, KEY, b"123456")
+        with pytest.raises(errors.ResourceExhausted) as refused:
+            put(store, f"{KEY}x", b"12345")
+        assert (refused.value.reason, store.free_bytes(), store.info(f"{KEY}x")) == ("STORAGE_FULL", 4, None)
+        store.delete(KEY)
+        assert put(store, KEY, b"1234567890") == 10
+        assert store.free_bytes() == 0
 
 
 class TestLocalStore(StoreSuite):

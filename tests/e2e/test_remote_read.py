@@ -67,7 +67,9 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[localfed.Lo
 
 
 def _submit(fed: localfed.LocalFederation, script: str, *arguments: str) -> str:
-    return fed.submit(script, inputs={"weather": "lab/weather"}, sites=("us-1",), arguments=arguments).job
+    # Read again and again at one site, the version would be copied there.
+    asked = fed.submit(script, inputs={"weather": "lab/weather"}, sites=("us-1",), arguments=arguments, no_copies=True)
+    return asked.job
 
 
 def _one_entry(fed: localfed.LocalFederation, name: str) -> metering.LedgerEntry:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.core import errors, ids, kinds, metering, site
-from federation.services import datasets, ledger
+from federation.core.job import JobState
+from federation.services import access, datasets, ledger, sites
 from tests import builders
 from tests.sim import Simulation, check_ledger
 
@@ -143,3 +144,66 @@ def test_costs_sum_by_job_dataset_and_link_and_to_the_total(sim: Simulation) -> 
     assert total.entries == 2
     with pytest.raises(errors.InvalidArgument):
         sim.read(lambda tx: ledger.summarize(tx, "mood"))
+
+
+def test_a_run_that_fails_after_it_was_settled_has_avoided_nothing(sim: Simulation) -> None:
+    """Its grants were settled as if it would commit: a correction takes back what they claim, and keeps what was charged."""
+    cheap = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "us-2")), offer=builders.offer("0.001"))
+    sim.write(lambda tx: sites.update_site(tx, sim.ctx, cheap, frozenset({"offer"})))
+    submitted = sim.submit(builders.request(["sales/flights", "sales/weather"]))
+    (agent,) = (each for each in sim.agents.values() if each.name == sim.run_of(submitted.job).site)
+    agent.work()
+    name = sim.run_of(submitted.job).run
+    agent.accept(name)
+    agent.begin(name)
+    for alias, size in (("flights", 10**9), ("weather", 10**6)):
+        agent.read(name, alias, size)
+    for grant in sim.run_of(submitted.job).grants:
+        record = sim.read(lambda tx, grant=grant: tx.get(kinds.GrantRecord, grant))  # type: ignore[misc]
+        sim.agents[record.source_site].settle(grant)
+    _, claimed = sim.read(lambda tx: ledger.summarize(tx, "job"))
+    assert claimed.avoided_micros > 0
+    agent.report(name, JobState.FAILED, reason="ENTRYPOINT_FAILED")
+    _, total = sim.read(lambda tx: ledger.summarize(tx, "job"))
+    assert (total.charge_micros, total.bytes) == (claimed.charge_micros, claimed.bytes)
+    assert total.avoided_micros == -total.charge_micros
+    corrections = [entry for entry in sim.all(metering.LedgerEntry) if entry.corrects]
+    assert [(entry.corrects + "-c", entry.bytes, entry.charge_micros) for entry in corrections] == [
+        (entry.entry, 0, 0) for entry in corrections
+    ]
+    run = sim.run_of(submitted.job)
+    sim.write(lambda tx: ledger.take_back_avoided(tx, run))
+    assert len([entry for entry in sim.all(metering.LedgerEntry) if entry.corrects]) == len(corrections) > 0
+
+
+def test_a_run_that_succeeds_before_it_is_settled_keeps_what_it_avoided(sim: Simulation) -> None:
+    """Its end closes its grants and takes nothing from them: the entries that follow say what its place has saved."""
+    cheap = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "us-2")), offer=builders.offer("0.001"))
+    sim.write(lambda tx: sites.update_site(tx, sim.ctx, cheap, frozenset({"offer"})))
+    submitted = sim.submit(builders.request(["sales/flights"]))
+    agent = sim.agents["us-1"]
+    agent.work()
+    name = sim.run_of(submitted.job).run
+    agent.accept(name)
+    agent.begin(name)
+    agent.read(name, "flights", 10**9)
+    agent.finish(name)
+    (grant,) = sim.run_of(submitted.job).grants
+    assert agent.settle(grant).avoided_micros == submitted.plan.choice.inputs[0].baseline_micros == 20_000  # type: ignore[union-attr]
+
+
+def test_a_grant_that_was_closed_early_claims_nothing_once_its_run_has_failed(sim: Simulation) -> None:
+    """Closed by another hand, settled after the end: the baseline is gone by then, and the log knows it."""
+    cheap = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "us-2")), offer=builders.offer("0.001"))
+    sim.write(lambda tx: sites.update_site(tx, sim.ctx, cheap, frozenset({"offer"})))
+    submitted = sim.submit(builders.request(["sales/flights"]))
+    agent = sim.agents["us-1"]
+    agent.work()
+    name = sim.run_of(submitted.job).run
+    agent.accept(name)
+    agent.begin(name)
+    agent.read(name, "flights", 10**9)
+    (grant,) = sim.run_of(submitted.job).grants
+    sim.write(lambda tx: access.close(tx, tx.get(kinds.GrantRecord, grant)))  # type: ignore[arg-type]
+    agent.report(name, JobState.FAILED, reason="ENTRYPOINT_FAILED")
+    assert agent.settle(grant).avoided_micros == 0

@@ -44,6 +44,24 @@ def refused(folder: Path, text: str) -> errors.InvalidArgument:
     return caught.value
 
 
+def test_the_rate_of_transfers_is_a_size_a_second_and_unlimited_where_nothing_is_said(tmp_path):
+    """It reaches the agent's settings of its site, and no other's."""
+    limited = GOOD.replace("    jurisdiction: EU\n", "    jurisdiction: EU\n    transfer_bytes_per_second: 12MiB\n")
+    file = read(tmp_path, limited)
+    assert config.agent(file, "eu-1", tmp_path).transfer_bytes_per_second == 12 << 20
+    assert config.agent(file, "ewr-1", tmp_path).transfer_bytes_per_second == 0
+    assert "transfer_bytes_per_second" in str(refused(tmp_path, limited.replace("12MiB", "fast")))
+
+
+def test_a_site_is_looked_at_every_ten_seconds_unless_its_row_says_otherwise(tmp_path):
+    """It reaches the agent's settings of its site, and no other's."""
+    quick = GOOD.replace("    jurisdiction: EU\n", "    jurisdiction: EU\n    look_seconds: 2\n")
+    file = read(tmp_path, quick)
+    assert config.agent(file, "eu-1", tmp_path).look_seconds == 2
+    assert config.agent(file, "ewr-1", tmp_path).look_seconds == 10
+    assert "look_seconds" in str(refused(tmp_path, quick.replace("look_seconds: 2", "look_seconds: 0")))
+
+
 def test_a_price_is_taken_exactly_as_it_was_written(tmp_path):
     """No float comes between the file and the micro-dollars, quoted or not."""
     offer = read(tmp_path, GOOD).site("eu-1").declared.offer
@@ -247,3 +265,58 @@ def test_the_demo_s_file_is_good():
     offers = [row.declared.offer for row in file.sites]
     assert all(gpu.source for offer in offers for gpu in offer.gpus)
     assert all(offer.storage_source for offer in offers)
+
+
+OFFERING = GOOD.replace(
+    "gpus: [{type: A10G, hour_usd: 1.006, source: a list}]",
+    """cpu_watts: 8
+      memory_gb_hour_usd: "0.0045"
+      memory_source: a list
+      storage_gb_month_usd: "0.023"
+      storage_source: a list
+      carbon_g_per_kwh: 369
+      carbon_source: a report
+      gpus: [{type: A10G, hour_usd: 1.006, spot_hour_usd: "0.41", preemptions_per_hour: 0.05, watts: 150, source: a list}]""",
+).replace("jurisdiction: EU\n", "jurisdiction: EU\n    account: research\n", 1)
+
+
+def test_a_site_says_what_it_sells_and_who_pays(tmp_path):
+    """Spot prices, memory, power and carbon, each optional; and the account whose month its egress counts in."""
+    declared = read(tmp_path, OFFERING).site("eu-1").declared
+    offer, (gpu,) = declared.offer, declared.offer.gpus
+    assert declared.account == "research"
+    assert (offer.cpu_watts, offer.memory_gb_hour_micros, offer.storage_gb_month_micros) == (8, 4_500, 23_000)
+    assert (offer.carbon_g_per_kwh, offer.carbon_source) == (369, "a report")
+    assert (gpu.spot_gpu_hour_micros, gpu.preemptions_per_hour, gpu.watts) == (410_000, 0.05, 150)
+
+
+def test_what_a_site_does_not_say_of_its_offer_is_unknown(tmp_path):
+    """No spot market, no account, no figure for carbon."""
+    declared = read(tmp_path, GOOD).site("eu-1").declared
+    (gpu,) = declared.offer.gpus
+    assert (declared.account, declared.offer.carbon_g_per_kwh, declared.offer.memory_gb_hour_micros) == ("", None, None)
+    assert (gpu.spot_gpu_hour_micros, gpu.preemptions_per_hour, gpu.watts) == (None, 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("carbon_source: a report", "", "carbon_source"),
+        ("carbon_g_per_kwh: 369", "carbon_g_per_kwh: low", "carbon_g_per_kwh"),
+        ("carbon_g_per_kwh: 369", "carbon_g_per_kwh: -1", "carbon_g_per_kwh"),
+        ("memory_source: a list", "", "memory_source"),
+        ('spot_hour_usd: "0.41"', 'spot_hour_usd: "-1"', "spot_hour_usd"),
+        ('spot_hour_usd: "0.41", ', "", "preemptions_per_hour"),
+        ("preemptions_per_hour: 0.05", "preemptions_per_hour: often", "preemptions_per_hour"),
+        ("preemptions_per_hour: 0.05", "preemptions_per_hour: 61", "preemptions_per_hour"),
+        ("watts: 150", "watts: 1.5", "watts"),
+        ("gpus: [", "gpus: [{type: A10G, hour_usd: 2, source: a list}, ", "gpus"),
+        ("account: research", "account: Research Dept", "account"),
+        ("cpu_watts: 8", "cpu_wats: 8", "cpu_wats"),
+    ],
+)
+def test_a_wrong_offer_is_refused_by_its_key(tmp_path, old, new, key):
+    """A figure without its source, a rate without its price, a price twice: nothing is guessed."""
+    assert old in OFFERING
+    error = refused(tmp_path, OFFERING.replace(old, new, 1))
+    assert key in error.metadata["key"]

@@ -12,10 +12,22 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from federation.api import calls
 from federation.core import errors, policy
-from federation.v1 import agent_pb2, catalog_pb2, costs_pb2, gateway_pb2, identity_pb2, jobs_pb2, lineage_pb2, sites_pb2
+from federation.v1 import (
+    agent_pb2,
+    catalog_pb2,
+    costs_pb2,
+    gateway_pb2,
+    identity_pb2,
+    jobs_pb2,
+    lineage_pb2,
+    pipelines_pb2,
+    sites_pb2,
+    transfers_pb2,
+)
 from federation.wire import methods
 
-FILES = (catalog_pb2, sites_pb2, jobs_pb2, costs_pb2, lineage_pb2, identity_pb2, agent_pb2, gateway_pb2)
+FILES = (catalog_pb2, sites_pb2, jobs_pb2, pipelines_pb2, transfers_pb2, costs_pb2)
+FILES += (lineage_pb2, identity_pb2, agent_pb2, gateway_pb2)
 ALL = list(methods.TABLE.values())
 PEOPLE = [row for row in ALL if row.service in methods.PEOPLE]
 LISTS = [row for row in PEOPLE if row.name.startswith("List")]
@@ -23,11 +35,12 @@ GETS = [row for row in PEOPLE if row.name.startswith("Get")]
 UPDATES = [row for row in PEOPLE if row.name.startswith("Update")]
 CREATES = [row for row in PEOPLE if row.name.startswith("Create")]
 DELETES = [row for row in PEOPLE if row.name.startswith(("Delete", "Undelete", "Cancel"))]
-ASKING = ("Get", "List", "Summarize", "WhoAmI")
+ASKING = ("Get", "List", "Summarize", "Price", "Export", "WhoAmI")
 
 #: What is stored under a name of its own. A Link is computed from prices, a LedgerEntry is never changed: neither has an etag.
 RESOURCES = [catalog_pb2.Namespace, catalog_pb2.Dataset, catalog_pb2.Version, catalog_pb2.Replica]
-RESOURCES += [sites_pb2.Site, jobs_pb2.Job, jobs_pb2.Run]
+RESOURCES += [sites_pb2.Site, jobs_pb2.Job, jobs_pb2.Run, pipelines_pb2.Pipeline]
+RESOURCES += [transfers_pb2.Transfer, transfers_pb2.ReplicationRule]
 #: The result of a custom method is its own message, not a resource (AIP-136).
 GET_EXCEPTIONS = {"Lineage.GetLineage": "LineageGraph"}
 #: A stream cannot be replayed from a record; it is made harmless by its digest instead.
@@ -146,9 +159,9 @@ def test_creates_answer_with_what_was_made(row):
     """AIP-133: the resource in, under the caller's id, and the resource out."""
     made = row.name.removeprefix("Create")
     assert row.response.DESCRIPTOR.name == made
-    if made in {"Job", "Token"}:  # their ids are the server's to give
+    if made in {"Job", "Token", "Pipeline", "Transfer"}:  # their ids are the server's to give
         return
-    assert {f"{made.lower()}_id", made.lower()} <= set(fields(row.request))
+    assert {f"{calls.snake(made)}_id", calls.snake(made)} <= set(fields(row.request))
 
 
 @named(UPDATES)
@@ -222,6 +235,7 @@ def test_streams_carry_bytes_work_or_findings_never_a_resource_list(row):
         "AppendLogsRequest",
         "ReadLogsResponse",
         "CheckStoreResponse",
+        "ExportWorldResponse",
     }
 
 

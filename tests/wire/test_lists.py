@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from federation.core import errors, job, metering
-from federation.v1 import catalog_pb2, costs_pb2, jobs_pb2, sites_pb2
+from federation.core import errors, job, kinds, metering, offers, pipeline, ratecard, transfer
+from federation.v1 import catalog_pb2, costs_pb2, jobs_pb2, pipelines_pb2, sites_pb2, transfers_pb2
 from federation.wire import methods
 from tests import builders
 from tests.wire.edge import Edge
@@ -24,7 +24,11 @@ REQUESTS: dict[str, Any] = {
     "Sites.ListLinks": sites_pb2.ListLinksRequest(),
     "Jobs.ListJobs": jobs_pb2.ListJobsRequest(),
     "Jobs.ListRuns": jobs_pb2.ListRunsRequest(parent="jobs/j-0"),
+    "Pipelines.ListPipelines": pipelines_pb2.ListPipelinesRequest(),
+    "Transfers.ListTransfers": transfers_pb2.ListTransfersRequest(),
+    "Transfers.ListReplicationRules": transfers_pb2.ListReplicationRulesRequest(),
     "Costs.ListLedgerEntries": costs_pb2.ListLedgerEntriesRequest(),
+    "Costs.ListRateCards": costs_pb2.ListRateCardsRequest(),
 }
 LISTS = [row for row in methods.TABLE.values() if row.pager]
 
@@ -74,7 +78,16 @@ def filled(shared_edge: Edge) -> Edge:
             state = job.JobState.SUCCEEDED
             tx.insert(builders.job(f"j-{number}", state=state, reason="", end_time=builders.NOW))
             tx.insert(builders.run(number + 1, job_="j-0", state=state))
+            moved = {"dataset": "n-0/d-0", "version": 1, "source_site": "eu-1", "destination_site": f"s-{number}"}
+            done = {"state": transfer.TransferState.SUCCEEDED, "end_time": builders.NOW}
+            tx.insert(transfer.Transfer(transfer=f"t-{number}", **moved, **done))
+            tx.insert(transfer.ReplicationRule(rule=f"r-{number}", dataset="n-0/d-0"))
+            asked = pipeline.PipelineRequest(label="test", namespace="n-0")
+            ended = pipeline.PipelineState.SUCCEEDED
+            tx.insert(pipeline.Pipeline(pipeline=f"p-{number}", request=asked, state=ended, end_time=builders.NOW))
             tx.insert(ledger_entry(f"l-{number}"))
+            egress, compute = ratecard.text(builders.rates().rows), offers.text(())
+            tx.insert(kinds.RateCardVersion(number=number + 1, egress=egress, compute=compute, digest=f"{number}"))
 
     shared_edge.catalog.write(work)
     return shared_edge

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from federation.core import errors, kinds, site
+from federation.core import errors, kinds, pipeline, ratecard, site, transfer
 from federation.core.job import JobState
-from federation.v1 import catalog_pb2, identity_pb2, jobs_pb2, sites_pb2
+from federation.v1 import catalog_pb2, costs_pb2, identity_pb2, jobs_pb2, pipelines_pb2, sites_pb2, transfers_pb2
 from federation.wire import methods
 from tests import builders
 from tests.wire.edge import Edge
@@ -26,6 +26,7 @@ REQUESTS: dict[str, Any] = {
         namespace=catalog_pb2.Namespace(name="namespaces/sales", description="changed"),
         update_mask=FieldMask(paths=["description"]),
     ),
+    "Catalog.SetQuota": catalog_pb2.SetQuotaRequest(name="namespaces/sales", weight=3, gpu_seconds_quota=3600),
     "Catalog.DeleteNamespace": catalog_pb2.DeleteNamespaceRequest(name="namespaces/empty"),
     "Catalog.CreateDataset": catalog_pb2.CreateDatasetRequest(parent="namespaces/sales", dataset_id="new"),
     "Catalog.UpdateDataset": catalog_pb2.UpdateDatasetRequest(
@@ -48,6 +49,37 @@ REQUESTS: dict[str, Any] = {
     ),
     "Jobs.CancelJob": jobs_pb2.CancelJobRequest(name="jobs/j-runs"),
     "Jobs.OpenLogs": jobs_pb2.OpenLogsRequest(name="jobs/j-ran"),
+    "Pipelines.CreatePipeline": pipelines_pb2.CreatePipelineRequest(
+        request=pipelines_pb2.PipelineRequest(
+            namespace="sales",
+            tasks=[
+                pipelines_pb2.TaskSpec(
+                    task="make",
+                    request=jobs_pb2.JobRequest(
+                        entrypoint=["true"], outputs=[jobs_pb2.OutputSpec(alias="out", dataset="sales/numbers")]
+                    ),
+                )
+            ],
+        )
+    ),
+    "Pipelines.ScatterJob": pipelines_pb2.ScatterJobRequest(
+        map=jobs_pb2.JobRequest(
+            namespace="sales", entrypoint=["true"], inputs=[jobs_pb2.InputSpec(alias="data", dataset="sales/parted")]
+        ),
+        alias="data",
+    ),
+    "Pipelines.CancelPipeline": pipelines_pb2.CancelPipelineRequest(name="pipelines/p-runs"),
+    "Transfers.CreateTransfer": transfers_pb2.CreateTransferRequest(
+        version="namespaces/sales/datasets/read/versions/1", destination_site="us-1"
+    ),
+    "Transfers.CancelTransfer": transfers_pb2.CancelTransferRequest(name="transfers/t-moves"),
+    "Transfers.CreateReplicationRule": transfers_pb2.CreateReplicationRuleRequest(
+        replication_rule_id="new", replication_rule=transfers_pb2.ReplicationRule(dataset="sales/flights", copies=1)
+    ),
+    "Transfers.DeleteReplicationRule": transfers_pb2.DeleteReplicationRuleRequest(name="replicationRules/old"),
+    "Costs.ImportRateCard": costs_pb2.ImportRateCardRequest(
+        egress=ratecard.text([builders.price_row("mars:a", "internet", "1.5")]).encode(), note="contract"
+    ),
     "Identity.CreateToken": identity_pb2.CreateTokenRequest(token=identity_pb2.Token(user="users/ada", role="USER")),
 }
 
@@ -70,6 +102,15 @@ def ready(edge: Edge) -> Edge:
         ended = {"state": JobState.SUCCEEDED, "end_time": tx.now}
         tx.insert(builders.job("j-ran", run="jobs/j-ran/runs/1", attempt=1, **ended))
         tx.insert(builders.run(1, job_="j-ran", **ended))
+        moved = {"dataset": "sales/flights", "version": 1, "source_site": "eu-1", "destination_site": "us-1"}
+        tx.insert(transfer.Transfer(transfer="t-moves", **moved))
+        tx.insert(transfer.ReplicationRule(rule="old", dataset="sales/flights", create_time=tx.now))
+        tx.insert(builders.dataset("sales/parted", parts=("sales/read",)))
+        task = pipeline.TaskSpec(task="make", request=builders.request())
+        runs = pipeline.TaskRun(task="make", state=JobState.RUNNING, job="j-runs", site="eu-1")
+        asked = pipeline.PipelineRequest(namespace="sales", tasks=(task,))
+        state = pipeline.PipelineState.RUNNING
+        tx.insert(pipeline.Pipeline(pipeline="p-runs", request=asked, state=state, tasks=(runs,)))
 
     edge.catalog.write(work)
     return edge
@@ -93,7 +134,7 @@ def another(row: methods.Method) -> Any:
     """A different request of the same method: any other field set is another question."""
     made = request(row)
     for field in made.DESCRIPTOR.fields:
-        if field.name in {"name", "namespace_id", "dataset_id", "site_id"}:
+        if field.name in {"name", "note", "namespace_id", "dataset_id", "site_id", "version", "replication_rule_id"}:
             setattr(made, field.name, getattr(made, field.name) + "x")
             return made
     inner = next(field.name for field in made.DESCRIPTOR.fields if field.message_type)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
+
 import pytest
 
 from federation.core import filters, job, site
@@ -29,6 +32,10 @@ GPUS = builders.capacity(16, "64GB", {"H100": 4, "T4": 2})
         ("SITE_NOT_READY?", {}, {"state": site.SiteState.DECLARED, "has_compute": False}),
         ("NO_COMPUTE", {}, {"has_compute": False}),
         ("COMPUTE_UNAVAILABLE?", {}, {"compute_error": "down", "capacity": site.Capacity()}),
+        ("COMPUTE_UNAVAILABLE?", {"cpus": 16}, {"compute_error": "down"}),
+        ("CPUS_EXHAUSTED", {"cpus": 17}, {"compute_error": "down"}),
+        ("GPU_TYPE_MISSING", {"gpus": 1}, {"compute_error": "down"}),
+        ("COMPUTE_UNAVAILABLE?", {"gpus": 1}, {"compute_error": "down", "capacity": site.Capacity()}),
         ("GPU_TYPE_MISSING", {"gpus": 1}, {}),
         ("GPU_TYPE_MISSING", {"gpus": 1, "gpu_type": "B200"}, {"capacity": GPUS}),
         ("GPUS_EXHAUSTED", {"gpus": 5, "gpu_type": "H100"}, {"capacity": GPUS}),
@@ -61,6 +68,26 @@ def test_a_site_gives_its_strongest_reason(reason: str, request_: dict, changes:
 def test_what_runs_hold_is_not_free(reason: str, request_: dict, load: site.SiteLoad):
     """Reservations count, those of other sites do not; a GPU of any type may be one of the type that is asked for."""
     assert refused(builders.request(**request_), builders.site("us-1", capacity=GPUS), loads=(load,)) == reason
+
+
+def test_what_others_use_of_the_cluster_is_not_free_either():
+    """Its agent reports it; together with what the federation's runs hold it is in use."""
+    used = replace(GPUS, used_cpus=4, used_gpus=(("H100", 1), ("", 1)))
+    at, load = builders.site("us-1", capacity=used), builders.load("us-1", 8, gpus={"H100": 1})
+    assert refused(builders.request(cpus=4), at, loads=(load,)) == ""
+    assert refused(builders.request(cpus=5), at, loads=(load,)) == "CPUS_EXHAUSTED?"
+    assert refused(builders.request(gpus=1, gpu_type="H100"), at, loads=(load,)) == ""
+    assert refused(builders.request(gpus=2, gpu_type="H100"), at, loads=(load,)) == "GPUS_EXHAUSTED?"
+
+
+def test_a_filter_is_left_out_only_where_it_could_refuse_nobody():
+    """All filters, asked one after another, give the same answer as those that concern the request."""
+    worlds = [builders.world(), builders.world(inputs=[EU]), builders.world(excluded=(("us-1", "STORE_DISHONEST"),))]
+    asked = [builders.request(), builders.request(gpus=1), builders.request(sites=("eu-1",))]
+    for request, world in product(asked, worlds):
+        for at in world.sites:
+            every = next((r for refuses in filters.FILTERS if (r := refuses(request, at, world))), None)
+            assert filters.reject(request, at, world) == every
 
 
 def test_residency_binds_inputs_and_outputs():

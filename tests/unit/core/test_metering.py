@@ -119,3 +119,27 @@ def test_an_unknown_key_is_refused_with_those_that_are_known():
     """The message lists what one could have meant."""
     with pytest.raises(errors.InvalidArgument, match="job, dataset, namespace, month, link"):
         metering.summarize([], "colour")
+
+
+def test_fees_for_requests_are_part_of_the_charge_and_told_apart():
+    """Counted over the month like bytes, and the entry says which rate card priced it."""
+    row = replace(builders.price_row("aws:*", "aws:*", "0.02"), million_requests_micros=400_000)
+    rates = ratecard.RateCard(rows=(row,), number=7)
+    line = entry(usage=builders.usage(requests=3_000_000), rates=rates)
+    assert (line.charge_micros, line.request_micros, line.rate_card) == (20_000 + 1_200_000, 1_200_000, 7)
+
+
+def test_an_entry_names_the_transfer_that_read():
+    """Jobs, people and transfers read alike; each is told."""
+    assert entry(builders.grant_record(transfer="t-1")).transfer == "t-1"
+
+
+def test_a_correction_takes_back_what_was_avoided_and_nothing_else():
+    """Together with what it corrects it says what the run that failed has cost: the bytes and the charge stay as they are."""
+    line = entry(builders.grant_record(baseline_micros=50_000, estimate_micros=19_000))
+    back = metering.correction(line, time=builders.NOW)
+    total = metering.total([line, back])
+    assert (back.entry, back.corrects, back.grant) == ("e-1-c", "e-1", line.grant)
+    assert (total.charge_micros, total.bytes, total.estimate_micros) == (20_000, GB, 19_000)
+    assert total.avoided_micros == -line.charge_micros
+    assert metering.correction(entry(), time=builders.NOW).avoided_micros is None

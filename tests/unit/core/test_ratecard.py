@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.adapters import prices
-from federation.core import errors, ratecard, records
+from federation.core import errors, ratecard, records, units
 from tests import builders
 from tests.builders import GB, TIB, price_row
 
@@ -209,6 +210,12 @@ GOOD = "aws,a,internet,*,10,0.09,1073741824,2026-10,list"
         ("aws,a,internet,*,10,0.09,1073741824,2026-10,list,more", "not as many fields"),
         (GOOD.replace("0.09", "0.08"), "the same tier as line 2"),
         ('aws,a,internet,*,10,0.09,1073741824,2026-10,"list', "unexpected end of data"),
+        ("aws,a,internet,*,10,0.09,1073741824,2026-13,list", "as_of '2026-13' is not a date"),
+        ("aws,a,internet,*,10,0.09,1073741824,last week,list", "as_of 'last week' is not a date"),
+        ("aws,a,internet,*,10,0.09,1000,2026-10,list\x1b[2J", "control character"),
+        ("aws,a,internet,*,10,0.09,1073741823,2026-10,list", "no provider's unit"),
+        ("aws,a,internet,*,1e12,0.09,1073741824,2026-10,list", "more than anybody sends"),
+        ("aws,a,internet,*,10,90000000,1073741824,2026-10,list", "more than $1,000,000.00"),
     ],
 )
 def test_a_wrong_line_is_named(line: str, says: str):
@@ -230,3 +237,152 @@ def test_every_shipped_row_has_a_source():
     """A price without a source is not a price."""
     assert len(SHIPPED.rows) > 700
     assert all(row.source for row in SHIPPED.rows)
+
+
+def fee_rows(usd: str = "0.40") -> tuple[ratecard.PriceRow, ...]:
+    """Nine cents a GB, and 40 cents for a million requests."""
+    return (replace(price_row("a:x", "internet", "0.09"), million_requests_micros=units.micros(usd)),)
+
+
+def test_requests_cost_what_the_card_says():
+    """A fee beside the bytes' price, told apart in the price; without the column there is none."""
+    price = ratecard.RateCard(rows=fee_rows()).price("a:x", "b:y", 0, GB, 2_500_000)
+    assert price == ratecard.Price(90_000 + 1_000_000, "test prices", "2026-10", 1_000_000)
+    assert SHIPPED.price("vultr:ewr", "internet", 0, 0, 10**9).micros == 0
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**9), st.lists(st.integers(0, 10**6), max_size=12))
+def test_any_split_of_requests_costs_what_they_cost_together(fee: int, before: int, parts: list[int]):
+    """A request costs less than a micro-dollar, so that each rounded by itself would be lost; none is."""
+    row = replace(price_row("a:x", "internet", "0"), million_requests_micros=fee)
+    card, spent, done = ratecard.RateCard(rows=(row,)), 0, before
+    for part in parts:
+        price = card.price("a:x", "b:y", 0, 0, part, done)
+        assert price.micros == price.request_micros >= 0
+        spent, done = spent + price.micros, done + part
+    assert spent == card.price("a:x", "b:y", 0, 0, sum(parts), before).micros
+
+
+def test_tiers_that_state_different_fees_are_refused():
+    """A fee has no tiers; a row that says nothing agrees with any."""
+    rows = [
+        replace(price_row("a:x", "internet", "0", upto="1GB"), million_requests_micros=5),
+        price_row("a:x", "internet", "0.09"),
+    ]
+    assert ratecard.RateCard(rows=tuple(rows)).tariff("a:x", "internet").million_requests_micros == 5
+    rows[1] = replace(rows[1], million_requests_micros=6)
+    with pytest.raises(errors.InvalidArgument, match="different fees for a million requests") as caught:
+        ratecard.RateCard(rows=tuple(rows))
+    assert caught.value.reason == "PRICES_INVALID"
+
+
+@given(tariff_rows(), volumes, volumes)
+def test_the_tiers_of_a_quote_add_up(rows, before: int, volume: int):
+    """Bytes and charges of the tiers sum to the volume and its price, each tier within its bounds."""
+    card = ratecard.RateCard(rows=rows)
+    price = card.price("a:x", "b:y", before, volume)
+    if price is None:
+        with pytest.raises(errors.FailedPrecondition) as caught:
+            card.quote("a:x", "b:y", volume, month_to_date_bytes=before)
+        assert caught.value.reason == "PRICE_UNKNOWN"
+        return
+    quote = card.quote("a:x", "b:y", volume, month_to_date_bytes=before)
+    assert quote.charge_micros == price.micros == sum(tier.charge_micros for tier in quote.tiers)
+    assert volume == sum(tier.used_bytes for tier in quote.tiers)
+    assert all(0 < tier.used_bytes <= (tier.upto_bytes or 2**63) - tier.from_bytes for tier in quote.tiers)
+    listed = {(row.upto_bytes, row.gb_micros, row.gb_bytes) for row in rows}
+    assert {(tier.upto_bytes, tier.gb_micros, tier.gb_bytes) for tier in quote.tiers} <= listed
+
+
+@given(tariff_rows(), volumes, volumes, volumes)
+def test_what_is_reserved_counts_like_what_was_sent(rows, sent: int, reserved: int, volume: int):
+    """A quote beside another one in flight is priced as if that one had come true."""
+    card = ratecard.RateCard(rows=rows)
+    price = card.price("a:x", "b:y", sent + reserved, volume)
+    if price is not None:
+        quote = card.quote("a:x", "b:y", volume, month_to_date_bytes=sent, reserved_bytes=reserved)
+        assert (quote.charge_micros, quote.month_to_date_bytes, quote.reserved_bytes) == (price.micros, sent, reserved)
+
+
+@given(tariff_rows(), tariff_rows(), volumes, volumes)
+def test_a_direction_has_its_own_price(there, back, before: int, volume: int):
+    """Whatever the way back costs, it changes nothing on the way there."""
+    returning = tuple(replace(row, source_provider="b", source_place="y") for row in back)
+    alone, both = ratecard.RateCard(rows=there), ratecard.RateCard(rows=(*there, *returning))
+    assert both.price("a:x", "b:y", before, volume) == alone.price("a:x", "b:y", before, volume)
+    assert both.price("b:y", "a:x", before, volume) == ratecard.RateCard(rows=returning).price("b:y", "a:x", before, volume)
+
+
+def test_an_account_has_a_month_of_its_own():
+    """Two accounts in one region share no tier; without one it is the federation's."""
+    assert ratecard.scope("aws:us-east-1", "gcp:x", "research") == "research/aws:us-east-1~internet"
+    assert ratecard.scope("aws:us-east-1", "aws:eu-west-1", "a") != ratecard.scope("aws:us-east-1", "aws:eu-west-1", "b")
+
+
+def test_an_unknown_region_is_refused_with_those_that_it_may_have_been():
+    """A misspelled name is no free link; beyond a last tier it is told up to where the price is known."""
+    with pytest.raises(errors.FailedPrecondition) as caught:
+        SHIPPED.quote("aws:us-eastt-2", "internet", 1)
+    assert caught.value.reason == "PRICE_UNKNOWN"
+    assert "aws:us-east-2" in caught.value.help
+    with pytest.raises(errors.FailedPrecondition, match="known up to 10,995,116,277,760 bytes"):
+        SHIPPED.quote("aws:us-gov-east-1", "internet", 11 * TIB)
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "account"),
+    [("internet", "aws:us-east-1", ""), ("aws", "internet", ""), ("aws:us-east-1", "mars", ""), ("aws:a", "internet", "A b")],
+)
+def test_what_is_no_link_is_refused(source: str, destination: str, account: str):
+    """The internet only receives; names have their grammar."""
+    with pytest.raises(errors.InvalidArgument):
+        SHIPPED.quote(source, destination, 1, account=account)
+
+
+@pytest.mark.parametrize("number", [-1, 2**63])
+def test_absurd_sizes_are_refused(number: int):
+    """Bytes and requests alike, before and after."""
+    for arguments in ((number, 0, 0, 0), (0, number, 0, 0), (0, 0, number, 0), (0, 0, 0, number)):
+        with pytest.raises(errors.InvalidArgument, match="cannot be priced") as caught:
+            SHIPPED.price("vultr:ewr", "internet", *arguments)
+        assert caught.value.reason == "SIZE_INVALID"
+
+
+def test_an_import_replaces_a_link_s_rows_of_a_date_whole():
+    """So that no tier of the old list is left between those of the new one; other dates and links stay."""
+    old = (
+        price_row("a:x", "internet", "0", upto="1GB"),
+        price_row("a:x", "internet", "0.09"),
+        price_row("a:x", "internet", "0.12", as_of="2020"),
+        price_row("a:y", "internet", "0.09"),
+    )
+    new = price_row("a:x", "internet", "0.05")
+    assert ratecard.merged(old, [new]) == (old[2], old[3], new)
+    assert ratecard.merged(old, []) == old
+
+
+def test_the_shipped_card_is_written_and_read_back():
+    """Every row, to the last digit."""
+    assert ratecard.parse(ratecard.text(SHIPPED.rows)).rows == SHIPPED.rows
+
+
+@given(tariff_rows(), st.none() | st.integers(0, 10**9), st.sampled_from(["", "2026", "2026-10", "2026-10-31"]))
+def test_any_card_is_written_and_read_back(rows, fee: int | None, as_of: str):
+    """What is stored as text is the same card again."""
+    rows = tuple(replace(row, million_requests_micros=fee, as_of=as_of, source='a "list", 2026') for row in rows)
+    assert ratecard.parse(ratecard.text(rows)).rows == rows
+
+
+def test_a_column_that_nobody_reads_is_refused():
+    """A misspelled one would lose its figures in silence."""
+    with pytest.raises(errors.InvalidArgument, match="usd_per_milion_requests mean nothing here"):
+        ratecard.parse(f"{HEADER},usd_per_milion_requests\n{GOOD},0.4\n")
+    assert ratecard.parse(f"{HEADER},usd_per_million_requests\n{GOOD},0.4\n").rows[0].million_requests_micros == 400_000
+
+
+def test_too_many_rows_are_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch):
+    """A bound on what an import may cost."""
+    monkeypatch.setattr(ratecard, "ROWS_MAX", 2)
+    lines = "\n".join(GOOD.replace("aws,a", f"aws,a{number}") for number in range(3))
+    with pytest.raises(errors.InvalidArgument, match="more than 2 rows"):
+        ratecard.parse(f"{HEADER}\n{lines}\n")

@@ -28,6 +28,9 @@ GRANT = Grant(
     expire_time=NOW + timedelta(hours=1),
 )
 TOKEN = grants.sign(PRIVATE, GRANT)
+#: The signing key of the site that a transfer's grant is for.
+SITE = signing.new_private()
+OWN = dataclasses.replace(GRANT, reader_site="us-1", reader_signing_key=signing.public_hex(SITE))
 
 
 def refused(token: bytes, *, public: str = PUBLIC, now: datetime = NOW, site: str = "eu-1") -> str:
@@ -114,6 +117,36 @@ def test_each_field_is_signed():
     for field in dataclasses.fields(Grant):
         token = grants.sign(PRIVATE, dataclasses.replace(GRANT, **{field.name: _another(getattr(GRANT, field.name))}))
         assert refused(TOKEN[:65] + token[65:]) == "GRANT_INVALID", field.name
+
+
+def proven(proof: bytes, *, now: datetime = NOW) -> str:
+    """The reason with which a proof is refused, "" where it is good."""
+    try:
+        grants.check_proof(OWN, proof, now=now)
+    except errors.Unauthenticated as error:
+        return error.reason
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "good"), [(0, True), (grants.PROOF_SECONDS - 1, True), (-grants.PROOF_SECONDS - 1, False), (3600, False)]
+)
+def test_a_proof_of_who_presents_a_grant_has_its_minute(seconds: int, good: bool):
+    """It is good about when it was made, by clocks that may be a little apart."""
+    proof = grants.prove(SITE, OWN.grant, now=NOW)
+    assert proven(proof, now=NOW + timedelta(seconds=seconds)) == ("" if good else "READER_UNPROVEN")
+
+
+def test_a_proof_is_for_one_grant_and_by_one_key():
+    """Neither another site's word, nor one on another grant, nor a changed or missing one counts; none does without a key."""
+    proof = grants.prove(SITE, OWN.grant, now=NOW)
+    other = grants.prove(signing.new_private(), OWN.grant, now=NOW)
+    moved = grants.prove(SITE, "a-" + "1" * 26, now=NOW)
+    later = (int.from_bytes(proof[:8]) + 1).to_bytes(8) + proof[8:]
+    assert proven(proof) == ""
+    assert {proven(each) for each in (other, moved, later, proof[:-1], b"")} == {"READER_UNPROVEN"}
+    with pytest.raises(errors.Unauthenticated):
+        grants.check_proof(dataclasses.replace(OWN, reader_signing_key=""), proof, now=NOW)
 
 
 def _another(value):

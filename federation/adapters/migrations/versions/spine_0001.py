@@ -18,11 +18,15 @@ _KINDS = {
         "owner",
         "deleted",
     ),
-    "versions": ("run",),
+    "versions": (
+        "run",
+        "signed_by",
+    ),
     "replicas": (
         "site",
         "version",
         "state",
+        "expires",
     ),
     "wrapped_keys": (
         "site",
@@ -39,6 +43,7 @@ _KINDS = {
         "kind",
         "label",
         "principal",
+        "pipeline",
     ),
     "runs": (
         "state",
@@ -53,6 +58,7 @@ _KINDS = {
         "dataset",
         "source_region",
         "destination_region",
+        "transfer",
     ),
     "lineage_runs": (),
     "lineage_edges": (
@@ -64,6 +70,35 @@ _KINDS = {
         "run",
         "source_site",
         "closed",
+        "reserved",
+        "transfer",
+    ),
+    "rate_cards": (),
+    "link_reservations": (),
+    "link_speeds": (
+        "source_region",
+        "destination_region",
+    ),
+    "job_profiles": (),
+    "namespace_usage": (),
+    "share_use": (),
+    "transfers": (
+        "state",
+        "live",
+        "cause",
+        "dataset",
+        "version",
+        "source_site",
+        "destination_site",
+        "rule",
+    ),
+    "replication_rules": ("dataset",),
+    "read_logs": (),
+    "pipelines": (
+        "state",
+        "live",
+        "label",
+        "principal",
     ),
 }
 

@@ -1,0 +1,246 @@
+"""What would have made other sites win: a replica there, more capacity, a cheaper hour, a cheaper link; and by how much.
+
+Every answer is exact: in the world with that one change the site is the choice, at just that much less than the choice costs
+now. What cannot be proven without deciding anew is not told. Of sites that residency forbids, or that the caller may not see,
+nothing is: they are neither among the candidates nor among those refused for want of room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from federation.core import cost, filters, ratecard, site, units
+from federation.core.job import Candidate, Counterfactual
+
+if TYPE_CHECKING:
+    from federation.core import planner
+
+Ints = npt.NDArray[np.int64]
+
+TOLD_MAX = 10
+#: Of those that would save something, so many at most: the rest tells how near the nearest losers came.
+_SAVING_MAX = 5
+_NEAREST = 2
+_TRIED_MAX = 8
+
+
+def find(decision: planner.Decision, ranked: Sequence[Candidate]) -> tuple[Counterfactual, ...]:
+    """At most ten, the best: first what would save most, then by how little the nearest sites lost."""
+    if ranked[0].avoided:
+        return ()
+    goal = ranked[0].objective_micros
+    saving = [*_replicas(decision, ranked, goal), *_capacities(decision, ranked, goal)]
+    saving.sort(key=lambda found: (-found.saving_micros, found.site, found.change, found.subject))
+    nearest = [
+        found
+        for loser in ranked[1 : 1 + _NEAREST]
+        if not loser.avoided
+        for found in (_cheaper_hour(decision, loser, goal), _cheaper_link(decision, ranked, loser, goal))
+        if found is not None
+    ]
+    return (*saving[: min(_SAVING_MAX, TOLD_MAX - len(nearest))], *nearest)
+
+
+# A replica there
+
+
+def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int) -> Iterator[Counterfactual]:
+    """Sites that would win with one more replica, where reading remotely is the best way for all inputs."""
+    came = decision.came
+    if came.blocked or not came.reads or len(ranked) < 2:
+        # A replica could open a region that has no priced way now: only a new decision would tell.
+        return
+    columns = np.array([came.index[candidate.region] for candidate in ranked])
+    costs = np.array(decision.objectives, dtype=np.int64)
+    gains = _gains(decision, ranked, columns)
+    plain = decision.plain_sites
+    hopes = gains - (costs - goal)[None, :]
+    hopes[:, 0] = -1
+    if len(plain) < len(ranked) or decision.avoided:
+        hopes[:, [k for k, candidate in enumerate(ranked) if candidate.site not in plain or candidate.avoided]] = -1
+    found = 0
+    for i, k in _likeliest(hopes):
+        loser, r = ranked[k], int(columns[k])
+        alike = _alike(decision, i)
+        if r in came.coupled or alike[0] != i:
+            continue
+        others = costs - (gains[i] if len(alike) == 1 else gains[alike].sum(axis=0))
+        least, others[k] = int(others[k]), goal
+        rival = int(others.min())
+        if rival <= least:
+            # Even at the least that it might cost there, another site could be as cheap.
+            continue
+        there = loser.objective_micros - loser.egress_micros + came.without(alike, r)
+        if there < goal and rival > there:
+            item = decision.world.inputs[i]
+            subject = f"{item.dataset}@{item.version}"
+            yield _told(loser.site, "REPLICA_THERE", subject, goal - there, f"it would win if {subject} had a replica there")
+            found += 1
+            if found == _SAVING_MAX:
+                return
+
+
+def _likeliest(hopes: Ints) -> list[tuple[int, int]]:
+    """The inputs and candidates that promise most, those that promise anything."""
+    flat = hopes.ravel()
+    best = np.argpartition(-flat, min(_TRIED_MAX, len(flat) - 1))[:_TRIED_MAX]
+    best = best[np.argsort(-flat[best], kind="stable")]
+    return [divmod(n, hopes.shape[1]) for n in best.tolist() if flat[n] > 0]
+
+
+def _gains(decision: planner.Decision, ranked: Sequence[Candidate], columns: Ints) -> Ints:
+    """What each input can cost less at each candidate at the most: its share and the rounding, or all that the site costs."""
+    came, plain = decision.came, decision.plain_sites
+    gains = came.shares[:, columns] + 2
+    if came.coupled or len(plain) < len(ranked):
+        for k, candidate in enumerate(ranked):
+            if candidate.site not in plain or int(columns[k]) in came.coupled:
+                gains[:, k] = candidate.objective_micros
+    return gains
+
+
+def _alike(decision: planner.Decision, i: int) -> list[int]:
+    """The inputs that are the same version: one replica serves them all."""
+    inputs = decision.world.inputs
+    name = (inputs[i].dataset, inputs[i].version)
+    return [k for k, item in enumerate(inputs) if (item.dataset, item.version) == name]
+
+
+# More capacity
+
+
+def _capacities(decision: planner.Decision, ranked: Sequence[Candidate], goal: int) -> Iterator[Counterfactual]:
+    """Sites that would win if they had more of the one thing that is short."""
+    full = [rejection.site for rejection in decision.rejections if rejection.reason in filters.EXHAUSTED]
+    full += [candidate.site for candidate in ranked[1:] if candidate.wait_seconds]
+    for name in full[:_TRIED_MAX]:
+        found = [
+            _told(name, "MORE_CAPACITY", subject, goal - there.objective_micros, f"it would win if it had {subject} more")
+            for subject, wider in _wider(decision, decision.sites[name])
+            if (there := decision.supposed(wider)) and not there.avoided and there.objective_micros < goal
+        ]
+        yield from sorted(found, key=lambda told: (-told.saving_micros, told.subject))[:1]
+
+
+def _wider(decision: planner.Decision, at: site.Site) -> Iterator[tuple[str, site.Site]]:
+    """The site with just enough more of what it is short of; of GPUs of each type that it has a price of."""
+    wanted, capacity = decision.request.resources, at.capacity
+    load = filters.in_use(at, decision.world) or site.SiteLoad(site=at.site)
+    short = filters.short(wanted, at, load)
+    if wanted.gpus and (short is None or short[0] == "GPUS_EXHAUSTED"):
+        for offer in at.offer.gpus:
+            if wanted.gpu_type not in ("", offer.type):
+                continue
+            missing = wanted.gpus - filters.gpus_left(offer.type, capacity, load)
+            if missing > 0:
+                gpus = dict(capacity.gpus) | {offer.type: capacity.gpu_count(offer.type) + missing}
+                yield f"{missing} {offer.type}", replace(at, capacity=replace(capacity, gpus=tuple(gpus.items())))
+    elif short is not None and short[0] == "CPUS_EXHAUSTED":
+        missing = wanted.cpus - (capacity.cpus - load.cpus)
+        yield f"{missing} CPUs", replace(at, capacity=replace(capacity, cpus=capacity.cpus + missing))
+    elif short is not None:
+        missing = wanted.memory_bytes - (capacity.memory_bytes - load.memory_bytes)
+        wider = replace(capacity, memory_bytes=capacity.memory_bytes + missing)
+        yield f"{missing} bytes of memory", replace(at, capacity=wider)
+
+
+# A cheaper hour
+
+
+def _cheaper_hour(decision: planner.Decision, loser: Candidate, goal: int) -> Counterfactual | None:
+    """By how much an hour of what the loser would use must be cheaper for it to win, to the micro-dollar."""
+    wanted, at = decision.request.resources, decision.sites[loser.site]
+    count = wanted.gpus or wanted.cpus
+    if (wanted.gpus and not loser.gpu_type) or not count or not loser.run_seconds:
+        return None
+    what = f"{loser.gpu_type} on the spot market" if loser.spot else loser.gpu_type or "CPU"
+    less = -(-(loser.objective_micros - goal + 1) * cost.HOUR // (count * loser.run_seconds))
+    for by in (less, less + -(-cost.HOUR // (count * loser.run_seconds))):
+        cheaper = _with_price(at, loser, by)
+        there = decision.supposed(cheaper) if cheaper else None
+        if there is not None and there.objective_micros < goal:
+            detail = f"it would win if an hour of {what} were {units.usd(by)} cheaper"
+            return _told(loser.site, "CHEAPER_COMPUTE", units.usd(by), goal - there.objective_micros, detail)
+    return None
+
+
+def _with_price(at: site.Site, loser: Candidate, by: int) -> site.Site | None:
+    """The site with what the loser computes on so much cheaper; None where that is more than its price."""
+    offer = at.offer
+    if not loser.gpu_type:
+        left = (offer.cpu_hour_micros or 0) - by
+        return replace(at, offer=replace(offer, cpu_hour_micros=left)) if left >= 0 else None
+    gpus = []
+    for gpu in offer.gpus:
+        if gpu.type != loser.gpu_type:
+            gpus.append(gpu)
+            continue
+        left = ((gpu.spot_gpu_hour_micros or 0) if loser.spot else gpu.gpu_hour_micros) - by
+        if left < 0:
+            return None
+        gpus.append(replace(gpu, spot_gpu_hour_micros=left) if loser.spot else replace(gpu, gpu_hour_micros=left))
+    return replace(at, offer=replace(offer, gpus=tuple(gpus)))
+
+
+# A cheaper link
+
+
+def _cheaper_link(
+    decision: planner.Decision, ranked: Sequence[Candidate], loser: Candidate, goal: int
+) -> Counterfactual | None:
+    """By how much a GB over the loser's dearest link must be cheaper, where only its own region uses that price."""
+    came, region = decision.came, loser.region
+    r = came.index.get(region, -1)
+    if r < 0 or loser.site not in decision.plain_sites or r in came.coupled or not loser.egress_micros or decision.ways.keepers:
+        return None
+    by_origin: dict[str, int] = {}
+    for source, charge in zip(came.sources(r), came.charges(r), strict=True):
+        origin = source.region
+        by_origin[origin] = by_origin.get(origin, 0) + charge
+    origin = min(by_origin, key=lambda name: (-by_origin[name], name))
+    tariff = decision.world.rates.tariff(origin, region)
+    first = next(candidate for candidate in ranked if candidate.region == region)
+    alone = ratecard.destination_class(origin, region) == region and first is loser
+    if tariff is None or not tariff.flat or not alone:
+        return None
+    gb_micros, gb_bytes = tariff.listed[0]
+    volume = sum(read.bytes for i, read in enumerate(came.reads) if came.source(i, r).region == origin)
+    by = -(-(loser.objective_micros - goal + 1 + len(came.nodes)) * gb_bytes // volume)
+    if by > gb_micros:
+        return None
+    egress = _egress_with(decision, r, origin, gb_micros - by, gb_bytes)
+    there = None if egress is None else loser.objective_micros - loser.egress_micros + egress
+    if there is None or there >= goal:
+        return None
+    detail = f"it would win if a GB from {origin} to {region} were {units.usd(by)} cheaper"
+    return _told(loser.site, "CHEAPER_EGRESS", f"{origin} to {region}", goal - there, detail)
+
+
+def _egress_with(decision: planner.Decision, r: int, origin: str, gb_micros: int, gb_bytes: int) -> int | None:
+    """The region's egress if its link from an origin had that price; None where another input would come that way then."""
+    came, region = decision.came, decision.came.regions[r]
+    sent: dict[int, int] = {}
+    egress = came.egress[r]
+    for i, charge in enumerate(came.charges(r)):
+        source, read = came.source(i, r), came.reads[i]
+        if source.region == origin:
+            sent[source.node] = sent.get(source.node, 0) + read.bytes
+            egress -= charge
+        elif any(other.region == origin for other in read.sources) and gb_micros * read.bytes < (charge + 2) * gb_bytes:
+            return None
+    for node, volume in sent.items():
+        begun = came.begun(node, region)
+        owed, paid = (units.divide_half_even(gb_micros * amount, gb_bytes) for amount in (begun + volume, begun))
+        egress += owed - paid
+    return egress
+
+
+def _told(name: str, change: str, subject: str, saving: int, detail: str) -> Counterfactual:
+    return Counterfactual(
+        site=name, change=change, subject=subject, saving_micros=saving, detail=f"{detail}: -{units.usd(saving)}"
+    )

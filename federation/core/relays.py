@@ -1,0 +1,109 @@
+"""Through a third region: where two legs may be cheaper than the direct one, found for all inputs and regions at once.
+
+A relay is offered where both legs at the least that a byte may cost now are cheaper than every direct read at the most. Nothing
+that could win on price is left out, save for small inputs: whether it does win is for the search, with exact prices.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from federation.core import arrivals, links, policy, site, world
+
+#: Inputs below this are not relayed: a replica more to guard, and to drop again, for less than a dollar.
+BYTES_MIN = 10 * 10**9
+
+Rates = npt.NDArray[np.float64]
+#: Floats are compared with so much to spare, so that rounding leaves nothing out.
+_SPARE = 1 - 1e-9
+
+
+class Relays:
+    """For each region, and each input and source of it by number, the sites that a relay may go through."""
+
+    def __init__(self, seen: world.World, came: arrivals.Arrivals) -> None:
+        self._world, self._came = seen, came
+        self._sites = _keepers(seen)
+        #: Region -> (position of the input, number of its source) -> sites, in order of their names.
+        self.over: dict[str, dict[tuple[int, int], list[site.Site]]] = {}
+        if self._sites and came.reads and came.regions and came.hopeless is None:
+            self._find()
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is a site that could keep a copy at all."""
+        return bool(self._sites)
+
+    def _find(self) -> None:
+        came, table = self._came, links.of(self._world.rates)
+        middles = [row.region for row in self._sites]
+        sources = [region for region, _ in came.nodes]
+        most = sum(max(read.bytes, read.item.bytes) for read in came.reads)
+        accounts = [row.account for row in self._sites]
+        first, _ = self._rates(table, came.nodes, middles, most)
+        second, _ = self._rates(table, list(zip(middles, accounts, strict=True)), list(came.regions), most)
+        _, direct = self._rates(table, came.nodes, list(came.regions), most)
+        first[np.array(sources)[:, None] == np.array(middles)[None, :]] = np.inf
+        second[np.array(middles)[:, None] == np.array(came.regions)[None, :]] = np.inf
+        nearest, cheapest = first.min(axis=1), second.min(axis=0)
+        for i, read in enumerate(came.reads):
+            if not read.bytes or read.item.bytes < BYTES_MIN:
+                continue
+            nodes = [source.node for source in read.sources]
+            bound = read.bytes * direct[nodes].min(axis=0)
+            whole, part = read.item.bytes, min(read.bytes, read.item.bytes)
+            possible = whole * nearest[nodes][:, None] + part * cheapest[None, :] < bound[None, :] / _SPARE
+            for j, r in zip(*np.nonzero(possible), strict=True):
+                through = whole * first[nodes[j]] + part * second[:, r] < bound[r] / _SPARE
+                self._add(i, int(j), int(r), np.nonzero(through)[0].tolist())
+
+    def _add(self, i: int, j: int, r: int, through: list[int]) -> None:
+        read, region = self._came.reads[i], self._came.regions[r]
+        origins = {source.region for source in read.sources}
+        allowed = [
+            row
+            for row in (self._sites[m] for m in through)
+            if row.region not in origins and policy.residency_allows(read.item.residency, row.jurisdiction)
+        ]
+        if allowed and region not in origins:
+            self.over.setdefault(region, {})[i, j] = allowed
+
+    def _rates(self, table: links.Links, nodes: list[tuple[str, str]], regions: list[str], most: int) -> tuple[Rates, Rates]:
+        """The least and the most that a byte may cost on each link now, before `most` others; infinite where it is unknown."""
+        numbers = table.between([region for region, _ in nodes], regions)
+        if not table.tariffs:
+            nowhere = np.full(numbers.shape, np.inf)
+            return nowhere, nowhere
+        tiers = table.tiers
+        least = tiers.rate[numbers, 0] / tiers.unit[numbers]
+        dearest = least.copy()
+        bent = np.nonzero(~tiers.flat[numbers] & (numbers >= 0))
+        if bent[0].size:
+            number = numbers[bent]
+            begun = arrivals.sent_before(self._world, nodes, regions)
+            before = np.zeros(len(number), dtype=np.int64) if begun is None else begun[bent]
+            low, high = links.begun(tiers, number, before), links.reached(tiers, number, before + most)
+            width = tiers.upto.shape[1]
+            rates = tiers.rate[number] / tiers.unit[number][:, None]
+            tier = np.arange(width)[None, :]
+            used = (tier >= low[:, None]) & (tier <= np.maximum(high, low)[:, None])
+            least[bent] = np.where(used, rates, np.inf).min(axis=1)
+            dearest[bent] = np.where(used, rates, -np.inf).max(axis=1)
+            beyond = high >= tiers.tiers[number]
+            dearest[tuple(axis[beyond] for axis in bent)] = np.inf
+        least[numbers < 0] = np.inf
+        dearest[numbers < 0] = np.inf
+        return least, dearest
+
+
+def _keepers(seen: world.World) -> list[site.Site]:
+    """Sites that could keep a relay's copy: of each region, account and jurisdiction the one that stores for the least."""
+    best: dict[tuple[str, str, str], tuple[int, site.Site]] = {}
+    for row in seen.sites:
+        micros = row.offer.storage_gb_month_micros
+        if micros is not None and row.state is site.SiteState.READY:
+            place = (row.region, row.account, row.jurisdiction)
+            if place not in best or (micros, row.site) < (best[place][0], best[place][1].site):
+                best[place] = (micros, row)
+    return sorted((row for _, row in best.values()), key=lambda row: row.site)

@@ -1,0 +1,113 @@
+"""One job placed: planned in the world as it is, and the plan followed, to a run, to copies that come first, or to waiting."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from federation import ports
+from federation.core import errors, job, lifecycle, planner, units
+from federation.services import placement, runs, transfers
+from federation.services.context import Context
+
+WAITING_FOR_CAPACITY = "WAITING_FOR_CAPACITY"
+INPUTS_STAGING = "INPUTS_STAGING"
+QUEUED = "QUEUED"
+#: Rejections of a site that has room for a job when others have ended.
+FULL_REASONS = frozenset({"GPUS_EXHAUSTED", "CPUS_EXHAUSTED", "MEMORY_EXHAUSTED"})
+CAPACITY_REASONS = FULL_REASONS | {QUEUED}
+
+
+def place(tx: ports.Transaction, ctx: Context, waiting: job.Job, *, revision: int = 0) -> job.Job:
+    """Plans a PENDING job again and follows the plan. What can no longer be placed at all ends, with the reason."""
+    try:
+        plan = think(tx, ctx, waiting, revision=revision)
+    except errors.FederationError as refused:
+        return refuse(tx, waiting, refused)
+    return follow(tx, ctx, waiting, plan)
+
+
+def think(
+    tx: ports.Transaction,
+    ctx: Context,
+    waiting: job.Job,
+    *,
+    revision: int = 0,
+    seen: placement.View | None = None,
+    at: str = "",
+) -> job.Plan:
+    """The plan of a stored job as of now; `at` is the site that was chosen for it among many jobs."""
+    world = placement.world(tx, ctx, waiting.request, revision=revision, of=waiting, seen=seen)
+    return planner.plan(transfers.asked_again(tx, waiting), world, at=at)
+
+
+def refuse(tx: ports.Transaction, waiting: job.Job, refused: errors.FederationError) -> job.Job:
+    """Ends a job that nothing can be planned for any more: an input was deleted, or residencies now exclude each other."""
+    return end_job(tx, dataclasses.replace(waiting, reason=refused.reason, detail=refused.message), _refusal(waiting))
+
+
+def ready(plan: job.Plan) -> bool:
+    """Whether a run can begin now as planned: there is room, and all that is to be copied first is there."""
+    choice = plan.choice
+    return choice is not None and not choice.wait_seconds and not any(_copied(item) for item in choice.inputs)
+
+
+def follow(tx: ports.Transaction, ctx: Context, waiting: job.Job, plan: job.Plan) -> job.Job:
+    """Does what a plan says. A waiting job is looked at each second: a plan that says no more than before changes nothing."""
+    if ready(plan):
+        placed, _ = runs.begin(tx, ctx, dataclasses.replace(waiting, plan=plan, transfers=()))
+        return placed
+    choice = plan.choice
+    if choice is None:
+        reason, detail = why_not(plan)
+        if not planner.waits(plan):
+            return end_job(tx, dataclasses.replace(waiting, plan=plan, reason=reason, detail=detail), _refusal(waiting))
+        return wait(tx, waiting, plan, reason, detail)
+    if choice.wait_seconds:
+        detail = f"{choice.site} is expected to have room in {units.duration(choice.wait_seconds)}"
+        return wait(tx, waiting, plan, WAITING_FOR_CAPACITY, detail)
+    names = transfers.stage(tx, ctx, waiting, plan)
+    detail = f"it waits for {len(names)} transfer{'s' if len(names) > 1 else ''} of its inputs"
+    return wait(tx, waiting, plan, INPUTS_STAGING, detail, names=names)
+
+
+def wait(
+    tx: ports.Transaction, waiting: job.Job, plan: job.Plan, reason: str, detail: str, *, names: tuple[str, ...] = ()
+) -> job.Job:
+    """Leaves a job PENDING with a reason; stored only where it says something new."""
+    before = waiting.plan
+    same = before is not None and before.rejections == plan.rejections and _chosen(before) == _chosen(plan)
+    # A site's figures in the detail of a rejection move all the time; who waits in the queue is told why as it changes.
+    told = reason != QUEUED or waiting.detail == detail
+    # Full and queued behind others are one state to who waits: at a busy site each run that ends would rewrite them all.
+    if before is not None and waiting.reason != reason and {waiting.reason, reason} <= CAPACITY_REASONS:
+        return waiting
+    if same and told and (waiting.reason, waiting.transfers) == (reason, names):
+        return waiting
+    return runs.put_job(tx, dataclasses.replace(waiting, plan=plan, reason=reason, detail=detail, transfers=names))
+
+
+def why_not(plan: job.Plan) -> tuple[str, str]:
+    """The reason that all sites share, or NO_SITE, and what each of them says. What can pass is told before what cannot."""
+    told = sorted(plan.rejections, key=lambda rejection: not rejection.resolvable)
+    reasons = {rejection.reason for rejection in told if rejection.resolvable} or {rejection.reason for rejection in told}
+    detail = "; ".join(f"{rejection.site}: {rejection.detail}" for rejection in told)
+    return (reasons.pop() if len(reasons) == 1 else "NO_SITE"), detail or "the federation has no site"
+
+
+def end_job(tx: ports.Transaction, ending: job.Job, event: str) -> job.Job:
+    """A job's step by the table, without one of its run."""
+    return runs.put_job(tx, dataclasses.replace(ending, state=lifecycle.next_state(ending.state, event)))
+
+
+def _refusal(waiting: job.Job) -> str:
+    """A job that never ran is refused; one that did has failed."""
+    return "failed" if waiting.attempt else "refused"
+
+
+def _copied(item: job.InputPlan) -> bool:
+    """Whether a replica must be made before the input can be had as planned."""
+    return item.way is job.Way.COPY or bool(item.via_site)
+
+
+def _chosen(plan: job.Plan) -> str:
+    return plan.choice.site if plan.choice else ""

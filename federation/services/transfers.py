@@ -1,0 +1,553 @@
+"""Transfers: asked for by people, jobs, rules and deliveries, shared, run by the destination's agent, and ended once.
+
+There is at most one live transfer of a version to a site: whoever wants the same joins it. Residency is asked when a transfer
+is made, each second while it lives, and again in the transaction that makes the replica.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from datetime import timedelta
+
+from federation import ports
+from federation.core import dataset, errors, ids, job, policy, site, transfer
+from federation.core.transfer import TransferCause, TransferState
+from federation.services import carrying, datasets, residency, scan, sites
+from federation.services.context import Context
+
+#: What a failed staging is remembered by in the job's next plan.
+STAGING_FAILED = "STAGING_FAILED"
+#: A copy for a job, and one on the way of a relay, is kept so long at least: the job still has to begin.
+STAGED_SECONDS = 600
+#: A copy that a job wants kept for good, because storing is free, is kept so long: prices change.
+FREE_SECONDS = 366 * 86_400
+#: No replica is kept by a number of seconds beyond this; who wants it longer wants it for ever.
+KEEP_SECONDS_MAX = 3_660 * 86_400
+PRIORITY_MAX = 1_000_000
+RATE_MAX = 2**50
+#: How many leases long, and of how many transfers, a site is told to give up what ended without it.
+UNTOLD_LEASES = 20
+UNTOLD_MAX = 100
+#: Failures of this kind are of the source: another one may do.
+SPEAKS_AGAINST_SOURCE = frozenset(
+    {
+        *("DATA_CORRUPT", "OBJECT_CORRUPT", "OBJECT_MISSING", "MANIFEST_INVALID", "MANIFEST_MISSING"),
+        *("KEY_MISSING", "KEY_INVALID", "KEYS_NOT_SIGNED", "VERSION_FOREIGN"),
+    }
+)
+
+get = carrying.get
+
+
+# What people ask
+
+
+def create(
+    tx: ports.Transaction,
+    ctx: Context,
+    principal: policy.Principal,
+    version: str,
+    destination: str,
+    *,
+    source: str = "",
+    keep_seconds: int = 0,
+    priority: int = 0,
+    bytes_per_second_max: int = 0,
+) -> transfer.Transfer:
+    """Asks for a replica of a version, or of a dataset's newest, at a site; from the cheapest source if none is named.
+
+    A live transfer of the same is joined and answered. Where the replica is there already it is kept as long as asked, and the
+    answer is a transfer that has SUCCEEDED without moving anything (TRANSFER_NOT_NEEDED). PermissionDenied (RESIDENCY_DENIED)
+    where the data must not lie there; FailedPrecondition where nobody can send it, or at an unknown price.
+    """
+    _check_terms(keep_seconds, priority, bytes_per_second_max)
+    name, number = ids.dataset_or_version(version)
+    stored = datasets.usable_dataset(tx, name)
+    wanted = datasets.get_version(tx, ids.VersionName(name, number or datasets.latest(stored)))
+    place = sites.get_site(tx, destination)
+    residency.require_site(name.short, stored.residency, place.site, place.jurisdiction)
+    asked = dataclasses.replace(
+        wish(wanted, place.site, TransferCause.PERSON, principal=principal.name),
+        keep_seconds=keep_seconds,
+        priority=priority,
+        bytes_per_second_max=bytes_per_second_max,
+    )
+    held = carrying.replica_at(tx, wanted.name, place.site)
+    if held is not None and held.state is dataset.ReplicaState.AVAILABLE:
+        return _not_needed(tx, ctx, asked, held)
+    sites.require_ready(place)
+    return ask(tx, ctx, _sourced(tx, ctx, asked, wanted, place, source))
+
+
+def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> transfer.Transfer:
+    """Gives a transfer up. Cancelling twice changes nothing; FailedPrecondition (TRANSFER_ENDED) when it ended otherwise."""
+    del ctx
+    stored = get(tx, name)
+    if etag and etag != stored.etag:
+        raise errors.Conflict(f"transfer {stored.transfer} has changed", help="Read it again and redo the change.")
+    if stored.state is TransferState.CANCELLED:
+        return stored
+    if stored.state.terminal:
+        raise errors.FailedPrecondition(
+            f"transfer {stored.transfer} is {stored.state} already",
+            reason="TRANSFER_ENDED",
+            metadata={"transfer": stored.transfer, "state": str(stored.state)},
+        )
+    return carrying.end(tx, stored, TransferState.CANCELLED, "CANCELLED", f"cancelled by {tx.actor or 'the catalog'}")
+
+
+def _check_terms(keep_seconds: int, priority: int, bytes_per_second_max: int) -> None:
+    for name, value, least, most, reason in (
+        ("keep_seconds", keep_seconds, 0, KEEP_SECONDS_MAX, "DURATION_INVALID"),
+        ("priority", priority, -PRIORITY_MAX, PRIORITY_MAX, "PRIORITY_INVALID"),
+        ("bytes_per_second_max", bytes_per_second_max, 0, RATE_MAX, "RATE_INVALID"),
+    ):
+        if not least <= value <= most:
+            raise errors.InvalidArgument(
+                f"{name} is {value}",
+                reason=reason,
+                help=f"Use {least} to {most}.",
+                violations={name: f"must be {least} to {most}"},
+            )
+
+
+def _sourced(  # noqa: PLR0917 - what, where to and where from
+    tx: ports.Transaction,
+    ctx: Context,
+    asked: transfer.Transfer,
+    wanted: dataset.Version,
+    destination: site.Site,
+    source: str,
+) -> transfer.Transfer:
+    """The same from a source: the one that was named, which must be able to send, or else the cheapest."""
+    if not source:
+        best = carrying.sources(tx, ctx, wanted, destination)[0]
+        return dataclasses.replace(asked, source_site=best.place.site, estimate_micros=best.micros)
+    place = sites.get_site(tx, source)
+    if place.site == destination.site or not carrying.readable_at(tx, wanted.name, place.site):
+        raise errors.FailedPrecondition(
+            f"site {place.site} holds no replica of {wanted.name.short} that could be sent",
+            reason="REPLICA_MISSING",
+            help=f"`fed replica list {wanted.name.dataset.short}` shows where it lies.",
+            metadata={"version": wanted.name.short, "site": place.site},
+        )
+    sites.require_ready(place)
+    micros = carrying.price(tx, ctx, place, destination, wanted.object_bytes)
+    if micros is None:
+        raise carrying.unpriced(wanted, [place], destination)
+    return dataclasses.replace(asked, source_site=place.site, estimate_micros=micros)
+
+
+def _not_needed(tx: ports.Transaction, ctx: Context, asked: transfer.Transfer, held: dataset.Replica) -> transfer.Transfer:
+    """The answer to who asks for what is there: kept as long as they ask, and told so."""
+    prolong(tx, held, asked.keep_seconds)
+    name = ctx.ids.new("t")
+    done = tx.insert(
+        dataclasses.replace(
+            asked,
+            transfer=name,
+            uid=name,
+            source_site=held.site,
+            state=TransferState.SUCCEEDED,
+            reason="TRANSFER_NOT_NEEDED",
+            detail=f"{held.version.short} is at {held.site} already",
+            create_time=tx.now,
+            update_time=tx.now,
+            end_time=tx.now,
+        )
+    )
+    tx.emit("transfer.succeeded", f"transfers/{name}", done)
+    return done
+
+
+def prolong(tx: ports.Transaction, held: dataset.Replica, keep_seconds: int) -> dataset.Replica:
+    """Keeps a replica that would end for so long from now, 0 for always; never shorter than it was to be kept."""
+    if held.expire_time is None:
+        return held
+    until = max(held.expire_time, tx.now + timedelta(seconds=keep_seconds)) if keep_seconds else None
+    if until == held.expire_time:
+        return held
+    stored = tx.replace(dataclasses.replace(held, expire_time=until))
+    tx.emit("replica.updated", stored.version.replica(stored.site), stored)
+    return stored
+
+
+# Who wants the same shares
+
+
+def wish(wanted: dataset.Version, at: str, cause: TransferCause, *, principal: str = "") -> transfer.Transfer:
+    """A transfer as it is wished for, before it has a source or a name."""
+    return transfer.Transfer(
+        transfer="",
+        dataset=wanted.name.dataset.short,
+        version=wanted.number,
+        source_site="",
+        destination_site=at,
+        cause=cause,
+        principal=principal,
+        object_bytes=wanted.object_bytes,
+        objects=wanted.files,
+    )
+
+
+def ask(tx: ports.Transaction, ctx: Context, asked: transfer.Transfer) -> transfer.Transfer:
+    """The live transfer of that version to that site, joined, or a new one."""
+    running = carrying.live(tx, carrying.version_name(asked), asked.destination_site)
+    if running is not None:
+        return _joined(tx, running, asked)
+    name = ctx.ids.new("t")
+    made = tx.insert(dataclasses.replace(asked, transfer=name, uid=name, create_time=tx.now, update_time=tx.now))
+    tx.emit("transfer.created", f"transfers/{name}", made)
+    return made
+
+
+def _joined(tx: ports.Transaction, running: transfer.Transfer, asked: transfer.Transfer) -> transfer.Transfer:
+    """The more urgent priority and the longer keeping win; what more than a job wants does not end with the job."""
+    keeps = (running.keep_seconds, asked.keep_seconds)
+    changed = dataclasses.replace(
+        running,
+        priority=max(running.priority, asked.priority),
+        keep_seconds=max(keeps) if all(keeps) else 0,
+        jobs=tuple(dict.fromkeys((*running.jobs, *asked.jobs))),
+    )
+    if running.cause is TransferCause.JOB and asked.cause is not TransferCause.JOB:
+        changed = dataclasses.replace(changed, cause=asked.cause, principal=asked.principal, rule=asked.rule)
+    return running if changed == running else carrying.put(tx, changed, "updated")
+
+
+# Copies for jobs
+
+
+def stage(tx: ports.Transaction, ctx: Context, waiting: job.Job, plan: job.Plan) -> tuple[str, ...]:
+    """Makes or joins the transfers that a plan's choice wants before its run; () where everything is there already.
+
+    Asked again while they are under way it answers alike; those that failed for the job before stay named. PermissionDenied
+    (RESIDENCY_DENIED) before anything is changed, should a plan ever ask for a copy where none may be.
+    """
+    chosen = plan.choice
+    if chosen is None:
+        return ()
+    legs = [leg for spec in chosen.inputs for leg in _legs(spec, chosen.site)]
+    for name, _, destination, _ in legs:
+        bound, place = datasets.usable_dataset(tx, name.dataset), sites.get_site(tx, destination)
+        residency.require_site(bound.name.short, bound.residency, place.site, place.jurisdiction)
+    needed: dict[tuple[ids.VersionName, str], str] = {}
+    for name, source, destination, keep_seconds in legs:
+        if not carrying.readable_at(tx, name, destination):
+            after = needed.get((name, source), "")
+            needed[name, destination] = _leg(tx, ctx, waiting, name, source, destination, keep_seconds, after)
+    return tuple(dict.fromkeys((*(row.transfer for row in _lost(tx, waiting)), *needed.values())))
+
+
+def _legs(spec: job.InputPlan, at: str) -> Iterable[tuple[ids.VersionName, str, str, int]]:
+    """Version, source, destination and keeping of each transfer that an input's way takes, in their order."""
+    name, source = ids.VersionName(ids.dataset(spec.dataset), spec.version), spec.source_site
+    keep_seconds = max(spec.keep_seconds, STAGED_SECONDS) if spec.keep_seconds else FREE_SECONDS
+    if spec.via_site:
+        yield name, source, spec.via_site, STAGED_SECONDS
+        source = spec.via_site
+    if spec.way is job.Way.COPY and source != at:
+        yield name, source, at, keep_seconds
+
+
+def _leg(  # noqa: PLR0917 - one transfer, said in full
+    tx: ports.Transaction,
+    ctx: Context,
+    waiting: job.Job,
+    name: ids.VersionName,
+    source: str,
+    destination: str,
+    keep_seconds: int,
+    after: str,
+) -> str:
+    wanted = datasets.get_version(tx, name)
+    origin, place = sites.get_site(tx, source), sites.get_site(tx, destination)
+    asked = dataclasses.replace(
+        wish(wanted, destination, TransferCause.JOB, principal=waiting.request.principal),
+        source_site=source,
+        jobs=(waiting.job,),
+        after=after,
+        keep_seconds=keep_seconds,
+        priority=waiting.request.priority,
+        estimate_micros=carrying.price(tx, ctx, origin, place, wanted.object_bytes) or 0,
+    )
+    return ask(tx, ctx, asked).transfer
+
+
+def past(tx: ports.Transaction, of: job.Job) -> tuple[job.PastAttempt, ...]:
+    """What became of copies for a job that never came, so that its next plan knows."""
+    known = tuple(each for each in of.plan.attempts if each.reason == STAGING_FAILED) if of.plan else ()
+    told = tuple(
+        job.PastAttempt(
+            attempt=of.attempt + 1,
+            site=row.destination_site,
+            reason=STAGING_FAILED,
+            detail=f"{carrying.version_name(row).short} was not brought there ({row.reason}: {row.detail})",
+        )
+        for row in _lost(tx, of)
+    )
+    return tuple(dict.fromkeys((*known, *told)))
+
+
+def _lost(tx: ports.Transaction, of: job.Job) -> list[transfer.Transfer]:
+    rows = (tx.get(transfer.Transfer, name) for name in of.transfers)
+    return [row for row in rows if row is not None and row.state in (TransferState.FAILED, TransferState.CANCELLED)]
+
+
+def asked_again(tx: ports.Transaction, of: job.Job) -> job.JobRequest:
+    """A stored job's request as it is planned: once a copy for it has failed for good, without copies."""
+    return dataclasses.replace(of.request, no_copies=True) if past(tx, of) else of.request
+
+
+# Deliveries
+
+
+def deliver(
+    tx: ports.Transaction, ctx: Context, of: job.Job, version: dataset.Version, *, at: str, to: str
+) -> transfer.Transfer | None:
+    """Brings an output from where it was written to where it is wanted; None if it lies there.
+
+    Never refuses, because the run has succeeded: what may not be brought there is a transfer that has FAILED.
+    """
+    if to == at or carrying.readable_at(tx, version.name, to):
+        return None
+    asked = dataclasses.replace(
+        wish(version, to, TransferCause.DELIVERY, principal=of.request.principal),
+        source_site=at,
+        jobs=(of.job,),
+        priority=of.request.priority,
+    )
+    source, place = tx.get(site.Site, at), tx.get(site.Site, to)
+    micros = carrying.price(tx, ctx, source, place, version.object_bytes) if source and place else None
+    made = ask(tx, ctx, dataclasses.replace(asked, estimate_micros=micros or 0))
+    refused = carrying.forbidden(tx, made)
+    return made if refused is None else carrying.end(tx, made, TransferState.FAILED, *refused)
+
+
+# What agents are told
+
+
+def instructions(
+    tx: ports.Transaction, ctx: Context, at: str
+) -> tuple[transfer.StartTransfer | transfer.StopTransfer | transfer.DropReplica, ...]:
+    """All that is due now at a site: transfers to run, transfers to give up, replicas to drop. Asking changes nothing."""
+    running = scan.every(tx, transfer.Transfer, where={"destination_site": at, "state": str(TransferState.RUNNING)})
+    dropping = scan.every(tx, dataset.Replica, where={"site": at, "state": str(dataset.ReplicaState.DELETING)})
+    return (
+        *(carrying.instruction(tx, ctx, each) for each in running),
+        *_untold(tx, ctx, at),
+        *(
+            transfer.DropReplica(version=each.version.short, sealed=datasets.sealed_version(tx, each.version, at))
+            for each in dropping
+        ),
+    )
+
+
+def _untold(tx: ports.Transaction, ctx: Context, at: str) -> Iterable[transfer.StopTransfer]:
+    """Transfers that ended a short while ago without a replica, as far as the site ever heard of them."""
+    since = tx.now - UNTOLD_LEASES * ctx.lease
+    for state in (TransferState.CANCELLED, TransferState.FAILED):
+        where = {"destination_site": at, "state": str(state)}
+        for row in tx.list(transfer.Transfer, where=where, limit=UNTOLD_MAX, newest_first=True):
+            if row.attempt and row.end_time and row.end_time >= since:
+                yield transfer.StopTransfer(transfer=row.transfer, reason=row.reason)
+
+
+# What agents say
+
+
+def report(
+    tx: ports.Transaction,
+    ctx: Context,
+    at: str,
+    name: str,
+    *,
+    state: TransferState,
+    bytes_done: int = 0,
+    objects_done: int = 0,
+    reason: str = "",
+    detail: str = "",
+    retryable: bool = False,
+    attempt: int = 0,
+) -> transfer.Transfer:
+    """An agent says how far a transfer is, or that it failed. The answer is the transfer as it now is.
+
+    What is said of an attempt that is over changes nothing; the answer says it.
+    """
+    del ctx
+    stored = _of_site(tx, at, name)
+    if min(bytes_done, objects_done) < 0:
+        raise errors.InvalidArgument("a transfer's progress cannot be negative", reason="SIZE_INVALID")
+    if stored.state is not TransferState.RUNNING or attempt not in (0, stored.attempt):
+        return stored
+    done = dataclasses.replace(
+        stored, bytes_done=min(bytes_done, stored.object_bytes), objects_done=min(objects_done, stored.objects)
+    )
+    if state is TransferState.RUNNING:
+        return stored if done == stored else tx.replace(dataclasses.replace(done, update_time=tx.now))
+    if state is TransferState.FAILED:
+        # What it had brought is there, also where it does not say so with its last word.
+        done = dataclasses.replace(
+            done,
+            bytes_done=max(done.bytes_done, stored.bytes_done),
+            objects_done=max(done.objects_done, stored.objects_done),
+        )
+        return _failed(tx, done, reason or "TRANSFER_FAILED", detail, retryable=retryable)
+    raise errors.InvalidArgument(
+        f"an agent cannot report that a transfer is {state}", reason="STATE_INVALID", help="Report RUNNING or FAILED."
+    )
+
+
+def _failed(
+    tx: ports.Transaction, running: transfer.Transfer, reason: str, detail: str, *, retryable: bool
+) -> transfer.Transfer:
+    """Tried again a bounded number of times, and where the source was at fault from another one, if there is one."""
+    tried = (*running.failed_sources, running.source_site)
+    others = {place.site for place in carrying.holders(tx, carrying.version_name(running))} - {*tried, running.destination_site}
+    again = retryable or (reason in SPEAKS_AGAINST_SOURCE and others)
+    if again and len(tried) < carrying.ATTEMPTS_MAX:
+        return carrying.pause(tx, running, reason, detail, failed=True)
+    return carrying.end(tx, dataclasses.replace(running, failed_sources=tried), TransferState.FAILED, reason, detail)
+
+
+def finish(  # noqa: PLR0917 - the agent and its word
+    tx: ports.Transaction, ctx: Context, at: str, name: str, keys: tuple[dataset.WrappedKey, ...], object_bytes: int
+) -> transfer.Transfer:
+    """Makes what a site has stored and verified a replica, with its keys, in one transaction. Said again, it is answered alike.
+
+    A transfer that may not be any more is CANCELLED with the answer: what was stored is to be removed. FailedPrecondition
+    (TRANSFER_SUPERSEDED) for one that ended before.
+    """
+    stored = _of_site(tx, at, name)
+    if stored.state is TransferState.SUCCEEDED:
+        return stored
+    if stored.state.terminal or not stored.attempt:
+        raise _superseded(stored)
+    refused = carrying.forbidden(tx, stored)
+    if refused is not None:
+        return carrying.end(tx, stored, TransferState.CANCELLED, *refused)
+    version = datasets.get_version(tx, carrying.version_name(stored))
+    if object_bytes != version.object_bytes:
+        raise errors.InvalidArgument(
+            f"{version.name.short} has {version.object_bytes} bytes of objects, and {object_bytes} were stored",
+            reason="SIZE_INVALID",
+            help="Fetch what is missing before the transfer is finished.",
+            metadata={"version": version.name.short},
+        )
+    whole = stored.attempt == 1 and not any(tx.get(dataset.WrappedKey, f"{each}/{at}") for each in version.generations)
+    if not carrying.readable_at(tx, version.name, at):
+        _arrive(tx, ctx, stored, version, keys)
+    if whole:
+        carrying.measure(tx, stored)
+    done = dataclasses.replace(stored, bytes_done=version.object_bytes, objects_done=version.files)
+    return carrying.end(tx, done, TransferState.SUCCEEDED)
+
+
+def _arrive(
+    tx: ports.Transaction, ctx: Context, of: transfer.Transfer, version: dataset.Version, keys: tuple[dataset.WrappedKey, ...]
+) -> None:
+    at = of.destination_site
+    uid = datasets.get_dataset(tx, version.name.dataset).uid
+    datasets.take_keys(tx, version.generations, keys, dataset_uid=uid, at=at)
+    until = tx.now + timedelta(seconds=of.keep_seconds) if of.keep_seconds else None
+    made = dataclasses.replace(datasets.new_replica(tx, ctx, version, at), transfer=of.transfer, expire_time=until)
+    tx.emit("replica.created", version.name.replica(at), tx.insert(made))
+
+
+def _of_site(tx: ports.Transaction, at: str, name: str) -> transfer.Transfer:
+    stored = get(tx, name)
+    if stored.destination_site != at:
+        raise errors.PermissionDenied(
+            f"transfer {stored.transfer} goes to site {stored.destination_site}, not to {at}",
+            reason="TRANSFER_FOREIGN_SITE",
+            metadata={"transfer": stored.transfer, "site": at},
+        )
+    return stored
+
+
+def _superseded(stored: transfer.Transfer) -> errors.FailedPrecondition:
+    why = f"it {stored.state} with {stored.reason}" if stored.reason else f"it is {stored.state}"
+    return errors.FailedPrecondition(
+        f"transfer {stored.transfer} is not under way any more: {why}",
+        reason="TRANSFER_SUPERSEDED",
+        help="Give it up and remove what it has left.",
+        metadata={"transfer": stored.transfer, "state": str(stored.state)},
+    )
+
+
+# What the catalog sees to
+
+
+def advance(tx: ports.Transaction, ctx: Context) -> int:
+    """Ends what may not be or is not wanted, sets back what a lost site had, starts what may start; the number of changes."""
+    rows = list(scan.every(tx, transfer.Transfer, where={"live": "1"}))
+    left = [each for each in rows if not _looked_after(tx, each)]
+    return len(rows) - len(left) + _started(tx, ctx, left)
+
+
+def _looked_after(tx: ports.Transaction, each: transfer.Transfer) -> bool:
+    """Whether something outside of a live transfer has ended it or set it back."""
+    refused = carrying.forbidden(tx, each) or _unwanted(tx, each)
+    if refused is not None:
+        carrying.end(tx, each, TransferState.CANCELLED, *refused)
+        return True
+    if _relay_broke(tx, each):
+        detail = f"transfer {each.after} did not bring it to {each.source_site}"
+        carrying.end(tx, each, TransferState.FAILED, "RELAY_FAILED", detail)
+        return True
+    if carrying.readable_at(tx, carrying.version_name(each), each.destination_site):
+        carrying.end(tx, each, TransferState.SUCCEEDED, "TRANSFER_NOT_NEEDED", "it is there already")
+        return True
+    place = sites.get_site(tx, each.destination_site)
+    if each.state is TransferState.RUNNING and place.state is not site.SiteState.READY:
+        carrying.pause(tx, each, "SITE_LOST", f"site {place.site} does not answer", failed=False)
+        return True
+    return False
+
+
+def _unwanted(tx: ports.Transaction, each: transfer.Transfer) -> tuple[str, str] | None:
+    """A copy for jobs of which none waits any more: they were cancelled, or run elsewhere by now."""
+    if each.cause is not TransferCause.JOB:
+        return None
+    rows = [tx.get(job.Job, name) for name in each.jobs]
+    if any(row is not None and row.state is job.JobState.PENDING for row in rows):
+        return None
+    return "NOT_WANTED", f"no job waits for it: {', '.join(each.jobs)}"
+
+
+def _relay_broke(tx: ports.Transaction, each: transfer.Transfer) -> bool:
+    before = tx.get(transfer.Transfer, each.after) if each.after else None
+    return before is not None and before.state.terminal and before.state is not TransferState.SUCCEEDED and not each.attempt
+
+
+def _started(tx: ports.Transaction, ctx: Context, rows: list[transfer.Transfer]) -> int:
+    """Starts what waits, the most urgent first and then the oldest, as many at each site as may run there."""
+    running = [each.destination_site for each in rows if each.state is TransferState.RUNNING]
+    waiting = [each for each in rows if each.state is TransferState.PENDING and _may_start(tx, each)]
+    changed = 0
+    for each in sorted(waiting, key=lambda row: (-row.priority, row.transfer)):
+        if running.count(each.destination_site) >= ctx.transfers_per_site:
+            continue
+        try:
+            carrying.start(tx, ctx, each)
+        except errors.FederationError as refused:
+            # It waits on, and says why: its source may come back, its price may become known.
+            changed += carrying.say(tx, each, refused.reason, refused.message)
+        else:
+            running.append(each.destination_site)
+            changed += 1
+    return changed
+
+
+def _may_start(tx: ports.Transaction, each: transfer.Transfer) -> bool:
+    due = carrying.due_time(each)
+    if due is not None and due > tx.now:
+        return False
+    before = tx.get(transfer.Transfer, each.after) if each.after else None
+    if before is not None and not before.state.terminal:
+        return False
+    # What is being dropped there must be gone first, of other versions too: they may share objects with this one.
+    where = {"site": each.destination_site, "state": str(dataset.ReplicaState.DELETING)}
+    gone = not tx.list(dataset.Replica, parent=each.dataset, where=where, limit=1)
+    return gone and sites.get_site(tx, each.destination_site).state is site.SiteState.READY

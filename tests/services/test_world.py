@@ -1,0 +1,95 @@
+"""The running federation as a file, and the same plan from it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from federation.core import errors, job, planner, whatif
+from federation.services import jobs, world
+from tests import builders
+from tests.services.test_profiles import settle, work
+from tests.sim import Simulation
+
+
+def exported(sim: Simulation, *names: str) -> whatif.WorldFile:
+    """The federation, through its file."""
+    revision = sim.catalog.revision()
+    file = sim.read(lambda tx: world.export(tx, sim.ctx, names, revision=revision))
+    return whatif.parse_world("".join(whatif.pieces(file)))
+
+
+def offline(file: whatif.WorldFile, request: job.JobRequest) -> job.Plan:
+    """The plan that `fed plan` would make."""
+    asked = whatif.parse_request("".join(whatif.pieces(whatif.RequestFile(format_version=1, request=request))))
+    return planner.plan(*whatif.world_of(file, asked))
+
+
+def on_server(sim: Simulation, request: job.JobRequest) -> job.Plan:
+    """The plan that CreateJob with validate_only answers."""
+    revision = sim.catalog.revision()
+    planned = sim.write(lambda tx: jobs.plan_only(tx, sim.ctx, builders.person(), request, revision=revision)).plan
+    assert planned is not None
+    return planned
+
+
+REQUESTS = (
+    builders.request(["flights=sales/flights"], ["model=ml/model"], label="train"),
+    builders.request(["flights=sales/flights", "lines=sales/lines"], hour_value_micros=3_000_000),
+    builders.request(["lines=sales/lines@1"], sites=("us-1", "us-2"), cpus=2),
+    builders.request(["orders=sales/orders"], ["x=ml/eu-only"], gpus=1, gpu_type="H100", deadline_seconds=9000),
+    builders.request([], cpus=100_000),
+)
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=range(len(REQUESTS)))
+def test_a_plan_from_the_export_is_the_plan_of_the_server(sim: Simulation, request_: job.JobRequest) -> None:
+    """To the last micro-dollar, note and rejection: after runs, with load, volumes, profiles and a queue."""
+    sim.put("sales/flights", "eu-1", total=5 * 10**12)
+    sim.put("sales/lines", "us-1", total=3 * 10**11)
+    for read in (100, 300, 200):
+        work(sim, read=read, rounds=40)
+    settle(sim)
+    sim.submit(builders.request(["flights=sales/flights"], label="running", cpus=4))
+    sim.submit(builders.request(["flights=sales/flights"], label="waits", gpus=4096))
+    assert offline(exported(sim), request_) == on_server(sim, request_)
+
+
+def test_named_datasets_alone_are_exported(sim: Simulation) -> None:
+    """The newest version, or the one that is named."""
+    sim.put("sales/lines", "us-1")
+    sim.put("sales/lines", "us-1")
+    (row,) = exported(sim, "sales/lines").datasets
+    assert [version.number for version in row.versions] == [2]
+    (row,) = exported(sim, "sales/lines@1").datasets
+    assert [version.number for version in row.versions] == [1]
+    with pytest.raises(errors.NotFound):
+        exported(sim, "sales/nothing")
+
+
+def test_nothing_in_it_opens_anything(sim: Simulation) -> None:
+    """No keys, no addresses, and not what waiting jobs would run."""
+    for agent in sim.agents.values():
+        agent.compute_error = "down"
+        agent.beat()
+    secret = builders.request(["flights=sales/flights"], entrypoint=("python", "secret.py"), env=(("NAME", "secret"),))
+    waiting = sim.submit(secret)
+    assert waiting.state is job.JobState.PENDING
+    text = "".join(whatif.pieces(exported(sim)))
+    assert waiting.job in text
+    for hidden in ("secret", "signing_key", "sealing_key", "example:7443", "wrapped"):
+        assert hidden not in text
+    assert json.loads(text)["queue"][0]["request"]["inputs"][0]["dataset"] == "sales/flights"
+
+
+def test_a_waiting_job_can_be_planned_from_the_file(sim: Simulation) -> None:
+    """By its name, with the time that it was submitted at."""
+    for agent in sim.agents.values():
+        agent.compute_error = "down"
+        agent.beat()
+    waiting = sim.submit(builders.request(["flights=sales/flights"]))
+    file = exported(sim)
+    asked = whatif.queued(file, waiting.job)
+    assert asked.submit_time == waiting.create_time
+    assert planner.plan(*whatif.world_of(file, asked)).choice is None

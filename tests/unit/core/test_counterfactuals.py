@@ -1,0 +1,145 @@
+"""What would have made other sites win: each answer is carried out, and the site does win, at just that saving."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from federation.core import job, planner, ratecard, site, units
+from federation.core.world import World
+from tests import builders
+from tests.unit.core.test_planner_exact import cases
+
+
+def changed(world: World, told: job.Counterfactual, choice: job.Plan) -> World:
+    """The world with the one change that a counterfactual names."""
+    at = next(row for row in world.sites if row.site == told.site)
+    if told.change == "REPLICA_THERE":
+        inputs = tuple(
+            replace(item, replica_sites=(*item.replica_sites, told.site))
+            if f"{item.dataset}@{item.version}" == told.subject
+            else item
+            for item in world.inputs
+        )
+        return replace(world, inputs=inputs)
+    if told.change == "CHEAPER_EGRESS":
+        return replace(world, rates=cheaper(world.rates, told))
+    other = widened(at, told.subject) if told.change == "MORE_CAPACITY" else discounted(at, told, choice)
+    return replace(world, sites=tuple(other if row is at else row for row in world.sites))
+
+
+def widened(at: site.Site, subject: str) -> site.Site:
+    """`2 H100`, `8 CPUs` or `1000 bytes of memory` more."""
+    number, _, what = subject.partition(" ")
+    capacity, count = at.capacity, int(number)
+    if what == "CPUs":
+        return replace(at, capacity=replace(capacity, cpus=capacity.cpus + count))
+    if what == "bytes of memory":
+        return replace(at, capacity=replace(capacity, memory_bytes=capacity.memory_bytes + count))
+    gpus = dict(capacity.gpus) | {what: capacity.gpu_count(what) + count}
+    return replace(at, capacity=replace(capacity, gpus=tuple(gpus.items())))
+
+
+def discounted(at: site.Site, told: job.Counterfactual, plan: job.Plan) -> site.Site:
+    """What the site computes on, so much cheaper an hour."""
+    loser = next(candidate for candidate in plan.ranked if candidate.site == told.site)
+    less = units.micros(told.subject.replace("$", "").replace(",", ""))
+    if not loser.gpu_type:
+        return replace(at, offer=replace(at.offer, cpu_hour_micros=at.offer.cpu_hour_micros - less))
+    price = "spot_gpu_hour_micros" if loser.spot else "gpu_hour_micros"
+    gpus = tuple(
+        replace(gpu, **{price: getattr(gpu, price) - less}) if gpu.type == loser.gpu_type else gpu for gpu in at.offer.gpus
+    )
+    return replace(at, offer=replace(at.offer, gpus=gpus))
+
+
+def cheaper(card: ratecard.RateCard, told: job.Counterfactual) -> ratecard.RateCard:
+    """The card with a newer row for that one link."""
+    origin, _, region = told.subject.partition(" to ")
+    less = units.micros(told.detail.rpartition(" were ")[2].partition(" cheaper")[0].replace("$", "").replace(",", ""))
+    gb_micros, gb_bytes = card.tariff(origin, region).listed[0]
+    row = builders.price_row(origin, region, "0", gb=gb_bytes, as_of="2099")
+    return ratecard.RateCard(rows=(*card.rows, replace(row, gb_micros=gb_micros - less)))
+
+
+def holds(request: job.JobRequest, world: World) -> job.Plan:
+    """Carries out every counterfactual of a plan."""
+    plan = planner.plan(request, world)
+    assert len(plan.counterfactuals) <= 10
+    for told in plan.counterfactuals:
+        other = planner.plan(request, changed(world, told, plan))
+        assert other.choice.site == told.site, told
+        assert plan.choice.objective_micros - other.choice.objective_micros == told.saving_micros, told
+        assert told.saving_micros > 0
+    return plan
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(cases(inputs_max=3))
+def test_what_is_told_comes_true(case):
+    """In the world with the change the site is the choice, and the objective falls by the saving, to the micro-dollar."""
+    holds(*case)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.tuples(st.integers(1, 99), st.integers(0, 9)), min_size=2, max_size=5), st.integers(1, 200), st.booleans())
+def test_everyday_losers_are_told_what_they_lacked(hours, gigabytes, full):
+    """Without storage prices, deadlines or tiers: replicas, capacity, hours and links, all of them exact."""
+    places = ["aws:a", "aws:b", "aws:c", "gcp:d", "gcp:e"]
+    rows = [
+        builders.site(f"s{n}", places[n], offer=builders.offer(cents * 10_000, {"H100": "2"}), capacity=builders.capacity(4))
+        for n, (cents, _) in enumerate(hours)
+    ]
+    inputs = [builders.world_input("a", ["s0"], gigabytes * 10**9), builders.world_input("b", ["s1"], 10**9)]
+    rates = ratecard.RateCard(
+        rows=tuple(
+            builders.price_row(*row)
+            for row in [("aws:*", "aws:*", "0.02"), ("aws:*", "internet", "0.09"), ("gcp:*", "internet", "0.12")]
+        )
+    )
+    loads = tuple(builders.load(f"s{n}", cpus) for n, (_, cpus) in enumerate(hours) if full and cpus > 3)
+    holds(builders.request(cpus=2, duration_seconds=36_000), builders.world(rows, inputs, rates=rates, loads=loads))
+
+
+def test_a_replica_would_have_made_the_cheaper_site_win():
+    """Flights lie at the dear site; a replica beside the cheap compute saves the difference."""
+    near, cheap = builders.site("eu-1", offer=builders.offer("0.05")), builders.site("us-1", offer=builders.offer("0.01"))
+    plan = holds(
+        builders.request(duration_seconds=36_000), builders.world([near, cheap], [builders.world_input(total="100GB")])
+    )
+    told = next(told for told in plan.counterfactuals if told.change == "REPLICA_THERE")
+    assert (told.site, told.subject, told.saving_micros) == ("us-1", "sales/flights@1", 400_000)
+    assert told.detail == "it would win if sales/flights@1 had a replica there: -$0.40"
+
+
+def test_two_more_gpus_would_have_made_the_full_site_win():
+    """The near site has two of four free; two more and the data need not travel."""
+    rows = [
+        builders.site(name, offer=builders.offer("0.04", {"H100": "2"}), capacity=builders.capacity(gpus={"H100": 4}))
+        for name in ("eu-1", "us-1")
+    ]
+    world = builders.world(rows, loads=(builders.load("eu-1", gpus={"H100": 2}),))
+    plan = holds(builders.request(gpus=4, gpu_type="H100"), world)
+    told = next(told for told in plan.counterfactuals if told.change == "MORE_CAPACITY")
+    assert (told.site, told.subject, told.saving_micros) == ("eu-1", "2 H100", 20_000)
+
+
+@pytest.mark.parametrize("hidden", ["forbidden", "unseen"])
+def test_nothing_is_told_of_a_site_that_may_not_be_used(hidden: str):
+    """A forbidden site with a price of nothing leaves no trace, and neither does one that the caller cannot see."""
+    dear, other, free = (builders.offer(usd) for usd in ("0.05", "0.04", "0"))
+    rows = [builders.site("eu-1", offer=dear), builders.site("eu-2", offer=other), builders.site("us-1", offer=free)]
+    inputs = [builders.world_input(residency=("EU",), total="100GB")]
+    world = builders.world(rows if hidden == "forbidden" else rows[:2], inputs)
+    plan = planner.plan(builders.request(cpus=8), world)
+    assert plan.counterfactuals
+    assert all(told.site != "us-1" and "us-1" not in told.detail for told in plan.counterfactuals)
+
+
+def test_a_site_that_was_chosen_for_the_queue_has_no_counterfactuals():
+    """Others would have won alone: what they lacked is not what decided."""
+    assert planner.plan(builders.request(), builders.world(), at="us-1").counterfactuals == ()
+    assert planner.plan(builders.request(), builders.world(), explain=False).counterfactuals == ()
