@@ -319,8 +319,8 @@ class _Search:
                 left.append(row)
         return left
 
-    def _step(self, steps: int = 1) -> None:
-        self._budget.left -= steps
+    def _step(self) -> None:
+        self._budget.left -= 1
 
     # Thresholds
 

@@ -17,15 +17,6 @@ FULL_REASONS = frozenset({"GPUS_EXHAUSTED", "CPUS_EXHAUSTED", "MEMORY_EXHAUSTED"
 CAPACITY_REASONS = FULL_REASONS | {QUEUED}
 
 
-def place(tx: ports.Transaction, ctx: Context, waiting: job.Job, *, revision: int = 0) -> job.Job:
-    """Plans a PENDING job again and follows the plan. What can no longer be placed at all ends, with the reason."""
-    try:
-        plan = think(tx, ctx, waiting, revision=revision)
-    except errors.FederationError as refused:
-        return refuse(tx, waiting, refused)
-    return follow(tx, ctx, waiting, plan)
-
-
 def think(
     tx: ports.Transaction,
     ctx: Context,
