@@ -75,6 +75,13 @@ class Transaction(Protocol):
         """Appends an event with the value as its body; returns its position. Same transaction as everything else."""
         ...
 
+    def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:
+        """Appends `rows` facts of one kind as one event; returns the position of the last. Same transaction as everything else.
+
+        For what comes by the thousand: they cost the log one row. InvalidArgument (ROWS_INVALID) for fewer than one.
+        """
+        ...
+
     def replay(self, key: str, request_hash: str) -> bytes | None:
         """The recorded answer to (actor, key), None for a new one; InvalidArgument (REQUEST_ID_REUSED) for another request."""
         ...

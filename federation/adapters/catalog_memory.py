@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
 import threading
@@ -60,7 +61,8 @@ class MemoryCatalog:
         self._open()
         wanted = frozenset(kinds)
         revision = self._state.revision
-        committed = itertools.islice(self._events, min(max(after, 0), revision), revision)
+        first = bisect.bisect_right(self._events, after, key=lambda event: event.position)
+        committed = itertools.takewhile(lambda event: event.position <= revision, itertools.islice(self._events, first, None))
         chosen = (event for event in committed if not wanted or event.kind in wanted)
         return tuple(itertools.islice(chosen, catalog_rows.checked_limit(limit)))
 
@@ -123,7 +125,7 @@ class _Transaction:
         return _State(
             tables={**self._base.tables, **self._changed} if self._changed else self._base.tables,
             requests={**requests, **self._requests} if self._requests else requests,
-            revision=self._base.revision + len(self.emitted),
+            revision=self._revision(),
         )
 
     def get(self, cls: type[T], key: str) -> T | None:
@@ -172,18 +174,10 @@ class _Transaction:
         return tuple(catalog_rows.to_value(cls, row.body) for row in itertools.islice(chosen, limit))
 
     def emit(self, kind: str, name: str, body: Any) -> int:
-        self._check_writable()
-        event = Event(
-            position=self._base.revision + len(self.emitted) + 1,
-            time=self.now,
-            kind=catalog_rows.text(kind),
-            name=catalog_rows.text(name),
-            actor=self.actor,
-            request_id=self.request_id,
-            body=catalog_rows.text(records.dumps(body)),
-        )
-        self.emitted.append(event)
-        return event.position
+        return self._emit(kind, name, body=records.dumps(body), data=b"", rows=1)
+
+    def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:
+        return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows))
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
         known = self._requests.get((self.actor, key)) or self._base.requests.get((self.actor, key))
@@ -195,6 +189,25 @@ class _Transaction:
         if at in self._requests or at in self._base.requests:
             raise catalog_rows.remembered(key)
         self._requests[at] = (request_hash, answer)
+
+    def _emit(self, kind: str, name: str, *, body: str, data: bytes, rows: int) -> int:
+        self._check_writable()
+        event = Event(
+            position=self._revision() + rows,
+            time=self.now,
+            kind=catalog_rows.text(kind),
+            name=catalog_rows.text(name),
+            actor=self.actor,
+            request_id=self.request_id,
+            body=catalog_rows.text(body),
+            rows=rows,
+            data=data,
+        )
+        self.emitted.append(event)
+        return event.position
+
+    def _revision(self) -> int:
+        return self.emitted[-1].position if self.emitted else self._base.revision
 
     def _prepared(self, value: T) -> tuple[T, Row, dict[str, Row]]:
         rows = self._writable(type(value))

@@ -121,6 +121,15 @@ def checked_limit(limit: int) -> int:
     return limit
 
 
+def checked_rows(rows: int) -> int:
+    """How many facts one event holds, if it holds any."""
+    if rows < 1:
+        raise errors.InvalidArgument(
+            f"an event of {rows} rows is not possible", reason="ROWS_INVALID", help="Emit one or more."
+        )
+    return rows
+
+
 def taken(cls: type, key: str) -> errors.AlreadyExists:
     """The refusal of an insert under a key that is taken."""
     return errors.AlreadyExists(

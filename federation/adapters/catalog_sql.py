@@ -161,6 +161,8 @@ def _event(row: sa.Row[*tuple[Any, ...]]) -> Event:
         actor=row.actor,
         request_id=row.request_id,
         body=row.body,
+        rows=row.rows,
+        data=bytes(row.data),
     )
 
 

@@ -49,6 +49,8 @@ events = sa.Table(
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("request_id", sa.Text, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
     sa.Index("ix_events_kind", "kind", "position"),
 )
 

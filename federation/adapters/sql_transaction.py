@@ -143,20 +143,10 @@ class SqlTransaction:
         return tuple(catalog_rows.to_value(cls, body) for body in self._run(statement).scalars())
 
     def emit(self, kind: str, name: str, body: Any) -> int:
-        self._check_writable()
-        values = {
-            "time": time_text(self.now),
-            "kind": catalog_rows.text(kind),
-            "name": catalog_rows.text(name),
-            "actor": catalog_rows.text(self.actor),
-            "request_id": catalog_rows.text(self.request_id),
-            "body": catalog_rows.text(records.dumps(body)),
-        }
-        if self._position is None:
-            self._position = int(self._run(_COUNTER).scalar_one())
-        self._position += 1
-        self._emitted.append({"position": self._position, **values})
-        return self._position
+        return self._emit(kind, name, body=records.dumps(body), data=b"", rows=1)
+
+    def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:
+        return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows))
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
         found = self._run(_ANSWER, {"actor": self.actor, "key": catalog_rows.text(key)}).one_or_none()
@@ -176,6 +166,24 @@ class SqlTransaction:
             self._run(_INSERT_EVENTS, self._emitted)
             self._run(_SET_COUNTER, {"value": self._position})
         self._finished = True
+
+    def _emit(self, kind: str, name: str, *, body: str, data: bytes, rows: int) -> int:
+        self._check_writable()
+        values = {
+            "time": time_text(self.now),
+            "kind": catalog_rows.text(kind),
+            "name": catalog_rows.text(name),
+            "actor": catalog_rows.text(self.actor),
+            "request_id": catalog_rows.text(self.request_id),
+            "body": catalog_rows.text(body),
+            "rows": rows,
+            "data": data,
+        }
+        if self._position is None:
+            self._position = int(self._run(_COUNTER).scalar_one())
+        self._position += rows
+        self._emitted.append({"position": self._position, **values})
+        return self._position
 
     def _of(self, cls: type) -> _Statements:
         catalog_rows.kind_of(cls)

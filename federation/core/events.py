@@ -18,7 +18,11 @@ TABLE_OF_KIND = {
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One fact. `kind` is `dataset.created`, `ledger.entry` and so on, `name` the resource, `body` JSON of the value after."""
+    """One fact, or many of one kind. `kind` is `dataset.created`, `ledger.entry` and so on, `name` the resource.
+
+    One fact is `body`, JSON of the value after. Many are `data`, in the bytes in which their table takes them (see
+    `adapters/records_tables.py`): they have the positions `position - rows + 1` to `position`, in order.
+    """
 
     position: int
     time: datetime
@@ -27,3 +31,5 @@ class Event:
     actor: str
     request_id: str
     body: str
+    rows: int = 1
+    data: bytes = b""

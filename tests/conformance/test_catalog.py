@@ -416,6 +416,25 @@ def test_events_of_one_transaction_follow_each_other(catalog: ports.Catalog) -> 
     assert [event.position for event in catalog.events(0)] == [1, 2, 3, 4, 5]
 
 
+def test_many_facts_are_one_event_that_takes_as_many_positions(catalog: ports.Catalog) -> None:
+    """What follows them comes after the last; whoever reads from between them gets the whole event."""
+    positions = catalog.write(
+        lambda tx: [tx.emit("x.y", "n", None), tx.emit_rows("x.rows", "n", b"\x00rows", 10), tx.emit("x.y", "n", None)]
+    )
+    assert positions == [1, 11, 12]
+    assert catalog.revision() == 12
+    (many,) = catalog.events(5, limit=1)
+    assert (many.position, many.kind, many.rows, many.data, many.body) == (11, "x.rows", 10, b"\x00rows", "")
+    assert [event.position for event in catalog.events(11)] == [12]
+
+
+def test_an_event_without_facts_is_refused(catalog: ports.Catalog) -> None:
+    """Nothing of the transaction stays."""
+    with pytest.raises(errors.InvalidArgument, match="0 rows"):
+        catalog.write(lambda tx: tx.emit_rows("x.rows", "n", b"", 0))
+    assert catalog.revision() == 0
+
+
 def test_a_reader_of_the_log_never_misses_an_event(catalog: ports.Catalog) -> None:
     """While eight clients write, one that follows by its last position sees each event once, in order, without a gap."""
     each = 25
@@ -807,6 +826,14 @@ class Twins(RuleBasedStateMachine):
         value = builders.dataset(f"sales/{name}", owner=owner)
         self.both(lambda twin: twin.write(lambda tx: (tx.insert(value), tx.emit("dataset.created", name, value))))
         return f"sales/{name}"
+
+    @rule(rows=st.integers(0, 3))
+    def emit_rows(self, rows: int) -> None:
+        self.both(lambda twin: twin.write(lambda tx: tx.emit_rows("x.rows", "n", b"r" * rows, rows)))
+
+    @rule(after=st.integers(0, 20))
+    def events(self, after: int) -> None:
+        self.both(lambda twin: twin.events(after))
 
     @rule(key=keys, owner=st.sampled_from(["", "x", "y"]), fresh=st.booleans(), fail=st.booleans())
     def replace(self, key: str, owner: str, fresh: bool, fail: bool) -> None:
