@@ -67,6 +67,9 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
         self.logs = b""
         self.finished: list[gateway_pb2.FinishAttemptRequest] = []
         self.ranges: list[tuple[int, int]] = []
+        #: Bytes of each answer that went whole, and all reports of what was received.
+        self.sent: list[int] = []
+        self.reports: list[gateway_pb2.ReportReadsRequest] = []
         self.fault: Callable[[str], None] = lambda _method: None
         self.refuse_commit = False
         self._ids = UlidIds()
@@ -158,8 +161,12 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
         with self._answering("ReadObject", context):
             key = layout.object_key(self.uid, request.generation, request.object_id)
             self.ranges.append((request.offset, request.length))
+            sent = 0
             for piece in self.store.read(key, request.offset, request.length):
                 self.fault("ReadObject.piece")
+                sent += len(piece)
+                if sent == request.length:
+                    self.sent.append(sent)
                 yield gateway_pb2.ReadObjectResponse(data=piece)
 
     def BeginWrite(self, request, context):  # noqa: N802
@@ -226,6 +233,11 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
             if request.exit_code == 0:
                 self.versions = [f"{w.dataset}@1" for w in self.outputs.values() if isinstance(w, Write) and w.files]
             return gateway_pb2.FinishAttemptResponse(versions=self.versions)
+
+    def ReportReads(self, request, context):  # noqa: N802
+        with self._answering("ReportReads", context):
+            self.reports.append(request)
+            return gateway_pb2.ReportReadsResponse()
 
     def AppendLogs(self, request_iterator, context):  # noqa: N802
         with self._answering("AppendLogs", context):

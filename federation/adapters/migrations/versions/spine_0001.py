@@ -60,6 +60,15 @@ _KINDS = {
         "destination_region",
         "transfer",
     ),
+    "usage": (
+        "grant",
+        "run",
+        "job",
+        "counter",
+        "dataset",
+        "source_region",
+        "destination_region",
+    ),
     "lineage_runs": (),
     "lineage_edges": (
         "node",
