@@ -17,20 +17,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from federation.local.ray_cluster import PORTS, RayCluster
 
 _SLOTS = 8
-_PORT_BASE = 22_000
+_PORT_BASE = 10_000
+#: Clusters that a slot has room for.
+_ROOM = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class RayPair:
     """Two clusters: `first` has an A10G, `second` two H100, all of them logical.
 
-    Beside the second there is room for the addresses and ports of two more.
+    Beside the second there is room for the addresses and ports of three more.
     """
 
     first: RayCluster
@@ -48,6 +51,21 @@ def ray_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayPair]:
     folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with shared(folder / "ray-pair") as pair:
         yield pair
+
+
+def another(pair: RayPair, folder: Path, number: int, **options: Any) -> RayCluster:
+    """One more cluster beside the pair, the third to the fifth; tests that run at the same time give different numbers."""
+    assert 3 <= number <= _ROOM
+    kind = options.pop("kind", RayCluster)
+    made: RayCluster = kind(
+        name=f"more-{number}",
+        folder=folder / "more",
+        address_ip=f"{pair.first.address_ip.rpartition('.')[0]}.{number}",
+        port_base=pair.second._port_base + (number - 2) * PORTS,
+        environ=pair.first._environ,
+        **options,
+    )
+    return made
 
 
 @contextmanager
@@ -81,7 +99,7 @@ def _clusters(folder: Path, slot: int) -> RayPair:
             name=name,
             folder=folder / name,
             address_ip=f"127.0.{100 + slot}.{1 + index}",
-            port_base=_PORT_BASE + (4 * slot + index) * PORTS,
+            port_base=_PORT_BASE + (_ROOM * slot + index) * PORTS,
             environ=os.environ,
             cpus=4,
             gpus=gpus,

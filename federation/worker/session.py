@@ -25,7 +25,7 @@ import pyarrow.parquet
 from federation import config
 from federation.core import errors
 from federation.wire import data
-from federation.worker import cluster, environment, failures
+from federation.worker import cluster, environment, failures, lastword
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped, unused-ignore]
@@ -40,6 +40,7 @@ class Session:
     """One process's dealings with the gateway: each input is opened once, each output written by one writer."""
 
     def __init__(self, connection: environment.Connection) -> None:
+        lastword.leave(config.environment())
         self.connection = connection
         self._gateway = connection.client()
         self._lock = threading.RLock()

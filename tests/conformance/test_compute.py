@@ -14,8 +14,7 @@ from connectors.compute.process import ProcessCompute
 from connectors.compute.ray import RayCompute
 from federation import ports
 from federation.core import errors
-from federation.local.ray_cluster import PORTS, RayCluster
-from tests.ray_pair import ray_pair  # noqa: F401 - a fixture
+from tests.ray_pair import another, ray_pair  # noqa: F401 - a fixture
 
 
 @pytest.fixture(params=["process", pytest.param("ray", marks=pytest.mark.ray)])
@@ -202,7 +201,7 @@ def test_another_clusters_token_opens_nothing(ray_pair):  # noqa: F811
 @pytest.mark.ray
 def test_a_killed_cluster_is_cleaned_up_and_started_again(ray_pair, tmp_path):  # noqa: F811
     """Of one whose head was killed nothing is left when it is started again, and nobody else is touched."""
-    third = _another(ray_pair, tmp_path, 3)
+    third = another(ray_pair, tmp_path, 3, cpus=1)
     third.start()
     try:
         before = third.processes()
@@ -221,7 +220,7 @@ def test_a_killed_cluster_is_cleaned_up_and_started_again(ray_pair, tmp_path):  
 @pytest.mark.ray
 def test_ending_one_cluster_leaves_the_other(ray_pair, tmp_path):  # noqa: F811
     """A cluster that is stopped leaves no process, not even a running job's, and its neighbours answer as before."""
-    third = _another(ray_pair, tmp_path, 4)
+    third = another(ray_pair, tmp_path, 4, cpus=1)
     third.start()
     try:
         assert third.running()
@@ -236,18 +235,6 @@ def test_ending_one_cluster_leaves_the_other(ray_pair, tmp_path):  # noqa: F811
     assert all(cluster.running() for cluster in ray_pair.clusters)
     with pytest.raises(errors.Unavailable):
         compute.state("s-third")
-
-
-def _another(pair, folder, number):
-    """One more cluster beside the pair; tests that run at the same time give different numbers."""
-    return RayCluster(
-        name=f"more-{number}",
-        folder=folder / "more",
-        address_ip=f"{pair.first.address_ip.rpartition('.')[0]}.{number}",
-        port_base=pair.second._port_base + (number - 2) * PORTS,
-        environ=pair.first._environ,
-        cpus=1,
-    )
 
 
 def test_a_cluster_that_is_down_is_unavailable():
