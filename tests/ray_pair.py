@@ -13,27 +13,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from federation.local.ray_cluster import PORTS, RayCluster
 
+Cluster = TypeVar("Cluster", bound=RayCluster)
+
 _SLOTS = 8
-_PORT_BASE = 10_000
+_PORT_BASE = 22_000
 #: Clusters that a slot has room for.
-_ROOM = 5
+_ROOM = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class RayPair:
     """Two clusters: `first` has an A10G, `second` two H100, all of them logical.
 
-    Beside the second there is room for the addresses and ports of three more.
+    Beside the second there is room for the addresses and ports of two more.
     """
 
     first: RayCluster
@@ -53,19 +55,26 @@ def ray_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayPair]:
         yield pair
 
 
-def another(pair: RayPair, folder: Path, number: int, **options: Any) -> RayCluster:
-    """One more cluster beside the pair, the third to the fifth; tests that run at the same time give different numbers."""
+@contextmanager
+def another(
+    pair: RayPair, folder: Path, number: int, kind: Callable[..., Cluster] = RayCluster, **options: Any
+) -> Iterator[Cluster]:
+    """One more cluster beside the pair, not yet started: the third or fourth. Who asks for one that is in use waits for it."""
     assert 3 <= number <= _ROOM
-    kind = options.pop("kind", RayCluster)
-    made: RayCluster = kind(
-        name=f"more-{number}",
-        folder=folder / "more",
-        address_ip=f"{pair.first.address_ip.rpartition('.')[0]}.{number}",
-        port_base=pair.second._port_base + (number - 2) * PORTS,
-        environ=pair.first._environ,
-        **options,
-    )
-    return made
+    with (pair.first.folder.parent / f"more-{number}").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = kind(
+            name=f"more-{number}",
+            folder=folder / "more",
+            address_ip=f"{pair.first.address_ip.rpartition('.')[0]}.{number}",
+            port_base=pair.second._port_base + (number - 2) * PORTS,
+            environ=pair.first._environ,
+            **options,
+        )
+        try:
+            yield made
+        finally:
+            made.stop()
 
 
 @contextmanager
