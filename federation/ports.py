@@ -255,7 +255,8 @@ class Compute(Protocol):
     def nodes(self, submission_id: str) -> tuple[NodeState, ...]:
         """The nodes that it had its driver or its workers on and that a cluster can lose; a head is none of them.
 
-        A cluster may need part of a minute to see that a node is gone. Unavailable when it does not answer.
+        One that was gone minutes before the submission ended is left out: it outlived that loss. A cluster may need part of a
+        minute to see that a node is gone. Unavailable when it does not answer.
         """
         ...
 

@@ -11,6 +11,7 @@ import logging
 import math
 import tempfile
 import threading
+import time
 import urllib.parse
 import zipfile
 from collections import Counter
@@ -34,6 +35,10 @@ ROWS_MAX = 10_000
 _NO_RUNTIME_ENV = "RUNTIME_ENV_SETUP_FAILURE"
 #: How Ray begins to tell the end of a node that it was told would be taken away at a time that has passed (NodeDeathInfo).
 _PREEMPTED = "Terminated due to preemption"
+#: How it tells the end of one that was given back because nothing was left on it.
+_IDLE = "Terminated due to idle"
+#: A submission that ended so long after a node had not ended for it: Ray's own retries take less.
+_OUTLIVED_SECONDS = 300
 _ACCELERATOR = "accelerator_type:"
 #: Ray's own way to ask for a node that has an accelerator without using it up: the GPUs are counted by `num_gpus`.
 _ACCELERATOR_SHARE = 0.001
@@ -109,8 +114,8 @@ class RayCompute:
         try:
             with _translated(self._address, passing=HTTPStatus.NOT_FOUND):
                 info = self._jobs().get_job_info(submission_id)
-                # A head is not among them: without it there is no cluster to ask.
-                rows = {row["node_id"]: row for row in self._listed("nodes") if not row["is_head_node"]}
+                since = (info.end_time or time.time() * 1000) - _OUTLIVED_SECONDS * 1000
+                rows = {row["node_id"]: row for row in self._listed("nodes") if _may_matter(row, since)}
                 used = {info.driver_node_id}
                 if rows.keys() - used and info.job_id:
                     used.update(
@@ -130,7 +135,7 @@ class RayCompute:
 
     def _listed(self, kind: str, **equal: str) -> list[dict[str, Any]]:
         """Rows of Ray's state API whose columns equal these, as many as it lists at once."""
-        query = [("limit", str(ROWS_MAX))]
+        query = [("limit", str(ROWS_MAX)), ("detail", "true" if kind == "nodes" else "false")]
         for column, value in equal.items():
             query += [("filter_keys", column), ("filter_predicates", "="), ("filter_values", value)]
         rows: list[dict[str, Any]] = self._get(f"/api/v0/{kind}?{urllib.parse.urlencode(query)}")["data"]["result"]["result"]
@@ -243,6 +248,14 @@ def _packed(folder: Path, scratch: Path) -> Path:
 def _copy(source: io.BufferedReader, target: Any) -> None:
     while piece := source.read(1 << 20):
         target.write(piece)
+
+
+def _may_matter(row: Mapping[str, Any], since_ms: float) -> bool:
+    """Whether a node's end may be what ended a submission. A head's is not: without it there is no cluster to ask."""
+    if row["is_head_node"]:
+        return False
+    idle = (row["state_message"] or "").startswith(_IDLE)
+    return row["state"] == "ALIVE" or (row["end_time_ms"] >= since_ms and not idle)
 
 
 def _node_state(row: Mapping[str, Any]) -> ports.NodeState:

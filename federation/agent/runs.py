@@ -366,9 +366,9 @@ class Runs:
 
     def _commit(self, row: journal.RunRow) -> tuple[str, ...]:
         """Settles what the run read and commits what it wrote, in the catalog's one transaction. The run's lock is held."""
-        self._tell_running(row)
         self._settle(row)
         try:
+            self._tell_running(row)
             ready = self._parts.writer.ready(row.run)
             outcomes.require_outputs(row, {write.alias for write in ready})
             outputs = tuple(write.version for write in ready if write.version is not None)

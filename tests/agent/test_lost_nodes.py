@@ -5,10 +5,9 @@ A cluster of a head and two nodes of its own; all that dies dies in one fixture,
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +90,8 @@ class Node:
             *("start", "--block", "--disable-usage-stats", "--address", self.cluster.gcs),
             *("--node-ip-address", self.address_ip, *ports, "--min-worker-port", "0", "--max-worker-port", "0"),
             *("--num-cpus", "1", "--num-gpus", "1", "--resources", json.dumps({f"accelerator_type:{self.gpu}": 1})),
+            # Nodes of one machine that start at once would else take the same names for their sockets.
+            *("--temp-dir", f"{self.cluster._temp_folder()}-{self.gpu}"),
             *("--memory", str(10**9), "--object-store-memory", str(OBJECT_STORE_BYTES // 2)),
             log=self.cluster.folder / f"{self.gpu}.log",
         )
@@ -110,6 +111,7 @@ class Node:
             if process.session == self.process.pid:
                 procfs.send(process.pid, signal.SIGKILL)
         self.process.wait(10)
+        shutil.rmtree(f"{self.cluster._temp_folder()}-{self.gpu}", ignore_errors=True)
 
 
 @dataclasses.dataclass
@@ -137,13 +139,9 @@ class Lost:
 @pytest.fixture(scope="module")
 def cluster(ray_pair: RayPair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuickCluster]:  # noqa: F811
     """A head with an L4, which outlives all."""
-    made = another(ray_pair, tmp_path_factory.mktemp("ray"), 5, kind=QuickCluster, cpus=2, gpus={"L4": 1})
-    assert isinstance(made, QuickCluster)
-    try:
+    with another(ray_pair, tmp_path_factory.mktemp("ray"), 4, kind=QuickCluster, cpus=2, gpus={"L4": 1}) as made:
         made.start()
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="module")
@@ -182,9 +180,7 @@ def lost(cluster: QuickCluster, certs: certificates.Certs, tmp_path_factory: pyt
     finally:
         fed.stop()
         for node in nodes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(node.process.pid, signal.SIGKILL)
-            node.process.wait(10)
+            node.kill()
 
 
 def _nodes(cluster: QuickCluster, count: int) -> dict[str, str]:
