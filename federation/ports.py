@@ -210,10 +210,25 @@ class KeyConnector(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeState:
-    """What a site's cluster says of one submission. `state`: PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED or ABSENT."""
+    """What a site's cluster says of one submission. `state`: PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED or ABSENT.
+
+    Of one that FAILED, `exit_code` is how its entrypoint ended, None where it did not end by itself; `reason` is
+    RUNTIME_ENV_FAILED where the entrypoint never began because its environment could not be made.
+    """
 
     state: str
     message: str = ""
+    exit_code: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeState:
+    """What became of a node of a cluster. `state`: ALIVE, LOST or PREEMPTED; `detail` is the cluster's own word on its end."""
+
+    node: str
+    state: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +260,14 @@ class Compute(Protocol):
 
     def stop(self, submission_id: str) -> None:
         """Asks it to end; does nothing when it has or is not there."""
+        ...
+
+    def nodes(self, submission_id: str) -> tuple[NodeState, ...]:
+        """The nodes that it had its driver or its workers on and that a cluster can lose; a head is none of them.
+
+        One that was gone minutes before the submission ended is left out: it outlived that loss. A cluster may need part of a
+        minute to see that a node is gone. Unavailable when it does not answer.
+        """
         ...
 
     def capacity(self) -> Capacity:

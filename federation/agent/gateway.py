@@ -104,6 +104,7 @@ class Gateway:
                 help="Each attempt gets a new one.",
                 metadata={"run": run},
             )
+        parts.runner.begun(run)
         return gateway_pb2.ExchangeTicketResponse(
             token=token,
             run=run,

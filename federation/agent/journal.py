@@ -151,7 +151,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """A run that this agent took. `closed`: nothing is left to do for it."""
+    """A run that this agent took. `begin_time` is when its work began. `closed`: nothing is left to do for it."""
 
     run: str
     job: str
@@ -276,12 +276,20 @@ class Journal:
             changed = db.execute(f"UPDATE runs SET state = ? WHERE run = ? AND state NOT IN ({marks})", (state, name, *barred))  # noqa: S608 - only marks
             return changed.rowcount == 1
 
-    def begin_run(self, name: str, now: datetime) -> bool:
+    def submit_run(self, name: str) -> bool:
         """Records that the cluster has the run; False where it is over already."""
         with self._transaction() as db:
             changed = db.execute(
-                "UPDATE runs SET state = ?, begin_time = ? WHERE run = ? AND state = ?",
-                (RunState.RUNNING, _text(now), name, RunState.TAKEN),
+                "UPDATE runs SET state = ? WHERE run = ? AND state = ?", (RunState.RUNNING, name, RunState.TAKEN)
+            )
+            return changed.rowcount == 1
+
+    def begin_run(self, name: str, now: datetime) -> bool:
+        """Records when the work of a run began; the first time stays, False for a later one and where it is over already."""
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE runs SET begin_time = ? WHERE run = ? AND begin_time = '' AND state NOT IN (?, ?)",
+                (_text(now), name, RunState.ENDED, RunState.SUPERSEDED),
             )
             return changed.rowcount == 1
 

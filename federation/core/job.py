@@ -173,12 +173,13 @@ class InputPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class PastAttempt:
-    """What became of an earlier attempt of the job."""
+    """What became of an earlier attempt of the job. `spot`: on GPUs that could be taken away from it."""
 
     attempt: int
     site: str
     reason: str
     detail: str = ""
+    spot: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

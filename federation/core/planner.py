@@ -29,7 +29,7 @@ from federation.core import (
     units,
     waiting,
 )
-from federation.core.job import Candidate, InputPlan, JobKind, JobRequest, Plan, Rejection, Way
+from federation.core.job import Candidate, InputPlan, JobKind, JobRequest, PastAttempt, Plan, Rejection, Spot, Way
 from federation.core.world import World, WorldInput
 
 #: Steps that all searches of one decision may take together, beyond a first answer for each: part of a second at the worst.
@@ -114,7 +114,11 @@ class Decision:
             name: sum(world.inputs[i].bytes for i in held) / self.total_bytes if self.total_bytes else 1.0
             for name, held in self.held.items()
         }
-        self.avoided = {row.site: row for row in world.attempts if row.reason in AVOIDED_REASONS}
+        either = request.spot is Spot.ALLOWED
+        #: Sites where spot GPUs were taken away from an earlier attempt, and which may still have it on demand.
+        self.preempted = {row.site: row for row in world.attempts if either and _taken_away(row)}
+        lost = [row for row in world.attempts if row.reason in AVOIDED_REASONS]
+        self.avoided = {row.site: row for row in lost if not (either and _taken_away(row))}
         self._landings: dict[tuple[str, str, str], int | str] = {}
         self.sites = {row.site: row for row in world.sites}
         #: What the search found, for sites where reading alone did not settle it.
@@ -220,7 +224,10 @@ class Decision:
         """Every way to compute at a site, whether it has room or not."""
         found = self._options.get(at.site)
         if found is None:
-            found = self._options[at.site] = cost.options(self.request, at, self._seconds)
+            found = cost.options(self.request, at, self._seconds)
+            if self.preempted and at.site in self.preempted and isinstance(found, list):
+                found = [option for option in found if not option.spot]
+            self._options[at.site] = found
         return found
 
     def _seconds(self, gpu_type: str) -> int:
@@ -502,6 +509,7 @@ class Decision:
         yield from (
             f"{row.site} comes last: attempt {row.attempt} ended there with {row.reason}" for row in self.avoided.values()
         )
+        yield from (f"{row.site} on demand alone: attempt {row.attempt} was preempted there" for row in self.preempted.values())
         expected = self.predicted("")
         for spec in self.request.outputs:
             if spec.deliver_to and expected.written_bytes(spec.alias) is None:
@@ -637,6 +645,11 @@ def _terms(request: JobRequest, world: World) -> cost.Terms:
     return cost.Terms(
         request.hour_value_micros or 0, request.carbon_tonne_micros, limit, request.resources.gpus, gpu_seconds_left
     )
+
+
+def _taken_away(row: PastAttempt) -> bool:
+    """Whether an attempt ended because spot GPUs were taken away from it."""
+    return row.spot and row.reason == "PREEMPTED"
 
 
 def _held(inputs: Sequence[WorldInput]) -> dict[str, frozenset[int]]:

@@ -126,7 +126,7 @@ def attempts(tx: ports.Transaction, of: job.Job | None) -> tuple[job.PastAttempt
         return ()
     ended = [run for run in scan.every(tx, job.Run, parent=of.job) if run.state.terminal] if of.attempt else []
     ran = (
-        job.PastAttempt(attempt=run.attempt, site=run.site, reason=run.reason, detail=run.detail)
+        job.PastAttempt(attempt=run.attempt, site=run.site, reason=run.reason, detail=run.detail, spot=run.spot)
         for run in sorted(ended, key=lambda run: run.attempt)
     )
     return (*ran, *transfers.past(tx, of))

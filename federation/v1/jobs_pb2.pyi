@@ -432,10 +432,12 @@ class PastAttempt(google.protobuf.message.Message):
     SITE_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     DETAIL_FIELD_NUMBER: builtins.int
+    SPOT_FIELD_NUMBER: builtins.int
     attempt: builtins.int
     site: builtins.str
     reason: builtins.str
     detail: builtins.str
+    spot: builtins.bool
     def __init__(
         self,
         *,
@@ -443,8 +445,9 @@ class PastAttempt(google.protobuf.message.Message):
         site: builtins.str = ...,
         reason: builtins.str = ...,
         detail: builtins.str = ...,
+        spot: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "detail", b"detail", "reason", b"reason", "site", b"site"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "detail", b"detail", "reason", b"reason", "site", b"site", "spot", b"spot"]) -> None: ...
 
 global___PastAttempt = PastAttempt
 

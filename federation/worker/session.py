@@ -19,13 +19,12 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.dataset
 import pyarrow.parquet
 
 from federation import config
 from federation.core import errors
 from federation.wire import counting, data
-from federation.worker import cluster, environment, failures
+from federation.worker import cluster, environment, failures, lastword
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped, unused-ignore]
@@ -40,6 +39,7 @@ class Session:
     """One process's dealings with the gateway: each input is opened once, each output written by one writer."""
 
     def __init__(self, connection: environment.Connection) -> None:
+        lastword.leave(config.environment())
         self.connection = connection
         self._gateway = connection.client()
         self._counts = counting.Counts(self._gateway.report_reads)
@@ -143,9 +143,11 @@ class Input:
 
     def arrow(self, path: str = "", **options: Any) -> pa.dataset.Dataset:
         """An Arrow dataset over all its files, or the one at `path`: filter and project before reading."""
+        from pyarrow import dataset  # noqa: PLC0415 - it brings pandas along, half of the time that a job takes to begin
+
         paths = self._paths(path)
         kind = _choose(paths, parquet="parquet", csv="csv")
-        return pa.dataset.dataset(self._full(paths), format=kind, filesystem=filesystem(), **options)
+        return dataset.dataset(self._full(paths), format=kind, filesystem=filesystem(), **options)
 
     def ray(self, path: str = "", **options: Any) -> ray.data.Dataset:
         """A Ray dataset over all its files, or the one at `path`, read by the cluster's workers."""

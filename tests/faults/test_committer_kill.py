@@ -39,12 +39,12 @@ while True:
 
 @pytest.mark.timeout(900)
 def test_a_committer_that_is_killed_loses_and_doubles_nothing(tmp_path: Path, long: bool) -> None:
-    """Ten times at random moments (a hundred with --long), while entries go on being written."""
+    """Six times at random moments (a hundred with --long), while entries go on being written."""
     url, root = f"sqlite:///{tmp_path / 'catalog.db'}", tmp_path / "tables"
     moments = random.Random(20261122)
     catalog = SqlCatalog(url, SystemClock(), UlidIds())
     total = 0
-    for _ in range(100 if long else 10):
+    for _ in range(100 if long else 6):
         total = _emit(catalog, total, 60)
         _run_and_kill(url, root, commits=moments.randrange(12), seconds=moments.uniform(0, 0.04))
     total = _emit(catalog, total, 1)
