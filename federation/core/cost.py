@@ -209,8 +209,13 @@ def carbon(option: Option, taken: Span, terms: Terms, carbon_g_per_kwh: int | No
     if option.watts is None or carbon_g_per_kwh is None:
         return 0, 0
     gram_joules = option.watts * taken.run * carbon_g_per_kwh
-    grams = units.divide_half_even(gram_joules, _KWH)
-    return grams, units.divide_half_even(gram_joules * terms.tonne, _KWH * 10**6) if terms.tonne else 0
+    weighed = units.divide_half_even(gram_joules * terms.tonne, _KWH * 10**6) if terms.tonne else 0
+    return grams(option.watts, taken.run, carbon_g_per_kwh), weighed
+
+
+def grams(watts: int, seconds: int, carbon_g_per_kwh: int) -> int:
+    """Grams of CO2e of so much power for so long."""
+    return units.divide_half_even(watts * seconds * carbon_g_per_kwh, _KWH)
 
 
 def carbon_unknown(request: job.JobRequest, at: site.Site, found: list[Option]) -> Rejection | None:

@@ -5,7 +5,7 @@ A filter returns None for a site that passes, else the `Rejection` that people r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from federation.core import job, policy, site, units, world
 from federation.core.job import Rejection
@@ -16,9 +16,11 @@ _NO_CAPACITY = site.Capacity()
 Filter = Callable[[job.JobRequest, site.Site, world.World], Rejection | None]
 
 
-def reject(request: job.JobRequest, at: site.Site, seen: world.World) -> Rejection | None:
-    """Why the job cannot run at a site now, or None if it can."""
-    for refuses in concerned(request, seen):
+def reject(
+    request: job.JobRequest, at: site.Site, seen: world.World, asked: Sequence[Filter] | None = None
+) -> Rejection | None:
+    """Why the job cannot run at a site now, or None if it can; `asked` are those that are `concerned`, if they are known."""
+    for refuses in concerned(request, seen) if asked is None else asked:
         rejection = refuses(request, at, seen)
         if rejection is not None:
             return rejection

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from federation.core import (
     arrivals,
@@ -19,10 +22,12 @@ from federation.core import (
     counterfactuals,
     errors,
     filters,
+    links,
     measured,
     plain,
     policy,
     prediction,
+    prepared,
     ratecard,
     search,
     site,
@@ -32,6 +37,9 @@ from federation.core import (
 from federation.core.job import Candidate, InputPlan, JobKind, JobRequest, Plan, Rejection, Way
 from federation.core.world import World, WorldInput
 
+Objectives = npt.NDArray[Any]
+
+_NOTHING: Objectives = np.zeros(0, dtype=np.int64)
 #: Steps that all searches of one decision may take together, beyond a first answer for each: part of a second at the worst.
 STEPS_MAX = 40_000
 #: Ends of earlier attempts that speak against their site without ruling it out.
@@ -97,14 +105,12 @@ class Decision:
         self.terms = _terms(request, world)
         self.timed = bool(request.deadline_seconds) or request.hour_value_micros is not None
         self._budget = search.Budget(STEPS_MAX)
-        ready = site.SiteState.READY
-        self._alive = [row for row in world.sites if row.state is ready and row.has_compute]
+        self.ground = prepared.of(world)
         self._options: dict[str, list[cost.Option] | Rejection] = {}
-        regions = sorted({row.region for row in self._alive}) if request.kind is not JobKind.INGEST else []
         expected = self.predicted("")
         volumes = [expected.read_bytes(item.alias, item.bytes) for item in world.inputs]
         _check_volumes(world.inputs, volumes)
-        self.came = arrivals.Arrivals(world, volumes, regions, self._budget)
+        self.came = arrivals.Arrivals(world, self.ground, volumes, self._budget, idle=request.kind is JobKind.INGEST)
         self.ways = copies.Ways(request, world, self.came)
         #: Site -> the inputs, by position, of which it holds a replica.
         self.held = _held(world.inputs)
@@ -116,21 +122,25 @@ class Decision:
         }
         self.avoided = {row.site: row for row in world.attempts if row.reason in AVOIDED_REASONS}
         self._landings: dict[tuple[str, str, str], int | str] = {}
-        self.sites = {row.site: row for row in world.sites}
+        self.sites = self.ground.by_name
         #: What the search found, for sites where reading alone did not settle it.
         self.chosen: dict[str, copies.Chosen] = {}
-        self._concerned = concerned = filters.concerned(request, world)
-        swept = plain.sweep(self, concerned) if plain.applies(self) else plain.Everyday([], list(world.sites))
-        #: Candidates of one option whose compute is what the rule of thumb would pay, too.
-        self.everyday = [candidate for _, candidate in swept.candidates]
+        self._concerned = filters.concerned(request, world)
+        #: What is left of the namespace's quota for egress; None where it has none.
+        self.egress_left = _egress_left(world)
         #: What one sweep of arrays found, for sites where that is certain.
         self.settled: dict[str, measured.Settled] = {}
-        answers = self._answers(swept.others)
-        swept.candidates.extend((rank(answer), answer) for answer in answers if isinstance(answer, Candidate))
-        swept.candidates.sort(key=itemgetter(0))
-        self.ranked = [candidate for _, candidate in swept.candidates]
-        self.objectives = [key[1] for key, _ in swept.candidates]
+        self.swept = plain.sweep(self)
+        #: Candidates of one option that read all inputs remotely, in the order of rank.
+        self.everyday = self.swept.candidates if self.swept else []
+        others = [self.ground.sites[n] for n in self.swept.rest] if self.swept else self.ground.sites
+        answers = self._answers(others)
         self.rejections = [answer for answer in answers if isinstance(answer, Rejection)]
+        #: All candidates, and their objectives, in the order of rank.
+        self.ranked, self.objectives = self.everyday, self.swept.objectives if self.swept else _NOTHING
+        if len(self.rejections) < len(answers):
+            self.ranked = sorted((*self.everyday, *(answer for answer in answers if isinstance(answer, Candidate))), key=rank)
+            self.objectives = _objectives(self.ranked)
 
     def _answers(self, sites: Sequence[site.Site]) -> list[Candidate | Rejection]:
         """What is said of sites, in any order: those where only reading or copying is still to be chosen, all at once."""
@@ -158,11 +168,7 @@ class Decision:
     # One site
 
     def _answer(self, at: site.Site, concerned: Sequence[filters.Filter]) -> Candidate | Rejection | measured.Pending:
-        refused = None
-        for refuses in concerned:
-            refused = refuses(self.request, at, self.world)
-            if refused is not None:
-                break
+        refused = filters.reject(self.request, at, self.world, concerned)
         if refused is not None and not (self.timed and refused.resolvable and refused.reason in filters.EXHAUSTED):
             return refused
         return self.candidate(at, refused)
@@ -375,12 +381,10 @@ class Decision:
         self, at: site.Site, option: cost.Option, taken: cost.Span, moved: tuple[int, int, int], landing: int
     ) -> Candidate | Rejection:
         egress, volume, storage = moved
-        budget = self.world.budget
-        if budget is not None and budget.egress_micros_quota and egress + landing > 0:
-            left = budget.egress_micros_quota - budget.usage.egress_micros - budget.usage.reserved_egress_micros
-            if egress + landing > left:
-                detail = f"its egress is more than the {units.usd(max(left, 0))} left of the namespace's quota for this month"
-                return Rejection(site=at.site, reason="QUOTA_EGRESS", detail=detail, resolvable=True)
+        left = self.egress_left
+        if left is not None and egress + landing > max(left, 0):
+            detail = f"its egress is more than the {units.usd(max(left, 0))} left of the namespace's quota for this month"
+            return Rejection(site=at.site, reason="QUOTA_EGRESS", detail=detail, resolvable=True)
         grams, carbon_micros = cost.carbon(option, taken, self.terms, at.offer.carbon_g_per_kwh)
         avoided = self.avoided.get(at.site) if self.avoided else None
         fields = {
@@ -530,17 +534,26 @@ class Decision:
         """
         if self.request.kind is JobKind.INGEST:
             return "", 0
-        keys = [(found.compute_micros, False, found.egress_micros, found.site) for found in self.everyday]
-        best = min(keys, default=None)
-        for at in self._alive:
-            if at.site in self.plain_sites:
-                continue
+        best = self._swept_baseline()
+        priced = self.swept.priced if self.swept else None
+        for n in np.nonzero(self.ground.alive if priced is None else self.ground.alive & ~priced)[0].tolist():
+            at = self.ground.sites[n]
             micros = self._cheapest(at)
             if micros is not None and (best is None or micros <= best[0]):
                 egress = self._thumb(at)
                 key = (micros, egress is None, egress or 0, at.site)
                 best = key if best is None or key < best else best
         return (best[3], None if best[1] else best[2]) if best else ("", None)
+
+    def _swept_baseline(self) -> tuple[int, bool, int, str] | None:
+        """The best of all sites that have a price in the sweep, whether they have room or not."""
+        swept, ground = self.swept, self.ground
+        if swept is None or not swept.priced.any():
+            return None
+        least = int(swept.compute[swept.priced].min())
+        cheapest = np.nonzero(swept.priced & (swept.compute == least))[0].tolist()
+        keys = ((self._thumb(ground.sites[n]), ground.names[n]) for n in cheapest)
+        return min((least, egress is None, egress or 0, name) for egress, name in keys)
 
     def _cheapest(self, at: site.Site) -> int | None:
         """The least that a run costs at a site if no read keeps it waiting; None where it could not run, or nobody knows."""
@@ -607,6 +620,20 @@ class _Clock:
 def rank(candidate: Candidate) -> tuple[bool, int, float, str]:
     """Candidates in this order: those without a bad memory first, then the cheapest, the most local, the first by name."""
     return (bool(candidate.avoided), candidate.objective_micros, -candidate.locality, candidate.site)
+
+
+def _objectives(ranked: Sequence[Candidate]) -> Objectives:
+    """What candidates are ranked by, as an array: of Python's integers where int64 cannot hold one."""
+    values = [candidate.objective_micros for candidate in ranked]
+    return np.array(values, dtype=np.int64 if max(values, default=0) < links.BEYOND else object)
+
+
+def _egress_left(world: World) -> int | None:
+    """What is left of the namespace's quota for egress; None where it has none."""
+    budget = world.budget
+    if budget is None or not budget.egress_micros_quota:
+        return None
+    return budget.egress_micros_quota - budget.usage.egress_micros - budget.usage.reserved_egress_micros
 
 
 def _forced(ranked: list[Candidate], at: str) -> tuple[list[Candidate], tuple[str, ...]]:

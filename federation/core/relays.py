@@ -27,7 +27,7 @@ class Relays:
         self._sites = _keepers(seen)
         #: Region -> (position of the input, number of its source) -> sites, in order of their names.
         self.over: dict[str, dict[tuple[int, int], list[site.Site]]] = {}
-        if self._sites and came.reads and came.regions and came.hopeless is None:
+        if self._sites and came.reads and len(came.regions) and came.hopeless is None:
             self._find()
 
     @property
