@@ -23,6 +23,7 @@ Bools = npt.NDArray[np.bool_]
 
 #: What a byte costs that is there already: less than nothing, so that it is taken before any that costs nothing.
 _HERE = -1
+_ALL = np.ones((1, 1), dtype=np.bool_)
 #: Floats nearer to each other than this part of them are not told apart.
 _NEAR = 1e-9
 
@@ -118,16 +119,16 @@ class Arrivals:
         sent: dict[int, tuple[int, int]] = {}
         found = [0] * len(self.reads)
         region, sources = self.regions[r], self.sources(r)
-        into = self._world.rates.into(region)
+        into, reads = self._world.rates.into(region), self.reads
         for i in self.order:
-            source = sources[i]
-            tariff = into[source.region]
-            if source.region == region or tariff is None:
+            origin, _, _, node = sources[i]
+            tariff = into[origin]
+            if origin == region or tariff is None:
                 continue
-            before, paid = sent.get(source.node) or self._first(source.node, region, tariff)
-            after = before + self.reads[i].bytes
+            before, paid = sent.get(node) or self._first(node, region, tariff)
+            after = before + reads[i].bytes
             owed = tariff.rounded(after) or 0
-            sent[source.node] = (after, owed)
+            sent[node] = (after, owed)
             found[i] = owed - paid
         return found
 
@@ -380,7 +381,7 @@ class _Sweep:
         self._absent = None if min(lengths) == width else np.arange(width)[None, :] >= np.array(lengths)[:, None]
         self._volume: Ints = np.array([read.bytes for read in of.reads], dtype=np.int64)
         inside = [(n, r) for n, (region, _) in enumerate(of.nodes) if (r := of.index.get(region)) is not None]
-        self._here = tuple(zip(*inside, strict=True))
+        self._here = tuple(np.array(inside, dtype=np.int64).T) if inside else ()
         self._columns = np.arange(len(of.regions))
         self._begun = sent_before(of._world, of.nodes, of.regions)
         self.tangled: list[int] = []
@@ -391,11 +392,14 @@ class _Sweep:
             price[self._here] = _HERE
         least = self._lowest(price) if tiers.all_flat else self._bend(price)
         self.picks = least.argmin(axis=1)
-        self.known = least.min(axis=1) < links.BEYOND
-        self.unpriced = [] if self.known.all() else np.nonzero(~self.known.all(axis=0))[0].tolist()
+        self.known = _ALL
+        self.unpriced: list[int] = []
+        if least.max() >= links.BEYOND:
+            self.known = least.min(axis=1) < links.BEYOND
+            self.unpriced = np.nonzero(~self.known.all(axis=0))[0].tolist()
         if self._alive is not None:
             self._pick_bent()
-        self._taken = np.take_along_axis(self._node, self.picks, axis=1)
+        self._taken = self._node.take(self.picks + np.arange(0, self._node.size, width)[:, None])
 
     def alive(self, r: int) -> list[list[int]]:
         """The sources of each input that may be its best in a region."""
@@ -509,6 +513,9 @@ class _Sweep:
     def shares(self) -> Ints:
         """What each input alone would cost in each region, rounded down."""
         number = self._numbers[self._taken, self._columns]
+        if self._tiers.all_flat:
+            amount = self._tiers.first.take(number) * self._volume[:, None] // self._tiers.unit.take(number)
+            return np.where(self.known, amount, 0) if self.unpriced else amount
         paid = (number >= 0) & self.known
         before = 0 if self._begun is None else self._begun[self._taken, self._columns]
         volume = np.broadcast_to(self._volume[:, None], number.shape)
@@ -517,26 +524,30 @@ class _Sweep:
 
     def charged(self) -> tuple[list[int], list[int], Ints]:
         """Each region's egress in micro-dollars and in bytes, and what each node sends into each region."""
+        count = len(self._columns)
         flat = np.zeros(self._numbers.size, dtype=np.int64)
-        np.add.at(flat, (self._taken * len(self._columns) + self._columns).ravel(), np.repeat(self._volume, len(self._columns)))
+        np.add.at(flat, (self._taken * count + self._columns).ravel(), self._volume.repeat(count))
         sent = flat.reshape(self._numbers.shape)
-        leaving = np.where(self._numbers >= 0, sent, 0)
+        leaving = sent.copy()
         if self._here:
             leaving[self._here] = 0
-        n, r = np.nonzero(leaving)
-        number, volume = self._numbers[n, r], leaving[n, r]
-        before = None if self._begun is None else self._begun[n, r]
+        if self.unpriced:
+            leaving[self._numbers < 0] = 0
+        used = leaving.ravel().nonzero()[0]
+        number, volume, r = self._numbers.take(used), leaving.take(used), used % count
+        before = None if self._begun is None else self._begun.take(used)
         owed, known = self._rounded(number, volume if before is None else before + volume)
         if before is not None:
             owed -= self._rounded(number, before)[0]
+        known = np.broadcast_to(known, r.shape)
         if not known.all():
             # Each alone has a price, all together go beyond the last tier that is known: perhaps another choice does not.
             self.tangled = sorted({*self.tangled, *r[~known].tolist()})
             self.coupled = sorted({*self.coupled, *r[~known].tolist()})
-        egress = np.zeros(len(self._columns), dtype=np.int64)
+        egress = np.zeros(count, dtype=np.int64)
         np.add.at(egress, r, owed)
         return egress.tolist(), leaving.sum(axis=0).tolist(), sent
 
     def _rounded(self, number: npt.NDArray[np.int32], volume: Ints) -> tuple[Ints, Bools]:
         whole, rest, known = links.value(self._tiers, number, volume)
-        return links.half_even(whole, rest, self._tiers.unit[number]), known
+        return links.half_even(whole, rest, self._tiers.one_unit or self._tiers.unit[number]), known

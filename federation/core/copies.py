@@ -328,7 +328,7 @@ def planned(  # noqa: PLR0917 - one input's plan, part by part
         "transfer": had.transfer,
         "seconds": seconds,
     }
-    return cost.made(job.InputPlan, fields)
+    return job.made(job.InputPlan, fields)
 
 
 class Fetches:

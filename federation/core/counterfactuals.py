@@ -55,7 +55,7 @@ def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int
     if came.blocked or not came.reads or len(ranked) < 2:
         # A replica could open a region that has no priced way now: only a new decision would tell.
         return
-    columns = np.array([came.index[candidate.region] for candidate in ranked])
+    columns = decision.columns
     costs = decision.objectives
     gains = _gains(decision, ranked, columns)
     plain = decision.plain_sites
@@ -88,9 +88,9 @@ def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int
 def _likeliest(hopes: Ints) -> list[tuple[int, int]]:
     """The inputs and candidates that promise most, those that promise anything."""
     flat = hopes.ravel()
-    best = np.argpartition(-flat, min(_TRIED_MAX, len(flat) - 1))[:_TRIED_MAX]
-    best = best[np.argsort(-flat[best], kind="stable")]
-    return [divmod(n, hopes.shape[1]) for n in best.tolist() if flat[n] > 0]
+    some = np.nonzero(flat > 0)[0]
+    best = some[np.argsort(-flat[some], kind="stable")[:_TRIED_MAX]]
+    return [divmod(n, hopes.shape[1]) for n in best.tolist()]
 
 
 def _gains(decision: planner.Decision, ranked: Sequence[Candidate], columns: Ints) -> Ints:

@@ -21,6 +21,8 @@ Ints = npt.NDArray[np.int64]
 #: Above every volume and every price that is exact here; what is beyond it is unknown.
 BEYOND = 2**62
 UNKNOWN = -1
+_NOTHING: Ints = np.zeros(1, dtype=np.int64)
+_ALL = np.ones(1, dtype=np.bool_)
 _UNSEEN = -2
 
 
@@ -29,8 +31,9 @@ class Tiers(NamedTuple):
 
     F(v) = whole + (rest + rate * (v - begin)) / unit in the tier whose `upto` is the first that is not less than v. `tiers` is
     how many there are. `bowed` says that rates first do not fall and then do not rise: then a volume costs least right at the
-    begin of what may come, or at its end. `price` are rates over one unit for all (`price_unit`), so that they can be compared;
-    `begins_at` is that of each first tier, and after them one of what has no price. `comparable` is whether there is such a unit.
+    begin of what may come, or at its end. `first` are the rates of the first tiers. `price` are rates over one unit for all (`price_unit`), so that they can be compared;
+    `begins_at` is that of each first tier, and after them one of what has no price. `comparable` is whether there is such a unit;
+    `one_unit` is the unit of all tariffs that are not free, if they have but one, else 0.
     """
 
     upto: Ints
@@ -44,6 +47,8 @@ class Tiers(NamedTuple):
     bowed: npt.NDArray[np.bool_]
     all_flat: bool
     comparable: bool
+    one_unit: int
+    first: Ints
     price: Ints
     price_unit: int
     begins_at: Ints
@@ -70,7 +75,7 @@ class Links:
         `columns` are the destinations' places, for whoever has asked for them before.
         """
         rows, columns = self.places(sources), self.places(destinations) if columns is None else columns
-        found = self._ids[rows[:, None], columns]
+        found = self._ids.take(rows, axis=0).take(columns, axis=1)
         if len(found) and found.size and found.min() == _UNSEEN:
             with self._growing:
                 for i, j in zip(*np.nonzero(found == _UNSEEN), strict=True):
@@ -131,10 +136,9 @@ def begun(tiers: Tiers, tariff: npt.NDArray[Any], volume: Ints) -> Ints:
 
 
 def value(tiers: Tiers, tariff: npt.NDArray[Any], volume: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
-    """F of volumes as whole micro-dollars and a numerator over the unit, and whether it is known."""
+    """F of volumes as whole micro-dollars and a numerator over the unit, and whether it is known; one for all where alike."""
     if tiers.all_flat:
-        nothing = np.zeros_like(volume)
-        return nothing, tiers.rate[tariff, 0] * volume, np.ones(volume.shape, dtype=np.bool_)
+        return _NOTHING, tiers.first.take(tariff) * volume, _ALL
     tier = reached(tiers, tariff, volume)
     known = tier < tiers.tiers[tariff]
     tier = np.minimum(tier, tiers.upto.shape[1] - 1)
@@ -150,12 +154,12 @@ def fits(tiers: Tiers, volume: int) -> bool:
     return bool(len(tiers.rate)) and volume < BEYOND and int(tiers.rate.max()) * volume < BEYOND
 
 
-def half_even(whole: Ints, numerator: Ints, unit: Ints) -> Ints:
-    """`units.divide_half_even` for arrays, of whole + numerator / unit."""
-    more, rest = np.divmod(numerator, unit)
+def half_even(whole: Ints, numerator: Ints, unit: Ints | int) -> Ints:
+    """`units.divide_half_even` for arrays, of whole + numerator / unit; several times as fast where all have one unit."""
+    more = numerator // unit
     whole = whole + more
-    twice = 2 * rest
-    return np.asarray(whole + ((twice > unit) | ((twice == unit) & (whole & 1 == 1))), dtype=np.int64)
+    # Twice the rest is more than the unit; an odd number is rounded up at just that, too.
+    return np.asarray(whole + (2 * (numerator - more * unit) + (whole & 1) > unit), dtype=np.int64)
 
 
 def _stack(tariffs: Sequence[ratecard.Tariff]) -> Tiers:
@@ -188,6 +192,8 @@ def _stack(tariffs: Sequence[ratecard.Tariff]) -> Tiers:
         bowed=np.array([_bowed([tier.rate for tier in tariff.tiers]) for tariff in tariffs], dtype=np.bool_),
         all_flat=all(tariff.flat for tariff in tariffs),
         comparable=comparable,
+        one_unit=unit if len(paid) <= 1 else 0,
+        first=rate[:, 0].copy(),
         price=price,
         price_unit=unit,
         begins_at=np.append(price[:, 0], BEYOND),

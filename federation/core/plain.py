@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import cost, job, links, policy
+from federation.core import cost, filters, job, links, policy
 
 if TYPE_CHECKING:
     from federation.core import planner
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+_ZERO: Ints = np.zeros(1, dtype=np.int64)
 #: Longer runs are counted in Python's integers.
 _SECONDS_MAX = 2**33
 
@@ -27,7 +28,8 @@ class Everyday(NamedTuple):
     """The everyday sites, in the order of their names: what each would cost, whether there is room, and the candidates.
 
     `compute` is what a run would cost at each site that has a price (`priced`), `objective` that and its egress. `able` are
-    those that would be candidates if they had room. `candidates` are in the order of rank, `objectives` theirs.
+    those that would be candidates if they had room; those that have none are `full`. `candidates` are in the order of rank, so
+    are their `objectives` and their numbers (`ranked`). `rest` are the numbers of the sites that are left for a closer look.
     """
 
     priced: Bools
@@ -36,8 +38,9 @@ class Everyday(NamedTuple):
     objective: Ints
     candidates: list[job.Candidate]
     objectives: Ints
+    ranked: npt.NDArray[np.intp]
+    full: list[job.Rejection]
     rest: list[int]
-    """The sites that are left for a closer look, by number."""
 
 
 def sweep(decision: planner.Decision) -> Everyday | None:
@@ -53,7 +56,8 @@ def sweep(decision: planner.Decision) -> Everyday | None:
     able = priced & ground.answers & _simple(decision)[ground.region] & _allowed(decision)
     objective = compute + egress
     _leave(decision, able, egress)
-    fits = able & _roomy(decision)
+    left = _left(decision)
+    fits = able & _suffices(decision.request.resources, left)
     chosen = np.nonzero(fits)[0]
     ranked = _ranked(decision, chosen, objective)
     return Everyday(
@@ -63,7 +67,9 @@ def sweep(decision: planner.Decision) -> Everyday | None:
         objective,
         _candidates(decision, ranked, compute, decision.predicted(_gpu_type(decision)).seconds),
         objective[ranked],
-        np.nonzero(~fits)[0].tolist(),
+        ranked,
+        _refusals(decision, np.nonzero(able & ~fits)[0], left),
+        np.nonzero(~able)[0].tolist(),
     )
 
 
@@ -92,7 +98,7 @@ def _computed(decision: planner.Decision) -> tuple[Bools, Ints] | None:
     ground, wanted = decision.ground, decision.request.resources
     seconds = decision.predicted(_gpu_type(decision)).seconds
     priced = ground.alive & (ground.cpu_hour >= 0)
-    hour, parts = wanted.cpus * ground.cpu_hour, np.zeros(len(priced), dtype=np.int64)
+    hour, parts = wanted.cpus * ground.cpu_hour, None
     if wanted.gpus:
         gpus = ground.gpus(wanted.gpu_type)
         priced = priced & (gpus.hour_micros >= 0) & (gpus.there > 0)
@@ -105,6 +111,8 @@ def _computed(decision: planner.Decision) -> tuple[Bools, Ints] | None:
         hour = hour + whole
     if seconds >= _SECONDS_MAX or int(hour.max(initial=0)) * max(seconds, 1) >= links.BEYOND:
         return None
+    if parts is None:
+        return priced, links.half_even(_ZERO, hour * seconds, cost.HOUR)
     whole, rest = np.divmod(hour * seconds, cost.HOUR)
     return priced, links.half_even(whole, rest * cost.GB + parts * seconds, cost.UNIT)
 
@@ -156,31 +164,41 @@ def _leave(decision: planner.Decision, able: Bools, egress: Ints) -> None:
         able &= (egress <= max(decision.egress_left, 0)) | (egress == 0)
 
 
-def _roomy(decision: planner.Decision) -> Bools:
-    """Sites that have room now: what others than our runs leave free, without what our runs have reserved."""
+def _left(decision: planner.Decision) -> tuple[Ints, Ints, Ints]:
+    """GPUs of the type, CPUs and bytes of memory that are free at each site: neither used by others nor reserved by our runs."""
     ground, wanted = decision.ground, decision.request.resources
     cpus, memory_bytes = ground.cpus, ground.memory_bytes
-    gpus = ground.gpus(wanted.gpu_type).free if wanted.gpus else None
-    held = [(n, load) for load in decision.world.loads if (n := ground.index.get(load.site)) is not None]
+    gpus = ground.gpus(wanted.gpu_type).free if wanted.gpus else cpus
+    index = ground.index
+    held = [load for load in decision.world.loads if load.site in index]
     if held:
-        places = [n for n, _ in held]
-        cpus, memory_bytes = cpus.copy(), memory_bytes.copy()
-        cpus[places] -= [_bounded(load.cpus) for _, load in held]
-        memory_bytes[places] -= [_bounded(load.memory_bytes) for _, load in held]
-        if gpus is not None:
-            gpus = gpus.copy()
-            types = ("", wanted.gpu_type)
-            gpus[places] -= [_bounded(sum(count for name, count in load.gpus if name in types)) for _, load in held]
+        places = [index[load.site] for load in held]
+        cpus = cpus.copy()
+        cpus[places] -= [load.cpus for load in held]
+        if wanted.memory_bytes:
+            memory_bytes = memory_bytes.copy()
+            memory_bytes[places] -= [load.memory_bytes for load in held]
+        if wanted.gpus:
+            gpus, types = gpus.copy(), ("", wanted.gpu_type)
+            gpus[places] -= [sum(count for name, count in load.gpus if name in types) for load in held]
+    return gpus, cpus, memory_bytes
+
+
+def _suffices(wanted: job.Resources, left: tuple[Ints, Ints, Ints]) -> Bools:
+    gpus, cpus, memory_bytes = left
     found = cpus >= wanted.cpus
     if wanted.memory_bytes:
         found &= memory_bytes >= wanted.memory_bytes
-    if gpus is not None:
+    if wanted.gpus:
         found &= gpus >= wanted.gpus
     return found
 
 
-def _bounded(held: int) -> int:
-    return min(held, 2**60)
+def _refusals(decision: planner.Decision, full: npt.NDArray[np.intp], left: tuple[Ints, Ints, Ints]) -> list[job.Rejection]:
+    """Why these sites have no room."""
+    wanted, sites = decision.request.resources, decision.ground.sites
+    rows = zip(full.tolist(), *(part[full].tolist() for part in left), strict=True)
+    return [filters.no_room(wanted, sites[n], (gpus, cpus, memory_bytes)) for n, gpus, cpus, memory_bytes in rows]
 
 
 def _ranked(decision: planner.Decision, chosen: npt.NDArray[np.intp], objective: Ints) -> npt.NDArray[np.intp]:
@@ -208,10 +226,7 @@ def _candidates(
     gpu_type, grams = _gpu_type(decision), _grams(decision, ranked, seconds)
     own = ground.gpus(gpu_type).sources if gpu_type else None
     egress, volumes, names, regions = came.egress, came.bytes, ground.names, ground.region_names
-    # A frozen dataclass is given all its fields at once, without those that are as the class has them: `__init__` would take
-    # several times as long.
-    new, fill, kind = object.__new__, object.__setattr__, job.Candidate
-    found = []
+    made, found = job.made, []
     for n, r, micros in zip(ranked.tolist(), ground.region[ranked].tolist(), compute[ranked].tolist(), strict=True):
         name = names[n]
         values: dict[str, Any] = {
@@ -231,9 +246,7 @@ def _candidates(
             values["carbon_grams"] = grams[n]
         if name in avoided:
             values["avoided"] = avoided[name].reason
-        candidate = new(kind)
-        fill(candidate, "__dict__", values)
-        found.append(candidate)
+        found.append(made(job.Candidate, values))
     return found
 
 

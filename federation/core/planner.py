@@ -22,6 +22,7 @@ from federation.core import (
     counterfactuals,
     errors,
     filters,
+    job,
     links,
     measured,
     plain,
@@ -76,7 +77,8 @@ def plan(request: JobRequest, world: World, *, at: str = "", explain: bool = Tru
         told[0], kept = decision.kept(told[0])
         assumed = (*assumed, *kept)
     notes = (*assumed, *decision.notes(told[0] if told else None), *forced)
-    plan_ = Plan(
+    silent = not explain or forced or not ranked or request.kind is JobKind.INGEST
+    return Plan(
         revision=world.revision,
         decide_time=world.now,
         ranked=(*told, *ranked[2:]),
@@ -84,11 +86,9 @@ def plan(request: JobRequest, world: World, *, at: str = "", explain: bool = Tru
         baseline_site=decision.baseline_site,
         baseline_egress_micros=decision.baseline_micros,
         notes=notes,
+        counterfactuals=() if silent else counterfactuals.find(decision, ranked),
         attempts=world.attempts,
     )
-    if not explain or forced or not ranked or request.kind is JobKind.INGEST:
-        return plan_
-    return replace(plan_, counterfactuals=counterfactuals.find(decision, ranked))
 
 
 def waits(plan_: Plan) -> bool:
@@ -133,8 +133,9 @@ class Decision:
         self.swept = plain.sweep(self)
         #: Candidates of one option that read all inputs remotely, in the order of rank.
         self.everyday = self.swept.candidates if self.swept else []
-        others = [self.ground.sites[n] for n in self.swept.rest] if self.swept else self.ground.sites
-        answers = self._answers(others)
+        sites = self.ground.sites
+        answers = self._answers([sites[n] for n in self.swept.rest] if self.swept else sites)
+        answers += self.swept.full if self.swept else ()
         self.rejections = [answer for answer in answers if isinstance(answer, Rejection)]
         #: All candidates, and their objectives, in the order of rank.
         self.ranked, self.objectives = self.everyday, self.swept.objectives if self.swept else _NOTHING
@@ -199,6 +200,13 @@ class Decision:
         r = self.came.index.get(at.region)
         egress, volume = (0, 0) if r is None else (self.came.egress[r], self.came.bytes[r])
         return self._made(at, option, taken, (egress, volume, 0), landing)
+
+    @cached_property
+    def columns(self) -> npt.NDArray[np.int64]:
+        """The region of each candidate, by number, in the order of rank."""
+        if self.swept is not None and self.ranked is self.everyday:
+            return self.ground.region[self.swept.ranked]
+        return np.array([self.came.index[candidate.region] for candidate in self.ranked], dtype=np.int64)
 
     @cached_property
     def plain_sites(self) -> frozenset[str]:
@@ -408,7 +416,7 @@ class Decision:
             "spot": option.spot,
             "avoided": avoided.reason if avoided else "",
         }
-        return cost.made(Candidate, fields)
+        return job.made(Candidate, fields)
 
     def locality(self, at: site.Site) -> float:
         """Share of the inputs' bytes that lie at the site; 1 where there is nothing to read."""
@@ -423,13 +431,13 @@ class Decision:
             return candidate
         chosen = self.choice(at)
         if chosen is None:
-            return cost.made(Candidate, candidate.__dict__ | {"inputs": tuple(self._read(at, r))})
+            return job.made(Candidate, candidate.__dict__ | {"inputs": tuple(self._read(at, r))})
         rows = zip(self.came.reads, chosen.had, chosen.charges, chosen.seconds, self.baseline_charges, strict=True)
         inputs = tuple(
             copies.planned(read, had, charge, seconds, at, baseline, self._price_source(had, at))
             for read, had, charge, seconds, baseline in rows
         )
-        return cost.made(Candidate, candidate.__dict__ | {"inputs": inputs})
+        return job.made(Candidate, candidate.__dict__ | {"inputs": inputs})
 
     def choice(self, at: site.Site) -> copies.Chosen | None:
         """What was found for a site where reading alone did not settle it."""
@@ -441,29 +449,27 @@ class Decision:
     def _read(self, at: site.Site, r: int) -> Iterator[InputPlan]:
         """Each input as the sweep of all regions found it: here, or read remotely."""
         held, into = self.held.get(at.site, ()), self.world.rates.into(at.region)
-        charges, loads = self.came.charges(r), self.came.loads(r, held) if self.world.speeds else {}
-        for i, (read, source) in enumerate(zip(self.came.reads, self.came.sources(r), strict=True)):
-            item = read.item
-            tariff, here = into[source.region], i in held
+        loads = self.came.loads(r, held) if self.world.speeds else {}
+        rows = zip(self.came.reads, self.came.sources(r), self.came.charges(r), self.baseline_charges, strict=True)
+        for i, (read, source, charge, baseline) in enumerate(rows):
+            item, origin = read.item, source.region
+            tariff, here = into[origin], i in held
             fields = {
                 "alias": item.alias,
                 "dataset": item.dataset,
                 "version": item.version,
                 "way": Way.LOCAL if here else Way.REMOTE,
                 "source_site": at.site if here else source.site,
-                "source_region": source.region,
+                "source_region": origin,
                 "destination_region": at.region,
                 "bytes": read.bytes,
-                "egress_micros": charges[i],
+                "egress_micros": charge,
                 "price_source": tariff.source if tariff else "",
-                "baseline_micros": self.baseline_charges[i],
-                "storage_micros": 0,
-                "keep_seconds": 0,
-                "via_site": "",
-                "transfer": "",
-                "seconds": 0 if here else loads.get(source.region, 0),
+                "baseline_micros": baseline,
             }
-            yield cost.made(InputPlan, fields)
+            if loads and not here:
+                fields["seconds"] = loads.get(origin, 0)
+            yield job.made(InputPlan, fields)
 
     def _price_source(self, had: copies.Had, at: site.Site) -> str:
         legs = had.legs or ((at.region, "", at.region, 0),)
@@ -475,9 +481,14 @@ class Decision:
 
         Only where time has no value: a copy comes before the run. Sites are compared without it: what it saves comes later.
         """
-        if self.timed or self.request.no_copies or not choice.inputs:
-            return choice, ()
         at, notes, inputs = self.sites[choice.site], [], []
+        if (
+            self.timed
+            or self.request.no_copies
+            or at.offer.storage_gb_month_micros is None
+            or not any(item.read_logs for item in self.world.inputs)
+        ):
+            return choice, ()
         fetches = copies.Fetches(choice, self.world, self.sites)
         for plan_, read in zip(choice.inputs, self.world.inputs, strict=True):
             more = fetches.more(plan_, read)
