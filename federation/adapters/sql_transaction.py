@@ -133,13 +133,14 @@ class SqlTransaction:
         self,
         cls: type[T],
         *,
-        parent: str = "",
-        where: Mapping[str, str] | None = None,
+        parent: str | tuple[str, ...] = "",
+        where: Mapping[str, str | tuple[str, ...]] | None = None,
+        keys: tuple[str, ...] = (),
         after: str = "",
         limit: int = 1000,
         newest_first: bool = False,
     ) -> tuple[T, ...]:
-        statement = listing(cls, parent=parent, where=where, after=after, limit=limit, newest_first=newest_first)
+        statement = listing(cls, parent=parent, where=where, keys=keys, after=after, limit=limit, newest_first=newest_first)
         return tuple(catalog_rows.to_value(cls, body) for body in self._run(statement).scalars())
 
     def emit(self, kind: str, name: str, body: Any) -> int:
@@ -212,19 +213,34 @@ class SqlTransaction:
 
 
 def listing(
-    cls: type, *, parent: str, where: Mapping[str, str] | None, after: str, limit: int, newest_first: bool
+    cls: type,
+    *,
+    parent: str | tuple[str, ...],
+    where: Mapping[str, str | tuple[str, ...]] | None,
+    keys: tuple[str, ...],
+    after: str,
+    limit: int,
+    newest_first: bool,
 ) -> sa.Select[tuple[str]]:
     """The one query of a listing: along an index, from the key `after` on."""
     wanted = catalog_rows.checked_where(cls, where)
     table = sql_schema.TABLES[cls]
     statement = sa.select(table.c.body).limit(catalog_rows.checked_limit(limit))
     if parent:
-        statement = statement.where(table.c.parent == catalog_rows.text(parent))
+        statement = statement.where(_any_of(table.c.parent, parent))
+    if keys:
+        statement = statement.where(_any_of(table.c.key, keys))
     for name, value in wanted.items():
-        statement = statement.where(table.c[name] == value)
+        statement = statement.where(_any_of(table.c[name], value))
     if after:
         statement = statement.where(table.c.key < after if newest_first else table.c.key > after)
     return statement.order_by(table.c.key.desc() if newest_first else table.c.key)
+
+
+def _any_of(column: sa.Column[str], wanted: str | tuple[str, ...]) -> sa.ColumnElement[bool]:
+    if isinstance(wanted, str):
+        return column == catalog_rows.text(wanted)
+    return column.in_([catalog_rows.text(value) for value in wanted])
 
 
 def _values(row: Row) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Arrivals:
     ) -> None:
         """`volumes` are the bytes that a run reads of each input, in the request's order."""
         self._world = seen
-        self._ground = ground
+        self.ground = ground
         self._budget = budget
         self._begun = bool(seen.volumes or seen.reservations)
         self._sources: dict[int, list[Source]] = {}
@@ -188,27 +188,27 @@ class Arrivals:
     @property
     def speeds(self) -> Mapping[tuple[str, str], int]:
         """Measured bytes a second by link."""
-        return self._ground.speeds
+        return self.ground.speeds
 
     # All regions at once
 
     def _find_reads(self, volumes: Sequence[int]) -> list[Read]:
-        ready = self._ground.origins
-        known: dict[tuple[str, str], int] = {}
+        ready, known = self.ground.origins, dict[tuple[str, str], int]()
         found = []
-        for i, item in enumerate(self._world.inputs):
+        for i, (item, volume) in enumerate(zip(self._world.inputs, volumes, strict=True)):
             sources: dict[tuple[str, str], Source] = {}
             for name in sorted(item.replica_sites):
                 origin = ready.get(name)
                 if origin is not None and origin not in sources:
-                    sources[origin] = Source(*origin, name, known.setdefault(origin, len(known)))
-            found.append(Read(i, item, volumes[i], tuple(sources.values())))
+                    node = known.setdefault(origin, len(known))
+                    sources[origin] = Source(origin[0], origin[1], name, node)
+            found.append(Read(i, item, volume, tuple(sources.values())))
         self.nodes = list(known)
         return found
 
     def _solve(self, volumes: Sequence[int]) -> None:
         table = links.of(self._world.rates)
-        numbers = table.between([region for region, _ in self.nodes], self.regions, self._ground.columns)
+        numbers = table.between([region for region, _ in self.nodes], self.regions, self.ground.columns)
         most = sum(volumes) + max((self._world.sent_bytes(scope) for scope in self._world.scopes), default=0)
         if not table.tariffs or not table.tiers.comparable or not links.fits(table.tiers, max(most, 1)):
             self.coupled.update(range(len(self.regions)))
@@ -236,7 +236,7 @@ class Arrivals:
             # Accounts of one region share its links.
             loads = np.zeros((len(origins), len(self.regions)), dtype=np.int64)
             np.add.at(loads, rows, sent)
-        speeds = self._ground.speeds_from(list(origins))
+        speeds = self.ground.speeds_from(list(origins))
         taken = np.where(speeds > 0, -(-loads // np.maximum(speeds, 1)), 0)
         slowest: list[int] = taken.max(axis=0).tolist()
         return slowest
@@ -539,8 +539,8 @@ class _Sweep:
         owed, known = self._rounded(number, volume if before is None else before + volume)
         if before is not None:
             owed -= self._rounded(number, before)[0]
-        known = np.broadcast_to(known, r.shape)
         if not known.all():
+            known = np.broadcast_to(known, r.shape)
             # Each alone has a price, all together go beyond the last tier that is known: perhaps another choice does not.
             self.tangled = sorted({*self.tangled, *r[~known].tolist()})
             self.coupled = sorted({*self.coupled, *r[~known].tolist()})

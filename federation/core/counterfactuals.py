@@ -96,7 +96,7 @@ def _likeliest(hopes: Ints) -> list[tuple[int, int]]:
 def _gains(decision: planner.Decision, ranked: Sequence[Candidate], columns: Ints) -> Ints:
     """What each input can cost less at each candidate at the most: its share and the rounding, or all that the site costs."""
     came, plain = decision.came, decision.plain_sites
-    gains = came.shares[:, columns] + 2
+    gains = came.shares.take(columns, axis=1) + 2
     if came.coupled or len(plain) < len(ranked):
         for k, candidate in enumerate(ranked):
             if candidate.site not in plain or int(columns[k]) in came.coupled:

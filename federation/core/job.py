@@ -300,7 +300,8 @@ class Run:
 
     `run` is the full resource name, `jobs/j-01k9.../runs/2`, whose last segment is the attempt; `job` is `j-01k9...`.
     `grants` are the ids of the read grants that were issued for it; `lease_time` is when its site's lease ends unless renewed.
-    `outputs` are short version names (`ml/delay-model@1`), once committed.
+    `outputs` are short version names (`ml/delay-model@1`), once committed. `held` is what it holds of its site's cluster, and
+    `expected_seconds` how long its plan expects it to run: so that others can be told when there will be room.
     """
 
     run: str
@@ -322,6 +323,8 @@ class Run:
     create_time: datetime | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None
+    held: Resources = Resources(cpus=0)
+    expected_seconds: int = 0
 
     def taken(self, request: JobRequest) -> Resources:
         """What it holds of its site's cluster: what was asked for, of the GPU type that was chosen; nothing for an INGEST."""

@@ -62,7 +62,11 @@ def settle(decision: planner.Decision, pending: Sequence[Pending]) -> dict[str, 
     cells = len(came.reads) * (len(came.reads) * width + 1) ** 2
     most = decision.total_bytes + sum(read.bytes for read in came.reads)
     most += max((decision.world.sent_bytes(scope) for scope in decision.world.scopes), default=0)
-    if cells > CELLS_MAX or not (table.tiers.comparable and int(table.tiers.price.max()) < _PRICE_MAX) or not links.fits(table.tiers, max(most, 1)):
+    if (
+        cells > CELLS_MAX
+        or not (table.tiers.comparable and int(table.tiers.price.max()) < _PRICE_MAX)
+        or not links.fits(table.tiers, max(most, 1))
+    ):
         return {}
     found: dict[str, Settled] = {}
     step = max(CELLS_MAX // cells, 1)

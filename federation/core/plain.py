@@ -216,9 +216,7 @@ def _ranked(decision: planner.Decision, chosen: npt.NDArray[np.intp], objective:
     return chosen[np.lexsort(keys)]
 
 
-def _candidates(
-    decision: planner.Decision, ranked: npt.NDArray[np.intp], compute: Ints, seconds: int
-) -> list[job.Candidate]:
+def _candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], compute: Ints, seconds: int) -> list[job.Candidate]:
     """The sites as candidates. One loop, written out: a call for each part would cost more than the parts."""
     ground, came, wanted = decision.ground, decision.came, decision.request.resources
     nowhere, held, avoided = 0.0 if decision.total_bytes else 1.0, decision.localities, decision.avoided

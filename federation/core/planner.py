@@ -112,14 +112,9 @@ class Decision:
         _check_volumes(world.inputs, volumes)
         self.came = arrivals.Arrivals(world, self.ground, volumes, self._budget, idle=request.kind is JobKind.INGEST)
         self.ways = copies.Ways(request, world, self.came)
-        #: Site -> the inputs, by position, of which it holds a replica.
-        self.held = _held(world.inputs)
         self.total_bytes = sum(item.bytes for item in world.inputs)
         #: Share of the inputs' bytes that lie at each site that holds any.
-        self.localities = {
-            name: sum(world.inputs[i].bytes for i in held) / self.total_bytes if self.total_bytes else 1.0
-            for name, held in self.held.items()
-        }
+        self.localities = _localities(world.inputs, self.total_bytes)
         self.avoided = {row.site: row for row in world.attempts if row.reason in AVOIDED_REASONS}
         self._landings: dict[tuple[str, str, str], int | str] = {}
         self.sites = self.ground.by_name
@@ -200,6 +195,11 @@ class Decision:
         r = self.came.index.get(at.region)
         egress, volume = (0, 0) if r is None else (self.came.egress[r], self.came.bytes[r])
         return self._made(at, option, taken, (egress, volume, 0), landing)
+
+    @cached_property
+    def held(self) -> dict[str, frozenset[int]]:
+        """Site -> the inputs, by position, of which it holds a replica."""
+        return _held(self.world.inputs)
 
     @cached_property
     def columns(self) -> npt.NDArray[np.int64]:
@@ -675,6 +675,15 @@ def _terms(request: JobRequest, world: World) -> cost.Terms:
     return cost.Terms(
         request.hour_value_micros or 0, request.carbon_tonne_micros, limit, request.resources.gpus, gpu_seconds_left
     )
+
+
+def _localities(inputs: Sequence[WorldInput], total_bytes: int) -> dict[str, float]:
+    """Site -> the share of the inputs' bytes that lie there; 1 where there are none. Only of sites that hold any."""
+    there: dict[str, int] = {}
+    for item in inputs:
+        for name in set(item.replica_sites):
+            there[name] = there.get(name, 0) + item.bytes
+    return {name: volume / total_bytes if total_bytes else 1.0 for name, volume in there.items()}
 
 
 def _held(inputs: Sequence[WorldInput]) -> dict[str, frozenset[int]]:

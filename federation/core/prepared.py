@@ -116,6 +116,18 @@ class Prepared:
         return found
 
     @cached_property
+    def keepers(self) -> list[site.Site]:
+        """Sites that could keep a relay's copy, by name: of each region, account and jurisdiction what stores for the least."""
+        best: dict[tuple[str, str, str], tuple[int, site.Site]] = {}
+        for row in self.sites:
+            micros = row.offer.storage_gb_month_micros
+            if micros is not None and row.state is site.SiteState.READY:
+                place = (row.region, row.account, row.jurisdiction)
+                if place not in best or micros < best[place][0]:
+                    best[place] = (micros, row)
+        return sorted((row for _, row in best.values()), key=lambda row: row.site)
+
+    @cached_property
     def speed_table(self) -> tuple[Mapping[str, int], Ints]:
         """Measured bytes a second from each region that has any (its row) into each region; 0 where it was not measured."""
         rows: dict[str, int] = {}

@@ -24,7 +24,7 @@ class Relays:
 
     def __init__(self, seen: world.World, came: arrivals.Arrivals) -> None:
         self._world, self._came = seen, came
-        self._sites = _keepers(seen)
+        self._sites = came.ground.keepers
         #: Region -> (position of the input, number of its source) -> sites, in order of their names.
         self.over: dict[str, dict[tuple[int, int], list[site.Site]]] = {}
         if self._sites and came.reads and len(came.regions) and came.hopeless is None:
@@ -95,15 +95,3 @@ class Relays:
         least[numbers < 0] = np.inf
         dearest[numbers < 0] = np.inf
         return least, dearest
-
-
-def _keepers(seen: world.World) -> list[site.Site]:
-    """Sites that could keep a relay's copy: of each region, account and jurisdiction the one that stores for the least."""
-    best: dict[tuple[str, str, str], tuple[int, site.Site]] = {}
-    for row in seen.sites:
-        micros = row.offer.storage_gb_month_micros
-        if micros is not None and row.state is site.SiteState.READY:
-            place = (row.region, row.account, row.jurisdiction)
-            if place not in best or (micros, row.site) < (best[place][0], best[place][1].site):
-                best[place] = (micros, row)
-    return sorted((row for _, row in best.values()), key=lambda row: row.site)
