@@ -14,6 +14,9 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from federation.core import arrivals, cost, job, ratecard, relays, retention, search, site, transfer, units, world
 
 #: A copy that is made for a job is kept for as long as the run is expected to take, in whole hours begun.
@@ -66,11 +69,16 @@ class Ways:
 
     def __init__(self, request: job.JobRequest, seen: world.World, came: arrivals.Arrivals) -> None:
         self._request, self._world, self._came = request, seen, came
-        found = relays.Relays(seen, came)
+        self._relays = found = relays.Relays(seen, came)
         #: Whether any site could keep a copy that a relay goes through.
         self.keepers = found.possible and not request.no_copies
         self._over_regions = found.over if self.keepers else {}
         self.arriving = _arriving(seen)
+
+    @property
+    def least(self) -> npt.NDArray[np.float64]:
+        """What each input costs in each region at the least, however it comes there, in micro-dollars."""
+        return self._relays.least
 
     @property
     def relayed_regions(self) -> Container[str]:

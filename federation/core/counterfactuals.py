@@ -124,7 +124,7 @@ def _capacities(decision: planner.Decision, ranked: Sequence[Candidate], goal: i
         found = [
             _told(name, "MORE_CAPACITY", subject, goal - there.objective_micros, f"it would win if it had {subject} more")
             for subject, wider in _wider(decision, decision.sites[name])
-            if (there := decision.supposed(wider)) and not there.avoided and there.objective_micros < goal
+            if (there := decision.supposed(wider, goal)) and not there.avoided and there.objective_micros < goal
         ]
         yield from sorted(found, key=lambda told: (-told.saving_micros, told.subject))[:1]
 
@@ -186,7 +186,7 @@ def _objective_with(decision: planner.Decision, at: site.Site, loser: Candidate,
         compute = cost.compute_micros(option._replace(hour=option.hour - count * by * cost.GB), loser.run_seconds)
         return loser.objective_micros - loser.compute_micros + compute if left >= 0 else None
     cheaper = _with_price(at, loser, by)
-    there = decision.supposed(cheaper) if cheaper else None
+    there = decision.supposed(cheaper, decision.ranked[0].objective_micros) if cheaper else None
     return None if there is None else there.objective_micros
 
 

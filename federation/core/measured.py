@@ -34,11 +34,16 @@ CELLS_MAX = 4_000_000
 
 
 class Pending(NamedTuple):
-    """A site whose ways are still to be chosen, with its one option."""
+    """A site whose ways are still to be chosen, with its options."""
 
     at: site.Site
-    option: cost.Option
+    options: list[cost.Option]
     landing: int
+
+    @property
+    def option(self) -> cost.Option:
+        """The first, and where `settle` is asked the only one."""
+        return self.options[0]
 
 
 class Settled(NamedTuple):

@@ -41,8 +41,9 @@ from federation.core.world import World, WorldInput
 Objectives = npt.NDArray[Any]
 
 _NOTHING: Objectives = np.zeros(0, dtype=np.int64)
-#: Steps that all searches of one decision may take together, beyond a first answer for each: part of a second at the worst.
-STEPS_MAX = 40_000
+#: Steps that all searches of one decision may take together. A step is some 20 microseconds, and others wait meanwhile: planning
+#: happens inside the write transaction. Steps are counted and no clock is read, so that the same world gets the same plan.
+STEPS_MAX = 2_500
 #: Ends of earlier attempts that speak against their site without ruling it out.
 AVOIDED_REASONS = frozenset(
     {
@@ -86,7 +87,7 @@ def plan(request: JobRequest, world: World, *, at: str = "", explain: bool = Tru
         baseline_site=decision.baseline_site,
         baseline_egress_micros=decision.baseline_micros,
         notes=notes,
-        counterfactuals=() if silent else counterfactuals.find(decision, ranked),
+        counterfactuals=() if silent or decision.doubtful else counterfactuals.find(decision, ranked),
         attempts=world.attempts,
     )
 
@@ -107,6 +108,8 @@ class Decision:
         self._budget = search.Budget(STEPS_MAX)
         self.ground = prepared.of(world)
         self._options: dict[str, list[cost.Option] | Rejection] = {}
+        #: Site -> what it may cost at the least, of those that the steps did not suffice for.
+        self._doubts: dict[str, int] = {}
         expected = self.predicted("")
         volumes = [expected.read_bytes(item.alias, item.bytes) for item in world.inputs]
         _check_volumes(world.inputs, volumes)
@@ -148,11 +151,26 @@ class Decision:
                 pending.append(answer)
             else:
                 answers.append(answer)
-        found = measured.settle(self, pending)
+        found = measured.settle(self, [row for row in pending if self._measurable(row)])
+        hard = []
         for row in pending:
             settled = found.get(row.at.site)
-            answers.append(self._searched(row.at, [row.option], row.landing) if settled is None else self._placed(row, settled))
+            if settled is None:
+                hard.append((self._least(row), row.at.site, row))
+            else:
+                answers.append(self._placed(row, settled))
+        # The most promising first, so that what the steps do not suffice for is what hardly matters.
+        answers += [self._searched(row, least) for least, _, row in sorted(hard, key=lambda entry: entry[:2])]
         return answers
+
+    def _least(self, row: measured.Pending) -> int:
+        """What a site costs at the least, in whole micro-dollars, however its inputs come to it; rounded down, and a little more."""
+        at, r = row.at, self.came.index[row.at.region]
+        spans = [(option, taken) for option in row.options if (taken := cost.span(option)) is not None]
+        run = min((cost.objective(*entry, self.terms, at.offer.carbon_g_per_kwh) for entry in spans), default=0) // cost.UNIT
+        there = [*self.held.get(at.site, ()), *self.ways.arriving.get(at.site, ())]
+        moved = self.ways.least[:, r].sum() - self.ways.least[there, r].sum()
+        return max(run + row.landing + int(moved) - len(self.came.reads) - 4, 0)
 
     def _placed(self, row: measured.Pending, found: measured.Settled) -> Candidate | Rejection:
         taken = cost.span(row.option, found.reading, found.staging)
@@ -186,15 +204,18 @@ class Decision:
         if isinstance(landing, Rejection):
             return landing
         if self._needs_search(at, found):
-            if len(found) == 1 and not found[0].spot and self._measurable(at):
-                return measured.Pending(at, found[0], landing)
-            return self._searched(at, found, landing)
+            return measured.Pending(at, found, landing)
         option, taken = self._best(found, at.offer.carbon_g_per_kwh)
         if option is None or taken is None:
             return self._impossible(at, [cost.span(option) for option in found])
         r = self.came.index.get(at.region)
         egress, volume = (0, 0) if r is None else (self.came.egress[r], self.came.bytes[r])
         return self._made(at, option, taken, (egress, volume, 0), landing)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the steps did not suffice for some site: then nothing is told of what would have changed the choice."""
+        return bool(self._doubts)
 
     @cached_property
     def held(self) -> dict[str, frozenset[int]]:
@@ -213,22 +234,30 @@ class Decision:
         """Candidates that read all inputs remotely, whose objective is money alone."""
         return frozenset(candidate.site for candidate in self.everyday)
 
-    def supposed(self, at: site.Site) -> Candidate | None:
-        """What a site would be as a candidate if it were like this; None if it would be none. Leaves no trace."""
+    def supposed(self, at: site.Site, below: int | None = None) -> Candidate | None:
+        """What a site would be as a candidate if it were like this; None if it would be none. Leaves no trace.
+
+        None also where it is certain not to be `below`, or where the steps do not suffice to tell.
+        """
         remembered, chosen = self._options.pop(at.site, None), self.chosen.get(at.site)
-        answer = self.searched(at)
+        doubts = dict(self._doubts)
+        answer = self.searched(at, below)
+        proven, self._doubts = self._doubts == doubts, doubts
         self._options.pop(at.site, None)
         if remembered is not None:
             self._options[at.site] = remembered
         self.chosen.pop(at.site, None)
         if chosen is not None:
             self.chosen[at.site] = chosen
-        return answer if isinstance(answer, Candidate) else None
+        return answer if isinstance(answer, Candidate) and proven else None
 
-    def searched(self, at: site.Site) -> Candidate | Rejection:
-        """What the search says of a site by itself, where it may be asked at all."""
+    def searched(self, at: site.Site, below: int | None = None) -> Candidate | Rejection | None:
+        """What the search says of a site by itself, where it may be asked at all; None where that is not `below`."""
         answer = self._answer(at, self._concerned)
-        return self._searched(at, [answer.option], answer.landing) if isinstance(answer, measured.Pending) else answer
+        if not isinstance(answer, measured.Pending):
+            return answer
+        least = self._least(answer)
+        return None if below is not None and least >= below else self._searched(answer, least)
 
     def options(self, at: site.Site) -> list[cost.Option] | Rejection:
         """Every way to compute at a site, whether it has room or not."""
@@ -285,8 +314,11 @@ class Decision:
             return False
         return self.came.slowest[r] > min(option.seconds for option in found) or self._other_ways(at)
 
-    def _measurable(self, at: site.Site) -> bool:
-        """Whether nothing but reads and new copies can bring the inputs to a site, all of which have sources."""
+    def _measurable(self, row: measured.Pending) -> bool:
+        """Whether one option is to be had, and nothing but reads and new copies can bring the inputs, all of which have sources."""
+        at = row.at
+        if len(row.options) > 1 or row.option.spot:
+            return False
         return at.region not in self.ways.relayed_regions and at.site not in self.ways.arriving
 
     def _best(self, found: list[cost.Option], carbon_g_per_kwh: int | None) -> tuple[cost.Option | None, cost.Span | None]:
@@ -302,8 +334,15 @@ class Decision:
                 least, best = value, (option, taken)
         return best
 
-    def _searched(self, at: site.Site, found: list[cost.Option], landing: int) -> Candidate | Rejection:
-        """The best of all ways to have the inputs, with the compute that they keep waiting."""
+    def _searched(self, row: measured.Pending, least: int) -> Candidate | Rejection:
+        """The best of all ways to have the inputs, with the compute that they keep waiting.
+
+        Where the steps of this decision do not suffice it is the best found, or reading remotely; what it may cost at the `least`
+        is remembered.
+        """
+        at, found, landing = row
+        if self._budget.left <= 0:
+            return self._read_remotely(row, least)
         ways = {read.position: self.ways.of(read, at, copies.keep_seconds(found)) for read in self.came.reads}
         joint = copies.Joint(self.world, self.came, at, ways)
         missing = joint.unpriced()
@@ -316,18 +355,41 @@ class Decision:
             chosen = joint.choose(clock.objective, hidden, self._budget)
             soonest = joint.choose(clock.soonest, hidden, self._budget) if chosen is None else None
         except search.Exhausted:
-            gone = arrivals.TOO_MANY_WAYS
-            return Rejection(site=at.site, reason=gone.reason, detail=gone.detail)
+            return self._read_remotely(row, least)
         if chosen is None and soonest is None and any(cost.span(option) for option in found):
             gone = arrivals.unpriced(self.came.reads[self.came.order[0]], at.region)
             return Rejection(site=at.site, reason=gone.reason, detail=gone.detail)
         if chosen is None:
             spans = [cost.span(option, soonest.reading, soonest.staging) for option in found] if soonest else []
             return self._impossible(at, spans)
+        if at.site in self._budget.unproven:
+            self._doubts[at.site] = least
         option, taken = clock.best(chosen.reading, chosen.staging)
         self.chosen[at.site] = chosen
         storage = sum(had.storage_micros for had in chosen.had)
         return self._made(at, option, taken, (sum(chosen.charges), chosen.egress_bytes, storage), landing)
+
+    def _read_remotely(self, row: measured.Pending, least: int) -> Candidate | Rejection:
+        """A site that no steps were left for, as if all inputs were read remotely: that is a way, if not always the best."""
+        at, r = row.at, self.came.index[row.at.region]
+        self._doubts[at.site] = least
+        best: tuple[int, cost.Option, cost.Span] | None = None
+        for option in row.options if r not in self.came.blocked else ():
+            taken = cost.span(option, self.came.slowest[r])
+            if taken is not None and not cost.late(taken, self.terms) and not cost.over_quota(taken, self.terms):
+                value = cost.objective(option, taken, self.terms, at.offer.carbon_g_per_kwh)
+                best = (value, option, taken) if best is None or value < best[0] else best
+        if best is None:
+            gone = arrivals.TOO_MANY_WAYS
+            return Rejection(site=at.site, reason=gone.reason, detail=gone.detail)
+        return self._made(at, best[1], best[2], (self.came.egress[r], self.came.bytes[r], 0), row.landing)
+
+    def _above(self, choice: Candidate) -> float:
+        """By which share the choice may be above the least of all sites and ways, where not all could be compared."""
+        own = max(self._budget.unproven.get(name, 0.0) for name in (choice.site, choice.region))
+        least = min((bound for name, bound in self._doubts.items() if name != choice.site or not own), default=None)
+        value = choice.objective_micros
+        return max(own, 0.0 if least is None else (value - least) / max(value, 1))
 
     def _impossible(self, at: site.Site, spans: list[cost.Span | None]) -> Rejection:
         """Why none of the options will do: the deadline, the quota, or a market on which the run is never expected to end."""
@@ -523,8 +585,8 @@ class Decision:
                 yield f"{spec.alias}: its size is not known, so bringing it to {spec.deliver_to} is not priced"
         if choice is None:
             return
-        above = max(self._budget.unproven.get(name, 0.0) for name in (choice.site, choice.region))
-        if above:
+        above = self._above(choice)
+        if above > 0:
             yield f"{choice.site}: the best of the ways that could be compared in time; at most {above:.2%} above the least"
         if self.baseline_micros is None:
             yield f"the baseline is unknown: no priced way brings all inputs to the cheapest compute ({self.baseline_site})"

@@ -83,12 +83,15 @@ class Prepared:
         self.region: Ints = np.array([self.region_index.get(row.region, -1) for row in self.sites], dtype=np.int64)
         #: READY site -> where what leaves it is counted: region and billing account.
         self.origins = {row.site: (row.region, row.account) for row in sites if row.state is site.SiteState.READY}
+        self._speed_table: tuple[Mapping[str, int], Ints] | None
         self._gpus: dict[str, Gpus] = {}
         same_links = before is not None and before.speed_rows is speeds
         if before is not None and same_links:
             self.speeds: Mapping[tuple[str, str], int] = before.speeds
+            self._speed_table = before._speed_table if self.regions is before.regions else None
         else:
             checks.speeds(speeds)
+            self._speed_table = None
             self.speeds = {(row.source_region, row.destination_region): row.bytes_per_second for row in speeds}
         self.columns = links.of(rates).places(regions)
 
@@ -127,9 +130,14 @@ class Prepared:
                     best[place] = (micros, row)
         return sorted((row for _, row in best.values()), key=lambda row: row.site)
 
-    @cached_property
-    def speed_table(self) -> tuple[Mapping[str, int], Ints]:
-        """Measured bytes a second from each region that has any (its row) into each region; 0 where it was not measured."""
+    def speeds_from(self, origins: Sequence[str]) -> Ints:
+        """Measured bytes a second from each of these regions into each of `regions`; 0 where it was not measured."""
+        if self._speed_table is None:
+            self._speed_table = self._tabled_speeds()
+        rows, table = self._speed_table
+        return table[[rows.get(origin, len(rows)) for origin in origins]]
+
+    def _tabled_speeds(self) -> tuple[Mapping[str, int], Ints]:
         rows: dict[str, int] = {}
         for origin, _ in self.speeds:
             rows.setdefault(origin, len(rows))
@@ -139,11 +147,6 @@ class Prepared:
             if r is not None:
                 table[rows[origin], r] = speed
         return rows, table
-
-    def speeds_from(self, origins: Sequence[str]) -> Ints:
-        """Measured bytes a second from each of these regions into each of `regions`; 0 where it was not measured."""
-        rows, table = self.speed_table
-        return table[[rows.get(origin, len(rows)) for origin in origins]]
 
 
 def of(seen: world.World) -> Prepared:

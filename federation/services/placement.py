@@ -63,7 +63,7 @@ def _seen(tx: ports.Transaction, ctx: Context) -> Seen:
     if last is not None:
         sites = last.sites if sites == last.sites else sites
         speeds = last.speeds if speeds == last.speeds else speeds
-        if (sites, speeds, rates) == (last.sites, last.speeds, last.rates) and known:
+        if known and sites is last.sites and speeds is last.speeds and rates is last.rates:
             return last
     before = last.prepared if last is not None else None
     found = Seen(card, rates, filled, sites, speeds, prepared.Prepared(sites, rates, speeds, before))
