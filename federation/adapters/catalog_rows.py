@@ -78,7 +78,8 @@ def to_value(cls: type[T], body: str) -> T:
     Values of kinds that are read again and again are remembered by their very text, so that what has not changed is the same
     object as before. They never change, so nothing can be stale.
     """
-    value: T = _remembered(cls)(body) if kind_of(cls).remembered else _loaded(cls, body)
+    kind: type = cls
+    value: T = _remembered(kind)(body) if kind_of(cls).remembered else _loaded(cls, body)
     return value
 
 

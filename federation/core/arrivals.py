@@ -366,8 +366,8 @@ class _Meters:
 class _Sweep:
     """The separate choice of each input in all regions, in arrays over input x source x region.
 
-    Where every byte that may come over a link costs the same, sources are compared by the price of a byte, in whole numbers over
-    one unit. Other links are *bent*: what a byte costs there depends on how many come, and where inputs share one, on the others.
+    Where every byte that may come over a link costs the same, sources are compared by the price of a byte, in whole numbers
+    over one unit. Other links are *bent*: what a byte costs there depends on how many come, and if inputs share one on all.
     """
 
     def __init__(self, of: Arrivals, tiers: links.Tiers, numbers: npt.NDArray[np.int32]) -> None:
@@ -451,9 +451,7 @@ class _Sweep:
         self._alive, self._bent = alive, bent_here
         return np.where(alive, lows, links.BEYOND)
 
-    def _amounts(  # noqa: PLR0917 - bounds, and what they are made from
-        self, lows: Ints, highs: Ints, alive: Bools, open_: Bools, sent: tuple[Ints, Ints]
-    ) -> npt.NDArray[np.float64]:
+    def _amounts(self, lows: Ints, highs: Ints, alive: Bools, open_: Bools, sent: tuple[Ints, Ints]) -> npt.NDArray[np.float64]:
         """What each source costs each input that shares it with none; takes those from `alive` that another always beats."""
         tiers, (begun, reach) = self._tiers, sent
         scale = self._volume[:, None, None] / tiers.price_unit
@@ -490,7 +488,7 @@ class _Sweep:
         self.tangled = sorted(set(r[several & choice].tolist()))
 
     def _pick_bent(self) -> None:
-        """Where an input has a choice with a bent link of its own in it, the least amount decides; near ones are for the search."""
+        """Where an input may choose a bent link of its own, the least amount decides; near ones are for the search."""
         assert self._alive is not None
         choice = (self._bent & self._alive).any(axis=1) & (self._alive.sum(axis=1) > 1)
         i, r = np.nonzero(choice)

@@ -67,7 +67,7 @@ def look(seen: world.World) -> None:
 
 
 def sites(given: Sequence[site.Site], known: Container[int]) -> None:
-    """InvalidArgument (WORLD_INVALID) for two of one name, and for an offer that cannot be, save of objects that are `known`."""
+    """InvalidArgument (WORLD_INVALID) for two of one name, and for an offer that cannot be; `known` objects are sound."""
     if len({at.site for at in given}) != len(given):
         raise _impossible("two sites have one name", "Give each site once.")
     for at in given:

@@ -8,7 +8,7 @@ needs a known storage price, and is only made where the input's residency allows
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -81,7 +81,7 @@ class Ways:
         return self._relays.least
 
     @property
-    def relayed_regions(self) -> Container[str]:
+    def relayed_regions(self) -> Mapping[str, object]:
         """Regions that some input might come into through a third one for less."""
         return self._over_regions
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from federation.core import job, site, units
+from federation.core import job, quota, site, units
 from federation.core.job import Rejection
 
 HOUR = 3600
@@ -194,7 +194,7 @@ def late(taken: Span, terms: Terms) -> bool:
 
 def over_quota(taken: Span, terms: Terms) -> bool:
     """Whether the namespace has not so many GPU-seconds left."""
-    return terms.gpu_seconds_left is not None and terms.gpus * taken.run > terms.gpu_seconds_left
+    return quota.exceeded(terms.gpus * taken.run, terms.gpu_seconds_left)
 
 
 def time_micros(taken: Span, terms: Terms) -> int:

@@ -31,9 +31,10 @@ class Tiers(NamedTuple):
 
     F(v) = whole + (rest + rate * (v - begin)) / unit in the tier whose `upto` is the first that is not less than v. `tiers` is
     how many there are. `bowed` says that rates first do not fall and then do not rise: then a volume costs least right at the
-    begin of what may come, or at its end. `first` are the rates of the first tiers. `price` are rates over one unit for all (`price_unit`), so that they can be compared;
-    `begins_at` is that of each first tier, and after them one of what has no price. `comparable` is whether there is such a unit;
-    `one_unit` is the unit of all tariffs that are not free, if they have but one, else 0.
+    begin of what may come, or at its end. `first` are the rates of the first tiers. `price` are rates over one unit for all
+    (`price_unit`), so that they can be compared, if there is one that is not too large (`comparable`); `begins_at` is that of
+    each first tier, and after them one of what has no price. `one_unit` is the unit of all tariffs that are not free, 0 if they
+    have several.
     """
 
     upto: Ints

@@ -165,7 +165,7 @@ def _leave(decision: planner.Decision, able: Bools, egress: Ints) -> None:
 
 
 def _left(decision: planner.Decision) -> tuple[Ints, Ints, Ints]:
-    """GPUs of the type, CPUs and bytes of memory that are free at each site: neither used by others nor reserved by our runs."""
+    """GPUs of the type, CPUs and bytes of memory that neither others use nor our runs have reserved, at each site."""
     ground, wanted = decision.ground, decision.request.resources
     cpus, memory_bytes = ground.cpus, ground.memory_bytes
     gpus = ground.gpus(wanted.gpu_type).free if wanted.gpus else cpus

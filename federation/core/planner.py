@@ -29,6 +29,7 @@ from federation.core import (
     policy,
     prediction,
     prepared,
+    quota,
     ratecard,
     search,
     site,
@@ -41,8 +42,8 @@ from federation.core.world import World, WorldInput
 Objectives = npt.NDArray[Any]
 
 _NOTHING: Objectives = np.zeros(0, dtype=np.int64)
-#: Steps that all searches of one decision may take together. A step is some 20 microseconds, and others wait meanwhile: planning
-#: happens inside the write transaction. Steps are counted and no clock is read, so that the same world gets the same plan.
+#: Steps that all searches of one decision may take together. A step takes some 20 microseconds, and planning happens inside the
+#: write transaction, where others wait. Steps are counted and no clock is read, so that equal worlds get equal plans.
 STEPS_MAX = 2_500
 #: Ends of earlier attempts that speak against their site without ruling it out.
 AVOIDED_REASONS = frozenset(
@@ -59,19 +60,28 @@ AVOIDED_REASONS = frozenset(
 )
 
 
-def plan(request: JobRequest, world: World, *, at: str = "", explain: bool = True) -> Plan:
+def plan(
+    request: JobRequest,
+    world: World,
+    *,
+    at: str = "",
+    explain: bool = True,
+    ground: prepared.Prepared | None = None,
+) -> Plan:
     """The best placement of a job in a world, everything it was compared with, and what it is compared to.
 
     `at` names the site that the assignment of many jobs has chosen: it then stands first. `explain` also tells what would have
-    made other sites win. InvalidArgument for what no site could answer: absurd sizes (SIZE_INVALID, RESOURCES_INVALID,
-    DURATION_INVALID, AMOUNT_INVALID), an absurd world (WORLD_INVALID, WORLD_TOO_LARGE), inputs whose residencies exclude each
-    other (RESIDENCY_CONTRADICTION), an ingestion that names no site (SITE_REQUIRED), a delivery to nowhere (SITE_UNKNOWN).
+    made other sites win. `ground` is what the world's sites, links and prices say whatever is asked, if it is at hand: it saves
+    time, and is not believed of any others. InvalidArgument for what no site could answer: absurd sizes (SIZE_INVALID,
+    RESOURCES_INVALID, DURATION_INVALID, AMOUNT_INVALID), an absurd world (WORLD_INVALID, WORLD_TOO_LARGE), inputs whose
+    residencies exclude each other (RESIDENCY_CONTRADICTION), an ingestion that names no site (SITE_REQUIRED), a delivery to
+    nowhere (SITE_UNKNOWN).
     """
     checks.request(request)
     checks.look(world)
     world, assumed = _sized(request, world)
     policy.binding(world.residencies)
-    decision = Decision(request, world)
+    decision = Decision(request, world, ground)
     ranked, forced = _forced(decision.ranked, at)
     told = [decision.told(candidate) for candidate in ranked[:2]]
     if told:
@@ -100,13 +110,13 @@ def waits(plan_: Plan) -> bool:
 class Decision:
     """One decision in the making: what is found for all sites, and remembered for those who explain it."""
 
-    def __init__(self, request: JobRequest, world: World) -> None:
+    def __init__(self, request: JobRequest, world: World, ground: prepared.Prepared | None = None) -> None:
         self.request, self.world = request, world
         self._predictions: dict[str, prediction.Prediction] = {}
         self.terms = _terms(request, world)
         self.timed = bool(request.deadline_seconds) or request.hour_value_micros is not None
         self._budget = search.Budget(STEPS_MAX)
-        self.ground = prepared.of(world)
+        self.ground = prepared.of(world, ground)
         self._options: dict[str, list[cost.Option] | Rejection] = {}
         #: Site -> what it may cost at the least, of those that the steps did not suffice for.
         self._doubts: dict[str, int] = {}
@@ -164,7 +174,7 @@ class Decision:
         return answers
 
     def _least(self, row: measured.Pending) -> int:
-        """What a site costs at the least, in whole micro-dollars, however its inputs come to it; rounded down, and a little more."""
+        """What a site costs at the least, however its inputs come to it, in micro-dollars; less what may be rounded."""
         at, r = row.at, self.came.index[row.at.region]
         spans = [(option, taken) for option in row.options if (taken := cost.span(option)) is not None]
         run = min((cost.objective(*entry, self.terms, at.offer.carbon_g_per_kwh) for entry in spans), default=0) // cost.UNIT
@@ -315,7 +325,7 @@ class Decision:
         return self.came.slowest[r] > min(option.seconds for option in found) or self._other_ways(at)
 
     def _measurable(self, row: measured.Pending) -> bool:
-        """Whether one option is to be had, and nothing but reads and new copies can bring the inputs, all of which have sources."""
+        """Whether there is one option, and nothing but reads and new copies of what has sources can bring the inputs to it."""
         at = row.at
         if len(row.options) > 1 or row.option.spot:
             return False
@@ -337,8 +347,8 @@ class Decision:
     def _searched(self, row: measured.Pending, least: int) -> Candidate | Rejection:
         """The best of all ways to have the inputs, with the compute that they keep waiting.
 
-        Where the steps of this decision do not suffice it is the best found, or reading remotely; what it may cost at the `least`
-        is remembered.
+        Where the steps of this decision do not suffice it is the best found, or reading remotely, and what it may cost at the
+        `least` is remembered.
         """
         at, found, landing = row
         if self._budget.left <= 0:
@@ -452,8 +462,8 @@ class Decision:
     ) -> Candidate | Rejection:
         egress, volume, storage = moved
         left = self.egress_left
-        if left is not None and egress + landing > max(left, 0):
-            detail = f"its egress is more than the {units.usd(max(left, 0))} left of the namespace's quota for this month"
+        if quota.exceeded(egress + landing, left):
+            detail = f"its egress is more than the {units.usd(max(left or 0, 0))} left of the namespace's quota for this month"
             return Rejection(site=at.site, reason="QUOTA_EGRESS", detail=detail, resolvable=True)
         grams, carbon_micros = cost.carbon(option, taken, self.terms, at.offer.carbon_g_per_kwh)
         avoided = self.avoided.get(at.site) if self.avoided else None
@@ -704,9 +714,9 @@ def _objectives(ranked: Sequence[Candidate]) -> Objectives:
 def _egress_left(world: World) -> int | None:
     """What is left of the namespace's quota for egress; None where it has none."""
     budget = world.budget
-    if budget is None or not budget.egress_micros_quota:
+    if budget is None:
         return None
-    return budget.egress_micros_quota - budget.usage.egress_micros - budget.usage.reserved_egress_micros
+    return quota.left(budget.egress_micros_quota, budget.usage.egress_micros + budget.usage.reserved_egress_micros)
 
 
 def _forced(ranked: list[Candidate], at: str) -> tuple[list[Candidate], tuple[str, ...]]:
@@ -732,8 +742,9 @@ def _terms(request: JobRequest, world: World) -> cost.Terms:
         passed = (world.now - world.submit_time).total_seconds() if world.submit_time else 0
         limit = request.deadline_seconds - max(int(passed), 0)
     budget = world.budget
-    if budget is not None and budget.gpu_seconds_quota and request.resources.gpus:
-        gpu_seconds_left = budget.gpu_seconds_quota - budget.usage.gpu_seconds - budget.usage.reserved_gpu_seconds
+    if budget is not None and request.resources.gpus:
+        spent = budget.usage.gpu_seconds + budget.usage.reserved_gpu_seconds
+        gpu_seconds_left = quota.left(budget.gpu_seconds_quota, spent)
     return cost.Terms(
         request.hour_value_micros or 0, request.carbon_tonne_micros, limit, request.resources.gpus, gpu_seconds_left
     )

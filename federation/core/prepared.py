@@ -69,16 +69,16 @@ class Prepared:
         before: Prepared | None = None,
     ) -> None:
         self.given, self.rates, self.speed_rows = sites, rates, speeds
-        known = before.facts if before is not None else {}
+        known: dict[int, tuple[site.Site, Facts]] = before.facts if before is not None else {}
         self.by_name = {row.site: row for row in sites}
         checks.sites(sites, known)
         #: Site -> its facts, by the very object that they were read from.
-        self.facts = {id(row): known.get(id(row)) or (row, _facts(row)) for row in sites}
+        self.facts: dict[int, tuple[site.Site, Facts]] = {id(row): known.get(id(row)) or (row, _facts(row)) for row in sites}
         self.sites = sorted(sites, key=lambda row: row.site)
         self.index = {row.site: n for n, row in enumerate(self.sites)}
         self._fill([self.facts[id(row)][1] for row in self.sites])
         regions = sorted({row.region for row in self.alive_sites})
-        self.regions = before.regions if before is not None and before.regions == regions else regions
+        self.regions: list[str] = before.regions if before is not None and before.regions == regions else regions
         self.region_index = {region: r for r, region in enumerate(regions)}
         self.region: Ints = np.array([self.region_index.get(row.region, -1) for row in self.sites], dtype=np.int64)
         #: READY site -> where what leaves it is counted: region and billing account.
@@ -104,7 +104,7 @@ class Prepared:
         )
         self.stores: Bools = np.array(rows[8], dtype=np.bool_)
         self.cpu_sources, self.both_sources = list(rows[9]), list(rows[10])
-        self.alive_sites = [row for row, lives in zip(self.sites, rows[0], strict=True) if lives]
+        self.alive_sites: list[site.Site] = [row for row, lives in zip(self.sites, rows[0], strict=True) if lives]
         self.names = [row.site for row in self.sites]
         self.region_names = [row.region for row in self.sites]
         places: dict[str, int] = {}
@@ -149,9 +149,8 @@ class Prepared:
         return rows, table
 
 
-def of(seen: world.World) -> Prepared:
-    """What a world's sites, links and prices say: what comes with it where that is of these very ones, else made now."""
-    known = seen.prepared
+def of(seen: world.World, known: Prepared | None = None) -> Prepared:
+    """What a world's sites, links and prices say: what is `known` where that is of these very ones, else made now."""
     if known is not None and known.given is seen.sites and known.rates is seen.rates and known.speed_rows is seen.speeds:
         return known
     return Prepared(seen.sites, seen.rates, seen.speeds, known)
@@ -191,5 +190,5 @@ def _gpus(sites: Sequence[site.Site], gpu_type: str) -> Gpus:
         hours.append(UNPRICED if offer is None else offer.gpu_hour_micros)
         watts.append(UNPRICED if offer is None or offer.watts is None else offer.watts)
         sources.append("" if offer is None else offer.source)
-    numbers = (np.array(row, dtype=np.int64) for row in (there, free, hours, watts))
-    return Gpus(*numbers, sources)
+    counts = [np.array(row, dtype=np.int64) for row in (there, free, hours, watts)]
+    return Gpus(counts[0], counts[1], counts[2], counts[3], sources)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from federation.core import job, profile, quota, ratecard, site, transfer
-
-if TYPE_CHECKING:
-    from federation.core import prepared
 
 #: What an attempt may end with that speaks against its site for this job's next one.
 SPEAKS_AGAINST_SITE = frozenset({"STORAGE_FULL", "STORE_DISHONEST"})
@@ -62,8 +58,7 @@ class World:
     `revision` is the catalog's at the time of the look; `now` is handed in, the core has no clock. `submit_time` is when the
     job was submitted (None: now), from which its deadline counts. `reservations` are quotes in flight, `speeds` what links
     were measured to carry, `occupations` what live runs hold, `profile` what earlier runs of the job took, and `attempts`
-    what became of the job's own. `prepared` is what `sites`, `rates` and `speeds` say whatever is asked, if it is at hand: it
-    saves time, and of any others than these very objects it is not believed.
+    what became of the job's own.
     """
 
     revision: int
@@ -83,7 +78,6 @@ class World:
     budget: Budget | None = None
     attempts: tuple[job.PastAttempt, ...] = ()
     submit_time: datetime | None = None
-    prepared: prepared.Prepared | None = field(default=None, compare=False, repr=False)
 
     def load(self, name: str) -> site.SiteLoad:
         """What is reserved at a site; nothing where no row is."""

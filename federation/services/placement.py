@@ -104,7 +104,6 @@ def world(
         budget=quotas.budget(tx, request.namespace),
         attempts=attempts(tx, of),
         submit_time=of.create_time if of else None,
-        prepared=seen.prepared,
     )
 
 
@@ -129,9 +128,9 @@ def _inputs(tx: ports.Transaction, specs: Sequence[job.InputSpec]) -> tuple[worl
         for row in scan.every(tx, dataset.Version, keys=tuple(kinds.version_key(*name.dataset, name.number) for name in names))
     }
     numbers = tuple({str(name.number): None for name in names})
-    available = {"version": numbers, "state": str(dataset.ReplicaState.AVAILABLE)}
+    available: dict[str, str | tuple[str, ...]] = {"version": numbers, "state": str(dataset.ReplicaState.AVAILABLE)}
     replicas = _grouped(scan.every(tx, dataset.Replica, parent=shorts, where=available), lambda row: row.version.short)
-    live = {"dataset": shorts, "version": numbers, "live": "1"}
+    live: dict[str, str | tuple[str, ...]] = {"dataset": shorts, "version": numbers, "live": "1"}
     arriving = _grouped(scan.every(tx, transfer.Transfer, where=live), lambda row: f"{row.dataset}@{row.version}")
     looked_at = tuple({name.short: None for name in names})
     logs = _grouped(scan.every(tx, transfer.ReadLog, parent=looked_at), lambda row: f"{row.dataset}@{row.version}")
