@@ -217,7 +217,7 @@ def listing(
     *,
     parent: str | tuple[str, ...],
     where: Mapping[str, str | tuple[str, ...]] | None,
-    keys: tuple[str, ...],
+    keys: tuple[str, ...] = (),
     after: str,
     limit: int,
     newest_first: bool,

@@ -223,6 +223,11 @@ class Decision:
         return self._made(at, option, taken, (egress, volume, 0), landing)
 
     @property
+    def steps_left(self) -> int:
+        """How many steps of searching are left, below 0 by what the last of them took too many."""
+        return self._budget.left
+
+    @property
     def doubtful(self) -> bool:
         """Whether the steps did not suffice for some site: then nothing is told of what would have changed the choice."""
         return bool(self._doubts)
@@ -394,7 +399,7 @@ class Decision:
             return Rejection(site=at.site, reason=gone.reason, detail=gone.detail)
         return self._made(at, best[1], best[2], (self.came.egress[r], self.came.bytes[r], 0), row.landing)
 
-    def _above(self, choice: Candidate) -> float:
+    def above(self, choice: Candidate) -> float:
         """By which share the choice may be above the least of all sites and ways, where not all could be compared."""
         own = max(self._budget.unproven.get(name, 0.0) for name in (choice.site, choice.region))
         least = min((bound for name, bound in self._doubts.items() if name != choice.site or not own), default=None)
@@ -595,7 +600,7 @@ class Decision:
                 yield f"{spec.alias}: its size is not known, so bringing it to {spec.deliver_to} is not priced"
         if choice is None:
             return
-        above = self._above(choice)
+        above = self.above(choice)
         if above > 0:
             yield f"{choice.site}: the best of the ways that could be compared in time; at most {above:.2%} above the least"
         if self.baseline_micros is None:
