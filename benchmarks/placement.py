@@ -1,14 +1,14 @@
 """How long a decision takes, how that grows, what it needs, and what it saves: `python -m benchmarks.placement`.
 
-Latency: a stream of distinct decisions over one federation of 100 sites, counterfactuals included, in one process. Before each
-decision five sites are heard from and say something new of what others use of them, the loads of the 70 sites that run something
-are others, and the job reads 10 other inputs of 3 replicas each; a fifth to a third of the sites have no room. Prepared and used
-again is what sites, links and prices say whatever is asked (`core/prepared.py`): made once for each state of the sites, which
-here is before each decision, and timed beside it (*prepared*); the rate card's links are found when they are first met, so the
+Latency: a stream of distinct decisions over one federation of 100 sites, counterfactuals included, in one process. Before
+each decision five sites are heard from and say something new of what others use of them, the loads of 70 sites are others,
+and the job reads 10 other inputs of 3 replicas each; a fifth to a third of the sites have no room. Prepared and used again is
+what sites, links and prices say whatever is asked (`core/prepared.py`): made once for each state of the sites, which here is
+before each decision, and timed beside it (*prepared*). The links of a rate card are found when they are first met, so the
 first tenth of the stream is not counted. The collector of garbage runs as in a server: what was there at the start is frozen.
 Four shapes: 100 regions of one price; the shipped prices (the sites lie in some 30 regions that have one); storage prices,
-measured links and a value of time in 100 regions; the same with the shipped prices. The floor is the least that any choice must
-do in Python: look up each price once and take the least for each input and site, with nothing explained.
+measured links and a value of time in 100 regions; the same with the shipped prices. The floor is the least that any choice
+must do in Python: look up each price once and take the least for each input and site, with nothing explained.
 
 Growth: the median with more inputs, replicas, sites. Memory: the peak of one decision.
 

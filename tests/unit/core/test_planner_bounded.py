@@ -1,4 +1,4 @@
-"""A decision takes no more than so many steps, whatever it is asked; what they do not suffice for is told, with a proven gap."""
+"""A decision takes only so many steps, whatever it is asked; what they do not suffice for is told, with a proven gap."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def hard(sites: int, inputs: int) -> World:
     offers = [builders.offer(rnd.randint(30_000, 90_000), storage_gb_month_micros=23_000) for _ in range(sites)]
     rows = [builders.site(f"s{n}", REGIONS[n % len(REGIONS)], "EU", offer=offers[n]) for n in range(sites)]
     names = [row.site for row in rows]
-    items = [
-        builders.world_input(f"i{n}", rnd.sample(names, min(3, sites)), rnd.randint(GB, 300 * GB)) for n in range(inputs)
-    ]
+    items = [builders.world_input(f"i{n}", rnd.sample(names, min(3, sites)), rnd.randint(GB, 300 * GB)) for n in range(inputs)]
     speeds = tuple(
         site.LinkSpeed(source_region=a, destination_region=b, bytes_per_second=rnd.choice([10**7, 10**8]))
         for a, b in permutations(REGIONS, 2)
