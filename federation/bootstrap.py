@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import importlib.util
 import logging
 import signal
@@ -111,6 +112,9 @@ async def _serve(made: Server) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     await made.start()
+    # What is there now stays until the end: the collector need not look at it again and again while somebody waits for a plan.
+    gc.collect()
+    gc.freeze()
     await stopping.wait()
     _log.info("server stops")
     await made.stop()

@@ -62,13 +62,17 @@ class Transaction(Protocol):
         self,
         cls: type[T],
         *,
-        parent: str = "",
-        where: Mapping[str, str] | None = None,
+        parent: str | tuple[str, ...] = "",
+        where: Mapping[str, str | tuple[str, ...]] | None = None,
+        keys: tuple[str, ...] = (),
         after: str = "",
         limit: int = 1000,
         newest_first: bool = False,
     ) -> tuple[T, ...]:
-        """At most `limit` values in key order after the key `after`, of the parent if given, whose columns equal `where`."""
+        """At most `limit` values in key order after the key `after`, of the parent if given, whose columns equal `where`.
+
+        Of several parents, or values of a column, any will do; of `keys`, if there are any, those alone are listed.
+        """
         ...
 
     def emit(self, kind: str, name: str, body: Any) -> int:

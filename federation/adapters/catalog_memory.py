@@ -154,22 +154,24 @@ class _Transaction:
         self,
         cls: type[T],
         *,
-        parent: str = "",
-        where: Mapping[str, str] | None = None,
+        parent: str | tuple[str, ...] = "",
+        where: Mapping[str, str | tuple[str, ...]] | None = None,
+        keys: tuple[str, ...] = (),
         after: str = "",
         limit: int = 1000,
         newest_first: bool = False,
     ) -> tuple[T, ...]:
-        wanted = catalog_rows.checked_where(cls, where)
+        wanted = {name: _several(value) for name, value in catalog_rows.checked_where(cls, where).items()}
+        parents = _several(parent) if parent else ()
         catalog_rows.checked_limit(limit)
         rows = self._rows(cls)
-        keys = sorted(rows, reverse=newest_first)
+        names = sorted(rows.keys() & set(keys) if keys else rows, reverse=newest_first)
         if after:
-            keys = [key for key in keys if (key < after if newest_first else key > after)]
+            names = [key for key in names if (key < after if newest_first else key > after)]
         chosen = (
             row
-            for row in map(rows.__getitem__, keys)
-            if (not parent or row.parent == parent) and all(row.columns[name] == value for name, value in wanted.items())
+            for row in map(rows.__getitem__, names)
+            if (not parents or row.parent in parents) and all(row.columns[name] in any_of for name, any_of in wanted.items())
         )
         return tuple(catalog_rows.to_value(cls, row.body) for row in itertools.islice(chosen, limit))
 
@@ -236,3 +238,7 @@ class _Transaction:
     def _check_writable(self) -> None:
         if not self._can_write:
             raise catalog_rows.read_only()
+
+
+def _several(wanted: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (wanted,) if isinstance(wanted, str) else wanted

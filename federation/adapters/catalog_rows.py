@@ -7,7 +7,7 @@ import functools
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, TypeVar
 
@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 #: A blob is kept, and streamed, in pieces of this size.
 CHUNK_BYTES = 1 << 20
+#: Values of one remembered kind: some tens of megabytes of them at the most.
+REMEMBERED = 8192
 #: No listing returns more than this; whoever wants more pages.
 LIMIT_MAX = 10_000
 #: The largest position there can be, so that a cursor from outside never overflows a column.
@@ -71,7 +73,23 @@ def to_row(value: Any) -> Row:
 
 
 def to_value(cls: type[T], body: str) -> T:
-    """The value that a row's body holds; DataCorrupt when it holds none."""
+    """The value that a row's body holds; DataCorrupt when it holds none.
+
+    Values of kinds that are read again and again are remembered by their very text, so that what has not changed is the same
+    object as before. They never change, so nothing can be stale.
+    """
+    kind: type = cls
+    value: T = _remembered(kind)(body) if kind_of(cls).remembered else _loaded(cls, body)
+    return value
+
+
+@functools.cache
+def _remembered(cls: type) -> Callable[[str], Any]:
+    """`_loaded` of one kind, with a memory of its own: a scan of one kind must not drive out another."""
+    return functools.lru_cache(REMEMBERED)(functools.partial(_loaded, cls))
+
+
+def _loaded(cls: type[T], body: str) -> T:
     try:
         return records.loads(cls, body)
     except (TypeError, ValueError) as error:
@@ -97,7 +115,7 @@ def text(value: str) -> str:
     return value
 
 
-def checked_where(cls: type, where: Mapping[str, str] | None) -> Mapping[str, str]:
+def checked_where(cls: type, where: Mapping[str, str | tuple[str, ...]] | None) -> Mapping[str, str | tuple[str, ...]]:
     """The filter, if all its columns are the kind's; InvalidArgument (COLUMN_UNKNOWN) otherwise."""
     known = kind_of(cls).columns or {}
     for column in where or {}:
@@ -107,7 +125,10 @@ def checked_where(cls: type, where: Mapping[str, str] | None) -> Mapping[str, st
                 reason="COLUMN_UNKNOWN",
                 help=f"Filter by one of: {', '.join(sorted(known)) or 'none'}.",
             )
-    return {column: text(value) for column, value in (where or {}).items()}
+    for value in (where or {}).values():
+        for one in (value,) if isinstance(value, str) else value:
+            text(one)
+    return dict(where or {})
 
 
 def checked_limit(limit: int) -> int:

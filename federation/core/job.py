@@ -6,6 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class JobState(StrEnum):
@@ -298,7 +301,8 @@ class Run:
 
     `run` is the full resource name, `jobs/j-01k9.../runs/2`, whose last segment is the attempt; `job` is `j-01k9...`.
     `grants` are the ids of the read grants that were issued for it; `lease_time` is when its site's lease ends unless renewed.
-    `outputs` are short version names (`ml/delay-model@1`), once committed.
+    `outputs` are short version names (`ml/delay-model@1`), once committed. `held` is what it holds of its site's cluster, and
+    `expected_seconds` how long its plan expects it to run: so that others can be told when there will be room.
     """
 
     run: str
@@ -320,6 +324,8 @@ class Run:
     create_time: datetime | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None
+    held: Resources = Resources(cpus=0)
+    expected_seconds: int = 0
 
     def taken(self, request: JobRequest) -> Resources:
         """What it holds of its site's cluster: what was asked for, of the GPU type that was chosen; nothing for an INGEST."""
@@ -365,3 +371,13 @@ class StopRun:
 
     run: str
     reason: str
+
+
+def made(cls: type[T], fields: dict[str, Any]) -> T:
+    """A frozen dataclass with these fields and the defaults of the others, in a part of the time of its `__init__`.
+
+    The fields become its own: nobody else may hold them. A default that it has not been given is its class's.
+    """
+    value = object.__new__(cls)
+    object.__setattr__(value, "__dict__", fields)
+    return value

@@ -83,12 +83,16 @@ class RateCardVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One stored kind: its table, its key, its parent and the columns that listings may filter by."""
+    """One stored kind: its table, its key, its parent and the columns that listings may filter by.
+
+    `remembered` are small values that every placement looks at: what was read once is not decoded again.
+    """
 
     table: str
     key: Callable[[Any], str]
     parent: Callable[[Any], str] = lambda _: ""
     columns: Mapping[str, Callable[[Any], str]] | None = None
+    remembered: bool = False
 
 
 def _flag(filled: object) -> str:
@@ -101,20 +105,23 @@ def version_key(namespace: str, name: str, number: int) -> str:
 
 
 KINDS: dict[type, Kind] = {
-    dataset.Namespace: Kind(table="namespaces", key=lambda v: v.name),
+    dataset.Namespace: Kind(table="namespaces", key=lambda v: v.name, remembered=True),
     dataset.Dataset: Kind(
+        remembered=True,
         table="datasets",
         key=lambda v: v.name.short,
         parent=lambda v: v.namespace,
         columns={"kind": lambda v: str(v.kind), "owner": lambda v: v.owner, "deleted": lambda v: _flag(v.delete_time)},
     ),
     dataset.Version: Kind(
+        remembered=True,
         table="versions",
         key=lambda v: version_key(v.namespace, v.dataset, v.number),
         parent=lambda v: f"{v.namespace}/{v.dataset}",
         columns={"run": lambda v: v.run, "signed_by": lambda v: v.signed_by},
     ),
     dataset.Replica: Kind(
+        remembered=True,
         table="replicas",
         key=lambda v: f"{version_key(v.namespace, v.dataset, v.number)}/{v.site}",
         parent=lambda v: f"{v.namespace}/{v.dataset}",
@@ -132,10 +139,15 @@ KINDS: dict[type, Kind] = {
         columns={"site": lambda v: v.site, "dataset_uid": lambda v: v.dataset_uid},
     ),
     site.Site: Kind(
-        table="sites", key=lambda v: v.site, columns={"region": lambda v: v.region, "state": lambda v: str(v.state)}
+        remembered=True,
+        table="sites",
+        key=lambda v: v.site,
+        columns={"region": lambda v: v.region, "state": lambda v: str(v.state)},
     ),
-    site.SiteLoad: Kind(table="site_loads", key=lambda v: v.site),
-    site.LinkVolume: Kind(table="link_volumes", key=lambda v: f"{v.month}/{v.scope}", parent=lambda v: v.month),
+    site.SiteLoad: Kind(table="site_loads", key=lambda v: v.site, remembered=True),
+    site.LinkVolume: Kind(
+        table="link_volumes", key=lambda v: f"{v.month}/{v.scope}", parent=lambda v: v.month, remembered=True
+    ),
     job.Job: Kind(
         table="jobs",
         key=lambda v: v.job,
@@ -149,6 +161,7 @@ KINDS: dict[type, Kind] = {
         },
     ),
     job.Run: Kind(
+        remembered=True,
         table="runs",
         key=lambda v: v.run,
         parent=lambda v: v.job,
@@ -203,16 +216,20 @@ KINDS: dict[type, Kind] = {
         },
     ),
     RateCardVersion: Kind(table="rate_cards", key=lambda v: f"{v.number:010d}"),
-    site.LinkReservation: Kind(table="link_reservations", key=lambda v: v.scope),
+    site.LinkReservation: Kind(table="link_reservations", key=lambda v: v.scope, remembered=True),
     site.LinkSpeed: Kind(
+        remembered=True,
         table="link_speeds",
         key=lambda v: f"{v.source_region}~{v.destination_region}",
         columns={"source_region": lambda v: v.source_region, "destination_region": lambda v: v.destination_region},
     ),
-    profile.JobProfile: Kind(table="job_profiles", key=lambda v: f"{v.namespace}/{v.label}", parent=lambda v: v.namespace),
+    profile.JobProfile: Kind(
+        remembered=True, table="job_profiles", key=lambda v: f"{v.namespace}/{v.label}", parent=lambda v: v.namespace
+    ),
     quota.ShareUse: Kind(table="share_use", key=lambda v: f"{v.namespace}/{v.meter}", parent=lambda v: v.namespace),
     quota.NamespaceUsage: Kind(table="namespace_usage", key=lambda v: f"{v.month}/{v.namespace}", parent=lambda v: v.month),
     transfer.Transfer: Kind(
+        remembered=True,
         table="transfers",
         key=lambda v: v.transfer,
         parent=lambda v: v.dataset,
@@ -231,7 +248,10 @@ KINDS: dict[type, Kind] = {
         table="replication_rules", key=lambda v: v.rule, parent=lambda v: v.dataset, columns={"dataset": lambda v: v.dataset}
     ),
     transfer.ReadLog: Kind(
-        table="read_logs", key=lambda v: f"{v.dataset}@{v.version:010d}/{v.site}", parent=lambda v: f"{v.dataset}@{v.version}"
+        remembered=True,
+        table="read_logs",
+        key=lambda v: f"{v.dataset}@{v.version:010d}/{v.site}",
+        parent=lambda v: f"{v.dataset}@{v.version}",
     ),
     pipeline.Pipeline: Kind(
         table="pipelines",

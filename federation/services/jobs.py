@@ -39,7 +39,8 @@ def plan_only(
     """The job as it would be placed now, stored nowhere; sizes may be assumed."""
     complete = requests.complete(tx, principal, request, assuming=True)
     outputs.settle(tx, complete)
-    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=revision))
+    seen = placement.view(tx, ctx)
+    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=revision, seen=seen), ground=seen.prepared)
     thought = job.Job(job=ctx.ids.new("j"), request=complete, plan=plan, create_time=tx.now, update_time=tx.now)
     if plan.choice is not None:
         return dataclasses.replace(thought, state=lifecycle.next_state(thought.state, "placed"))
@@ -70,7 +71,8 @@ def submit(
     name = ctx.ids.new("j")
     stored = tx.insert(job.Job(job=name, request=complete, uid=name, create_time=tx.now, update_time=tx.now))
     position = tx.emit("job.created", f"jobs/{stored.job}", stored)
-    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=position))
+    seen = placement.view(tx, ctx)
+    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=position, seen=seen), ground=seen.prepared)
     if plan.choice is not None or planner.waits(plan):
         outputs.ensure(tx, ctx, targets)
     return queue.offer(tx, ctx, stored, plan)

@@ -27,21 +27,21 @@ def begin(tx: ports.Transaction, ctx: Context, placed: job.Job) -> tuple[job.Job
     for spec in chosen.inputs:
         read = ids.VersionName(ids.dataset(spec.dataset), spec.version)
         retention.note_read(tx, ctx, read, reader=chosen.site, source=spec.source_site)
-    run = tx.insert(
-        job.Run(
-            run=name,
-            job=placed.job,
-            attempt=attempt,
-            site=chosen.site,
-            grants=tuple(record.grant for record in issued),
-            gpu_type=chosen.gpu_type,
-            spot=chosen.spot,
-            lease_time=tx.now + ctx.lease,
-            uid=ctx.ids.new("u"),
-            create_time=tx.now,
-        )
+    run = job.Run(
+        run=name,
+        job=placed.job,
+        attempt=attempt,
+        site=chosen.site,
+        grants=tuple(record.grant for record in issued),
+        gpu_type=chosen.gpu_type,
+        spot=chosen.spot,
+        lease_time=tx.now + ctx.lease,
+        uid=ctx.ids.new("u"),
+        create_time=tx.now,
+        expected_seconds=chosen.run_seconds,
     )
-    placement.reserve(tx, run.taken(placed.request), run.site)
+    run = tx.insert(dataclasses.replace(run, held=run.taken(placed.request)))
+    placement.reserve(tx, run.held, run.site)
     quotas.reserve(tx, placed, run)
     shares.charge(tx, placed, run)
     tx.emit("run.placed", run.run, run)

@@ -165,7 +165,11 @@ NOT_CARRIED: dict[type, Mapping[str, str]] = {
         "grant": "bookkeeping of the catalog; the agent gets the signed grant itself",
         "failed_sources": "bookkeeping of the catalog: what it chooses the next attempt's source by",
     },
-    job.Run: {"grants": "ids of read grants are bookkeeping of the catalog; the agent gets the signed grants themselves"},
+    job.Run: {
+        "grants": "ids of read grants are bookkeeping of the catalog; the agent gets the signed grants themselves",
+        "held": "what a job asked for is told with the job, and the GPU type with the run",
+        "expected_seconds": "the job's plan tells it",
+    },
 }
 
 _VALUES: dict[str, type] = {message.DESCRIPTOR.full_name: value for value, message in PAIRS.items()}

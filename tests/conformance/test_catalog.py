@@ -239,6 +239,35 @@ def test_a_listing_keeps_to_its_parent_and_its_filter(catalog: ports.Catalog) ->
     assert names(catalog, parent="sale") == []
 
 
+def test_a_listing_takes_any_of_several_parents_values_or_keys(catalog: ports.Catalog) -> None:
+    """In key order, each once, and without those that are not there."""
+    insert(
+        catalog,
+        builders.dataset("sales/a", owner="alice"),
+        builders.dataset("sales/b", owner="bob"),
+        builders.dataset("sales-2/c", owner="carol"),
+    )
+    assert names(catalog, parent=("sales-2", "sales", "mars")) == ["sales-2/c", "sales/a", "sales/b"]
+    assert names(catalog, where={"owner": ("alice", "carol", "eve")}) == ["sales-2/c", "sales/a"]
+    assert names(catalog, keys=("sales/b", "sales/x", "sales-2/c")) == ["sales-2/c", "sales/b"]
+    assert names(catalog, keys=("sales/b", "sales-2/c"), after="sales-2/c", parent="sales") == ["sales/b"]
+
+
+def test_what_has_not_changed_is_the_same_value_as_before(catalog: ports.Catalog) -> None:
+    """Placement keeps what it has worked out from a row for as long as it reads the very same; a changed row is another."""
+    insert(catalog, builders.site("eu-1"), builders.site("us-1"))
+
+    def both() -> tuple[site.Site, ...]:
+        return catalog.read(lambda tx: tx.list(site.Site))
+
+    before = both()
+    assert [new is old for new, old in zip(both(), before, strict=True)] == [True, True]
+    catalog.write(lambda tx: tx.replace(dataclasses.replace(before[0], compute_error="down")))
+    after = both()
+    assert [new is old for new, old in zip(after, before, strict=True)] == [False, True]
+    assert after[0].compute_error == "down"
+
+
 def test_a_filter_by_an_unknown_column_is_refused(catalog: ports.Catalog) -> None:
     """With the columns that there are."""
     with pytest.raises(errors.InvalidArgument, match="deleted, kind, owner") as caught:
