@@ -12,12 +12,14 @@ import importlib.util
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from federation import config, logs, ports
 from federation.adapters import prices, registry
 from federation.adapters.catalog_sql import SqlCatalog
+from federation.adapters.lineage_record import DeltaLineage
 from federation.adapters.records_delta import DeltaRecords
 from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
@@ -28,6 +30,7 @@ from federation.crypto import secrets, signing
 from federation.services import sites
 from federation.services.committer import Committer
 from federation.services.context import Context
+from federation.services.lineage_index import LineageIndex
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +59,8 @@ def server(settings: config.ServerSettings) -> Server:
     except BaseException:
         catalog.close()
         raise
-    return Server(catalog, ctx, settings, Committer(catalog, DeltaRecords(settings.tables_url)))
+    lineage = LineageIndex(catalog, DeltaLineage(settings.tables_url), timer=time.monotonic)
+    return Server(catalog, ctx, settings, Committer(catalog, DeltaRecords(settings.tables_url)), lineage=lineage)
 
 
 def agent(settings: config.AgentSettings) -> Agent:

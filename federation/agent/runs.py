@@ -344,10 +344,11 @@ class Runs:
         """Settles what the run read and commits what it wrote, in the catalog's one transaction. The run's lock is held."""
         self._settle(row)
         try:
-            ready = self._parts.writer.ready(row.run)
+            report = self._book.report(row.run)
+            ready = self._parts.writer.ready(row.run, report)
             outcomes.require_outputs(row, {write.alias for write in ready})
             outputs = tuple(write.version for write in ready if write.version is not None)
-            _, versions = self._parts.catalog.finish_run(row.run, outputs)
+            _, versions = self._parts.catalog.finish_run(row.run, outputs, report)
         except TRANSIENT:
             raise
         except errors.FederationError as error:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from federation.core.lineage import ColumnSource
+
 
 class JobState(StrEnum):
     """Lifecycle of a job and of each of its runs (AIP-216). `lifecycle.TRANSITIONS` says which follow which."""
@@ -71,7 +73,7 @@ class OutputSpec:
     """One output: `alias` in the job and the dataset that gets a new version.
 
     `deliver_to` is a site where a replica of it must lie in the end; what bringing it there costs is part of the placement, by
-    `assumed_bytes` unless earlier runs tell. `release` asks that it does not inherit the residency of inputs whose owners allow
+    `assumed_bytes` unless earlier runs tell. `column_map` says from which columns of inputs its columns are made. `release` asks that it does not inherit the residency of inputs whose owners allow
     outputs of its size to leave (`Dataset.release_bytes_max`).
     """
 
@@ -81,6 +83,7 @@ class OutputSpec:
     deliver_to: str = ""
     assumed_bytes: int = 0
     release: bool = False
+    column_map: tuple[ColumnSource, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

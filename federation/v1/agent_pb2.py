@@ -13,6 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 from federation.v1 import jobs_pb2 as federation_dot_v1_dot_jobs__pb2
+from federation.v1 import lineage_pb2 as federation_dot_v1_dot_lineage__pb2
 from federation.v1 import options_pb2 as federation_dot_v1_dot_options__pb2
 from federation.v1 import sites_pb2 as federation_dot_v1_dot_sites__pb2
 from federation.v1 import catalog_pb2 as federation_dot_v1_dot_catalog__pb2
@@ -20,7 +21,7 @@ from federation.v1 import transfers_pb2 as federation_dot_v1_dot_transfers__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x64\x65ration/v1/agent.proto\x12\rfederation.v1\x1a\x18\x66\x65\x64\x65ration/v1/jobs.proto\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x19\x66\x65\x64\x65ration/v1/sites.proto\x1a\x1b\x66\x65\x64\x65ration/v1/catalog.proto\x1a\x1d\x66\x65\x64\x65ration/v1/transfers.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x01\n\nWrappedKey\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12\x0c\n\x04site\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x61taset_uid\x18\x03 \x01(\t\x12\x0b\n\x03kek\x18\x04 \x01(\t\x12\x0f\n\x07wrapped\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8b\x01\n\rSealedVersion\x12\'\n\x07version\x18\x01 \x01(\x0b\x32\x16.federation.v1.Version\x12\x13\n\x0b\x64\x61taset_uid\x18\x02 \x01(\t\x12\x13\n\x0bsigning_key\x18\x03 \x01(\t\x12\'\n\x04keys\x18\x04 \x03(\x0b\x32\x19.federation.v1.WrappedKey\"\xa3\x01\n\x0fRegisterRequest\x12\x0f\n\x07gateway\x18\x01 \x01(\t\x12\x13\n\x0bsigning_key\x18\x02 \x01(\t\x12\x13\n\x0bsealing_key\x18\x03 \x01(\t\x12\x13\n\x0bhas_compute\x18\x04 \x01(\x08\x12)\n\x08\x63\x61pacity\x18\x05 \x01(\x0b\x32\x17.federation.v1.Capacity\x12\x15\n\rcompute_error\x18\x06 \x01(\t\"z\n\x10RegisterResponse\x12!\n\x04site\x18\x01 \x01(\x0b\x32\x13.federation.v1.Site\x12\x11\n\tgrant_key\x18\x02 \x01(\t\x12\x15\n\rlease_seconds\x18\x03 \x01(\x03\x12\x19\n\x11heartbeat_seconds\x18\x04 \x01(\x03\"w\n\x10HeartbeatRequest\x12)\n\x08\x63\x61pacity\x18\x01 \x01(\x0b\x32\x17.federation.v1.Capacity\x12\x15\n\rcompute_error\x18\x02 \x01(\t\x12\x0c\n\x04runs\x18\x03 \x03(\t\x12\x13\n\x0bopen_grants\x18\x04 \x03(\t\"\x8a\x01\n\x11HeartbeatResponse\x12\x14\n\x0c\x63urrent_runs\x18\x01 \x03(\t\x12\x17\n\x0fsuperseded_runs\x18\x02 \x03(\t\x12\x15\n\rclosed_grants\x18\x03 \x03(\t\x12/\n\x0bserver_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\r\n\x0bWorkRequest\"\x88\x02\n\x0bInstruction\x12(\n\x05start\x18\x01 \x01(\x0b\x32\x17.federation.v1.StartRunH\x00\x12&\n\x04stop\x18\x02 \x01(\x0b\x32\x16.federation.v1.StopRunH\x00\x12\x36\n\x0estart_transfer\x18\x03 \x01(\x0b\x32\x1c.federation.v1.StartTransferH\x00\x12\x34\n\rstop_transfer\x18\x04 \x01(\x0b\x32\x1b.federation.v1.StopTransferH\x00\x12*\n\x04\x64rop\x18\x05 \x01(\x0b\x32\x1a.federation.v1.DropReplicaH\x00\x42\r\n\x0binstruction\"\x83\x01\n\x0fInputAssignment\x12&\n\x04plan\x18\x01 \x01(\x0b\x32\x18.federation.v1.InputPlan\x12\r\n\x05grant\x18\x02 \x01(\x0c\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12\x13\n\x0bsigning_key\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x61taset_uid\x18\x05 \x01(\t\"G\n\x10OutputAssignment\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x61taset_uid\x18\x03 \x01(\t\"\xae\x01\n\x08StartRun\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.federation.v1.Job\x12\x1f\n\x03run\x18\x02 \x01(\x0b\x32\x12.federation.v1.Run\x12.\n\x06inputs\x18\x03 \x03(\x0b\x32\x1e.federation.v1.InputAssignment\x12\x30\n\x07outputs\x18\x04 \x03(\x0b\x32\x1f.federation.v1.OutputAssignment\"&\n\x07StopRun\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x84\x01\n\rStartTransfer\x12)\n\x08transfer\x18\x01 \x01(\x0b\x32\x17.federation.v1.Transfer\x12\r\n\x05grant\x18\x02 \x01(\x0c\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12\x13\n\x0bsigning_key\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x61taset_uid\x18\x05 \x01(\t\"0\n\x0cStopTransfer\x12\x10\n\x08transfer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"L\n\x0b\x44ropReplica\x12\x0f\n\x07version\x18\x01 \x01(\t\x12,\n\x06sealed\x18\x02 \x01(\x0b\x32\x1c.federation.v1.SealedVersion\"\xec\x02\n\nNewVersion\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x61taset_uid\x18\x02 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\t\x12\r\n\x05\x66iles\x18\x05 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x06 \x01(\x03\x12\x14\n\x0cobject_bytes\x18\x07 \x01(\x03\x12\x0c\n\x04rows\x18\x08 \x01(\x03\x12\x37\n\x07\x63olumns\x18\t \x03(\x0b\x32&.federation.v1.NewVersion.ColumnsEntry\x12\x13\n\x0bgenerations\x18\n \x03(\t\x12\'\n\x04keys\x18\x0b \x03(\x0b\x32\x19.federation.v1.WrappedKey\x12\x0e\n\x06source\x18\x0c \x01(\t\x12\r\n\x05\x61lias\x18\r \x01(\t\x1a.\n\x0c\x43olumnsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x10\x41\x63\x63\x65ptRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x15\n\rsubmission_id\x18\x02 \x01(\t\"\xa0\x01\n\x10ReportRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.federation.v1.JobState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x16\n\texit_code\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tretryable\x18\x06 \x01(\x08\x42\x0c\n\n_exit_code\"K\n\x10\x46inishRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12*\n\x07outputs\x18\x02 \x03(\x0b\x32\x19.federation.v1.NewVersion\"^\n\x11\x46inishRunResponse\x12\x1f\n\x03run\x18\x01 \x01(\x0b\x32\x12.federation.v1.Run\x12(\n\x08versions\x18\x02 \x03(\x0b\x32\x16.federation.v1.Version\"Q\n\x14\x43ommitVersionRequest\x12\r\n\x05grant\x18\x01 \x01(\x0c\x12*\n\x07version\x18\x02 \x01(\x0b\x32\x19.federation.v1.NewVersion\"b\n\x12SettleGrantRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x12\n\nsent_bytes\x18\x02 \x01(\x03\x12\x17\n\x0funsettled_bytes\x18\x03 \x01(\x03\x12\x10\n\x08requests\x18\x04 \x01(\x03\";\n\x13SettleGrantResponse\x12\r\n\x05\x65ntry\x18\x01 \x01(\t\x12\x15\n\rcharge_micros\x18\x02 \x01(\x03\"*\n\x17GetSealedVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\"\x1b\n\x19ListSealedVersionsRequest\"$\n\x12ReadPackageRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"#\n\x13ReadPackageResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xc4\x01\n\x15ReportTransferRequest\x12\x10\n\x08transfer\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.federation.v1.TransferState\x12\x12\n\nbytes_done\x18\x03 \x01(\x03\x12\x14\n\x0cobjects_done\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x11\n\tretryable\x18\x07 \x01(\x08\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x03\"h\n\x15\x46inishTransferRequest\x12\x10\n\x08transfer\x18\x01 \x01(\t\x12\'\n\x04keys\x18\x02 \x03(\x0b\x32\x19.federation.v1.WrappedKey\x12\x14\n\x0cobject_bytes\x18\x03 \x01(\x03\"$\n\x11\x46inishDropRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\"\x14\n\x12\x46inishDropResponse2\xb7\n\n\x05\x41gent\x12Z\n\x08Register\x12\x1e.federation.v1.RegisterRequest\x1a\x1f.federation.v1.RegisterResponse\"\r\xca\xc1\x18\tagent.act\x12]\n\tHeartbeat\x12\x1f.federation.v1.HeartbeatRequest\x1a .federation.v1.HeartbeatResponse\"\r\xca\xc1\x18\tagent.act\x12O\n\x04Work\x12\x1a.federation.v1.WorkRequest\x1a\x1a.federation.v1.Instruction\"\r\xca\xc1\x18\tagent.act0\x01\x12O\n\tAcceptRun\x12\x1f.federation.v1.AcceptRunRequest\x1a\x12.federation.v1.Run\"\r\xca\xc1\x18\tagent.act\x12O\n\tReportRun\x12\x1f.federation.v1.ReportRunRequest\x1a\x12.federation.v1.Run\"\r\xca\xc1\x18\tagent.act\x12]\n\tFinishRun\x12\x1f.federation.v1.FinishRunRequest\x1a .federation.v1.FinishRunResponse\"\r\xca\xc1\x18\tagent.act\x12[\n\rCommitVersion\x12#.federation.v1.CommitVersionRequest\x1a\x16.federation.v1.Version\"\r\xca\xc1\x18\tagent.act\x12\x63\n\x0bSettleGrant\x12!.federation.v1.SettleGrantRequest\x1a\".federation.v1.SettleGrantResponse\"\r\xca\xc1\x18\tagent.act\x12g\n\x10GetSealedVersion\x12&.federation.v1.GetSealedVersionRequest\x1a\x1c.federation.v1.SealedVersion\"\r\xca\xc1\x18\tagent.act\x12m\n\x12ListSealedVersions\x12(.federation.v1.ListSealedVersionsRequest\x1a\x1c.federation.v1.SealedVersion\"\r\xca\xc1\x18\tagent.act0\x01\x12^\n\x0eReportTransfer\x12$.federation.v1.ReportTransferRequest\x1a\x17.federation.v1.Transfer\"\r\xca\xc1\x18\tagent.act\x12^\n\x0e\x46inishTransfer\x12$.federation.v1.FinishTransferRequest\x1a\x17.federation.v1.Transfer\"\r\xca\xc1\x18\tagent.act\x12`\n\nFinishDrop\x12 .federation.v1.FinishDropRequest\x1a!.federation.v1.FinishDropResponse\"\r\xca\xc1\x18\tagent.act\x12\x65\n\x0bReadPackage\x12!.federation.v1.ReadPackageRequest\x1a\".federation.v1.ReadPackageResponse\"\r\xca\xc1\x18\tagent.act0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x64\x65ration/v1/agent.proto\x12\rfederation.v1\x1a\x18\x66\x65\x64\x65ration/v1/jobs.proto\x1a\x1b\x66\x65\x64\x65ration/v1/lineage.proto\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x19\x66\x65\x64\x65ration/v1/sites.proto\x1a\x1b\x66\x65\x64\x65ration/v1/catalog.proto\x1a\x1d\x66\x65\x64\x65ration/v1/transfers.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x01\n\nWrappedKey\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12\x0c\n\x04site\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x61taset_uid\x18\x03 \x01(\t\x12\x0b\n\x03kek\x18\x04 \x01(\t\x12\x0f\n\x07wrapped\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8b\x01\n\rSealedVersion\x12\'\n\x07version\x18\x01 \x01(\x0b\x32\x16.federation.v1.Version\x12\x13\n\x0b\x64\x61taset_uid\x18\x02 \x01(\t\x12\x13\n\x0bsigning_key\x18\x03 \x01(\t\x12\'\n\x04keys\x18\x04 \x03(\x0b\x32\x19.federation.v1.WrappedKey\"\xa3\x01\n\x0fRegisterRequest\x12\x0f\n\x07gateway\x18\x01 \x01(\t\x12\x13\n\x0bsigning_key\x18\x02 \x01(\t\x12\x13\n\x0bsealing_key\x18\x03 \x01(\t\x12\x13\n\x0bhas_compute\x18\x04 \x01(\x08\x12)\n\x08\x63\x61pacity\x18\x05 \x01(\x0b\x32\x17.federation.v1.Capacity\x12\x15\n\rcompute_error\x18\x06 \x01(\t\"z\n\x10RegisterResponse\x12!\n\x04site\x18\x01 \x01(\x0b\x32\x13.federation.v1.Site\x12\x11\n\tgrant_key\x18\x02 \x01(\t\x12\x15\n\rlease_seconds\x18\x03 \x01(\x03\x12\x19\n\x11heartbeat_seconds\x18\x04 \x01(\x03\"w\n\x10HeartbeatRequest\x12)\n\x08\x63\x61pacity\x18\x01 \x01(\x0b\x32\x17.federation.v1.Capacity\x12\x15\n\rcompute_error\x18\x02 \x01(\t\x12\x0c\n\x04runs\x18\x03 \x03(\t\x12\x13\n\x0bopen_grants\x18\x04 \x03(\t\"\x8a\x01\n\x11HeartbeatResponse\x12\x14\n\x0c\x63urrent_runs\x18\x01 \x03(\t\x12\x17\n\x0fsuperseded_runs\x18\x02 \x03(\t\x12\x15\n\rclosed_grants\x18\x03 \x03(\t\x12/\n\x0bserver_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\r\n\x0bWorkRequest\"\x88\x02\n\x0bInstruction\x12(\n\x05start\x18\x01 \x01(\x0b\x32\x17.federation.v1.StartRunH\x00\x12&\n\x04stop\x18\x02 \x01(\x0b\x32\x16.federation.v1.StopRunH\x00\x12\x36\n\x0estart_transfer\x18\x03 \x01(\x0b\x32\x1c.federation.v1.StartTransferH\x00\x12\x34\n\rstop_transfer\x18\x04 \x01(\x0b\x32\x1b.federation.v1.StopTransferH\x00\x12*\n\x04\x64rop\x18\x05 \x01(\x0b\x32\x1a.federation.v1.DropReplicaH\x00\x42\r\n\x0binstruction\"\x83\x01\n\x0fInputAssignment\x12&\n\x04plan\x18\x01 \x01(\x0b\x32\x18.federation.v1.InputPlan\x12\r\n\x05grant\x18\x02 \x01(\x0c\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12\x13\n\x0bsigning_key\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x61taset_uid\x18\x05 \x01(\t\"G\n\x10OutputAssignment\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x61taset_uid\x18\x03 \x01(\t\"\xae\x01\n\x08StartRun\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.federation.v1.Job\x12\x1f\n\x03run\x18\x02 \x01(\x0b\x32\x12.federation.v1.Run\x12.\n\x06inputs\x18\x03 \x03(\x0b\x32\x1e.federation.v1.InputAssignment\x12\x30\n\x07outputs\x18\x04 \x03(\x0b\x32\x1f.federation.v1.OutputAssignment\"&\n\x07StopRun\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x84\x01\n\rStartTransfer\x12)\n\x08transfer\x18\x01 \x01(\x0b\x32\x17.federation.v1.Transfer\x12\r\n\x05grant\x18\x02 \x01(\x0c\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12\x13\n\x0bsigning_key\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x61taset_uid\x18\x05 \x01(\t\"0\n\x0cStopTransfer\x12\x10\n\x08transfer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"L\n\x0b\x44ropReplica\x12\x0f\n\x07version\x18\x01 \x01(\t\x12,\n\x06sealed\x18\x02 \x01(\x0b\x32\x1c.federation.v1.SealedVersion\"\xec\x02\n\nNewVersion\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x61taset_uid\x18\x02 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\t\x12\r\n\x05\x66iles\x18\x05 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x06 \x01(\x03\x12\x14\n\x0cobject_bytes\x18\x07 \x01(\x03\x12\x0c\n\x04rows\x18\x08 \x01(\x03\x12\x37\n\x07\x63olumns\x18\t \x03(\x0b\x32&.federation.v1.NewVersion.ColumnsEntry\x12\x13\n\x0bgenerations\x18\n \x03(\t\x12\'\n\x04keys\x18\x0b \x03(\x0b\x32\x19.federation.v1.WrappedKey\x12\x0e\n\x06source\x18\x0c \x01(\t\x12\r\n\x05\x61lias\x18\r \x01(\t\x1a.\n\x0c\x43olumnsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x10\x41\x63\x63\x65ptRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x15\n\rsubmission_id\x18\x02 \x01(\t\"\xa0\x01\n\x10ReportRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.federation.v1.JobState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x16\n\texit_code\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tretryable\x18\x06 \x01(\x08\x42\x0c\n\n_exit_code\"z\n\x10\x46inishRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12*\n\x07outputs\x18\x02 \x03(\x0b\x32\x19.federation.v1.NewVersion\x12-\n\x07lineage\x18\x03 \x01(\x0b\x32\x1c.federation.v1.LineageReport\"^\n\x11\x46inishRunResponse\x12\x1f\n\x03run\x18\x01 \x01(\x0b\x32\x12.federation.v1.Run\x12(\n\x08versions\x18\x02 \x03(\x0b\x32\x16.federation.v1.Version\"Q\n\x14\x43ommitVersionRequest\x12\r\n\x05grant\x18\x01 \x01(\x0c\x12*\n\x07version\x18\x02 \x01(\x0b\x32\x19.federation.v1.NewVersion\"b\n\x12SettleGrantRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x12\n\nsent_bytes\x18\x02 \x01(\x03\x12\x17\n\x0funsettled_bytes\x18\x03 \x01(\x03\x12\x10\n\x08requests\x18\x04 \x01(\x03\";\n\x13SettleGrantResponse\x12\r\n\x05\x65ntry\x18\x01 \x01(\t\x12\x15\n\rcharge_micros\x18\x02 \x01(\x03\"*\n\x17GetSealedVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\"\x1b\n\x19ListSealedVersionsRequest\"$\n\x12ReadPackageRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"#\n\x13ReadPackageResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xc4\x01\n\x15ReportTransferRequest\x12\x10\n\x08transfer\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.federation.v1.TransferState\x12\x12\n\nbytes_done\x18\x03 \x01(\x03\x12\x14\n\x0cobjects_done\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x11\n\tretryable\x18\x07 \x01(\x08\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x03\"h\n\x15\x46inishTransferRequest\x12\x10\n\x08transfer\x18\x01 \x01(\t\x12\'\n\x04keys\x18\x02 \x03(\x0b\x32\x19.federation.v1.WrappedKey\x12\x14\n\x0cobject_bytes\x18\x03 \x01(\x03\"$\n\x11\x46inishDropRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\"\x14\n\x12\x46inishDropResponse2\xb7\n\n\x05\x41gent\x12Z\n\x08Register\x12\x1e.federation.v1.RegisterRequest\x1a\x1f.federation.v1.RegisterResponse\"\r\xca\xc1\x18\tagent.act\x12]\n\tHeartbeat\x12\x1f.federation.v1.HeartbeatRequest\x1a .federation.v1.HeartbeatResponse\"\r\xca\xc1\x18\tagent.act\x12O\n\x04Work\x12\x1a.federation.v1.WorkRequest\x1a\x1a.federation.v1.Instruction\"\r\xca\xc1\x18\tagent.act0\x01\x12O\n\tAcceptRun\x12\x1f.federation.v1.AcceptRunRequest\x1a\x12.federation.v1.Run\"\r\xca\xc1\x18\tagent.act\x12O\n\tReportRun\x12\x1f.federation.v1.ReportRunRequest\x1a\x12.federation.v1.Run\"\r\xca\xc1\x18\tagent.act\x12]\n\tFinishRun\x12\x1f.federation.v1.FinishRunRequest\x1a .federation.v1.FinishRunResponse\"\r\xca\xc1\x18\tagent.act\x12[\n\rCommitVersion\x12#.federation.v1.CommitVersionRequest\x1a\x16.federation.v1.Version\"\r\xca\xc1\x18\tagent.act\x12\x63\n\x0bSettleGrant\x12!.federation.v1.SettleGrantRequest\x1a\".federation.v1.SettleGrantResponse\"\r\xca\xc1\x18\tagent.act\x12g\n\x10GetSealedVersion\x12&.federation.v1.GetSealedVersionRequest\x1a\x1c.federation.v1.SealedVersion\"\r\xca\xc1\x18\tagent.act\x12m\n\x12ListSealedVersions\x12(.federation.v1.ListSealedVersionsRequest\x1a\x1c.federation.v1.SealedVersion\"\r\xca\xc1\x18\tagent.act0\x01\x12^\n\x0eReportTransfer\x12$.federation.v1.ReportTransferRequest\x1a\x17.federation.v1.Transfer\"\r\xca\xc1\x18\tagent.act\x12^\n\x0e\x46inishTransfer\x12$.federation.v1.FinishTransferRequest\x1a\x17.federation.v1.Transfer\"\r\xca\xc1\x18\tagent.act\x12`\n\nFinishDrop\x12 .federation.v1.FinishDropRequest\x1a!.federation.v1.FinishDropResponse\"\r\xca\xc1\x18\tagent.act\x12\x65\n\x0bReadPackage\x12!.federation.v1.ReadPackageRequest\x1a\".federation.v1.ReadPackageResponse\"\r\xca\xc1\x18\tagent.act0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,70 +58,70 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_AGENT'].methods_by_name['FinishDrop']._serialized_options = b'\312\301\030\tagent.act'
   _globals['_AGENT'].methods_by_name['ReadPackage']._options = None
   _globals['_AGENT'].methods_by_name['ReadPackage']._serialized_options = b'\312\301\030\tagent.act'
-  _globals['_WRAPPEDKEY']._serialized_start=220
-  _globals['_WRAPPEDKEY']._serialized_end=366
-  _globals['_SEALEDVERSION']._serialized_start=369
-  _globals['_SEALEDVERSION']._serialized_end=508
-  _globals['_REGISTERREQUEST']._serialized_start=511
-  _globals['_REGISTERREQUEST']._serialized_end=674
-  _globals['_REGISTERRESPONSE']._serialized_start=676
-  _globals['_REGISTERRESPONSE']._serialized_end=798
-  _globals['_HEARTBEATREQUEST']._serialized_start=800
-  _globals['_HEARTBEATREQUEST']._serialized_end=919
-  _globals['_HEARTBEATRESPONSE']._serialized_start=922
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1060
-  _globals['_WORKREQUEST']._serialized_start=1062
-  _globals['_WORKREQUEST']._serialized_end=1075
-  _globals['_INSTRUCTION']._serialized_start=1078
-  _globals['_INSTRUCTION']._serialized_end=1342
-  _globals['_INPUTASSIGNMENT']._serialized_start=1345
-  _globals['_INPUTASSIGNMENT']._serialized_end=1476
-  _globals['_OUTPUTASSIGNMENT']._serialized_start=1478
-  _globals['_OUTPUTASSIGNMENT']._serialized_end=1549
-  _globals['_STARTRUN']._serialized_start=1552
-  _globals['_STARTRUN']._serialized_end=1726
-  _globals['_STOPRUN']._serialized_start=1728
-  _globals['_STOPRUN']._serialized_end=1766
-  _globals['_STARTTRANSFER']._serialized_start=1769
-  _globals['_STARTTRANSFER']._serialized_end=1901
-  _globals['_STOPTRANSFER']._serialized_start=1903
-  _globals['_STOPTRANSFER']._serialized_end=1951
-  _globals['_DROPREPLICA']._serialized_start=1953
-  _globals['_DROPREPLICA']._serialized_end=2029
-  _globals['_NEWVERSION']._serialized_start=2032
-  _globals['_NEWVERSION']._serialized_end=2396
-  _globals['_NEWVERSION_COLUMNSENTRY']._serialized_start=2350
-  _globals['_NEWVERSION_COLUMNSENTRY']._serialized_end=2396
-  _globals['_ACCEPTRUNREQUEST']._serialized_start=2398
-  _globals['_ACCEPTRUNREQUEST']._serialized_end=2452
-  _globals['_REPORTRUNREQUEST']._serialized_start=2455
-  _globals['_REPORTRUNREQUEST']._serialized_end=2615
-  _globals['_FINISHRUNREQUEST']._serialized_start=2617
-  _globals['_FINISHRUNREQUEST']._serialized_end=2692
-  _globals['_FINISHRUNRESPONSE']._serialized_start=2694
-  _globals['_FINISHRUNRESPONSE']._serialized_end=2788
-  _globals['_COMMITVERSIONREQUEST']._serialized_start=2790
-  _globals['_COMMITVERSIONREQUEST']._serialized_end=2871
-  _globals['_SETTLEGRANTREQUEST']._serialized_start=2873
-  _globals['_SETTLEGRANTREQUEST']._serialized_end=2971
-  _globals['_SETTLEGRANTRESPONSE']._serialized_start=2973
-  _globals['_SETTLEGRANTRESPONSE']._serialized_end=3032
-  _globals['_GETSEALEDVERSIONREQUEST']._serialized_start=3034
-  _globals['_GETSEALEDVERSIONREQUEST']._serialized_end=3076
-  _globals['_LISTSEALEDVERSIONSREQUEST']._serialized_start=3078
-  _globals['_LISTSEALEDVERSIONSREQUEST']._serialized_end=3105
-  _globals['_READPACKAGEREQUEST']._serialized_start=3107
-  _globals['_READPACKAGEREQUEST']._serialized_end=3143
-  _globals['_READPACKAGERESPONSE']._serialized_start=3145
-  _globals['_READPACKAGERESPONSE']._serialized_end=3180
-  _globals['_REPORTTRANSFERREQUEST']._serialized_start=3183
-  _globals['_REPORTTRANSFERREQUEST']._serialized_end=3379
-  _globals['_FINISHTRANSFERREQUEST']._serialized_start=3381
-  _globals['_FINISHTRANSFERREQUEST']._serialized_end=3485
-  _globals['_FINISHDROPREQUEST']._serialized_start=3487
-  _globals['_FINISHDROPREQUEST']._serialized_end=3523
-  _globals['_FINISHDROPRESPONSE']._serialized_start=3525
-  _globals['_FINISHDROPRESPONSE']._serialized_end=3545
-  _globals['_AGENT']._serialized_start=3548
-  _globals['_AGENT']._serialized_end=4883
+  _globals['_WRAPPEDKEY']._serialized_start=249
+  _globals['_WRAPPEDKEY']._serialized_end=395
+  _globals['_SEALEDVERSION']._serialized_start=398
+  _globals['_SEALEDVERSION']._serialized_end=537
+  _globals['_REGISTERREQUEST']._serialized_start=540
+  _globals['_REGISTERREQUEST']._serialized_end=703
+  _globals['_REGISTERRESPONSE']._serialized_start=705
+  _globals['_REGISTERRESPONSE']._serialized_end=827
+  _globals['_HEARTBEATREQUEST']._serialized_start=829
+  _globals['_HEARTBEATREQUEST']._serialized_end=948
+  _globals['_HEARTBEATRESPONSE']._serialized_start=951
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1089
+  _globals['_WORKREQUEST']._serialized_start=1091
+  _globals['_WORKREQUEST']._serialized_end=1104
+  _globals['_INSTRUCTION']._serialized_start=1107
+  _globals['_INSTRUCTION']._serialized_end=1371
+  _globals['_INPUTASSIGNMENT']._serialized_start=1374
+  _globals['_INPUTASSIGNMENT']._serialized_end=1505
+  _globals['_OUTPUTASSIGNMENT']._serialized_start=1507
+  _globals['_OUTPUTASSIGNMENT']._serialized_end=1578
+  _globals['_STARTRUN']._serialized_start=1581
+  _globals['_STARTRUN']._serialized_end=1755
+  _globals['_STOPRUN']._serialized_start=1757
+  _globals['_STOPRUN']._serialized_end=1795
+  _globals['_STARTTRANSFER']._serialized_start=1798
+  _globals['_STARTTRANSFER']._serialized_end=1930
+  _globals['_STOPTRANSFER']._serialized_start=1932
+  _globals['_STOPTRANSFER']._serialized_end=1980
+  _globals['_DROPREPLICA']._serialized_start=1982
+  _globals['_DROPREPLICA']._serialized_end=2058
+  _globals['_NEWVERSION']._serialized_start=2061
+  _globals['_NEWVERSION']._serialized_end=2425
+  _globals['_NEWVERSION_COLUMNSENTRY']._serialized_start=2379
+  _globals['_NEWVERSION_COLUMNSENTRY']._serialized_end=2425
+  _globals['_ACCEPTRUNREQUEST']._serialized_start=2427
+  _globals['_ACCEPTRUNREQUEST']._serialized_end=2481
+  _globals['_REPORTRUNREQUEST']._serialized_start=2484
+  _globals['_REPORTRUNREQUEST']._serialized_end=2644
+  _globals['_FINISHRUNREQUEST']._serialized_start=2646
+  _globals['_FINISHRUNREQUEST']._serialized_end=2768
+  _globals['_FINISHRUNRESPONSE']._serialized_start=2770
+  _globals['_FINISHRUNRESPONSE']._serialized_end=2864
+  _globals['_COMMITVERSIONREQUEST']._serialized_start=2866
+  _globals['_COMMITVERSIONREQUEST']._serialized_end=2947
+  _globals['_SETTLEGRANTREQUEST']._serialized_start=2949
+  _globals['_SETTLEGRANTREQUEST']._serialized_end=3047
+  _globals['_SETTLEGRANTRESPONSE']._serialized_start=3049
+  _globals['_SETTLEGRANTRESPONSE']._serialized_end=3108
+  _globals['_GETSEALEDVERSIONREQUEST']._serialized_start=3110
+  _globals['_GETSEALEDVERSIONREQUEST']._serialized_end=3152
+  _globals['_LISTSEALEDVERSIONSREQUEST']._serialized_start=3154
+  _globals['_LISTSEALEDVERSIONSREQUEST']._serialized_end=3181
+  _globals['_READPACKAGEREQUEST']._serialized_start=3183
+  _globals['_READPACKAGEREQUEST']._serialized_end=3219
+  _globals['_READPACKAGERESPONSE']._serialized_start=3221
+  _globals['_READPACKAGERESPONSE']._serialized_end=3256
+  _globals['_REPORTTRANSFERREQUEST']._serialized_start=3259
+  _globals['_REPORTTRANSFERREQUEST']._serialized_end=3455
+  _globals['_FINISHTRANSFERREQUEST']._serialized_start=3457
+  _globals['_FINISHTRANSFERREQUEST']._serialized_end=3561
+  _globals['_FINISHDROPREQUEST']._serialized_start=3563
+  _globals['_FINISHDROPREQUEST']._serialized_end=3599
+  _globals['_FINISHDROPRESPONSE']._serialized_start=3601
+  _globals['_FINISHDROPRESPONSE']._serialized_end=3621
+  _globals['_AGENT']._serialized_start=3624
+  _globals['_AGENT']._serialized_end=4959
 # @@protoc_insertion_point(module_scope)

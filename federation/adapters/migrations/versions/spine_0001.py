@@ -61,10 +61,8 @@ _KINDS = {
         "transfer",
     ),
     "lineage_runs": (),
-    "lineage_edges": (
-        "node",
-        "direction",
-    ),
+    "lineage_edges": ("direction",),
+    "residency_facts": (),
     "tokens": ("user",),
     "grants": (
         "run",
