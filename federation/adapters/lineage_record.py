@@ -92,13 +92,15 @@ class MemoryLineage(_Decoding):
 
 def to_columns(table: str, rows: pa.Table) -> lineage_graph.Columns:
     """Rows of a table, in the order of their positions, as columns of numbers and numbered texts."""
-    positions = rows["position"].to_numpy()
+    positions = _ints(rows["position"])
     if not np.all(positions[1:] > positions[:-1]):
-        rows = rows.take(pa.array(np.argsort(positions, kind="stable")))
-    found: dict[str, lineage_graph.Coded | np.ndarray] = {"position": rows["position"].to_numpy().astype(np.int64)}
-    found |= {name: _coded(rows[name]) for name in _TEXTS[table]}
-    found |= {name: _ints(rows[name]) for name in _INTS[table]}
-    return found
+        order = np.argsort(positions, kind="stable")
+        rows, positions = rows.take(pa.array(order)), positions[order]
+    return lineage_graph.Columns(
+        positions,
+        {name: _coded(rows[name]) for name in _TEXTS[table]},
+        {name: _ints(rows[name]) for name in _INTS[table]},
+    )
 
 
 def _none(table: str) -> pa.Table:
@@ -116,10 +118,11 @@ def _coded(column: pa.ChunkedArray) -> lineage_graph.Coded:
     return lineage_graph.Coded(coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False).astype(np.int32))
 
 
-def _ints(column: pa.ChunkedArray) -> np.ndarray:
-    figures = column.cast(pa.int64()) if not pa.types.is_timestamp(column.type) else column.cast(_MICROS).cast(pa.int64())
-    return pc.fill_null(figures, lineage_graph.UNKNOWN).to_numpy().astype(np.int64)
+def _ints(column: pa.ChunkedArray) -> lineage_graph.Ints:
+    # A timestamp that another engine wrote may have another unit.
+    plain = column.cast(_MICROS) if pa.types.is_timestamp(column.type) else column
+    figures: lineage_graph.Ints = pc.fill_null(plain.cast(pa.int64()), lineage_graph.UNKNOWN).to_numpy().astype(np.int64)
+    return figures
 
 
-#: A timestamp that another engine wrote may have another unit.
 _MICROS = pa.timestamp("us", tz="UTC")

@@ -191,8 +191,8 @@ class Writes:
         """The writes of a run, at most one for each output, with their manifests in the store.
 
         Many workers may write one output, and none of them knows when the others are done: what has files and was not completed
-        is completed here, for the run has ended, with the columns that `report` has. An output without files is as if it was never
-        begun.
+        is completed here, for the run has ended, with the columns that `report` has. An output without files is as if it was
+        never begun.
         """
         found = []
         for row in self._book.writes(run=run):

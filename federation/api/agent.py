@@ -123,7 +123,7 @@ class AgentServicer:
         report = codec.to_value(request.lineage)
 
         def work(tx: Transaction) -> Message:
-            run, versions = jobs.finish_run(tx, self._ctx, call.principal.site, request.run, outputs, report)
+            run, versions = jobs.finish_run(tx, self._ctx, call.principal.site, request.run, outputs, report=report)
             return agent_pb2.FinishRunResponse(
                 run=codec.to_message(run, jobs_pb2.Run),
                 versions=[codec.to_message(version, catalog_pb2.Version) for version in versions],

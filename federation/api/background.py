@@ -1,4 +1,4 @@
-"""What the server does unasked: it reconciles each second, carries events to the Delta tables, and keeps its index of lineage near."""
+"""What the server does unasked: it reconciles each second, carries events to the Delta tables, brings lineage's index on."""
 
 from __future__ import annotations
 

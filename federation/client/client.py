@@ -615,8 +615,9 @@ class Client:
         as_of_position: int = 0,
         continuation: str = "",
     ) -> lineage.Graph:
-        """What came from what, around a dataset, a version, a run or a foreign node; `direction` is `upstream`, `downstream` or
-        `both`. An answer that is not complete goes on with its `continuation`.
+        """What came from what, around a dataset, a version, a run or a foreign node.
+
+        `direction` is `upstream`, `downstream` or `both`. An answer that is not complete goes on with its `continuation`.
         """
         if direction.upper() not in lineage.Direction.__members__:
             raise errors.InvalidArgument(
@@ -631,9 +632,7 @@ class Client:
         _as_of(request, as_of_time, as_of_position)
         return self._value(lineage.Graph, "Lineage.GetLineage", request)
 
-    def find_models(
-        self, name: str, *, as_of_time: datetime | None = None, as_of_position: int = 0
-    ) -> lineage.Sightings:
+    def find_models(self, name: str, *, as_of_time: datetime | None = None, as_of_position: int = 0) -> lineage.Sightings:
         """Which models a version, or any version of a dataset, has gone into."""
         request = lineage_pb2.FindModelsRequest(name=name)
         _as_of(request, as_of_time, as_of_position)

@@ -73,8 +73,9 @@ class OutputSpec:
     """One output: `alias` in the job and the dataset that gets a new version.
 
     `deliver_to` is a site where a replica of it must lie in the end; what bringing it there costs is part of the placement, by
-    `assumed_bytes` unless earlier runs tell. `column_map` says from which columns of inputs its columns are made. `release` asks that it does not inherit the residency of inputs whose owners allow
-    outputs of its size to leave (`Dataset.release_bytes_max`).
+    `assumed_bytes` unless earlier runs tell. `release` asks that it does not inherit the residency of inputs whose owners allow
+    outputs of its size to leave (`Dataset.release_bytes_max`). `column_map` says
+    from which columns of inputs its columns are made.
     """
 
     alias: str

@@ -1,4 +1,4 @@
-"""Which versions came from which, through which runs. Facts, questions and answers as values; where they are kept is not told here.
+"""Which versions came from which, through which runs: facts, questions and answers as values. Where they are kept is not told.
 
 A node is what data is in or from: a version (`sales/flights@3`), the person who put one (`users/ada`), or a place outside of
 the federation, by its URL (`s3://lake/raw/`, `postgres://crm/public.customers`). Whoever adds foreign nodes names them with `://`.
@@ -61,7 +61,7 @@ class ColumnSource:
 
 @dataclass(frozen=True, kw_only=True)
 class InputColumns:
-    """Which columns of an input a run asked for. `whole`: it also read it in a way that shows no columns, so maybe all of them."""
+    """Which columns of an input a run asked for. `whole`: it also read it in a way that shows none, so maybe all of them."""
 
     alias: str
     columns: tuple[str, ...] = ()
@@ -106,6 +106,10 @@ class LineageReport:
         )
 
 
+#: What a run tells that tells nothing.
+UNTOLD = LineageReport()
+
+
 def _merged_input(alias: str, told: list[InputColumns]) -> InputColumns:
     mine = [each for each in told if each.alias == alias]
     columns = sorted({name for each in mine for name in each.columns})
@@ -140,7 +144,9 @@ def check_sources(sources: tuple[ColumnSource, ...], inputs: frozenset[str], fie
         alias, dot, column = each.source.partition(".")
         if not dot or alias not in inputs:
             known = ", ".join(sorted(inputs)) or "none"
-            raise _map_invalid(field, f"{each.source!r} does not begin with an input's alias and a dot; the inputs are: {known}")
+            raise _map_invalid(
+                field, f"{each.source!r} does not begin with an input's alias and a dot; the inputs are: {known}"
+            )
         check_column(each.column, field)
         check_column(column, field)
 
@@ -199,8 +205,8 @@ class Edge:
     """One input or output of a run. `direction` is `in` or `out`.
 
     `bytes` and `charge_micros` (fees for requests included) of an input are what the ledger has of its read; where that was not
-    settled when the run ended, `charge_micros` is None and `bytes` is the version's. `rows` are the version's, None where they are
-    not known. `columns` are those that were asked for of an input, () where it may have been all; of an output, all that it
+    settled when the run ended, `charge_micros` is None and `bytes` is the version's. `rows` are the version's, None where they
+    are not known. `columns` are those that were asked for of an input, () where it may have been all; of an output, all that it
     has. `column_map` says from which columns of which inputs those of an output are made.
     """
 
@@ -264,7 +270,7 @@ class Graph:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeInfo:
-    """What the catalog says of a version in a graph today: kind and residency of its dataset, or that it is deleted or not there."""
+    """What the catalog says of a version in a graph today: kind and residency of its dataset, or that it is `gone`."""
 
     node: str
     kind: str = ""
@@ -322,7 +328,7 @@ class Affected:
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """Who reads a version: a job or pipeline that is under way and would fail (`live`), or one that has read it, by its label."""
+    """Who reads a version: a job or pipeline under way that would fail (`live`), or one that has read it, by its label."""
 
     name: str
     label: str
@@ -335,8 +341,8 @@ class Reader:
 class Impact:
     """What would be lost if a version were erased: itself, at `sites`; and what came of it, nearest first.
 
-    `bytes` are those of its own replicas together, `affected_bytes` those of all replicas of what came of it. `newest` is whether
-    it is the dataset's newest version, `others` the versions of the dataset that would be left.
+    `bytes` are those of its own replicas together, `affected_bytes` those of all replicas of what came of it. `newest` is
+    whether it is the dataset's newest version, `others` the versions of the dataset that would be left.
     """
 
     root: str
@@ -354,7 +360,7 @@ class Impact:
 
 
 class Cause(StrEnum):
-    """Why a dataset is bound as it is: somebody DECLARED it, it INHERITED it from inputs, or an output was RELEASED from that."""
+    """Why a dataset is bound as it is: somebody DECLARED it, it INHERITED it, or an output was RELEASED from that."""
 
     DECLARED = "DECLARED"
     INHERITED = "INHERITED"
@@ -412,7 +418,7 @@ class Why:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Where the index and the tables do not say the same: positions `first` to `last` of a table, and how many rows each has."""
+    """Where index and tables do not say the same: positions `first` to `last` of a table, and how many rows each has."""
 
     table: str
     first: int

@@ -16,7 +16,6 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -50,15 +49,35 @@ class Coded(NamedTuple):
     codes: npt.NDArray[Any]
 
 
-#: Columns by the names of the fields of `lineage.Edge` or `lineage.RunFact`, and `position`. Times are microseconds since 1970.
-Columns = Mapping[str, "Coded | npt.NDArray[Any]"]
-
 EDGE_TEXTS = ("run", "direction", "alias", "node", "manifest_digest", "site", "source_region", "destination_region")
 #: Lists travel as JSON text, '' where there are none.
 EDGE_LISTS = ("columns", "column_map")
 EDGE_INTS = ("bytes", "time", "charge_micros", "rows")
+#: Texts of edges that are numbered; a direction is one bit, and digests lie by themselves.
+_NUMBERED = ("run", "node", "alias", "site", "source_region", "destination_region", *EDGE_LISTS)
 RUN_TEXTS = ("run", "job", "label", "kind", "site", "region", "principal", "state", "reason")
 RUN_INTS = ("attempt", "start_time", "end_time")
+
+
+class Columns(NamedTuple):
+    """Facts as columns, by the names of the fields of `lineage.Edge` or `lineage.RunFact`, in the order of their positions.
+
+    Times are microseconds since 1970.
+    """
+
+    positions: Ints
+    texts: Mapping[str, Coded]
+    figures: Mapping[str, Ints]
+
+    def rows(self, chosen: Any) -> Columns:
+        """Some of the rows: a slice, or their numbers."""
+        texts = {name: Coded(column.values, column.codes[chosen]) for name, column in self.texts.items()}
+        figures = {name: column[chosen] for name, column in self.figures.items()}
+        return Columns(self.positions[chosen], texts, figures)
+
+    def until(self, position: int) -> Columns:
+        """The rows up to a position."""
+        return self.rows(slice(0, int(np.searchsorted(self.positions, position, side="right"))))
 
 
 def micros(time: datetime) -> int:
@@ -91,7 +110,8 @@ class _Names:
         lookup = np.zeros(len(column.values), np.int32)
         for code in _used(column):
             lookup[code] = self._number(column.values[code])
-        return lookup[column.codes]
+        numbers: Numbers = lookup[column.codes]
+        return numbers
 
     def _number(self, text: str) -> int:
         number = self._numbers.setdefault(text, len(self.texts))
@@ -183,14 +203,14 @@ class _Around:
 
 
 class LineageGraph:
-    """All lineage that was added. One writer at a time; a `View` is for readers, and is not disturbed by what is added later."""
+    """All lineage that was added. One writer at a time; readers take a `View`, which nothing added later disturbs."""
 
     def __init__(self) -> None:
         self._names = _Names()
         self._runs = _Names()
         self._texts = _Names()
-        numbers = {name: np.int32 for name in (*EDGE_TEXTS, *EDGE_LISTS) if name not in ("direction", "manifest_digest")}
-        self._edges = _Rows({"position": np.int64, "out": np.bool_, "digest": np.int32, **numbers, **dict.fromkeys(EDGE_INTS, np.int64)})
+        numbers: dict[str, Any] = {**dict.fromkeys(_NUMBERED, np.int32), **dict.fromkeys(EDGE_INTS, np.int64)}
+        self._edges = _Rows({"position": np.int64, "out": np.bool_, "digest": np.int32, **numbers})
         self._digests = _Rows({"digest": "S64"})
         self._facts = _Rows(
             {"position": np.int64, **dict.fromkeys(RUN_TEXTS, np.int32), **dict.fromkeys(RUN_INTS, np.int64)},
@@ -236,30 +256,29 @@ class LineageGraph:
     def add_edges(self, columns: Columns) -> None:
         """Adds edges in the order of their positions, all above `edge_position`; what is not above it is there already."""
         columns = _after(columns, self.edge_position)
-        count = len(columns["position"])
+        count = len(columns.positions)
         if not count:
             return
         first = self.edges
-        texts = {name: self._pool(name).numbered(_coded(columns, name)) for name in ("run", "node", *_SMALL, *EDGE_LISTS)}
-        direction = _coded(columns, "direction")
-        out = np.array([value == "out" for value in direction.values], np.bool_)[direction.codes]
-        plain = {name: columns[name] for name in ("position", *EDGE_INTS)}
-        self._edges.add({**plain, **texts, "out": out, "digest": self._digested(_coded(columns, "manifest_digest"))})
+        numbers = {name: self._pool(name).numbered(columns.texts[name]) for name in _NUMBERED}
+        out = _out(columns.texts["direction"])
+        digest = self._digested(columns.texts["manifest_digest"])
+        self._edges.add({"position": columns.positions, **columns.figures, **numbers, "out": out, "digest": digest})
         if count > _TAIL_MIN or self.edges - self._built > max(_TAIL_MIN, self.edges // _TAIL_SHARE):
             self._build()
         else:
-            self._by_node.add(2 * texts["node"] + out, first)
-            self._by_run.add(2 * texts["run"] + out, first)
+            self._by_node.add(2 * numbers["node"] + out, first)
+            self._by_run.add(2 * numbers["run"] + out, first)
 
     def add_facts(self, columns: Columns) -> None:
         """Adds facts of runs, likewise."""
         columns = _after(columns, self.fact_position)
-        if not len(columns["position"]):
+        if not len(columns.positions):
             return
         first = self.facts
-        texts = {name: self._pool(name).numbered(_coded(columns, name)) for name in RUN_TEXTS}
-        self._facts.add({**{name: columns[name] for name in ("position", *RUN_INTS)}, **texts})
-        self._fact_of.update(zip(texts["run"].tolist(), range(first, self.facts), strict=True))
+        numbers = {name: self._pool(name).numbered(columns.texts[name]) for name in RUN_TEXTS}
+        self._facts.add({"position": columns.positions, **columns.figures, **numbers})
+        self._fact_of.update(zip(numbers["run"].tolist(), range(first, self.facts), strict=True))
 
     def view(self) -> View:
         """What is here now, for reading."""
@@ -270,19 +289,17 @@ class LineageGraph:
     def edge_columns(self) -> Columns:
         """All edges as columns again, to be compared with another source of them."""
         rows = {name: column[: self.edges] for name, column in self._edges.columns.items()}
-        coded: dict[str, Coded] = {
-            name: Coded(self._pool(name).texts, rows[name]) for name in ("run", "node", *_SMALL, *EDGE_LISTS)
-        }
         digests = [text.decode() for text in self._digests.columns["digest"][: self._digests.size].tolist()]
-        coded["manifest_digest"] = Coded(["", *digests], rows["digest"] + 1)
-        coded["direction"] = Coded(["in", "out"], rows["out"].astype(np.int8))
-        return {**{name: rows[name] for name in ("position", *EDGE_INTS)}, **coded}
+        texts = {name: Coded(self._pool(name).texts, rows[name]) for name in _NUMBERED}
+        texts["manifest_digest"] = Coded(["", *digests], rows["digest"] + 1)
+        texts["direction"] = Coded(["in", "out"], rows["out"].astype(np.int32))
+        return Columns(rows["position"], texts, {name: rows[name] for name in EDGE_INTS})
 
     def fact_columns(self) -> Columns:
         """All facts of runs as columns again."""
         rows = {name: column[: self.facts] for name, column in self._facts.columns.items()}
-        coded = {name: Coded(self._pool(name).texts, rows[name]) for name in RUN_TEXTS}
-        return {**{name: rows[name] for name in ("position", *RUN_INTS)}, **coded}
+        texts = {name: Coded(self._pool(name).texts, rows[name]) for name in RUN_TEXTS}
+        return Columns(rows["position"], texts, {name: rows[name] for name in RUN_INTS})
 
     def _pool(self, name: str) -> _Names:
         """Where a column's texts are numbered: nodes and runs by themselves, all else together."""
@@ -295,7 +312,8 @@ class LineageGraph:
         lookup[told] = np.arange(self._digests.size, self._digests.size + len(told), dtype=np.int32)
         if told:
             self._digests.add({"digest": np.array([column.values[code].encode() for code in told], "S64")})
-        return lookup[column.codes]
+        numbers: Numbers = lookup[column.codes]
+        return numbers
 
     def _build(self) -> None:
         columns, out = self._edges.columns, self._edges.columns["out"][: self.edges]
@@ -304,44 +322,23 @@ class LineageGraph:
         self._built = self.edges
 
 
-_SMALL = ("alias", "site", "source_region", "destination_region")
-
-
 def _used(column: Coded) -> list[int]:
     """The codes that some row has."""
     return np.flatnonzero(np.bincount(column.codes, minlength=len(column.values))).tolist()
 
 
-def _coded(columns: Columns, name: str) -> Coded:
-    found = columns[name]
-    assert isinstance(found, Coded)
-    return found
+def _out(direction: Coded) -> Bools:
+    out: Bools = np.array([value == "out" for value in direction.values], np.bool_)[direction.codes]
+    return out
 
 
 def _after(columns: Columns, position: int) -> Columns:
     """The rows above a position, in the order of positions."""
-    positions = columns["position"]
-    assert isinstance(positions, np.ndarray)
-    ordered = bool(np.all(positions[1:] > positions[:-1]))
-    if ordered and (not len(positions) or positions[0] > position):
+    positions = columns.positions
+    if not len(positions) or (positions[0] > position and bool(np.all(positions[1:] > positions[:-1]))):
         return columns
     rows = np.argsort(positions, kind="stable")
-    rows = rows[positions[rows] > position]
-    return {
-        name: Coded(column.values, column.codes[rows]) if isinstance(column, Coded) else column[rows]
-        for name, column in columns.items()
-    }
-
-
-def until(columns: Columns, position: int) -> Columns:
-    """The rows of columns, in the order of positions, up to one of them."""
-    positions = columns["position"]
-    assert isinstance(positions, np.ndarray)
-    rows = slice(0, int(np.searchsorted(positions, position, side="right")))
-    return {
-        name: Coded(column.values, column.codes[rows]) if isinstance(column, Coded) else column[rows]
-        for name, column in columns.items()
-    }
+    return columns.rows(rows[positions[rows] > position])
 
 
 # Reading
@@ -363,11 +360,11 @@ class View:
     def __init__(self, graph: LineageGraph) -> None:
         self._graph = graph
         self.size = graph.edges
-        self._columns = dict(graph._edges.columns)  # noqa: SLF001 - a view is the graph's own
-        self._facts, self._fact_count = dict(graph._facts.columns), graph.facts  # noqa: SLF001
-        self.by_node = graph._by_node.taken()  # noqa: SLF001
-        self.by_run = graph._by_run.taken()  # noqa: SLF001
-        self._names, self._runs, self._texts = graph._names, graph._runs, graph._texts  # noqa: SLF001
+        self._columns = dict(graph._edges.columns)
+        self._facts, self._fact_count = dict(graph._facts.columns), graph.facts
+        self.by_node = graph._by_node.taken()
+        self.by_run = graph._by_run.taken()
+        self._names, self._runs, self._texts = graph._names, graph._runs, graph._texts
 
     def node(self, name: str) -> int:
         """The number of a node, -1 for one that lineage does not know."""
@@ -418,11 +415,11 @@ class View:
         )
 
     def _digest(self, number: int) -> str:
-        return self._graph._digests.columns["digest"][number].decode() if number >= 0 else ""  # noqa: SLF001
+        return self._graph._digests.columns["digest"][number].decode() if number >= 0 else ""
 
     def fact(self, run: int) -> lineage.RunFact | None:
         """What is known of a run, by its number; None while its fact has not come."""
-        number = self._graph._fact_of.get(run)  # noqa: SLF001
+        number = self._graph._fact_of.get(run)
         if number is None or number >= self._fact_count:
             return None
         row = {name: column[number] for name, column in self._facts.items()}
@@ -470,10 +467,10 @@ class _Way:
     """One direction of a walk: what it has seen, and the nodes and runs that it comes to next."""
 
     def __init__(self, view: View, arrive: bool) -> None:
-        # Upstream one arrives at a run by what it made (out) and leaves it by what it read (in); downstream the other way round.
+        # Upstream one arrives at a run by what it made (out) and leaves it by what it read (in); downstream by the other two.
         self.arrive, self.leave = arrive, not arrive
-        self.seen_nodes = np.zeros(len(view._names), np.bool_)  # noqa: SLF001 - a walk is the view's own
-        self.seen_runs = np.zeros(len(view._runs), np.bool_)  # noqa: SLF001
+        self.seen_nodes = np.zeros(len(view._names), np.bool_)
+        self.seen_runs = np.zeros(len(view._runs), np.bool_)
         self.nodes = self.runs = np.zeros(0, np.int32)
 
 
@@ -600,16 +597,14 @@ def fingerprints(columns: Columns) -> dict[int, tuple[int, int]]:
     Good inside one process only, where the same text has the same hash. What differs in one figure differs here, but for one
     chance in 2^64.
     """
-    positions = columns["position"]
-    assert isinstance(positions, np.ndarray)
+    positions = columns.positions
     mixed = _mixed(positions.astype(np.uint64))
-    for place, name in enumerate(sorted(columns)):
-        column = columns[name]
-        if isinstance(column, Coded):
-            hashes = np.fromiter(map(hash, column.values), np.int64, len(column.values))
-            figures = (hashes if len(hashes) else np.zeros(1, np.int64))[column.codes]
+    for place, name in enumerate(sorted({*columns.texts, *columns.figures})):
+        column = columns.texts.get(name)
+        if column is None:
+            figures = columns.figures[name]
         else:
-            figures = column.astype(np.int64)
+            figures = np.fromiter((hash(text) for text in column.values), np.int64, len(column.values))[column.codes]
         with np.errstate(over="ignore"):
             mixed = _mixed(mixed ^ (figures.view(np.uint64) + np.uint64(place) * _MIX[2]))
     found: dict[int, tuple[int, int]] = {}

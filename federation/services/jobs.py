@@ -302,7 +302,8 @@ def finish_run(
     at: str,
     name: str,
     given: tuple[dataset.NewVersion, ...],
-    report: lineage.LineageReport = lineage.LineageReport(),
+    *,
+    report: lineage.LineageReport = lineage.UNTOLD,
 ) -> tuple[job.Run, tuple[dataset.Version, ...]]:
     """Commits all outputs of a run and ends it as SUCCEEDED, in one transaction, or does nothing.
 

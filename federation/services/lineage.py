@@ -17,7 +17,7 @@ def record_run(
     of: job.Job,
     run: job.Run,
     versions: tuple[tuple[str, dataset.Version], ...] = (),
-    report: lineage.LineageReport = lineage.LineageReport(),
+    report: lineage.LineageReport = lineage.UNTOLD,
 ) -> lineage.RunFact:
     """Keeps the outcome of a run that ended. Edges are kept for a run that succeeded: what failed made nothing of what it read.
 
@@ -56,7 +56,7 @@ def record_run(
 
 
 def record_put(tx: ports.Transaction, grant: kinds.GrantRecord, version: dataset.Version) -> lineage.RunFact:
-    """Keeps that a person put a version: it came from them, under a grant, at a site. A transfer is no such fact: it makes none."""
+    """Keeps that a person put a version: it came from them, at a site. A transfer is no such fact: it makes no version."""
     fact = _keep_fact(
         tx,
         lineage.RunFact(
@@ -90,9 +90,7 @@ def _keep_edge(tx: ports.Transaction, edge: lineage.Edge) -> None:
     tx.emit("lineage.edge", f"{stored.run}/{stored.direction}/{stored.alias}", stored)
 
 
-def _ingested(
-    of: job.Job, fact: lineage.RunFact, versions: tuple[tuple[str, dataset.Version], ...]
-) -> Iterator[lineage.Edge]:
+def _ingested(of: job.Job, fact: lineage.RunFact, versions: tuple[tuple[str, dataset.Version], ...]) -> Iterator[lineage.Edge]:
     if of.request.kind is job.JobKind.INGEST:
         size = sum(version.total_bytes for _, version in versions)
         yield _edge(fact, "in", "source", of.request.ingest_from, site=fact.site, source=fact.region, size=size)

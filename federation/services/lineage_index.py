@@ -62,16 +62,14 @@ class LineageIndex:
                 self._graph, self._seen = lineage_graph.LineageGraph(), -1
             self._follow()
             mine = {EDGES: self._graph.edge_columns(), RUNS: self._graph.fact_columns()}
-            theirs = {table: lineage_graph.until(self._record.read(table, 0), self._seen) for table in mine}
-            ends = {table: int(columns["position"][-1]) if len(columns["position"]) else 0 for table, columns in theirs.items()}
+            theirs = {table: self._record.read(table, 0).until(self._seen) for table in mine}
+            ends = {table: int(columns.positions[-1]) if len(columns.positions) else 0 for table, columns in theirs.items()}
             found = tuple(
                 difference
                 for table, columns in mine.items()
-                for difference in lineage_graph.differences(
-                    table, lineage_graph.until(columns, min(ends[table], self._seen)), theirs[table]
-                )
+                for difference in lineage_graph.differences(table, columns.until(ends[table]), theirs[table])
             )
-            tail = int(np.count_nonzero(mine[EDGES]["position"] > ends[EDGES]))
+            tail = int(np.count_nonzero(mine[EDGES].positions > ends[EDGES]))
             return lineage.IndexCheck(
                 position=self._seen,
                 edges=self._graph.edges,
@@ -109,7 +107,7 @@ class LineageIndex:
         events = self._catalog.events(after, limit=self._batch, kinds=(kind,))
         if not self._log_holds(kind, after):
             columns = self._record.read(table, after)
-            if len(columns["position"]):
+            if len(columns.positions):
                 self._add(table, columns)
                 return True
         if events:

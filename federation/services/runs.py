@@ -9,7 +9,7 @@ import dataclasses
 
 from federation import ports
 from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle
-from federation.core.lineage import LineageReport
+from federation.core.lineage import UNTOLD, LineageReport
 from federation.services import access, ledger, lineage, placement, profiles, quotas, retention, shares
 from federation.services.context import Context
 
@@ -126,7 +126,7 @@ def end(
     detail: str = "",
     exit_code: int | None = None,
     versions: tuple[tuple[str, dataset.Version], ...] = (),
-    report: LineageReport = LineageReport(),
+    report: LineageReport = UNTOLD,
 ) -> job.Run:
     """Ends a live run, and nothing else of its job: what it held is given back, once, because no live state follows.
 

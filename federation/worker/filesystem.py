@@ -24,8 +24,8 @@ _MODIFIED = datetime(1970, 1, 1, tzinfo=UTC)
 class FedFileSystem(AbstractFileSystem):  # type: ignore[misc]
     """fsspec's file system for `fed://`. Without a connection it finds the one of the job that it runs in.
 
-    Its pickle carries the connection, so that Ray workers and other processes of the cluster read through it as well. Who opens a
-    file of an input may read all its columns, and lineage is told so, once; unless `projected` says that it was told which.
+    Its pickle carries the connection, so that Ray workers and other processes of the cluster read through it as well. Who
+    opens a file of an input may read all its columns, and lineage is told so; unless `projected` says that it was told which.
     """
 
     protocol = "fed"

@@ -1,7 +1,8 @@
-"""The index of lineage: whatever is added in whichever batches, a walk through it is that of a dumb twin over the same edges."""
+"""The index of lineage: in whichever batches edges came, a walk through it is that of a dumb twin over the same edges."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -36,7 +37,7 @@ def graph(edges: list[Edge], cuts: Iterable[int] = ()) -> lineage_graph.LineageG
     """The index, made of one batch or of those between the cuts."""
     made, log = lineage_graph.LineageGraph(), events(edges)
     bounds = [0, *sorted(cuts), len(log)]
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in itertools.pairwise(bounds):
         made.add_edges(columns(log[first:last]))
     return made
 
@@ -101,7 +102,7 @@ def graphs(draw: st.DrawFn) -> list[Edge]:
             time=records.TIME + timedelta(seconds=draw(st.integers(0, 5))),
             charge_micros=draw(st.sampled_from([None, 0, 7])),
             rows=draw(st.sampled_from([None, 3])),
-            columns=draw(st.sampled_from([(), ("x",), ("x", "ÿ,\"")])),
+            columns=draw(st.sampled_from([(), ("x",), ("x", 'ÿ,"')])),
             manifest_digest=draw(st.sampled_from(["", "ab" * 32])),
         )
         for place, (run, direction, node) in enumerate(found)
@@ -173,7 +174,14 @@ def test_a_changed_or_missing_row_is_a_difference(edges, data):
     place = data.draw(st.integers(0, len(edges) - 1))
     field, value = data.draw(
         st.sampled_from(
-            [("node", "ml/other@9"), ("bytes", 10**6), ("charge_micros", 8), ("columns", ("z",)), ("site", "xx"), ("direction", "?")]
+            [
+                ("node", "ml/other@9"),
+                ("bytes", 10**6),
+                ("charge_micros", 8),
+                ("columns", ("z",)),
+                ("site", "xx"),
+                ("direction", "?"),
+            ]
         )
     )
     changed = list(edges)
