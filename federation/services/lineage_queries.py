@@ -17,7 +17,7 @@ import numpy as np
 
 from federation import ports
 from federation.core import dataset, errors, ids, job, lineage, pipeline, transfer
-from federation.core.lineage_graph import View, Walked
+from federation.core.lineage_graph import FRONTIER_MAX, View, Walked
 from federation.services import bindings, datasets, scan
 
 DEPTH_DEFAULT, DEPTH_MAX = 10, 100
@@ -25,6 +25,8 @@ EDGES_DEFAULT, EDGES_MAX = 2_000, 50_000
 #: For questions whose answer is short and whose walk may be long.
 EDGES_SEARCHED = 200_000
 READERS_MAX = 100
+#: Models, or versions that came of something, that are told one by one; each is looked up in the catalog.
+NAMED_MAX = 2_000
 REASONS_MAX = 1_000
 
 Expired = Callable[[], bool]
@@ -185,6 +187,11 @@ class _Downstream:
                 self.maker[at] = through
                 self.hops[at] = self.hops[self._entered[through][0]] + 1
 
+    def nearest(self) -> list[int]:
+        """What came of the roots, nearest first."""
+        found = [node for node, hops in self.hops.items() if hops]
+        return sorted(found, key=lambda node: (self.hops[node], self._view.node_name(node)))
+
     def way(self, node: int) -> tuple[list[str], int]:
         """Names from the root to a node, runs between them, and the edge by which the first of those runs read the root."""
         names, first = [self._view.node_name(node)], -1
@@ -213,25 +220,26 @@ def models(
     query = _checked(query, position)
     root, roots, _ = _start(tx, view, query.name)
     down, found = _downstream(view, roots, query, expired)
-    seen: dict[str, dataset.Dataset | None] = {}
-    sightings = []
-    for node, hops in down.hops.items():
-        name = view.node_name(node)
-        of = lineage.dataset_of(name)
-        if not of or not hops:
-            continue
-        if of not in seen:
-            seen[of] = tx.get(dataset.Dataset, of)
-        stored = seen[of]
-        if stored is not None and stored.kind is dataset.DatasetKind.MODEL:
-            sightings.append(_sighting(tx, view, down, node, stored))
+    saw = list(_models(tx, view, down))
     return lineage.Sightings(
         root=root,
-        models=tuple(sorted(sightings, key=lambda each: (each.hops, each.model))),
-        complete=found.complete,
-        frontier=found.frontier,
+        models=tuple(_sighting(tx, view, down, node, stored) for node, stored in saw[:NAMED_MAX]),
+        complete=found.complete and len(saw) <= NAMED_MAX,
+        frontier=found.frontier or tuple(view.node_name(node) for node, _ in saw[NAMED_MAX:][:FRONTIER_MAX]),
         position=query.as_of_position,
     )
+
+
+def _models(tx: ports.Transaction, view: View, down: _Downstream) -> Iterator[tuple[int, dataset.Dataset]]:
+    """The nodes that are of models, nearest first."""
+    seen: dict[str, dataset.Dataset | None] = {}
+    for node in down.nearest():
+        of = lineage.dataset_of(view.node_name(node))
+        if of and of not in seen:
+            seen[of] = tx.get(dataset.Dataset, of)
+        stored = seen.get(of)
+        if stored is not None and stored.kind is dataset.DatasetKind.MODEL:
+            yield node, stored
 
 
 def _sighting(tx: ports.Transaction, view: View, down: _Downstream, node: int, stored: dataset.Dataset) -> lineage.Sighting:
@@ -262,7 +270,8 @@ def impact(tx: ports.Transaction, view: View, position: int, name: str, *, expir
     roots = _known(view, [root])
     down, found = _downstream(view, roots, query, expired)
     sites, size = _replicas(tx, root)
-    affected = tuple(_affected(tx, view, down, root))
+    came = down.nearest()
+    affected = tuple(_affected(tx, view, down, came[:NAMED_MAX], root))
     newest = version.number == of.latest_version
     others = [each for each in lineage.versions_of(of.name, of.latest_version) if each != root and _replicas(tx, each)[0]]
     rules = (rule.rule for rule in scan.every(tx, transfer.ReplicationRule, where={"dataset": of.name.short}) if newest)
@@ -276,13 +285,13 @@ def impact(tx: ports.Transaction, view: View, position: int, name: str, *, expir
         affected_bytes=sum(each.bytes for each in affected),
         readers=(*_live_readers(tx, version.name, newest=newest), *_past_readers(view, roots)),
         rules=tuple(rules),
-        complete=found.complete,
-        frontier=found.frontier,
+        complete=found.complete and len(came) <= NAMED_MAX,
+        frontier=found.frontier or tuple(view.node_name(node) for node in came[NAMED_MAX:][:FRONTIER_MAX]),
         position=query.as_of_position,
     )
 
 
-def _affected(tx: ports.Transaction, view: View, down: _Downstream, root: str) -> Iterator[lineage.Affected]:
+def _affected(tx: ports.Transaction, view: View, down: _Downstream, came: list[int], root: str) -> Iterator[lineage.Affected]:
     there: dict[str, bool] = {}
     tainted = {view.node_name(node) for node in down.hops}
 
@@ -291,9 +300,7 @@ def _affected(tx: ports.Transaction, view: View, down: _Downstream, root: str) -
             there[node] = node != root and (not lineage.dataset_of(node) or bool(_replicas(tx, node)[0]))
         return there[node]
 
-    for node, hops in sorted(down.hops.items(), key=lambda each: (each[1], view.node_name(each[0]))):
-        if not hops:
-            continue
+    for node in came:
         name, run = view.node_name(node), down.maker[node]
         of = lineage.dataset_of(name)
         stored = tx.get(dataset.Dataset, of) if of else None
@@ -302,7 +309,7 @@ def _affected(tx: ports.Transaction, view: View, down: _Downstream, root: str) -
         yield lineage.Affected(
             node=name,
             kind=str(stored.kind) if stored else "",
-            hops=hops,
+            hops=down.hops[node],
             run=view.run_name(run),
             sites=sites,
             bytes=size,

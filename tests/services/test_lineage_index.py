@@ -1,4 +1,4 @@
-"""The index of lineage follows the record: made from Delta, brought on by the log, and never behind, whatever was trimmed meanwhile."""
+"""The index of lineage follows the record: made from Delta, brought on by the log, never behind, whatever was trimmed."""
 
 from __future__ import annotations
 

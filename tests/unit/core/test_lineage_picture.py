@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ from federation.core import lineage, lineage_layout, lineage_page, lineage_pictu
 from federation.core.lineage import Edge, Graph, NodeInfo
 from tests import records
 
-EVIL = 's3://lake/<script>alert(1)</script>"\'&`]]>--><!--|{}'
+EVIL = "s3://lake/<script>alert(1)</script>\"'&`]]>--><!--|{}"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -33,7 +33,7 @@ def graph(*pairs: tuple[str, str], **changes: object) -> Graph:
 
 def texts(svg: str) -> list[str]:
     """All words of a drawing; it is well-formed, or this fails."""
-    return [element.text or "" for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+    return [element.text or "" for element in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
 def test_a_drawing_names_what_came_of_what_and_what_it_cost():
@@ -46,7 +46,7 @@ def test_a_drawing_names_what_came_of_what_and_what_it_cost():
 def test_a_name_is_text_whatever_it_is():
     """In the drawing, in the page and in Mermaid: no element, no attribute, no script comes of it."""
     made = graph((EVIL, "ml/a@1"), root=EVIL, frontier=(EVIL,), complete=False)
-    root = ElementTree.fromstring(lineage_picture.svg(made))
+    root = ET.fromstring(lineage_picture.svg(made))
     assert not list(root.iter(f"{SVG}script"))
     assert any("alert(1)" in (title.text or "") for title in root.iter(f"{SVG}title"))
     page = lineage_page.page(made)
