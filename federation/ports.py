@@ -145,8 +145,11 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def read(self, key: str, offset: int = 0, length: int = -1) -> Iterator[bytes]:
-        """Streams a range in pieces of at most 1 MiB, shorter at the object's end; NotFound (OBJECT_MISSING) when absent."""
+    def read(self, key: str, offset: int = 0, length: int = -1, *, reader: str = "") -> Iterator[bytes]:
+        """Streams a range in pieces of at most 1 MiB, shorter at the object's end; NotFound (OBJECT_MISSING) when absent.
+
+        `reader` says under which grant; a store that keeps an access log of its own has it there, so that both can be compared.
+        """
         ...
 
     def info(self, key: str) -> ObjectInfo | None:

@@ -45,6 +45,33 @@ def entry(number: int = 1, **changes: Any) -> metering.LedgerEntry:
     return metering.LedgerEntry(**values | changes)
 
 
+def usage_record(**changes: Any) -> metering.UsageRecord:
+    """What a gateway counted in an hour."""
+    values = {
+        "grant": "g-1",
+        "hour_time": metering.hour(TIME),
+        "counter": metering.Counter.GATEWAY,
+        "namespace": "sales",
+        "dataset": "flights",
+        "version": 1,
+        "alias": "flights",
+        "job": "j-1",
+        "run": "r-1",
+        "transfer": "",
+        "source_site": "eu-1",
+        "source_region": "aws:eu-central-1",
+        "destination_site": "us-1",
+        "destination_region": "aws:us-east-1",
+        "bytes": 1_000_000,
+        "aborted_bytes": 7,
+        "responses": 3,
+        "aborted_responses": 1,
+        "retries": 0,
+        "cached_bytes": 5,
+    }
+    return metering.UsageRecord(**values | changes)
+
+
 def run_fact(run: str = "r-1", **changes: Any) -> lineage.RunFact:
     """A run that succeeded."""
     values = {

@@ -74,6 +74,33 @@ _LEDGER = pa.schema(
     ]
 )
 
+_USAGE = pa.schema(
+    [
+        _POSITION,
+        _field("grant", pa.string(), "Id of the read grant that it was counted under."),
+        _field("hour_time", _TIME, "Beginning of the hour."),
+        _field("counter", pa.string(), "GATEWAY, which is charged, or READER, which checks it."),
+        _field("namespace", pa.string(), "Namespace of the dataset that was read."),
+        _field("dataset", pa.string(), "Dataset that was read."),
+        _field("version", pa.int64(), "Number of the version that was read."),
+        _field("alias", pa.string(), "Name of the input in its job; empty for a person."),
+        _field("job", pa.string(), "Job that read; empty for a person."),
+        _field("run", pa.string(), "Run that read; empty for a person."),
+        _field("transfer", pa.string(), "Transfer that read; empty for a job or a person."),
+        _field("source_site", pa.string(), "Site that the bytes left."),
+        _field("source_region", pa.string(), "Region that the bytes left."),
+        _field("destination_site", pa.string(), "Site that the bytes went to; empty for a person."),
+        _field("destination_region", pa.string(), "Region that the bytes went to, or internet."),
+        _field("bytes", pa.int64(), "Bytes of answers that went, or came, whole."),
+        _field("aborted_bytes", pa.int64(), "Bytes of answers that ended early."),
+        _field("responses", pa.int64(), "Answers that went, or came, whole."),
+        _field("aborted_responses", pa.int64(), "Answers that ended early."),
+        _field("retries", pa.int64(), "How often a reader asked again, because the gateway had gone away."),
+        _field("cached_bytes", pa.int64(), "Bytes that a reader's memory handed out without a request."),
+        _DAY,
+    ]
+)
+
 _RUNS = pa.schema(
     [
         _POSITION,
@@ -144,6 +171,7 @@ class RecordTable:
 
 TABLES = {
     "egress_ledger": RecordTable(cls=metering.LedgerEntry, schema=_LEDGER, time=lambda entry: entry.time),
+    "egress_usage": RecordTable(cls=metering.UsageRecord, schema=_USAGE, time=lambda record: record.hour_time),
     "lineage_runs": RecordTable(cls=lineage.RunFact, schema=_RUNS, time=lambda fact: fact.end_time),
     "lineage_edges": RecordTable(cls=lineage.Edge, schema=_EDGES, time=lambda edge: edge.time),
 }

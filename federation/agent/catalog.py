@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -158,12 +158,30 @@ class Catalog:
         request = agent_pb2.CommitVersionRequest(grant=grant, version=codec.to_message(version, agent_pb2.NewVersion))
         return self._value(self._stub.CommitVersion, request, dataset.Version)
 
-    def settle_grant(self, usage: metering.Usage) -> None:
-        """Tells what left under a grant, for good."""
-        request = agent_pb2.SettleGrantRequest(
-            grant=usage.grant, sent_bytes=usage.sent_bytes, unsettled_bytes=usage.unsettled_bytes, requests=usage.requests
+    def settle_grants(self, usages: tuple[metering.Usage, ...]) -> dict[str, errors.FederationError]:
+        """Tells what left under grants, for good; returns those that are refused, with the reason. In one call."""
+        request = agent_pb2.SettleGrantsRequest(
+            settlements=[
+                agent_pb2.Settlement(
+                    grant=usage.grant,
+                    sent_bytes=usage.sent_bytes,
+                    unsettled_bytes=usage.unsettled_bytes,
+                    requests=usage.requests,
+                    traffic=_traffic(usage.traffic),
+                )
+                for usage in usages
+            ]
         )
-        self._call(self._stub.SettleGrant, request)
+        answer = self._call(self._stub.SettleGrants, request)
+        return {row.grant: errors.FailedPrecondition(row.detail, reason=row.reason) for row in answer.outcomes if row.reason}
+
+    def report_usage(self, run: str, usages: Mapping[str, tuple[metering.Traffic, ...]]) -> None:
+        """Tells what the processes of a run have received, by grant."""
+        request = agent_pb2.ReportUsageRequest(
+            run=run,
+            usages=[agent_pb2.ReadUsage(grant=grant, traffic=_traffic(counted)) for grant, counted in usages.items()],
+        )
+        self._call(self._stub.ReportUsage, request)
 
     def sealed_version(self, version: str) -> dataset.SealedVersion:
         """A version, by short or full name, with its keys as they are wrapped for this site."""
@@ -262,6 +280,10 @@ class WorkStream:
     def cancel(self) -> None:
         """Ends the stream; harmless when it has ended."""
         self._call.cancel()
+
+
+def _traffic(traffic: Iterable[metering.Traffic]) -> list[agent_pb2.Traffic]:
+    return [codec.to_message(counted, agent_pb2.Traffic) for counted in traffic]
 
 
 def backoff(attempt: int, *, seconds_max: float) -> float:

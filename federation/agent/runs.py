@@ -384,6 +384,7 @@ class Runs:
                 raise
             except errors.FederationError as error:  # it was superseded meanwhile: nobody wants to know any more
                 _log.warning("the catalog did not take that %s %s: %s", row.run, outcome.state, error)
+        self._report_reads(row)
         self._book.close_run(row.run)
 
     def _let_go(self, row: journal.RunRow) -> None:
@@ -391,7 +392,20 @@ class Runs:
         self._stop(row)
         self._parts.writer.drop_run(row.run)
         self._settle(row)
+        self._report_reads(row)
         self._book.close_run(row.run)
+
+    def _report_reads(self, row: journal.RunRow) -> None:
+        """Tells what the run's processes say to have received. It charges nobody, so a refusal keeps nothing open."""
+        grants_ = [grants.peek(given.grant).grant for given in row.start.inputs]
+        reads = {grant: counted for grant in grants_ if (counted := self._book.reads(grant))}
+        try:
+            if reads:
+                self._parts.catalog.report_usage(row.run, reads)
+        except TRANSIENT:
+            raise
+        except errors.FederationError as error:
+            _log.warning("the catalog did not take what %s has read: %s", row.run, error)
 
     def _stop(self, row: journal.RunRow) -> None:
         if self._parts.compute is None or row.start.job.request.kind is not job.JobKind.RAY:

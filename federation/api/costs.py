@@ -25,6 +25,9 @@ class CostsServicer:
     async def list_ledger_entries(self, request: costs_pb2.ListLedgerEntriesRequest, call: Call) -> Message:
         return await pages.stored(self._store, self._pages, call, request, metering.LedgerEntry, newest_first=True)
 
+    async def list_usage(self, request: costs_pb2.ListUsageRequest, call: Call) -> Message:
+        return await pages.stored(self._store, self._pages, call, request, metering.UsageRecord, newest_first=True)
+
     async def summarize_costs(self, request: costs_pb2.SummarizeCostsRequest, _call: Call) -> Message:
         where = listing.parse(request.filter, kinds.KINDS[metering.LedgerEntry].columns or ())
         rows, total = await self._store.read(lambda tx: ledger.summarize(tx, request.by, where))

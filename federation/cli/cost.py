@@ -7,7 +7,7 @@ import click
 from federation.cli import output, shapes, variances
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
-from federation.core import metering
+from federation.core import errors, metering
 
 cost = noun("cost", "What left a region, what it cost, and what was saved.")
 
@@ -38,6 +38,31 @@ def summary(session: Session, by: str, filter_: str) -> None:
         return
     first = shapes.Column(heading=by.upper(), show=lambda value: value.key or "total")
     session.output.show(output.table([*sums, total], (first, *shapes.columns(metering.CostSummary)[1:])))
+
+
+@verb(cost, "usage", example="fed cost usage --filter 'job = \"j-01k9...\"'")
+@_FILTER
+def usage(session: Session, filter_: str) -> None:
+    """Lists what was counted by the hour: by the gateway that sent it (which is charged) and by the job that received it."""
+    session.output.rows(session.client.list_usage(filter=filter_))
+
+
+@verb(cost, "check", example="fed cost check --filter 'job = \"j-01k9...\"'")
+@_FILTER
+def check(session: Session, filter_: str) -> None:
+    """Holds what gateways sent against what jobs received, by run, pair of regions and hour; fails where they differ.
+
+    Compared is what went and came whole. What ended early is apart: some of it left and never arrived.
+    """
+    found = metering.agreements(session.client.list_usage(filter=filter_))
+    session.output.rows(row for row in found if row.heard)
+    if differing := [row for row in found if row.heard and not row.agrees]:
+        raise errors.DataCorrupt(
+            f"{len(differing)} of {len(found)} sums differ, the first for {differing[0].run}: "
+            f"{differing[0].sent_bytes} bytes were sent and {differing[0].received_bytes} received",
+            reason="METERS_DISAGREE",
+            help="A process that was killed could not report its last reads; otherwise look into the gateway's log.",
+        )
 
 
 @verb(cost, "variance", example="fed cost variance --by label --filter 'month = \"2026-11\"'")

@@ -530,6 +530,10 @@ class Client:
         """The egress ledger, newest first."""
         return self._connection.pages("Costs.ListLedgerEntries", costs_pb2.ListLedgerEntriesRequest(filter=filter))
 
+    def list_usage(self, *, filter: str = "") -> Iterator[metering.UsageRecord]:  # noqa: A002
+        """What was counted under grants by hour, by gateways and by readers, newest grants first."""
+        return self._connection.pages("Costs.ListUsage", costs_pb2.ListUsageRequest(filter=filter))
+
     def summarize_variances(
         self,
         by: str,

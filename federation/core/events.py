@@ -11,6 +11,7 @@ from datetime import datetime
 #: Kinds of event that the committer carries to Delta, with the table that each goes to.
 TABLE_OF_KIND = {
     "ledger.entry": "egress_ledger",
+    "usage.counted": "egress_usage",
     "lineage.run": "lineage_runs",
     "lineage.edge": "lineage_edges",
 }

@@ -169,6 +169,20 @@ KINDS: dict[type, Kind] = {
             "transfer": lambda v: v.transfer,
         },
     ),
+    metering.UsageRecord: Kind(
+        table="usage",
+        key=lambda v: v.usage,
+        parent=lambda v: v.grant,
+        columns={
+            "grant": lambda v: v.grant,
+            "run": lambda v: v.run,
+            "job": lambda v: v.job,
+            "counter": lambda v: str(v.counter),
+            "dataset": lambda v: v.dataset,
+            "source_region": lambda v: v.source_region,
+            "destination_region": lambda v: v.destination_region,
+        },
+    ),
     lineage.RunFact: Kind(table="lineage_runs", key=lambda v: v.run, parent=lambda v: v.job),
     lineage.Edge: Kind(
         table="lineage_edges",

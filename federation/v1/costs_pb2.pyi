@@ -7,11 +7,40 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import sys
 import typing
 
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
+
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _Counter:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CounterEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Counter.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    COUNTER_UNSPECIFIED: _Counter.ValueType  # 0
+    COUNTER_GATEWAY: _Counter.ValueType  # 1
+    """What it sent is charged."""
+    COUNTER_READER: _Counter.ValueType  # 2
+    """What it says to have received checks the gateway."""
+
+class Counter(_Counter, metaclass=_CounterEnumTypeWrapper):
+    """Who counted."""
+
+COUNTER_UNSPECIFIED: Counter.ValueType  # 0
+COUNTER_GATEWAY: Counter.ValueType  # 1
+"""What it sent is charged."""
+COUNTER_READER: Counter.ValueType  # 2
+"""What it says to have received checks the gateway."""
+global___Counter = Counter
 
 @typing.final
 class LedgerEntry(google.protobuf.message.Message):
@@ -119,6 +148,130 @@ class LedgerEntry(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_avoided_micros", b"_avoided_micros"]) -> typing.Literal["avoided_micros"] | None: ...
 
 global___LedgerEntry = LedgerEntry
+
+@typing.final
+class Usage(google.protobuf.message.Message):
+    """What one side counted under one grant within one hour. Name: `usage/{grant}/{hour}/{counter}`."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    GRANT_FIELD_NUMBER: builtins.int
+    COUNTER_FIELD_NUMBER: builtins.int
+    HOUR_TIME_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    DATASET_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    ALIAS_FIELD_NUMBER: builtins.int
+    JOB_FIELD_NUMBER: builtins.int
+    RUN_FIELD_NUMBER: builtins.int
+    TRANSFER_FIELD_NUMBER: builtins.int
+    SOURCE_SITE_FIELD_NUMBER: builtins.int
+    SOURCE_REGION_FIELD_NUMBER: builtins.int
+    DESTINATION_SITE_FIELD_NUMBER: builtins.int
+    DESTINATION_REGION_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    ABORTED_BYTES_FIELD_NUMBER: builtins.int
+    RESPONSES_FIELD_NUMBER: builtins.int
+    ABORTED_RESPONSES_FIELD_NUMBER: builtins.int
+    RETRIES_FIELD_NUMBER: builtins.int
+    CACHED_BYTES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    grant: builtins.str
+    counter: global___Counter.ValueType
+    namespace: builtins.str
+    dataset: builtins.str
+    version: builtins.int
+    alias: builtins.str
+    job: builtins.str
+    run: builtins.str
+    transfer: builtins.str
+    source_site: builtins.str
+    source_region: builtins.str
+    destination_site: builtins.str
+    destination_region: builtins.str
+    bytes: builtins.int
+    """Bytes of answers that went, or came, whole."""
+    aborted_bytes: builtins.int
+    """Bytes of answers that ended early."""
+    responses: builtins.int
+    aborted_responses: builtins.int
+    retries: builtins.int
+    """How often a reader asked again, because the gateway had gone away."""
+    cached_bytes: builtins.int
+    """Bytes that a reader's memory handed out without a request."""
+    @property
+    def hour_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        grant: builtins.str = ...,
+        counter: global___Counter.ValueType = ...,
+        hour_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        namespace: builtins.str = ...,
+        dataset: builtins.str = ...,
+        version: builtins.int = ...,
+        alias: builtins.str = ...,
+        job: builtins.str = ...,
+        run: builtins.str = ...,
+        transfer: builtins.str = ...,
+        source_site: builtins.str = ...,
+        source_region: builtins.str = ...,
+        destination_site: builtins.str = ...,
+        destination_region: builtins.str = ...,
+        bytes: builtins.int = ...,
+        aborted_bytes: builtins.int = ...,
+        responses: builtins.int = ...,
+        aborted_responses: builtins.int = ...,
+        retries: builtins.int = ...,
+        cached_bytes: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["hour_time", b"hour_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["aborted_bytes", b"aborted_bytes", "aborted_responses", b"aborted_responses", "alias", b"alias", "bytes", b"bytes", "cached_bytes", b"cached_bytes", "counter", b"counter", "dataset", b"dataset", "destination_region", b"destination_region", "destination_site", b"destination_site", "grant", b"grant", "hour_time", b"hour_time", "job", b"job", "name", b"name", "namespace", b"namespace", "responses", b"responses", "retries", b"retries", "run", b"run", "source_region", b"source_region", "source_site", b"source_site", "transfer", b"transfer", "version", b"version"]) -> None: ...
+
+global___Usage = Usage
+
+@typing.final
+class ListUsageRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    page_token: builtins.str
+    filter: builtins.str
+    """For example `run = "jobs/j-.../runs/1"`, `job = "j-..."`, `grant = "g-..."`."""
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        filter: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListUsageRequest = ListUsageRequest
+
+@typing.final
+class ListUsageResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    USAGE_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def usage(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Usage]: ...
+    def __init__(
+        self,
+        *,
+        usage: collections.abc.Iterable[global___Usage] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "usage", b"usage"]) -> None: ...
+
+global___ListUsageResponse = ListUsageResponse
 
 @typing.final
 class CostSummary(google.protobuf.message.Message):

@@ -27,6 +27,12 @@ class CostsStub:
     ]
     """Lists ledger entries, newest first."""
 
+    ListUsage: grpc.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.ListUsageRequest,
+        federation.v1.costs_pb2.ListUsageResponse,
+    ]
+    """Lists what was counted under grants by hour, by both sides, newest first."""
+
     PriceEgress: grpc.UnaryUnaryMultiCallable[
         federation.v1.costs_pb2.PriceEgressRequest,
         federation.v1.costs_pb2.PriceEgressResponse,
@@ -71,6 +77,12 @@ class CostsAsyncStub:
         federation.v1.costs_pb2.ListLedgerEntriesResponse,
     ]
     """Lists ledger entries, newest first."""
+
+    ListUsage: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.ListUsageRequest,
+        federation.v1.costs_pb2.ListUsageResponse,
+    ]
+    """Lists what was counted under grants by hour, by both sides, newest first."""
 
     PriceEgress: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.costs_pb2.PriceEgressRequest,
@@ -118,6 +130,14 @@ class CostsServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.costs_pb2.ListLedgerEntriesResponse, collections.abc.Awaitable[federation.v1.costs_pb2.ListLedgerEntriesResponse]]:
         """Lists ledger entries, newest first."""
+
+    @abc.abstractmethod
+    def ListUsage(
+        self,
+        request: federation.v1.costs_pb2.ListUsageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.costs_pb2.ListUsageResponse, collections.abc.Awaitable[federation.v1.costs_pb2.ListUsageResponse]]:
+        """Lists what was counted under grants by hour, by both sides, newest first."""
 
     @abc.abstractmethod
     def PriceEgress(

@@ -51,6 +51,11 @@ class GatewayStub(object):
                 request_serializer=federation_dot_v1_dot_gateway__pb2.AbortWriteRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_gateway__pb2.AbortWriteResponse.FromString,
                 )
+        self.ReportReads = channel.unary_unary(
+                '/federation.v1.Gateway/ReportReads',
+                request_serializer=federation_dot_v1_dot_gateway__pb2.ReportReadsRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_gateway__pb2.ReportReadsResponse.FromString,
+                )
         self.FinishAttempt = channel.unary_unary(
                 '/federation.v1.Gateway/FinishAttempt',
                 request_serializer=federation_dot_v1_dot_gateway__pb2.FinishAttemptRequest.SerializeToString,
@@ -137,6 +142,14 @@ class GatewayServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportReads(self, request, context):
+        """Tells what a process of a run has received so far, by input and hour. Each report holds the process's totals and has a number:
+        an older one changes nothing, so reports may be lost, repeated or come out of order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FinishAttempt(self, request, context):
         """Says how a run's entrypoint ended. With exit code 0 all its outputs are committed, together, before this answers.
         """
@@ -216,6 +229,11 @@ def add_GatewayServicer_to_server(servicer, server):
                     servicer.AbortWrite,
                     request_deserializer=federation_dot_v1_dot_gateway__pb2.AbortWriteRequest.FromString,
                     response_serializer=federation_dot_v1_dot_gateway__pb2.AbortWriteResponse.SerializeToString,
+            ),
+            'ReportReads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportReads,
+                    request_deserializer=federation_dot_v1_dot_gateway__pb2.ReportReadsRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_gateway__pb2.ReportReadsResponse.SerializeToString,
             ),
             'FinishAttempt': grpc.unary_unary_rpc_method_handler(
                     servicer.FinishAttempt,
@@ -375,6 +393,23 @@ class Gateway(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Gateway/AbortWrite',
             federation_dot_v1_dot_gateway__pb2.AbortWriteRequest.SerializeToString,
             federation_dot_v1_dot_gateway__pb2.AbortWriteResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReportReads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Gateway/ReportReads',
+            federation_dot_v1_dot_gateway__pb2.ReportReadsRequest.SerializeToString,
+            federation_dot_v1_dot_gateway__pb2.ReportReadsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

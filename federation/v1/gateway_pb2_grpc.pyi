@@ -65,6 +65,14 @@ class GatewayStub:
     ]
     """Drops a write and everything that it stored."""
 
+    ReportReads: grpc.UnaryUnaryMultiCallable[
+        federation.v1.gateway_pb2.ReportReadsRequest,
+        federation.v1.gateway_pb2.ReportReadsResponse,
+    ]
+    """Tells what a process of a run has received so far, by input and hour. Each report holds the process's totals and has a number:
+    an older one changes nothing, so reports may be lost, repeated or come out of order.
+    """
+
     FinishAttempt: grpc.UnaryUnaryMultiCallable[
         federation.v1.gateway_pb2.FinishAttemptRequest,
         federation.v1.gateway_pb2.FinishAttemptResponse,
@@ -147,6 +155,14 @@ class GatewayAsyncStub:
         federation.v1.gateway_pb2.AbortWriteResponse,
     ]
     """Drops a write and everything that it stored."""
+
+    ReportReads: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.gateway_pb2.ReportReadsRequest,
+        federation.v1.gateway_pb2.ReportReadsResponse,
+    ]
+    """Tells what a process of a run has received so far, by input and hour. Each report holds the process's totals and has a number:
+    an older one changes nothing, so reports may be lost, repeated or come out of order.
+    """
 
     FinishAttempt: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.gateway_pb2.FinishAttemptRequest,
@@ -244,6 +260,16 @@ class GatewayServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.gateway_pb2.AbortWriteResponse, collections.abc.Awaitable[federation.v1.gateway_pb2.AbortWriteResponse]]:
         """Drops a write and everything that it stored."""
+
+    @abc.abstractmethod
+    def ReportReads(
+        self,
+        request: federation.v1.gateway_pb2.ReportReadsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.gateway_pb2.ReportReadsResponse, collections.abc.Awaitable[federation.v1.gateway_pb2.ReportReadsResponse]]:
+        """Tells what a process of a run has received so far, by input and hour. Each report holds the process's totals and has a number:
+        an older one changes nothing, so reports may be lost, repeated or come out of order.
+        """
 
     @abc.abstractmethod
     def FinishAttempt(

@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 #: For a call that moves no data.
 CALL_SECONDS = 60
+#: For one that nobody waits for.
+REPORT_SECONDS = 5
 #: For one that waits for a commit at the catalog.
 COMMIT_SECONDS = 180
 #: How long a caller that may repeat itself goes on while the gateway is away.
@@ -96,6 +98,11 @@ class GatewayClient:
         """Drops a write and what it stored."""
         request = gateway_pb2.AbortWriteRequest(write=write)
         self._call(lambda stub: stub.AbortWrite(request, timeout=CALL_SECONDS))
+
+    def report_reads(self, reporter: str, sequence: int, counts: list[gateway_pb2.ReadCount]) -> None:
+        """Tells what a process of a run has received so far. Not repeated: the next report has it all again."""
+        request = gateway_pb2.ReportReadsRequest(reporter=reporter, sequence=sequence, counts=counts)
+        self._call(lambda stub: stub.ReportReads(request, timeout=REPORT_SECONDS))
 
     def finish_attempt(self, exit_code: int, *, reason: str = "", detail: str = "") -> tuple[str, ...]:
         """Says how a run's entrypoint ended; with 0 its outputs are committed when this returns their versions."""

@@ -24,7 +24,7 @@ import pyarrow.parquet
 
 from federation import config
 from federation.core import errors, lineage
-from federation.wire import data
+from federation.wire import counting, data
 from federation.worker import cluster, environment, failures
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Session:
     def __init__(self, connection: environment.Connection) -> None:
         self.connection = connection
         self._gateway = connection.client()
+        self._counts = counting.Counts(self._gateway.report_reads)
         self._lock = threading.RLock()
         self._opened: dict[str, data.OpenedVersion] = {}
         self._writers: dict[str, data.VersionWriter] = {}
@@ -60,7 +61,8 @@ class Session:
             if name not in self._opened:
                 audience = data.run_audience(self.connection.run)
                 with failures.shaped():
-                    self._opened[name] = data.open_version(self._gateway, audience=audience, input=name)
+                    counts = self._counts.of(name)
+                    self._opened[name] = data.open_version(self._gateway, audience=audience, input=name, counts=counts)
             return self._opened[name]
 
     def writer(self, name: str) -> data.VersionWriter:

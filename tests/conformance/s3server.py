@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs
 
 import boto3
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.server import ThreadedMotoServer
+from werkzeug.serving import make_server
+
+from connectors.storage.s3 import READER_PARAMETER
+
+_PIECE = 64 * 1024
 
 #: moto checks no credentials; the connector still has to send some.
 OPTIONS = {"key": "test", "secret": "test", "region": "us-east-1"}
@@ -24,6 +34,79 @@ def honest() -> Iterator[str]:
         yield f"http://{host}:{port}"
     finally:
         server.stop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """One answer to a GET of an object: for which grant ('' for none), by whose key, how much of it went, and if all of it."""
+
+    grant: str
+    caller: str
+    path: str
+    bytes: int
+    whole: bool
+
+
+class Counting:
+    """An honest server that counts what it serves, by caller: the truth that meters are held against.
+
+    A caller is the access key that signed the request, and the grant that the request's address names, as S3's own access log
+    has both. An answer is whole when all its bytes were handed to the connection before it broke.
+    """
+
+    def __init__(self) -> None:
+        self.endpoint = ""
+        self.served: list[Served] = []
+        self._app = DomainDispatcherApplication(create_backend_app)
+
+    def whole_bytes(self, grant: str) -> int:
+        """Bytes of the answers to a grant that went whole."""
+        return sum(answer.bytes for answer in self.served if answer.grant == grant and answer.whole)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body = self._app(environ, start_response)
+        return self._counted(environ, body) if environ["REQUEST_METHOD"] == "GET" else body
+
+    def _counted(self, environ: dict[str, Any], body: Iterable[bytes]) -> Iterator[bytes]:
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        credential = re.search(r"Credential=([^/,]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+        sent, whole = 0, False
+        try:
+            for data in body:
+                for start in range(0, len(data), _PIECE):
+                    piece = data[start : start + _PIECE]
+                    sent += len(piece)
+                    yield piece
+            whole = True
+        finally:
+            close = getattr(body, "close", None)
+            if close:
+                close()
+            self.served.append(
+                Served(
+                    grant=query.get(READER_PARAMETER, [""])[0],
+                    caller=credential[1] if credential else "",
+                    path=environ["PATH_INFO"],
+                    bytes=sent,
+                    whole=whole,
+                )
+            )
+
+
+@contextmanager
+def counting() -> Iterator[Counting]:
+    """An honest server that counts; its `endpoint` is where it listens."""
+    made = Counting()
+    server = make_server("127.0.0.1", 0, made, threaded=True)
+    made.endpoint = f"http://127.0.0.1:{server.port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def client(endpoint: str):

@@ -9,7 +9,7 @@ import pytest
 from federation.core import errors, job, kinds, metering, offers, pipeline, ratecard, transfer
 from federation.v1 import catalog_pb2, costs_pb2, jobs_pb2, pipelines_pb2, sites_pb2, transfers_pb2
 from federation.wire import methods
-from tests import builders
+from tests import builders, records
 from tests.wire.edge import Edge
 
 COUNT = 7
@@ -28,6 +28,7 @@ REQUESTS: dict[str, Any] = {
     "Transfers.ListTransfers": transfers_pb2.ListTransfersRequest(),
     "Transfers.ListReplicationRules": transfers_pb2.ListReplicationRulesRequest(),
     "Costs.ListLedgerEntries": costs_pb2.ListLedgerEntriesRequest(),
+    "Costs.ListUsage": costs_pb2.ListUsageRequest(),
     "Costs.ListRateCards": costs_pb2.ListRateCardsRequest(),
 }
 LISTS = [row for row in methods.TABLE.values() if row.pager]
@@ -86,6 +87,7 @@ def filled(shared_edge: Edge) -> Edge:
             ended = pipeline.PipelineState.SUCCEEDED
             tx.insert(pipeline.Pipeline(pipeline=f"p-{number}", request=asked, state=ended, end_time=builders.NOW))
             tx.insert(ledger_entry(f"l-{number}"))
+            tx.insert(records.usage_record(grant=f"a-{number}"))
             egress, compute = ratecard.text(builders.rates().rows), offers.text(())
             tx.insert(kinds.RateCardVersion(number=number + 1, egress=egress, compute=compute, digest=f"{number}"))
 

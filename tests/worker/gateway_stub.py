@@ -58,7 +58,7 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
 
     def __init__(self) -> None:
         self.store = MemoryStore()
-        self.reports: list[lineage.LineageReport] = []
+        self.columns_told: list[lineage.LineageReport] = []
         self.uid = "d-stub"
         self.ticket = secrets.new_token("ticket")
         self.token = secrets.new_token("run")
@@ -69,6 +69,9 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
         self.logs = b""
         self.finished: list[gateway_pb2.FinishAttemptRequest] = []
         self.ranges: list[tuple[int, int]] = []
+        #: Bytes of each answer that went whole, and all reports of what was received.
+        self.sent: list[int] = []
+        self.reports: list[gateway_pb2.ReportReadsRequest] = []
         self.fault: Callable[[str], None] = lambda _method: None
         self.refuse_commit = False
         self._ids = UlidIds()
@@ -160,8 +163,12 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
         with self._answering("ReadObject", context):
             key = layout.object_key(self.uid, request.generation, request.object_id)
             self.ranges.append((request.offset, request.length))
+            sent = 0
             for piece in self.store.read(key, request.offset, request.length):
                 self.fault("ReadObject.piece")
+                sent += len(piece)
+                if sent == request.length:
+                    self.sent.append(sent)
                 yield gateway_pb2.ReadObjectResponse(data=piece)
 
     def BeginWrite(self, request, context):  # noqa: N802
@@ -231,13 +238,18 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
 
     def ReportLineage(self, request, context):  # noqa: N802
         with self._answering("ReportLineage", context):
-            self.reports.append(codec.to_value(request.report))
+            self.columns_told.append(codec.to_value(request.report))
             return gateway_pb2.ReportLineageResponse()
 
     @property
     def told(self) -> lineage.LineageReport:
         """What all processes have told of columns."""
-        return functools.reduce(lineage.LineageReport.merged, self.reports, lineage.LineageReport())
+        return functools.reduce(lineage.LineageReport.merged, self.columns_told, lineage.LineageReport())
+
+    def ReportReads(self, request, context):  # noqa: N802
+        with self._answering("ReportReads", context):
+            self.reports.append(request)
+            return gateway_pb2.ReportReadsResponse()
 
     def AppendLogs(self, request_iterator, context):  # noqa: N802
         with self._answering("AppendLogs", context):

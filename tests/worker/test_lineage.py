@@ -75,7 +75,7 @@ def test_each_thing_is_told_once(job):
     for _ in range(3):
         session.inputs["orders"].pandas(columns=["name"])
         session.inputs["lines"].open("a.csv").read()
-    assert len(job.reports) == 2
+    assert len(job.columns_told) == 2
 
 
 def test_what_is_written_as_parquet_tells_its_columns(job, tmp_path):
