@@ -13,6 +13,7 @@ import importlib.util
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,10 +39,12 @@ _DECLARED_FIELDS = ("region", "jurisdiction", "account", "offer", "sources")
 def server(settings: config.ServerSettings) -> Server:
     """A catalog server, ready to start."""
     from federation.adapters.catalog_sql import SqlCatalog  # noqa: PLC0415 - an agent starts in half the time without these
+    from federation.adapters.lineage_record import DeltaLineage  # noqa: PLC0415
     from federation.adapters.records_delta import DeltaRecords  # noqa: PLC0415
     from federation.adapters.solver import HighsSolver  # noqa: PLC0415
     from federation.api.server import Server  # noqa: PLC0415
     from federation.services.committer import Committer  # noqa: PLC0415
+    from federation.services.lineage_index import LineageIndex  # noqa: PLC0415
 
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     clock, ids = SystemClock(), UlidIds()
@@ -62,7 +65,8 @@ def server(settings: config.ServerSettings) -> Server:
     except BaseException:
         catalog.close()
         raise
-    return Server(catalog, ctx, settings, Committer(catalog, DeltaRecords(settings.tables_url)))
+    lineage = LineageIndex(catalog, DeltaLineage(settings.tables_url), timer=time.monotonic)
+    return Server(catalog, ctx, settings, Committer(catalog, DeltaRecords(settings.tables_url)), lineage=lineage)
 
 
 def agent(settings: config.AgentSettings) -> Agent:

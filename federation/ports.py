@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 from federation.core.dataset import WrappedKey
 from federation.core.events import Event
+from federation.core.lineage_graph import Columns
 from federation.core.program import Program, Solution
 from federation.core.site import Capacity
 
@@ -291,6 +292,21 @@ class RecordSink(Protocol):
 
         Appending a batch again is refused or ignored, never doubled.
         """
+        ...
+
+
+class LineageRecord(Protocol):
+    """The facts of lineage as columns in the order of their positions: what the index of lineage is made of."""
+
+    def read(self, table: str, after: int) -> Columns:
+        """Rows of `lineage_edges` or `lineage_runs` with positions above `after`, as the tables have them now.
+
+        Unavailable (TABLES_UNAVAILABLE) while they cannot be read.
+        """
+        ...
+
+    def columns(self, table: str, events: Iterable[Event]) -> Columns:
+        """What events hold, as rows of that table would."""
         ...
 
 

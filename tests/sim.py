@@ -168,11 +168,11 @@ class SimulatedAgent:
         (assigned,) = (each for each in self.runs[run].start.inputs if each.plan.alias == alias)
         self.sim.agents[assigned.plan.source_site].serve(assigned.grant, size)
 
-    def finish(self, run: str, *, hear: bool = True) -> None:
+    def finish(self, run: str, *, hear: bool = True, report: lineage.LineageReport = lineage.UNTOLD) -> None:
         """Its entrypoint has ended well: what it wrote is committed. With `hear=False` the answer is lost on the way."""
         local = self.runs[run]
         staged = local.staged = self.stage(local.start) if local.staged is None else local.staged
-        heard = self.heard(lambda tx: jobs.finish_run(tx, self.sim.ctx, self.name, run, staged), run)
+        heard = self.heard(lambda tx: jobs.finish_run(tx, self.sim.ctx, self.name, run, staged, report=report), run)
         if heard and hear:
             self.drop(run)
 
@@ -495,11 +495,18 @@ def check_runs(sim: Simulation) -> None:
 
 
 def check_ended_runs(sim: Simulation) -> None:
-    """A run that ended is one fact of lineage, opens nothing any more, and has edges only where it succeeded."""
+    """A run that ended is one fact of lineage, opens nothing, and has edges only where it succeeded; a put is one as well."""
     ended = {run.run: run for run in sim.all(job.Run) if run.state.terminal}
-    assert {fact.run: fact.state for fact in sim.all(lineage.RunFact)} == {run.run: run.state for run in ended.values()}
+    facts = {fact.run: fact.state for fact in sim.all(lineage.RunFact)}
+    puts = {run for run in facts if run.startswith(lineage.PUTS)}
+    assert {run: state for run, state in facts.items() if run not in puts} == {run.run: run.state for run in ended.values()}
+    assert puts == {f"{lineage.PUTS}{record.grant}" for record in sim.all(kinds.GrantRecord) if _used_up(record)}
     assert all(record.closed for record in sim.all(kinds.GrantRecord) if record.run in ended)
-    assert all(ended[edge.run].state is JobState.SUCCEEDED for edge in sim.all(lineage.Edge))
+    assert all(edge.run in puts or ended[edge.run].state is JobState.SUCCEEDED for edge in sim.all(lineage.Edge))
+
+
+def _used_up(record: kinds.GrantRecord) -> bool:
+    return record.access is grants.Access.WRITE and bool(record.version)
 
 
 def check_loads(sim: Simulation) -> None:

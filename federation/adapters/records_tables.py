@@ -7,6 +7,7 @@ Times are microseconds in UTC. Money is in micro-dollars as integers, and again 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
@@ -125,13 +126,35 @@ _EDGES = pa.schema(
         _field("run", pa.string(), "Run that read or wrote."),
         _field("direction", pa.string(), "in or out."),
         _field("alias", pa.string(), "Name of the input or output in its job."),
-        _field("node", pa.string(), "Version, like sales/flights@3, or URL of what was ingested."),
+        _field(
+            "node", pa.string(), "Version, like sales/flights@3; person who put it, like users/ada; or URL of what is foreign."
+        ),
         _field("manifest_digest", pa.string(), "SHA-256 of the version's manifest."),
         _field("site", pa.string(), "Site of the replica that was read or written."),
         _field("source_region", pa.string(), "Region that the bytes came from."),
         _field("destination_region", pa.string(), "Region that the bytes went to."),
-        _field("bytes", pa.int64(), "Bytes that were read or written."),
+        _field("bytes", pa.int64(), "Bytes that were read, as the ledger has them, or those of the version; or written."),
         _field("time", _TIME, "When."),
+        _field(
+            "charge_micros",
+            pa.int64(),
+            "What the read cost with fees for requests, in micro-dollars; null where it was not settled yet.",
+            optional=True,
+        ),
+        _field("charge_usd", _DOLLARS, "The same in dollars.", optional=True),
+        _field("rows", pa.int64(), "Rows of the version, where they are known.", optional=True),
+        _field(
+            "columns",
+            pa.string(),
+            "Columns that were asked for or written, as a JSON array; null where they are not known: maybe all.",
+            optional=True,
+        ),
+        _field(
+            "column_map",
+            pa.string(),
+            "From which columns of inputs those of an output are made, as a JSON array of {column, source}; null where untold.",
+            optional=True,
+        ),
         _DAY,
     ]
 )
@@ -192,7 +215,9 @@ def _cell(table: RecordTable, column: str, position: int, value: Any) -> Any:
         return table.time(value).date()
     if column.endswith("_usd"):
         return _dollars(getattr(value, column.removesuffix("_usd") + "_micros"))
-    return getattr(value, column)
+    found = getattr(value, column)
+    # Lists as JSON text: every engine reads it, and a row stays a row of plain values.
+    return found if not isinstance(found, tuple) else json.dumps(records.dump(found), ensure_ascii=False) if found else None
 
 
 def _dollars(micros: int | None) -> Decimal | None:

@@ -15,8 +15,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from federation.agent import journal
-from federation.core import dataset, errors, job, metering, site, transfer
-from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, sites_pb2, transfers_pb2
+from federation.core import dataset, errors, job, lineage, metering, site, transfer
+from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, lineage_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec, tls
 from federation.wire import errors as wire_errors
 
@@ -141,10 +141,14 @@ class Catalog:
         )
         return self._value(self._stub.ReportRun, request, job.Run)
 
-    def finish_run(self, run: str, outputs: tuple[dataset.NewVersion, ...]) -> tuple[job.Run, tuple[dataset.Version, ...]]:
-        """Commits all outputs of a run and ends it, or does nothing."""
+    def finish_run(
+        self, run: str, outputs: tuple[dataset.NewVersion, ...], report: lineage.LineageReport
+    ) -> tuple[job.Run, tuple[dataset.Version, ...]]:
+        """Commits all outputs of a run and ends it, or does nothing. `report` is what its code told of columns."""
         request = agent_pb2.FinishRunRequest(
-            run=run, outputs=[codec.to_message(output, agent_pb2.NewVersion) for output in outputs]
+            run=run,
+            outputs=[codec.to_message(output, agent_pb2.NewVersion) for output in outputs],
+            lineage=codec.to_message(report, lineage_pb2.LineageReport),
         )
         answer = self._call(self._stub.FinishRun, request)
         return codec.to_value(answer.run), tuple(codec.to_value(version) for version in answer.versions)

@@ -32,11 +32,11 @@ from federation.agent import (
     writes,
 )
 from federation.agent.identity import Identity
-from federation.core import errors, grants, ids, job
+from federation.core import errors, grants, ids, job, lineage
 from federation.crypto import grants as signed_grants
 from federation.crypto import secrets
 from federation.v1 import gateway_pb2
-from federation.wire import tls
+from federation.wire import codec, tls
 
 #: Calls at the same time; more wait. Streams that only wait for news may take this many of them.
 THREADS = 96
@@ -123,6 +123,17 @@ class Gateway:
             caller.run, exit_code=request.exit_code, reason=request.reason, detail=request.detail
         )
         return gateway_pb2.FinishAttemptResponse(versions=finished)
+
+    def report_lineage(self, request: gateway_pb2.ReportLineageRequest, caller: door.RunCaller, _context: Any) -> Any:
+        self._parts.entrance.require_current(caller.row)
+        report: lineage.LineageReport = codec.to_value(request.report)
+        lineage.check_report(
+            report,
+            inputs=frozenset(given.plan.alias for given in caller.row.start.inputs),
+            outputs=frozenset(output.alias for output in caller.row.start.outputs),
+        )
+        self._parts.book.add_report(caller.run, report)
+        return gateway_pb2.ReportLineageResponse()
 
     def append_logs(self, messages: Iterator[gateway_pb2.AppendLogsRequest], caller: door.RunCaller, _context: Any) -> Any:
         kept = 0

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.core import dataset as datasets
-from federation.core import errors, metering, records
+from federation.core import errors, lineage, metering, records
 from federation.core import job as jobs
 from federation.core import transfer as moves
 
@@ -60,6 +60,7 @@ CREATE TABLE IF NOT EXISTS transfers (
 CREATE TABLE IF NOT EXISTS transfer_objects (
     transfer TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (transfer, key)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reports (run TEXT PRIMARY KEY, report TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS drops (version TEXT PRIMARY KEY, drop_ TEXT NOT NULL) STRICT;
 """
 
@@ -311,6 +312,21 @@ class Journal:
         """Records that nothing is left to do for a run. Its tickets and tokens end with it."""
         with self._transaction() as db:
             db.execute("UPDATE runs SET closed = 1 WHERE run = ?", (name,))
+            db.execute("DELETE FROM reports WHERE run = ?", (name,))
+
+    # What runs tell of columns
+
+    def add_report(self, run: str, report: lineage.LineageReport) -> None:
+        """Puts what a process of a run tells to what the others have told; telling it twice is telling it once."""
+        with self._transaction() as db:
+            row = db.execute("SELECT report FROM reports WHERE run = ?", (run,)).fetchone()
+            merged = (records.loads(lineage.LineageReport, row["report"]) if row else lineage.LineageReport()).merged(report)
+            db.execute("INSERT OR REPLACE INTO reports (run, report) VALUES (?, ?)", (run, records.dumps(merged)))
+
+    def report(self, run: str) -> lineage.LineageReport:
+        """What all processes of a run have told."""
+        row = self._one("SELECT report FROM reports WHERE run = ?", run)
+        return records.loads(lineage.LineageReport, row["report"]) if row else lineage.LineageReport()
 
     # Tickets and tokens
 

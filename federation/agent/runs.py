@@ -369,10 +369,11 @@ class Runs:
         self._settle(row)
         try:
             self._tell_running(row)
-            ready = self._parts.writer.ready(row.run)
+            report = self._book.report(row.run)
+            ready = self._parts.writer.ready(row.run, report)
             outcomes.require_outputs(row, {write.alias for write in ready})
             outputs = tuple(write.version for write in ready if write.version is not None)
-            _, versions = self._parts.catalog.finish_run(row.run, outputs)
+            _, versions = self._parts.catalog.finish_run(row.run, outputs, report)
         except TRANSIENT:
             raise
         except errors.FederationError as error:

@@ -124,9 +124,10 @@ class AgentServicer:
 
     async def finish_run(self, request: agent_pb2.FinishRunRequest, call: Call) -> Message:
         outputs = tuple(codec.to_value(output) for output in request.outputs)
+        report = codec.to_value(request.lineage)
 
         def work(tx: Transaction) -> Message:
-            run, versions = jobs.finish_run(tx, self._ctx, call.principal.site, request.run, outputs)
+            run, versions = jobs.finish_run(tx, self._ctx, call.principal.site, request.run, outputs, report=report)
             return agent_pb2.FinishRunResponse(
                 run=codec.to_message(run, jobs_pb2.Run),
                 versions=[codec.to_message(version, catalog_pb2.Version) for version in versions],

@@ -1,4 +1,4 @@
-"""What the server does unasked: it reconciles each second, and carries events to the Delta tables."""
+"""What the server does unasked: it reconciles each second, carries events to the Delta tables, brings lineage's index on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from typing import Protocol
 
 from federation.api.store import Store
 from federation.services import reconcile
+from federation.services.lineage_index import LineageIndex
 
 _log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
 COMMIT_SECONDS = 0.5
+#: The index of lineage is brought up to date by whoever asks; this keeps that short, and builds it when the server starts.
+FOLLOW_SECONDS = 5.0
 #: A costly step that found nothing looks again after this long where nothing but time has changed.
 UNCHANGED_SECONDS = 5.0
 BACKOFF_SECONDS_MAX = 30.0
@@ -30,9 +33,10 @@ class Committer(Protocol):
 class Background:
     """The loops of one server. `stop` lets what is under way end and begins nothing new."""
 
-    def __init__(self, store: Store, committer: Committer) -> None:
+    def __init__(self, store: Store, committer: Committer, lineage: LineageIndex) -> None:
         self._store = store
         self._committer = committer
+        self._lineage = lineage
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         #: Costly step -> the revision at which it found nothing to do, -1 for none, and when it looked.
@@ -43,6 +47,7 @@ class Background:
         self._tasks = [
             asyncio.create_task(self._repeat("reconcile", self._sweep, SWEEP_SECONDS)),
             asyncio.create_task(self._repeat("committer", self._commit, COMMIT_SECONDS)),
+            asyncio.create_task(self._repeat("lineage", self._follow, FOLLOW_SECONDS)),
         ]
 
     async def stop(self) -> None:
@@ -79,6 +84,9 @@ class Background:
 
     async def _commit(self) -> None:
         await self._store.run(self._committer.run_once)
+
+    async def _follow(self) -> None:
+        await self._store.run(self._lineage.view)
 
     async def _repeat(self, name: str, step: Callable[[], Awaitable[None]], seconds: float) -> None:
         """Repeats a step; one that fails is logged and tried again, ever more slowly: none of them may end with the trouble."""

@@ -28,6 +28,7 @@ from federation.config import ServerSettings
 from federation.core import errors
 from federation.ports import Catalog
 from federation.services.context import Context
+from federation.services.lineage_index import LineageIndex
 from federation.wire import methods, tls
 
 _log = logging.getLogger(__name__)
@@ -39,10 +40,13 @@ class Server:
     After `start`, `address` and `agents_address` are what it listens on, with the real ports where the settings said `:0`.
     """
 
-    def __init__(self, catalog: Catalog, ctx: Context, settings: ServerSettings, committer: Committer) -> None:
+    def __init__(
+        self, catalog: Catalog, ctx: Context, settings: ServerSettings, committer: Committer, *, lineage: LineageIndex
+    ) -> None:
         self._settings = settings
         self._store = Store(catalog, ctx)
         self._committer = committer
+        self._lineage = lineage
         self._background: Background | None = None
         self._servers: list[grpc.aio.Server] = []
         self._health = health.aio.HealthServicer()
@@ -64,7 +68,7 @@ class Server:
             await server.start()
         for name in ("", *(f"federation.v1.{service}" for service in methods.PEOPLE + methods.AGENTS)):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        self._background = Background(self._store, self._committer)
+        self._background = Background(self._store, self._committer, self._lineage)
         self._background.start()
         _log.info("serving people on %s and agents on %s", self.address, self.agents_address)
 
@@ -92,7 +96,7 @@ class Server:
             "Pipelines": PipelinesServicer(store, pages),
             "Transfers": TransfersServicer(store, pages),
             "Costs": CostsServicer(store, pages),
-            "Lineage": LineageServicer(store),
+            "Lineage": LineageServicer(store, self._lineage),
             "Identity": IdentityServicer(store),
         }
         return self._server(generic_handlers(servicers, PeopleDoor(store)))

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -608,8 +608,21 @@ class Client:
         """All imported rate cards, newest first, without their rows."""
         return self._connection.pages("Costs.ListRateCards", costs_pb2.ListRateCardsRequest(filter=filter))
 
-    def get_lineage(self, name: str, *, direction: str = "BOTH", depth: int = 0) -> lineage.Graph:
-        """What came from what, around a dataset, a version or a run; `direction` is `upstream`, `downstream` or `both`."""
+    def get_lineage(
+        self,
+        name: str,
+        *,
+        direction: str = "BOTH",
+        depth: int = 0,
+        edges_max: int = 0,
+        as_of_time: datetime | None = None,
+        as_of_position: int = 0,
+        continuation: str = "",
+    ) -> lineage.Graph:
+        """What came from what, around a dataset, a version, a run or a foreign node.
+
+        `direction` is `upstream`, `downstream` or `both`. An answer that is not complete goes on with its `continuation`.
+        """
         if direction.upper() not in lineage.Direction.__members__:
             raise errors.InvalidArgument(
                 f"{direction!r} is no direction of lineage",
@@ -617,8 +630,30 @@ class Client:
                 help="Use upstream, downstream or both.",
             )
         number = lineage_pb2.LineageDirection.Value(f"LINEAGE_DIRECTION_{direction.upper()}")
-        request = lineage_pb2.GetLineageRequest(name=name, direction=number, depth=depth)
+        request = lineage_pb2.GetLineageRequest(name=name, direction=number, continuation=continuation)
+        for field, figure in (("depth", depth), ("edges_max", edges_max)):
+            codec.assign(request, field, figure)
+        _as_of(request, as_of_time, as_of_position)
         return self._value(lineage.Graph, "Lineage.GetLineage", request)
+
+    def find_models(self, name: str, *, as_of_time: datetime | None = None, as_of_position: int = 0) -> lineage.Sightings:
+        """Which models a version, or any version of a dataset, has gone into."""
+        request = lineage_pb2.FindModelsRequest(name=name)
+        _as_of(request, as_of_time, as_of_position)
+        return self._value(lineage.Sightings, "Lineage.FindModels", request)
+
+    def explain_erasure(self, name: str) -> lineage.Impact:
+        """What would be lost if a version were erased; erases nothing."""
+        return self._value(lineage.Impact, "Lineage.ExplainErasure", lineage_pb2.ExplainErasureRequest(name=name))
+
+    def explain_residency(self, name: str) -> lineage.Why:
+        """Why a dataset has its residency."""
+        return self._value(lineage.Why, "Lineage.ExplainResidency", lineage_pb2.ExplainResidencyRequest(name=name))
+
+    def check_lineage_index(self, *, rebuild: bool = False) -> lineage.IndexCheck:
+        """Compares the answering server's index of lineage with the Delta tables. For administrators."""
+        request = lineage_pb2.CheckLineageIndexRequest(rebuild=rebuild)
+        return self._value(lineage.IndexCheck, "Lineage.CheckLineageIndex", request)
 
     def who_am_i(self) -> WhoAmI:
         """Who the server says the caller is."""
@@ -730,6 +765,12 @@ class Client:
         value = codec.to_value(self._connection.call(key, request))
         assert isinstance(value, cls)
         return value
+
+
+def _as_of(request: Any, time_: datetime | None, position: int) -> None:
+    if time_ is not None:
+        request.as_of_time.CopyFrom(codec.from_time(time_))
+    codec.assign(request, "as_of_position", position)
 
 
 def _pauses() -> Iterator[float]:

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from federation.core.lineage import ColumnSource
+
 T = TypeVar("T")
 
 
@@ -75,7 +77,8 @@ class OutputSpec:
 
     `deliver_to` is a site where a replica of it must lie in the end; what bringing it there costs is part of the placement, by
     `assumed_bytes` unless earlier runs tell. `release` asks that it does not inherit the residency of inputs whose owners allow
-    outputs of its size to leave (`Dataset.release_bytes_max`).
+    outputs of its size to leave (`Dataset.release_bytes_max`). `column_map` says
+    from which columns of inputs its columns are made.
     """
 
     alias: str
@@ -84,6 +87,7 @@ class OutputSpec:
     deliver_to: str = ""
     assumed_bytes: int = 0
     release: bool = False
+    column_map: tuple[ColumnSource, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -201,7 +201,10 @@ KINDS: dict[type, Kind] = {
         table="lineage_edges",
         key=lambda v: f"{v.run}/{v.direction}/{v.alias}",
         parent=lambda v: v.run,
-        columns={"node": lambda v: v.node, "direction": lambda v: v.direction},
+        columns={"direction": lambda v: v.direction},
+    ),
+    lineage.ResidencyFact: Kind(
+        table="residency_facts", key=lambda v: f"{v.dataset}@{v.number:010d}", parent=lambda v: v.dataset
     ),
     TokenRecord: Kind(table="tokens", key=lambda v: v.digest, columns={"user": lambda v: v.user}),
     GrantRecord: Kind(

@@ -80,7 +80,7 @@ def _opening(height: int, described: str) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" '
-        f'role="img" aria-label="{_escaped(described)}">\n<style>{_STYLE}</style>\n<defs>{hatches}</defs>\n'
+        f'role="img" aria-label="{escaped(described)}">\n<style>{_STYLE}</style>\n<defs>{hatches}</defs>\n'
         f'<rect width="{_WIDTH}" height="{height}" class="paper"/>'
     )
 
@@ -138,8 +138,8 @@ def _step(most: int) -> int:
 
 def _row(row: Candidate, place: int, parts: Sequence[Part], most: int) -> Iterator[str]:
     y = _TOP + _ROW * place
-    yield _text(24, y + 12, _cut(row.site, 22), "ink bold" if place == 0 else "ink")
-    yield _text(24, y + 25, _cut(row.region, 26), "soft small")
+    yield _text(24, y + 12, cut(row.site, 22), "ink bold" if place == 0 else "ink")
+    yield _text(24, y + 25, cut(row.region, 26), "soft small")
     x = float(_LEFT)
     for part in parts:
         micros = getattr(row, part.field)
@@ -153,11 +153,12 @@ def _row(row: Candidate, place: int, parts: Sequence[Part], most: int) -> Iterat
 
 def _amount(row: Candidate) -> str:
     """What is spent, and what is weighed beside it."""
-    weighed = f" ({_short(row.objective_micros)} weighed)" if row.objective_micros != row.total_micros else ""
-    return _short(row.total_micros) + weighed
+    weighed = f" ({short_usd(row.objective_micros)} weighed)" if row.objective_micros != row.total_micros else ""
+    return short_usd(row.total_micros) + weighed
 
 
-def _short(micros: int) -> str:
+def short_usd(micros: int) -> str:
+    """Money to the cent, and exactly where that would be nothing."""
     if micros >= units.MICROS:
         return f"${units.divide_half_even(micros, 10_000) / 100:,.2f}"
     return units.usd(micros)
@@ -175,19 +176,20 @@ def _rejections(plan: Plan, y: int) -> Iterator[str]:
         if len(plan.rejections) > REJECTIONS_MAX:
             texts.append(f"and {len(plan.rejections) - REJECTIONS_MAX} more")
     for i, text in enumerate(texts):
-        yield _text(24, y + 18 * i, _cut(text, 120), "soft small")
+        yield _text(24, y + 18 * i, cut(text, 120), "soft small")
 
 
 def _text(x: float, y: float, text: str, style: str, *, anchor: str = "") -> str:
     where = f' text-anchor="{anchor}"' if anchor else ""
-    return f'<text x="{x:.1f}" y="{y}" class="{style}"{where}>{_escaped(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y}" class="{style}"{where}>{escaped(text)}</text>'
 
 
-def _cut(text: str, most: int) -> str:
+def cut(text: str, most: int) -> str:
+    """A text that has too many characters by its beginning."""
     return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text as XML can hold it: it has no word for most control characters."""
     legal = "".join(c if ord(c) >= 32 and not 0xD800 <= ord(c) < 0xE000 and c not in "\ufffe\uffff" else " " for c in text)
     return saxutils.escape(legal, {'"': "&quot;"})

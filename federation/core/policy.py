@@ -65,6 +65,7 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "tokens.create",
         "prices.create",
         "world.export",
+        "lineage.check",
         "quotas.update",
     ),
 }

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from federation import ports
-from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle, planner, policy, site
+from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle, lineage, planner, policy, site
 from federation.crypto import grants as signed
 from federation.services import access, datasets, outputs, placement, placing, queue, requests, runs, scan, sites, transfers
 from federation.services.context import Context
@@ -74,7 +74,7 @@ def submit(
     seen = placement.view(tx, ctx)
     plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=position, seen=seen), ground=seen.prepared)
     if plan.choice is not None or planner.waits(plan):
-        outputs.ensure(tx, ctx, targets)
+        outputs.ensure(tx, ctx, targets, by=f"jobs/{stored.job}")
     return queue.offer(tx, ctx, stored, plan)
 
 
@@ -299,11 +299,18 @@ def lose_run(tx: ports.Transaction, ctx: Context, run: job.Run) -> job.Run:
 
 
 def finish_run(
-    tx: ports.Transaction, ctx: Context, at: str, name: str, given: tuple[dataset.NewVersion, ...]
+    tx: ports.Transaction,
+    ctx: Context,
+    at: str,
+    name: str,
+    given: tuple[dataset.NewVersion, ...],
+    *,
+    report: lineage.LineageReport = lineage.UNTOLD,
 ) -> tuple[job.Run, tuple[dataset.Version, ...]]:
     """Commits all outputs of a run and ends it as SUCCEEDED, in one transaction, or does nothing.
 
     FailedPrecondition (OUTPUT_MISSING) names a declared output that was not written. The same word again is answered alike.
+    `report` is what the run's code told of the columns that it read and wrote.
     """
     run = _of_site(tx, at, name)
     if run.state is job.JobState.SUCCEEDED:
@@ -314,7 +321,7 @@ def finish_run(
     versions = tuple((alias, datasets.commit_version(tx, ctx, new, at, run=run.run)) for alias, new in ordered)
     outputs.release(tx, stored.request, run.run, versions)
     _deliver(tx, ctx, stored, versions, at)
-    ended = runs.end(tx, stored, run, "committed", exit_code=0, versions=versions)
+    ended = runs.end(tx, stored, run, "committed", exit_code=0, versions=versions, report=report)
     placing.end_job(tx, stored, "committed")
     return ended, tuple(version for _, version in versions)
 

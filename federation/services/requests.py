@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 
 from federation import ports
-from federation.core import dataset, errors, ids, job, kinds, policy
+from federation.core import dataset, errors, ids, job, kinds, lineage, policy
 from federation.services import datasets, scan, sites
 
 ATTEMPTS_MAX = 10
@@ -73,6 +73,10 @@ def _check_shape(request: job.JobRequest) -> None:
         raise _wrong("entrypoint", "a job needs a command to run", "Put it after `--`: `fed job submit ... -- python main.py`.")
     if request.ingest_from and request.kind is not job.JobKind.INGEST:
         raise _wrong("ingest_from", "only an ingest has a source")
+    for spec in request.outputs:
+        lineage.check_sources(
+            spec.column_map, frozenset(each.alias for each in request.inputs), f"outputs.{spec.alias}.column_map"
+        )
     _check_numbers(request)
 
 

@@ -9,6 +9,7 @@ import dataclasses
 
 from federation import ports
 from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle
+from federation.core.lineage import UNTOLD, LineageReport
 from federation.services import access, ledger, lineage, placement, profiles, quotas, retention, shares
 from federation.services.context import Context
 
@@ -125,10 +126,11 @@ def end(
     detail: str = "",
     exit_code: int | None = None,
     versions: tuple[tuple[str, dataset.Version], ...] = (),
+    report: LineageReport = UNTOLD,
 ) -> job.Run:
     """Ends a live run, and nothing else of its job: what it held is given back, once, because no live state follows.
 
-    `versions` are what it committed, by alias.
+    `versions` are what it committed, by alias, and `report` what its code told of columns.
     """
     ended = put(
         tx,
@@ -148,7 +150,7 @@ def end(
     access.close_run(tx, ended)
     if ended.state is not job.JobState.SUCCEEDED:
         ledger.take_back_avoided(tx, ended)
-    lineage.record_run(tx, of, ended, versions)
+    lineage.record_run(tx, of, ended, versions, report)
     profiles.add_run(tx, of, ended, versions)
     return ended
 

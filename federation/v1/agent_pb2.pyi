@@ -7,6 +7,7 @@ import builtins
 import collections.abc
 import federation.v1.catalog_pb2
 import federation.v1.jobs_pb2
+import federation.v1.lineage_pb2
 import federation.v1.sites_pb2
 import federation.v1.transfers_pb2
 import google.protobuf.descriptor
@@ -569,16 +570,23 @@ class FinishRunRequest(google.protobuf.message.Message):
 
     RUN_FIELD_NUMBER: builtins.int
     OUTPUTS_FIELD_NUMBER: builtins.int
+    LINEAGE_FIELD_NUMBER: builtins.int
     run: builtins.str
     @property
     def outputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___NewVersion]: ...
+    @property
+    def lineage(self) -> federation.v1.lineage_pb2.LineageReport:
+        """What the run's code told of columns."""
+
     def __init__(
         self,
         *,
         run: builtins.str = ...,
         outputs: collections.abc.Iterable[global___NewVersion] | None = ...,
+        lineage: federation.v1.lineage_pb2.LineageReport | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["outputs", b"outputs", "run", b"run"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["lineage", b"lineage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["lineage", b"lineage", "outputs", b"outputs", "run", b"run"]) -> None: ...
 
 global___FinishRunRequest = FinishRunRequest
 

@@ -5,6 +5,7 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import federation.v1.lineage_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
@@ -569,6 +570,33 @@ class FinishAttemptResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["versions", b"versions"]) -> None: ...
 
 global___FinishAttemptResponse = FinishAttemptResponse
+
+@typing.final
+class ReportLineageRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: builtins.int
+    @property
+    def report(self) -> federation.v1.lineage_pb2.LineageReport: ...
+    def __init__(
+        self,
+        *,
+        report: federation.v1.lineage_pb2.LineageReport | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["report", b"report"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["report", b"report"]) -> None: ...
+
+global___ReportLineageRequest = ReportLineageRequest
+
+@typing.final
+class ReportLineageResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ReportLineageResponse = ReportLineageResponse
 
 @typing.final
 class AppendLogsRequest(google.protobuf.message.Message):

@@ -61,6 +61,11 @@ class GatewayStub(object):
                 request_serializer=federation_dot_v1_dot_gateway__pb2.FinishAttemptRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_gateway__pb2.FinishAttemptResponse.FromString,
                 )
+        self.ReportLineage = channel.unary_unary(
+                '/federation.v1.Gateway/ReportLineage',
+                request_serializer=federation_dot_v1_dot_gateway__pb2.ReportLineageRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_gateway__pb2.ReportLineageResponse.FromString,
+                )
         self.AppendLogs = channel.stream_unary(
                 '/federation.v1.Gateway/AppendLogs',
                 request_serializer=federation_dot_v1_dot_gateway__pb2.AppendLogsRequest.SerializeToString,
@@ -152,6 +157,13 @@ class GatewayServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportLineage(self, request, context):
+        """Takes which columns a run reads and writes, from any of its processes. What is told twice is told once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AppendLogs(self, request_iterator, context):
         """Takes what a run prints.
         """
@@ -227,6 +239,11 @@ def add_GatewayServicer_to_server(servicer, server):
                     servicer.FinishAttempt,
                     request_deserializer=federation_dot_v1_dot_gateway__pb2.FinishAttemptRequest.FromString,
                     response_serializer=federation_dot_v1_dot_gateway__pb2.FinishAttemptResponse.SerializeToString,
+            ),
+            'ReportLineage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportLineage,
+                    request_deserializer=federation_dot_v1_dot_gateway__pb2.ReportLineageRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_gateway__pb2.ReportLineageResponse.SerializeToString,
             ),
             'AppendLogs': grpc.stream_unary_rpc_method_handler(
                     servicer.AppendLogs,
@@ -410,6 +427,23 @@ class Gateway(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Gateway/FinishAttempt',
             federation_dot_v1_dot_gateway__pb2.FinishAttemptRequest.SerializeToString,
             federation_dot_v1_dot_gateway__pb2.FinishAttemptResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReportLineage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Gateway/ReportLineage',
+            federation_dot_v1_dot_gateway__pb2.ReportLineageRequest.SerializeToString,
+            federation_dot_v1_dot_gateway__pb2.ReportLineageResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

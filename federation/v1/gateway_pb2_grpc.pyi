@@ -79,6 +79,12 @@ class GatewayStub:
     ]
     """Says how a run's entrypoint ended. With exit code 0 all its outputs are committed, together, before this answers."""
 
+    ReportLineage: grpc.UnaryUnaryMultiCallable[
+        federation.v1.gateway_pb2.ReportLineageRequest,
+        federation.v1.gateway_pb2.ReportLineageResponse,
+    ]
+    """Takes which columns a run reads and writes, from any of its processes. What is told twice is told once."""
+
     AppendLogs: grpc.StreamUnaryMultiCallable[
         federation.v1.gateway_pb2.AppendLogsRequest,
         federation.v1.gateway_pb2.AppendLogsResponse,
@@ -163,6 +169,12 @@ class GatewayAsyncStub:
         federation.v1.gateway_pb2.FinishAttemptResponse,
     ]
     """Says how a run's entrypoint ended. With exit code 0 all its outputs are committed, together, before this answers."""
+
+    ReportLineage: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.gateway_pb2.ReportLineageRequest,
+        federation.v1.gateway_pb2.ReportLineageResponse,
+    ]
+    """Takes which columns a run reads and writes, from any of its processes. What is told twice is told once."""
 
     AppendLogs: grpc.aio.StreamUnaryMultiCallable[
         federation.v1.gateway_pb2.AppendLogsRequest,
@@ -266,6 +278,14 @@ class GatewayServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.gateway_pb2.FinishAttemptResponse, collections.abc.Awaitable[federation.v1.gateway_pb2.FinishAttemptResponse]]:
         """Says how a run's entrypoint ended. With exit code 0 all its outputs are committed, together, before this answers."""
+
+    @abc.abstractmethod
+    def ReportLineage(
+        self,
+        request: federation.v1.gateway_pb2.ReportLineageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.gateway_pb2.ReportLineageResponse, collections.abc.Awaitable[federation.v1.gateway_pb2.ReportLineageResponse]]:
+        """Takes which columns a run reads and writes, from any of its processes. What is told twice is told once."""
 
     @abc.abstractmethod
     def AppendLogs(

@@ -5,6 +5,7 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import federation.v1.lineage_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
@@ -161,6 +162,7 @@ class OutputSpec(google.protobuf.message.Message):
     DELIVER_TO_FIELD_NUMBER: builtins.int
     ASSUMED_BYTES_FIELD_NUMBER: builtins.int
     RELEASE_FIELD_NUMBER: builtins.int
+    COLUMN_MAP_FIELD_NUMBER: builtins.int
     alias: builtins.str
     dataset: builtins.str
     kind: builtins.str
@@ -171,6 +173,10 @@ class OutputSpec(google.protobuf.message.Message):
     """Bytes to reckon with for the delivery and for a pipeline's hand-over."""
     release: builtins.bool
     """Asks that it does not inherit the residency of inputs whose owners allow outputs of its size to leave."""
+    @property
+    def column_map(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[federation.v1.lineage_pb2.ColumnSource]:
+        """From which columns of inputs its columns are made."""
+
     def __init__(
         self,
         *,
@@ -180,8 +186,9 @@ class OutputSpec(google.protobuf.message.Message):
         deliver_to: builtins.str = ...,
         assumed_bytes: builtins.int = ...,
         release: builtins.bool = ...,
+        column_map: collections.abc.Iterable[federation.v1.lineage_pb2.ColumnSource] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "dataset", b"dataset", "deliver_to", b"deliver_to", "kind", b"kind", "release", b"release"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "column_map", b"column_map", "dataset", b"dataset", "deliver_to", b"deliver_to", "kind", b"kind", "release", b"release"]) -> None: ...
 
 global___OutputSpec = OutputSpec
 

@@ -127,7 +127,23 @@ PAIRS: dict[type, type[Message]] = {
     variance.Variance: costs_pb2.Variance,
     lineage.RunFact: lineage_pb2.RunFact,
     lineage.Edge: lineage_pb2.LineageEdge,
+    lineage.ColumnSource: lineage_pb2.ColumnSource,
+    lineage.InputColumns: lineage_pb2.InputColumns,
+    lineage.OutputColumns: lineage_pb2.OutputColumns,
+    lineage.LineageReport: lineage_pb2.LineageReport,
+    lineage.NodeInfo: lineage_pb2.NodeInfo,
     lineage.Graph: lineage_pb2.LineageGraph,
+    lineage.Sighting: lineage_pb2.Sighting,
+    lineage.Sightings: lineage_pb2.Sightings,
+    lineage.Affected: lineage_pb2.Affected,
+    lineage.Reader: lineage_pb2.Reader,
+    lineage.Impact: lineage_pb2.Impact,
+    lineage.Binding: lineage_pb2.ResidencyBinding,
+    lineage.ResidencyFact: lineage_pb2.ResidencyFact,
+    lineage.Reason: lineage_pb2.Reason,
+    lineage.Why: lineage_pb2.Why,
+    lineage.Difference: lineage_pb2.Difference,
+    lineage.IndexCheck: lineage_pb2.IndexCheck,
 }
 
 NAMES: dict[type, Named] = {

@@ -366,6 +366,8 @@ class FileWriter(io.BufferedIOBase):
         self.name = path
         self.mode = "wb"
         self.rows = -1
+        #: Names and types, of a Parquet file.
+        self.columns: tuple[tuple[str, str], ...] = ()
         self._writer = writer
         self._sealing = writer._begin(path)
         self._sealed = cast("BinaryIO", tempfile.SpooledTemporaryFile(_SPOOL_BYTES))  # noqa: SIM115 - closed by `discard`
@@ -428,14 +430,16 @@ class FileWriter(io.BufferedIOBase):
             ) from error
 
     def _counted(self) -> int:
-        """Rows, from the footer of a Parquet file, unless somebody said."""
-        if self.rows >= 0 or not self.name.lower().endswith(".parquet"):
+        """Rows, from the footer of a Parquet file, unless somebody said; its columns are kept beside."""
+        if not self.name.lower().endswith(".parquet") or (self.rows >= 0 and self.columns):
             return self.rows
         source = self._sealing.reader(self._sealed)
         try:
-            return int(pyarrow.parquet.read_metadata(FileReader(source)).num_rows)
+            footer = pyarrow.parquet.read_metadata(FileReader(source))
+            self.columns = columns(footer.schema.to_arrow_schema())
+            return int(footer.num_rows)
         except (pa.ArrowException, OSError):
-            return -1
+            return self.rows
 
 
 def _object_id() -> str:
@@ -507,14 +511,15 @@ def describe(path: Path) -> tuple[int, tuple[tuple[str, str], ...]]:
     try:
         if path.suffix.lower() == ".parquet":
             with pyarrow.parquet.ParquetFile(path) as file:
-                return file.metadata.num_rows, _columns(file.schema_arrow)
+                return file.metadata.num_rows, columns(file.schema_arrow)
         if path.suffix.lower() == ".csv":
             with pyarrow.csv.open_csv(path) as reader:
-                return -1, _columns(reader.schema)
+                return -1, columns(reader.schema)
     except (pa.ArrowException, OSError):
         return -1, ()
     return -1, ()
 
 
-def _columns(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
+def columns(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
+    """Names and types of a schema's columns."""
     return tuple((column.name, str(column.type)) for column in schema)

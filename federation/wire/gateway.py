@@ -13,10 +13,10 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
-from federation.core import errors
-from federation.v1 import gateway_pb2, gateway_pb2_grpc
+from federation.core import errors, lineage
+from federation.v1 import gateway_pb2, gateway_pb2_grpc, lineage_pb2
+from federation.wire import codec, methods, tls
 from federation.wire import errors as wire_errors
-from federation.wire import methods, tls
 
 T = TypeVar("T")
 
@@ -108,6 +108,11 @@ class GatewayClient:
         """Says how a run's entrypoint ended; with 0 its outputs are committed when this returns their versions."""
         request = gateway_pb2.FinishAttemptRequest(exit_code=exit_code, reason=reason, detail=detail)
         return tuple(self._call(lambda stub: stub.FinishAttempt(request, timeout=COMMIT_SECONDS)).versions)
+
+    def report_lineage(self, report: lineage.LineageReport) -> None:
+        """Tells which columns the run reads and writes; telling it twice is telling it once."""
+        request = gateway_pb2.ReportLineageRequest(report=codec.to_message(report, lineage_pb2.LineageReport))
+        persistent(lambda: self._call(lambda stub: stub.ReportLineage(request, timeout=CALL_SECONDS)))
 
     def append_logs(self, pieces: Iterable[bytes]) -> int:
         """Sends what a run prints; returns how many bytes were kept."""

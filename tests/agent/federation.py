@@ -35,7 +35,7 @@ from federation.wire.gateway import GatewayClient
 from tests import builders
 from tests.agent.compute import MemoryCompute
 from tests.wire import certs as certificates
-from tests.wire.edge import Edge, NoCommitter
+from tests.wire.edge import Edge, NoCommitter, lineage_index
 
 PLACES = {"eu-1": ("aws:eu-central-1", "EU"), "us-1": ("aws:us-east-1", "US")}
 #: Fast enough for a test, slow enough for two cores.
@@ -288,7 +288,7 @@ def _server(folder: Path, certs: certificates.Certs) -> Edge:
         certs=certs,
         catalog=catalog,
         ctx=ctx,
-        server=Server(catalog, ctx, settings, NoCommitter()),
+        server=Server(catalog, ctx, settings, NoCommitter(), lineage=lineage_index(catalog)),
         loop=loop,
         thread=thread,
         tokens=tokens,

@@ -93,6 +93,37 @@ def test_what_lies_at_a_site_is_ingested_there(fed, folder: Path):
     assert "INGEST" in fed("job", "list", "-o", "json").stdout
 
 
+def test_lineage_answers_in_every_form(fed, folder: Path, tmp_path: Path, monkeypatch):
+    """As a tree, in pieces, as of then, as JSON, drawing, page and Mermaid; models, impact, why; and its index is checked."""
+    (folder / "lake" / "visits").mkdir(parents=True, exist_ok=True)
+    (folder / "lake" / "visits" / "one.csv").write_text("x\n1\n")
+    url = (folder / "lake" / "visits").as_uri()
+    fed("dataset", "ingest", "sales/visits", "--from", url, "--site", "eu-1", "--residency", "EU")
+    whole = json.loads(fed("lineage", "show", "sales/visits", "-o", "json").stdout)
+    assert (len(whole["edges"]), whole["complete"], whole["nodes"][0]["residency"]) == (2, True, ["EU"])
+    piece = fed("lineage", "show", "sales/visits", "--edges", "1")
+    token = piece.stderr.split("--continue ")[1].split(",")[0]
+    rest = json.loads(fed("lineage", "show", "sales/visits", "--continue", token, "-o", "json").stdout)
+    assert (len(rest["edges"]), rest["complete"]) == (1, True)
+    assert "nothing" in fed("lineage", "show", "sales/visits", "--as-of", "2020-01-01").stdout
+    assert "nothing" in fed("lineage", "show", "sales/visits", "--as-of", "1").stdout
+    fed("lineage", "show", "sales/visits", "--as-of", "yesterday", code=exits.USAGE)
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda page: bool(opened.append(page) or True))
+    drawn = fed("lineage", "show", url, "--svg", str(tmp_path / "l.svg"), "--html", str(tmp_path / "l.html"), "--open")
+    assert (tmp_path / "l.svg").read_text().startswith("<svg")
+    assert "sales/visits@1" in (tmp_path / "l.html").read_text()
+    assert opened == [(tmp_path / "l.html").as_uri()]
+    assert "drawn into" in drawn.stderr
+    fed("lineage", "show", url, "--svg", str(tmp_path / "none" / "l.svg"), code=exits.USAGE)
+    assert fed("lineage", "show", url, "-o", "mermaid").stdout.splitlines()[1] == "flowchart LR"
+    assert "no model saw" in fed("lineage", "models", "sales/visits@1").stderr
+    assert "eu-1" in fed("lineage", "impact", "sales/visits@1").stdout
+    assert "declared by users/admin: stays in EU" in fed("lineage", "why", "sales/visits").stdout
+    for verb in ("check", "rebuild"):
+        assert json.loads(fed("lineage", "index", verb, "-o", "json").stdout)["same"] is True
+
+
 def test_a_job_without_any_cluster_is_refused_with_the_reason(fed, tmp_path: Path):
     """Planned, not stored; exit code 6."""
     (tmp_path / "a.csv").write_text("x\n1\n")

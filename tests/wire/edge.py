@@ -12,6 +12,8 @@ import grpc
 
 from federation import config, ports
 from federation.adapters import prices
+from federation.adapters.lineage_record import MemoryLineage
+from federation.adapters.records_memory import MemoryRecords
 from federation.adapters.system import SystemClock, UlidIds
 from federation.api.server import Server
 from federation.client import Client
@@ -20,11 +22,17 @@ from federation.core.policy import Role
 from federation.crypto import signing
 from federation.services import datasets, identity, sites
 from federation.services.context import Context
+from federation.services.lineage_index import LineageIndex
 from federation.wire import errors as wire_errors
 from federation.wire import methods, tls
 from tests.wire.certs import Certs
 
 GRANT_KEY = signing.new_private()
+
+
+def lineage_index(catalog: ports.Catalog) -> LineageIndex:
+    """The index of lineage over tables that stay empty: all that it knows is from the log."""
+    return LineageIndex(catalog, MemoryLineage(MemoryRecords()))
 
 
 class NoCommitter:
@@ -131,7 +139,7 @@ def start(certs: Certs, catalog: ports.Catalog, *, committer: Any = None, listen
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
     thread.start()
-    server = Server(catalog, ctx, settings, committer or NoCommitter())
+    server = Server(catalog, ctx, settings, committer or NoCommitter(), lineage=lineage_index(catalog))
     edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, loop=loop, thread=thread, tokens=tokens)
     edge.run(server.start())
     return edge

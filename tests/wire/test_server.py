@@ -55,7 +55,7 @@ def test_a_port_that_is_taken_is_named(edge):
     )
 
     async def second() -> None:
-        await Server(edge.catalog, edge.ctx, settings, edges.NoCommitter()).start()
+        await Server(edge.catalog, edge.ctx, settings, edges.NoCommitter(), lineage=edges.lineage_index(edge.catalog)).start()
 
     with pytest.raises(errors.FailedPrecondition) as caught:
         edge.run(second())

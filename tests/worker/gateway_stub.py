@@ -5,6 +5,7 @@ It keeps all in memory and knows one run. What the agent's own gateway does beyo
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import threading
@@ -20,11 +21,11 @@ from grpc_status import rpc_status
 from connectors.storage.memory import MemoryStore
 from federation import config
 from federation.adapters.system import UlidIds
-from federation.core import dataset, errors
+from federation.core import dataset, errors, lineage
 from federation.crypto import container, hpke, layout, manifest, secrets, signing
 from federation.local import pki
 from federation.v1 import gateway_pb2, gateway_pb2_grpc
-from federation.wire import data, tls
+from federation.wire import codec, data, tls
 from federation.wire import errors as wire_errors
 from federation.wire.gateway import GatewayClient
 
@@ -57,6 +58,7 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
 
     def __init__(self) -> None:
         self.store = MemoryStore()
+        self.columns_told: list[lineage.LineageReport] = []
         self.uid = "d-stub"
         self.ticket = secrets.new_token("ticket")
         self.token = secrets.new_token("run")
@@ -233,6 +235,16 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
             if request.exit_code == 0:
                 self.versions = [f"{w.dataset}@1" for w in self.outputs.values() if isinstance(w, Write) and w.files]
             return gateway_pb2.FinishAttemptResponse(versions=self.versions)
+
+    def ReportLineage(self, request, context):  # noqa: N802
+        with self._answering("ReportLineage", context):
+            self.columns_told.append(codec.to_value(request.report))
+            return gateway_pb2.ReportLineageResponse()
+
+    @property
+    def told(self) -> lineage.LineageReport:
+        """What all processes have told of columns."""
+        return functools.reduce(lineage.LineageReport.merged, self.columns_told, lineage.LineageReport())
 
     def ReportReads(self, request, context):  # noqa: N802
         with self._answering("ReportReads", context):

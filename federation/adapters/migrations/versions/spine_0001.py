@@ -70,10 +70,8 @@ _KINDS = {
         "destination_region",
     ),
     "lineage_runs": (),
-    "lineage_edges": (
-        "node",
-        "direction",
-    ),
+    "lineage_edges": ("direction",),
+    "residency_facts": (),
     "tokens": ("user",),
     "grants": (
         "run",
