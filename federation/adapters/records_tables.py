@@ -99,7 +99,9 @@ _EDGES = pa.schema(
         _field("run", pa.string(), "Run that read or wrote."),
         _field("direction", pa.string(), "in or out."),
         _field("alias", pa.string(), "Name of the input or output in its job."),
-        _field("node", pa.string(), "Version, like sales/flights@3; person who put it, like users/ada; or URL of what is foreign."),
+        _field(
+            "node", pa.string(), "Version, like sales/flights@3; person who put it, like users/ada; or URL of what is foreign."
+        ),
         _field("manifest_digest", pa.string(), "SHA-256 of the version's manifest."),
         _field("site", pa.string(), "Site of the replica that was read or written."),
         _field("source_region", pa.string(), "Region that the bytes came from."),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
+from typing import BinaryIO
 
 import click
 from rich.text import Text
@@ -13,6 +15,9 @@ from federation.cli.output import safe
 from federation.cli.session import Session
 from federation.core import lineage as values
 from federation.core import units
+
+#: Events sent at once.
+RECEIVED_AT_ONCE = 500
 
 lineage = noun("lineage", "What came of what, through which runs.")
 
@@ -37,6 +42,21 @@ def show(session: Session, name: str, direction: str, depth: int) -> None:
         session.output.show(tree)
     if not graph.complete:
         session.output.say(f"There is more beyond {', '.join(graph.frontier)}; ask for a greater --depth.")
+
+
+@verb(lineage, "receive", example="fed lineage receive dbt-events.jsonl")
+@click.argument("file", type=click.File("rb"))
+def receive(session: Session, file: BinaryIO) -> None:
+    """Takes OpenLineage events of other tools into lineage: a JSON object a line, or a list of them; `-` reads stdin."""
+    text = file.read()
+    listed = json.loads(text) if text.lstrip().startswith(b"[") else None
+    events = (
+        [json.dumps(each).encode() for each in listed]
+        if listed is not None
+        else [row for row in text.splitlines() if row.strip()]
+    )
+    for at in range(0, len(events), RECEIVED_AT_ONCE):
+        session.output.item(session.client.receive_open_lineage(events[at : at + RECEIVED_AT_ONCE]))
 
 
 def trees(graph: values.Graph, direction: str) -> list[Tree]:

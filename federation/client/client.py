@@ -16,7 +16,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from federation.client import files, transfer
 from federation.client.connection import CALL_SECONDS, Connection
 from federation.client.values import Access, CreatedToken, Finding, Package, WhoAmI
-from federation.core import dataset, errors, ids, job, lineage, metering, pipeline, quota, ratecard, site, variance
+from federation.core import dataset, errors, ids, job, lineage, metering, openlineage, pipeline, quota, ratecard, site, variance
 from federation.core import transfer as moving
 from federation.services import residency as residency_rules
 from federation.v1 import catalog_pb2, costs_pb2, identity_pb2, jobs_pb2, lineage_pb2, pipelines_pb2, sites_pb2, transfers_pb2
@@ -604,6 +604,12 @@ class Client:
         """All imported rate cards, newest first, without their rows."""
         return self._connection.pages("Costs.ListRateCards", costs_pb2.ListRateCardsRequest(filter=filter))
 
+    def receive_open_lineage(self, events: Iterable[bytes]) -> openlineage.Received:
+        """Takes OpenLineage events of other tools, each as JSON, into lineage: all or none of them."""
+        request = lineage_pb2.ReceiveOpenLineageRequest(events=events)
+        received: openlineage.Received = codec.to_value(self._connection.call("Lineage.ReceiveOpenLineage", request))
+        return received
+
     def get_lineage(
         self,
         name: str,
@@ -631,9 +637,7 @@ class Client:
         _as_of(request, as_of_time, as_of_position)
         return self._value(lineage.Graph, "Lineage.GetLineage", request)
 
-    def find_models(
-        self, name: str, *, as_of_time: datetime | None = None, as_of_position: int = 0
-    ) -> lineage.Sightings:
+    def find_models(self, name: str, *, as_of_time: datetime | None = None, as_of_position: int = 0) -> lineage.Sightings:
         """Which models a version, or any version of a dataset, has gone into."""
         request = lineage_pb2.FindModelsRequest(name=name)
         _as_of(request, as_of_time, as_of_position)

@@ -16,7 +16,6 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -190,7 +189,9 @@ class LineageGraph:
         self._runs = _Names()
         self._texts = _Names()
         numbers = {name: np.int32 for name in (*EDGE_TEXTS, *EDGE_LISTS) if name not in ("direction", "manifest_digest")}
-        self._edges = _Rows({"position": np.int64, "out": np.bool_, "digest": np.int32, **numbers, **dict.fromkeys(EDGE_INTS, np.int64)})
+        self._edges = _Rows(
+            {"position": np.int64, "out": np.bool_, "digest": np.int32, **numbers, **dict.fromkeys(EDGE_INTS, np.int64)}
+        )
         self._digests = _Rows({"digest": "S64"})
         self._facts = _Rows(
             {"position": np.int64, **dict.fromkeys(RUN_TEXTS, np.int32), **dict.fromkeys(RUN_INTS, np.int64)},
@@ -363,11 +364,11 @@ class View:
     def __init__(self, graph: LineageGraph) -> None:
         self._graph = graph
         self.size = graph.edges
-        self._columns = dict(graph._edges.columns)  # noqa: SLF001 - a view is the graph's own
-        self._facts, self._fact_count = dict(graph._facts.columns), graph.facts  # noqa: SLF001
-        self.by_node = graph._by_node.taken()  # noqa: SLF001
-        self.by_run = graph._by_run.taken()  # noqa: SLF001
-        self._names, self._runs, self._texts = graph._names, graph._runs, graph._texts  # noqa: SLF001
+        self._columns = dict(graph._edges.columns)
+        self._facts, self._fact_count = dict(graph._facts.columns), graph.facts
+        self.by_node = graph._by_node.taken()
+        self.by_run = graph._by_run.taken()
+        self._names, self._runs, self._texts = graph._names, graph._runs, graph._texts
 
     def node(self, name: str) -> int:
         """The number of a node, -1 for one that lineage does not know."""
@@ -418,11 +419,11 @@ class View:
         )
 
     def _digest(self, number: int) -> str:
-        return self._graph._digests.columns["digest"][number].decode() if number >= 0 else ""  # noqa: SLF001
+        return self._graph._digests.columns["digest"][number].decode() if number >= 0 else ""
 
     def fact(self, run: int) -> lineage.RunFact | None:
         """What is known of a run, by its number; None while its fact has not come."""
-        number = self._graph._fact_of.get(run)  # noqa: SLF001
+        number = self._graph._fact_of.get(run)
         if number is None or number >= self._fact_count:
             return None
         row = {name: column[number] for name, column in self._facts.items()}
@@ -472,8 +473,8 @@ class _Way:
     def __init__(self, view: View, arrive: bool) -> None:
         # Upstream one arrives at a run by what it made (out) and leaves it by what it read (in); downstream the other way round.
         self.arrive, self.leave = arrive, not arrive
-        self.seen_nodes = np.zeros(len(view._names), np.bool_)  # noqa: SLF001 - a walk is the view's own
-        self.seen_runs = np.zeros(len(view._runs), np.bool_)  # noqa: SLF001
+        self.seen_nodes = np.zeros(len(view._names), np.bool_)
+        self.seen_runs = np.zeros(len(view._runs), np.bool_)
         self.nodes = self.runs = np.zeros(0, np.int32)
 
 

@@ -234,9 +234,7 @@ def models(
     )
 
 
-def _sighting(
-    tx: ports.Transaction, view: View, down: _Downstream, node: int, stored: dataset.Dataset
-) -> lineage.Sighting:
+def _sighting(tx: ports.Transaction, view: View, down: _Downstream, node: int, stored: dataset.Dataset) -> lineage.Sighting:
     way, first = down.way(node)
     (edge,) = view.values(np.array([first], np.int32))
     fact = view.fact(down.maker[node])
@@ -380,9 +378,7 @@ def why(tx: ports.Transaction, name: str) -> lineage.Why:
                 following |= dict.fromkeys(binding.dataset for binding in fact.inputs)
         level = [each for each in following if each not in reasons]
         hops += 1
-    return lineage.Why(
-        root=parsed.short, residency=root.residency, reasons=tuple(reasons.values()), complete=not level
-    )
+    return lineage.Why(root=parsed.short, residency=root.residency, reasons=tuple(reasons.values()), complete=not level)
 
 
 def _reason(tx: ports.Transaction, name: str, hops: int) -> lineage.Reason:

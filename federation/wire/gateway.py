@@ -15,9 +15,8 @@ import grpc
 
 from federation.core import errors, lineage
 from federation.v1 import gateway_pb2, gateway_pb2_grpc, lineage_pb2
-from federation.wire import codec
+from federation.wire import codec, methods, tls
 from federation.wire import errors as wire_errors
-from federation.wire import methods, tls
 
 T = TypeVar("T")
 

@@ -126,7 +126,12 @@ def test_a_greater_depth_goes_on_as_well(chain: Simulation) -> None:
 def test_a_continuation_is_good_for_its_own_question_alone(chain: Simulation) -> None:
     """Not for another name or direction, and not when it was made up."""
     token = walk(chain, "ml/c@1", UP, 1).continuation
-    for name, direction, given in (("ml/b@1", UP, token), ("ml/c@1", DOWN, token), ("ml/c@1", UP, "bm90IG9uZQ"), ("ml/c@1", UP, "ä")):
+    for name, direction, given in (
+        ("ml/b@1", UP, token),
+        ("ml/c@1", DOWN, token),
+        ("ml/c@1", UP, "bm90IG9uZQ"),
+        ("ml/c@1", UP, "ä"),
+    ):
         with pytest.raises(errors.InvalidArgument) as caught:
             walk(chain, name, direction, continuation=given)
         assert caught.value.reason == "CONTINUATION_INVALID"
@@ -282,7 +287,10 @@ def test_a_read_that_is_settled_later_says_so(sim: Simulation) -> None:
 def test_a_declared_column_map_is_kept_with_the_output(sim: Simulation) -> None:
     """As the request had it; one that names no input is refused before anything is stored."""
     request = builders.request(["orders=sales/flights"], ["out=ml/sums"])
-    links = (lineage.ColumnSource(column="total", source="orders.price"), lineage.ColumnSource(column="total", source="orders.qty"))
+    links = (
+        lineage.ColumnSource(column="total", source="orders.price"),
+        lineage.ColumnSource(column="total", source="orders.qty"),
+    )
     declared = writing(request, column_map=links)
     submitted = sim.submit(declared)
     sim.drive(4)

@@ -101,7 +101,7 @@ def graphs(draw: st.DrawFn) -> list[Edge]:
             time=records.TIME + timedelta(seconds=draw(st.integers(0, 5))),
             charge_micros=draw(st.sampled_from([None, 0, 7])),
             rows=draw(st.sampled_from([None, 3])),
-            columns=draw(st.sampled_from([(), ("x",), ("x", "ÿ,\"")])),
+            columns=draw(st.sampled_from([(), ("x",), ("x", 'ÿ,"')])),
             manifest_digest=draw(st.sampled_from(["", "ab" * 32])),
         )
         for place, (run, direction, node) in enumerate(found)
@@ -173,7 +173,14 @@ def test_a_changed_or_missing_row_is_a_difference(edges, data):
     place = data.draw(st.integers(0, len(edges) - 1))
     field, value = data.draw(
         st.sampled_from(
-            [("node", "ml/other@9"), ("bytes", 10**6), ("charge_micros", 8), ("columns", ("z",)), ("site", "xx"), ("direction", "?")]
+            [
+                ("node", "ml/other@9"),
+                ("bytes", 10**6),
+                ("charge_micros", 8),
+                ("columns", ("z",)),
+                ("site", "xx"),
+                ("direction", "?"),
+            ]
         )
     )
     changed = list(edges)
