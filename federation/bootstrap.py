@@ -29,6 +29,7 @@ from federation.services.context import Context
 if TYPE_CHECKING:
     from federation.agent.agent import Agent
     from federation.api.server import Server
+    from federation.services.openlineage import Emitter
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +67,24 @@ def server(settings: config.ServerSettings) -> Server:
         catalog.close()
         raise
     lineage = LineageIndex(catalog, DeltaLineage(settings.tables_url), timer=time.monotonic)
-    return Server(catalog, ctx, settings, Committer(catalog, DeltaRecords(settings.tables_url)), lineage=lineage)
+    committer = Committer(catalog, DeltaRecords(settings.tables_url))
+    return Server(catalog, ctx, settings, committer, lineage=lineage, emitters=_emitters(catalog, settings))
+
+
+def _emitters(catalog: ports.Catalog, settings: config.ServerSettings) -> tuple[Emitter, ...]:
+    """Those who are told of runs as OpenLineage events: what was told to each is remembered under its address."""
+    from federation.adapters.openlineage_file import FileTransport  # noqa: PLC0415
+    from federation.adapters.openlineage_http import HttpTransport  # noqa: PLC0415
+    from federation.services.openlineage import Emitter  # noqa: PLC0415
+
+    told, terms = settings.openlineage, settings.openlineage.terms(settings.federation)
+    ways: dict[str, ports.LineageTransport] = {}
+    if told.url:
+        token = config.read_secret(told.token_file, "token for lineage events").strip() if told.token_file else ""
+        ways[told.url] = HttpTransport(told.url, token=token, ca=str(told.ca) if told.ca else None)
+    if told.file:
+        ways[str(told.file)] = FileTransport(told.file)
+    return tuple(Emitter(catalog, way, terms, name=name) for name, way in ways.items())
 
 
 def agent(settings: config.AgentSettings) -> Agent:

@@ -19,7 +19,7 @@ from typing import TypeVar
 import yaml
 
 from federation import strict
-from federation.core import errors, ids, policy, site
+from federation.core import errors, ids, openlineage, policy, site
 
 T = TypeVar("T")
 
@@ -57,8 +57,31 @@ class UserSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpenLineageSettings:
+    """To whom runs are told as OpenLineage events: the endpoint `url`, the `file`, both or nobody.
+
+    The endpoint gets the token in `token_file`, and is known by the CAs in `ca` where it has no public one. `producer` and
+    `schemas_url` are the URIs by which events name who tells, and where the schemas of its own facets lie.
+    """
+
+    url: str = ""
+    token_file: Path | None = None
+    ca: Path | None = None
+    file: Path | None = None
+    producer: str = ""
+    schemas_url: str = ""
+
+    def terms(self, federation: str) -> openlineage.Terms:
+        """How the federation is called in events."""
+        told = {"producer": self.producer, "schemas": self.schemas_url}
+        return openlineage.Terms(federation=federation, **{name: uri for name, uri in told.items() if uri})
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     """What a catalog server needs. `listen` is for people, `agents_listen` for agents; both `host:port`.
+
+    `http_listen` is for OpenLineage events of others, '' for nobody. `federation` is what others know this one by.
 
     A run's lease lasts `lease_seconds` and is renewed every `heartbeat_seconds`; a grant lasts at most `grant_seconds`;
     a working directory's package holds at most `package_bytes_max`. Without `rate_card` and
@@ -79,6 +102,9 @@ class ServerSettings:
     heartbeat_seconds: int = 3
     grant_seconds: int = 43_200
     package_bytes_max: int = 64 * MIB
+    federation: str = "federation"
+    http_listen: str = ""
+    openlineage: OpenLineageSettings = OpenLineageSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +225,8 @@ class FederationFile:
     heartbeat_seconds: int
     grant_seconds: int
     package_bytes_max: int
+    http_listen: str = ""
+    openlineage: OpenLineageSettings = OpenLineageSettings()
 
     def site(self, name: str) -> SiteSettings:
         """One declared site; NotFound with the declared ones otherwise."""
@@ -269,8 +297,9 @@ class Layout:
 _TOP = ("federation", "server", "sites", "users")
 _SERVER = (
     *("listen", "agents_listen", "address", "agents_address", "database", "tables", "rate_card", "offer_card", "tls"),
-    *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max"),
+    *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max", "http_listen", "openlineage"),
 )
+_OPENLINEAGE = ("url", "token_file", "ca", "file", "producer", "schemas_url")
 _SITE = (
     *("site", "region", "jurisdiction", "account", "gateway", "gateway_listen", "storage", "keys", "ray", "compute", "offer"),
     *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds"),
@@ -310,6 +339,8 @@ def federation_file(path: Path) -> FederationFile:
         heartbeat_seconds=server_.integer("heartbeat_seconds", 3, at_least=1),
         grant_seconds=server_.integer("grant_seconds", 43_200, at_least=60),
         package_bytes_max=server_.size("package_bytes_max", 64 * MIB),
+        http_listen=server_.read("http_listen", _address, "") if "http_listen" in server_ else "",
+        openlineage=_openlineage(server_.table("openlineage").only(_OPENLINEAGE), here),
     )
 
 
@@ -331,6 +362,9 @@ def server(file: FederationFile, state_dir: Path) -> ServerSettings:
         heartbeat_seconds=file.heartbeat_seconds,
         grant_seconds=file.grant_seconds,
         package_bytes_max=file.package_bytes_max,
+        federation=file.federation,
+        http_listen=file.http_listen,
+        openlineage=file.openlineage,
     )
 
 
@@ -594,6 +628,17 @@ def _optional_path(table: strict.Table, key: str, here: Path) -> Path | None:
 
 def _resolve(here: Path, text: str) -> Path:
     return Path(os.path.normpath(here / Path(text.removeprefix("//")).expanduser()))
+
+
+def _openlineage(table: strict.Table, here: Path) -> OpenLineageSettings:
+    return OpenLineageSettings(
+        url=table.text("url", ""),
+        token_file=_optional_path(table, "token_file", here),
+        ca=_optional_path(table, "ca", here),
+        file=_optional_path(table, "file", here),
+        producer=table.text("producer", ""),
+        schemas_url=table.text("schemas_url", ""),
+    )
 
 
 def _address(text: str) -> str:

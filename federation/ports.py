@@ -310,6 +310,17 @@ class LineageRecord(Protocol):
         ...
 
 
+class LineageTransport(Protocol):
+    """The way of OpenLineage events to somebody who collects them."""
+
+    def send(self, events: tuple[str, ...]) -> None:
+        """Hands over events (JSON), in order; Unavailable when not all could be: they are then sent again, all of them.
+
+        An event that its receiver will never take is logged and left: it keeps no others waiting.
+        """
+        ...
+
+
 class Solver(Protocol):
     """Solves mixed-integer linear programs: what is left where an exact method of our own would take too long."""
 

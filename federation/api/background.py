@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 from federation.api.store import Store
@@ -30,13 +31,20 @@ class Committer(Protocol):
     def run_once(self) -> int: ...
 
 
+class Emitter(Protocol):
+    """Tells others of runs; `services.openlineage` has the real one."""
+
+    def run_once(self) -> int: ...
+
+
 class Background:
     """The loops of one server. `stop` lets what is under way end and begins nothing new."""
 
-    def __init__(self, store: Store, committer: Committer, lineage: LineageIndex) -> None:
+    def __init__(self, store: Store, committer: Committer, lineage: LineageIndex, emitters: tuple[Emitter, ...] = ()) -> None:
         self._store = store
         self._committer = committer
         self._lineage = lineage
+        self._emitters = emitters
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         #: Costly step -> the revision at which it found nothing to do, -1 for none, and when it looked.
@@ -48,6 +56,10 @@ class Background:
             asyncio.create_task(self._repeat("reconcile", self._sweep, SWEEP_SECONDS)),
             asyncio.create_task(self._repeat("committer", self._commit, COMMIT_SECONDS)),
             asyncio.create_task(self._repeat("lineage", self._follow, FOLLOW_SECONDS)),
+            *(
+                asyncio.create_task(self._repeat(repr(emitter), partial(self._emit, emitter), COMMIT_SECONDS))
+                for emitter in self._emitters
+            ),
         ]
 
     async def stop(self) -> None:
@@ -87,6 +99,9 @@ class Background:
 
     async def _follow(self) -> None:
         await self._store.run(self._lineage.view)
+
+    async def _emit(self, emitter: Emitter) -> None:
+        await self._store.run(emitter.run_once)
 
     async def _repeat(self, name: str, step: Callable[[], Awaitable[None]], seconds: float) -> None:
         """Repeats a step; one that fails is logged and tried again, ever more slowly: none of them may end with the trouble."""

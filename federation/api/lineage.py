@@ -8,13 +8,16 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from federation.api import http, mutations
 from federation.api.calls import Call
 from federation.api.store import Store
 from federation.core import errors
 from federation.core.lineage import Direction, Query
 from federation.core.lineage_graph import View
+from federation.core.openlineage import Terms
 from federation.ports import Transaction
 from federation.services import lineage_queries as queries
+from federation.services import openlineage
 from federation.services.lineage_index import LineageIndex
 from federation.v1 import lineage_pb2
 from federation.wire import codec
@@ -34,9 +37,18 @@ _DIRECTIONS = {
 class LineageServicer:
     """Each function does the method of its name."""
 
-    def __init__(self, store: Store, index: LineageIndex) -> None:
+    def __init__(self, store: Store, index: LineageIndex, terms: Terms) -> None:
         self._store = store
         self._index = index
+        self._terms = terms
+
+    async def receive_open_lineage(self, request: lineage_pb2.ReceiveOpenLineageRequest, call: Call) -> Message:
+        told = http.parse_all(request.events)
+
+        def work(tx: Transaction) -> Message:
+            return codec.to_message(openlineage.receive(tx, self._terms, call.principal.name, told))
+
+        return await mutations.mutate(self._store, call, request, work)
 
     async def get_lineage(self, request: lineage_pb2.GetLineageRequest, _call: Call) -> Message:
         direction = _DIRECTIONS.get(request.direction)

@@ -16,6 +16,7 @@ from federation.api.background import Background, Committer
 from federation.api.calls import generic_handlers
 from federation.api.catalog import CatalogServicer
 from federation.api.costs import CostsServicer
+from federation.api.http import HttpListener
 from federation.api.identity import IdentityServicer
 from federation.api.jobs import JobsServicer
 from federation.api.lineage import LineageServicer
@@ -29,6 +30,7 @@ from federation.core import errors
 from federation.ports import Catalog
 from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
+from federation.services.openlineage import Emitter
 from federation.wire import methods, tls
 
 _log = logging.getLogger(__name__)
@@ -41,18 +43,29 @@ class Server:
     """
 
     def __init__(
-        self, catalog: Catalog, ctx: Context, settings: ServerSettings, committer: Committer, *, lineage: LineageIndex
+        self,
+        catalog: Catalog,
+        ctx: Context,
+        settings: ServerSettings,
+        committer: Committer,
+        *,
+        lineage: LineageIndex,
+        emitters: tuple[Emitter, ...] = (),
     ) -> None:
         self._settings = settings
         self._store = Store(catalog, ctx)
         self._committer = committer
         self._lineage = lineage
+        self._emitters = emitters
+        self._terms = settings.openlineage.terms(settings.federation)
+        self._http = HttpListener(self._store, self._terms)
         self._background: Background | None = None
         self._servers: list[grpc.aio.Server] = []
         self._health = health.aio.HealthServicer()
         self._agent = AgentServicer(self._store, heartbeat_seconds=settings.heartbeat_seconds)
         self.address = ""
         self.agents_address = ""
+        self.http_address = ""
 
     async def start(self) -> None:
         """Listens, and begins the background work. FailedPrecondition (PORT_TAKEN, PERMISSION_UNDECLARED) where it cannot."""
@@ -64,11 +77,14 @@ class Server:
             agents, self._settings.agents_listen, tls.server_credentials(identity, require_client=True)
         )
         self._servers = [people, agents]
+        if self._settings.http_listen:
+            await self._http.start(self._settings.http_listen, files)
+            self.http_address = self._http.address
         for server in self._servers:
             await server.start()
         for name in ("", *(f"federation.v1.{service}" for service in methods.PEOPLE + methods.AGENTS)):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        self._background = Background(self._store, self._committer, self._lineage)
+        self._background = Background(self._store, self._committer, self._lineage, self._emitters)
         self._background.start()
         _log.info("serving people on %s and agents on %s", self.address, self.agents_address)
 
@@ -83,6 +99,7 @@ class Server:
             return
         await self._health.enter_graceful_shutdown()
         self._agent.stop()
+        await self._http.stop()
         await asyncio.gather(*(server.stop(grace) for server in self._servers))
         await background.stop()
         await asyncio.to_thread(self._store.close)
@@ -96,7 +113,7 @@ class Server:
             "Pipelines": PipelinesServicer(store, pages),
             "Transfers": TransfersServicer(store, pages),
             "Costs": CostsServicer(store, pages),
-            "Lineage": LineageServicer(store, self._lineage),
+            "Lineage": LineageServicer(store, self._lineage, self._terms),
             "Identity": IdentityServicer(store),
         }
         return self._server(generic_handlers(servicers, PeopleDoor(store)))

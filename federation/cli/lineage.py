@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import webbrowser
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 from rich.text import Text
@@ -19,6 +20,9 @@ from federation.cli.output import FORMATS, Output, safe
 from federation.cli.session import Session
 from federation.core import errors, lineage_page, lineage_picture, units
 from federation.core import lineage as values
+
+#: Events sent at once.
+RECEIVED_AT_ONCE = 500
 
 lineage = noun("lineage", "What came of what, through which runs.")
 index = noun("index", "The index that lineage is answered from.")
@@ -154,6 +158,19 @@ def why(session: Session, dataset: str) -> None:
     session.output.show(reasons(told))
     if not told.complete:
         session.output.say("There is more behind it than is told.")
+
+
+@verb(lineage, "receive", example="fed lineage receive dbt-events.jsonl")
+@click.argument("file", type=click.File("rb"))
+def receive(session: Session, file: BinaryIO) -> None:
+    """Takes OpenLineage events of other tools into lineage: a JSON object a line, or a list of them; `-` reads stdin."""
+    text = file.read()
+    listed = json.loads(text) if text.lstrip().startswith(b"[") else None
+    events = (
+        [row for row in text.splitlines() if row.strip()] if listed is None else [json.dumps(each).encode() for each in listed]
+    )
+    for at in range(0, len(events), RECEIVED_AT_ONCE):
+        session.output.item(session.client.receive_open_lineage(events[at : at + RECEIVED_AT_ONCE]))
 
 
 @verb(index, "check", example="fed lineage index check")

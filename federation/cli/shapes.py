@@ -8,7 +8,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from federation.core import dataset, job, metering, offers, pipeline, quota, ratecard, records, site, transfer, units
+from federation.core import (
+    dataset,
+    job,
+    metering,
+    offers,
+    openlineage,
+    pipeline,
+    quota,
+    ratecard,
+    records,
+    site,
+    transfer,
+    units,
+)
 from federation.wire import codec
 
 #: Fields that are pairs of key and value, and read best as a JSON object.
@@ -259,6 +272,11 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("ENDED", lambda v: moment(v.end_time) or "-"),
         _text("OUTPUTS", lambda v: _joined(v.outputs)),
         _text("BECAUSE", _because),
+    ),
+    openlineage.Received: (
+        _count("RUNS", lambda v: f"{v.runs:,}"),
+        _count("ENDED", lambda v: f"{v.ended:,}"),
+        _count("IGNORED", lambda v: f"{v.ignored:,}"),
     ),
     metering.LedgerEntry: (
         _text("TIME", lambda v: moment(v.time)),

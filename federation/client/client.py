@@ -16,7 +16,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from federation.client import files, transfer
 from federation.client.connection import CALL_SECONDS, Connection
 from federation.client.values import Access, CreatedToken, Finding, Package, WhoAmI
-from federation.core import dataset, errors, ids, job, lineage, metering, pipeline, quota, ratecard, site, variance
+from federation.core import dataset, errors, ids, job, lineage, metering, openlineage, pipeline, quota, ratecard, site, variance
 from federation.core import transfer as moving
 from federation.services import residency as residency_rules
 from federation.v1 import catalog_pb2, costs_pb2, identity_pb2, jobs_pb2, lineage_pb2, pipelines_pb2, sites_pb2, transfers_pb2
@@ -607,6 +607,12 @@ class Client:
     def list_rate_cards(self, *, filter: str = "") -> Iterator[ratecard.CardInfo]:  # noqa: A002
         """All imported rate cards, newest first, without their rows."""
         return self._connection.pages("Costs.ListRateCards", costs_pb2.ListRateCardsRequest(filter=filter))
+
+    def receive_open_lineage(self, events: Iterable[bytes]) -> openlineage.Received:
+        """Takes OpenLineage events of other tools, each as JSON, into lineage: all or none of them."""
+        request = lineage_pb2.ReceiveOpenLineageRequest(events=events)
+        received: openlineage.Received = codec.to_value(self._connection.call("Lineage.ReceiveOpenLineage", request))
+        return received
 
     def get_lineage(
         self,

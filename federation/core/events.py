@@ -18,6 +18,15 @@ TABLE_OF_KIND = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cursor:
+    """How far somebody who follows the log has come: everything up to `position` is dealt with."""
+
+    name: str
+    position: int = 0
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """One fact, or many of one kind. `kind` is `dataset.created`, `ledger.entry` and so on, `name` the resource.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from federation.core import dataset, job, lineage, metering, pipeline, profile, quota, site, transfer
+from federation.core import dataset, events, job, lineage, metering, openlineage, pipeline, profile, quota, site, transfer
 from federation.core.grants import Access
 from federation.core.policy import Role
 
@@ -206,6 +206,13 @@ KINDS: dict[type, Kind] = {
     lineage.ResidencyFact: Kind(
         table="residency_facts", key=lambda v: f"{v.dataset}@{v.number:010d}", parent=lambda v: v.dataset
     ),
+    openlineage.ForeignRun: Kind(
+        table="foreign_runs",
+        key=lambda v: v.run,
+        parent=lambda v: v.job_namespace,
+        columns={"principal": lambda v: v.principal},
+    ),
+    events.Cursor: Kind(table="cursors", key=lambda v: v.name),
     TokenRecord: Kind(table="tokens", key=lambda v: v.digest, columns={"user": lambda v: v.user}),
     GrantRecord: Kind(
         table="grants",

@@ -15,6 +15,8 @@ from federation.core import errors, ids
 
 #: What a put is called where a run has `jobs/J/runs/N`: by the grant under which it was written.
 PUTS = "puts/"
+#: What a run of somebody else is called, before the id that its events have for it.
+EXTERNAL_RUNS = "external/"
 #: Columns that a run may name of one input or output, and links between them; and how long a column's name may be.
 COLUMNS_MAX = 1000
 COLUMN_CHARS_MAX = 256
@@ -447,8 +449,8 @@ class IndexCheck:
 
 
 def is_run(name: str) -> bool:
-    """Whether a name is that of a run of ours, or of a put."""
-    return name.startswith(PUTS) or (name.startswith("jobs/") and "/runs/" in name)
+    """Whether a name is that of a run, of ours or of somebody else's, or of a put."""
+    return name.startswith((PUTS, EXTERNAL_RUNS)) or (name.startswith("jobs/") and "/runs/" in name)
 
 
 def versions_of(dataset: ids.DatasetName, latest: int) -> list[str]:

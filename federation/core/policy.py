@@ -51,7 +51,7 @@ USER_PERMISSIONS = frozenset(
         "links": "list",
         "jobs": "get list create cancel logs",
         "costs": "get list",
-        "lineage": "get",
+        "lineage": "get create",
         "server": "get",
     }.items()
     for verb in verbs.split()

@@ -24,7 +24,7 @@ def record_run(
     `versions` are what it committed, by alias; `report` is what its code told of columns.
     """
     place = tx.get(site.Site, run.site)
-    fact = _keep_fact(
+    fact = keep_fact(
         tx,
         lineage.RunFact(
             run=run.run,
@@ -43,21 +43,21 @@ def record_run(
     )
     if run.state is job.JobState.SUCCEEDED:
         for edge in _ingested(of, fact, versions):
-            _keep_edge(tx, edge)
+            keep_edge(tx, edge)
         for edge in _read(tx, of, fact, report):
-            _keep_edge(tx, edge)
+            keep_edge(tx, edge)
         declared = {spec.alias: spec.column_map for spec in of.request.outputs}
         for alias, version in versions:
             told = report.output(alias).sources
             links = sorted({(each.column, each.source) for each in (*declared.get(alias, ()), *told)})
             column_map = tuple(lineage.ColumnSource(column=column, source=source) for column, source in links)
-            _keep_edge(tx, _made(fact, alias, version, column_map))
+            keep_edge(tx, _made(fact, alias, version, column_map))
     return fact
 
 
 def record_put(tx: ports.Transaction, grant: kinds.GrantRecord, version: dataset.Version) -> lineage.RunFact:
     """Keeps that a person put a version: it came from them, at a site. A transfer is no such fact: it makes no version."""
-    fact = _keep_fact(
+    fact = keep_fact(
         tx,
         lineage.RunFact(
             run=f"{lineage.PUTS}{grant.grant}",
@@ -74,18 +74,20 @@ def record_put(tx: ports.Transaction, grant: kinds.GrantRecord, version: dataset
             end_time=tx.now,
         ),
     )
-    _keep_edge(tx, _edge(fact, "in", "person", grant.principal, source="", size=version.total_bytes))
-    _keep_edge(tx, _made(fact, "data", version))
+    keep_edge(tx, _edge(fact, "in", "person", grant.principal, source="", size=version.total_bytes))
+    keep_edge(tx, _made(fact, "data", version))
     return fact
 
 
-def _keep_fact(tx: ports.Transaction, fact: lineage.RunFact) -> lineage.RunFact:
+def keep_fact(tx: ports.Transaction, fact: lineage.RunFact) -> lineage.RunFact:
+    """Keeps the outcome of a run, once."""
     stored = tx.insert(fact)
     tx.emit("lineage.run", stored.run, stored)
     return stored
 
 
-def _keep_edge(tx: ports.Transaction, edge: lineage.Edge) -> None:
+def keep_edge(tx: ports.Transaction, edge: lineage.Edge) -> None:
+    """Keeps what a run read or made, once."""
     stored = tx.insert(edge)
     tx.emit("lineage.edge", f"{stored.run}/{stored.direction}/{stored.alias}", stored)
 

@@ -61,6 +61,54 @@ RESIDENCY_CAUSE_RELEASED: ResidencyCause.ValueType  # 3
 global___ResidencyCause = ResidencyCause
 
 @typing.final
+class ReceiveOpenLineageRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    request_id: builtins.str
+    validate_only: builtins.bool
+    @property
+    def events(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Each one event, as JSON in UTF-8; at most 1,000, and 1 MiB each."""
+
+    def __init__(
+        self,
+        *,
+        events: collections.abc.Iterable[builtins.bytes] | None = ...,
+        request_id: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["events", b"events", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+global___ReceiveOpenLineageRequest = ReceiveOpenLineageRequest
+
+@typing.final
+class ReceiveOpenLineageResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: builtins.int
+    ENDED_FIELD_NUMBER: builtins.int
+    IGNORED_FIELD_NUMBER: builtins.int
+    runs: builtins.int
+    """Runs that were told of."""
+    ended: builtins.int
+    """Those of them that have ended, and are in lineage."""
+    ignored: builtins.int
+    """Legal events of no run."""
+    def __init__(
+        self,
+        *,
+        runs: builtins.int = ...,
+        ended: builtins.int = ...,
+        ignored: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ended", b"ended", "ignored", b"ignored", "runs", b"runs"]) -> None: ...
+
+global___ReceiveOpenLineageResponse = ReceiveOpenLineageResponse
+
+@typing.final
 class ColumnSource(google.protobuf.message.Message):
     """That a column of an output is made from a column of an input: `total` from `orders.price`, by the input's alias."""
 

@@ -35,6 +35,11 @@ class LineageStub(object):
                 request_serializer=federation_dot_v1_dot_lineage__pb2.ExplainResidencyRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_lineage__pb2.Why.FromString,
                 )
+        self.ReceiveOpenLineage = channel.unary_unary(
+                '/federation.v1.Lineage/ReceiveOpenLineage',
+                request_serializer=federation_dot_v1_dot_lineage__pb2.ReceiveOpenLineageRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_lineage__pb2.ReceiveOpenLineageResponse.FromString,
+                )
         self.CheckLineageIndex = channel.unary_unary(
                 '/federation.v1.Lineage/CheckLineageIndex',
                 request_serializer=federation_dot_v1_dot_lineage__pb2.CheckLineageIndexRequest.SerializeToString,
@@ -75,6 +80,13 @@ class LineageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReceiveOpenLineage(self, request, context):
+        """Takes OpenLineage events of other people's runs into lineage. All or none; the same again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckLineageIndex(self, request, context):
         """Compares this server's index of lineage with the Delta tables, range by range; makes it anew from them before, if asked.
         """
@@ -104,6 +116,11 @@ def add_LineageServicer_to_server(servicer, server):
                     servicer.ExplainResidency,
                     request_deserializer=federation_dot_v1_dot_lineage__pb2.ExplainResidencyRequest.FromString,
                     response_serializer=federation_dot_v1_dot_lineage__pb2.Why.SerializeToString,
+            ),
+            'ReceiveOpenLineage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReceiveOpenLineage,
+                    request_deserializer=federation_dot_v1_dot_lineage__pb2.ReceiveOpenLineageRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_lineage__pb2.ReceiveOpenLineageResponse.SerializeToString,
             ),
             'CheckLineageIndex': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckLineageIndex,
@@ -186,6 +203,23 @@ class Lineage(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Lineage/ExplainResidency',
             federation_dot_v1_dot_lineage__pb2.ExplainResidencyRequest.SerializeToString,
             federation_dot_v1_dot_lineage__pb2.Why.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReceiveOpenLineage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Lineage/ReceiveOpenLineage',
+            federation_dot_v1_dot_lineage__pb2.ReceiveOpenLineageRequest.SerializeToString,
+            federation_dot_v1_dot_lineage__pb2.ReceiveOpenLineageResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -47,6 +47,12 @@ class LineageStub:
     ]
     """Tells why a dataset has its residency: what was declared, inherited and released, back to where that began."""
 
+    ReceiveOpenLineage: grpc.UnaryUnaryMultiCallable[
+        federation.v1.lineage_pb2.ReceiveOpenLineageRequest,
+        federation.v1.lineage_pb2.ReceiveOpenLineageResponse,
+    ]
+    """Takes OpenLineage events of other people's runs into lineage. All or none; the same again changes nothing."""
+
     CheckLineageIndex: grpc.UnaryUnaryMultiCallable[
         federation.v1.lineage_pb2.CheckLineageIndexRequest,
         federation.v1.lineage_pb2.IndexCheck,
@@ -81,6 +87,12 @@ class LineageAsyncStub:
         federation.v1.lineage_pb2.Why,
     ]
     """Tells why a dataset has its residency: what was declared, inherited and released, back to where that began."""
+
+    ReceiveOpenLineage: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.lineage_pb2.ReceiveOpenLineageRequest,
+        federation.v1.lineage_pb2.ReceiveOpenLineageResponse,
+    ]
+    """Takes OpenLineage events of other people's runs into lineage. All or none; the same again changes nothing."""
 
     CheckLineageIndex: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.lineage_pb2.CheckLineageIndexRequest,
@@ -124,6 +136,14 @@ class LineageServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.lineage_pb2.Why, collections.abc.Awaitable[federation.v1.lineage_pb2.Why]]:
         """Tells why a dataset has its residency: what was declared, inherited and released, back to where that began."""
+
+    @abc.abstractmethod
+    def ReceiveOpenLineage(
+        self,
+        request: federation.v1.lineage_pb2.ReceiveOpenLineageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.lineage_pb2.ReceiveOpenLineageResponse, collections.abc.Awaitable[federation.v1.lineage_pb2.ReceiveOpenLineageResponse]]:
+        """Takes OpenLineage events of other people's runs into lineage. All or none; the same again changes nothing."""
 
     @abc.abstractmethod
     def CheckLineageIndex(

@@ -19,7 +19,21 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from federation.core import dataset, errors, ids, job, lineage, metering, pipeline, quota, ratecard, site, transfer, variance
+from federation.core import (
+    dataset,
+    errors,
+    ids,
+    job,
+    lineage,
+    metering,
+    openlineage,
+    pipeline,
+    quota,
+    ratecard,
+    site,
+    transfer,
+    variance,
+)
 from federation.v1 import agent_pb2, catalog_pb2, costs_pb2, jobs_pb2, lineage_pb2, pipelines_pb2, sites_pb2, transfers_pb2
 
 M = TypeVar("M", bound=Message)
@@ -125,6 +139,7 @@ PAIRS: dict[type, type[Message]] = {
     ratecard.Quote: costs_pb2.PriceEgressResponse,
     ratecard.CardInfo: costs_pb2.RateCard,
     variance.Variance: costs_pb2.Variance,
+    openlineage.Received: lineage_pb2.ReceiveOpenLineageResponse,
     lineage.RunFact: lineage_pb2.RunFact,
     lineage.Edge: lineage_pb2.LineageEdge,
     lineage.ColumnSource: lineage_pb2.ColumnSource,

@@ -135,6 +135,8 @@ def start(certs: Certs, catalog: ports.Catalog, *, committer: Any = None, listen
         database_url="",
         tables_url="",
         tls=certs.layout.server_tls(),
+        federation="acme",
+        http_listen="127.0.0.1:0",
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)

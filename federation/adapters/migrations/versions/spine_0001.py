@@ -72,6 +72,8 @@ _KINDS = {
     "lineage_runs": (),
     "lineage_edges": ("direction",),
     "residency_facts": (),
+    "foreign_runs": ("principal",),
+    "cursors": (),
     "tokens": ("user",),
     "grants": (
         "run",
