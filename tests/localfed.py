@@ -133,10 +133,18 @@ class LocalFederation:
     def up(self, **env: str) -> None:
         """Starts what does not run, as `fed up` does, without another interpreter for it."""
         with _environment(FED_CONFIG=str(self.contexts), **env):
-            try:
-                supervisor.Federation(config.federation_file(self.file), self.state).up(_quiet)
-            except errors.FederationError as error:
-                raise AssertionError(f"{error}\n{self.logs()}") from error
+            made = supervisor.Federation(config.federation_file(self.file), self.state)
+            deadline = time.monotonic() + 10
+            while True:
+                try:
+                    made.up(_quiet)
+                except errors.FederationError as error:
+                    # Threads of a part that has just died may hold its ports for a moment longer.
+                    if error.reason != "PORT_TAKEN" or time.monotonic() > deadline:
+                        raise AssertionError(f"{error}\n{self.logs()}") from error
+                    time.sleep(0.1)
+                else:
+                    return
 
     def down(self) -> None:
         """Ends everything, as `fed down` does."""

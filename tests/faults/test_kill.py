@@ -68,15 +68,15 @@ def _check_story(fed: localfed.LocalFederation, names: list[str]) -> None:
         assert Counter(run.state for run in runs)[job.JobState.SUCCEEDED] == 1
     versions = list(client.list_versions("lab/total"))
     assert sorted(version.run for version in versions) == sorted(ended.run for ended in map(client.get_job, names))
-    reads = localfed.until(lambda: _settled(fed, names), 30, "all grants of the jobs to be settled")
+    reads = localfed.until(lambda: _settled(fed, names), 60, "all grants of the jobs to be settled")
     assert all(count == 1 for count in Counter(entry.grant for entry in reads).values())
     localfed.until(
         lambda: _in_delta(fed, "egress_ledger") == Counter(e.entry for e in client.list_ledger_entries()),
-        30,
+        60,
         "the ledger in Delta",
     )
     made = {version.run for version in versions}
-    edges = localfed.until(lambda: _lineage(fed, made), 30, "lineage in Delta")
+    edges = localfed.until(lambda: _lineage(fed, made), 60, "lineage in Delta")
     assert set(edges.values()) == {1}
     assert {run for run, direction, _ in edges if direction == "out" and not run.startswith("puts/")} == made
     assert client.check_lineage_index().same
