@@ -78,7 +78,8 @@ class Transaction(Protocol):
     def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:
         """Appends `rows` facts of one kind as one event; returns the position of the last. Same transaction as everything else.
 
-        For what comes by the thousand: they cost the log one row. InvalidArgument (ROWS_INVALID) for fewer than one.
+        For what comes by the thousand: they cost the log one row. InvalidArgument (ROWS_INVALID) for fewer than one, or more
+        than an event can hold; ResourceExhausted (RECORD_BACKLOG) while too many wait to be carried to the record.
         """
         ...
 
@@ -91,7 +92,44 @@ class Transaction(Protocol):
         ...
 
 
-class Catalog(Protocol):
+class EventLog(Protocol):
+    """The one log of a catalog. All calls block."""
+
+    def events(
+        self,
+        after: int,
+        *,
+        limit: int = 1000,
+        kinds: Iterable[str] = (),
+        without: Iterable[str] = (),
+        facts_max: int = 0,
+        bytes_max: int = 0,
+    ) -> tuple[Event, ...]:
+        """Committed events with position > `after`, in order, without gaps that could fill later.
+
+        Of these `kinds` only, if any are named, and of none that is named in `without`. Fewer where they would come to more
+        than `facts_max` facts or `bytes_max` bytes, if given; but one at least. OutOfRange (EVENTS_TRIMMED) where some of them
+        are no longer there: `after` is below `floor`.
+        """
+        ...
+
+    def revision(self) -> int:
+        """Position of the newest committed event, 0 before the first."""
+        ...
+
+    def floor(self) -> int:
+        """Position up to which the log was trimmed, 0 while it is whole."""
+        ...
+
+    def trim(self, until: int, before: datetime) -> int:
+        """Deletes the oldest events as long as they are at `until` or below and older than `before`; returns how many.
+
+        A bounded number in each call, so that writers do not wait; the newest event stays.
+        """
+        ...
+
+
+class Catalog(EventLog, Protocol):
     """The store of record. All calls block; `write` functions run one after another or fail whole."""
 
     def write(self, work: Callable[[Transaction], T], *, actor: str = "", request_id: str = "") -> T:
@@ -100,14 +138,6 @@ class Catalog(Protocol):
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Runs `work` on a consistent view; `work` must not change anything."""
-        ...
-
-    def events(self, after: int, *, limit: int = 1000, kinds: Iterable[str] = ()) -> tuple[Event, ...]:
-        """Committed events with position > `after`, in order, without gaps that could fill later."""
-        ...
-
-    def revision(self) -> int:
-        """Position of the newest committed event, 0 before the first."""
         ...
 
     def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
@@ -250,7 +280,10 @@ class Compute(Protocol):
 
 
 class RecordSink(Protocol):
-    """Where the committer carries ledger and lineage: append-only tables, each batch exactly once."""
+    """Where the committer carries ledger and lineage: append-only tables, each batch exactly once.
+
+    Threads may share it; tables do not wait for each other.
+    """
 
     def position(self, table: str) -> int:
         """Position of the last event that the table holds, 0 when it is empty."""
@@ -261,6 +294,18 @@ class RecordSink(Protocol):
 
         Appending a batch again is refused or ignored, never doubled.
         """
+        ...
+
+    def seal(self, table: str) -> None:
+        """One more durable commit, without rows: what was committed before has then been followed by another."""
+        ...
+
+    def tend(self, table: str) -> bool:
+        """One bounded step of what keeps the table quick, beside appends; whether there is more to do at once."""
+        ...
+
+    def probe(self) -> None:
+        """Refuses (FailedPrecondition, STORE_DISHONEST) a store in which one commit could overwrite another."""
         ...
 
 

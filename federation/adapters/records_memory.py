@@ -28,6 +28,16 @@ class MemoryRecords:
             last = self._position(table)
             self._events.setdefault(table, []).extend(event for event in events if event.position > last)
 
+    def seal(self, table: str) -> None:
+        records_tables.table_of(table)
+
+    def tend(self, table: str) -> bool:
+        records_tables.table_of(table)
+        return False
+
+    def probe(self) -> None:
+        """Memory is honest."""
+
     def rows(self, table: str) -> pa.Table:
         """What the table holds."""
         with self._lock:

@@ -65,6 +65,22 @@ class GrantRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CommitterLease:
+    """Who carries events to one table of the record, until when, and how far they are.
+
+    Every event up to `carried` that is the table's is in it; up to `sealed` another durable commit has followed the one that
+    holds them, so that the log may let go of them.
+    """
+
+    table: str
+    holder: str = ""
+    expire_time: datetime
+    carried: int = 0
+    sealed: int = 0
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RateCardVersion:
     """One state of the federation's prices, as it was imported: `number` counts from 1, the newest is used.
 
@@ -188,6 +204,7 @@ KINDS: dict[type, Kind] = {
             "transfer": lambda v: v.transfer,
         },
     ),
+    CommitterLease: Kind(table="committer_leases", key=lambda v: v.table),
     RateCardVersion: Kind(table="rate_cards", key=lambda v: f"{v.number:010d}"),
     site.LinkReservation: Kind(table="link_reservations", key=lambda v: v.scope),
     site.LinkSpeed: Kind(
