@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Protocol, TypeVar
 
+from federation.core.chain import Head, Links, SignedHead
 from federation.core.dataset import WrappedKey
 from federation.core.events import Event
 from federation.core.program import Program, Solution
@@ -102,8 +103,13 @@ class Catalog(Protocol):
         """Runs `work` on a consistent view; `work` must not change anything."""
         ...
 
-    def events(self, after: int, *, limit: int = 1000, kinds: Iterable[str] = ()) -> tuple[Event, ...]:
-        """Committed events with position > `after`, in order, without gaps that could fill later."""
+    def events(
+        self, after: int, *, limit: int = 1000, kinds: Iterable[str] = (), without: Iterable[str] = ()
+    ) -> tuple[Event, ...]:
+        """Committed events with position > `after`, in order, without gaps that could fill later.
+
+        Of these `kinds` only, if any are named, and of none that is named in `without`.
+        """
         ...
 
     def revision(self) -> int:
@@ -261,6 +267,26 @@ class RecordSink(Protocol):
 
         Appending a batch again is refused or ignored, never doubled.
         """
+        ...
+
+
+    def head(self, table: str) -> Head:
+        """Where the table's chain ends: position, rows and link of its last row; 0, 0 and its genesis for an empty one."""
+        ...
+
+
+class RecordReader(Protocol):
+    """Reads the record's tables to prove them. Needs no catalog, and never writes."""
+
+    def links(self, table: str) -> Iterator[Links]:
+        """All rows of a table in order of position, in batches; none for a table that is not there.
+
+        DataCorrupt (TABLE_DAMAGED) for one that cannot be opened at all.
+        """
+        ...
+
+    def heads(self) -> tuple[SignedHead, ...]:
+        """The signed heads that the table of audit holds, of all tables, unchecked."""
         ...
 
 

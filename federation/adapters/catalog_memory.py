@@ -57,13 +57,15 @@ class MemoryCatalog:
         self._open()
         return work(_Transaction(self._state, self._clock, self._ids, "", "", writable=False))
 
-    def events(self, after: int, *, limit: int = 1000, kinds: Iterable[str] = ()) -> tuple[Event, ...]:
+    def events(
+        self, after: int, *, limit: int = 1000, kinds: Iterable[str] = (), without: Iterable[str] = ()
+    ) -> tuple[Event, ...]:
         self._open()
-        wanted = frozenset(kinds)
+        wanted, unwanted = frozenset(kinds), frozenset(without)
         revision = self._state.revision
         first = bisect.bisect_right(self._events, after, key=lambda event: event.position)
         committed = itertools.takewhile(lambda event: event.position <= revision, itertools.islice(self._events, first, None))
-        chosen = (event for event in committed if not wanted or event.kind in wanted)
+        chosen = (event for event in committed if (not wanted or event.kind in wanted) and event.kind not in unwanted)
         return tuple(itertools.islice(chosen, catalog_rows.checked_limit(limit)))
 
     def revision(self) -> int:

@@ -57,11 +57,15 @@ class SqlCatalog:
             lambda connection: work(SqlTransaction(connection, now=self._clock.now(), ids=self._ids, writable=False))
         )
 
-    def events(self, after: int, *, limit: int = 1000, kinds: Iterable[str] = ()) -> tuple[Event, ...]:
+    def events(
+        self, after: int, *, limit: int = 1000, kinds: Iterable[str] = (), without: Iterable[str] = ()
+    ) -> tuple[Event, ...]:
         table = sql_schema.events
         statement = sa.select(table).where(table.c.position > min(after, catalog_rows.POSITION_MAX))
         if wanted := sorted(set(kinds)):
             statement = statement.where(table.c.kind.in_(wanted))
+        if unwanted := sorted(set(without)):
+            statement = statement.where(table.c.kind.not_in(unwanted))
         statement = statement.order_by(table.c.position).limit(catalog_rows.checked_limit(limit))
         rows = self._read(lambda connection: connection.execute(statement).all())
         return tuple(_event(row) for row in rows)

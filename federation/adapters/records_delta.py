@@ -22,8 +22,8 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from federation.adapters import records_tables
-from federation.core import errors
+from federation.adapters import records_links, records_migrate, records_tables
+from federation.core import chain, errors
 from federation.core.events import Event
 
 #: Names the committer in Delta's application transactions. Never change it: the positions are recorded under it.
@@ -51,10 +51,16 @@ class DeltaRecords:
         self._folder = _local(root)
         self._lock = threading.Lock()
         self._handles: dict[str, DeltaTable] = {}
+        #: Table -> the position at which its head was looked up or made, and the head.
+        self._heads: dict[str, tuple[int, chain.Head]] = {}
 
     def position(self, table: str) -> int:
         with self._lock, self._translated(table):
             return _position(self._refreshed(table))
+
+    def head(self, table: str) -> chain.Head:
+        with self._lock, self._translated(table):
+            return self._head(table, self._refreshed(table))
 
     def append(self, table: str, events: tuple[Event, ...]) -> None:
         records_tables.table_of(table)
@@ -81,10 +87,12 @@ class DeltaRecords:
         fresh = tuple(event for event in events if event.position > last)
         if not fresh:
             return
-        rows = records_tables.to_arrow(table, fresh)
+        head = self._head(table, handle)
+        rows = records_tables.to_arrow(table, fresh, head.chain)
         before = handle.version()
         write_deltalake(handle, rows, mode="append", commit_properties=_marked(fresh[-1].position))
         self._make_durable(table, before, handle.version())
+        self._heads[table] = (fresh[-1].position, records_tables.head_after(head, rows))
         if handle.version() // CHECKPOINT_COMMITS != before // CHECKPOINT_COMMITS:
             self._tidy(table)
 
@@ -115,9 +123,21 @@ class DeltaRecords:
         """The table, made if it is not there. Two that make it at once both succeed."""
         uri = f"{self._root}/{table}"
         try:
-            return DeltaTable(uri, storage_options=self._options)
+            handle = DeltaTable(uri, storage_options=self._options)
         except TableNotFoundError:
-            return self._create(table, uri)
+            handle = self._create(table, uri)
+        before = handle.version()
+        records_migrate.migrate(handle, table)
+        self._make_durable(table, before, handle.version())
+        return handle
+
+    def _head(self, table: str, handle: DeltaTable) -> chain.Head:
+        """The table's head: known from the last append, or looked up where another has written since."""
+        position, known = self._heads.get(table, (-1, None))
+        if known is None or position != _position(handle):
+            known = records_links.last(handle, table)
+            self._heads[table] = (_position(handle), known)
+        return known
 
     def _create(self, table: str, uri: str) -> DeltaTable:
         schema = records_tables.table_of(table).schema
