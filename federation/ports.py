@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Protocol, TypeVar
 
+from federation.core.chain import Head, Links, SignedHead
 from federation.core.dataset import WrappedKey
 from federation.core.events import Event
 from federation.core.program import Program, Solution
@@ -306,6 +307,25 @@ class RecordSink(Protocol):
 
     def probe(self) -> None:
         """Refuses (FailedPrecondition, STORE_DISHONEST) a store in which one commit could overwrite another."""
+        ...
+
+    def head(self, table: str) -> Head:
+        """Where the table's chain ends: position, rows and link of its last row; 0, 0 and its genesis for an empty one."""
+        ...
+
+
+class RecordReader(Protocol):
+    """Reads the record's tables to prove them. Needs no catalog, and never writes."""
+
+    def links(self, table: str) -> Iterator[Links]:
+        """All rows of a table in order of position, in batches; none for a table that is not there.
+
+        DataCorrupt (TABLE_DAMAGED) for one that cannot be opened at all.
+        """
+        ...
+
+    def heads(self) -> tuple[SignedHead, ...]:
+        """The signed heads that the table of audit holds, of all tables, unchecked."""
         ...
 
 

@@ -85,7 +85,6 @@ class DeltaRecords:
             return _position(handle)
 
     def head(self, table: str) -> chain.Head:
-        """Where the table's chain ends."""
         with self._appending(table) as known:
             handle = self._handle(known)
             handle.update_incremental()

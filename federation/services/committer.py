@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from federation import ports
 from federation.core import errors
-from federation.core.events import TABLE_OF_KIND
+from federation.core.events import AUDIT, TABLE_OF_KIND
 
 #: Events in one commit: a commit costs the same however many it carries, and memory is bounded.
 BATCH = 10_000
+#: The record's tables, in the order in which they are carried.
+TABLES = (*dict.fromkeys(TABLE_OF_KIND.values()), AUDIT)
 
 
 class Committer:
@@ -30,7 +32,7 @@ class Committer:
         until = self._catalog.revision()
         carried = 0
         failure: errors.FederationError | None = None
-        for table in dict.fromkeys(TABLE_OF_KIND.values()):
+        for table in TABLES:
             try:
                 carried += self._carry(table, until)
             except errors.FederationError as error:
@@ -41,11 +43,12 @@ class Committer:
 
     def _carry(self, table: str, until: int) -> int:
         kinds = tuple(kind for kind, of in TABLE_OF_KIND.items() if of == table)
+        without = () if kinds else tuple(TABLE_OF_KIND)
         after = self._sink.position(table)
         if after > self._catalog.revision():
             raise _ahead(table, after, until)
         carried = 0
-        while after < until and (events := self._catalog.events(after, limit=self._batch, kinds=kinds)):
+        while after < until and (events := self._catalog.events(after, limit=self._batch, kinds=kinds, without=without)):
             self._sink.append(table, events)
             carried += len(events)
             after = events[-1].position
