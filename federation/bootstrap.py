@@ -50,13 +50,24 @@ def server(settings: config.ServerSettings) -> Server:
         start_time=clock.now(),
         solver=HighsSolver() if importlib.util.find_spec("highspy") else None,
     )
-    catalog = SqlCatalog(settings.database_url, clock, ids)
+    catalog = SqlCatalog(settings.database_url, clock, ids, backlog_facts_max=settings.backlog_facts_max)
     try:
         declare(catalog, ctx, settings)
+        committer = _committer(catalog, ids.new("server"), settings)
     except BaseException:
         catalog.close()
         raise
-    return Server(catalog, ctx, settings, Committer(catalog, DeltaRecords(settings.tables_url)))
+    return Server(catalog, ctx, settings, committer)
+
+
+def _committer(catalog: ports.Catalog, holder: str, settings: config.ServerSettings) -> Committer:
+    """A store that could lose commits is refused; one that does not answer now is waited for, while the log keeps the facts."""
+    records = DeltaRecords(settings.tables_url, dict(settings.tables_options))
+    try:
+        records.probe()
+    except errors.Unavailable as error:
+        _log.warning("the record's tables are away, the server begins without them: %s", error)
+    return Committer(catalog, records, holder=holder, retention_seconds=settings.event_days * 86_400)
 
 
 def agent(settings: config.AgentSettings) -> Agent:

@@ -29,6 +29,8 @@ GROUP_ROWS = 128 * 1024
 _BATCH_ROWS = 16 * 1024
 #: An object store that does not answer is given up soon: the facts lie in the log, and the next round tries again.
 _PATIENCE = {"max_retries": "4", "retry_timeout": "20s", "timeout": "30s", "connect_timeout": "5s"}
+#: What our settings call the two halves of a key.
+_NAMES = {"key": "aws_access_key_id", "secret": "aws_secret_access_key"}
 #: pyarrow's names of what delta-rs is told under one of these.
 _S3_OPTIONS = {
     "access_key": ("aws_access_key_id", "access_key_id"),
@@ -58,7 +60,9 @@ class Place:
     def __init__(self, root: str, options: Mapping[str, str] | None = None) -> None:
         self.root = root.rstrip("/")
         self.folder = _local(root)
-        self.options = None if self.folder else {**_PATIENCE, **(options or {})}
+        self.options = (
+            None if self.folder else {_NAMES.get(name, name): value for name, value in {**_PATIENCE, **(options or {})}.items()}
+        )
         self._prefix, self._files = (
             (str(self.folder), pafs.LocalFileSystem()) if self.folder else _bucket(self.root, self.options or {})
         )

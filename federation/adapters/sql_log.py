@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from federation import failpoints
 from federation.adapters import catalog_rows, sql_schema
 from federation.core.events import Event
 
@@ -55,6 +56,7 @@ def trim(connection: sa.Connection, until: int, before: datetime) -> int:
     if old:
         last = old[-1].position
         connection.execute(sa.delete(_TABLE).where(_TABLE.c.position <= last))
+        failpoints.hit("log.trimmed")
         connection.execute(sa.update(sql_schema.counters).where(_COUNTER.name == sql_schema.FLOOR), {"value": last})
     return len(old)
 

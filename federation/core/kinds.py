@@ -68,13 +68,14 @@ class GrantRecord:
 class CommitterLease:
     """Who carries events to one table of the record, until when, and how far they are.
 
-    Every event up to `carried` that is the table's is in it; up to `sealed` another durable commit has followed the one that
-    holds them, so that the log may let go of them.
+    `position` is that of the last event that the table took. Every event up to `carried` that is the table's is in it; up to
+    `sealed` another durable commit has followed the one that holds them, so that the log may let go of them.
     """
 
     table: str
     holder: str = ""
     expire_time: datetime
+    position: int = 0
     carried: int = 0
     sealed: int = 0
     etag: str = ""

@@ -51,16 +51,16 @@ def positions(sink: MemoryRecords, table: str = LEDGER) -> list[int]:
     return sink.rows(table).column("position").to_pylist()
 
 
-def test_each_kind_of_event_goes_to_its_table_and_all_others_stay(catalog: ports.Catalog) -> None:
-    """The ledger takes entries, lineage takes runs and edges; nobody takes a heartbeat."""
+def test_each_kind_of_event_goes_to_its_table_and_all_others_to_the_audit(catalog: ports.Catalog) -> None:
+    """The ledger takes entries, lineage takes runs and edges, and what no table has to itself is for the audit."""
     sink = MemoryRecords()
     catalog.write(lambda tx: tx.emit("site.updated", "eu-1", None))
     catalog.write(
         lambda tx: (tx.emit("lineage.run", "r-1", records.run_fact()), tx.emit("lineage.edge", "r-1", records.edge()))
     )
     records.emit_entries(catalog, 1)
-    assert Committer(catalog, sink).run_once() == 3
-    assert [positions(sink, table) for table in (LEDGER, "lineage_runs", "lineage_edges")] == [[4], [2], [3]]
+    assert Committer(catalog, sink).run_once() == 4
+    assert [positions(sink, table) for table in (LEDGER, "lineage_runs", "lineage_edges", "audit")] == [[4], [2], [3], [1]]
 
 
 def test_a_second_round_carries_only_what_is_new(catalog: ports.Catalog) -> None:

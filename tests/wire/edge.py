@@ -30,8 +30,16 @@ GRANT_KEY = signing.new_private()
 class NoCommitter:
     """Carries nothing: these tests look at the edge."""
 
-    def run_once(self) -> int:
+    tables = ()
+
+    def hold(self) -> None:
+        """Holds nothing."""
+
+    def trim(self) -> int:
         return 0
+
+    def release(self) -> None:
+        """Has nothing."""
 
 
 @dataclass(kw_only=True)
