@@ -67,7 +67,7 @@ class ServerSettings:
     a working directory's package holds at most `package_bytes_max`. Without `rate_card` and `offer_card` the shipped prices
     hold, until others are imported. Events stay in the catalog's log for `event_days` at least, and until the record's tables
     hold them for good; while `backlog_facts_max` of them wait to be carried there, facts in bulk are refused. `tables_options`
-    are what delta-rs is told of the store of `tables_url`; they may hold keys.
+    are the options of the S3 store of `tables_url`, as a site's store has them; they may hold keys.
     """
 
     state_dir: Path

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from federation import ports
+from federation.adapters import records_tables
 from federation.core import decision, job, lineage, metering, records
 from federation.core.events import Event
 
@@ -133,6 +134,13 @@ def event(position: int, kind: str = "ledger.entry", body: Any = None) -> Event:
     """The event at a position; without a body it is of a ledger entry of the same number."""
     text = records.dumps(entry(position) if body is None else body)
     return Event(position=position, time=TIME, kind=kind, name=f"n{position}", actor="", request_id="", body=text)
+
+
+def batch(position: int, rows: int) -> Event:
+    """The event of many ledger entries, numbered by their positions, whose last position this is."""
+    data = records_tables.pack("ledger.entry", [entry(number) for number in range(position - rows + 1, position + 1)])
+    values = {"time": TIME, "kind": "ledger.entry", "name": "batch", "actor": "", "request_id": "", "body": ""}
+    return Event(position=position, rows=rows, data=data, **values)
 
 
 def emit_entries(catalog: ports.Catalog, *numbers: int) -> None:

@@ -15,10 +15,8 @@ import json
 import random
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -134,11 +132,9 @@ class DeltaRecords:
             known.care.release()
 
     def probe(self) -> None:
-        if self._honest.is_set():
-            return
-        if not self._place.folder:
-            self._probe(_Table(f".probe-{uuid.uuid4()}"))
-        self._honest.set()
+        if not self._honest.is_set():
+            self._place.probe()
+            self._honest.set()
 
     def table(self, table: str) -> DeltaTable:
         """A handle of its own on the table's newest state, for readers."""
@@ -234,23 +230,6 @@ class DeltaRecords:
             configuration=_CONFIGURATION,
             storage_options=self._place.options,
         )
-
-    def _probe(self, table: _Table) -> None:
-        """Two commits of one version: the second must be refused. And a part of a file must be that part."""
-        day = date(1970, 1, 1)
-        schema = pa.schema([pa.field("position", pa.int64()), pa.field("day", pa.date32())])
-        with self._translated(table):
-            first = self._create(self._place.uri(table.name), table.name, schema)
-            second = DeltaTable(self._place.uri(table.name), storage_options=self._place.options)
-            try:
-                rows = pa.table({"position": [1]}, schema=_stored(schema))
-                written = self._place.write(table.name, day, rows.to_batches(), rows.schema)
-                if not self._place.ranges_are_exact(table.name, written.path):
-                    raise _dishonest(self._place.root, "it answers a range with something else")
-                if not self._commit(table, first, [_added(written)]) or self._commit(table, second, []):
-                    raise _dishonest(self._place.root, "one commit overwrites another there")
-            finally:
-                self._place.remove(table.name)
 
     @contextmanager
     def _translated(self, known: _Table) -> Iterator[None]:
@@ -377,12 +356,3 @@ def _added(file: Written, *, changes: bool = True) -> AddAction:
 def _removed(file: compaction.DataFile) -> RemoveAction:
     """A file that another has taken the rows of: no row goes, so that an append-only table allows it."""
     return RemoveAction(file.path, False, int(time.time() * 1000), file.bytes, {"day": str(file.day)})
-
-
-def _dishonest(root: str, what: str) -> errors.FailedPrecondition:
-    return errors.FailedPrecondition(
-        f"the store {root} cannot hold the record's tables: {what}",
-        reason="STORE_DISHONEST",
-        help="Use a store that honours If-None-Match on writes and Range on reads.",
-        metadata={"store": root},
-    )

@@ -6,7 +6,6 @@ before its commit is made, and the commit's log before it counts. An object stor
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 import uuid
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from federation.adapters import registry
 from federation.core import errors
 
 #: Rows of one row group: what a reader has in memory at once.
@@ -29,16 +29,14 @@ GROUP_ROWS = 128 * 1024
 _BATCH_ROWS = 16 * 1024
 #: An object store that does not answer is given up soon: the facts lie in the log, and the next round tries again.
 _PATIENCE = {"max_retries": "4", "retry_timeout": "20s", "timeout": "30s", "connect_timeout": "5s"}
-#: What our settings call the two halves of a key.
-_NAMES = {"key": "aws_access_key_id", "secret": "aws_secret_access_key"}
-#: pyarrow's names of what delta-rs is told under one of these.
-_S3_OPTIONS = {
-    "access_key": ("aws_access_key_id", "access_key_id"),
-    "secret_key": ("aws_secret_access_key", "secret_access_key"),
-    "session_token": ("aws_session_token", "aws_token", "session_token", "token"),
-    "region": ("aws_region", "aws_default_region", "region", "default_region"),
-}
-_ENDPOINT = ("aws_endpoint_url", "aws_endpoint", "endpoint_url", "endpoint")
+#: What is told of an S3 store: by our name (a site's store has the same), by pyarrow's, and by those of delta-rs.
+_S3_OPTIONS = (
+    ("key", "access_key", ("aws_access_key_id", "access_key_id")),
+    ("secret", "secret_key", ("aws_secret_access_key", "secret_access_key")),
+    ("token", "session_token", ("aws_session_token", "aws_token", "session_token")),
+    ("region", "region", ("aws_region", "aws_default_region", "default_region")),
+    ("endpoint_url", "endpoint_override", ("aws_endpoint_url", "aws_endpoint", "endpoint")),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +53,23 @@ class Written:
 
 
 class Place:
-    """A folder, or a URL such as `s3://bucket/prefix` with the storage options that delta-rs knows."""
+    """A folder, or a URL such as `s3://bucket/prefix` with its options, by our names or by those that delta-rs knows."""
 
     def __init__(self, root: str, options: Mapping[str, str] | None = None) -> None:
         self.root = root.rstrip("/")
         self.folder = _local(root)
-        self.options = (
-            None if self.folder else {_NAMES.get(name, name): value for name, value in {**_PATIENCE, **(options or {})}.items()}
-        )
-        self._prefix, self._files = (
-            (str(self.folder), pafs.LocalFileSystem()) if self.folder else _bucket(self.root, self.options or {})
-        )
+        self._s3 = {} if self.folder else _s3_options(options or {})
+        #: What delta-rs is told.
+        self.options = None if self.folder else delta_options(options or {})
+        self._prefix, self._files = (str(self.folder), pafs.LocalFileSystem()) if self.folder else _bucket(self.root, self._s3)
+
+    def probe(self) -> None:
+        """Refuses (FailedPrecondition, STORE_DISHONEST) a store that overwrites on a conditional put or ignores ranges.
+
+        Asked is the connector for sites' stores, which knows how; a folder keeps both promises.
+        """
+        if not self.folder:
+            registry.load("storage", "s3")(self.root, self._s3).probe()
 
     def uri(self, table: str) -> str:
         """Where a table lies."""
@@ -100,18 +104,6 @@ class Place:
         _sync(log / "_last_checkpoint")
         for folder in (log, log.parent, self.folder):
             _sync(folder)
-
-    def remove(self, table: str) -> None:
-        """Deletes a table with all its files."""
-        self._files.delete_dir(f"{self._prefix}/{table}")
-
-    def ranges_are_exact(self, table: str, path: str) -> bool:
-        """Whether a part of a file that is asked for comes alone, and is the right one."""
-        with self._input(table, path) as file:
-            whole = file.read()
-        with self._input(table, path) as file:
-            file.seek(4)
-            return bool(file.read(3) == whole[4:7])
 
     @contextmanager
     def _output(self, table: str, path: str) -> Iterator[Any]:
@@ -188,24 +180,34 @@ def _local(root: str) -> Path | None:
     return None if "://" in root else Path(root)
 
 
+def delta_options(options: Mapping[str, str]) -> dict[str, str]:
+    """The options of an S3 store as delta-rs knows them."""
+    told, known = {name.lower() for _, _, names in _S3_OPTIONS for name in names}, _s3_options(options)
+    rest = {name: value for name, value in options.items() if name.lower() not in told and name not in known}
+    ours = {names[0]: known[name] for name, _, names in _S3_OPTIONS if name in known}
+    plain = {"aws_allow_http": "true"} if known.get("endpoint_url", "").startswith("http://") else {}
+    return {**_PATIENCE, **plain, **rest, **ours}
+
+
+def _s3_options(options: Mapping[str, str]) -> dict[str, str]:
+    """What is told of the store, by our names."""
+    told = {name.lower(): value for name, value in options.items()}
+    found = ((ours, next((told[name] for name in (ours, *names) if name in told), "")) for ours, _, names in _S3_OPTIONS)
+    return {name: value for name, value in found if value}
+
+
 def _bucket(root: str, options: Mapping[str, str]) -> tuple[str, Any]:
-    """The bucket and prefix of an S3 url, and pyarrow's way there, by the options that delta-rs has."""
+    """The bucket and prefix of an S3 url, and pyarrow's way there."""
     url = urlparse(root)
-    if url.scheme not in ("s3", "s3a"):
+    if url.scheme != "s3":
         raise errors.InvalidArgument(
             f"the record's tables cannot lie at {root!r}",
             reason="TABLES_URL_INVALID",
             help="Name a folder, or s3://BUCKET/PREFIX.",
         )
-    told = {name.lower(): value for name, value in options.items()}
-    known = {name: found for name, others in _S3_OPTIONS.items() if (found := _first(told, others))}
-    endpoint = _first(told, _ENDPOINT)
-    if endpoint:
+    known = {theirs: options[ours] for ours, theirs, _ in _S3_OPTIONS if ours in options}
+    if endpoint := known.get("endpoint_override"):
         scheme, _, host = endpoint.rpartition("://")
         known |= {"endpoint_override": host, "scheme": scheme or "https"}
     # Names of buckets and prefixes stand in URLs as they are.
     return f"{url.netloc}{url.path}", pafs.S3FileSystem(**known, connect_timeout=5, request_timeout=30)
-
-
-def _first(told: Mapping[str, str], names: Iterable[str]) -> str:
-    return next(itertools.chain((told[name] for name in names if name in told), ("",)))
