@@ -43,11 +43,11 @@ def plan(files: Iterable[DataFile]) -> tuple[DataFile, ...]:
 
 
 def _grown(day: tuple[DataFile, ...]) -> tuple[DataFile, ...]:
-    """The first run of neighbours of one class, or smaller, that is long enough."""
-    for bound in CLASSES:
+    """The first run of neighbours with enough files of one class; smaller ones among them go along."""
+    for least, bound in itertools.pairwise((0, *CLASSES)):
         for small, run in itertools.groupby(day, key=lambda file, bound=bound: file.bytes < bound):  # type: ignore[misc]
             step = _bounded(tuple(run)) if small else ()
-            if len(step) >= FAN:
+            if sum(file.bytes >= least for file in step) >= FAN:
                 return step
     return ()
 
