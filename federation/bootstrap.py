@@ -19,6 +19,7 @@ from federation import config, logs, ports
 from federation.adapters import prices, registry
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.records_delta import DeltaRecords
+from federation.adapters.records_links import DeltaReader
 from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
 from federation.agent.agent import Agent
@@ -28,6 +29,7 @@ from federation.crypto import secrets, signing
 from federation.services import sites
 from federation.services.committer import Committer
 from federation.services.context import Context
+from federation.services.heads import HeadKeeper
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +58,9 @@ def server(settings: config.ServerSettings) -> Server:
     except BaseException:
         catalog.close()
         raise
-    return Server(catalog, ctx, settings, Committer(catalog, DeltaRecords(settings.tables_url)))
+    sink = DeltaRecords(settings.tables_url)
+    committer = Committer(catalog, sink, heads=HeadKeeper(catalog, sink, ctx.grant_key))
+    return Server(catalog, ctx, settings, committer, reader=DeltaReader(settings.tables_url))
 
 
 def agent(settings: config.AgentSettings) -> Agent:

@@ -73,7 +73,10 @@ class Transaction(Protocol):
         ...
 
     def emit(self, kind: str, name: str, body: Any) -> int:
-        """Appends an event with the value as its body; returns its position. Same transaction as everything else."""
+        """Appends an event with the value as its body; returns its position. Same transaction as everything else.
+
+        Fields that may hold secrets are told as `records.told` says: whoever reads the log sees none.
+        """
         ...
 
     def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:
@@ -268,7 +271,6 @@ class RecordSink(Protocol):
         Appending a batch again is refused or ignored, never doubled.
         """
         ...
-
 
     def head(self, table: str) -> Head:
         """Where the table's chain ends: position, rows and link of its last row; 0, 0 and its genesis for an empty one."""

@@ -89,9 +89,7 @@ def last(handle: DeltaTable, table: str) -> chain.Head:
         rows = pc.sum(files.column("num_records")).as_py()
     columns = [name for name in ("position", records_tables.CHAIN) if name in dataset.schema.names]
     (found,) = dataset.to_table(columns=columns, filter=ds.field("position") == newest).to_pylist()
-    return chain.Head(
-        table=table, position=newest, rows=rows, chain=found.get(records_tables.CHAIN) or chain.genesis(table)
-    )
+    return chain.Head(table=table, position=newest, rows=rows, chain=found.get(records_tables.CHAIN) or chain.genesis(table))
 
 
 def heads(handle: DeltaTable) -> tuple[chain.SignedHead, ...]:

@@ -40,7 +40,9 @@ def _structs(*fields: tuple[str, pa.DataType]) -> pa.DataType:
 
 
 def _chain(since: int = 1) -> pa.Field:
-    comment = "Link of the row: SHA-256 of the link before and the row, see docs/record.md. Absent in rows from before the chain."
+    comment = (
+        "Link of the row: SHA-256 of the link before and the row, see docs/record.md. Absent in rows from before the chain."
+    )
     return _field(CHAIN, pa.binary(), comment, optional=True, since=since)
 
 

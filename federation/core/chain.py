@@ -240,12 +240,19 @@ class Walk:
             while self._heads and self._heads[0][0] == position:
                 self._compare(*self._heads.popleft())
 
+    def so_far(self) -> Verification:
+        """What was found of the rows that were taken."""
+        return self._verification(strange_heads=0)
+
     def result(self, *, strange_heads: int = 0, forged: Iterable[SignedHead] = ()) -> Verification:
         """What was found, once all rows were taken."""
         self._pass(None)
         for head in forged:
             told = f"the head at position {head.position} names the catalog's key and is not signed by it"
             self._note(Wrong.HEAD_FORGED, head.position, told)
+        return self._verification(strange_heads=strange_heads)
+
+    def _verification(self, *, strange_heads: int) -> Verification:
         ordered = sorted(self._findings, key=lambda found: (found.position, found.after_position))
         return Verification(
             table=self._table,

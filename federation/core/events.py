@@ -16,6 +16,8 @@ TABLE_OF_KIND = {
     "placement.decided": "placement_decisions",
 }
 AUDIT = "audit"
+#: The record's tables, in the order in which they are carried.
+TABLES = (*dict.fromkeys(TABLE_OF_KIND.values()), AUDIT)
 #: The kind that tells of a signed head. It does not make a new head of `audit` due: else one would follow another for ever.
 HEAD_KIND = "record.head"
 

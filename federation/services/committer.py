@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from federation import ports
 from federation.core import errors
-from federation.core.events import AUDIT, TABLE_OF_KIND
+from federation.core.events import TABLE_OF_KIND, TABLES
+from federation.services.heads import HeadKeeper
 
 #: Events in one commit: a commit costs the same however many it carries, and memory is bounded.
 BATCH = 10_000
-#: The record's tables, in the order in which they are carried.
-TABLES = (*dict.fromkeys(TABLE_OF_KIND.values()), AUDIT)
 
 
 class Committer:
     """The one writer of the ledger's and lineage's tables. One at a time: a second is harmless, and no help."""
 
-    def __init__(self, catalog: ports.Catalog, sink: ports.RecordSink, *, batch: int = BATCH) -> None:
+    def __init__(
+        self, catalog: ports.Catalog, sink: ports.RecordSink, *, batch: int = BATCH, heads: HeadKeeper | None = None
+    ) -> None:
         self._catalog = catalog
         self._sink = sink
         self._batch = batch
+        self._heads = heads
 
     def run_once(self) -> int:
         """Carries what was committed when it began; returns how many events. A table that fails holds up no other.
@@ -37,6 +39,8 @@ class Committer:
                 carried += self._carry(table, until)
             except errors.FederationError as error:
                 failure = failure or error
+        if self._heads:
+            self._heads.run_once()
         if failure:
             raise failure
         return carried
@@ -50,6 +54,8 @@ class Committer:
         carried = 0
         while after < until and (events := self._catalog.events(after, limit=self._batch, kinds=kinds, without=without)):
             self._sink.append(table, events)
+            if self._heads:
+                self._heads.carried(table, events)
             carried += len(events)
             after = events[-1].position
         return carried

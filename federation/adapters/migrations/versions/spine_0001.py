@@ -94,6 +94,7 @@ _KINDS = {
     ),
     "replication_rules": ("dataset",),
     "read_logs": (),
+    "record_heads": ("table",),
     "pipelines": (
         "state",
         "live",
