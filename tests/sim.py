@@ -603,7 +603,7 @@ REBUILT: dict[str, tuple[type, frozenset[str]]] = {
 
 
 def check_events(sim: Simulation) -> None:
-    """The log alone rebuilds the catalog: every change is in it, what happens once is in it once, in order, without gaps."""
+    """The log alone rebuilds the catalog, but for secrets: every change is in it, what happens once once, in order, gapless."""
     log = sim.events()
     assert [event.position for event in log] == list(range(1, len(log) + 1))
     once = [(event.kind, event.name) for event in log if event.kind in ONCE]
@@ -617,7 +617,7 @@ def check_events(sim: Simulation) -> None:
 
 
 def _without(value: object, silent: frozenset[str]) -> str:
-    return str(sorted((name, str(item)) for name, item in records.dump(value).items() if name not in silent))
+    return str(sorted((name, str(item)) for name, item in records.dump(value, telling=True).items() if name not in silent))
 
 
 def grant_of(sim: Simulation, run: job.Run, alias: str) -> grants.Grant:

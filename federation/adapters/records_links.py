@@ -176,7 +176,7 @@ def _damaged(path: str, first: int, last: int, error: Exception) -> chain.Findin
 
 
 def _wrong_day(rows: pa.Table, day_of: str, unit: _Unit) -> list[chain.Finding]:
-    """The first row that lies in the partition of another day than its own. No link covers the day: it follows from the time."""
+    """The first row that lies under another day than its own: no link covers the day, since it follows from the time."""
     days = rows.column(day_of).cast(pa.date32(), safe=False)
     wrong = rows.column("position").filter(pc.fill_null(pc.not_equal(days, pa.scalar(unit.day, pa.date32())), True))
     if not len(wrong):

@@ -1,4 +1,4 @@
-"""Brings a Delta table of the record to this release's columns when it is opened: adds those that are missing, and nothing else.
+"""Brings a Delta table of the record to this release's columns when it is opened: adds those that are missing, no more.
 
 Each column says in its metadata since which version of the table's schema it is there, so the newest one tells a table's
 version: no note beside the columns could disagree with them. What older releases wrote stays as it is and stays readable: it
@@ -20,7 +20,7 @@ _ATTEMPTS = 5
 def migrate(handle: DeltaTable, table: str) -> None:
     """Adds the columns that are missing, in one commit. Repeatable, also by two at once.
 
-    FailedPrecondition (TABLE_NEWER) for a table that a newer release has migrated, (TABLE_FOREIGN) for one that is none of ours.
+    FailedPrecondition (TABLE_NEWER) for a table that a newer release has migrated, (TABLE_FOREIGN) for one that is not ours.
     """
     schema = records_tables.table_of(table).schema
     for _ in range(_ATTEMPTS):

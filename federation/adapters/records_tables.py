@@ -1,12 +1,12 @@
 """The columns of the record's tables, and how events become their rows. Columns are only ever added.
 
 Every table has `position`, where a row's fact stands in the catalog's log, unique in the table; `day` (UTC), by which it is
-partitioned; and `chain`, the row's link (`core/chain.py`). Times are microseconds in UTC. Money is in micro-dollars as integers,
-and again in dollars as decimals, never as floats.
+partitioned; and `chain`, the row's link (`core/chain.py`). Times are microseconds in UTC. Money is in micro-dollars as
+integers, and again in dollars as decimals, never as floats.
 
 A table's schema version is that of its newest column. A column that is added says `since` which version it is there, and is
-optional: rows from before have none. No column ever changes its type or its meaning, and a struct in a list never grows: what is
-to be added becomes a column of its own. docs/record.md is printed from here.
+optional: rows from before have none. No column ever changes its type or its meaning, and a struct in a list never grows: what
+is to be added becomes a column of its own. docs/record.md is printed from here.
 """
 
 from __future__ import annotations
@@ -320,7 +320,7 @@ def pack(kind: str, values: Sequence[Any] | pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(rows)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
 def to_arrow(name: str, told: Iterable[Event], previous: bytes = b"") -> pa.Table:

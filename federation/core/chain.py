@@ -1,8 +1,8 @@
-"""The record's rows as a hash chain: each row's link covers the row and all before it. Pure, and slow on purpose: the reference.
+"""The record's rows as a hash chain: each row's link covers the row and all before it. Pure and plain: the reference.
 
 Defined exactly in docs/record.md, with vectors, so that anybody can verify a table with a tool of their own. In short: a row's
 canonical form is its columns that are not null, by name, each name and value behind its length in 4 bytes; `day` (it follows
-from another column) and `chain` itself are left out. The link of row n is SHA-256 of the link before and row n's canonical form.
+from another column) and `chain` itself are left out. The link of a row is SHA-256 of the link before and its canonical form.
 Leaving out what is null lets a column be added later without changing the link of any row from before.
 
 What writes and reads tables by the ten thousand rows has the same form from arrays (`adapters/records_chain.py`).
@@ -160,8 +160,8 @@ class Finding:
 class Verification:
     """What was found of one table.
 
-    `rows` were read, up to `last_position`; those before `chained_from` (0: none is chained) are older than the chain and prove
-    nothing. Of `proven_rows` a signed head vouches, without a gap up to `proven_position`; rows after a break may be proven too.
+    `rows` were read, up to `last_position`; those before `chained_from` (0: none is chained) are older than the chain, and not
+    proven. Of `proven_rows` a signed head vouches, without a gap up to `proven_position`; rows after a break may be proven too.
     `consistent_position` is up to where each row follows from the one before. `heads` were compared, `strange_heads` set aside
     because another key signed them. `findings` are in order of position, the first ones of very many.
     """
@@ -209,8 +209,8 @@ class _Step:
 class Walk:
     """Follows a table's chain from its first row, and compares it with signed heads. Holds no rows.
 
-    A row that does not follow is a finding, and the walk goes on from the link that the table has there: if a later head agrees,
-    that link was the true one, and the rows of the segment between are proven.
+    A row that does not follow is a finding, and the walk goes on from the link that the table has there: if a later head
+    agrees, that link was the true one, and the rows of the segment between are proven.
     """
 
     def __init__(self, table: str, heads: Iterable[SignedHead] = ()) -> None:
@@ -232,7 +232,7 @@ class Walk:
             if self._heads and self._heads[0][0] < position:
                 self._pass(position)
             if position <= self._at.position:
-                self._note(Wrong.ORDER_WRONG, position, f"position {position} comes after {self._at.position}")
+                self._note(Wrong.ORDER_WRONG, position, f"position {position} comes after {self._at.position}", position - 1)
             self._recent.append(self._at)
             self._at = self._after(position, row, stored)
             if not self._findings:

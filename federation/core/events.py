@@ -1,6 +1,7 @@
 """The one log: every change of the catalog, in order, written in the change's own transaction.
 
-It is the change log, the outbox of the record's tables (audit among them), and later Watch. `position` is the catalog's revision.
+It is the change log, the outbox of the record's tables (audit among them), and later Watch. `position` is the catalog's
+revision.
 """
 
 from __future__ import annotations

@@ -129,7 +129,8 @@ class JobRequest:
     `sites` limits the candidates; empty means all. `duration_seconds` is the caller's estimate of the run time, and
     `duration_limit_seconds` ends a run that takes longer (0: no limit).
     `working_dir` is the digest of an uploaded package; `runtime_env` is Ray's, as JSON, without working_dir.
-    `ingest_from` is the store prefix of an INGEST job. Values of `env` and of `runtime_env`'s env_vars are not told in events. `principal` is set by the server from the caller's identity.
+    `ingest_from` is the store prefix of an INGEST job. `principal` is set by the server from the caller's identity. What stands
+    in `env` and in `runtime_env`'s env_vars may be secret: it is stored with the job and told in no event.
 
     Higher `priority` goes first. Time counts as `deadline_seconds` after submission (0: none), as `hour_value_micros`, what an
     hour less of waiting and running is worth (None: not stated), or both. `carbon_tonne_micros` is the price put on a tonne of

@@ -52,13 +52,13 @@ def follow(tx: ports.Transaction, ctx: Context, waiting: job.Job, plan: job.Plan
         reason, detail = why_not(plan)
         if not planner.waits(plan):
             return _refuse(tx, ctx, dataclasses.replace(waiting, plan=plan, reason=reason, detail=detail), plan)
-        return wait(tx, ctx, waiting, plan, reason, detail)
+        return wait(tx, ctx, waiting, plan, reason, detail=detail)
     if choice.wait_seconds:
         detail = f"{choice.site} is expected to have room in {units.duration(choice.wait_seconds)}"
-        return wait(tx, ctx, waiting, plan, WAITING_FOR_CAPACITY, detail)
+        return wait(tx, ctx, waiting, plan, WAITING_FOR_CAPACITY, detail=detail)
     names = transfers.stage(tx, ctx, waiting, plan)
     detail = f"it waits for {len(names)} transfer{'s' if len(names) > 1 else ''} of its inputs"
-    return wait(tx, ctx, waiting, plan, INPUTS_STAGING, detail, names=names)
+    return wait(tx, ctx, waiting, plan, INPUTS_STAGING, detail=detail, names=names)
 
 
 def wait(
@@ -67,8 +67,8 @@ def wait(
     waiting: job.Job,
     plan: job.Plan,
     reason: str,
-    detail: str,
     *,
+    detail: str,
     names: tuple[str, ...] = (),
 ) -> job.Job:
     """Leaves a job PENDING with a reason; stored only where it says something new, a decision only where the reason is."""

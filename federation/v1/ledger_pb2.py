@@ -16,7 +16,7 @@ from federation.v1 import options_pb2 as federation_dot_v1_dot_options__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66\x65\x64\x65ration/v1/ledger.proto\x12\rfederation.v1\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x01\n\nRecordHead\x12\r\n\x05table\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12\r\n\x05\x63hain\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03key\x18\x06 \x01(\t\x12\x11\n\tsignature\x18\x07 \x01(\t\"S\n\x07\x46inding\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_position\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\xf3\x01\n\x0cVerification\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x15\n\rlast_position\x18\x03 \x01(\x03\x12\x14\n\x0c\x63hained_from\x18\x04 \x01(\x03\x12\x13\n\x0bproven_rows\x18\x05 \x01(\x03\x12\x17\n\x0fproven_position\x18\x06 \x01(\x03\x12\x1b\n\x13\x63onsistent_position\x18\x07 \x01(\x03\x12\r\n\x05heads\x18\x08 \x01(\x03\x12\x15\n\rstrange_heads\x18\t \x01(\x03\x12(\n\x08\x66indings\x18\n \x03(\x0b\x32\x16.federation.v1.Finding\"O\n\x16ListRecordHeadsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"c\n\x17ListRecordHeadsResponse\x12/\n\x0crecord_heads\x18\x01 \x03(\x0b\x32\x19.federation.v1.RecordHead\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x12VerifyTableRequest\x12\r\n\x05table\x18\x01 \x01(\t2\xdf\x01\n\x06Ledger\x12q\n\x0fListRecordHeads\x12%.federation.v1.ListRecordHeadsRequest\x1a&.federation.v1.ListRecordHeadsResponse\"\x0f\xca\xc1\x18\x0bledger.list\x12\x62\n\x0bVerifyTable\x12!.federation.v1.VerifyTableRequest\x1a\x1b.federation.v1.Verification\"\x11\xca\xc1\x18\rledger.verify0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66\x65\x64\x65ration/v1/ledger.proto\x12\rfederation.v1\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x01\n\nRecordHead\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\r\n\x05\x63hain\x18\x05 \x01(\t\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03key\x18\x07 \x01(\t\x12\x11\n\tsignature\x18\x08 \x01(\t\"S\n\x07\x46inding\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_position\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\xf3\x01\n\x0cVerification\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x15\n\rlast_position\x18\x03 \x01(\x03\x12\x14\n\x0c\x63hained_from\x18\x04 \x01(\x03\x12\x13\n\x0bproven_rows\x18\x05 \x01(\x03\x12\x17\n\x0fproven_position\x18\x06 \x01(\x03\x12\x1b\n\x13\x63onsistent_position\x18\x07 \x01(\x03\x12\r\n\x05heads\x18\x08 \x01(\x03\x12\x15\n\rstrange_heads\x18\t \x01(\x03\x12(\n\x08\x66indings\x18\n \x03(\x0b\x32\x16.federation.v1.Finding\"O\n\x16ListRecordHeadsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"c\n\x17ListRecordHeadsResponse\x12/\n\x0crecord_heads\x18\x01 \x03(\x0b\x32\x19.federation.v1.RecordHead\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x12VerifyTableRequest\x12\r\n\x05table\x18\x01 \x01(\t2\xdf\x01\n\x06Ledger\x12q\n\x0fListRecordHeads\x12%.federation.v1.ListRecordHeadsRequest\x1a&.federation.v1.ListRecordHeadsResponse\"\x0f\xca\xc1\x18\x0bledger.list\x12\x62\n\x0bVerifyTable\x12!.federation.v1.VerifyTableRequest\x1a\x1b.federation.v1.Verification\"\x11\xca\xc1\x18\rledger.verify0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -28,17 +28,17 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_LEDGER'].methods_by_name['VerifyTable']._options = None
   _globals['_LEDGER'].methods_by_name['VerifyTable']._serialized_options = b'\312\301\030\rledger.verify'
   _globals['_RECORDHEAD']._serialized_start=108
-  _globals['_RECORDHEAD']._serialized_end=256
-  _globals['_FINDING']._serialized_start=258
-  _globals['_FINDING']._serialized_end=341
-  _globals['_VERIFICATION']._serialized_start=344
-  _globals['_VERIFICATION']._serialized_end=587
-  _globals['_LISTRECORDHEADSREQUEST']._serialized_start=589
-  _globals['_LISTRECORDHEADSREQUEST']._serialized_end=668
-  _globals['_LISTRECORDHEADSRESPONSE']._serialized_start=670
-  _globals['_LISTRECORDHEADSRESPONSE']._serialized_end=769
-  _globals['_VERIFYTABLEREQUEST']._serialized_start=771
-  _globals['_VERIFYTABLEREQUEST']._serialized_end=806
-  _globals['_LEDGER']._serialized_start=809
-  _globals['_LEDGER']._serialized_end=1032
+  _globals['_RECORDHEAD']._serialized_end=270
+  _globals['_FINDING']._serialized_start=272
+  _globals['_FINDING']._serialized_end=355
+  _globals['_VERIFICATION']._serialized_start=358
+  _globals['_VERIFICATION']._serialized_end=601
+  _globals['_LISTRECORDHEADSREQUEST']._serialized_start=603
+  _globals['_LISTRECORDHEADSREQUEST']._serialized_end=682
+  _globals['_LISTRECORDHEADSRESPONSE']._serialized_start=684
+  _globals['_LISTRECORDHEADSRESPONSE']._serialized_end=783
+  _globals['_VERIFYTABLEREQUEST']._serialized_start=785
+  _globals['_VERIFYTABLEREQUEST']._serialized_end=820
+  _globals['_LEDGER']._serialized_start=823
+  _globals['_LEDGER']._serialized_end=1046
 # @@protoc_insertion_point(module_scope)

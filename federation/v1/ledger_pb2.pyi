@@ -15,10 +15,11 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class RecordHead(google.protobuf.message.Message):
-    """A table's last row at a time, signed by the catalog."""
+    """A table's last row at a time, signed by the catalog. Name: `recordHeads/{table}/{position}`."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    NAME_FIELD_NUMBER: builtins.int
     TABLE_FIELD_NUMBER: builtins.int
     POSITION_FIELD_NUMBER: builtins.int
     ROWS_FIELD_NUMBER: builtins.int
@@ -26,6 +27,7 @@ class RecordHead(google.protobuf.message.Message):
     TIME_FIELD_NUMBER: builtins.int
     KEY_FIELD_NUMBER: builtins.int
     SIGNATURE_FIELD_NUMBER: builtins.int
+    name: builtins.str
     table: builtins.str
     position: builtins.int
     rows: builtins.int
@@ -40,6 +42,7 @@ class RecordHead(google.protobuf.message.Message):
     def __init__(
         self,
         *,
+        name: builtins.str = ...,
         table: builtins.str = ...,
         position: builtins.int = ...,
         rows: builtins.int = ...,
@@ -49,7 +52,7 @@ class RecordHead(google.protobuf.message.Message):
         signature: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["chain", b"chain", "key", b"key", "position", b"position", "rows", b"rows", "signature", b"signature", "table", b"table", "time", b"time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chain", b"chain", "key", b"key", "name", b"name", "position", b"position", "rows", b"rows", "signature", b"signature", "table", b"table", "time", b"time"]) -> None: ...
 
 global___RecordHead = RecordHead
 

@@ -178,6 +178,9 @@ NAMES: dict[type, Named] = {
     job.Run: Named(fields=frozenset({"run", "job"}), build=lambda value: value.run, parse=_run_fields),
     metering.LedgerEntry: _child("ledgerEntries", "entry"),
     ratecard.CardInfo: Named(fields=frozenset(), build=lambda value: f"rateCards/{value.number}", parse=lambda _: {}),
+    chain.SignedHead: Named(
+        fields=frozenset(), build=lambda value: f"recordHeads/{value.table}/{value.position}", parse=lambda _: {}
+    ),
     transfer.Transfer: _child("transfers", "transfer"),
     transfer.ReplicationRule: _child("replicationRules", "rule"),
     pipeline.Pipeline: _child("pipelines", "pipeline"),
