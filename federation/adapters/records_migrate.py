@@ -25,12 +25,17 @@ def migrate(handle: DeltaTable, table: str) -> None:
     schema = records_tables.table_of(table).schema
     for _ in range(_ATTEMPTS):
         _check(handle, table, schema)
-        if {field.name for field in handle.schema().fields} == set(schema.names):
+        there = handle.schema().fields
+        missing = schema.empty_table().drop_columns([field.name for field in there])
+        if not missing.num_columns:
             return
+        # The columns that are there go with the words that explained them when they were made: others would not be merged.
+        whole = Schema([*there, *Schema.from_arrow(missing.schema).fields]).to_arrow()
         try:
             # An append without rows that brings its schema. `alter` would do as well, but keeps all threads waiting meanwhile.
             alone = CommitProperties(max_commit_retries=0)
-            write_deltalake(handle, schema.empty_table(), mode="append", schema_mode="merge", commit_properties=alone)
+            rows = pa.schema(whole).empty_table()
+            write_deltalake(handle, rows, mode="append", schema_mode="merge", commit_properties=alone)
         except CommitFailedError:  # another one has committed: look at what is left to do
             handle.update_incremental()
     raise errors.Unavailable(f"table {table} is being changed by others as well", reason="TABLES_BUSY")

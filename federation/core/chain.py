@@ -224,13 +224,16 @@ class Walk:
         self._surplus = 0  # rows that are there and should not be, less those that are missing, as far as told
         self._differs = False  # the last head did not agree: those after it follow from the same cause
         self._findings: list[Finding] = []
+        self._damage: list[Finding] = []  # what could not be read further on, the first of it last
 
     def take(self, batch: Links) -> None:
         """The next rows of the table."""
-        self._findings += batch.damage
+        self._damage = sorted((*self._damage, *batch.damage), key=lambda found: found.after_position, reverse=True)
         for position, row, stored in zip(batch.positions, batch.rows, batch.links, strict=True):
             if self._heads and self._heads[0][0] < position:
                 self._pass(position)
+            while self._damage and self._damage[-1].after_position < position:
+                self._findings.append(self._damage.pop())
             if position <= self._at.position:
                 self._note(Wrong.ORDER_WRONG, position, f"position {position} comes after {self._at.position}", position - 1)
             self._recent.append(self._at)
@@ -246,6 +249,7 @@ class Walk:
 
     def result(self, *, strange_heads: int = 0, forged: Iterable[SignedHead] = ()) -> Verification:
         """What was found, once all rows were taken."""
+        self._findings += self._damage
         self._pass(None)
         for head in forged:
             told = f"the head at position {head.position} names the catalog's key and is not signed by it"
