@@ -168,9 +168,9 @@ def _units(handle: DeltaTable, filesystem: pa.fs.FileSystem) -> tuple[list[_Unit
 
 def _groups(path: str, day: date | None, file: pq.ParquetFile) -> Iterator[_Unit]:
     """The row groups of a file, by the statistics that stand in the file itself."""
-    at = file.schema_arrow.get_field_index("position")
+    leaves = [file.metadata.schema.column(number).path for number in range(file.metadata.num_columns)]
     for group in range(file.metadata.num_row_groups):
-        told = file.metadata.row_group(group).column(at).statistics if at >= 0 else None
+        told = file.metadata.row_group(group).column(leaves.index("position")).statistics if "position" in leaves else None
         if told is not None and told.has_min_max:
             first, last = told.min, told.max
         else:  # whoever wrote this file kept none

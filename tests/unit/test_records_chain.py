@@ -180,7 +180,7 @@ def test_kinds_of_the_audit_are_told_one_by_one():
 
 
 def test_audit_takes_whatever_an_event_says():
-    """The event itself is the row; its digest is that of its body; many facts of a kind unknown here are told by their digest."""
+    """The event itself is the row, with the digest of its body; many facts of a kind unknown here are told by theirs."""
     single = Event(
         position=4,
         time=records.TIME,
