@@ -19,6 +19,8 @@ from federation import config, logs, ports
 from federation.adapters import prices, registry
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.records_delta import DeltaRecords
+from federation.adapters.records_files import delta_options
+from federation.adapters.records_links import DeltaReader
 from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
 from federation.agent.agent import Agent
@@ -28,6 +30,7 @@ from federation.crypto import secrets, signing
 from federation.services import sites
 from federation.services.committer import Committer
 from federation.services.context import Context
+from federation.services.heads import HeadKeeper
 
 _log = logging.getLogger(__name__)
 
@@ -53,21 +56,28 @@ def server(settings: config.ServerSettings) -> Server:
     catalog = SqlCatalog(settings.database_url, clock, ids, backlog_facts_max=settings.backlog_facts_max)
     try:
         declare(catalog, ctx, settings)
-        committer = _committer(catalog, ids.new("server"), settings)
+        committer = _committer(catalog, ctx, settings)
     except BaseException:
         catalog.close()
         raise
-    return Server(catalog, ctx, settings, committer)
+    reader = DeltaReader(settings.tables_url, delta_options(dict(settings.tables_options)))
+    return Server(catalog, ctx, settings, committer, reader=reader)
 
 
-def _committer(catalog: ports.Catalog, holder: str, settings: config.ServerSettings) -> Committer:
+def _committer(catalog: ports.Catalog, ctx: Context, settings: config.ServerSettings) -> Committer:
     """A store that could lose commits is refused; one that does not answer now is waited for, while the log keeps the facts."""
     records = DeltaRecords(settings.tables_url, dict(settings.tables_options))
     try:
         records.probe()
     except errors.Unavailable as error:
         _log.warning("the record's tables are away, the server begins without them: %s", error)
-    return Committer(catalog, records, holder=holder, retention_seconds=settings.event_days * 86_400)
+    return Committer(
+        catalog,
+        records,
+        holder=ctx.ids.new("server"),
+        retention_seconds=settings.event_days * 86_400,
+        heads=HeadKeeper(catalog, records, ctx.grant_key),
+    )
 
 
 def agent(settings: config.AgentSettings) -> Agent:

@@ -73,7 +73,10 @@ class Transaction(Protocol):
         ...
 
     def emit(self, kind: str, name: str, body: Any) -> int:
-        """Appends an event with the value as its body; returns its position. Same transaction as everything else."""
+        """Appends an event with the value as its body; returns its position. Same transaction as everything else.
+
+        Fields that may hold secrets are told as `records.told` says: whoever reads the log sees none.
+        """
         ...
 
     def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:

@@ -83,8 +83,8 @@ def edge(run: str = "r-1", direction: str = "in", **changes: Any) -> lineage.Edg
     return lineage.Edge(**values | changes)
 
 
-def decided(**changes: Any) -> decision.Decision:
-    """A decision that placed a job with one input at one of two sites, with a third rejected."""
+def placed_job(**changes: Any) -> job.Job:
+    """A job with one input, placed at one of two sites, with a third rejected."""
     spec = job.InputSpec(alias="flights", dataset="sales/flights", version=1)
     item = job.InputPlan(
         alias="flights",
@@ -101,25 +101,25 @@ def decided(**changes: Any) -> decision.Decision:
     first = job.Candidate(
         site="us-1", region="aws:us-east-1", inputs=(item,), compute_micros=100, egress_micros=20_000, locality=0.25
     )
-    second = dataclasses.replace(first, site="us-2", compute_micros=150)
     plan = job.Plan(
         revision=7,
         decide_time=TIME,
-        ranked=(first, second),
+        ranked=(first, dataclasses.replace(first, site="us-2", compute_micros=150)),
         rejections=(job.Rejection(site="ap-1", reason="RESIDENCY", detail="it is in JP"),),
         baseline_site="us-1",
         baseline_egress_micros=50_000,
     )
-    placed = job.Job(
-        job="j-1",
-        request=job.JobRequest(namespace="sales", inputs=(spec,), principal="users/alice"),
-        plan=plan,
-        attempt=1,
-        run="jobs/j-1/runs/1",
-    )
+    request = job.JobRequest(namespace="sales", inputs=(spec,), principal="users/alice")
+    values = {"job": "j-1", "request": request, "plan": plan, "attempt": 1, "run": "jobs/j-1/runs/1"}
+    return job.Job(**values | changes)
+
+
+def decided(**changes: Any) -> decision.Decision:
+    """The decision that placed it."""
+    placed = placed_job()
     made = decision.decide(
         placed,
-        plan,
+        placed.plan,
         decision.Outcome.PLACED,
         decision="d-1",
         supersedes="",

@@ -216,7 +216,7 @@ class _Transaction:
         return tuple(catalog_rows.to_value(cls, row.body) for row in itertools.islice(chosen, limit))
 
     def emit(self, kind: str, name: str, body: Any) -> int:
-        return self._emit(kind, name, body=records.dumps(body), data=b"", rows=1)
+        return self._emit(kind, name, body=records.dumps(body, telling=True), data=b"", rows=1)
 
     def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:
         self._check_writable()

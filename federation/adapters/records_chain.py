@@ -5,6 +5,7 @@ A test holds both to each other. Nothing here reads or writes a table.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -55,7 +56,7 @@ class _Pieces:
             return pa.array([b""] * self._count, _BYTES)
         if len(self._made) == 1 or not self._count:
             return self._made[0]
-        # One take that fetches row by row puts the pieces of each behind each other; each row then ends where its last one does.
+        # One take, row by row, puts the pieces of each row behind each other; a row then ends where its last piece does.
         numbers = np.arange(self._count)[:, None] + np.arange(len(self._made)) * self._count
         laid = pc.take(pa.concat_arrays(self._made), pa.array(numbers.ravel()), boundscheck=False)
         return _array(_offsets(laid)[:: len(self._made)], laid.buffers()[2])
@@ -193,7 +194,7 @@ def _slices(array: pa.Array) -> list[bytes]:
     """An array of bytes as bytes: several times faster than asking it for each of them."""
     data = array.buffers()[2].to_pybytes() if len(array) and array.buffers()[2] else b""
     ends = _offsets(array).tolist()
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

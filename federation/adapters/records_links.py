@@ -18,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.fs
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -105,16 +107,20 @@ def heads(handle: DeltaTable) -> tuple[chain.SignedHead, ...]:
 
 
 def links(handle: DeltaTable, table: str, *, batch: int = BATCH) -> Iterator[chain.Links]:
-    """All rows in order of position. A file that cannot be read is told as damage, and its rows are missing."""
+    """All rows in order of position. A file that cannot be read is told as damage, and its rows are missing.
+
+    Files are read as they are, not through a dataset of Delta's: that one takes a column's values from the log's statistics
+    where these say that all are alike, and so does not see what somebody wrote into the file.
+    """
     day_of = records_tables.table_of(table).day_of
-    units, damage = _units(handle)
-    schema = handle.to_pyarrow_dataset().schema
-    schema = schema.remove(schema.get_field_index("day"))
+    dataset = handle.to_pyarrow_dataset()
+    schema = dataset.schema.remove(dataset.schema.get_field_index("day"))
+    units, damage = _units(handle, dataset.filesystem)
     with tempfile.TemporaryDirectory(prefix="fed-verify-") as folder:
         waiting = _Waiting(Path(folder), batch)
         for number, unit in enumerate(units):
             try:
-                rows = unit.fragment.to_table(schema=schema)
+                rows = _conformed(_parquet(dataset.filesystem, unit.path).read_row_group(unit.group), schema)
             except (OSError, pa.ArrowException) as error:
                 damage.append(_damaged(unit.path, unit.first, unit.last, error))
                 continue
@@ -134,7 +140,7 @@ class _Unit:
 
     path: str
     day: date | None
-    fragment: ds.Fragment
+    group: int
     first: int
     last: int
 
@@ -143,27 +149,43 @@ def _files(handle: DeltaTable) -> pa.Table:
     return pa.table(handle.get_add_actions(flatten=True))
 
 
-def _units(handle: DeltaTable) -> tuple[list[_Unit], list[chain.Finding]]:
+def _parquet(filesystem: pa.fs.FileSystem, path: str) -> pq.ParquetFile:
+    return pq.ParquetFile(filesystem.open_input_file(path))
+
+
+def _units(handle: DeltaTable, filesystem: pa.fs.FileSystem) -> tuple[list[_Unit], list[chain.Finding]]:
     """All row groups by their first position, and the files that cannot be opened."""
-    told = {row["path"]: row for row in _files(handle).to_pylist()}
     units: list[_Unit] = []
     damage = []
-    for fragment in handle.to_pyarrow_dataset().get_fragments():
-        file = told.get(fragment.path, {})
+    for file in _files(handle).to_pylist():
+        path, day = file["path"], file.get("partition.day")
         try:
-            units += [_unit(fragment.path, file.get("partition.day"), part) for part in fragment.split_by_row_group()]
+            units += _groups(path, day, _parquet(filesystem, path))
         except (OSError, pa.ArrowException) as error:
-            damage.append(_damaged(fragment.path, file.get("min.position") or 0, file.get("max.position") or 0, error))
+            damage.append(_damaged(path, file.get("min.position") or 0, file.get("max.position") or 0, error))
     return sorted(units, key=lambda unit: (unit.first, unit.last)), damage
 
 
-def _unit(path: str, day: date | None, part: ds.ParquetFileFragment) -> _Unit:
-    (group,) = part.row_groups
-    told = (group.statistics or {}).get("position")
-    if told is None:  # whoever wrote this file kept no statistics
-        positions = part.to_table(columns=["position"]).column("position")
-        told = {"min": pc.min(positions).as_py() or 0, "max": pc.max(positions).as_py() or 0}
-    return _Unit(path=path, day=day, fragment=part, first=told["min"], last=told["max"])
+def _groups(path: str, day: date | None, file: pq.ParquetFile) -> Iterator[_Unit]:
+    """The row groups of a file, by the statistics that stand in the file itself."""
+    leaves = [file.metadata.schema.column(number).path for number in range(file.metadata.num_columns)]
+    for group in range(file.metadata.num_row_groups):
+        told = file.metadata.row_group(group).column(leaves.index("position")).statistics if "position" in leaves else None
+        if told is not None and told.has_min_max:
+            first, last = told.min, told.max
+        else:  # whoever wrote this file kept none
+            positions = file.read_row_group(group, columns=["position"]).column("position")
+            first, last = pc.min(positions).as_py() or 0, pc.max(positions).as_py() or 0
+        yield _Unit(path=path, day=day, group=group, first=first, last=last)
+
+
+def _conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows with the table's columns: those that came after this file was written are empty."""
+    columns = [
+        rows.column(field.name).cast(field.type) if field.name in rows.column_names else pa.nulls(rows.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, names=schema.names)
 
 
 def _damaged(path: str, first: int, last: int, error: Exception) -> chain.Finding:
@@ -176,7 +198,7 @@ def _damaged(path: str, first: int, last: int, error: Exception) -> chain.Findin
 
 
 def _wrong_day(rows: pa.Table, day_of: str, unit: _Unit) -> list[chain.Finding]:
-    """The first row that lies in the partition of another day than its own. No link covers the day: it follows from the time."""
+    """The first row that lies under another day than its own: no link covers the day, since it follows from the time."""
     days = rows.column(day_of).cast(pa.date32(), safe=False)
     wrong = rows.column("position").filter(pc.fill_null(pc.not_equal(days, pa.scalar(unit.day, pa.date32())), True))
     if not len(wrong):

@@ -1,4 +1,4 @@
-"""Brings a Delta table of the record to this release's columns when it is opened: adds those that are missing, and nothing else.
+"""Brings a Delta table of the record to this release's columns when it is opened: adds those that are missing, no more.
 
 Each column says in its metadata since which version of the table's schema it is there, so the newest one tells a table's
 version: no note beside the columns could disagree with them. What older releases wrote stays as it is and stays readable: it
@@ -20,17 +20,22 @@ _ATTEMPTS = 5
 def migrate(handle: DeltaTable, table: str) -> None:
     """Adds the columns that are missing, in one commit. Repeatable, also by two at once.
 
-    FailedPrecondition (TABLE_NEWER) for a table that a newer release has migrated, (TABLE_FOREIGN) for one that is none of ours.
+    FailedPrecondition (TABLE_NEWER) for a table that a newer release has migrated, (TABLE_FOREIGN) for one that is not ours.
     """
     schema = records_tables.table_of(table).schema
     for _ in range(_ATTEMPTS):
         _check(handle, table, schema)
-        if {field.name for field in handle.schema().fields} == set(schema.names):
+        there = handle.schema().fields
+        missing = schema.empty_table().drop_columns([field.name for field in there])
+        if not missing.num_columns:
             return
+        # The columns that are there go with the words that explained them when they were made: others would not be merged.
+        whole = Schema([*there, *Schema.from_arrow(missing.schema).fields]).to_arrow()
         try:
             # An append without rows that brings its schema. `alter` would do as well, but keeps all threads waiting meanwhile.
             alone = CommitProperties(max_commit_retries=0)
-            write_deltalake(handle, schema.empty_table(), mode="append", schema_mode="merge", commit_properties=alone)
+            rows = pa.schema(whole).empty_table()
+            write_deltalake(handle, rows, mode="append", schema_mode="merge", commit_properties=alone)
         except CommitFailedError:  # another one has committed: look at what is left to do
             handle.update_incremental()
     raise errors.Unavailable(f"table {table} is being changed by others as well", reason="TABLES_BUSY")

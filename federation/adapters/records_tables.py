@@ -1,12 +1,12 @@
 """The columns of the record's tables, and how events become their rows. Columns are only ever added.
 
 Every table has `position`, where a row's fact stands in the catalog's log, unique in the table; `day` (UTC), by which it is
-partitioned; and `chain`, the row's link (`core/chain.py`). Times are microseconds in UTC. Money is in micro-dollars as integers,
-and again in dollars as decimals, never as floats.
+partitioned; and `chain`, the row's link (`core/chain.py`). Times are microseconds in UTC. Money is in micro-dollars as
+integers, and again in dollars as decimals, never as floats.
 
 A table's schema version is that of its newest column. A column that is added says `since` which version it is there, and is
-optional: rows from before have none. No column ever changes its type or its meaning, and a struct in a list never grows: what is
-to be added becomes a column of its own. docs/record.md is printed from here.
+optional: rows from before have none. No column ever changes its type or its meaning, and a struct in a list never grows: what
+is to be added becomes a column of its own. docs/record.md is printed from here.
 """
 
 from __future__ import annotations
@@ -262,10 +262,15 @@ class RecordTable:
         return max(int(field.metadata[b"since"]) for field in self.schema)
 
     @functools.cached_property
+    def bare(self) -> pa.Schema:
+        """The columns without their explanations: as rows travel, so that a comment that was mended breaks no table."""
+        return pa.schema([field.remove_metadata() for field in self.schema])
+
+    @functools.cached_property
     def stored(self) -> tuple[pa.Field, ...]:
         """The columns that hold the value's fields; all others follow from them, or from where the fact stands."""
         names = {field.name for field in dataclasses.fields(self.cls)}
-        return tuple(field for field in self.schema if field.name in names)
+        return tuple(field for field in self.bare if field.name in names)
 
 
 TABLES = {
@@ -320,7 +325,7 @@ def pack(kind: str, values: Sequence[Any] | pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(rows)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
 def to_arrow(name: str, told: Iterable[Event], previous: bytes = b"") -> pa.Table:
@@ -337,7 +342,7 @@ def to_arrow(name: str, told: Iterable[Event], previous: bytes = b"") -> pa.Tabl
     stored = pa.concat_tables(parts) if parts else _of_values(table, ())
     rows = _completed(table, stored, np.concatenate(positions))
     linked = records_chain.linked(rows, previous or chain.genesis(name))
-    return rows.set_column(rows.schema.get_field_index(CHAIN), table.schema.field(CHAIN), linked)
+    return rows.set_column(rows.schema.get_field_index(CHAIN), table.bare.field(CHAIN), linked)
 
 
 def head_after(head: chain.Head, rows: pa.Table) -> chain.Head:
@@ -418,7 +423,7 @@ def _completed(table: RecordTable, stored: pa.Table, positions: np.ndarray) -> p
         else:
             column = _dollars(stored.column(field.name.removesuffix("_usd") + "_micros"))
         columns.append(column)
-    return pa.Table.from_arrays(columns, schema=table.schema)
+    return pa.Table.from_arrays(columns, schema=table.bare)
 
 
 def _dollars(micros: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -147,7 +147,7 @@ class SqlTransaction:
         return tuple(catalog_rows.to_value(cls, body) for body in self._run(statement).scalars())
 
     def emit(self, kind: str, name: str, body: Any) -> int:
-        return self._emit(kind, name, body=records.dumps(body), data=b"", rows=1)
+        return self._emit(kind, name, body=records.dumps(body, telling=True), data=b"", rows=1)
 
     def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:
         self._check_writable()

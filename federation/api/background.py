@@ -22,6 +22,7 @@ SWEEP_SECONDS = 1.0
 COMMIT_SECONDS = 0.5
 #: A third of what a lease lasts.
 HOLD_SECONDS = 2.0
+SIGN_SECONDS = 1.0
 TEND_SECONDS = 1.0
 TRIM_SECONDS = 60.0
 #: A costly step that found nothing looks again after this long where nothing but time has changed.
@@ -37,6 +38,8 @@ class Committer(Protocol):
     def hold(self) -> None: ...
 
     def carry(self, table: str) -> int: ...
+
+    def sign(self) -> int: ...
 
     def tend(self, table: str) -> bool: ...
 
@@ -54,7 +57,7 @@ class Background:
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         # Tables have threads of their own: a store that hangs keeps no request waiting, and no table another.
-        self._pool = ThreadPoolExecutor(max_workers=2 * len(committer.tables) + 2, thread_name_prefix="committer")
+        self._pool = ThreadPoolExecutor(max_workers=2 * len(committer.tables) + 3, thread_name_prefix="committer")
         #: Costly step -> the revision at which it found nothing to do, -1 for none, and when it looked.
         self._seen: dict[str, tuple[int, float]] = {}
 
@@ -63,6 +66,7 @@ class Background:
         loops: list[tuple[str, Callable[[], Awaitable[None]], float]] = [
             ("reconcile", self._sweep, SWEEP_SECONDS),
             ("the committer's leases", self._hold, HOLD_SECONDS),
+            ("signing heads", self._sign, SIGN_SECONDS),
             ("trimming the log", self._trim, TRIM_SECONDS),
         ]
         for table in self._committer.tables:
@@ -110,6 +114,9 @@ class Background:
 
     async def _hold(self) -> None:
         await self._run(self._committer.hold)
+
+    async def _sign(self) -> None:
+        await self._run(self._committer.sign)
 
     async def _carry(self, table: str) -> None:
         await self._run(partial(self._committer.carry, table))

@@ -18,6 +18,7 @@ from federation.api.catalog import CatalogServicer
 from federation.api.costs import CostsServicer
 from federation.api.identity import IdentityServicer
 from federation.api.jobs import JobsServicer
+from federation.api.ledger import LedgerServicer
 from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
 from federation.api.pipelines import PipelinesServicer
@@ -26,7 +27,7 @@ from federation.api.store import Store
 from federation.api.transfers import TransfersServicer
 from federation.config import ServerSettings
 from federation.core import errors
-from federation.ports import Catalog
+from federation.ports import Catalog, RecordReader
 from federation.services.context import Context
 from federation.wire import methods, tls
 
@@ -39,10 +40,19 @@ class Server:
     After `start`, `address` and `agents_address` are what it listens on, with the real ports where the settings said `:0`.
     """
 
-    def __init__(self, catalog: Catalog, ctx: Context, settings: ServerSettings, committer: Committer) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        ctx: Context,
+        settings: ServerSettings,
+        committer: Committer,
+        *,
+        reader: RecordReader | None = None,
+    ) -> None:
         self._settings = settings
         self._store = Store(catalog, ctx)
         self._committer = committer
+        self._reader = reader
         self._background: Background | None = None
         self._servers: list[grpc.aio.Server] = []
         self._health = health.aio.HealthServicer()
@@ -92,6 +102,7 @@ class Server:
             "Pipelines": PipelinesServicer(store, pages),
             "Transfers": TransfersServicer(store, pages),
             "Costs": CostsServicer(store, pages),
+            "Ledger": LedgerServicer(store, pages, self._reader),
             "Lineage": LineageServicer(store),
             "Identity": IdentityServicer(store),
         }

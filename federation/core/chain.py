@@ -1,8 +1,8 @@
-"""The record's rows as a hash chain: each row's link covers the row and all before it. Pure, and slow on purpose: the reference.
+"""The record's rows as a hash chain: each row's link covers the row and all before it. Pure and plain: the reference.
 
 Defined exactly in docs/record.md, with vectors, so that anybody can verify a table with a tool of their own. In short: a row's
 canonical form is its columns that are not null, by name, each name and value behind its length in 4 bytes; `day` (it follows
-from another column) and `chain` itself are left out. The link of row n is SHA-256 of the link before and row n's canonical form.
+from another column) and `chain` itself are left out. The link of a row is SHA-256 of the link before and its canonical form.
 Leaving out what is null lets a column be added later without changing the link of any row from before.
 
 What writes and reads tables by the ten thousand rows has the same form from arrays (`adapters/records_chain.py`).
@@ -160,8 +160,8 @@ class Finding:
 class Verification:
     """What was found of one table.
 
-    `rows` were read, up to `last_position`; those before `chained_from` (0: none is chained) are older than the chain and prove
-    nothing. Of `proven_rows` a signed head vouches, without a gap up to `proven_position`; rows after a break may be proven too.
+    `rows` were read, up to `last_position`; those before `chained_from` (0: none is chained) are older than the chain, and not
+    proven. Of `proven_rows` a signed head vouches, without a gap up to `proven_position`; rows after a break may be proven too.
     `consistent_position` is up to where each row follows from the one before. `heads` were compared, `strange_heads` set aside
     because another key signed them. `findings` are in order of position, the first ones of very many.
     """
@@ -209,8 +209,8 @@ class _Step:
 class Walk:
     """Follows a table's chain from its first row, and compares it with signed heads. Holds no rows.
 
-    A row that does not follow is a finding, and the walk goes on from the link that the table has there: if a later head agrees,
-    that link was the true one, and the rows of the segment between are proven.
+    A row that does not follow is a finding, and the walk goes on from the link that the table has there: if a later head
+    agrees, that link was the true one, and the rows of the segment between are proven.
     """
 
     def __init__(self, table: str, heads: Iterable[SignedHead] = ()) -> None:
@@ -224,15 +224,18 @@ class Walk:
         self._surplus = 0  # rows that are there and should not be, less those that are missing, as far as told
         self._differs = False  # the last head did not agree: those after it follow from the same cause
         self._findings: list[Finding] = []
+        self._damage: list[Finding] = []  # what could not be read further on, the first of it last
 
     def take(self, batch: Links) -> None:
         """The next rows of the table."""
-        self._findings += batch.damage
+        self._damage = sorted((*self._damage, *batch.damage), key=lambda found: found.after_position, reverse=True)
         for position, row, stored in zip(batch.positions, batch.rows, batch.links, strict=True):
             if self._heads and self._heads[0][0] < position:
                 self._pass(position)
+            while self._damage and self._damage[-1].after_position < position:
+                self._findings.append(self._damage.pop())
             if position <= self._at.position:
-                self._note(Wrong.ORDER_WRONG, position, f"position {position} comes after {self._at.position}")
+                self._note(Wrong.ORDER_WRONG, position, f"position {position} comes after {self._at.position}", position - 1)
             self._recent.append(self._at)
             self._at = self._after(position, row, stored)
             if not self._findings:
@@ -240,12 +243,20 @@ class Walk:
             while self._heads and self._heads[0][0] == position:
                 self._compare(*self._heads.popleft())
 
+    def so_far(self) -> Verification:
+        """What was found of the rows that were taken."""
+        return self._verification(strange_heads=0)
+
     def result(self, *, strange_heads: int = 0, forged: Iterable[SignedHead] = ()) -> Verification:
         """What was found, once all rows were taken."""
+        self._findings += self._damage
         self._pass(None)
         for head in forged:
             told = f"the head at position {head.position} names the catalog's key and is not signed by it"
             self._note(Wrong.HEAD_FORGED, head.position, told)
+        return self._verification(strange_heads=strange_heads)
+
+    def _verification(self, *, strange_heads: int) -> Verification:
         ordered = sorted(self._findings, key=lambda found: (found.position, found.after_position))
         return Verification(
             table=self._table,

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from federation.core import job
+from federation.core.job import Rejection
 
 
 class Outcome(StrEnum):
@@ -69,7 +70,7 @@ class Decision:
 
     `run` and `attempt` are of the run that it began, empty and 0 for none. `revision` is the catalog's that it was made from,
     `rate_card` the number of the prices. Site, region and all figures are the choice's, empty and 0 where there was none;
-    `objective_micros` is what candidates were ranked by, its parts follow. `runner_up_*` and `margin_micros`, how much dearer it
+    `objective_micros` is what candidates were ranked by, its parts follow. `runner_up_*` and `margin_micros`, how much worse it
     was, are absent without one. `baseline_egress_micros` is what bringing all inputs to `baseline_site` would have cost, and
     `avoided_micros` that minus the choice's egress: estimates, absent where a price was unknown.
     """
@@ -114,7 +115,7 @@ class Decision:
     avoided_micros: int | None = None
     inputs: tuple[DecidedInput, ...] = ()
     candidates: tuple[DecidedCandidate, ...] = ()
-    rejections: tuple[job.Rejection, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
     transfers: tuple[str, ...] = ()
     supersedes: str = ""
 

@@ -1,6 +1,7 @@
 """The one log: every change of the catalog, in order, written in the change's own transaction.
 
-It is the change log, the outbox of the record's tables (audit among them), and later Watch. `position` is the catalog's revision.
+It is the change log, the outbox of the record's tables (audit among them), and later Watch. `position` is the catalog's
+revision.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ TABLE_OF_KIND = {
     "placement.decided": "placement_decisions",
 }
 AUDIT = "audit"
+#: The record's tables, in the order in which they are carried.
+TABLES = (*dict.fromkeys(TABLE_OF_KIND.values()), AUDIT)
 #: The kind that tells of a signed head. It does not make a new head of `audit` due: else one would follow another for ever.
 HEAD_KIND = "record.head"
 

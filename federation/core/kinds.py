@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from federation.core import dataset, job, lineage, metering, pipeline, profile, quota, site, transfer
+from federation.core import chain, dataset, job, lineage, metering, pipeline, profile, quota, site, transfer
 from federation.core.grants import Access
 from federation.core.policy import Role
 
@@ -236,6 +236,12 @@ KINDS: dict[type, Kind] = {
     ),
     transfer.ReadLog: Kind(
         table="read_logs", key=lambda v: f"{v.dataset}@{v.version:010d}/{v.site}", parent=lambda v: f"{v.dataset}@{v.version}"
+    ),
+    chain.SignedHead: Kind(
+        table="record_heads",
+        key=lambda v: f"{v.table}/{v.position:020d}",
+        parent=lambda v: v.table,
+        columns={"table": lambda v: v.table},
     ),
     pipeline.Pipeline: Kind(
         table="pipelines",

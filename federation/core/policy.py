@@ -51,6 +51,7 @@ USER_PERMISSIONS = frozenset(
         "links": "list",
         "jobs": "get list create cancel logs",
         "costs": "get list",
+        "ledger": "list",
         "lineage": "get",
         "server": "get",
     }.items()
@@ -66,6 +67,7 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "prices.create",
         "world.export",
         "quotas.update",
+        "ledger.verify",
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})

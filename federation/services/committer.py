@@ -16,8 +16,9 @@ from datetime import timedelta
 
 from federation import ports
 from federation.core import errors
-from federation.core.events import AUDIT, TABLE_OF_KIND, Event
+from federation.core.events import TABLE_OF_KIND, TABLES, Event
 from federation.core.kinds import CommitterLease
+from federation.services.heads import HeadKeeper
 
 #: Events, facts and bytes in one commit: it costs about the same however many it carries, and memory is bounded.
 BATCH = 10_000
@@ -27,8 +28,6 @@ BYTES_MAX = 16 * 1024 * 1024
 LEASE_SECONDS = 6.0
 #: Events are kept in the log for so long at least.
 RETENTION_SECONDS = 7 * 86_400
-#: The record's tables.
-TABLES = (*dict.fromkeys(TABLE_OF_KIND.values()), AUDIT)
 
 
 @dataclasses.dataclass
@@ -60,12 +59,14 @@ class Committer:
         holder: str = "here",
         batch: int = BATCH,
         retention_seconds: float = RETENTION_SECONDS,
+        heads: HeadKeeper | None = None,
     ) -> None:
         self._catalog = catalog
         self._sink = sink
         self._holder = holder
         self._batch = batch
         self._retention = timedelta(seconds=retention_seconds)
+        self._heads = heads
         self._locks = {table: threading.Lock() for table in TABLES}
         #: Our leases as they were when we got them, and how far we are in those tables that could be read since.
         self._leases: dict[str, CommitterLease] = {}
@@ -84,6 +85,7 @@ class Committer:
                 carried += self.carry(table)
             except errors.FederationError as error:
                 failure = failure or error
+        self.sign()
         if failure:
             raise failure
         return carried
@@ -110,6 +112,8 @@ class Committer:
             carried = 0
             while progress.carried < until and (events := self._next(table, progress.carried)):
                 self._sink.append(table, events)
+                if self._heads:
+                    self._heads.carried(table, events)
                 progress.sealed, progress.position = progress.carried, events[-1].position
                 progress.carried = progress.position
                 carried += len(events)
@@ -118,6 +122,10 @@ class Committer:
                     progress.sealed = until
                 progress.carried = until
             return carried
+
+    def sign(self) -> int:
+        """Signs the heads of tables that have grown, where they are due; returns how many."""
+        return self._heads.run_once() if self._heads else 0
 
     def tend(self, table: str) -> bool:
         """One step of the table's care, if its lease is held here; whether there is more to do at once."""

@@ -19,8 +19,32 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from federation.core import dataset, errors, ids, job, lineage, metering, pipeline, quota, ratecard, site, transfer, variance
-from federation.v1 import agent_pb2, catalog_pb2, costs_pb2, jobs_pb2, lineage_pb2, pipelines_pb2, sites_pb2, transfers_pb2
+from federation.core import (
+    chain,
+    dataset,
+    errors,
+    ids,
+    job,
+    lineage,
+    metering,
+    pipeline,
+    quota,
+    ratecard,
+    site,
+    transfer,
+    variance,
+)
+from federation.v1 import (
+    agent_pb2,
+    catalog_pb2,
+    costs_pb2,
+    jobs_pb2,
+    ledger_pb2,
+    lineage_pb2,
+    pipelines_pb2,
+    sites_pb2,
+    transfers_pb2,
+)
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -123,6 +147,9 @@ PAIRS: dict[type, type[Message]] = {
     ratecard.Quote: costs_pb2.PriceEgressResponse,
     ratecard.CardInfo: costs_pb2.RateCard,
     variance.Variance: costs_pb2.Variance,
+    chain.SignedHead: ledger_pb2.RecordHead,
+    chain.Finding: ledger_pb2.Finding,
+    chain.Verification: ledger_pb2.Verification,
     lineage.RunFact: lineage_pb2.RunFact,
     lineage.Edge: lineage_pb2.LineageEdge,
     lineage.Graph: lineage_pb2.LineageGraph,
@@ -151,6 +178,9 @@ NAMES: dict[type, Named] = {
     job.Run: Named(fields=frozenset({"run", "job"}), build=lambda value: value.run, parse=_run_fields),
     metering.LedgerEntry: _child("ledgerEntries", "entry"),
     ratecard.CardInfo: Named(fields=frozenset(), build=lambda value: f"rateCards/{value.number}", parse=lambda _: {}),
+    chain.SignedHead: Named(
+        fields=frozenset(), build=lambda value: f"recordHeads/{value.table}/{value.position}", parse=lambda _: {}
+    ),
     transfer.Transfer: _child("transfers", "transfer"),
     transfer.ReplicationRule: _child("replicationRules", "rule"),
     pipeline.Pipeline: _child("pipelines", "pipeline"),

@@ -30,7 +30,7 @@ from federation.adapters import catalog_rows, sql_migrate, sql_schema, sql_sqlit
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import ManualClock, SeededIds, SystemClock, UlidIds
-from federation.core import dataset, errors, kinds, site
+from federation.core import dataset, errors, job, kinds, site
 from tests import builders
 from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
 
@@ -405,6 +405,10 @@ def test_events_are_read_after_a_position_by_kind_and_in_bounds(catalog: ports.C
     assert [event.position for event in catalog.events(0, limit=2)] == [1, 2]
     assert [event.position for event in catalog.events(1, kinds=["job.created"])] == [3, 5]
     assert [event.position for event in catalog.events(1, limit=3, kinds=["job.created", "run.created"])] == [2, 3, 4]
+    assert [event.position for event in catalog.events(0, without=["job.created"])] == [
+        event.position for event in catalog.events(0) if event.kind != "job.created"
+    ]
+    assert catalog.events(0, kinds=["job.created"], without=["job.created"]) == ()
     assert catalog.events(6) == ()
     assert catalog.events(2**70) == ()
     assert catalog.revision() == 6
@@ -979,3 +983,12 @@ def _outcome(act: Callable[[ports.Catalog], object], catalog: ports.Catalog) -> 
 
 TestTwins = Twins.TestCase
 TestTwins.settings = settings(max_examples=20, stateful_step_count=30)
+
+
+def test_events_are_told_without_secrets(catalog: ports.Catalog) -> None:
+    """What people hand to their jobs is stored, for the jobs need it, and stands in no event."""
+    asked = job.JobRequest(env=(("API_KEY", "hunter2"),), namespace="sales")
+    stored = catalog.write(lambda tx: tx.insert(job.Job(job="j-secret", request=asked)))
+    catalog.write(lambda tx: tx.emit("job.created", "jobs/j-secret", stored))
+    assert catalog.read(lambda tx: tx.get(job.Job, "j-secret")).request.env == (("API_KEY", "hunter2"),)
+    assert all("hunter2" not in event.body for event in catalog.events(0))

@@ -13,7 +13,7 @@ from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.records_memory import MemoryRecords
 from federation.adapters.system import ManualClock, SeededIds
 from federation.core import errors
-from federation.core.events import Event
+from federation.core.events import TABLES, Event
 from federation.services import committer
 from federation.services.committer import Committer
 from tests import records
@@ -52,16 +52,24 @@ def positions(sink: MemoryRecords, table: str = LEDGER) -> list[int]:
     return sink.rows(table).column("position").to_pylist()
 
 
-def test_each_kind_of_event_goes_to_its_table_and_all_others_to_the_audit(catalog: ports.Catalog) -> None:
-    """The ledger takes entries, lineage takes runs and edges, and what no table has to itself is for the audit."""
+def test_each_kind_of_event_goes_to_its_table_and_all_others_to_audit(catalog: ports.Catalog) -> None:
+    """The ledger takes entries, lineage takes runs and edges, decisions theirs; audit takes all others."""
     sink = MemoryRecords()
     catalog.write(lambda tx: tx.emit("site.updated", "eu-1", None))
     catalog.write(
         lambda tx: (tx.emit("lineage.run", "r-1", records.run_fact()), tx.emit("lineage.edge", "r-1", records.edge()))
     )
     records.emit_entries(catalog, 1)
-    assert Committer(catalog, sink).run_once() == 4
-    assert [positions(sink, table) for table in (LEDGER, "lineage_runs", "lineage_edges", "audit")] == [[4], [2], [3], [1]]
+    catalog.write(lambda tx: tx.emit("placement.decided", "jobs/j-1", records.decided()))
+    catalog.write(lambda tx: tx.emit("site.deleted", "eu-1", None))
+    assert Committer(catalog, sink).run_once() == 6
+    assert {table: positions(sink, table) for table in TABLES} == {
+        LEDGER: [4],
+        "lineage_runs": [2],
+        "lineage_edges": [3],
+        "placement_decisions": [5],
+        "audit": [1, 6],
+    }
 
 
 def test_a_second_round_carries_only_what_is_new(catalog: ports.Catalog) -> None:

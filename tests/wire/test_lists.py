@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from federation.core import errors, job, kinds, metering, offers, pipeline, ratecard, transfer
-from federation.v1 import catalog_pb2, costs_pb2, jobs_pb2, pipelines_pb2, sites_pb2, transfers_pb2
+from federation.core import chain, errors, job, kinds, metering, offers, pipeline, ratecard, transfer
+from federation.crypto import heads
+from federation.v1 import catalog_pb2, costs_pb2, jobs_pb2, ledger_pb2, pipelines_pb2, sites_pb2, transfers_pb2
 from federation.wire import methods
 from tests import builders
 from tests.wire.edge import Edge
@@ -29,6 +30,7 @@ REQUESTS: dict[str, Any] = {
     "Transfers.ListReplicationRules": transfers_pb2.ListReplicationRulesRequest(),
     "Costs.ListLedgerEntries": costs_pb2.ListLedgerEntriesRequest(),
     "Costs.ListRateCards": costs_pb2.ListRateCardsRequest(),
+    "Ledger.ListRecordHeads": ledger_pb2.ListRecordHeadsRequest(),
 }
 LISTS = [row for row in methods.TABLE.values() if row.pager]
 
@@ -86,6 +88,8 @@ def filled(shared_edge: Edge) -> Edge:
             ended = pipeline.PipelineState.SUCCEEDED
             tx.insert(pipeline.Pipeline(pipeline=f"p-{number}", request=asked, state=ended, end_time=builders.NOW))
             tx.insert(ledger_entry(f"l-{number}"))
+            head = chain.Head(table="audit", position=number + 1, rows=1, chain=bytes(32))
+            tx.insert(heads.sign(bytes(32), head, builders.NOW))
             egress, compute = ratecard.text(builders.rates().rows), offers.text(())
             tx.insert(kinds.RateCardVersion(number=number + 1, egress=egress, compute=compute, digest=f"{number}"))
 

@@ -95,6 +95,7 @@ _KINDS = {
     ),
     "replication_rules": ("dataset",),
     "read_logs": (),
+    "record_heads": ("table",),
     "pipelines": (
         "state",
         "live",
