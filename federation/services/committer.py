@@ -107,21 +107,11 @@ class Committer:
             lease = self._leases.get(table)
             if lease is None:
                 return 0
-            until = self._catalog.revision()
-            progress = self._progress.get(table) or self._take(lease, until)
-            carried = 0
-            while progress.carried < until and (events := self._next(table, progress.carried)):
-                self._sink.append(table, events)
-                if self._heads:
-                    self._heads.carried(table, events)
-                progress.sealed, progress.position = progress.carried, events[-1].position
-                progress.carried = progress.position
-                carried += len(events)
-            if progress.carried < until:  # there is no more of this table's
-                if progress.sealed == progress.carried:
-                    progress.sealed = until
-                progress.carried = until
-            return carried
+            try:
+                return self._carry(lease)
+            except errors.FederationError:
+                self._progress.pop(table, None)  # what was committed after all, and by whom, the table tells next time
+                raise
 
     def sign(self) -> int:
         """Signs the heads of tables that have grown, where they are due; returns how many."""
@@ -156,6 +146,23 @@ class Committer:
 
         self._catalog.write(work, actor=self._holder)
 
+    def _carry(self, lease: CommitterLease) -> int:
+        table, until = lease.table, self._catalog.revision()
+        progress = self._progress.get(table) or self._take(lease)
+        carried = 0
+        while progress.carried < until and (events := self._next(table, progress.carried)):
+            self._sink.append(table, events)
+            if self._heads:
+                self._heads.carried(table, events)
+            progress.sealed, progress.position = progress.carried, events[-1].position
+            progress.carried = progress.position
+            carried += len(events)
+        if progress.carried < until:  # there is no more of this table's
+            if progress.sealed == progress.carried:
+                progress.sealed = until
+            progress.carried = until
+        return carried
+
     def _next(self, table: str, after: int) -> tuple[Event, ...]:
         """The next events of a table, as many as one commit takes."""
         kinds = tuple(kind for kind, of in TABLE_OF_KIND.items() if of == table)
@@ -178,9 +185,10 @@ class Committer:
             ours[table] = tx.replace(lease) if stored else tx.insert(lease)
         return ours
 
-    def _take(self, lease: CommitterLease, revision: int) -> _Progress:
+    def _take(self, lease: CommitterLease) -> _Progress:
         """Goes on from what the table holds, if no event is missing between that and the log."""
         position, floor = self._sink.position(lease.table), self._catalog.floor()
+        revision = self._catalog.revision()  # after the position: both may grow while another carries as well
         if position > revision:
             raise _ahead(lease.table, position, revision)
         if position < min(lease.position, floor):
@@ -193,10 +201,9 @@ class Committer:
 
     def _seal(self, position: int) -> None:
         """Follows the newest commit of each table by another, where none has come by itself since it took the event there."""
-        for table in TABLES:
-            with self._locks[table]:
-                progress = self._progress.get(table)
-                if progress and progress.sealed < min(position, progress.carried):
+        for table, progress in tuple(self._progress.items()):
+            if progress.sealed < min(position, progress.carried):  # a table that is busy need not be waited for
+                with self._locks[table]:
                     self._sink.seal(table)
                     progress.sealed = progress.carried
 

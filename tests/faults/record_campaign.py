@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,15 +143,16 @@ class Campaign:
 
     def _end(self, child: int, until: float, point: str) -> str:
         """Kills the child then, unless it has died at its point before; says which it was."""
-        while time.monotonic() < until:
-            if os.waitpid(child, os.WNOHANG)[0]:
-                return point
+        died = 0
+        while not died and time.monotonic() < until:
+            died, status = os.waitpid(child, os.WNOHANG)
             time.sleep(0.002)
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
+        if not died:
+            os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):
-            raise RuntimeError(f"a server ended by itself, with {os.waitstatus_to_exitcode(status)}")
-        return "at any moment"
+            raise RuntimeError("a server ended by itself, see above why")
+        return point if died else "at any moment"
 
     def _journals(self) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
         acknowledged: dict[str, set[int]] = collections.defaultdict(set)
@@ -246,6 +248,11 @@ def _for_ever(work: Callable[[], object]) -> None:
                 time.sleep(0.005)
         except errors.Unavailable:
             time.sleep(0.01)  # another was in the way
+        except errors.OutOfRange:
+            time.sleep(0.01)  # another has trimmed what was looked for
+        except BaseException:  # noqa: BLE001 - told, and the campaign ends
+            traceback.print_exc()
+            os._exit(4)
 
 
 def _catalog(folder: Path) -> SqlCatalog:

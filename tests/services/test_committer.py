@@ -282,6 +282,25 @@ def test_tables_that_lost_what_the_log_has_let_go_of_are_told(catalog: ports.Cat
     assert caught.value.reason == "TABLES_BEHIND"
 
 
+def test_a_holder_that_slept_while_another_carried_and_trimmed_goes_on(catalog: ports.Catalog) -> None:
+    """The log is gone from under it: it looks again where the table is."""
+    sink = MemoryRecords()
+    records.emit_entries(catalog, 1)
+    sleeper = Committer(catalog, sink, holder="a")
+    sleeper.run_once()
+    records.emit_entries(catalog, 2, 3)
+    catalog._clock.advance(committer.RETENTION_SECONDS + 1)
+    records.emit_entries(catalog, 4)
+    other = Committer(catalog, sink, holder="b")
+    other.run_once()
+    other.trim()
+    assert catalog.floor() == 3
+    with pytest.raises(errors.OutOfRange):
+        sleeper.carry(LEDGER)
+    sleeper.carry(LEDGER)
+    assert positions(sink) == [1, 2, 3, 4]
+
+
 def test_tables_that_lost_what_the_log_still_has_get_it_again(catalog: ports.Catalog) -> None:
     """Restored tables catch up by themselves."""
     sink = MemoryRecords()
