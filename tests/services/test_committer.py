@@ -293,7 +293,8 @@ def test_a_holder_that_slept_while_another_carried_and_trimmed_goes_on(catalog: 
     records.emit_entries(catalog, 4)
     other = Committer(catalog, sink, holder="b")
     other.run_once()
-    other.trim()
+    while other.trim():
+        pass
     assert catalog.floor() == 3
     with pytest.raises(errors.OutOfRange):
         sleeper.carry(LEDGER)
