@@ -224,6 +224,13 @@ def _links(rows: pa.Table, damage: tuple[chain.Finding, ...]) -> chain.Links:
     )
 
 
+def _sorted(rows: pa.Table) -> pa.Table:
+    """Rows in order of position; mostly they are already."""
+    positions = rows.column("position").to_numpy()
+    in_order = bool((positions[1:] > positions[:-1]).all())
+    return (rows if in_order else rows.sort_by("position")).combine_chunks()
+
+
 class _Run:
     """Rows in order of position, of which some were handed on already."""
 
@@ -250,7 +257,7 @@ class _Waiting:
 
     def add(self, rows: pa.Table) -> None:
         """Takes rows in any order."""
-        ordered = rows.sort_by("position").combine_chunks()
+        ordered = _sorted(rows)
         held = sum(run.rows.nbytes for run in self._runs if not run.spilled)
         spilled = held + ordered.nbytes > WAITING_BYTES_MAX
         self._runs.append(_Run(self._spill(ordered) if spilled else ordered, spilled=spilled))
@@ -261,7 +268,7 @@ class _Waiting:
             share = max(self._batch // len(live), 1)
             upto = min(int(run.positions[min(run.at + share, len(run.positions)) - 1]) for run in live)
             parts = [run.upto(min(upto, bound - 1)) for run in live]
-            yield pa.concat_tables(parts).sort_by("position")
+            yield _sorted(pa.concat_tables(parts)) if len(parts) > 1 else parts[0]
         self._runs = [run for run in self._runs if run.at < len(run.positions)]
 
     def _spill(self, rows: pa.Table) -> pa.Table:
