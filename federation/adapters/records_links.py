@@ -47,10 +47,11 @@ class DeltaReader:
             if handle is not None:
                 yield from links(handle, table)
 
-    def heads(self) -> tuple[chain.SignedHead, ...]:
+    def heads(self, table: str) -> Iterator[chain.SignedHead]:
         with _translated(events.AUDIT, self._root):
             handle = self._open(events.AUDIT)
-            return heads(handle) if handle is not None else ()
+            if handle is not None:
+                yield from heads(handle, table)
 
     def _open(self, table: str) -> DeltaTable | None:
         try:
@@ -94,16 +95,15 @@ def last(handle: DeltaTable, table: str) -> chain.Head:
     return chain.Head(table=table, position=newest, rows=rows, chain=found.get(records_tables.CHAIN) or chain.genesis(table))
 
 
-def heads(handle: DeltaTable) -> tuple[chain.SignedHead, ...]:
-    """The heads that `audit` holds. What is no head is none: its row is judged by the chain."""
-    told = handle.to_pyarrow_dataset().to_table(columns=["body"], filter=ds.field("kind") == events.HEAD_KIND)
-    found = []
-    for body in told.column("body").to_pylist():
-        try:
-            found.append(records.loads(chain.SignedHead, body))
-        except (TypeError, ValueError):
-            continue
-    return tuple(found)
+def heads(handle: DeltaTable, table: str) -> Iterator[chain.SignedHead]:
+    """The heads of a table that `audit` holds. What is no head is none: its row is judged by the chain."""
+    wanted = (ds.field("kind") == events.HEAD_KIND) & pc.starts_with(ds.field("name"), f"recordHeads/{table}/")
+    for batch in handle.to_pyarrow_dataset().to_batches(columns=["body"], filter=wanted):
+        for body in batch.column("body").to_pylist():
+            try:
+                yield records.loads(chain.SignedHead, body)
+            except (TypeError, ValueError):
+                continue
 
 
 def links(handle: DeltaTable, table: str, *, batch: int = BATCH) -> Iterator[chain.Links]:
