@@ -327,8 +327,8 @@ class RecordReader(Protocol):
         """
         ...
 
-    def heads(self) -> tuple[SignedHead, ...]:
-        """The signed heads that the table of audit holds, of all tables, unchecked."""
+    def heads(self, table: str) -> Iterator[SignedHead]:
+        """The signed heads of a table that the one of audit holds, unchecked, in no order."""
         ...
 
 

@@ -47,10 +47,11 @@ class DeltaReader:
             if handle is not None:
                 yield from links(handle, table)
 
-    def heads(self) -> tuple[chain.SignedHead, ...]:
+    def heads(self, table: str) -> Iterator[chain.SignedHead]:
         with _translated(events.AUDIT, self._root):
             handle = self._open(events.AUDIT)
-            return heads(handle) if handle is not None else ()
+            if handle is not None:
+                yield from heads(handle, table)
 
     def _open(self, table: str) -> DeltaTable | None:
         try:
@@ -94,16 +95,15 @@ def last(handle: DeltaTable, table: str) -> chain.Head:
     return chain.Head(table=table, position=newest, rows=rows, chain=found.get(records_tables.CHAIN) or chain.genesis(table))
 
 
-def heads(handle: DeltaTable) -> tuple[chain.SignedHead, ...]:
-    """The heads that `audit` holds. What is no head is none: its row is judged by the chain."""
-    told = handle.to_pyarrow_dataset().to_table(columns=["body"], filter=ds.field("kind") == events.HEAD_KIND)
-    found = []
-    for body in told.column("body").to_pylist():
-        try:
-            found.append(records.loads(chain.SignedHead, body))
-        except (TypeError, ValueError):
-            continue
-    return tuple(found)
+def heads(handle: DeltaTable, table: str) -> Iterator[chain.SignedHead]:
+    """The heads of a table that `audit` holds. What is no head is none: its row is judged by the chain."""
+    wanted = (ds.field("kind") == events.HEAD_KIND) & pc.starts_with(ds.field("name"), f"recordHeads/{table}/")
+    for batch in handle.to_pyarrow_dataset().to_batches(columns=["body"], filter=wanted):
+        for body in batch.column("body").to_pylist():
+            try:
+                yield records.loads(chain.SignedHead, body)
+            except (TypeError, ValueError):
+                continue
 
 
 def links(handle: DeltaTable, table: str, *, batch: int = BATCH) -> Iterator[chain.Links]:
@@ -224,6 +224,13 @@ def _links(rows: pa.Table, damage: tuple[chain.Finding, ...]) -> chain.Links:
     )
 
 
+def _sorted(rows: pa.Table) -> pa.Table:
+    """Rows in order of position; mostly they are already."""
+    positions = rows.column("position").to_numpy()
+    in_order = bool((positions[1:] > positions[:-1]).all())
+    return (rows if in_order else rows.sort_by("position")).combine_chunks()
+
+
 class _Run:
     """Rows in order of position, of which some were handed on already."""
 
@@ -250,7 +257,7 @@ class _Waiting:
 
     def add(self, rows: pa.Table) -> None:
         """Takes rows in any order."""
-        ordered = rows.sort_by("position").combine_chunks()
+        ordered = _sorted(rows)
         held = sum(run.rows.nbytes for run in self._runs if not run.spilled)
         spilled = held + ordered.nbytes > WAITING_BYTES_MAX
         self._runs.append(_Run(self._spill(ordered) if spilled else ordered, spilled=spilled))
@@ -261,7 +268,7 @@ class _Waiting:
             share = max(self._batch // len(live), 1)
             upto = min(int(run.positions[min(run.at + share, len(run.positions)) - 1]) for run in live)
             parts = [run.upto(min(upto, bound - 1)) for run in live]
-            yield pa.concat_tables(parts).sort_by("position")
+            yield _sorted(pa.concat_tables(parts)) if len(parts) > 1 else parts[0]
         self._runs = [run for run in self._runs if run.at < len(run.positions)]
 
     def _spill(self, rows: pa.Table) -> pa.Table:

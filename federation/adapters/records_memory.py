@@ -58,9 +58,10 @@ class MemoryRecords:
             links=rows.column(records_tables.CHAIN).to_pylist(),
         )
 
-    def heads(self) -> tuple[chain.SignedHead, ...]:
-        told = (row for row in self.rows(AUDIT).to_pylist() if row["kind"] == HEAD_KIND)
-        return tuple(records.loads(chain.SignedHead, row["body"]) for row in told)
+    def heads(self, table: str) -> Iterator[chain.SignedHead]:
+        for row in self.rows(AUDIT).to_pylist():
+            if row["kind"] == HEAD_KIND and row["name"].startswith(f"recordHeads/{table}/"):
+                yield records.loads(chain.SignedHead, row["body"])
 
     def _position(self, table: str) -> int:
         known = self._events.get(table)

@@ -8,16 +8,22 @@ from pathlib import Path
 
 import click
 
-from federation.cli import cost, exits, shapes
+from federation.cli import exits, shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import chain, errors, records
 from federation.core.events import TABLES
 
 ledger = noun("ledger", "The record: its tables, and the proof that no row was changed or cut.")
-ledger.add_command(cost.list_, "list")
 
 _TABLE = click.option("--table", type=click.Choice(TABLES), default=None, help="Only this one.")
+
+
+@verb(ledger, "list", example="fed ledger list --filter 'dataset = \"flights\"'")
+@click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'month = \"2026-11\"'.")
+def list_(session: Session, filter_: str) -> None:
+    """Lists entries of the egress ledger, newest first, as `fed cost list` does; corrections are entries of their own."""
+    session.output.rows(session.client.list_ledger_entries(filter=filter_))
 
 
 @verb(ledger, "verify", example="fed ledger verify --tables s3://bucket/federation --key 3b6a27bc... --heads heads.json")

@@ -23,7 +23,6 @@ from typing import Any
 
 #: Columns that no link covers: the day follows from the row's time, which is covered, and a link cannot cover itself.
 UNCHAINED = frozenset({"day", "chain"})
-LINK_BYTES = 32
 #: How far back a break is compared with earlier links, to tell rows that were put in from a row that was changed.
 _WINDOW = 1024
 #: How many findings are told of one table.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from federation import ports
 from federation.core import chain
@@ -103,18 +103,48 @@ def verify(
 ) -> Iterator[chain.Verification]:
     """Follows a table's chain; yields what was found so far, again and again, and at last what was found.
 
-    Heads are those that were `kept` and those that the table of audit holds. They count if one of `keys`, public keys of
-    catalogs that the caller trusts, has signed them.
+    Heads are those that were `kept`, and of those that the table of audit holds the last of each hour: a head vouches for all
+    rows before it, so the others would only tell more closely where something is wrong. They count if one of `keys`, public
+    keys of catalogs that the caller trusts, has signed them.
     """
-    trusted = frozenset(keys)
-    known = {head for head in (*kept, *reader.heads()) if head.table == table}
-    ours = {head for head in known if head.key in trusted}
-    genuine = {head for head in ours if heads.is_genuine(head)}
-    walk = chain.Walk(table, genuine)
+    found = _Heads(table, frozenset(keys))
+    for head in kept:
+        found.take(head, all_of_them=True)
+    for head in reader.heads(table):
+        found.take(head, all_of_them=False)
+    walk = chain.Walk(table, found.chosen())
     for batch in reader.links(table):
         walk.take(batch)
         yield walk.so_far()
-    yield walk.result(strange_heads=len(known - ours), forged=sorted(ours - genuine, key=key))
+    yield walk.result(strange_heads=found.strange, forged=found.forged)
+
+
+class _Heads:
+    """Heads of a table on the way to a walk: those of a trusted key, one for each hour of many."""
+
+    def __init__(self, table: str, trusted: frozenset[str]) -> None:
+        self.strange = 0
+        self.forged: list[chain.SignedHead] = []
+        self._table = table
+        self._trusted = trusted
+        self._chosen: set[chain.SignedHead] = set()
+        self._hourly: dict[datetime, chain.SignedHead] = {}
+
+    def take(self, head: chain.SignedHead, *, all_of_them: bool) -> None:
+        if head.table != self._table:
+            return
+        if head.key not in self._trusted:
+            self.strange += 1
+        elif not heads.is_genuine(head):
+            self.forged = [*self.forged, head][: chain.FINDINGS_MAX]
+        elif all_of_them:
+            self._chosen.add(head)
+        else:
+            hour = head.time.replace(minute=0, second=0, microsecond=0)
+            self._hourly[hour] = max(head, self._hourly.get(hour, head), key=key)
+
+    def chosen(self) -> frozenset[chain.SignedHead]:
+        return frozenset({*self._chosen, *self._hourly.values()})
 
 
 def public(private: bytes) -> str:

@@ -57,8 +57,8 @@ def test_an_untouched_table_is_proven(run, here):
     assert "egress_ledger" in told.stdout
     assert "intact" in told.stdout
     answer = json.loads(run(*offline(here, "-o", "json")).stdout)
-    assert [each["table"] for each in answer][0] == "egress_ledger"
     assert len(answer) == 5
+    assert answer[0]["table"] == "egress_ledger"
     assert (answer[0]["intact"], answer[0]["rows"], answer[0]["proven_position"]) == (True, 20, 20)
 
 

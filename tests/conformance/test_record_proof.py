@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -343,7 +344,9 @@ def test_a_log_that_cannot_be_read_is_told(root: Path) -> None:
 def test_heads_of_the_audit_prove_a_table_without_a_catalog(root: Path, kept: tuple[SignedHead, ...]) -> None:
     """They are rows of it, signed: with the public key the folder is enough."""
     sink = DeltaRecords(str(root))
-    sink.append(AUDIT, tuple(records.event(100 + number, HEAD_KIND, each) for number, each in enumerate(kept)))
+    told = [records.event(100 + number, HEAD_KIND, each) for number, each in enumerate(kept)]
+    named = [dataclasses.replace(event, name=f"recordHeads/{LEDGER}/{event.position}") for event in told]
+    sink.append(AUDIT, tuple(named))
     assert verified(root).proven_position == LAST
     assert verified(root, keys=()).proven_position == 0, "who trusts no key has no proof"
 
@@ -351,7 +354,7 @@ def test_heads_of_the_audit_prove_a_table_without_a_catalog(root: Path, kept: tu
 def test_a_head_of_another_key_counts_nothing_and_one_that_lies_is_told(root: Path, kept: tuple[SignedHead, ...]) -> None:
     """A forger has keys, but not the catalog's."""
     strange = signed.sign(signing.new_private(), chain.Head(table=LEDGER, position=99, rows=99, chain=bytes(32)), records.TIME)
-    forged = SignedHead(**{**kept[0].__dict__, "position": 41})
+    forged = dataclasses.replace(kept[0], position=41)
     found = verified(root, *kept, strange, forged)
     assert (found.strange_heads, found.heads) == (1, 3)
     assert told(found) == [(Wrong.HEAD_FORGED, LAST, 41)]

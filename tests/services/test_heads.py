@@ -66,7 +66,10 @@ def test_what_is_carried_is_signed_and_proven(world: World) -> None:
     world.committer.run_once()
     told = [row for row in world.sink.rows(AUDIT).to_pylist() if row["kind"] == HEAD_KIND]
     assert [row["name"] for row in told] == [f"recordHeads/{LEDGER}/3", f"recordHeads/{AUDIT}/4"]
-    assert {(head.table, head.position) for head in world.sink.heads()} == {(LEDGER, 3), (AUDIT, 4)}
+    assert [(head.table, head.position) for name in (LEDGER, AUDIT) for head in world.sink.heads(name)] == [
+        (LEDGER, 3),
+        (AUDIT, 4),
+    ]
 
 
 def test_a_head_makes_no_other_head_due(world: World) -> None:
@@ -130,7 +133,7 @@ def test_the_catalog_keeps_a_head_an_hour_and_the_newest(world: World) -> None:
     assert world.heads(LEDGER)[-1] == world.sink.position(LEDGER)
     found = world.verified(LEDGER)
     assert found.intact
-    assert found.heads >= every - 1
+    assert found.heads < 30, "of those in audit, the last of each hour is enough"
     assert found.proven_rows == found.rows == 199
 
 
