@@ -244,3 +244,40 @@ def test_what_a_row_has_beside_its_value_follows_from_it():
         dollars = {column for column in derived if column.endswith("_usd")}
         assert derived - dollars == {"position", "day", "chain"}, name
         assert {column.removesuffix("_usd") + "_micros" for column in dollars} <= set(table.schema.names)
+
+
+def test_facts_that_are_read_as_columns_are_those_that_are_read_as_values(monkeypatch: pytest.MonkeyPatch):
+    """The quick way and the thorough one make the same rows, chain and all."""
+    facts = {
+        "ledger.entry": [records.entry(1, avoided_micros=-3), records.entry(2)],
+        "lineage.run": [records.run_fact(), records.run_fact(start_time=records.TIME)],
+        "lineage.edge": [records.edge()],
+        "placement.decided": [records.decided()],
+    }
+    quick, thorough = [], []
+    for rows in (quick, thorough):
+        for kind, table in TABLE_OF_KIND.items():
+            told = [records.event(number, kind, fact) for number, fact in enumerate(facts[kind], start=1)]
+            assert rows is thorough or records_tables._parsed(records_tables.TABLES[table], told) is not None
+            rows.append(records_tables.to_arrow(table, told))
+        monkeypatch.setattr(records_tables, "_parsed", lambda table, group: None)
+    assert all(one.equals(other) for one, other in zip(quick, thorough, strict=True))
+
+
+def test_a_fact_of_an_older_release_has_what_was_added_since():
+    """As its class has it by default, though it stands among newer ones."""
+    older = records.event(1)
+    older = dataclasses.replace(older, body=older.body.replace(',"rate_card":0', "").replace(',"transfer":""', ""))
+    assert "rate_card" not in older.body
+    rows = records_tables.to_arrow(LEDGER, [older, records.event(2)])
+    assert rows.column("rate_card").to_pylist() == [0, 0]
+    assert rows.column("transfer").to_pylist() == ["", ""]
+
+
+@pytest.mark.parametrize(("right", "wrong"), [('"bytes":1000002', '"bytes":"many"'), ('"bytes":1000002,', ""), ("{", "[")])
+def test_among_many_the_fact_that_is_none_is_told_by_its_position(right: str, wrong: str):
+    """Whichever way it is wrong."""
+    bad = records.event(2)
+    bad = dataclasses.replace(bad, body=bad.body.replace(right, wrong, 1))
+    with pytest.raises(errors.DataCorrupt, match="event 2"):
+        records_tables.to_arrow(LEDGER, [records.event(1), bad, records.event(3)])
