@@ -251,7 +251,7 @@ class DeltaRecords:
         """All that is due, a bounded step at a time: checkpoint, small files put together, what is needless thrown away."""
         handle = self._checkpointed(known)
         yield
-        while files := compaction.plan(_files(handle)):
+        while files := compaction.plan(file for file in _files(handle) if file.rows):
             self._compact(known, handle, files)
             failpoints.hit("record.compacted")
             yield
@@ -333,13 +333,17 @@ def _as(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _files(handle: DeltaTable) -> list[compaction.DataFile]:
-    told = pa.table(handle.get_add_actions(flatten=True))
-    columns = ("path", "partition.day", "min.position", "num_records", "size_bytes")
-    if not told.num_rows:
-        return []
-    rows = zip(*(told.column(name).to_pylist() for name in columns), strict=True)
+    """The table's files; one that another engine has written without statistics tells no rows and is let be."""
+    told = pa.table(handle.get_add_actions(flatten=True)).to_pylist()
     return [
-        compaction.DataFile(path=path, day=day, first=first, rows=count, bytes=size) for path, day, first, count, size in rows
+        compaction.DataFile(
+            path=row["path"],
+            day=row["partition.day"],
+            first=row.get("min.position") or 0,
+            rows=row.get("num_records") or 0,
+            bytes=row["size_bytes"],
+        )
+        for row in told
     ]
 
 
