@@ -19,7 +19,7 @@ from federation import config, logs, ports
 from federation.adapters import prices, registry
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.records_delta import DeltaRecords
-from federation.adapters.records_files import delta_options
+from federation.adapters.records_files import Place
 from federation.adapters.records_links import DeltaReader
 from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
@@ -60,7 +60,7 @@ def server(settings: config.ServerSettings) -> Server:
     except BaseException:
         catalog.close()
         raise
-    reader = DeltaReader(settings.tables_url, delta_options(dict(settings.tables_options)))
+    reader = DeltaReader(settings.tables_url, Place(settings.tables_url, dict(settings.tables_options)).options)
     return Server(catalog, ctx, settings, committer, reader=reader)
 
 

@@ -60,7 +60,7 @@ class Place:
         self.folder = _local(root)
         self._s3 = {} if self.folder else _s3_options(options or {})
         #: What delta-rs is told.
-        self.options = None if self.folder else delta_options(options or {})
+        self.options = None if self.folder else _delta_options(options or {})
         self._prefix, self._files = (str(self.folder), pafs.LocalFileSystem()) if self.folder else _bucket(self.root, self._s3)
 
     def probe(self) -> None:
@@ -180,7 +180,7 @@ def _local(root: str) -> Path | None:
     return None if "://" in root else Path(root)
 
 
-def delta_options(options: Mapping[str, str]) -> dict[str, str]:
+def _delta_options(options: Mapping[str, str]) -> dict[str, str]:
     """The options of an S3 store as delta-rs knows them."""
     told, known = {name.lower() for _, _, names in _S3_OPTIONS for name in names}, _s3_options(options)
     rest = {name: value for name, value in options.items() if name.lower() not in told and name not in known}
