@@ -28,6 +28,9 @@ _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 
 MIB = 1024 * 1024
 
+#: How many days events stay in the catalog's log, and how many facts may wait there to be carried to the record's tables.
+EVENT_DAYS = 7
+BACKLOG_FACTS_MAX = 10_000_000
 #: Port of every local cluster's Jobs API; each cluster has a loopback address of its own.
 RAY_DASHBOARD_PORT = 8265
 #: Between two looks at a site's cluster. Ray reports what is used every five seconds.
@@ -84,8 +87,10 @@ class ServerSettings:
     `http_listen` is for OpenLineage events of others, '' for nobody. `federation` is what others know this one by.
 
     A run's lease lasts `lease_seconds` and is renewed every `heartbeat_seconds`; a grant lasts at most `grant_seconds`;
-    a working directory's package holds at most `package_bytes_max`. Without `rate_card` and
-    `offer_card` the shipped prices hold, until others are imported.
+    a working directory's package holds at most `package_bytes_max`. Without `rate_card` and `offer_card` the shipped prices
+    hold, until others are imported. Events stay in the catalog's log for `event_days` at least, and until the record's tables
+    hold them for good; while `backlog_facts_max` of them wait to be carried there, facts in bulk are refused. `tables_options`
+    are the options of the S3 store of `tables_url`, as a site's store has them; they may hold keys.
     """
 
     state_dir: Path
@@ -102,6 +107,9 @@ class ServerSettings:
     heartbeat_seconds: int = 3
     grant_seconds: int = 43_200
     package_bytes_max: int = 64 * MIB
+    event_days: int = EVENT_DAYS
+    backlog_facts_max: int = BACKLOG_FACTS_MAX
+    tables_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     federation: str = "federation"
     http_listen: str = ""
     openlineage: OpenLineageSettings = OpenLineageSettings()
@@ -225,6 +233,9 @@ class FederationFile:
     heartbeat_seconds: int
     grant_seconds: int
     package_bytes_max: int
+    event_days: int
+    backlog_facts_max: int
+    tables_options: tuple[tuple[str, str], ...] = field(repr=False)
     http_listen: str = ""
     openlineage: OpenLineageSettings = OpenLineageSettings()
 
@@ -298,6 +309,7 @@ _TOP = ("federation", "server", "sites", "users")
 _SERVER = (
     *("listen", "agents_listen", "address", "agents_address", "database", "tables", "rate_card", "offer_card", "tls"),
     *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max", "http_listen", "openlineage"),
+    *("event_days", "backlog_facts_max", "tables_options"),
 )
 _OPENLINEAGE = ("url", "token_file", "ca", "file", "producer", "schemas_url")
 _SITE = (
@@ -339,6 +351,9 @@ def federation_file(path: Path) -> FederationFile:
         heartbeat_seconds=server_.integer("heartbeat_seconds", 3, at_least=1),
         grant_seconds=server_.integer("grant_seconds", 43_200, at_least=60),
         package_bytes_max=server_.size("package_bytes_max", 64 * MIB),
+        event_days=server_.integer("event_days", EVENT_DAYS, at_least=1),
+        backlog_facts_max=server_.integer("backlog_facts_max", BACKLOG_FACTS_MAX, at_least=1),
+        tables_options=_options(server_.table("tables_options"), here, leave=()),
         http_listen=server_.read("http_listen", _address, "") if "http_listen" in server_ else "",
         openlineage=_openlineage(server_.table("openlineage").only(_OPENLINEAGE), here),
     )
@@ -362,6 +377,9 @@ def server(file: FederationFile, state_dir: Path) -> ServerSettings:
         heartbeat_seconds=file.heartbeat_seconds,
         grant_seconds=file.grant_seconds,
         package_bytes_max=file.package_bytes_max,
+        event_days=file.event_days,
+        backlog_facts_max=file.backlog_facts_max,
+        tables_options=file.tables_options,
         federation=file.federation,
         http_listen=file.http_listen,
         openlineage=file.openlineage,

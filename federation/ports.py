@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Protocol, TypeVar
 
+from federation.core.chain import Head, Links, SignedHead
 from federation.core.dataset import WrappedKey
 from federation.core.events import Event
 from federation.core.lineage_graph import Columns
@@ -77,13 +78,17 @@ class Transaction(Protocol):
         ...
 
     def emit(self, kind: str, name: str, body: Any) -> int:
-        """Appends an event with the value as its body; returns its position. Same transaction as everything else."""
+        """Appends an event with the value as its body; returns its position. Same transaction as everything else.
+
+        Fields that may hold secrets are told as `records.told` says: whoever reads the log sees none.
+        """
         ...
 
     def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:
         """Appends `rows` facts of one kind as one event; returns the position of the last. Same transaction as everything else.
 
-        For what comes by the thousand: they cost the log one row. InvalidArgument (ROWS_INVALID) for fewer than one.
+        For what comes by the thousand: they cost the log one row. InvalidArgument (ROWS_INVALID) for fewer than one, or more
+        than an event can hold; ResourceExhausted (RECORD_BACKLOG) while too many wait to be carried to the record.
         """
         ...
 
@@ -96,7 +101,44 @@ class Transaction(Protocol):
         ...
 
 
-class Catalog(Protocol):
+class EventLog(Protocol):
+    """The one log of a catalog. All calls block."""
+
+    def events(
+        self,
+        after: int,
+        *,
+        limit: int = 1000,
+        kinds: Iterable[str] = (),
+        without: Iterable[str] = (),
+        facts_max: int = 0,
+        bytes_max: int = 0,
+    ) -> tuple[Event, ...]:
+        """Committed events with position > `after`, in order, without gaps that could fill later.
+
+        Of these `kinds` only, if any are named, and of none that is named in `without`. Fewer where they would come to more
+        than `facts_max` facts or `bytes_max` bytes, if given; but one at least. OutOfRange (EVENTS_TRIMMED) where some of them
+        are no longer there: `after` is below `floor`.
+        """
+        ...
+
+    def revision(self) -> int:
+        """Position of the newest committed event, 0 before the first."""
+        ...
+
+    def floor(self) -> int:
+        """Position up to which the log was trimmed, 0 while it is whole."""
+        ...
+
+    def trim(self, until: int, before: datetime) -> int:
+        """Deletes the oldest events as long as they are at `until` or below and older than `before`; returns how many.
+
+        A bounded number in each call, so that writers do not wait; the newest event stays.
+        """
+        ...
+
+
+class Catalog(EventLog, Protocol):
     """The store of record. All calls block; `write` functions run one after another or fail whole."""
 
     def write(self, work: Callable[[Transaction], T], *, actor: str = "", request_id: str = "") -> T:
@@ -105,14 +147,6 @@ class Catalog(Protocol):
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Runs `work` on a consistent view; `work` must not change anything."""
-        ...
-
-    def events(self, after: int, *, limit: int = 1000, kinds: Iterable[str] = ()) -> tuple[Event, ...]:
-        """Committed events with position > `after`, in order, without gaps that could fill later."""
-        ...
-
-    def revision(self) -> int:
-        """Position of the newest committed event, 0 before the first."""
         ...
 
     def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
@@ -281,7 +315,10 @@ class Compute(Protocol):
 
 
 class RecordSink(Protocol):
-    """Where the committer carries ledger and lineage: append-only tables, each batch exactly once."""
+    """Where the committer carries ledger and lineage: append-only tables, each batch exactly once.
+
+    Threads may share it; tables do not wait for each other.
+    """
 
     def position(self, table: str) -> int:
         """Position of the last event that the table holds, 0 when it is empty."""
@@ -292,6 +329,37 @@ class RecordSink(Protocol):
 
         Appending a batch again is refused or ignored, never doubled.
         """
+        ...
+
+    def seal(self, table: str) -> None:
+        """One more durable commit, without rows: what was committed before has then been followed by another."""
+        ...
+
+    def tend(self, table: str) -> bool:
+        """One bounded step of what keeps the table quick, beside appends; whether there is more to do at once."""
+        ...
+
+    def probe(self) -> None:
+        """Refuses (FailedPrecondition, STORE_DISHONEST) a store in which one commit could overwrite another."""
+        ...
+
+    def head(self, table: str) -> Head:
+        """Where the table's chain ends: position, rows and link of its last row; 0, 0 and its genesis for an empty one."""
+        ...
+
+
+class RecordReader(Protocol):
+    """Reads the record's tables to prove them. Needs no catalog, and never writes."""
+
+    def links(self, table: str) -> Iterator[Links]:
+        """All rows of a table in order of position, in batches; none for a table that is not there.
+
+        DataCorrupt (TABLE_DAMAGED) for one that cannot be opened at all.
+        """
+        ...
+
+    def heads(self, table: str) -> Iterator[SignedHead]:
+        """The signed heads of a table that the one of audit holds, unchecked, in no order."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import random
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import ManualClock, SeededIds
 from federation.core import (
     dataset,
+    decision,
     errors,
     grants,
     ids,
@@ -447,6 +449,7 @@ def check_laws(sim: Simulation) -> None:
     check_transfers(sim)
     check_replicas(sim)
     check_events(sim)
+    check_decisions(sim)
 
 
 def check_transfers(sim: Simulation) -> None:
@@ -611,11 +614,12 @@ REBUILT: dict[str, tuple[type, frozenset[str]]] = {
 
 
 def check_events(sim: Simulation) -> None:
-    """The log alone rebuilds the catalog: every change is in it, what happens once is in it once, in order, without gaps."""
+    """The log alone rebuilds the catalog, but for secrets: every change is in it, what happens once once, in order, gapless."""
     log = sim.events()
     assert [event.position for event in log] == list(range(1, len(log) + 1))
     once = [(event.kind, event.name) for event in log if event.kind in ONCE]
     assert len(once) == len(set(once))
+    assert not any(key.wrapped in event.body for key in sim.all(dataset.WrappedKey) for event in log)
     for word, (cls, silent) in REBUILT.items():
         after = {event.name: event for event in log if event.kind.startswith(f"{word}.")}
         left = [event.body for event in after.values() if not event.kind.endswith(".deleted") or word == "dataset"]
@@ -624,8 +628,27 @@ def check_events(sim: Simulation) -> None:
         assert sorted(rebuilt) == sorted(stored)
 
 
+def check_decisions(sim: Simulation) -> None:
+    """Each run was decided once, each job bears its newest decision, and none says again what the one before it said."""
+    told: dict[str, list[decision.Decision]] = {}
+    for event in sim.events("placement.decided"):
+        made = records.loads(decision.Decision, event.body)
+        told.setdefault(made.job, []).append(made)
+    for stored in sim.all(job.Job):
+        made = told.get(stored.job, [])
+        assert stored.decision == (made[-1].decision if made else "")
+        assert [each.supersedes for each in made] == ["", *(each.decision for each in made[:-1])][: len(made)]
+        assert [each.decision for each in made] == sorted(each.decision for each in made)
+        said = [(each.outcome, each.reason, each.site, each.transfers, each.run) for each in made]
+        assert all(before != after for before, after in itertools.pairwise(said)), said
+        if stored.state is JobState.REJECTED:
+            assert made[-1].outcome == decision.Outcome.REFUSED
+    begun = [each.run for made in told.values() for each in made if each.outcome == decision.Outcome.PLACED]
+    assert sorted(begun) == sorted(run.run for run in sim.all(job.Run))
+
+
 def _without(value: object, silent: frozenset[str]) -> str:
-    return str(sorted((name, str(item)) for name, item in records.dump(value).items() if name not in silent))
+    return str(sorted((name, str(item)) for name, item in records.dump(value, telling=True).items() if name not in silent))
 
 
 def grant_of(sim: Simulation, run: job.Run, alias: str) -> grants.Grant:

@@ -13,6 +13,7 @@ from typing import IO, Any, TypeVar
 
 from federation import ports
 from federation.core import errors, kinds, records
+from federation.core.events import TABLE_OF_KIND
 
 T = TypeVar("T")
 
@@ -24,6 +25,15 @@ REMEMBERED = 8192
 LIMIT_MAX = 10_000
 #: The largest position there can be, so that a cursor from outside never overflows a column.
 POSITION_MAX = 2**63 - 1
+#: The most facts, and bytes, of one event.
+ROWS_MAX = 100_000
+ROWS_BYTES_MAX = 16 << 20
+#: Facts that may wait to be carried to the record, unless settings say otherwise.
+BACKLOG_FACTS_MAX = 10_000_000
+#: When whoever was refused for the backlog may try again.
+BACKLOG_RETRY_SECONDS = 5.0
+#: Events that one call trims at most.
+TRIM_MAX = 1000
 _SPOOL_BYTES = 8 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -142,13 +152,54 @@ def checked_limit(limit: int) -> int:
     return limit
 
 
-def checked_rows(rows: int) -> int:
-    """How many facts one event holds, if it holds any."""
-    if rows < 1:
+def checked_rows(rows: int, data: bytes) -> int:
+    """How many facts one event holds, if an event can hold them: whoever reads it has all of it in memory."""
+    if not 1 <= rows <= ROWS_MAX or len(data) > ROWS_BYTES_MAX:
         raise errors.InvalidArgument(
-            f"an event of {rows} rows is not possible", reason="ROWS_INVALID", help="Emit one or more."
+            f"an event of {rows} rows in {len(data)} bytes is not possible",
+            reason="ROWS_INVALID",
+            help=f"Emit 1 to {ROWS_MAX} rows at once, in at most {ROWS_BYTES_MAX} bytes.",
         )
     return rows
+
+
+def check_backlog(kind: str, revision: int, lease: kinds.CommitterLease | None, facts_max: int) -> None:
+    """ResourceExhausted (RECORD_BACKLOG) for more facts in bulk while the record is too far behind the log.
+
+    What waits lies in the log, on the disk, and so must not grow for ever. Single facts are never refused: they are the proof
+    of something that has happened.
+    """
+    carried = lease.carried if lease else 0
+    if revision - carried >= facts_max:
+        raise errors.ResourceExhausted(
+            f"{revision - carried} events wait to be carried to table {TABLE_OF_KIND[kind]}; {facts_max} may",
+            reason="RECORD_BACKLOG",
+            help="Send them again later. If it stays, see in the server's log why the tables cannot be written.",
+            metadata={"table": TABLE_OF_KIND[kind], "waiting": str(revision - carried)},
+            retry_seconds=BACKLOG_RETRY_SECONDS,
+        )
+
+
+def check_floor(after: int, floor: int) -> None:
+    """OutOfRange (EVENTS_TRIMMED) for a reader that would miss events without knowing it."""
+    if after < floor:
+        raise errors.OutOfRange(
+            f"the log begins after position {floor}, so it cannot be read from {after} on",
+            reason="EVENTS_TRIMMED",
+            help=f"Read the present state, then the log from {floor} on or later; what was before is in the record's tables.",
+            metadata={"floor": str(floor), "after": str(after)},
+        )
+
+
+def bounded(sizes: Iterable[tuple[int, int]], facts_max: int, bytes_max: int) -> int:
+    """How many events, of so many facts and bytes each, fit into the bounds; one at least, 0 of none. A bound of 0 is none."""
+    facts = taken_bytes = count = 0
+    for rows, size in sizes:
+        facts, taken_bytes = facts + rows, taken_bytes + size
+        if count and ((facts_max and facts > facts_max) or (bytes_max and taken_bytes > bytes_max)):
+            break
+        count += 1
+    return count
 
 
 def taken(cls: type, key: str) -> errors.AlreadyExists:

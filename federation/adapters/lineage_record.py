@@ -5,6 +5,7 @@ Reads only, and from handles of its own: the committer is not disturbed. Files t
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable, Mapping
 
@@ -98,7 +99,10 @@ def to_columns(table: str, rows: pa.Table) -> lineage_graph.Columns:
         rows, positions = rows.take(pa.array(order)), positions[order]
     return lineage_graph.Columns(
         positions,
-        {name: _coded(rows[name]) for name in _TEXTS[table]},
+        {
+            name: _coded(rows[name]) if pa.types.is_string(rows[name].type) else _coded_lists(rows[name])
+            for name in _TEXTS[table]
+        },
         {name: _ints(rows[name]) for name in _INTS[table]},
     )
 
@@ -116,6 +120,19 @@ def _coded(column: pa.ChunkedArray) -> lineage_graph.Coded:
     if isinstance(coded, pa.ChunkedArray):
         coded = coded.combine_chunks()
     return lineage_graph.Coded(coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False).astype(np.int32))
+
+
+def _coded_lists(column: pa.ChunkedArray) -> lineage_graph.Coded:
+    """Lists as JSON texts; most have nothing in them, and are not looked into."""
+    numbers = np.zeros(len(column), dtype=np.int32)
+    texts, known = [""], {"": 0}
+    filled = np.flatnonzero(pc.fill_null(pc.list_value_length(column), 0).to_numpy())
+    for row, items in zip(filled.tolist(), column.take(pa.array(filled)).to_pylist(), strict=True):
+        text = json.dumps(items, ensure_ascii=False)
+        numbers[row] = known.setdefault(text, len(texts))
+        if len(known) > len(texts):
+            texts.append(text)
+    return lineage_graph.Coded(texts, numbers)
 
 
 def _ints(column: pa.ChunkedArray) -> lineage_graph.Ints:

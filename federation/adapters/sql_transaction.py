@@ -14,6 +14,8 @@ from federation import ports
 from federation.adapters import catalog_rows, sql_errors, sql_schema
 from federation.adapters.catalog_rows import Row
 from federation.core import errors, records
+from federation.core.events import TABLE_OF_KIND
+from federation.core.kinds import CommitterLease
 
 T = TypeVar("T")
 _COUNT_ROWS = {"preserve_rowcount": True}
@@ -93,6 +95,7 @@ class SqlTransaction:
         actor: str = "",
         request_id: str = "",
         writable: bool = True,
+        backlog_facts_max: int = catalog_rows.BACKLOG_FACTS_MAX,
     ) -> None:
         self.now = now
         self.actor = actor
@@ -100,6 +103,7 @@ class SqlTransaction:
         self._connection = connection
         self._ids = ids
         self._writable = writable
+        self._backlog_facts_max = backlog_facts_max
         self._position: int | None = None
         self._read: dict[tuple[type, str], Any] = {}
         self._emitted: list[dict[str, Any]] = []
@@ -164,10 +168,14 @@ class SqlTransaction:
         return found
 
     def emit(self, kind: str, name: str, body: Any) -> int:
-        return self._emit(kind, name, body=records.dumps(body), data=b"", rows=1)
+        return self._emit(kind, name, body=records.dumps(body, telling=True), data=b"", rows=1)
 
     def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:
-        return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows))
+        self._check_writable()
+        if kind in TABLE_OF_KIND:
+            lease = self.get(CommitterLease, TABLE_OF_KIND[kind])
+            catalog_rows.check_backlog(kind, self._newest(), lease, self._backlog_facts_max)
+        return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows, data))
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
         found = self._run(_ANSWER, {"actor": self.actor, "key": catalog_rows.text(key)}).one_or_none()
@@ -200,10 +208,14 @@ class SqlTransaction:
             "rows": rows,
             "data": data,
         }
+        self._position = self._newest() + rows
+        self._emitted.append({"position": self._position, **values})
+        return self._position
+
+    def _newest(self) -> int:
+        """Position of the newest event, those of this transaction among them."""
         if self._position is None:
             self._position = int(self._run(_COUNTER).scalar_one())
-        self._position += rows
-        self._emitted.append({"position": self._position, **values})
         return self._position
 
     def _of(self, cls: type) -> _Statements:

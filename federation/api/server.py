@@ -19,6 +19,7 @@ from federation.api.costs import CostsServicer
 from federation.api.http import HttpListener
 from federation.api.identity import IdentityServicer
 from federation.api.jobs import JobsServicer
+from federation.api.ledger import LedgerServicer
 from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
 from federation.api.pipelines import PipelinesServicer
@@ -27,7 +28,7 @@ from federation.api.store import Store
 from federation.api.transfers import TransfersServicer
 from federation.config import ServerSettings
 from federation.core import errors
-from federation.ports import Catalog
+from federation.ports import Catalog, RecordReader
 from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
 from federation.services.openlineage import Emitter
@@ -51,6 +52,7 @@ class Server:
         *,
         lineage: LineageIndex,
         emitters: tuple[Emitter, ...] = (),
+        reader: RecordReader | None = None,
     ) -> None:
         self._settings = settings
         self._store = Store(catalog, ctx)
@@ -59,6 +61,7 @@ class Server:
         self._emitters = emitters
         self._terms = settings.openlineage.terms(settings.federation)
         self._http = HttpListener(self._store, self._terms)
+        self._reader = reader
         self._background: Background | None = None
         self._servers: list[grpc.aio.Server] = []
         self._health = health.aio.HealthServicer()
@@ -113,6 +116,7 @@ class Server:
             "Pipelines": PipelinesServicer(store, pages),
             "Transfers": TransfersServicer(store, pages),
             "Costs": CostsServicer(store, pages),
+            "Ledger": LedgerServicer(store, pages, self._reader),
             "Lineage": LineageServicer(store, self._lineage, self._terms),
             "Identity": IdentityServicer(store),
         }

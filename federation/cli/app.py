@@ -32,6 +32,7 @@ WORDS = {
     "world": "federation.cli.world",
     "cost": "federation.cli.cost",
     "price": "federation.cli.price",
+    "ledger": "federation.cli.ledger",
     "lineage": "federation.cli.lineage",
     "token": "federation.cli.token",
     "context": "federation.cli.context",

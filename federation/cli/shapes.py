@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from federation.core import (
+    chain,
     dataset,
     job,
     metering,
@@ -154,6 +155,12 @@ def _figure(row: offers.OfferRow) -> str:
 def _done(moved: transfer.Transfer) -> str:
     share = f" ({100 * moved.bytes_done // moved.object_bytes} %)" if moved.object_bytes else ""
     return f"{units.size(moved.bytes_done)} of {units.size(moved.object_bytes)}{share}"
+
+
+def _verdict(found: chain.Verification) -> str:
+    if found.findings:
+        return "BROKEN"
+    return "intact" if found.proven_position or not found.rows else "consistent, not proven"
 
 
 _SUM = (
@@ -321,6 +328,25 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("CPU HOURS", lambda v: f"{v.cpu_seconds / 3600:.2f}"),
         _count("EGRESS", lambda v: money(v.egress_micros)),
         _count("RESERVED", lambda v: money(v.reserved_egress_micros)),
+    ),
+    chain.SignedHead: (
+        _text("TABLE", lambda v: v.table),
+        _count("POSITION", lambda v: f"{v.position:,}"),
+        _count("ROWS", lambda v: f"{v.rows:,}"),
+        _text("SIGNED", lambda v: moment(v.time)),
+        _text("CHAIN", lambda v: v.chain[:16]),
+        _text("KEY", lambda v: v.key),
+    ),
+    chain.Verification: (
+        _text("TABLE", lambda v: v.table),
+        _count("ROWS", lambda v: f"{v.rows:,}"),
+        _count("FIRST LINK", lambda v: f"{v.chained_from:,}" if v.chained_from else "-"),
+        _count("LAST", lambda v: f"{v.last_position:,}"),
+        _count("PROVEN TO", lambda v: f"{v.proven_position:,}" if v.proven_position else "-"),
+        _count("ROWS PROVEN", lambda v: f"{v.proven_rows:,}"),
+        _count("CONSISTENT TO", lambda v: f"{v.consistent_position:,}"),
+        _count("HEADS", lambda v: f"{v.heads:,}"),
+        _text("VERDICT", _verdict),
     ),
     metering.CostSummary: (_text("KEY", lambda v: v.key), *_SUM),
     ratecard.TierUse: (

@@ -16,10 +16,34 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from federation.client import files, transfer
 from federation.client.connection import CALL_SECONDS, Connection
 from federation.client.values import Access, CreatedToken, Finding, Package, WhoAmI
-from federation.core import dataset, errors, ids, job, lineage, metering, openlineage, pipeline, quota, ratecard, site, variance
+from federation.core import (
+    chain,
+    dataset,
+    errors,
+    ids,
+    job,
+    lineage,
+    metering,
+    openlineage,
+    pipeline,
+    quota,
+    ratecard,
+    site,
+    variance,
+)
 from federation.core import transfer as moving
 from federation.services import residency as residency_rules
-from federation.v1 import catalog_pb2, costs_pb2, identity_pb2, jobs_pb2, lineage_pb2, pipelines_pb2, sites_pb2, transfers_pb2
+from federation.v1 import (
+    catalog_pb2,
+    costs_pb2,
+    identity_pb2,
+    jobs_pb2,
+    ledger_pb2,
+    lineage_pb2,
+    pipelines_pb2,
+    sites_pb2,
+    transfers_pb2,
+)
 from federation.wire import codec
 
 T = TypeVar("T")
@@ -607,6 +631,18 @@ class Client:
     def list_rate_cards(self, *, filter: str = "") -> Iterator[ratecard.CardInfo]:  # noqa: A002
         """All imported rate cards, newest first, without their rows."""
         return self._connection.pages("Costs.ListRateCards", costs_pb2.ListRateCardsRequest(filter=filter))
+
+    # The record
+
+    def list_record_heads(self, table: str = "") -> Iterator[chain.SignedHead]:
+        """Signed heads of the record's tables that the catalog keeps, newest first: of one table, or of all."""
+        filter_ = f'table = "{table}"' if table else ""
+        return self._connection.pages("Ledger.ListRecordHeads", ledger_pb2.ListRecordHeadsRequest(filter=filter_))
+
+    def verify_table(self, table: str) -> Iterator[chain.Verification]:
+        """Follows the chain of one of the record's tables; the last that comes is what was found. For administrators."""
+        for step in self._connection.stream("Ledger.VerifyTable", ledger_pb2.VerifyTableRequest(table=table)):
+            yield codec.to_value(step)
 
     def receive_open_lineage(self, events: Iterable[bytes]) -> openlineage.Received:
         """Takes OpenLineage events of other tools, each as JSON, into lineage: all or none of them."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import json
+import re
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -11,6 +13,8 @@ from typing import Any, TypeVar
 from federation.core.lineage import ColumnSource
 
 T = TypeVar("T")
+
+from federation.core import records
 
 
 class JobState(StrEnum):
@@ -100,6 +104,31 @@ class Resources:
     memory_bytes: int = 0
 
 
+# People pass secrets to their jobs in all of these. The job's own record has them, for the job needs them; events have not.
+_HIDDEN = "***"
+_USERINFO = re.compile(r"(?<=://)[^/@\s\"']+(?=@)")
+
+
+def _env_told(env: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, _HIDDEN) for name, _ in env)
+
+
+def _words_told(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_USERINFO.sub(_HIDDEN, word) for word in words)
+
+
+def _runtime_env_told(text: str) -> str:
+    try:
+        told = json.loads(text) if text else {}
+    except ValueError:
+        return _HIDDEN
+    if not isinstance(told, dict):
+        return _HIDDEN
+    if isinstance(told.get("env_vars"), dict):
+        told["env_vars"] = dict.fromkeys(told["env_vars"], _HIDDEN)
+    return _USERINFO.sub(_HIDDEN, json.dumps(told, sort_keys=True, ensure_ascii=False)) if told else text
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
     """What was asked.
@@ -107,7 +136,8 @@ class JobRequest:
     `sites` limits the candidates; empty means all. `duration_seconds` is the caller's estimate of the run time, and
     `duration_limit_seconds` ends a run that takes longer (0: no limit).
     `working_dir` is the digest of an uploaded package; `runtime_env` is Ray's, as JSON, without working_dir.
-    `ingest_from` is the store prefix of an INGEST job. `principal` is set by the server from the caller's identity.
+    `ingest_from` is the store prefix of an INGEST job. `principal` is set by the server from the caller's identity. What stands
+    in `env` and in `runtime_env`'s env_vars may be secret: it is stored with the job and told in no event.
 
     Higher `priority` goes first. Time counts as `deadline_seconds` after submission (0: none), as `hour_value_micros`, what an
     hour less of waiting and running is worth (None: not stated), or both. `carbon_tonne_micros` is the price put on a tonne of
@@ -121,10 +151,10 @@ class JobRequest:
     outputs: tuple[OutputSpec, ...] = ()
     resources: Resources = Resources()
     sites: tuple[str, ...] = ()
-    entrypoint: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = field(default=(), metadata=records.told(_words_told))
     working_dir: str = ""
-    runtime_env: str = ""
-    env: tuple[tuple[str, str], ...] = ()
+    runtime_env: str = field(default="", metadata=records.told(_runtime_env_told))
+    env: tuple[tuple[str, str], ...] = field(default=(), metadata=records.told(_env_told))
     duration_seconds: int = 600
     duration_limit_seconds: int = 0
     max_attempts: int = 3
@@ -279,7 +309,8 @@ class Plan:
 class Job:
     """A request with its plan and its present state. `attempt` counts from 1; 0 before the first placement.
 
-    `transfers` are those that bring copies for it, which it waits for while it is PENDING.
+    `transfers` are those that bring copies for it, which it waits for while it is PENDING. `decision` is the newest decision
+    about it, which the record explains (`core/decision.py`).
     """
 
     job: str
@@ -291,6 +322,7 @@ class Job:
     attempt: int = 0
     run: str = ""
     transfers: tuple[str, ...] = ()
+    decision: str = ""
     cancel_requested: bool = False
     uid: str = ""
     etag: str = ""

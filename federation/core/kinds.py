@@ -11,7 +11,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from federation.core import dataset, events, job, lineage, metering, openlineage, pipeline, profile, quota, site, transfer
+from federation.core import (
+    chain,
+    dataset,
+    events,
+    job,
+    lineage,
+    metering,
+    openlineage,
+    pipeline,
+    profile,
+    quota,
+    site,
+    transfer,
+)
 from federation.core.grants import Access
 from federation.core.policy import Role
 
@@ -61,6 +74,23 @@ class GrantRecord:
     account: str = ""
     reserved_bytes: int = 0
     close_time: datetime | None = None
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitterLease:
+    """Who carries events to one table of the record, until when, and how far they are.
+
+    `position` is that of the last event that the table took. Every event up to `carried` that is the table's is in it; up to
+    `sealed` another durable commit has followed the one that holds them, so that the log may let go of them.
+    """
+
+    table: str
+    holder: str = ""
+    expire_time: datetime
+    position: int = 0
+    carried: int = 0
+    sealed: int = 0
     etag: str = ""
 
 
@@ -225,6 +255,7 @@ KINDS: dict[type, Kind] = {
             "transfer": lambda v: v.transfer,
         },
     ),
+    CommitterLease: Kind(table="committer_leases", key=lambda v: v.table),
     RateCardVersion: Kind(table="rate_cards", key=lambda v: f"{v.number:010d}"),
     site.LinkReservation: Kind(table="link_reservations", key=lambda v: v.scope, remembered=True),
     site.LinkSpeed: Kind(
@@ -262,6 +293,12 @@ KINDS: dict[type, Kind] = {
         table="read_logs",
         key=lambda v: f"{v.dataset}@{v.version:010d}/{v.site}",
         parent=lambda v: f"{v.dataset}@{v.version}",
+    ),
+    chain.SignedHead: Kind(
+        table="record_heads",
+        key=lambda v: f"{v.table}/{v.position:020d}",
+        parent=lambda v: v.table,
+        columns={"table": lambda v: v.table},
     ),
     pipeline.Pipeline: Kind(
         table="pipelines",

@@ -51,6 +51,7 @@ USER_PERMISSIONS = frozenset(
         "links": "list",
         "jobs": "get list create cancel logs",
         "costs": "get list",
+        "ledger": "list",
         "lineage": "get create",
         "server": "get",
     }.items()
@@ -67,6 +68,7 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "world.export",
         "lineage.check",
         "quotas.update",
+        "ledger.verify",
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})

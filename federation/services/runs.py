@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 
 from federation import ports
-from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle
+from federation.core import dataset, decision, errors, grants, ids, job, kinds, lifecycle
 from federation.core.lineage import UNTOLD, LineageReport
-from federation.services import access, ledger, lineage, placement, profiles, quotas, retention, shares
+from federation.services import access, decisions, ledger, lineage, placement, profiles, quotas, retention, shares
 from federation.services.context import Context
 
 #: States in which a run holds its site's resources and may read and commit.
@@ -47,7 +47,8 @@ def begin(tx: ports.Transaction, ctx: Context, placed: job.Job) -> tuple[job.Job
     shares.charge(tx, placed, run)
     tx.emit("run.placed", run.run, run)
     state = lifecycle.next_state(placed.state, "placed")
-    return put_job(tx, dataclasses.replace(placed, state=state, reason="", detail="", attempt=attempt, run=name)), run
+    begun = dataclasses.replace(placed, state=state, reason="", detail="", attempt=attempt, run=name)
+    return put_job(tx, decisions.tell(tx, ctx, begun, begun.plan, decision.Outcome.PLACED)), run
 
 
 def _grant(

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from federation.core import (
+    chain,
     dataset,
     errors,
     ids,
@@ -34,7 +35,17 @@ from federation.core import (
     transfer,
     variance,
 )
-from federation.v1 import agent_pb2, catalog_pb2, costs_pb2, jobs_pb2, lineage_pb2, pipelines_pb2, sites_pb2, transfers_pb2
+from federation.v1 import (
+    agent_pb2,
+    catalog_pb2,
+    costs_pb2,
+    jobs_pb2,
+    ledger_pb2,
+    lineage_pb2,
+    pipelines_pb2,
+    sites_pb2,
+    transfers_pb2,
+)
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -140,6 +151,9 @@ PAIRS: dict[type, type[Message]] = {
     ratecard.CardInfo: costs_pb2.RateCard,
     variance.Variance: costs_pb2.Variance,
     openlineage.Received: lineage_pb2.ReceiveOpenLineageResponse,
+    chain.SignedHead: ledger_pb2.RecordHead,
+    chain.Finding: ledger_pb2.Finding,
+    chain.Verification: ledger_pb2.Verification,
     lineage.RunFact: lineage_pb2.RunFact,
     lineage.Edge: lineage_pb2.LineageEdge,
     lineage.ColumnSource: lineage_pb2.ColumnSource,
@@ -185,6 +199,9 @@ NAMES: dict[type, Named] = {
     metering.LedgerEntry: _child("ledgerEntries", "entry"),
     metering.UsageRecord: Named(fields=frozenset(), build=lambda value: f"usage/{value.usage}", parse=lambda _: {}),
     ratecard.CardInfo: Named(fields=frozenset(), build=lambda value: f"rateCards/{value.number}", parse=lambda _: {}),
+    chain.SignedHead: Named(
+        fields=frozenset(), build=lambda value: f"recordHeads/{value.table}/{value.position}", parse=lambda _: {}
+    ),
     transfer.Transfer: _child("transfers", "transfer"),
     transfer.ReplicationRule: _child("replicationRules", "rule"),
     pipeline.Pipeline: _child("pipelines", "pipeline"),

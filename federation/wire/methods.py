@@ -19,6 +19,7 @@ from federation.v1 import (
     gateway_pb2,
     identity_pb2,
     jobs_pb2,
+    ledger_pb2,
     lineage_pb2,
     options_pb2,
     pipelines_pb2,
@@ -27,7 +28,7 @@ from federation.v1 import (
 )
 
 #: What people call, at the server's port for people.
-PEOPLE = ("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Lineage", "Identity")
+PEOPLE = ("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Ledger", "Lineage", "Identity")
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
 #: What a site serves itself.
@@ -41,6 +42,7 @@ _FILES = (
         pipelines_pb2,
         transfers_pb2,
         costs_pb2,
+        ledger_pb2,
         lineage_pb2,
         identity_pb2,
         agent_pb2,

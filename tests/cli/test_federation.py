@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
+from deltalake import DeltaTable, write_deltalake
 
 from federation import config
 from federation.cli import app, exits
@@ -190,6 +193,36 @@ def test_fsck_says_nothing_until_something_is_wrong(fed, folder: Path, tmp_path:
     finally:
         objects[0].write_bytes(damaged)
     assert fed("fsck").stdout == ""
+
+
+def test_the_record_is_proven_by_the_server_and_by_its_folder_alone(fed, folder: Path, tmp_path: Path):
+    """What the server signed is proven without it; a copy in which a grant was made another's is not."""
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    fed("dataset", "put", "proven/data", str(tmp_path / "a.csv"), "--site", "eu-1")
+    fed("dataset", "get", "proven/data", str(tmp_path / "back"))
+    heads = tmp_path / "heads.json"
+    for _ in range(100):
+        heads.write_text(fed("ledger", "heads", "-o", "json").stdout)
+        if {head["table"] for head in json.loads(heads.read_text())} >= {"audit"}:
+            break
+        time.sleep(0.1)
+    known = {each["table"]: each for each in json.loads(fed("ledger", "verify", "-o", "json").stdout)}
+    assert known["audit"]["intact"]
+    assert known["audit"]["proven_position"] > 0
+    tables, key = folder / "state/server/tables", json.loads(heads.read_text())[0]["key"]
+    offline = ("ledger", "verify", "--table", "audit", "--key", key, "--heads", str(heads), "-o", "json", "--tables")
+    (alone,) = json.loads(fed(*offline, str(tables)).stdout)
+    assert alone["proven_position"] >= known["audit"]["proven_position"]
+    copy = tmp_path / "copy"
+    rows = DeltaTable(str(tables / "audit")).to_pyarrow_table().sort_by("position")
+    forged = rows.to_pylist()
+    forged[0]["actor"] = "users/mallory"
+    write_deltalake(str(copy / "audit"), pa.Table.from_pylist(forged, schema=rows.schema), partition_by=["day"])
+    (found,) = json.loads(fed(*offline, str(copy), code=exits.ERROR).stdout)
+    assert found["findings"][0]["position"] == forged[0]["position"]
+    said = "\n".join(row["body"] for row in forged)
+    for token in (folder / "state").rglob("*.token"):
+        assert token.read_text().strip() not in said
 
 
 def test_status_names_every_part(fed, folder: Path):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -171,6 +172,85 @@ def dishonest(*, honours_conditions: bool) -> Iterator[str]:
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    """Hands requests on to another server, as `Trouble` allows it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def _hand_on(self) -> None:
+        trouble, content = self.server.trouble, self._content()
+        when = trouble.when(self.command, self.path)
+        if when == "before":
+            self._answer(500, [], b"<Error><Code>InternalError</Code><Message>try again</Message></Error>")
+            return
+        hidden = trouble.hides | {"expect", "transfer-encoding", "content-length"}
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in hidden}
+        connection = http.client.HTTPConnection(trouble.host, timeout=30)
+        connection.request(self.command, self.path, content, headers)
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        if when == "after":
+            self._answer(500, [], b"<Error><Code>InternalError</Code><Message>try again</Message></Error>")
+        else:
+            self._answer(answer.status, answer.getheaders(), body)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _hand_on  # noqa: N815 - the base class calls them so
+
+    def _content(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        content = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return content
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                self.send_header(name, value)
+        length = next((value for name, value in headers if name.lower() == "content-length"), None)
+        self.send_header("Content-Length", length if self.command == "HEAD" and length else str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+class Trouble:
+    """What goes wrong on the way to an S3 server: `when` says of each request whether it fails `before` or `after` it was done.
+
+    `hides` are headers that never arrive, in lower case.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self.host = endpoint.removeprefix("http://")
+        self.when: Callable[[str, str], str] = lambda method, path: ""
+        self.hides: frozenset[str] = frozenset()
+        self.endpoint = ""
+
+
+@contextmanager
+def troubled(endpoint: str) -> Iterator[Trouble]:
+    """A way to an S3 server on which things go wrong as they are told to."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Proxy)
+    server.daemon_threads = True
+    server.trouble = trouble = Trouble(endpoint)
+    trouble.endpoint = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield trouble
     finally:
         server.shutdown()
         server.server_close()

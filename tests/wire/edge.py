@@ -38,8 +38,19 @@ def lineage_index(catalog: ports.Catalog) -> LineageIndex:
 class NoCommitter:
     """Carries nothing: these tests look at the edge."""
 
-    def run_once(self) -> int:
+    tables = ()
+
+    def hold(self) -> None:
+        """Holds nothing."""
+
+    def sign(self) -> int:
         return 0
+
+    def trim(self) -> int:
+        return 0
+
+    def release(self) -> None:
+        """Has nothing."""
 
 
 @dataclass(kw_only=True)
@@ -118,7 +129,9 @@ class Edge:
         return [("authorization", f"Bearer {token}")] if token else []
 
 
-def start(certs: Certs, catalog: ports.Catalog, *, committer: Any = None, listen: str = "127.0.0.1:0") -> Edge:
+def start(
+    certs: Certs, catalog: ports.Catalog, *, committer: Any = None, reader: Any = None, listen: str = "127.0.0.1:0"
+) -> Edge:
     """Starts a server, on free ports unless told otherwise."""
     ctx = Context(
         ids=UlidIds(),
@@ -141,7 +154,7 @@ def start(certs: Certs, catalog: ports.Catalog, *, committer: Any = None, listen
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
     thread.start()
-    server = Server(catalog, ctx, settings, committer or NoCommitter(), lineage=lineage_index(catalog))
+    server = Server(catalog, ctx, settings, committer or NoCommitter(), reader=reader, lineage=lineage_index(catalog))
     edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, loop=loop, thread=thread, tokens=tokens)
     edge.run(server.start())
     return edge

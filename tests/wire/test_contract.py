@@ -19,6 +19,7 @@ from federation.v1 import (
     gateway_pb2,
     identity_pb2,
     jobs_pb2,
+    ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
     sites_pb2,
@@ -27,7 +28,7 @@ from federation.v1 import (
 from federation.wire import methods
 
 FILES = (catalog_pb2, sites_pb2, jobs_pb2, pipelines_pb2, transfers_pb2, costs_pb2)
-FILES += (lineage_pb2, identity_pb2, agent_pb2, gateway_pb2)
+FILES += (ledger_pb2, lineage_pb2, identity_pb2, agent_pb2, gateway_pb2)
 ALL = list(methods.TABLE.values())
 PEOPLE = [row for row in ALL if row.service in methods.PEOPLE]
 LISTS = [row for row in PEOPLE if row.name.startswith("List")]
@@ -35,7 +36,7 @@ GETS = [row for row in PEOPLE if row.name.startswith("Get")]
 UPDATES = [row for row in PEOPLE if row.name.startswith("Update")]
 CREATES = [row for row in PEOPLE if row.name.startswith("Create")]
 DELETES = [row for row in PEOPLE if row.name.startswith(("Delete", "Undelete", "Cancel"))]
-ASKING = ("Get", "List", "Find", "Explain", "Check", "Summarize", "Price", "Export", "WhoAmI")
+ASKING = ("Get", "List", "Find", "Explain", "Check", "Summarize", "Price", "Export", "Verify", "WhoAmI")
 
 #: What is stored under a name of its own. A Link is computed from prices, a LedgerEntry is never changed: neither has an etag.
 RESOURCES = [catalog_pb2.Namespace, catalog_pb2.Dataset, catalog_pb2.Version, catalog_pb2.Replica]
@@ -236,6 +237,7 @@ def test_streams_carry_bytes_work_or_findings_never_a_resource_list(row):
         "ReadLogsResponse",
         "CheckStoreResponse",
         "ExportWorldResponse",
+        "Verification",
     }
 
 

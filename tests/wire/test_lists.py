@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from federation.core import errors, job, kinds, metering, offers, pipeline, ratecard, transfer
-from federation.v1 import catalog_pb2, costs_pb2, jobs_pb2, pipelines_pb2, sites_pb2, transfers_pb2
+from federation.core import chain, errors, job, kinds, metering, offers, pipeline, ratecard, transfer
+from federation.crypto import heads
+from federation.v1 import catalog_pb2, costs_pb2, jobs_pb2, ledger_pb2, pipelines_pb2, sites_pb2, transfers_pb2
 from federation.wire import methods
 from tests import builders, records
 from tests.wire.edge import Edge
@@ -30,6 +31,7 @@ REQUESTS: dict[str, Any] = {
     "Costs.ListLedgerEntries": costs_pb2.ListLedgerEntriesRequest(),
     "Costs.ListUsage": costs_pb2.ListUsageRequest(),
     "Costs.ListRateCards": costs_pb2.ListRateCardsRequest(),
+    "Ledger.ListRecordHeads": ledger_pb2.ListRecordHeadsRequest(),
 }
 LISTS = [row for row in methods.TABLE.values() if row.pager]
 
@@ -88,6 +90,8 @@ def filled(shared_edge: Edge) -> Edge:
             tx.insert(pipeline.Pipeline(pipeline=f"p-{number}", request=asked, state=ended, end_time=builders.NOW))
             tx.insert(ledger_entry(f"l-{number}"))
             tx.insert(records.usage_record(grant=f"a-{number}"))
+            head = chain.Head(table="audit", position=number + 1, rows=1, chain=bytes(32))
+            tx.insert(heads.sign(bytes(32), head, builders.NOW))
             egress, compute = ratecard.text(builders.rates().rows), offers.text(())
             tx.insert(kinds.RateCardVersion(number=number + 1, egress=egress, compute=compute, digest=f"{number}"))
 

@@ -82,6 +82,7 @@ _KINDS = {
         "reserved",
         "transfer",
     ),
+    "committer_leases": (),
     "rate_cards": (),
     "link_reservations": (),
     "link_speeds": (
@@ -103,6 +104,7 @@ _KINDS = {
     ),
     "replication_rules": ("dataset",),
     "read_logs": (),
+    "record_heads": ("table",),
     "pipelines": (
         "state",
         "live",
@@ -143,7 +145,7 @@ def upgrade() -> None:
     counters = op.create_table(
         "counters", sa.Column("name", text, primary_key=True), sa.Column("value", sa.BigInteger, nullable=False)
     )
-    op.bulk_insert(counters, [{"name": "events", "value": 0}])
+    op.bulk_insert(counters, [{"name": "events", "value": 0}, {"name": "floor", "value": 0}])
 
 
 def _make_kind(name: str, columns: tuple[str, ...], text: sa.Text) -> None:

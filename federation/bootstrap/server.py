@@ -1,7 +1,7 @@
-"""The only wiring: which adapters and connectors a server or an agent is made of, and what a first start leaves behind.
+"""The wiring of a catalog server: which adapters it is made of, and what a first start leaves behind.
 
-A server's first start makes the key that signs grants, the administrator's token and the tokens of the declared people; every
-start declares the sites of its settings. Doing it again changes nothing.
+A first start makes the key that signs grants, the administrator's token and the tokens of the declared people; every start
+declares the sites of its settings. Doing it again changes nothing.
 """
 
 from __future__ import annotations
@@ -12,24 +12,27 @@ import gc
 import importlib.util
 import logging
 import signal
-import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from federation import config, logs, ports
-from federation.adapters import prices, registry
+from federation.adapters import prices
+from federation.adapters.catalog_sql import SqlCatalog
+from federation.adapters.lineage_record import DeltaLineage
+from federation.adapters.records_delta import DeltaRecords
+from federation.adapters.records_files import Place
+from federation.adapters.records_links import DeltaReader
+from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
+from federation.api.server import Server
 from federation.core import errors, kinds, policy, site
 from federation.crypto import secrets, signing
 from federation.services import sites
+from federation.services.committer import Committer
 from federation.services.context import Context
-
-if TYPE_CHECKING:
-    from federation.agent.agent import Agent
-    from federation.api.server import Server
-    from federation.services.openlineage import Emitter
+from federation.services.heads import HeadKeeper
+from federation.services.lineage_index import LineageIndex
 
 _log = logging.getLogger(__name__)
 
@@ -37,16 +40,14 @@ _ADMIN = config.UserSettings(user="admin", role=policy.Role.ADMIN)
 _DECLARED_FIELDS = ("region", "jurisdiction", "account", "offer", "sources")
 
 
-def server(settings: config.ServerSettings) -> Server:
-    """A catalog server, ready to start."""
-    from federation.adapters.catalog_sql import SqlCatalog  # noqa: PLC0415 - an agent starts in half the time without these
-    from federation.adapters.lineage_record import DeltaLineage  # noqa: PLC0415
-    from federation.adapters.records_delta import DeltaRecords  # noqa: PLC0415
-    from federation.adapters.solver import HighsSolver  # noqa: PLC0415
-    from federation.api.server import Server  # noqa: PLC0415
-    from federation.services.committer import Committer  # noqa: PLC0415
-    from federation.services.lineage_index import LineageIndex  # noqa: PLC0415
+def run(settings: config.ServerSettings) -> None:
+    """Runs a server until SIGTERM or SIGINT, then lets open calls end."""
+    logs.configure()
+    asyncio.run(_serve(make(settings)))
 
+
+def make(settings: config.ServerSettings) -> Server:
+    """A catalog server, ready to start."""
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     clock, ids = SystemClock(), UlidIds()
     ctx = Context(
@@ -60,23 +61,43 @@ def server(settings: config.ServerSettings) -> Server:
         start_time=clock.now(),
         solver=HighsSolver() if importlib.util.find_spec("highspy") else None,
     )
-    catalog = SqlCatalog(settings.database_url, clock, ids)
+    catalog = SqlCatalog(settings.database_url, clock, ids, backlog_facts_max=settings.backlog_facts_max)
     try:
         declare(catalog, ctx, settings)
+        committer = _committer(catalog, ctx, settings)
     except BaseException:
         catalog.close()
         raise
-    lineage = LineageIndex(catalog, DeltaLineage(settings.tables_url), timer=time.monotonic)
-    committer = Committer(catalog, DeltaRecords(settings.tables_url))
-    return Server(catalog, ctx, settings, committer, lineage=lineage, emitters=_emitters(catalog, settings))
+    options = Place(settings.tables_url, dict(settings.tables_options)).options
+    return Server(
+        catalog,
+        ctx,
+        settings,
+        committer,
+        reader=DeltaReader(settings.tables_url, options),
+        lineage=LineageIndex(catalog, DeltaLineage(settings.tables_url, options), timer=time.monotonic),
+        emitters=_emitters(catalog, settings),
+    )
+
+
+def _committer(catalog: ports.Catalog, ctx: Context, settings: config.ServerSettings) -> Committer:
+    """A store that could lose commits is refused; one that does not answer now is waited for, while the log keeps the facts."""
+    records = DeltaRecords(settings.tables_url, dict(settings.tables_options))
+    try:
+        records.probe()
+    except errors.Unavailable as error:
+        _log.warning("the record's tables are away, the server begins without them: %s", error)
+    return Committer(
+        catalog,
+        records,
+        holder=ctx.ids.new("server"),
+        retention_seconds=settings.event_days * 86_400,
+        heads=HeadKeeper(catalog, records, ctx.grant_key),
+    )
 
 
 def _emitters(catalog: ports.Catalog, settings: config.ServerSettings) -> tuple[Emitter, ...]:
     """Those who are told of runs as OpenLineage events: what was told to each is remembered under its address."""
-    from federation.adapters.openlineage_file import FileTransport  # noqa: PLC0415
-    from federation.adapters.openlineage_http import HttpTransport  # noqa: PLC0415
-    from federation.services.openlineage import Emitter  # noqa: PLC0415
-
     told, terms = settings.openlineage, settings.openlineage.terms(settings.federation)
     ways: dict[str, ports.LineageTransport] = {}
     if told.url:
@@ -85,48 +106,6 @@ def _emitters(catalog: ports.Catalog, settings: config.ServerSettings) -> tuple[
     if told.file:
         ways[str(told.file)] = FileTransport(told.file)
     return tuple(Emitter(catalog, way, terms, name=name) for name, way in ways.items())
-
-
-def agent(settings: config.AgentSettings) -> Agent:
-    """A site's agent, ready to run."""
-    from federation.agent.agent import Agent  # noqa: PLC0415 - a server needs nothing of it
-
-    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    storage, keys, compute = settings.storage, settings.keys, settings.compute
-    return Agent(
-        settings,
-        store=registry.load("storage", storage.kind)(storage.url, dict(storage.options)),
-        sources={
-            row.prefix: registry.load("sources", row.kind)({"prefix": row.prefix, **dict(row.options)})
-            for row in settings.sources
-        },
-        keys=registry.load("keys", keys.kind)(settings.site, keys.folder),
-        compute=registry.load("compute", compute.kind)(compute.address, compute.token_file) if compute else None,
-        clock=SystemClock(),
-        ids=UlidIds(),
-    )
-
-
-def _source(row: config.SourceSettings) -> ports.SourceReader:
-    made: ports.SourceReader = registry.load("sources", row.kind)({**dict(row.options), "prefix": row.prefix})
-    return made
-
-
-def run_server(settings: config.ServerSettings) -> None:
-    """Runs a server until SIGTERM or SIGINT, then lets open calls end."""
-    logs.configure()
-    asyncio.run(_serve(server(settings)))
-
-
-def run_agent(settings: config.AgentSettings) -> None:
-    """Runs an agent until SIGTERM or SIGINT; runs on the cluster go on without it."""
-    logs.configure()
-    made = agent(settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: threading.Thread(target=made.stop, name="stop").start())
-    _log.info("agent starts", extra={"site": settings.site})
-    made.run()
-    _log.info("agent ended", extra={"site": settings.site})
 
 
 async def _serve(made: Server) -> None:
