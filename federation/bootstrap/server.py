@@ -20,6 +20,8 @@ from federation import config, logs, ports
 from federation.adapters import prices
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.lineage_record import DeltaLineage
+from federation.adapters.openlineage_file import FileTransport
+from federation.adapters.openlineage_http import HttpTransport
 from federation.adapters.records_delta import DeltaRecords
 from federation.adapters.records_files import Place
 from federation.adapters.records_links import DeltaReader
@@ -33,6 +35,7 @@ from federation.services.committer import Committer
 from federation.services.context import Context
 from federation.services.heads import HeadKeeper
 from federation.services.lineage_index import LineageIndex
+from federation.services.openlineage import Emitter
 
 _log = logging.getLogger(__name__)
 

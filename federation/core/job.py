@@ -10,11 +10,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from federation.core import records
 from federation.core.lineage import ColumnSource
 
 T = TypeVar("T")
-
-from federation.core import records
 
 
 class JobState(StrEnum):
