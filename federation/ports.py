@@ -5,15 +5,20 @@ A port speaks in values of the core and raises errors of the core's family; fore
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 from federation.core.dataset import WrappedKey
 from federation.core.events import Event
 from federation.core.program import Program, Solution
 from federation.core.site import Capacity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
 
 T = TypeVar("T")
 
@@ -249,6 +254,20 @@ class Compute(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class BillPiece:
+    """Some lines of one delivery: of one payer's bill for one month. `lines` are rows of `bill.BillLine`, numbered by their sender.
+
+    `skipped` counts lines that were left out because they are about anything else than moving data.
+    """
+
+    provider: str
+    account: str
+    month: str
+    lines: pa.Table
+    skipped: int
+
+
 class RecordSink(Protocol):
     """Where the committer carries ledger and lineage: append-only tables, each batch exactly once."""
 
@@ -261,6 +280,22 @@ class RecordSink(Protocol):
 
         Appending a batch again is refused or ignored, never doubled.
         """
+        ...
+
+
+class RecordEngine(Protocol):
+    """Computes over the record's tables, inside the server or on a cluster. Read-only."""
+
+    def query(self, sql: str, *, limit: int | None = None) -> pa.Table:
+        """The rows of one SELECT over tables by their names (`egress_ledger`); NotFound (TABLE_MISSING) before their first row."""
+        ...
+
+
+class BillReader(Protocol):
+    """Reads what a provider delivers as its bill: files of one delivery, whole, in memory that does not grow with them."""
+
+    def read(self, paths: Sequence[Path]) -> Iterator[BillPiece]:
+        """The lines about moving data, in order; InvalidArgument (BILL_INVALID) for files that are no such bill."""
         ...
 
 

@@ -596,7 +596,7 @@ REBUILT: dict[str, tuple[type, frozenset[str]]] = {
     "site": (site.Site, frozenset({"heartbeat_time", "etag"})),
     "transfer": (transfer.Transfer, frozenset({"bytes_done", "objects_done", "update_time", "etag"})),
     "rule": (transfer.ReplicationRule, frozenset()),
-    "grant": (kinds.GrantRecord, frozenset({"entry", "version", "reserved_bytes", "etag"})),
+    "grant": (kinds.GrantRecord, frozenset({"entry", "version", "reserved_bytes", "reserved_micros", "etag"})),
     "ledger": (metering.LedgerEntry, frozenset()),
     "pipeline": (pipeline.Pipeline, frozenset()),
 }

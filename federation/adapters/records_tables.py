@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from federation.core import errors, lineage, metering, records
+from federation import frames
+from federation.core import bill, errors, lineage, metering, records
 from federation.core.events import Event
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -69,6 +70,35 @@ _LEDGER = pa.schema(
         _field("transfer", pa.string(), "Transfer that read; empty for a job or a person."),
         _field("rate_card", pa.int64(), "Number of the rate card that priced it; 0 for the shipped one."),
         _field("request_micros", pa.int64(), "Fees for requests that are part of the charge, in micro-dollars."),
+        _field("label", pa.string(), "Label of the job; empty for a person or a transfer."),
+        _field("payer", pa.string(), "Namespace that is charged: the job's, else the data's."),
+        _field("account", pa.string(), "Billing account that the source sends from; empty for the federation's own."),
+        _field("bill", pa.string(), "Provider's bill that this corrects by; empty for what is not from a bill."),
+        _field("allocation", pa.string(), "Period whose bytes the bill was split by: 2026-11, 2026-11-03, 2026-11-03T04."),
+        _field("allocated_bytes", pa.int64(), "Bytes of the corrected entry in that period."),
+        _field("allocated_of_bytes", pa.int64(), "Bytes of the link in that period: the ratio's denominator."),
+        _DAY,
+    ]
+)
+
+#: Money of a bill is finer than a micro-dollar: its decimals are the provider's, its integers pico-dollars.
+_BILL_LINES = pa.schema(
+    [
+        _POSITION,
+        _field("bill", pa.string(), "Bill that the line is of, like aws-111122223333-2026-11."),
+        _field("version", pa.int64(), "Delivery of the bill that the line came with; the newest counts."),
+        _field("line", pa.int64(), "Number of the line in its delivery."),
+        _field("account", pa.string(), "Account that used it."),
+        _field("usage_type", pa.string(), "The provider's word, like USE2-EUC1-AWS-Out-Bytes."),
+        _field("kind", pa.string(), "USAGE, CREDIT, REFUND, DISCOUNT or TAX."),
+        _field("source_region", pa.string(), "Region that the bytes left; empty where the bill does not tell."),
+        _field("destination_region", pa.string(), "Region that they went to, or internet; empty where the bill does not tell."),
+        _field("resource", pa.string(), "What is billed, such as a bucket."),
+        _field("start_time", _TIME, "Begin of the usage."),
+        _field("end_time", _TIME, "End of the usage."),
+        _field("usage_bytes", pa.int64(), "Bytes billed."),
+        _field("cost_picos", pa.int64(), "Cost in pico-dollars."),
+        _field("cost_usd", _DOLLARS, "Cost in dollars."),
         _DAY,
     ]
 )
@@ -123,6 +153,7 @@ TABLES = {
     "egress_ledger": RecordTable(cls=metering.LedgerEntry, schema=_LEDGER, time=lambda entry: entry.time),
     "lineage_runs": RecordTable(cls=lineage.RunFact, schema=_RUNS, time=lambda fact: fact.end_time),
     "lineage_edges": RecordTable(cls=lineage.Edge, schema=_EDGES, time=lambda edge: edge.time),
+    "bill_lines": RecordTable(cls=bill.BillLine, schema=_BILL_LINES, time=lambda line: line.start_time),
 }
 
 
@@ -139,10 +170,16 @@ def table_of(name: str) -> RecordTable:
 def to_arrow(name: str, events: Iterable[Event]) -> pa.Table:
     """The events as rows of the table; DataCorrupt for a body that is not one of its values."""
     table = table_of(name)
-    rows = [(event.position, _value(table, event)) for event in events]
+    rows = [(position, value) for event in events for position, value in _values(table, event)]
     return pa.Table.from_arrays(
         [pa.array([_cell(table, field.name, *row) for row in rows], field.type) for field in table.schema], schema=table.schema
     )
+
+
+def _values(table: RecordTable, event: Event) -> Iterable[tuple[int, Any]]:
+    if not event.data:
+        return [(event.position, _value(table, event))]
+    return enumerate(frames.values(table.cls, frames.unpack(table.cls, event.data)), event.position - event.rows + 1)
 
 
 def _value(table: RecordTable, event: Event) -> Any:
@@ -163,7 +200,9 @@ def _cell(table: RecordTable, column: str, position: int, value: Any) -> Any:
     if column == "day":
         return table.time(value).date()
     if column.endswith("_usd"):
-        return _dollars(getattr(value, column.removesuffix("_usd") + "_micros"))
+        stem = column.removesuffix("_usd")
+        picos = getattr(value, f"{stem}_picos", None)
+        return Decimal(picos).scaleb(-12) if picos is not None else _dollars(getattr(value, f"{stem}_micros"))
     return getattr(value, column)
 
 

@@ -13,6 +13,7 @@ TABLE_OF_KIND = {
     "ledger.entry": "egress_ledger",
     "lineage.run": "lineage_runs",
     "lineage.edge": "lineage_edges",
+    "bill.lines": "bill_lines",
 }
 
 

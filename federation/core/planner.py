@@ -29,6 +29,7 @@ from federation.core import (
     units,
     waiting,
 )
+from federation.core import budget as budgets
 from federation.core.job import Candidate, InputPlan, JobKind, JobRequest, Plan, Rejection, Way
 from federation.core.world import World, WorldInput
 
@@ -65,8 +66,9 @@ def plan(request: JobRequest, world: World, *, at: str = "", explain: bool = Tru
     ranked, forced = _forced(decision.ranked, at)
     told = [decision.told(candidate) for candidate in ranked[:2]]
     if told:
-        told[0], kept = decision.kept(told[0])
-        assumed = (*assumed, *kept)
+        copied, kept = decision.kept(told[0])
+        if budgets.refusal(request, copied, world.caps) is None:  # else a copy would exceed what the read does not
+            told[0], assumed = copied, (*assumed, *kept)
     notes = (*assumed, *decision.notes(told[0] if told else None), *forced)
     plan_ = Plan(
         revision=world.revision,
@@ -131,6 +133,15 @@ class Decision:
         self.ranked = [candidate for _, candidate in swept.candidates]
         self.objectives = [key[1] for key, _ in swept.candidates]
         self.rejections = [answer for answer in answers if isinstance(answer, Rejection)]
+        if world.caps:
+            self._keep_within_budgets()
+
+    def _keep_within_budgets(self) -> None:
+        """Sets candidates aside that would exceed a hard budget, each by the way that was found for it."""
+        told = [(candidate, budgets.refusal(self.request, self.told(candidate), self.world.caps)) for candidate in self.ranked]
+        self.objectives = [value for (_, no), value in zip(told, self.objectives, strict=True) if no is None]
+        self.ranked = [candidate for candidate, no in told if no is None]
+        self.rejections += [no for _, no in told if no is not None]
 
     def _answers(self, sites: Sequence[site.Site]) -> list[Candidate | Rejection]:
         """What is said of sites, in any order: those where only reading or copying is still to be chosen, all at once."""
