@@ -18,6 +18,7 @@ from pathlib import Path
 from federation import config, logs, ports
 from federation.adapters import prices, registry
 from federation.adapters.catalog_sql import SqlCatalog
+from federation.adapters.engine_embedded import DeltaFusionEngine
 from federation.adapters.records_delta import DeltaRecords
 from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
@@ -56,7 +57,8 @@ def server(settings: config.ServerSettings) -> Server:
     except BaseException:
         catalog.close()
         raise
-    return Server(catalog, ctx, settings, Committer(catalog, DeltaRecords(settings.tables_url)))
+    committer = Committer(catalog, DeltaRecords(settings.tables_url))
+    return Server(catalog, ctx, settings, committer, engine=DeltaFusionEngine(settings.tables_url))
 
 
 def agent(settings: config.AgentSettings) -> Agent:

@@ -12,7 +12,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from federation.api.agent import AgentServicer
 from federation.api.authentication import AgentsDoor, PeopleDoor
+from federation.api.bills import BillsServicer
 from federation.api.background import Background, Committer
+from federation.api.budgets import BudgetsServicer
 from federation.api.calls import generic_handlers
 from federation.api.catalog import CatalogServicer
 from federation.api.costs import CostsServicer
@@ -26,7 +28,7 @@ from federation.api.store import Store
 from federation.api.transfers import TransfersServicer
 from federation.config import ServerSettings
 from federation.core import errors
-from federation.ports import Catalog
+from federation.ports import Catalog, RecordEngine
 from federation.services.context import Context
 from federation.wire import methods, tls
 
@@ -39,9 +41,17 @@ class Server:
     After `start`, `address` and `agents_address` are what it listens on, with the real ports where the settings said `:0`.
     """
 
-    def __init__(self, catalog: Catalog, ctx: Context, settings: ServerSettings, committer: Committer) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        ctx: Context,
+        settings: ServerSettings,
+        committer: Committer,
+        *,
+        engine: RecordEngine | None = None,
+    ) -> None:
         self._settings = settings
-        self._store = Store(catalog, ctx)
+        self._store = Store(catalog, ctx, engine)
         self._committer = committer
         self._background: Background | None = None
         self._servers: list[grpc.aio.Server] = []
@@ -92,6 +102,8 @@ class Server:
             "Pipelines": PipelinesServicer(store, pages),
             "Transfers": TransfersServicer(store, pages),
             "Costs": CostsServicer(store, pages),
+            "Bills": BillsServicer(store, pages),
+            "Budgets": BudgetsServicer(store, pages),
             "Lineage": LineageServicer(store),
             "Identity": IdentityServicer(store),
         }

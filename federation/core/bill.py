@@ -272,9 +272,7 @@ def split(cells: Iterable[tuple[int, int, int, int]], reads: Sequence[Read], per
     )
 
 
-def _grouped(
-    cells: Iterable[tuple[int, int, int, int]], period: Period
-) -> dict[tuple[int, int, str], tuple[int, int]]:
+def _grouped(cells: Iterable[tuple[int, int, int, int]], period: Period) -> dict[tuple[int, int, str], tuple[int, int]]:
     """(start, end, name) of each span -> bytes and pico-dollars of it."""
     found: dict[tuple[int, int, str], tuple[int, int]] = {}
     for start, end, used, picos in cells:

@@ -158,9 +158,9 @@ def estimated(request: job.JobRequest, candidate: job.Candidate, within: str) ->
         item.egress_micros
         for item in candidate.inputs
         if within
-        in scopes(
-            payer="", dataset=item.dataset, source_region=item.source_region, destination_region=item.destination_region
-        )[1:]
+        in scopes(payer="", dataset=item.dataset, source_region=item.source_region, destination_region=item.destination_region)[
+            1:
+        ]
     )
 
 

@@ -72,7 +72,9 @@ def forecast(daily: Mapping[date, int], today: date) -> Forecast:
     spread = _spread(known, means, parameters, left)
     before = spent - daily.get(today, 0)
     expected = before + rest
-    note = "" if method is Method.WEEKDAYS else f"{days} full days are known; from {WEEKDAY_DAYS_MIN} on weekdays are told apart"
+    note = (
+        "" if method is Method.WEEKDAYS else f"{days} full days are known; from {WEEKDAY_DAYS_MIN} on weekdays are told apart"
+    )
     return Forecast(
         month=month,
         method=method,
@@ -130,4 +132,8 @@ def _spread(known: Mapping[date, int], means: Mapping[int, float], parameters: i
 
 
 def _t80(freedom: int) -> float:
-    return next((value for known, value in sorted(_T80.items(), reverse=True) if known <= freedom), _Z80) if freedom <= 30 else _Z80
+    return (
+        next((value for known, value in sorted(_T80.items(), reverse=True) if known <= freedom), _Z80)
+        if freedom <= 30
+        else _Z80
+    )

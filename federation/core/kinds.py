@@ -234,21 +234,23 @@ KINDS: dict[type, Kind] = {
             "principal": lambda v: v.request.principal,
         },
     ),
-    budget.Budget: Kind(table="budgets", key=lambda v: v.budget, columns={"scope": lambda v: v.scope, "hard": lambda v: _flag(v.hard)}),
+    budget.Budget: Kind(
+        table="budgets", key=lambda v: v.budget, columns={"scope": lambda v: v.scope, "hard": lambda v: _flag(v.hard)}
+    ),
     budget.Spend: Kind(table="spends", key=lambda v: f"{v.month}/{v.scope}", parent=lambda v: v.month),
     budget.Reserve: Kind(table="reserves", key=lambda v: v.scope),
     budget.Alert: Kind(
         table="alerts", key=lambda v: f"{v.month}/{v.budget}/{v.percent:04d}", parent=lambda v: f"{v.month}/{v.budget}"
     ),
     bill.Bill: Kind(
-        table="bills", key=lambda v: v.bill, columns={"provider": lambda v: v.provider, "account": lambda v: v.account, "month": lambda v: v.month}
+        table="bills",
+        key=lambda v: v.bill,
+        columns={"provider": lambda v: v.provider, "account": lambda v: v.account, "month": lambda v: v.month},
     ),
     bill.LinkCharge: Kind(
         table="link_charges",
         key=lambda v: f"{v.bill}/{v.version:06d}/{v.account}/{v.link}",
         parent=lambda v: f"{v.bill}/{v.version}",
     ),
-    bill.Reconciliation: Kind(
-        table="reconciliations", key=lambda v: f"{v.month}/{v.provider}", parent=lambda v: v.month
-    ),
+    bill.Reconciliation: Kind(table="reconciliations", key=lambda v: f"{v.month}/{v.provider}", parent=lambda v: v.month),
 }

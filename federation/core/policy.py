@@ -51,6 +51,8 @@ USER_PERMISSIONS = frozenset(
         "links": "list",
         "jobs": "get list create cancel logs",
         "costs": "get list",
+        "bills": "get list",
+        "budgets": "get list",
         "lineage": "get",
         "server": "get",
     }.items()
@@ -66,6 +68,11 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "prices.create",
         "world.export",
         "quotas.update",
+        "bills.create",
+        "bills.reconcile",
+        "budgets.create",
+        "budgets.update",
+        "budgets.delete",
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})

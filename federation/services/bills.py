@@ -283,9 +283,7 @@ def _link(
         share = shares.get(read.entry) or bill.Share(entry=read.entry, period=month, bytes=read.bytes, of_bytes=0, micros=0)
         diff = share.micros - read.charge_micros - read.corrected_micros
         if diff:
-            postings.append(
-                Posting(share=share, number=read.corrections + 1, diff_micros=diff, bills=names, source=source)
-            )
+            postings.append(Posting(share=share, number=read.corrections + 1, diff_micros=diff, bills=names, source=source))
     diffs = {posting.share.entry: posting.diff_micros for posting in postings}
     billed_bytes = sum(used for _, _, used, _ in charged.cells)
     return bill.reconciled(account, link, billed_bytes, reads, found, diffs), postings
@@ -305,9 +303,7 @@ def _reads(tx: ports.Transaction, month: str, account: str, link: str, covered_s
             corrected[line.corrects] = (micros + line.charge_micros, number + 1)
         elif not line.corrects and line.time.timestamp() < covered_seconds:
             seconds = int(line.time.timestamp())
-            reads[line.entry] = bill.Read(
-                entry=line.entry, seconds=seconds, bytes=line.bytes, charge_micros=line.charge_micros
-            )
+            reads[line.entry] = bill.Read(entry=line.entry, seconds=seconds, bytes=line.bytes, charge_micros=line.charge_micros)
     return [
         dataclasses.replace(read, corrected_micros=corrected[entry][0], corrections=corrected[entry][1])
         if entry in corrected
@@ -316,9 +312,7 @@ def _reads(tx: ports.Transaction, month: str, account: str, link: str, covered_s
     ]
 
 
-def _unbilled(
-    tx: ports.Transaction, month: str, provider: str, billed: set[str]
-) -> Iterator[bill.LinkReconciliation]:
+def _unbilled(tx: ports.Transaction, month: str, provider: str, billed: set[str]) -> Iterator[bill.LinkReconciliation]:
     """Links of the provider that the ledger charges for and no bill mentions."""
     for spend in scan.every(tx, budget.Spend, parent=month):
         kind, _, link = spend.scope.partition("/")

@@ -21,9 +21,7 @@ MUTABLE = frozenset({"limit_micros", "alert_percents", "hard"})
 # What people ask
 
 
-def create(
-    tx: ports.Transaction, ctx: Context, principal: policy.Principal, asked: budget.Budget
-) -> budget.Budget:
+def create(tx: ports.Transaction, ctx: Context, principal: policy.Principal, asked: budget.Budget) -> budget.Budget:
     """Makes a budget; AlreadyExists when its name is taken, NotFound for a namespace or dataset that is not there.
 
     Thresholds that the month has passed already are told at once.

@@ -17,8 +17,9 @@ from federation.core.metering import CostSummary, LedgerEntry
 
 TABLE = "egress_ledger"
 KIND = "ledger.entry"
-#: Entries in one piece of a stream.
+#: Entries that are read at once, and those in one message of a stream.
 PIECE = 8192
+MESSAGE = 2048
 #: What sums and exports may be narrowed to.
 FIELDS = (
     *("job", "run", "grant", "month", "namespace", "dataset", "label", "payer", "principal", "account", "bill", "transfer"),
@@ -94,17 +95,15 @@ def summarize(
     return rows, metering.together(rows)
 
 
-def export(
-    catalog: ports.Catalog, engine: ports.RecordEngine | None, selection: Selection = EVERYTHING
-) -> Iterator[bytes]:
-    """The selected entries in order, in pieces of at most `PIECE` packed entries: memory does not grow with the ledger."""
+def export(catalog: ports.Catalog, engine: ports.RecordEngine | None, selection: Selection = EVERYTHING) -> Iterator[bytes]:
+    """The selected entries in order, packed by at most `MESSAGE`: memory does not grow with the ledger."""
     upto = position(engine)
     if engine is not None and upto:
         for condition in _pieces(engine, selection.sql(upto)):
             found = engine.query(f"SELECT {_columns()} FROM {TABLE} WHERE {condition} ORDER BY position")  # noqa: S608 - our own names
-            if found.num_rows:
-                yield frames.to_bytes(found.cast(frames.schema(LedgerEntry)))
-    yield from frames.batches(LedgerEntry, (line for line in tail(catalog, upto) if selection.has(line)), PIECE)
+            for start in range(0, found.num_rows, MESSAGE):
+                yield frames.to_bytes(found.slice(start, MESSAGE).cast(frames.schema(LedgerEntry)))
+    yield from frames.batches(LedgerEntry, (line for line in tail(catalog, upto) if selection.has(line)), MESSAGE)
 
 
 def position(engine: ports.RecordEngine | None) -> int:
@@ -132,9 +131,7 @@ def _entries(event: Event) -> Iterator[LedgerEntry]:
     return iter((records.loads(LedgerEntry, event.body),))
 
 
-def _summed(
-    engine: ports.RecordEngine, names: tuple[str, ...], selection: Selection, upto: int
-) -> Iterator[CostSummary]:
+def _summed(engine: ports.RecordEngine, names: tuple[str, ...], selection: Selection, upto: int) -> Iterator[CostSummary]:
     keys = [f"{KEYS_SQL[name]} AS key_{n}" for n, name in enumerate(names)]
     figures = [f"{sql} AS {name}" for name, sql in _FIGURES_SQL.items()]
     found = engine.query(

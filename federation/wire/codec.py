@@ -19,8 +19,34 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from federation.core import dataset, errors, ids, job, lineage, metering, pipeline, quota, ratecard, site, transfer, variance
-from federation.v1 import agent_pb2, catalog_pb2, costs_pb2, jobs_pb2, lineage_pb2, pipelines_pb2, sites_pb2, transfers_pb2
+from federation.core import (
+    bill,
+    budget,
+    dataset,
+    errors,
+    ids,
+    job,
+    lineage,
+    metering,
+    pipeline,
+    quota,
+    ratecard,
+    site,
+    transfer,
+    variance,
+)
+from federation.v1 import (
+    agent_pb2,
+    bills_pb2,
+    budgets_pb2,
+    catalog_pb2,
+    costs_pb2,
+    jobs_pb2,
+    lineage_pb2,
+    pipelines_pb2,
+    sites_pb2,
+    transfers_pb2,
+)
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -119,6 +145,10 @@ PAIRS: dict[type, type[Message]] = {
     pipeline.Pipeline: pipelines_pb2.Pipeline,
     metering.LedgerEntry: costs_pb2.LedgerEntry,
     metering.CostSummary: costs_pb2.CostSummary,
+    bill.Bill: bills_pb2.Bill,
+    bill.LinkReconciliation: bills_pb2.LinkReconciliation,
+    bill.Reconciliation: bills_pb2.Reconciliation,
+    budget.Budget: budgets_pb2.Budget,
     ratecard.TierUse: costs_pb2.TierUse,
     ratecard.Quote: costs_pb2.PriceEgressResponse,
     ratecard.CardInfo: costs_pb2.RateCard,
@@ -154,6 +184,8 @@ NAMES: dict[type, Named] = {
     transfer.Transfer: _child("transfers", "transfer"),
     transfer.ReplicationRule: _child("replicationRules", "rule"),
     pipeline.Pipeline: _child("pipelines", "pipeline"),
+    bill.Bill: _child("bills", "bill"),
+    budget.Budget: _child("budgets", "budget"),
 }
 
 #: Fields that stay on one side on purpose, each with the reason.
