@@ -16,6 +16,7 @@ from federation import ports
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import ManualClock, SeededIds
 from federation.core import (
+    budget,
     dataset,
     errors,
     grants,
@@ -37,7 +38,7 @@ from federation.core.policy import Principal
 from federation.core.transfer import TransferState
 from federation.crypto import grants as signed
 from federation.crypto import manifest, signing
-from federation.services import access, carrying, datasets, jobs, ledger, reconcile, retention, runs, scan, sites, transfers
+from federation.services import access, budgets, carrying, datasets, jobs, ledger, reconcile, retention, runs, scan, sites, transfers
 from federation.services.context import Context
 from tests import builders
 
@@ -548,6 +549,7 @@ def check_ledger(sim: Simulation) -> None:
     assert named == {entry.entry: entry.grant for entry in entries}
     check_corrections(sim)
     check_reservations(sim)
+    check_budgets(sim)
 
 
 def check_corrections(sim: Simulation) -> None:
@@ -573,6 +575,20 @@ def check_reservations(sim: Simulation) -> None:
             held[access.scope(record)] = (bytes_ + record.reserved_bytes, number + 1)
     stored = {row.scope: (row.reserved_bytes, row.grants) for row in sim.all(site.LinkReservation)}
     assert {scope: row for scope, row in stored.items() if row != (0, 0)} == held
+
+
+def check_budgets(sim: Simulation) -> None:
+    """What is spent in each scope is what the ledger charged in it, and what is in flight what unsettled grants have reserved."""
+    spent: dict[tuple[str, str], int] = {}
+    for entry in sim.all(metering.LedgerEntry):
+        for scope in budgets.scopes_of_entry(entry) if entry.charge_micros else ():
+            spent[entry.month, scope] = spent.get((entry.month, scope), 0) + entry.charge_micros
+    assert {(row.month, row.scope): row.charge_micros for row in sim.all(budget.Spend)} == spent
+    reserved: dict[str, int] = {}
+    for record in sim.all(kinds.GrantRecord):
+        for scope in budgets.scopes_of_grant(record) if record.reserved_micros else ():
+            reserved[scope] = reserved.get(scope, 0) + record.reserved_micros
+    assert {row.scope: row.reserved_micros for row in sim.all(budget.Reserve) if row.reserved_micros} == reserved
 
 
 #: Kinds of event that happen once to a name.

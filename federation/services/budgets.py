@@ -120,7 +120,7 @@ def charge(tx: ports.Transaction, entry: metering.LedgerEntry) -> None:
     """Counts what an entry charges in all its scopes; corrections, too, in the month of what they correct."""
     if not entry.charge_micros:
         return
-    for scope in _scopes_of(entry):
+    for scope in scopes_of_entry(entry):
         stored = tx.get(budget.Spend, f"{entry.month}/{scope}")
         if stored is None:
             tx.insert(budget.Spend(scope=scope, month=entry.month, charge_micros=entry.charge_micros))
@@ -128,7 +128,8 @@ def charge(tx: ports.Transaction, entry: metering.LedgerEntry) -> None:
             tx.replace(dataclasses.replace(stored, charge_micros=stored.charge_micros + entry.charge_micros))
 
 
-def _scopes_of(entry: metering.LedgerEntry) -> tuple[str, ...]:
+def scopes_of_entry(entry: metering.LedgerEntry) -> tuple[str, ...]:
+    """The scopes that an entry is charged in."""
     return budget.scopes(
         payer=entry.payer,
         dataset=f"{entry.namespace}/{entry.dataset}",
