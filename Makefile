@@ -9,7 +9,7 @@ BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all fix proto schemas lock bench bench-placement demo demo-down
+.PHONY: help setup check test test-all focus-tools fix proto schemas lock bench bench-placement demo demo-down
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(VENV)/dev.stamp ## All tests, campaigns in their short form
 
 test-all: $(VENV)/dev.stamp ## All tests, campaigns in their long form
 	$(BIN)/python -m pytest -n auto --dist worksteal --long
+
+focus-tools: $(VENV)/dev.stamp ## Make the environments of the tools that check FOCUS files; tests do so too, once
+	$(BIN)/python -m tests.focus_tools
 
 fix: $(VENV)/dev.stamp ## Format, and mend what can be mended by itself
 	$(BIN)/ruff check --fix

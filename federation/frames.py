@@ -1,7 +1,7 @@
-"""Values by the thousand: frozen dataclasses as Arrow batches and back, by their type hints. How they travel and are kept in bulk.
+"""Values by the thousand: frozen dataclasses as Arrow batches and back, by their type hints; for the wire and for the log.
 
-Text, whole numbers, floats, yes or no, and times in UTC microseconds; a field that may be None is a nullable column. An enum is its
-text. Columns stand in the order of the fields.
+Text, whole numbers, floats, yes or no, and times in UTC microseconds; a field that may be None is a nullable column. An enum is
+its text. Columns stand in the order of the fields.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def unpack(cls: type, data: bytes) -> pa.Table:
 
 def values(cls: type[T], table: pa.Table) -> Iterator[T]:
     """The rows of a table as values."""
-    enums = {name: hint for name, hint in _hints(cls).items() if isinstance(hint, type) and issubclass(hint, StrEnum)}
-    names = schema(cls).names
-    for batch in table.select(names).to_batches():
+    of: type = cls
+    enums = {name: hint for name, hint in _hints(of).items() if isinstance(hint, type) and issubclass(hint, StrEnum)}
+    for batch in table.select(schema(of).names).to_batches():
         for row in batch.to_pylist():
             row.update({name: hint(row[name]) for name, hint in enums.items()})
             yield cls(**row)

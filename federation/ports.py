@@ -256,7 +256,7 @@ class Compute(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class BillPiece:
-    """Some lines of one delivery: of one payer's bill for one month. `lines` are rows of `bill.BillLine`, numbered by their sender.
+    """Some lines of one delivery: of one payer's bill for one month. `lines` are rows of `bill.BillLine`, not numbered yet.
 
     `skipped` counts lines that were left out because they are about anything else than moving data.
     """
@@ -287,7 +287,7 @@ class RecordEngine(Protocol):
     """Computes over the record's tables, inside the server or on a cluster. Read-only."""
 
     def query(self, sql: str, *, limit: int | None = None) -> pa.Table:
-        """The rows of one SELECT over tables by their names (`egress_ledger`); NotFound (TABLE_MISSING) before their first row."""
+        """The rows of one SELECT over tables by their names (`egress_ledger`); NotFound (TABLE_MISSING) before a first row."""
         ...
 
 

@@ -38,7 +38,20 @@ from federation.core.policy import Principal
 from federation.core.transfer import TransferState
 from federation.crypto import grants as signed
 from federation.crypto import manifest, signing
-from federation.services import access, budgets, carrying, datasets, jobs, ledger, reconcile, retention, runs, scan, sites, transfers
+from federation.services import (
+    access,
+    budgets,
+    carrying,
+    datasets,
+    jobs,
+    ledger,
+    reconcile,
+    retention,
+    runs,
+    scan,
+    sites,
+    transfers,
+)
 from federation.services.context import Context
 from tests import builders
 
@@ -578,7 +591,7 @@ def check_reservations(sim: Simulation) -> None:
 
 
 def check_budgets(sim: Simulation) -> None:
-    """What is spent in each scope is what the ledger charged in it, and what is in flight what unsettled grants have reserved."""
+    """What is spent in each scope is what the ledger charged in it, what is in flight is what unsettled grants hold."""
     spent: dict[tuple[str, str], int] = {}
     for entry in sim.all(metering.LedgerEntry):
         for scope in budgets.scopes_of_entry(entry) if entry.charge_micros else ():

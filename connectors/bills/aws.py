@@ -1,10 +1,10 @@
-"""AWS Cost and Usage Reports as a bill: CSV (plain or gzip) and Parquet, legacy names (`lineItem/UsageType`) and CUR 2.0 (`line_item_usage_type`).
+"""AWS Cost and Usage Reports as a bill: CSV (plain or gzip) and Parquet, by legacy names and by those of CUR 2.0.
 
 What is billed for moving data is known by its usage type (AWS CUR user guide, "Understanding data transfer charges"):
 `USE2-EUC1-AWS-Out-Bytes` left us-east-2 for eu-central-1, `EUC1-DataTransfer-Out-Bytes` left for the internet,
-`EUC1-DataTransfer-Regional-Bytes` went between zones. `...-In-Bytes` is not charged and left out. `USE2-AWS-Out-Bytes` (VPC peering) does not
-tell where to. Amounts are in gigabytes of 2^30 bytes. What is paid is the unblended cost; discounts, credits and refunds are lines
-of their own.
+`EUC1-DataTransfer-Regional-Bytes` went between zones. `...-In-Bytes` is not charged and left out. `USE2-AWS-Out-Bytes` (VPC
+peering) does not tell where to. Amounts are in gigabytes of 2^30 bytes. What is paid is the unblended cost; discounts, credits
+and refunds are lines of their own.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def _time(path: Path, column: Any) -> Any:
 
 
 def _scaled(path: Path, column: Any, factor: int) -> Any:
-    """Decimal amounts times a factor, to whole numbers, half to even; a column of floats counts as the decimals that it shows."""
+    """Decimal amounts times a factor, to whole numbers, half to even; floats count as the decimals that they show."""
     column = _whole(column)
     try:
         if pa.types.is_floating(column.type):

@@ -12,8 +12,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from federation.api.agent import AgentServicer
 from federation.api.authentication import AgentsDoor, PeopleDoor
-from federation.api.bills import BillsServicer
 from federation.api.background import Background, Committer
+from federation.api.bills import BillsServicer
 from federation.api.budgets import BudgetsServicer
 from federation.api.calls import generic_handlers
 from federation.api.catalog import CatalogServicer

@@ -18,7 +18,10 @@ THREADS = 16
 
 
 class Store:
-    """One for each server. `engine` computes over the record's tables; None where there are none. `close` after the servers have stopped."""
+    """One for each server. `close` after the servers have stopped.
+
+    `engine` computes over the record's tables; None where there are none.
+    """
 
     def __init__(self, catalog: Catalog, ctx: Context, engine: RecordEngine | None = None) -> None:
         self.catalog = catalog

@@ -65,7 +65,9 @@ def show(session: Session, name: str) -> None:
     help="For how long a time the bytes of a link are put together before its bill is split by them.",
 )
 @click.option("--dry-run", is_flag=True, help="Show it and post nothing.")
-def reconcile(session: Session, month: str, provider: str, account: str, by: str, dry_run: bool) -> None:
+def reconcile(  # noqa: PLR0917 - click hands over each option by itself
+    session: Session, month: str, provider: str, account: str, by: str, dry_run: bool
+) -> None:
     """Splits a month's bills over who read, and posts what the ledger charged otherwise as corrections.
 
     Doing it again posts only what has changed since. What no run explains is told as unallocated and charged to nobody.

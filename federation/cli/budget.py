@@ -30,7 +30,7 @@ def _percents(text: str) -> tuple[int, ...]:
 @click.option("--month-usd", required=True, help="Dollars for a month.")
 @click.option("--alert", default="", help="Percentages at which to warn, like 50,80,100.")
 @click.option("--hard", is_flag=True, help="Place nothing whose estimate would exceed it.")
-def create(
+def create(  # noqa: PLR0917 - click hands over each option by itself
     session: Session,
     name: str,
     namespace: str,
@@ -73,21 +73,22 @@ def show(session: Session, name: str) -> None:
 @click.option("--alert", help="Percentages at which to warn.")
 @click.option("--hard/--soft", default=None, help="Whether it stops what would exceed it.")
 @click.option("--etag", default="", help="Refuse if it changed since this etag was read.")
-def update(session: Session, name: str, month_usd: str | None, alert: str | None, hard: bool | None, etag: str) -> None:
+def update(  # noqa: PLR0917 - click hands over each option by itself
+    session: Session, name: str, month_usd: str | None, alert: str | None, hard: bool | None, etag: str
+) -> None:
     """Changes a budget. What is not named stays."""
-    fields = {
-        "limit_micros": None if month_usd is None else units.micros(month_usd),
-        "alert_percents": None if alert is None else _percents(alert),
-        "hard": hard,
-    }
-    named = {field: value for field, value in fields.items() if value is not None}
-    if not named:
+    if month_usd is None and alert is None and hard is None:
         raise click.UsageError("say what to change: --month-usd, --alert, --hard or --soft")
     stored = session.client.get_budget(name)
     wanted = values.Budget(
-        budget=stored.budget, scope=stored.scope, etag=etag, **{"limit_micros": stored.limit_micros, **named}
+        budget=stored.budget,
+        scope=stored.scope,
+        limit_micros=stored.limit_micros if month_usd is None else units.micros(month_usd),
+        alert_percents=stored.alert_percents if alert is None else _percents(alert),
+        hard=stored.hard if hard is None else hard,
+        etag=etag or stored.etag,
     )
-    session.output.outcome(session.client.update_budget(wanted, tuple(named)))
+    session.output.outcome(session.client.update_budget(wanted, ("limit_micros", "alert_percents", "hard")))
 
 
 @verb(budget, "delete", example="fed budget delete sales")

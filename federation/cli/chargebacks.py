@@ -11,6 +11,7 @@ from pathlib import Path
 from federation.core import errors, focus
 from federation.core.metering import CostSummary
 
+_Cell = str | int | Decimal
 _MONEY = ("charge", "correction", "estimate", "avoided")
 _COLUMNS = ("month", "namespace", "principal", "egress_bytes", "local_bytes", "requests")
 
@@ -26,14 +27,14 @@ def write(sums: Sequence[CostSummary], month: str, path: Path) -> int:
     return len(rows)
 
 
-def _row(row: CostSummary, month: str) -> dict[str, str | int | Decimal]:
+def _row(row: CostSummary, month: str) -> dict[str, _Cell]:
     payer, principal = row.keys
-    values = (month, payer, principal, row.egress_bytes, row.local_bytes, row.requests)
-    money = {f"{name}_usd": focus.money(getattr(row, f"{name}_micros")) or Decimal(0) for name in _MONEY}
+    values: tuple[_Cell, ...] = (month, payer, principal, row.egress_bytes, row.local_bytes, row.requests)
+    money: dict[str, _Cell] = {f"{name}_usd": Decimal(getattr(row, f"{name}_micros")).scaleb(-6) for name in _MONEY}
     return dict(zip(_COLUMNS, values, strict=True)) | money
 
 
-def _csv(rows: Sequence[dict[str, str | int | Decimal]], path: Path) -> None:
+def _csv(rows: Sequence[dict[str, _Cell]], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _names())
         writer.writeheader()
@@ -42,13 +43,13 @@ def _csv(rows: Sequence[dict[str, str | int | Decimal]], path: Path) -> None:
         )
 
 
-def _json(rows: Sequence[dict[str, str | int | Decimal]], path: Path) -> None:
+def _json(rows: Sequence[dict[str, _Cell]], path: Path) -> None:
     """Money as text: a number in JSON would become a float on the way."""
     plain = [{name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in row.items()} for row in rows]
     path.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _parquet(rows: Sequence[dict[str, str | int | Decimal]], path: Path) -> None:
+def _parquet(rows: Sequence[dict[str, _Cell]], path: Path) -> None:
     import pyarrow as pa  # noqa: PLC0415 - takes a while to import; `fed --help` needs none
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -61,7 +62,7 @@ def _names() -> list[str]:
     return [*_COLUMNS, *(f"{name}_usd" for name in _MONEY)]
 
 
-_WRITERS: dict[str, Callable[[Sequence[dict[str, str | int | Decimal]], Path], None]] = {
+_WRITERS: dict[str, Callable[[Sequence[dict[str, _Cell]], Path], None]] = {
     ".csv": _csv,
     ".parquet": _parquet,
     ".json": _json,

@@ -58,7 +58,9 @@ def summary(session: Session, by: str, filter_: str) -> None:
 @_TO
 @_FILTER
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw it, as an SVG file.")
-def report(session: Session, by: str, from_: datetime | None, to: datetime | None, filter_: str, plot: Path | None) -> None:
+def report(  # noqa: PLR0917 - click hands over each option by itself
+    session: Session, by: str, from_: datetime | None, to: datetime | None, filter_: str, plot: Path | None
+) -> None:
     """Sums what was entered in a time: charges, corrections, bytes that stayed and left, and what locality saved."""
     sums, total = session.client.summarize_costs(by, filter=filter_, from_time=from_, to_time=to)
     if plot is not None:
@@ -103,7 +105,12 @@ def forecast(session: Session, filter_: str) -> None:
     session.output.fields([*pairs, ("note", found.note)] if found.note else pairs)
 
 
-@verb(cost, "export", example="fed cost export --focus 1.4 --month 2026-11 --format parquet november.parquet")
+@verb(
+    cost,
+    "export",
+    example="fed cost export --focus 1.4 --month 2026-11 --format parquet november.parquet",
+    has_output=False,
+)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--focus", "version", type=click.Choice(focus.VERSIONS), default="1.4", show_default=True, help="Version of FOCUS."
@@ -116,7 +123,7 @@ def forecast(session: Session, filter_: str) -> None:
 @click.option("--month", default="", help="What counts in a billing month, like 2026-11, whenever it was entered.")
 @_FILTER
 @click.option("--billing-account", default=focus.Terms.billing_account, show_default=True, help="Account of what names none.")
-def export(
+def export(  # noqa: PLR0917 - click hands over each option by itself
     session: Session,
     file: Path,
     version: str,
@@ -131,10 +138,7 @@ def export(
     both = " AND ".join(part for part in (filter_, f'month = "{month}"' if month else "") if part)
     terms = focus.Terms(billing_account=billing_account)
     rows = session.client.export_focus(file, version, kind, filter=both, from_time=from_, to_time=to, terms=terms)
-    if session.output.json:
-        session.output.write_json({"file": str(file), "rows": rows, "focus": version, "format": kind})
-    else:
-        session.output.say(f"{rows:,} rows of FOCUS {version} written to {file}")
+    session.output.say(f"{rows:,} rows of FOCUS {version} written to {file}")
 
 
 def _show(session: Session, by: str, sums: Sequence[metering.CostSummary], total: metering.CostSummary) -> None:
@@ -148,7 +152,8 @@ def _show(session: Session, by: str, sums: Sequence[metering.CostSummary], total
 def _saved(total: metering.CostSummary) -> str:
     """What locality saved, against what bringing everything to the cheapest compute would have cost."""
     share = f"{100 * total.local_bytes / total.bytes:.1f} % of {units.size(total.bytes)}" if total.bytes else "nothing"
-    return f"{share} was read where it lay; locality saved {units.usd(total.avoided_micros)} beside {units.usd(total.charge_micros)} charged"
+    saved, charged = units.usd(total.avoided_micros), units.usd(total.charge_micros)
+    return f"{share} was read where it lay; locality saved {saved} beside {charged} charged"
 
 
 @verb(cost, "variance", example="fed cost variance --by label --filter 'month = \"2026-11\"'")

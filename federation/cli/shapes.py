@@ -316,7 +316,7 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("SPENT", lambda v: money(v.spent_micros)),
         _count("USED", lambda v: f"{100 * v.spent_micros / v.limit_micros:.1f} %"),
         _count("IN FLIGHT", lambda v: money(v.reserved_micros)),
-        _text("ALERTS", lambda v: _alerts(v)),
+        _text("ALERTS", _alerts),
         _text("STOPS", lambda v: "yes" if v.hard else "no"),
     ),
     bill.Bill: (

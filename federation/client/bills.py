@@ -1,4 +1,4 @@
-"""A provider's bill on its way to the catalog: read from files, spooled, and sent in pieces, in memory that does not grow with it."""
+"""A provider's bill on its way to the catalog: read from files, spooled, sent in pieces; memory does not grow with it."""
 
 from __future__ import annotations
 

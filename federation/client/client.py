@@ -623,7 +623,7 @@ class Client:
     # Bills and budgets
 
     def import_bill(self, delivered: bills.Delivered) -> bill.Bill:
-        """Takes in one delivery of a provider's bill (see `client.bills.read`); the same again changes nothing. Administrators may."""
+        """Takes in one delivery of a provider's bill (see `client.bills.read`). The same again changes nothing."""
 
         def requests() -> Iterator[bills_pb2.ImportBillRequest]:
             yield bills_pb2.ImportBillRequest(

@@ -1,4 +1,4 @@
-"""Writes the ledger as a FOCUS file, Parquet or CSV: in batches, so that memory does not grow with it, and whole or not at all."""
+"""Writes the ledger as a FOCUS file, Parquet or CSV: in batches, so that memory stays small, and whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TYPES = {
 
 
 def write(entries: Iterable[LedgerEntry], path: Path, version: str, format_: str, terms: focus.Terms) -> int:
-    """Writes entries in their order; returns how many. The file is there once it is whole; what was there before stays until then.
+    """Writes entries in their order; returns how many. The file is there once it is whole; until then what was there stays.
 
     InvalidArgument (FORMAT_UNKNOWN) for what is neither `parquet` nor `csv`.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import calendar
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -198,6 +199,7 @@ class Reconciliation:
     create_time: datetime | None = None
 
 
+@functools.lru_cache(maxsize=1024)
 def month_start(month: str) -> datetime:
     """The first moment of a month, UTC; InvalidArgument (MONTH_INVALID) for what is none."""
     try:
@@ -214,6 +216,7 @@ def month_start(month: str) -> datetime:
     return found
 
 
+@functools.lru_cache(maxsize=1024)
 def month_end(month: str) -> datetime:
     """The first moment after a month, UTC."""
     start = month_start(month)
@@ -351,7 +354,7 @@ def correction(
     )
 
 
-def reconciled(
+def reconciled(  # noqa: PLR0917 - one link's figures
     account: str, link: str, billed_bytes: int, reads: Sequence[Read], found: Split, diffs: Mapping[str, int]
 ) -> LinkReconciliation:
     """How a link of a bill compares with the ledger, and what is posted for it."""

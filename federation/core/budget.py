@@ -1,4 +1,4 @@
-"""Budgets: what may be spent in a month on a namespace, a dataset, a link or everything, whom to warn when, and when to stop."""
+"""Budgets: what may be spent in a month on a namespace, a dataset, a link or all, when to warn, and when to stop."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, what it holds, how it follows from an entry, and the version from which, or up to which it is there."""
+    """One column: its name, what it holds, how it follows from an entry, and the one version that has it, if not all."""
 
     name: str
     kind: Kind
@@ -215,6 +215,8 @@ _COLUMNS = (
     Column("ChargeFrequency", _S, _const("Usage-Based")),
     Column("ChargePeriodStart", _T, _period_start),
     Column("ChargePeriodEnd", _T, _period_end),
+    # There are no commitments; rules on quantities look at their status all the same.
+    Column("CommitmentDiscountStatus", _S, _const(None)),
     Column("ConsumedQuantity", _D, _gigabytes),
     Column("ConsumedUnit", _S, _unit),
     Column("ContractedCost", _D, _charge),

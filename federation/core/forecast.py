@@ -32,7 +32,7 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """A month at its end. `spent_micros` is charged by now, the rest is expected: `low_micros` to `high_micros` with 80 percent.
+    """A month at its end. `spent_micros` is charged by now, the rest is expected: `low_micros` to `high_micros` at 80 percent.
 
     `days` full days were learned from, `days_left` are expected, today among them. With the method NONE nothing beyond what is
     spent is known, and the other figures are None.

@@ -33,7 +33,7 @@ class GrantRecord:
     """A grant that was issued: to READ, until `entry`, the ledger entry, settled it; to WRITE, until a version came of it.
 
     Holds what the ledger entry needs, frozen when the grant was issued: the estimate and the baseline of the plan.
-    `reserved_bytes` and `reserved_micros` are counted in the reservations of the link and of what its budgets may be on until the
+    `reserved_bytes` and `reserved_micros` are counted in the reservations of the link and of its budgets' scopes until the
     grant is settled or given up. `account` is the source's; `payer` is the namespace that is charged, `label` the job's.
     `version` of a WRITE grant is 0 until it has committed one. `closed` grants open nothing any more.
     """

@@ -213,7 +213,7 @@ SUMMARY_KEYS: dict[str, Callable[[LedgerEntry], str]] = {
 
 
 def summary_keys(by: str) -> tuple[str, ...]:
-    """The keys that `namespace,principal` names; InvalidArgument (SUMMARY_KEY_UNKNOWN) for one that is not in `SUMMARY_KEYS`."""
+    """The keys that `namespace,principal` names; InvalidArgument (SUMMARY_KEY_UNKNOWN) for any not in `SUMMARY_KEYS`."""
     names = tuple(name.strip() for name in by.split(","))
     for name in names:
         if name not in SUMMARY_KEYS:

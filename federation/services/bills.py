@@ -1,13 +1,13 @@
 """Providers' bills: taken in delivery by delivery, and reconciled with the ledger: what they charge is split over who read.
 
-Lines go into the log by the thousand, and from there into the table `bill_lines`; what reconciling needs of them, sums by link and
+Lines go into the log by the thousand, and from there into the table `bill_lines`; what reconciling needs, sums by link and
 span, is stored beside. Every step can be repeated: a delivery counts once it is whole, and only differences are posted.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import pyarrow as pa
@@ -67,7 +67,7 @@ class Delivery:
         self._covered: datetime | None = None
 
     def numbered(self, lines: pa.Table) -> pa.Table:
-        """Lines as they are kept: of this bill, delivery and number. InvalidArgument (BILL_INVALID) for what is no line of it."""
+        """Lines as they are kept: of this bill, delivery and number. InvalidArgument (BILL_INVALID) for what is none."""
         rows = lines.num_rows
         if not 0 < rows <= LINES_MAX:
             raise _invalid(f"{rows} lines at once", f"Send 1 to {LINES_MAX}.")
@@ -270,7 +270,7 @@ def _charges(tx: ports.Transaction, bills: Sequence[bill.Bill]) -> dict[tuple[st
     return found
 
 
-def _link(
+def _link(  # noqa: PLR0917 - one link
     tx: ports.Transaction, month: str, period: bill.Period, account: str, link: str, charged: _Charged
 ) -> tuple[bill.LinkReconciliation, list[Posting]]:
     reads = _reads(tx, month, account, link, charged.covered_seconds)
@@ -330,14 +330,20 @@ def _unbilled(tx: ports.Transaction, month: str, provider: str, billed: set[str]
 def _summed(
     month: str, provider: str, period: bill.Period, bills: Sequence[bill.Bill], links: Sequence[bill.LinkReconciliation]
 ) -> bill.Reconciliation:
-    sums: Mapping[str, int] = {
-        name: sum(getattr(row, name) for row in links if row.billed)
-        for name in (
-            *("billed_micros", "charged_micros", "allocated_micros", "unallocated_micros", "correction_micros", "entries"),
-        )
-    }
-    names = tuple(f"{row.bill}@{row.version}" for row in bills)
-    return bill.Reconciliation(month=month, provider=provider, period=period, bills=names, links=tuple(links), **sums)
+    billed = [row for row in links if row.billed]
+    return bill.Reconciliation(
+        month=month,
+        provider=provider,
+        period=period,
+        bills=tuple(f"{row.bill}@{row.version}" for row in bills),
+        links=tuple(links),
+        billed_micros=sum(row.billed_micros for row in billed),
+        charged_micros=sum(row.charged_micros for row in billed),
+        allocated_micros=sum(row.allocated_micros for row in billed),
+        unallocated_micros=sum(row.unallocated_micros for row in billed),
+        correction_micros=sum(row.correction_micros for row in billed),
+        entries=sum(row.entries for row in billed),
+    )
 
 
 def post(tx: ports.Transaction, postings: Sequence[Posting]) -> int:

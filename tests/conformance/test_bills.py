@@ -125,7 +125,7 @@ def parquet_decimals(folder: Path) -> Path:
 
 @pytest.mark.parametrize("make", [plain_csv, legacy_gzip, parquet_floats, parquet_decimals])
 def test_every_kind_of_file_gives_the_same_lines(make: Callable[[Path], Path], tmp_path: Path) -> None:
-    """Regions, kinds, bytes of 2^30 to the gigabyte, and money to the pico-dollar; what moves no data is counted and left out."""
+    """Regions, kinds, bytes of 2^30 to the gigabyte, and money to the pico-dollar; what moves no data is left out."""
     with bills.read(aws.AwsBills(), [make(tmp_path)]) as (delivered,):
         (data,) = delivered.pieces()
         lines = list(frames.values(BillLine, frames.unpack(BillLine, data)))
@@ -144,7 +144,10 @@ def test_every_kind_of_file_gives_the_same_lines(make: Callable[[Path], Path], t
         (ohio, frankfurt, 0, -1_000_000_000, LineKind.DISCOUNT),
         (ohio, frankfurt, 0, 700_000_000, LineKind.TAX),
     ]
-    assert (lines[0].start_time, lines[0].end_time) == (datetime(2026, 11, 3, 4, tzinfo=UTC), datetime(2026, 11, 3, 5, tzinfo=UTC))
+    assert (lines[0].start_time, lines[0].end_time) == (
+        datetime(2026, 11, 3, 4, tzinfo=UTC),
+        datetime(2026, 11, 3, 5, tzinfo=UTC),
+    )
     assert {line.account for line in lines} == {"444455556666"}
     assert lines[1].resource.startswith('a "quoted"')
 
@@ -154,9 +157,22 @@ def test_files_of_one_delivery_are_one_bill_and_each_payer_and_month_has_its_own
     first, second = tmp_path / "a.csv", tmp_path / "b.csv"
     first.write_text(as_text(NEW, [row("USE2-EUC1-AWS-Out-Bytes")]))
     october = {"month": "2026-10-01T00:00:00Z", "start": "2026-10-31T22:00:00Z", "end": "2026-10-31T23:00:00Z"}
-    second.write_text(as_text(NEW, [row("USE2-EUC1-AWS-Out-Bytes"), row("USE2-EUC1-AWS-Out-Bytes", payer="9"), row("EUC1-DataTransfer-Out-Bytes", **october)]))
+    second.write_text(
+        as_text(
+            NEW,
+            [
+                row("USE2-EUC1-AWS-Out-Bytes"),
+                row("USE2-EUC1-AWS-Out-Bytes", payer="9"),
+                row("EUC1-DataTransfer-Out-Bytes", **october),
+            ],
+        )
+    )
     with bills.read(aws.AwsBills(), [first, second]) as delivered:
-        assert [(each.account, each.month, each.lines) for each in delivered] == [(PAYER, "2026-10", 1), (PAYER, "2026-11", 2), ("9", "2026-11", 1)]
+        assert [(each.account, each.month, each.lines) for each in delivered] == [
+            (PAYER, "2026-10", 1),
+            (PAYER, "2026-11", 2),
+            ("9", "2026-11", 1),
+        ]
         assert {each.source for each in delivered} == {"a.csv, b.csv"}
         digests = [each.digest for each in delivered]
     with bills.read(aws.AwsBills(), [first, second]) as again:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -14,12 +13,11 @@ from federation import frames
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.records_memory import MemoryRecords
 from federation.adapters.system import ManualClock, SeededIds
-from federation.core import bill, budget, errors, metering
+from federation.core import bill, budget, errors, metering, ratecard
 from federation.core.bill import LineKind, Period
 from federation.services import bills, costs, ledger, scan
 from federation.services.committer import Committer
 from federation.services.context import Context
-from federation.core import ratecard
 from tests import builders, records
 
 MONTH = "2026-11"
@@ -103,7 +101,12 @@ def test_a_bill_is_what_its_delivery_sums_to(office: Office) -> None:
         line(0, 5, hour=40),
     )
     assert (found.bill, found.version, found.lines, found.skipped_lines) == ("aws-111122223333-2026-11", 1, 6, 7)
-    assert (found.cost_micros, found.regional_micros, found.unknown_micros, found.tax_micros) == (5_750_000, 1_000_000, 3_000_000, 250_000)
+    assert (found.cost_micros, found.regional_micros, found.unknown_micros, found.tax_micros) == (
+        5_750_000,
+        1_000_000,
+        3_000_000,
+        250_000,
+    )
     assert (found.regional_lines, found.unknown_lines, found.usage_bytes) == (1, 1, 105 * 10**9)
     assert found.covered_time == START + timedelta(hours=41)
 

@@ -20,7 +20,10 @@ LINK = "links/aws:us-east-1~internet"
 def make(sim: Simulation, scope: str = budget.ALL, dollars: float = 1, **changes) -> budget.Budget:
     """A budget of so many dollars."""
     asked = budget.Budget(
-        budget=changes.pop("name", "cap"), scope=scope, limit_micros=round(dollars * DOLLAR), **{"alert_percents": (50, 100)} | changes
+        budget=changes.pop("name", "cap"),
+        scope=scope,
+        limit_micros=round(dollars * DOLLAR),
+        **{"alert_percents": (50, 100)} | changes,
     )
     return sim.write(lambda tx: budgets.create(tx, sim.ctx, builders.person(), asked))
 

@@ -104,9 +104,8 @@ def test_an_export_has_each_entry_once_in_order_in_small_pieces(scene, selection
     assert found == [line for line in map(made, range(1, COUNT + 1)) if selection.has(line)]
 
 
-def test_many_entries_in_one_event_are_entries_like_others(scene):
+def test_many_entries_in_one_event_are_entries_like_others():
     """The log holds them packed; sums and exports do not mind."""
-    _, engine = scene
     catalog = MemoryCatalog(SystemClock(), UlidIds())
     lines = [made(number) for number in range(1, 6)]
     catalog.write(lambda tx: tx.emit_rows("ledger.entry", "many", frames.pack(metering.LedgerEntry, lines), len(lines)))

@@ -39,7 +39,7 @@ reads = st.lists(st.tuples(st.integers(0, 719), st.integers(0, 10**13)), max_siz
 
 @given(cells, reads, st.sampled_from(bill.Period))
 def test_the_parts_are_the_whole(billed, metered, period):
-    """Shares and what is unallocated sum to the bill, to the micro-dollar; no read bears a share of a time that it is not of."""
+    """Shares and what is unallocated sum to the bill, to the micro-dollar; who read nothing bears nothing."""
     found = bill.split(billed, metered, period)
     assert sum(share.micros for share in found.shares) + found.unallocated_micros == found.total_micros
     # Each span is rounded once.
@@ -110,10 +110,18 @@ def test_a_correction_refers_to_what_it_corrects_and_moves_no_bytes():
     made = bill.correction(
         line, share, number=2, diff_micros=5_000, bills="aws-1-2026-11", source="aws-1-2026-11 version 1", time=records.TIME
     )
-    assert (made.entry, made.corrects, made.bill, made.allocation) == (f"{line.entry}-b2", line.entry, "aws-1-2026-11", "2026-11")
+    assert (made.entry, made.corrects, made.bill, made.allocation) == (
+        f"{line.entry}-b2",
+        line.entry,
+        "aws-1-2026-11",
+        "2026-11",
+    )
     assert (made.charge_micros, made.avoided_micros, made.bytes, made.estimate_micros) == (5_000, -5_000, 0, 0)
     assert (made.allocated_bytes, made.allocated_of_bytes, made.month) == (10**9, 4 * 10**9, line.month)
-    assert line.charge_micros + line.avoided_micros == line.charge_micros + made.charge_micros + line.avoided_micros + made.avoided_micros
+    assert (
+        line.charge_micros + line.avoided_micros
+        == line.charge_micros + made.charge_micros + line.avoided_micros + made.avoided_micros
+    )
 
 
 @pytest.mark.parametrize("month", ["2026-13", "2026-1", "november", "", "2026-11-01"])

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from federation.core import costpicture, metering
 from tests import records
 
 
-def drawn(count: int, by: str = "dataset") -> tuple[str, ElementTree.Element]:
+def drawn(count: int, by: str = "dataset") -> tuple[str, ET.Element]:
     """The picture of a report with so many datasets."""
     entries = [records.entry(n, dataset=f"d{n:03}", charge_micros=n * 10**6, avoided_micros=10**6) for n in range(1, count + 1)]
     sums = metering.summarize(entries, by)
     text = costpicture.svg(sums, metering.total(entries), by)
-    return text, ElementTree.fromstring(text)
+    return text, ET.fromstring(text)
 
 
 def test_each_key_has_a_bar_of_what_was_charged_and_saved():
@@ -33,4 +33,4 @@ def test_what_is_left_out_is_counted():
 
 def test_an_empty_report_is_a_picture_too():
     """And names in it cannot break it."""
-    ElementTree.fromstring(costpicture.svg((), metering.total([]), "link", title='<"&'))
+    ET.fromstring(costpicture.svg((), metering.total([]), "link", title='<"&'))

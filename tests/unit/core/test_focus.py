@@ -34,7 +34,7 @@ def test_versions_differ_in_who_provides_and_in_allocation():
         *("ServiceProviderName", "HostProviderName"),
         *("AllocatedMethodId", "AllocatedMethodDetails", "AllocatedResourceId", "AllocatedResourceName"),
     }
-    with pytest.raises(errors.InvalidArgument, match="1.2, 1.4"):
+    with pytest.raises(errors.InvalidArgument, match=r"1\.2, 1\.4"):
         focus.columns("1.3")
 
 
