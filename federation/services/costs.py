@@ -20,6 +20,7 @@ KIND = "ledger.entry"
 #: Entries that are read at once, and those in one message of a stream.
 PIECE = 8192
 MESSAGE = 2048
+_ROUNDS = 5
 #: What sums and exports may be narrowed to.
 FIELDS = (
     *("job", "run", "grant", "month", "namespace", "dataset", "label", "payer", "principal", "account", "bill", "transfer"),
@@ -88,7 +89,7 @@ def summarize(
 ) -> tuple[tuple[CostSummary, ...], CostSummary]:
     """Sums of the selected entries, one for each `by` (see `metering.SUMMARY_KEYS`; several with commas), and their total."""
     names = metering.summary_keys(by)
-    upto = position(engine)
+    upto = seam(catalog, engine)
     sums = list(_summed(engine, names, selection, upto)) if engine is not None and upto else []
     sums += metering.summarize((line for line in tail(catalog, upto) if selection.has(line)), by)
     rows = metering.merged(sums)
@@ -97,13 +98,29 @@ def summarize(
 
 def export(catalog: ports.Catalog, engine: ports.RecordEngine | None, selection: Selection = EVERYTHING) -> Iterator[bytes]:
     """The selected entries in order, packed by at most `MESSAGE`: memory does not grow with the ledger."""
-    upto = position(engine)
-    if engine is not None and upto:
-        for condition in _pieces(engine, selection.sql(upto)):
+    done = 0
+    # While much is read the tables go on: what they have got meanwhile is read from them, too, and not from a log that is trimmed.
+    for _ in range(_ROUNDS):
+        upto = seam(catalog, engine)
+        if engine is None or upto <= done:
+            break
+        for condition in _pieces(engine, f"position > {done} AND {selection.sql(upto)}"):
             found = engine.query(f"SELECT {_columns()} FROM {TABLE} WHERE {condition} ORDER BY position")  # noqa: S608 - our own names
             for start in range(0, found.num_rows, MESSAGE):
                 yield frames.to_bytes(found.slice(start, MESSAGE).cast(frames.schema(LedgerEntry)))
-    yield from frames.batches(LedgerEntry, (line for line in tail(catalog, upto) if selection.has(line)), MESSAGE)
+        done = upto
+    yield from frames.batches(LedgerEntry, (line for line in tail(catalog, done) if selection.has(line)), MESSAGE)
+
+
+def seam(catalog: ports.Catalog, engine: ports.RecordEngine | None) -> int:
+    """The position where tables and log are joined: the tables hold every entry up to it, the log every one after it."""
+    upto = position(engine)
+    try:
+        catalog.events(upto, limit=1, kinds=(KIND,))
+    except errors.OutOfRange as trimmed:
+        # Trimmed is what all tables hold for good. Their last entry may be far below: other facts came after it.
+        return max(position(engine), int(trimmed.metadata["floor"]))
+    return upto
 
 
 def position(engine: ports.RecordEngine | None) -> int:

@@ -104,6 +104,36 @@ def test_an_export_has_each_entry_once_in_order_in_small_pieces(scene, selection
     assert found == [line for line in map(made, range(1, COUNT + 1)) if selection.has(line)]
 
 
+class Trimmed(MemoryCatalog):
+    """A catalog whose log begins late: up to its floor all is in the tables."""
+
+    floor = 0
+
+    def events(self, after, **how):
+        if after < self.floor:
+            raise errors.OutOfRange("trimmed", reason="EVENTS_TRIMMED", metadata={"floor": str(self.floor)})
+        return super().events(after, **how)
+
+
+def test_a_log_that_was_trimmed_behind_the_tables_misses_nothing(tmp_path: Path):
+    """Other facts came after the table's last entry, and were trimmed: the log is read from where it begins."""
+    catalog = Trimmed(SystemClock(), UlidIds())
+    lines = [made(number) for number in range(1, 9)]
+    for line in lines[:5]:
+        catalog.write(lambda tx, line=line: tx.emit("ledger.entry", line.entry, line))  # type: ignore[misc]
+    for number in range(20):
+        catalog.write(lambda tx, number=number: tx.emit("site.updated", f"sites/{number}", made(1)))  # type: ignore[misc]
+    Committer(catalog, DeltaRecords(str(tmp_path))).run_once()
+    catalog.floor = catalog.revision()
+    for line in lines[5:]:
+        catalog.write(lambda tx, line=line: tx.emit("ledger.entry", line.entry, line))  # type: ignore[misc]
+    engine = DeltaFusionEngine(str(tmp_path))
+    assert costs.seam(catalog, engine) == catalog.floor > costs.position(engine)
+    assert costs.summarize(catalog, engine, "job")[1] == metering.total(lines)
+    exported = [frames.unpack(metering.LedgerEntry, data) for data in costs.export(catalog, engine)]
+    assert [line for table in exported for line in frames.values(metering.LedgerEntry, table)] == lines
+
+
 def test_many_entries_in_one_event_are_entries_like_others():
     """The log holds them packed; sums and exports do not mind."""
     catalog = MemoryCatalog(SystemClock(), UlidIds())
