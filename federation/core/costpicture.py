@@ -9,7 +9,7 @@ from federation.core.metering import CostSummary
 
 ROWS_MAX = 30
 _LEFT = 300
-_BAR_WIDTH = 440
+_BAR_WIDTH = 420
 _ROW = 30
 _BAR = 16
 _TOP = 112

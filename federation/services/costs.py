@@ -99,7 +99,7 @@ def summarize(
 def export(catalog: ports.Catalog, engine: ports.RecordEngine | None, selection: Selection = EVERYTHING) -> Iterator[bytes]:
     """The selected entries in order, packed by at most `MESSAGE`: memory does not grow with the ledger."""
     done = 0
-    # While much is read the tables go on: what they have got meanwhile is read from them, too, and not from a log that is trimmed.
+    # While much is read the tables grow, and the log behind them is trimmed: what they got meanwhile is read from them, too.
     for _ in range(_ROUNDS):
         upto = seam(catalog, engine)
         if engine is None or upto <= done:
