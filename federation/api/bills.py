@@ -73,12 +73,13 @@ class BillsServicer:
 
     async def reconcile_bills(self, request: bills_pb2.ReconcileBillsRequest, call: Call) -> Message:
         """Posted in pieces: what a crash leaves out is the difference that the next one posts."""
+        over = request.validate_only or await mutations.answered(self._store, call, request)
         name = bills_pb2.Period.Name(request.period).removeprefix("PERIOD_")
         period = bill.Period.MONTH if name == "UNSPECIFIED" else bill.Period(name)
         found, postings = await self._store.read(
             lambda tx: bills.draft(tx, request.month, request.provider, period, request.account)
         )
-        remaining = iter(() if request.validate_only else postings)
+        remaining = iter(() if over else postings)
         while chunk := list(itertools.islice(remaining, _POSTINGS)):
             await self._store.write(lambda tx, chunk=chunk: bills.post(tx, chunk), actor=call.principal.name)  # type: ignore[misc]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from federation.core import errors, job, kinds, metering, offers, pipeline, ratecard, transfer
-from federation.v1 import catalog_pb2, costs_pb2, jobs_pb2, pipelines_pb2, sites_pb2, transfers_pb2
+from federation.core import bill, budget, errors, job, kinds, metering, offers, pipeline, ratecard, transfer
+from federation.v1 import bills_pb2, budgets_pb2, catalog_pb2, costs_pb2, jobs_pb2, pipelines_pb2, sites_pb2, transfers_pb2
 from federation.wire import methods
 from tests import builders
 from tests.wire.edge import Edge
@@ -29,6 +29,8 @@ REQUESTS: dict[str, Any] = {
     "Transfers.ListReplicationRules": transfers_pb2.ListReplicationRulesRequest(),
     "Costs.ListLedgerEntries": costs_pb2.ListLedgerEntriesRequest(),
     "Costs.ListRateCards": costs_pb2.ListRateCardsRequest(),
+    "Bills.ListBills": bills_pb2.ListBillsRequest(),
+    "Budgets.ListBudgets": budgets_pb2.ListBudgetsRequest(),
 }
 LISTS = [row for row in methods.TABLE.values() if row.pager]
 
@@ -86,6 +88,8 @@ def filled(shared_edge: Edge) -> Edge:
             ended = pipeline.PipelineState.SUCCEEDED
             tx.insert(pipeline.Pipeline(pipeline=f"p-{number}", request=asked, state=ended, end_time=builders.NOW))
             tx.insert(ledger_entry(f"l-{number}"))
+            tx.insert(budget.Budget(budget=f"b-{number}", scope="all", limit_micros=1))
+            tx.insert(bill.Bill(bill=f"aws-{number}-2026-11", provider="aws", account=f"{number}", month="2026-11"))
             egress, compute = ratecard.text(builders.rates().rows), offers.text(())
             tx.insert(kinds.RateCardVersion(number=number + 1, egress=egress, compute=compute, digest=f"{number}"))
 
