@@ -9,7 +9,7 @@ BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all campaign-record fix proto schemas record-docs lock bench bench-placement demo demo-down
+.PHONY: help setup check test test-all campaign-record focus-tools fix proto schemas record-docs lock bench bench-placement demo demo-down
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-all: $(VENV)/dev.stamp ## All tests, campaigns in their long form
 
 campaign-record: $(VENV)/dev.stamp ## Kill servers 500 times while they write the record; nothing may be lost, nothing twice
 	$(BIN)/python -m tests.faults.record_campaign --kills 500
+
+focus-tools: $(VENV)/dev.stamp ## Make the environments of the tools that check FOCUS files; tests do so too, once
+	$(BIN)/python -m tests.focus_tools
 
 fix: $(VENV)/dev.stamp ## Format, and mend what can be mended by itself
 	$(BIN)/ruff check --fix

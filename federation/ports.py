@@ -5,10 +5,10 @@ A port speaks in values of the core and raises errors of the core's family; fore
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 from federation.core.chain import Head, Links, SignedHead
 from federation.core.dataset import WrappedKey
@@ -16,6 +16,11 @@ from federation.core.events import Event
 from federation.core.lineage_graph import Columns
 from federation.core.program import Program, Solution
 from federation.core.site import Capacity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
 
 T = TypeVar("T")
 
@@ -314,6 +319,20 @@ class Compute(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class BillPiece:
+    """Some lines of one delivery: of one payer's bill for one month. `lines` are rows of `bill.BillLine`, not numbered yet.
+
+    `skipped` counts lines that were left out because they are about anything else than moving data.
+    """
+
+    provider: str
+    account: str
+    month: str
+    lines: pa.Table
+    skipped: int
+
+
 class RecordSink(Protocol):
     """Where the committer carries ledger and lineage: append-only tables, each batch exactly once.
 
@@ -386,6 +405,22 @@ class LineageTransport(Protocol):
 
         An event that its receiver will never take is logged and left: it keeps no others waiting.
         """
+        ...
+
+
+class RecordEngine(Protocol):
+    """Computes over the record's tables, inside the server or on a cluster. Read-only."""
+
+    def query(self, sql: str, *, limit: int | None = None) -> pa.Table:
+        """The rows of one SELECT over tables by their names (`egress_ledger`); NotFound (TABLE_MISSING) before a first row."""
+        ...
+
+
+class BillReader(Protocol):
+    """Reads what a provider delivers as its bill: files of one delivery, whole, in memory that does not grow with them."""
+
+    def read(self, paths: Sequence[Path]) -> Iterator[BillPiece]:
+        """The lines about moving data, in order; InvalidArgument (BILL_INVALID) for files that are no such bill."""
         ...
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from federation import ports
 from federation.adapters import records_tables
-from federation.core import decision, job, lineage, metering, records
+from federation.core import bill, decision, job, lineage, metering, records
 from federation.core.events import Event
 
 TIME = datetime(2026, 11, 22, 23, 30, 59, 123456, tzinfo=UTC)
@@ -155,6 +155,26 @@ def decided(**changes: Any) -> decision.Decision:
         residency={"sales/flights": ("EU", "US")},
     )
     return dataclasses.replace(made, **changes)
+
+
+def bill_line(line: int = 1, **changes: Any) -> bill.BillLine:
+    """A line of a bill for a gigabyte from Ohio to Frankfurt."""
+    values = {
+        "bill": "aws-111122223333-2026-11",
+        "version": 1,
+        "line": line,
+        "account": "111122223333",
+        "usage_type": "USE2-EUC1-AWS-Out-Bytes",
+        "kind": bill.LineKind.USAGE,
+        "source_region": "aws:us-east-2",
+        "destination_region": "aws:eu-central-1",
+        "resource": "",
+        "start_time": datetime(2026, 11, 22, 23, tzinfo=UTC),
+        "end_time": datetime(2026, 11, 23, tzinfo=UTC),
+        "usage_bytes": 10**9,
+        "cost_picos": 20_000_000_000,
+    }
+    return bill.BillLine(**values | changes)
 
 
 def event(position: int, kind: str = "ledger.entry", body: Any = None) -> Event:

@@ -17,6 +17,7 @@ from federation import ports
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import ManualClock, SeededIds
 from federation.core import (
+    budget,
     dataset,
     decision,
     errors,
@@ -39,7 +40,20 @@ from federation.core.policy import Principal
 from federation.core.transfer import TransferState
 from federation.crypto import grants as signed
 from federation.crypto import manifest, signing
-from federation.services import access, carrying, datasets, jobs, ledger, reconcile, retention, runs, scan, sites, transfers
+from federation.services import (
+    access,
+    budgets,
+    carrying,
+    datasets,
+    jobs,
+    ledger,
+    reconcile,
+    retention,
+    runs,
+    scan,
+    sites,
+    transfers,
+)
 from federation.services.context import Context
 from tests import builders
 
@@ -559,6 +573,7 @@ def check_ledger(sim: Simulation) -> None:
     assert named == {entry.entry: entry.grant for entry in entries}
     check_corrections(sim)
     check_reservations(sim)
+    check_budgets(sim)
 
 
 def check_corrections(sim: Simulation) -> None:
@@ -586,6 +601,20 @@ def check_reservations(sim: Simulation) -> None:
     assert {scope: row for scope, row in stored.items() if row != (0, 0)} == held
 
 
+def check_budgets(sim: Simulation) -> None:
+    """What is spent in each scope is what the ledger charged in it, what is in flight is what unsettled grants hold."""
+    spent: dict[tuple[str, str], int] = {}
+    for entry in sim.all(metering.LedgerEntry):
+        for scope in budgets.scopes_of_entry(entry) if entry.charge_micros else ():
+            spent[entry.month, scope] = spent.get((entry.month, scope), 0) + entry.charge_micros
+    assert {(row.month, row.scope): row.charge_micros for row in sim.all(budget.Spend)} == spent
+    reserved: dict[str, int] = {}
+    for record in sim.all(kinds.GrantRecord):
+        for scope in budgets.scopes_of_grant(record) if record.reserved_micros else ():
+            reserved[scope] = reserved.get(scope, 0) + record.reserved_micros
+    assert {row.scope: row.reserved_micros for row in sim.all(budget.Reserve) if row.reserved_micros} == reserved
+
+
 #: Kinds of event that happen once to a name.
 ONCE = (
     "job.created",
@@ -607,7 +636,7 @@ REBUILT: dict[str, tuple[type, frozenset[str]]] = {
     "site": (site.Site, frozenset({"heartbeat_time", "etag"})),
     "transfer": (transfer.Transfer, frozenset({"bytes_done", "objects_done", "update_time", "etag"})),
     "rule": (transfer.ReplicationRule, frozenset()),
-    "grant": (kinds.GrantRecord, frozenset({"entry", "version", "reserved_bytes", "etag"})),
+    "grant": (kinds.GrantRecord, frozenset({"entry", "version", "reserved_bytes", "reserved_micros", "etag"})),
     "ledger": (metering.LedgerEntry, frozenset()),
     "pipeline": (pipeline.Pipeline, frozenset()),
 }

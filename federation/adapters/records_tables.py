@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from federation.adapters import records_chain
-from federation.core import audit, chain, decision, errors, events, lineage, metering, records
+from federation.core import audit, bill, chain, decision, errors, events, lineage, metering, records
 from federation.core.events import Event
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -92,8 +92,62 @@ _LEDGER = pa.schema(
         _field("transfer", pa.string(), "Transfer that read; empty for a job or a person."),
         _field("rate_card", pa.int64(), "Number of the rate card that priced it; 0 for the shipped one."),
         _field("request_micros", pa.int64(), "Fees for requests that are part of the charge, in micro-dollars."),
+        _field("label", pa.string(), "Label of the job; empty for a person or a transfer.", optional=True, since=2),
+        _field("payer", pa.string(), "Namespace that is charged: the job's, else the data's.", optional=True, since=2),
+        _field(
+            "account",
+            pa.string(),
+            "Billing account that the source sends from; empty for the federation's own.",
+            optional=True,
+            since=2,
+        ),
+        _field(
+            "bill",
+            pa.string(),
+            "Provider's bill that this corrects by; empty for what is not from a bill.",
+            optional=True,
+            since=2,
+        ),
+        _field(
+            "allocation",
+            pa.string(),
+            "Period whose bytes the bill was split by: 2026-11, 2026-11-03, 2026-11-03T04.",
+            optional=True,
+            since=2,
+        ),
+        _field("allocated_bytes", pa.int64(), "Bytes of the corrected entry in that period.", optional=True, since=2),
+        _field(
+            "allocated_of_bytes",
+            pa.int64(),
+            "Bytes of the link in that period: the ratio's denominator.",
+            optional=True,
+            since=2,
+        ),
         _DAY,
         _chain(since=2),
+    ]
+)
+
+#: Money of a bill is finer than a micro-dollar: its decimals are the provider's, its integers pico-dollars.
+_BILL_LINES = pa.schema(
+    [
+        _POSITION,
+        _field("bill", pa.string(), "Bill that the line is of, like aws-111122223333-2026-11."),
+        _field("version", pa.int64(), "Delivery of the bill that the line came with; the newest counts."),
+        _field("line", pa.int64(), "Number of the line in its delivery."),
+        _field("account", pa.string(), "Account that used it."),
+        _field("usage_type", pa.string(), "The provider's word, like USE2-EUC1-AWS-Out-Bytes."),
+        _field("kind", pa.string(), "USAGE, CREDIT, REFUND, DISCOUNT or TAX."),
+        _field("source_region", pa.string(), "Region that the bytes left; empty where the bill does not tell."),
+        _field("destination_region", pa.string(), "Region that they went to, or internet; empty where the bill does not tell."),
+        _field("resource", pa.string(), "What is billed, such as a bucket."),
+        _field("start_time", _TIME, "Begin of the usage."),
+        _field("end_time", _TIME, "End of the usage."),
+        _field("usage_bytes", pa.int64(), "Bytes billed."),
+        _field("cost_picos", pa.int64(), "Cost in pico-dollars."),
+        _field("cost_usd", _DOLLARS, "Cost in dollars."),
+        _DAY,
+        _chain(),
     ]
 )
 
@@ -357,6 +411,12 @@ TABLES = {
         day_of="time",
         value=audit.entry,
     ),
+    "bill_lines": RecordTable(
+        about="Lines of providers' bills for data transfer, as they were imported, each delivery apart.",
+        cls=bill.BillLine,
+        schema=_BILL_LINES,
+        day_of="start_time",
+    ),
 }
 
 
@@ -515,22 +575,25 @@ def _completed(table: RecordTable, stored: pa.Table, positions: np.ndarray) -> p
         elif field.name == CHAIN:
             column = pa.nulls(stored.num_rows, field.type)
         else:
-            column = _dollars(stored.column(field.name.removesuffix("_usd") + "_micros"))
+            column = _dollars(stored, field.name.removesuffix("_usd"))
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=table.bare)
 
 
-def _dollars(micros: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Micro-dollars as dollars: the same integers, read as decimals of six places."""
-    return pa.chunked_array([_read_as_decimals(chunk) for chunk in micros.chunks], pa.decimal128(38, 6)).cast(_DOLLARS)
+def _dollars(stored: pa.Table, stem: str) -> pa.ChunkedArray:
+    """Micro-dollars, or a bill's pico-dollars, as dollars: the same integers, read as decimals of six or twelve places."""
+    fine = f"{stem}_picos" in stored.column_names
+    type_ = pa.decimal128(38, 12 if fine else 6)
+    whole = stored.column(f"{stem}_picos" if fine else f"{stem}_micros")
+    return pa.chunked_array([_read_as_decimals(chunk, type_) for chunk in whole.chunks], type_).cast(_DOLLARS)
 
 
-def _read_as_decimals(micros: pa.Array) -> pa.Array:
-    integers = pc.fill_null(micros, 0).to_numpy(zero_copy_only=False)
+def _read_as_decimals(whole: pa.Array, type_: pa.DataType) -> pa.Array:
+    integers = pc.fill_null(whole, 0).to_numpy(zero_copy_only=False)
     # Decimals are integers of 16 bytes, the low half first; the high half of a small one is its sign all over.
     lying = np.column_stack((integers, integers >> 63))
-    made = pa.Array.from_buffers(pa.decimal128(38, 6), len(micros), [None, pa.py_buffer(lying)])
-    return pc.if_else(micros.is_valid(), made, None) if micros.null_count else made
+    made = pa.Array.from_buffers(type_, len(whole), [None, pa.py_buffer(lying)])
+    return pc.if_else(whole.is_valid(), made, None) if whole.null_count else made
 
 
 def _value(table: RecordTable, event: Event) -> Any:

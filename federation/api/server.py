@@ -13,6 +13,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from federation.api.agent import AgentServicer
 from federation.api.authentication import AgentsDoor, PeopleDoor
 from federation.api.background import Background, Committer
+from federation.api.bills import BillsServicer
+from federation.api.budgets import BudgetsServicer
 from federation.api.calls import generic_handlers
 from federation.api.catalog import CatalogServicer
 from federation.api.costs import CostsServicer
@@ -28,7 +30,7 @@ from federation.api.store import Store
 from federation.api.transfers import TransfersServicer
 from federation.config import ServerSettings
 from federation.core import errors
-from federation.ports import Catalog, RecordReader
+from federation.ports import Catalog, RecordEngine, RecordReader
 from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
 from federation.services.openlineage import Emitter
@@ -53,9 +55,10 @@ class Server:
         lineage: LineageIndex,
         emitters: tuple[Emitter, ...] = (),
         reader: RecordReader | None = None,
+        engine: RecordEngine | None = None,
     ) -> None:
         self._settings = settings
-        self._store = Store(catalog, ctx)
+        self._store = Store(catalog, ctx, engine)
         self._committer = committer
         self._lineage = lineage
         self._emitters = emitters
@@ -116,6 +119,8 @@ class Server:
             "Pipelines": PipelinesServicer(store, pages),
             "Transfers": TransfersServicer(store, pages),
             "Costs": CostsServicer(store, pages),
+            "Bills": BillsServicer(store, pages),
+            "Budgets": BudgetsServicer(store, pages),
             "Ledger": LedgerServicer(store, pages, self._reader),
             "Lineage": LineageServicer(store, self._lineage, self._terms),
             "Identity": IdentityServicer(store),

@@ -19,6 +19,7 @@ from pathlib import Path
 from federation import config, logs, ports
 from federation.adapters import prices
 from federation.adapters.catalog_sql import SqlCatalog
+from federation.adapters.engine_embedded import DeltaFusionEngine
 from federation.adapters.lineage_record import DeltaLineage
 from federation.adapters.openlineage_file import FileTransport
 from federation.adapters.openlineage_http import HttpTransport
@@ -78,6 +79,7 @@ def make(settings: config.ServerSettings) -> Server:
         settings,
         committer,
         reader=DeltaReader(settings.tables_url, options),
+        engine=DeltaFusionEngine(settings.tables_url, options),
         lineage=LineageIndex(catalog, DeltaLineage(settings.tables_url, options), timer=time.monotonic),
         emitters=_emitters(catalog, settings),
     )

@@ -31,6 +31,8 @@ WORDS = {
     "plan": "federation.cli.plan",
     "world": "federation.cli.world",
     "cost": "federation.cli.cost",
+    "bill": "federation.cli.bill",
+    "budget": "federation.cli.budget",
     "price": "federation.cli.price",
     "ledger": "federation.cli.ledger",
     "lineage": "federation.cli.lineage",

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from federation.core import (
+    bill,
+    budget,
     chain,
     dataset,
     job,
@@ -163,14 +165,27 @@ def _verdict(found: chain.Verification) -> str:
     return "intact" if found.proven_position or not found.rows else "consistent, not proven"
 
 
+def _alerts(value: budget.Budget) -> str:
+    """Thresholds, those that were told with a mark."""
+    return (
+        ", ".join(f"{percent} %{'!' if percent in value.alerted_percents else ''}" for percent in value.alert_percents) or "-"
+    )
+
+
+def _share(error: float | None) -> str:
+    return "-" if error is None else f"{100 * error:+.1f} %"
+
+
 _SUM = (
     _count("ENTRIES", lambda v: f"{v.entries:,}"),
     _count("READ", lambda v: units.size(v.bytes)),
     _count("STAYED", lambda v: units.size(v.local_bytes)),
     _count("LEFT A REGION", lambda v: units.size(v.egress_bytes)),
     _count("CHARGE", lambda v: money(v.charge_micros)),
+    _count("CORRECTED", lambda v: money(v.correction_micros)),
     _count("ESTIMATE", lambda v: money(v.estimate_micros)),
     _count("AVOIDED", lambda v: money(v.avoided_micros)),
+    _count("UNSETTLED", lambda v: units.size(v.unsettled_bytes)),
 )
 
 _COLUMNS: dict[type, Sequence[Column]] = {
@@ -349,6 +364,42 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("VERDICT", _verdict),
     ),
     metering.CostSummary: (_text("KEY", lambda v: v.key), *_SUM),
+    budget.Budget: (
+        _text("BUDGET", lambda v: v.budget),
+        _text("SCOPE", lambda v: v.scope),
+        _text("MONTH", lambda v: v.month),
+        _count("LIMIT", lambda v: money(v.limit_micros)),
+        _count("SPENT", lambda v: money(v.spent_micros)),
+        _count("USED", lambda v: f"{100 * v.spent_micros / v.limit_micros:.1f} %"),
+        _count("IN FLIGHT", lambda v: money(v.reserved_micros)),
+        _text("ALERTS", _alerts),
+        _text("STOPS", lambda v: "yes" if v.hard else "no"),
+    ),
+    bill.Bill: (
+        _text("BILL", lambda v: v.bill),
+        _count("VERSION", lambda v: str(v.version or "-")),
+        _count("LINES", lambda v: f"{v.lines:,}"),
+        _count("BYTES", lambda v: units.size(v.usage_bytes)),
+        _count("COST", lambda v: money(v.cost_micros)),
+        _count("UNKNOWN", lambda v: money(v.unknown_micros)),
+        _count("REGIONAL", lambda v: money(v.regional_micros)),
+        _text("COVERS UP TO", lambda v: moment(v.covered_time) or "-"),
+        _text("FROM", lambda v: v.source),
+    ),
+    bill.LinkReconciliation: (
+        _text("FROM", lambda v: v.source_region),
+        _text("TO", lambda v: v.destination_region),
+        _text("ACCOUNT", lambda v: v.account or "-"),
+        _count("BILLED", lambda v: units.size(v.billed_bytes) if v.billed else "not on the bill"),
+        _count("METERED", lambda v: units.size(v.metered_bytes) if v.billed else "-"),
+        _count("BILL", lambda v: money(v.billed_micros) if v.billed else "-"),
+        _count("CHARGED", lambda v: money(v.charged_micros)),
+        _count("ALLOCATED", lambda v: money(v.allocated_micros) if v.billed else "-"),
+        _count("UNALLOCATED", lambda v: money(v.unallocated_micros) if v.billed else "-"),
+        _count("CORRECTION", lambda v: money(v.correction_micros) if v.billed else "-"),
+        _count("BYTES OFF BY", lambda v: _share(v.bytes_error)),
+        _count("PRICE OFF BY", lambda v: _share(v.cost_error)),
+    ),
     ratecard.TierUse: (
         _count("FROM", lambda v: units.size(v.from_bytes)),
         _count("UP TO", lambda v: "-" if v.upto_bytes is None else units.size(v.upto_bytes)),

@@ -16,6 +16,7 @@ TABLE_OF_KIND = {
     "lineage.run": "lineage_runs",
     "lineage.edge": "lineage_edges",
     "placement.decided": "placement_decisions",
+    "bill.lines": "bill_lines",
 }
 AUDIT = "audit"
 #: The record's tables, in the order in which they are carried.

@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from federation.core import (
+    bill,
+    budget,
     chain,
     dataset,
     events,
@@ -46,7 +48,8 @@ class GrantRecord:
     """A grant that was issued: to READ, until `entry`, the ledger entry, settled it; to WRITE, until a version came of it.
 
     Holds what the ledger entry needs, frozen when the grant was issued: the estimate and the baseline of the plan.
-    `reserved_bytes` are counted in the link's reservation until the grant is settled or given up. `account` is the source's.
+    `reserved_bytes` and `reserved_micros` are counted in the reservations of the link and of its budgets' scopes until the
+    grant is settled or given up. `account` is the source's; `payer` is the namespace that is charged, `label` the job's.
     `version` of a WRITE grant is 0 until it has committed one. `closed` grants open nothing any more.
     """
 
@@ -73,6 +76,9 @@ class GrantRecord:
     transfer: str = ""
     account: str = ""
     reserved_bytes: int = 0
+    reserved_micros: int = 0
+    payer: str = ""
+    label: str = ""
     close_time: datetime | None = None
     etag: str = ""
 
@@ -311,4 +317,23 @@ KINDS: dict[type, Kind] = {
             "principal": lambda v: v.request.principal,
         },
     ),
+    budget.Budget: Kind(
+        table="budgets", key=lambda v: v.budget, columns={"scope": lambda v: v.scope, "hard": lambda v: _flag(v.hard)}
+    ),
+    budget.Spend: Kind(table="spends", key=lambda v: f"{v.month}/{v.scope}", parent=lambda v: v.month),
+    budget.Reserve: Kind(table="reserves", key=lambda v: v.scope),
+    budget.Alert: Kind(
+        table="alerts", key=lambda v: f"{v.month}/{v.budget}/{v.percent:04d}", parent=lambda v: f"{v.month}/{v.budget}"
+    ),
+    bill.Bill: Kind(
+        table="bills",
+        key=lambda v: v.bill,
+        columns={"provider": lambda v: v.provider, "account": lambda v: v.account, "month": lambda v: v.month},
+    ),
+    bill.LinkCharge: Kind(
+        table="link_charges",
+        key=lambda v: f"{v.bill}/{v.version:06d}/{v.account}/{v.link}",
+        parent=lambda v: f"{v.bill}/{v.version}",
+    ),
+    bill.Reconciliation: Kind(table="reconciliations", key=lambda v: f"{v.month}/{v.provider}", parent=lambda v: v.month),
 }

@@ -212,6 +212,10 @@ class LedgerEntry:
     one big one does; `request_micros` of it are fees for requests. `rate_card` is the number of the rate card that priced it, 0
     for the one that no import made. `estimate_micros` and `avoided_micros` keep the baseline that was frozen when the job was
     placed.
+
+    `namespace` is the data's; `payer` is the namespace that is charged: the job's, or the data's where a person or a transfer
+    reads. `label` is the job's, `account` the billing account that the source sends from. A correction from a provider's bill
+    names the `bill`, the period that its `allocation` is of, and that it bears `allocated_bytes` of `allocated_of_bytes`.
     """
 
     entry: str
@@ -243,6 +247,13 @@ class LedgerEntry:
     transfer: str = ""
     rate_card: int = 0
     request_micros: int = 0
+    label: str = ""
+    payer: str = ""
+    account: str = ""
+    bill: str = ""
+    allocation: str = ""
+    allocated_bytes: int = 0
+    allocated_of_bytes: int = 0
 
 
 def month(time: datetime) -> str:
@@ -305,6 +316,9 @@ def entry(
         transfer=grant.transfer,
         rate_card=rates.number,
         request_micros=price.request_micros,
+        label=grant.label,
+        payer=grant.payer,
+        account=grant.account,
     )
 
 
@@ -334,27 +348,51 @@ def correction(of: LedgerEntry, *, time: datetime) -> LedgerEntry:
 class CostSummary:
     """A sum of ledger entries. `bytes` are `local_bytes` (inside a region) and `egress_bytes` together.
 
-    Entries whose avoided cost is unknown add nothing to `avoided_micros`.
+    `charge_micros` has the corrections from bills in it, which `correction_micros` tells apart. Entries whose avoided cost is
+    unknown add nothing to `avoided_micros`. `keys` are the values that were summed by, `key` the same as one text.
     """
 
     key: str
+    keys: tuple[str, ...] = ()
     entries: int = 0
     bytes: int = 0
     local_bytes: int = 0
     egress_bytes: int = 0
+    unsettled_bytes: int = 0
+    requests: int = 0
     charge_micros: int = 0
+    correction_micros: int = 0
     estimate_micros: int = 0
     avoided_micros: int = 0
 
 
-#: What ledger entries can be summed by.
+#: What ledger entries can be summed by. `site` is the one that the bytes left.
 SUMMARY_KEYS: dict[str, Callable[[LedgerEntry], str]] = {
     "job": lambda line: line.job,
     "dataset": lambda line: f"{line.namespace}/{line.dataset}",
     "namespace": lambda line: line.namespace,
     "month": lambda line: line.month,
     "link": lambda line: f"{line.source_region}~{line.destination_region}",
+    "principal": lambda line: line.principal,
+    "payer": lambda line: line.payer,
+    "site": lambda line: line.source_site,
+    "label": lambda line: line.label,
+    "day": lambda line: f"{line.time.astimezone(UTC):%Y-%m-%d}",
 }
+
+
+def summary_keys(by: str) -> tuple[str, ...]:
+    """The keys that `namespace,principal` names; InvalidArgument (SUMMARY_KEY_UNKNOWN) for any not in `SUMMARY_KEYS`."""
+    names = tuple(name.strip() for name in by.split(","))
+    for name in names:
+        if name not in SUMMARY_KEYS:
+            raise errors.InvalidArgument(
+                f"costs cannot be summed by {name!r}",
+                reason="SUMMARY_KEY_UNKNOWN",
+                help=f"Use one of {', '.join(SUMMARY_KEYS)}, or several with commas between them.",
+                violations={"by": f"must be of {', '.join(SUMMARY_KEYS)}"},
+            )
+    return names
 
 
 def summarize(entries: Iterable[LedgerEntry], by: str) -> tuple[CostSummary, ...]:
@@ -362,31 +400,65 @@ def summarize(entries: Iterable[LedgerEntry], by: str) -> tuple[CostSummary, ...
 
     InvalidArgument (SUMMARY_KEY_UNKNOWN) for a key that is not in `SUMMARY_KEYS`.
     """
-    if by not in SUMMARY_KEYS:
-        raise errors.InvalidArgument(
-            f"costs cannot be summed by {by!r}",
-            reason="SUMMARY_KEY_UNKNOWN",
-            help=f"Use one of {', '.join(SUMMARY_KEYS)}.",
-            violations={"by": f"must be one of {', '.join(SUMMARY_KEYS)}"},
-        )
-    groups: dict[str, list[LedgerEntry]] = {}
+    names = summary_keys(by)
+    sums: dict[tuple[str, ...], CostSummary] = {}
     for line in entries:
-        groups.setdefault(SUMMARY_KEYS[by](line), []).append(line)
-    return tuple(total(lines, key) for key, lines in sorted(groups.items()))
+        keys = tuple(SUMMARY_KEYS[name](line) for name in names)
+        found = of_entry(line, keys)
+        sums[keys] = added(sums[keys], found) if keys in sums else found
+    return tuple(sums[keys] for keys in sorted(sums))
+
+
+def of_entry(line: LedgerEntry, keys: tuple[str, ...] = ()) -> CostSummary:
+    """The sum of one entry."""
+    local = line.bytes if line.source_region == line.destination_region else 0
+    return CostSummary(
+        key=key_text(keys),
+        keys=keys,
+        entries=1,
+        bytes=line.bytes,
+        local_bytes=local,
+        egress_bytes=line.bytes - local,
+        unsettled_bytes=line.unsettled_bytes,
+        requests=line.requests,
+        charge_micros=line.charge_micros,
+        correction_micros=line.charge_micros if line.bill else 0,
+        estimate_micros=line.estimate_micros,
+        avoided_micros=line.avoided_micros or 0,
+    )
+
+
+def key_text(keys: tuple[str, ...]) -> str:
+    """Several keys as one text; one key as it is."""
+    return ", ".join(keys)
+
+
+#: The figures of a summary, all of which add up.
+FIGURES = tuple(field.name for field in dataclasses.fields(CostSummary) if field.name not in ("key", "keys"))
+
+
+def added(one: CostSummary, other: CostSummary) -> CostSummary:
+    """Both together, under the key of the first."""
+    figures = {name: getattr(one, name) + getattr(other, name) for name in FIGURES}
+    return CostSummary(key=one.key, keys=one.keys, **figures)
+
+
+def merged(sums: Iterable[CostSummary]) -> tuple[CostSummary, ...]:
+    """Sums of parts of the ledger put together, one for each key, in key order."""
+    found: dict[tuple[str, ...], CostSummary] = {}
+    for row in sums:
+        found[row.keys] = added(found[row.keys], row) if row.keys in found else row
+    return tuple(found[keys] for keys in sorted(found))
+
+
+def together(sums: Iterable[CostSummary], key: str = "") -> CostSummary:
+    """The sum of all sums, under a key."""
+    found = CostSummary(key=key)
+    for row in sums:
+        found = added(found, row)
+    return found
 
 
 def total(entries: Iterable[LedgerEntry], key: str = "") -> CostSummary:
     """The sum of all entries, under a key."""
-    lines = tuple(entries)
-    moved = sum(line.bytes for line in lines)
-    local = sum(line.bytes for line in lines if line.source_region == line.destination_region)
-    return CostSummary(
-        key=key,
-        entries=len(lines),
-        bytes=moved,
-        local_bytes=local,
-        egress_bytes=moved - local,
-        charge_micros=sum(line.charge_micros for line in lines),
-        estimate_micros=sum(line.estimate_micros for line in lines),
-        avoided_micros=sum(line.avoided_micros or 0 for line in lines),
-    )
+    return together((of_entry(line) for line in entries), key)

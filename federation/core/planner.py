@@ -36,6 +36,7 @@ from federation.core import (
     units,
     waiting,
 )
+from federation.core import budget as budgets
 from federation.core.job import Candidate, InputPlan, JobKind, JobRequest, PastAttempt, Plan, Rejection, Spot, Way
 from federation.core.world import World, WorldInput
 
@@ -85,8 +86,9 @@ def plan(
     ranked, forced = _forced(decision.ranked, at)
     told = [decision.told(candidate) for candidate in ranked[:2]]
     if told:
-        told[0], kept = decision.kept(told[0])
-        assumed = (*assumed, *kept)
+        copied, kept = decision.kept(told[0])
+        if budgets.refusal(request, copied, world.caps) is None:  # else a copy would exceed what the read does not
+            told[0], assumed = copied, (*assumed, *kept)
     notes = (*assumed, *decision.notes(told[0] if told else None), *forced)
     silent = not explain or forced or not ranked or request.kind is JobKind.INGEST
     return Plan(
@@ -154,6 +156,16 @@ class Decision:
         if len(self.rejections) < len(answers):
             self.ranked = sorted((*self.everyday, *(answer for answer in answers if isinstance(answer, Candidate))), key=rank)
             self.objectives = _objectives(self.ranked)
+        if world.caps:
+            self._keep_within_budgets()
+
+    def _keep_within_budgets(self) -> None:
+        """Sets candidates aside that would exceed a hard budget, each by the way that was found for it."""
+        judged = [(row, budgets.refusal(self.request, self.told(row), self.world.caps)) for row in self.ranked]
+        kept = [row for row, no in judged if no is None]
+        if len(kept) < len(judged):
+            self.ranked, self.objectives = kept, _objectives(kept)
+            self.rejections += [no for _, no in judged if no is not None]
 
     def _answers(self, sites: Sequence[site.Site]) -> list[Candidate | Rejection]:
         """What is said of sites, in any order: those where only reading or copying is still to be chosen, all at once."""

@@ -51,6 +51,8 @@ USER_PERMISSIONS = frozenset(
         "links": "list",
         "jobs": "get list create cancel logs",
         "costs": "get list",
+        "bills": "get list",
+        "budgets": "get list",
         "ledger": "list",
         "lineage": "get create",
         "server": "get",
@@ -69,6 +71,11 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "lineage.check",
         "quotas.update",
         "ledger.verify",
+        "bills.create",
+        "bills.reconcile",
+        "budgets.create",
+        "budgets.update",
+        "budgets.delete",
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})

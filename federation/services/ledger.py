@@ -1,4 +1,4 @@
-"""The egress ledger: each grant is settled once, at the month's marginal price, and sums tell where the money went."""
+"""The egress ledger: each grant is settled once, at the month's marginal price; what was not avoided is taken back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from federation import ports
 from federation.core import errors, grants, job, kinds, metering, site
-from federation.services import access, pricing, profiles, scan
+from federation.services import access, budgets, pricing, profiles, quotas
 from federation.services.context import Context
 
 #: Refusals that stay the same: a catalog restored from before a grant was issued has nothing to charge it to.
@@ -137,14 +137,22 @@ def _enter(tx: ports.Transaction, ctx: Context, record: kinds.GrantRecord, usage
         entry_id=ctx.ids.new("l"),
         time=tx.now,
     )
-    stored = tx.insert(entry)
+    stored = post(tx, entry)
     sent_bytes, requests = counted.sent_bytes + usage.charged_bytes, counted.requests + usage.requests
     changed = dataclasses.replace(counted, sent_bytes=sent_bytes, requests=requests)
     tx.replace(changed) if known else tx.insert(changed)
     access.close(tx, tx.replace(dataclasses.replace(access.release(tx, record), entry=stored.entry)))
-    tx.emit("ledger.entry", f"ledgerEntries/{stored.entry}", stored)
     _note(tx, record, metering.Counter.GATEWAY, usage.traffic)
     profiles.add_read(tx, stored)
+    return stored
+
+
+def post(tx: ports.Transaction, entry: metering.LedgerEntry) -> metering.LedgerEntry:
+    """Appends an entry: it is told, and counted in quotas and budgets."""
+    stored = tx.insert(entry)
+    tx.emit("ledger.entry", f"ledgerEntries/{stored.entry}", stored)
+    quotas.charge(tx, stored)
+    budgets.charge(tx, stored)
     return stored
 
 
@@ -168,12 +176,4 @@ def take_back_avoided(tx: ports.Transaction, run: job.Run) -> None:
         entry = tx.get(metering.LedgerEntry, record.entry) if record and record.entry else None
         correction = metering.correction(entry, time=tx.now) if entry else None
         if correction and correction.avoided_micros and tx.get(metering.LedgerEntry, correction.entry) is None:
-            tx.emit("ledger.entry", f"ledgerEntries/{correction.entry}", tx.insert(correction))
-
-
-def summarize(
-    tx: ports.Transaction, by: str, where: Mapping[str, str] | None = None
-) -> tuple[tuple[metering.CostSummary, ...], metering.CostSummary]:
-    """Sums of the entries that `where` selects, one for each `by` (see `metering.SUMMARY_KEYS`), and their total."""
-    entries = tuple(scan.every(tx, metering.LedgerEntry, where=where))
-    return metering.summarize(entries, by), metering.total(entries)
+            post(tx, correction)

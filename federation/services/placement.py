@@ -10,7 +10,7 @@ from typing import TypeVar
 from federation import ports
 from federation.core import dataset, ids, job, kinds, metering, offers, prepared, profile, ratecard, site, transfer
 from federation.core import world as worlds
-from federation.services import datasets, pricing, quotas, scan, transfers
+from federation.services import budgets, datasets, pricing, quotas, scan, transfers
 from federation.services.context import Context, Seen
 
 T = TypeVar("T")
@@ -102,6 +102,7 @@ def world(
         occupations=seen.occupations,
         profile=tx.get(profile.JobProfile, f"{request.namespace}/{request.label}") if request.label else None,
         budget=quotas.budget(tx, request.namespace),
+        caps=budgets.caps(tx),
         attempts=attempts(tx, of),
         submit_time=of.create_time if of else None,
     )

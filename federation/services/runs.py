@@ -74,6 +74,8 @@ def _grant(
         estimate_micros=spec.egress_micros,
         baseline_micros=spec.baseline_micros,
         expire_time=tx.now + access.run_life(ctx, placed.request),
+        payer=placed.request.namespace,
+        label=placed.request.label,
     )
 
 

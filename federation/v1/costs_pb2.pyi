@@ -77,6 +77,13 @@ class LedgerEntry(google.protobuf.message.Message):
     TRANSFER_FIELD_NUMBER: builtins.int
     RATE_CARD_FIELD_NUMBER: builtins.int
     REQUEST_MICROS_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    PAYER_FIELD_NUMBER: builtins.int
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    BILL_FIELD_NUMBER: builtins.int
+    ALLOCATION_FIELD_NUMBER: builtins.int
+    ALLOCATED_BYTES_FIELD_NUMBER: builtins.int
+    ALLOCATED_OF_BYTES_FIELD_NUMBER: builtins.int
     name: builtins.str
     grant: builtins.str
     month: builtins.str
@@ -108,6 +115,19 @@ class LedgerEntry(google.protobuf.message.Message):
     """Number of the rate card that priced it; 0 for the shipped one."""
     request_micros: builtins.int
     """Fees for requests that are part of the charge."""
+    label: builtins.str
+    """The job's label."""
+    payer: builtins.str
+    """Namespace that is charged: the job's, else the data's."""
+    account: builtins.str
+    """Billing account that the source sends from."""
+    bill: builtins.str
+    """Provider's bill that this corrects by."""
+    allocation: builtins.str
+    """Period whose bytes the bill was split by."""
+    allocated_bytes: builtins.int
+    """Bytes of the corrected entry, and of the link in that period."""
+    allocated_of_bytes: builtins.int
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
@@ -142,9 +162,16 @@ class LedgerEntry(google.protobuf.message.Message):
         transfer: builtins.str = ...,
         rate_card: builtins.int = ...,
         request_micros: builtins.int = ...,
+        label: builtins.str = ...,
+        payer: builtins.str = ...,
+        account: builtins.str = ...,
+        bill: builtins.str = ...,
+        allocation: builtins.str = ...,
+        allocated_bytes: builtins.int = ...,
+        allocated_of_bytes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_avoided_micros", b"_avoided_micros", "avoided_micros", b"avoided_micros", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_avoided_micros", b"_avoided_micros", "alias", b"alias", "attempt", b"attempt", "avoided_micros", b"avoided_micros", "bytes", b"bytes", "charge_micros", b"charge_micros", "corrects", b"corrects", "dataset", b"dataset", "destination_region", b"destination_region", "destination_site", b"destination_site", "estimate_bytes", b"estimate_bytes", "estimate_micros", b"estimate_micros", "grant", b"grant", "job", b"job", "month", b"month", "month_to_date_bytes", b"month_to_date_bytes", "name", b"name", "namespace", b"namespace", "price_source", b"price_source", "principal", b"principal", "rate_card", b"rate_card", "request_micros", b"request_micros", "requests", b"requests", "run", b"run", "source_region", b"source_region", "source_site", b"source_site", "time", b"time", "transfer", b"transfer", "unsettled_bytes", b"unsettled_bytes", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_avoided_micros", b"_avoided_micros", "account", b"account", "alias", b"alias", "allocated_bytes", b"allocated_bytes", "allocated_of_bytes", b"allocated_of_bytes", "allocation", b"allocation", "attempt", b"attempt", "avoided_micros", b"avoided_micros", "bill", b"bill", "bytes", b"bytes", "charge_micros", b"charge_micros", "corrects", b"corrects", "dataset", b"dataset", "destination_region", b"destination_region", "destination_site", b"destination_site", "estimate_bytes", b"estimate_bytes", "estimate_micros", b"estimate_micros", "grant", b"grant", "job", b"job", "label", b"label", "month", b"month", "month_to_date_bytes", b"month_to_date_bytes", "name", b"name", "namespace", b"namespace", "payer", b"payer", "price_source", b"price_source", "principal", b"principal", "rate_card", b"rate_card", "request_micros", b"request_micros", "requests", b"requests", "run", b"run", "source_region", b"source_region", "source_site", b"source_site", "time", b"time", "transfer", b"transfer", "unsettled_bytes", b"unsettled_bytes", "version", b"version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_avoided_micros", b"_avoided_micros"]) -> typing.Literal["avoided_micros"] | None: ...
 
 global___LedgerEntry = LedgerEntry
@@ -287,6 +314,10 @@ class CostSummary(google.protobuf.message.Message):
     CHARGE_MICROS_FIELD_NUMBER: builtins.int
     ESTIMATE_MICROS_FIELD_NUMBER: builtins.int
     AVOIDED_MICROS_FIELD_NUMBER: builtins.int
+    KEYS_FIELD_NUMBER: builtins.int
+    UNSETTLED_BYTES_FIELD_NUMBER: builtins.int
+    REQUESTS_FIELD_NUMBER: builtins.int
+    CORRECTION_MICROS_FIELD_NUMBER: builtins.int
     key: builtins.str
     entries: builtins.int
     bytes: builtins.int
@@ -295,6 +326,14 @@ class CostSummary(google.protobuf.message.Message):
     charge_micros: builtins.int
     estimate_micros: builtins.int
     avoided_micros: builtins.int
+    unsettled_bytes: builtins.int
+    requests: builtins.int
+    correction_micros: builtins.int
+    """What of the charge are corrections from bills."""
+    @property
+    def keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The values that were summed by, in the order of the keys."""
+
     def __init__(
         self,
         *,
@@ -306,8 +345,12 @@ class CostSummary(google.protobuf.message.Message):
         charge_micros: builtins.int = ...,
         estimate_micros: builtins.int = ...,
         avoided_micros: builtins.int = ...,
+        keys: collections.abc.Iterable[builtins.str] | None = ...,
+        unsettled_bytes: builtins.int = ...,
+        requests: builtins.int = ...,
+        correction_micros: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["avoided_micros", b"avoided_micros", "bytes", b"bytes", "charge_micros", b"charge_micros", "egress_bytes", b"egress_bytes", "entries", b"entries", "estimate_micros", b"estimate_micros", "key", b"key", "local_bytes", b"local_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["avoided_micros", b"avoided_micros", "bytes", b"bytes", "charge_micros", b"charge_micros", "correction_micros", b"correction_micros", "egress_bytes", b"egress_bytes", "entries", b"entries", "estimate_micros", b"estimate_micros", "key", b"key", "keys", b"keys", "local_bytes", b"local_bytes", "requests", b"requests", "unsettled_bytes", b"unsettled_bytes"]) -> None: ...
 
 global___CostSummary = CostSummary
 
@@ -358,18 +401,69 @@ class SummarizeCostsRequest(google.protobuf.message.Message):
 
     BY_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
+    FROM_TIME_FIELD_NUMBER: builtins.int
+    TO_TIME_FIELD_NUMBER: builtins.int
     by: builtins.str
-    """`job`, `dataset`, `namespace`, `month` or `link`."""
+    """`job`, `dataset`, `namespace`, `payer`, `principal`, `site`, `label`, `link`, `month`, `day`; several with commas."""
     filter: builtins.str
+    @property
+    def from_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Entries from this time on, and before that one."""
+
+    @property
+    def to_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         by: builtins.str = ...,
         filter: builtins.str = ...,
+        from_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        to_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["by", b"by", "filter", b"filter"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["from_time", b"from_time", "to_time", b"to_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "filter", b"filter", "from_time", b"from_time", "to_time", b"to_time"]) -> None: ...
 
 global___SummarizeCostsRequest = SummarizeCostsRequest
+
+@typing.final
+class ExportLedgerRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: builtins.int
+    FROM_TIME_FIELD_NUMBER: builtins.int
+    TO_TIME_FIELD_NUMBER: builtins.int
+    filter: builtins.str
+    @property
+    def from_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def to_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        filter: builtins.str = ...,
+        from_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        to_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["from_time", b"from_time", "to_time", b"to_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "from_time", b"from_time", "to_time", b"to_time"]) -> None: ...
+
+global___ExportLedgerRequest = ExportLedgerRequest
+
+@typing.final
+class ExportLedgerResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: builtins.int
+    entries: builtins.bytes
+    """An Arrow IPC stream of some entries."""
+    def __init__(
+        self,
+        *,
+        entries: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["entries", b"entries"]) -> None: ...
+
+global___ExportLedgerResponse = ExportLedgerResponse
 
 @typing.final
 class SummarizeCostsResponse(google.protobuf.message.Message):

@@ -55,6 +55,11 @@ class CostsStub(object):
                 request_serializer=federation_dot_v1_dot_costs__pb2.SummarizeCostsRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_costs__pb2.SummarizeCostsResponse.FromString,
                 )
+        self.ExportLedger = channel.unary_stream(
+                '/federation.v1.Costs/ExportLedger',
+                request_serializer=federation_dot_v1_dot_costs__pb2.ExportLedgerRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_costs__pb2.ExportLedgerResponse.FromString,
+                )
 
 
 class CostsServicer(object):
@@ -111,7 +116,14 @@ class CostsServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SummarizeCosts(self, request, context):
-        """Sums ledger entries by one key.
+        """Sums ledger entries by one key or several.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportLedger(self, request, context):
+        """Streams ledger entries in the order in which they were entered, in bulk.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,6 +171,11 @@ def add_CostsServicer_to_server(servicer, server):
                     servicer.SummarizeCosts,
                     request_deserializer=federation_dot_v1_dot_costs__pb2.SummarizeCostsRequest.FromString,
                     response_serializer=federation_dot_v1_dot_costs__pb2.SummarizeCostsResponse.SerializeToString,
+            ),
+            'ExportLedger': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportLedger,
+                    request_deserializer=federation_dot_v1_dot_costs__pb2.ExportLedgerRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_costs__pb2.ExportLedgerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -304,5 +321,22 @@ class Costs(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Costs/SummarizeCosts',
             federation_dot_v1_dot_costs__pb2.SummarizeCostsRequest.SerializeToString,
             federation_dot_v1_dot_costs__pb2.SummarizeCostsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ExportLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/federation.v1.Costs/ExportLedger',
+            federation_dot_v1_dot_costs__pb2.ExportLedgerRequest.SerializeToString,
+            federation_dot_v1_dot_costs__pb2.ExportLedgerResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

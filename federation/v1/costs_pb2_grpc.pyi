@@ -67,7 +67,13 @@ class CostsStub:
         federation.v1.costs_pb2.SummarizeCostsRequest,
         federation.v1.costs_pb2.SummarizeCostsResponse,
     ]
-    """Sums ledger entries by one key."""
+    """Sums ledger entries by one key or several."""
+
+    ExportLedger: grpc.UnaryStreamMultiCallable[
+        federation.v1.costs_pb2.ExportLedgerRequest,
+        federation.v1.costs_pb2.ExportLedgerResponse,
+    ]
+    """Streams ledger entries in the order in which they were entered, in bulk."""
 
 class CostsAsyncStub:
     """The egress ledger: what every run moved, from where to where, what it cost, and what it saved."""
@@ -118,7 +124,13 @@ class CostsAsyncStub:
         federation.v1.costs_pb2.SummarizeCostsRequest,
         federation.v1.costs_pb2.SummarizeCostsResponse,
     ]
-    """Sums ledger entries by one key."""
+    """Sums ledger entries by one key or several."""
+
+    ExportLedger: grpc.aio.UnaryStreamMultiCallable[
+        federation.v1.costs_pb2.ExportLedgerRequest,
+        federation.v1.costs_pb2.ExportLedgerResponse,
+    ]
+    """Streams ledger entries in the order in which they were entered, in bulk."""
 
 class CostsServicer(metaclass=abc.ABCMeta):
     """The egress ledger: what every run moved, from where to where, what it cost, and what it saved."""
@@ -185,6 +197,14 @@ class CostsServicer(metaclass=abc.ABCMeta):
         request: federation.v1.costs_pb2.SummarizeCostsRequest,
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.costs_pb2.SummarizeCostsResponse, collections.abc.Awaitable[federation.v1.costs_pb2.SummarizeCostsResponse]]:
-        """Sums ledger entries by one key."""
+        """Sums ledger entries by one key or several."""
+
+    @abc.abstractmethod
+    def ExportLedger(
+        self,
+        request: federation.v1.costs_pb2.ExportLedgerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[federation.v1.costs_pb2.ExportLedgerResponse], collections.abc.AsyncIterator[federation.v1.costs_pb2.ExportLedgerResponse]]:
+        """Streams ledger entries in the order in which they were entered, in bulk."""
 
 def add_CostsServicer_to_server(servicer: CostsServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

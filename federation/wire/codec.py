@@ -20,6 +20,8 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from federation.core import (
+    bill,
+    budget,
     chain,
     dataset,
     errors,
@@ -37,6 +39,8 @@ from federation.core import (
 )
 from federation.v1 import (
     agent_pb2,
+    bills_pb2,
+    budgets_pb2,
     catalog_pb2,
     costs_pb2,
     jobs_pb2,
@@ -146,6 +150,10 @@ PAIRS: dict[type, type[Message]] = {
     metering.CostSummary: costs_pb2.CostSummary,
     metering.Traffic: agent_pb2.Traffic,
     metering.UsageRecord: costs_pb2.Usage,
+    bill.Bill: bills_pb2.Bill,
+    bill.LinkReconciliation: bills_pb2.LinkReconciliation,
+    bill.Reconciliation: bills_pb2.Reconciliation,
+    budget.Budget: budgets_pb2.Budget,
     ratecard.TierUse: costs_pb2.TierUse,
     ratecard.Quote: costs_pb2.PriceEgressResponse,
     ratecard.CardInfo: costs_pb2.RateCard,
@@ -205,6 +213,8 @@ NAMES: dict[type, Named] = {
     transfer.Transfer: _child("transfers", "transfer"),
     transfer.ReplicationRule: _child("replicationRules", "rule"),
     pipeline.Pipeline: _child("pipelines", "pipeline"),
+    bill.Bill: _child("bills", "bill"),
+    budget.Budget: _child("budgets", "budget"),
 }
 
 #: Fields that stay on one side on purpose, each with the reason.

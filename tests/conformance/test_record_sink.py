@@ -181,6 +181,7 @@ def test_every_field_of_the_facts_is_a_column(sink: ports.RecordSink, rows: Rows
         "lineage_runs": records.run_fact(),
         "lineage_edges": EDGE,
         "placement_decisions": records.decided(),
+        "bill_lines": records.bill_line(),
     }
     assert {*facts, AUDIT} == {*records_tables.TABLES}
     for kind, table in TABLE_OF_KIND.items():

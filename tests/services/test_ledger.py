@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from federation.core import errors, ids, kinds, metering, site
 from federation.core.job import JobState
-from federation.services import access, datasets, ledger, sites
+from federation.services import access, costs, datasets, ledger, sites
 from tests import builders
 from tests.sim import Simulation, check_ledger
 
@@ -134,17 +134,17 @@ def test_costs_sum_by_job_dataset_and_link_and_to_the_total(sim: Simulation) -> 
     sim.drive(4)
     settle(sim, granted(sim), 10**9)
     for by in metering.SUMMARY_KEYS:
-        rows, total = sim.read(lambda tx, by=by: ledger.summarize(tx, by))  # type: ignore[misc]
+        rows, total = costs.summarize(sim.catalog, None, by)
         assert sum(row.charge_micros for row in rows) == total.charge_micros == 90_000
         assert sum(row.bytes for row in rows) == total.bytes == 10**9 + 200
-    rows, total = sim.read(lambda tx: ledger.summarize(tx, "dataset", {"job": submitted.job}))
+    rows, total = costs.summarize(sim.catalog, None, "dataset", costs.Selection(where={"job": submitted.job}))
     assert [(row.key, row.local_bytes, row.egress_bytes) for row in rows] == [
         ("sales/flights", 100, 0),
         ("sales/weather", 0, 100),
     ]
     assert total.entries == 2
     with pytest.raises(errors.InvalidArgument):
-        sim.read(lambda tx: ledger.summarize(tx, "mood"))
+        costs.summarize(sim.catalog, None, "mood")
 
 
 def test_a_run_that_fails_after_it_was_settled_has_avoided_nothing(sim: Simulation) -> None:
@@ -162,10 +162,10 @@ def test_a_run_that_fails_after_it_was_settled_has_avoided_nothing(sim: Simulati
     for grant in sim.run_of(submitted.job).grants:
         record = sim.read(lambda tx, grant=grant: tx.get(kinds.GrantRecord, grant))  # type: ignore[misc]
         sim.agents[record.source_site].settle(grant)
-    _, claimed = sim.read(lambda tx: ledger.summarize(tx, "job"))
+    _, claimed = costs.summarize(sim.catalog, None, "job")
     assert claimed.avoided_micros > 0
     agent.report(name, JobState.FAILED, reason="ENTRYPOINT_FAILED")
-    _, total = sim.read(lambda tx: ledger.summarize(tx, "job"))
+    _, total = costs.summarize(sim.catalog, None, "job")
     assert (total.charge_micros, total.bytes) == (claimed.charge_micros, claimed.bytes)
     assert total.avoided_micros == -total.charge_micros
     corrections = [entry for entry in sim.all(metering.LedgerEntry) if entry.corrects]

@@ -6,9 +6,19 @@ from typing import Any
 
 import pytest
 
-from federation.core import chain, errors, job, kinds, metering, offers, pipeline, ratecard, transfer
+from federation.core import bill, budget, chain, errors, job, kinds, metering, offers, pipeline, ratecard, transfer
 from federation.crypto import heads
-from federation.v1 import catalog_pb2, costs_pb2, jobs_pb2, ledger_pb2, pipelines_pb2, sites_pb2, transfers_pb2
+from federation.v1 import (
+    bills_pb2,
+    budgets_pb2,
+    catalog_pb2,
+    costs_pb2,
+    jobs_pb2,
+    ledger_pb2,
+    pipelines_pb2,
+    sites_pb2,
+    transfers_pb2,
+)
 from federation.wire import methods
 from tests import builders, records
 from tests.wire.edge import Edge
@@ -32,6 +42,8 @@ REQUESTS: dict[str, Any] = {
     "Costs.ListUsage": costs_pb2.ListUsageRequest(),
     "Costs.ListRateCards": costs_pb2.ListRateCardsRequest(),
     "Ledger.ListRecordHeads": ledger_pb2.ListRecordHeadsRequest(),
+    "Bills.ListBills": bills_pb2.ListBillsRequest(),
+    "Budgets.ListBudgets": budgets_pb2.ListBudgetsRequest(),
 }
 LISTS = [row for row in methods.TABLE.values() if row.pager]
 
@@ -92,6 +104,8 @@ def filled(shared_edge: Edge) -> Edge:
             tx.insert(records.usage_record(grant=f"a-{number}"))
             head = chain.Head(table="audit", position=number + 1, rows=1, chain=bytes(32))
             tx.insert(heads.sign(bytes(32), head, builders.NOW))
+            tx.insert(budget.Budget(budget=f"b-{number}", scope="all", limit_micros=1))
+            tx.insert(bill.Bill(bill=f"aws-{number}-2026-11", provider="aws", account=f"{number}", month="2026-11"))
             egress, compute = ratecard.text(builders.rates().rows), offers.text(())
             tx.insert(kinds.RateCardVersion(number=number + 1, egress=egress, compute=compute, digest=f"{number}"))
 

@@ -111,6 +111,13 @@ _KINDS = {
         "label",
         "principal",
     ),
+    "budgets": ("scope", "hard"),
+    "spends": (),
+    "reserves": (),
+    "alerts": (),
+    "bills": ("provider", "account", "month"),
+    "link_charges": (),
+    "reconciliations": (),
 }
 
 
