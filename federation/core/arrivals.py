@@ -200,8 +200,7 @@ class Arrivals:
             for name in sorted(item.replica_sites):
                 origin = ready.get(name)
                 if origin is not None and origin not in sources:
-                    node = known.setdefault(origin, len(known))
-                    sources[origin] = Source(origin[0], origin[1], name, node)
+                    sources[origin] = Source(*origin, name, known.setdefault(origin, len(known)))
             found.append(Read(i, item, volume, tuple(sources.values())))
         self.nodes = list(known)
         return found
@@ -380,8 +379,10 @@ class _Sweep:
         )
         self._absent = None if min(lengths) == width else np.arange(width)[None, :] >= np.array(lengths)[:, None]
         self._volume: Ints = np.array([read.bytes for read in of.reads], dtype=np.int64)
-        inside = [(n, r) for n, (region, _) in enumerate(of.nodes) if (r := of.index.get(region)) is not None]
-        self._here = tuple(np.array(inside, dtype=np.int64).T) if inside else ()
+        #: The links within a region, by their place among all.
+        self._here = [
+            n * len(of.regions) + r for n, (region, _) in enumerate(of.nodes) if (r := of.index.get(region)) is not None
+        ]
         self._columns = np.arange(len(of.regions))
         self._begun = sent_before(of._world, of.nodes, of.regions)
         self.tangled: list[int] = []
@@ -389,7 +390,7 @@ class _Sweep:
         self._alive: npt.NDArray[np.bool_] | None = None
         price = tiers.begins_at.take(numbers)
         if self._here:
-            price[self._here] = _HERE
+            price.put(self._here, _HERE)
         least = self._lowest(price) if tiers.all_flat else self._bend(price)
         self.picks = least.argmin(axis=1)
         self.known = _ALL
@@ -400,6 +401,8 @@ class _Sweep:
         if self._alive is not None:
             self._pick_bent()
         self._taken = self._node.take(self.picks + np.arange(0, self._node.size, width)[:, None])
+        #: The link that each input takes into each region, by its place among all.
+        self._links = self._taken * len(self._columns) + self._columns
 
     def alive(self, r: int) -> list[list[int]]:
         """The sources of each input that may be its best in a region."""
@@ -510,9 +513,10 @@ class _Sweep:
 
     def shares(self) -> Ints:
         """What each input alone would cost in each region, rounded down."""
-        number = self._numbers[self._taken, self._columns]
+        number = self._numbers.take(self._links)
         if self._tiers.all_flat:
-            amount = self._tiers.first.take(number) * self._volume[:, None] // self._tiers.unit.take(number)
+            unit = self._tiers.one_unit or self._tiers.unit.take(number)
+            amount = self._tiers.first.take(number) * self._volume[:, None] // unit
             return np.where(self.known, amount, 0) if self.unpriced else amount
         paid = (number >= 0) & self.known
         before = 0 if self._begun is None else self._begun[self._taken, self._columns]
@@ -524,11 +528,11 @@ class _Sweep:
         """Each region's egress in micro-dollars and in bytes, and what each node sends into each region."""
         count = len(self._columns)
         flat = np.zeros(self._numbers.size, dtype=np.int64)
-        np.add.at(flat, (self._taken * count + self._columns).ravel(), self._volume.repeat(count))
+        np.add.at(flat, self._links.ravel(), self._volume.repeat(count))
         sent = flat.reshape(self._numbers.shape)
         leaving = sent.copy()
         if self._here:
-            leaving[self._here] = 0
+            leaving.put(self._here, 0)
         if self.unpriced:
             leaving[self._numbers < 0] = 0
         used = leaving.ravel().nonzero()[0]

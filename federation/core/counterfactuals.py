@@ -58,10 +58,10 @@ def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int
     columns = decision.columns
     costs = decision.objectives
     gains = _gains(decision, ranked, columns)
-    plain = decision.plain_sites
     hopes = gains - (costs - goal)[None, :]
     hopes[:, 0] = -1
-    if len(plain) < len(ranked) or decision.avoided:
+    if len(decision.everyday) < len(ranked) or decision.avoided:
+        plain = decision.plain_sites
         hopes[:, [k for k, candidate in enumerate(ranked) if candidate.site not in plain or candidate.avoided]] = -1
     found = 0
     for i, k in _likeliest(hopes):
@@ -95,9 +95,10 @@ def _likeliest(hopes: Ints) -> list[tuple[int, int]]:
 
 def _gains(decision: planner.Decision, ranked: Sequence[Candidate], columns: Ints) -> Ints:
     """What each input can cost less at each candidate at the most: its share and the rounding, or all that the site costs."""
-    came, plain = decision.came, decision.plain_sites
+    came = decision.came
     gains = came.shares.take(columns, axis=1) + 2
-    if came.coupled or len(plain) < len(ranked):
+    if came.coupled or len(decision.everyday) < len(ranked):
+        plain = decision.plain_sites
         for k, candidate in enumerate(ranked):
             if candidate.site not in plain or int(columns[k]) in came.coupled:
                 gains[:, k] = candidate.objective_micros

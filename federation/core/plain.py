@@ -224,7 +224,9 @@ def _candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], comput
     gpu_type, grams = _gpu_type(decision), _grams(decision, ranked, seconds)
     own = ground.gpus(gpu_type).sources if gpu_type else None
     egress, volumes, names, regions = came.egress, came.bytes, ground.names, ground.region_names
-    made, found = job.made, []
+    # As `job.made` does it: a call for each would be a tenth of the loop.
+    new, fill, kind = object.__new__, object.__setattr__, job.Candidate
+    found = []
     for n, r, micros in zip(ranked.tolist(), ground.region[ranked].tolist(), compute[ranked].tolist(), strict=True):
         name = names[n]
         values: dict[str, Any] = {
@@ -244,7 +246,9 @@ def _candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], comput
             values["carbon_grams"] = grams[n]
         if name in avoided:
             values["avoided"] = avoided[name].reason
-        found.append(made(job.Candidate, values))
+        candidate = new(kind)
+        fill(candidate, "__dict__", values)
+        found.append(candidate)
     return found
 
 

@@ -658,8 +658,9 @@ class Decision:
         swept, ground = self.swept, self.ground
         if swept is None or not swept.priced.any():
             return None
-        least = int(swept.compute[swept.priced].min())
-        cheapest = np.nonzero(swept.priced & (swept.compute == least))[0].tolist()
+        compute = np.where(swept.priced, swept.compute, links.BEYOND)
+        least = int(compute.min())
+        cheapest = np.nonzero(compute == least)[0].tolist()
         keys = ((self._thumb(ground.sites[n]), ground.names[n]) for n in cheapest)
         return min((least, egress is None, egress or 0, name) for egress, name in keys)
 

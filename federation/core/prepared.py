@@ -122,7 +122,7 @@ class Prepared:
     def keepers(self) -> list[site.Site]:
         """Sites that could keep a relay's copy, by name: of each region, account and jurisdiction what stores for the least."""
         best: dict[tuple[str, str, str], tuple[int, site.Site]] = {}
-        for row in self.sites:
+        for row in self.sites if self.stores.any() else ():
             micros = row.offer.storage_gb_month_micros
             if micros is not None and row.state is site.SiteState.READY:
                 place = (row.region, row.account, row.jurisdiction)
