@@ -155,7 +155,9 @@ def beside(seconds: float, seeds: int) -> None:
                     if told.gap > PROVEN:
                         cost, proven, _ = offline(jobs, rooms, seconds)
                         bound = max(bound, proven)
-                    worst = np.maximum(worst, [told.cost_micros / cost - 1, told.cost_micros / bound - 1, told.gap, cpu])
+                        # Where it finds nothing, its best is what is proven.
+                        cost = cost if cost < float("inf") else bound
+                    worst = np.maximum(worst, [told.cost_micros / cost - 1, told.cost_micros / bound - 1, float(told.gap), cpu])
                 print(f"{count:5} x {sites:4}   {shape:12} {worst[0]:9.2%} {worst[1]:13.2%} {worst[2]:13.2%} {worst[3]:6.2f}")
 
 

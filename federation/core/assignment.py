@@ -51,7 +51,8 @@ class Effort:
     """How hard to try, in rounds and never in seconds. `gap_target` is the proven gap beyond which more is spent.
 
     A placement is annealed up to `coolings` times, each twice as slowly as the one before. The first takes `steps_each` for a
-    job, but `steps_few` for each of the first `few`: a short queue needs more for each. Then a solver is asked.
+    job, but `steps_few` for each of the first `few`: a short queue needs more for each. None takes more than `steps_max`. Then
+    a solver is asked.
     """
 
     warm_rounds: int = 60
@@ -61,6 +62,7 @@ class Effort:
     steps_each: int = 200
     few: int = 50
     steps_few: int = 600
+    steps_max: int = 250_000
     nodes: int = assignment_exact.NODES_MAX
     gap_target: Fraction = Fraction(1, 100)
 
@@ -216,7 +218,7 @@ def _searched(table: Table, effort: Effort) -> tuple[Ints, Floats]:
     steps = effort.steps_each * table.jobs + (effort.steps_few - effort.steps_each) * min(table.jobs, effort.few)
     annealing = assignment_search.Annealing(table, best, walk.unit_prices)
     for turn in range(effort.coolings):
-        annealing.cool(steps * 2**turn, walk.value / (1 - float(effort.gap_target) / 4))
+        annealing.cool(min(steps * 2**turn, effort.steps_max), walk.value / (1 - float(effort.gap_target) / 4))
         best = annealing.best
         if table.total(best) - walk.value <= effort.gap_target * table.total(best):
             break

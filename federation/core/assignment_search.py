@@ -66,8 +66,8 @@ class Annealing:
             self._members[way[1]].append(job)
         self._cost = sum(way[0] for way in self._at)
         self._kept, self._least = self._at[:], self._cost
-        least = np.array([ways[0][0] for ways in self._by_cost], dtype=np.float64)
-        weight = least / max(float(least.mean()), 1.0)
+        self._floor = [ways[0][0] for ways in self._by_cost]
+        weight = np.array(self._floor) / max(sum(self._floor) / table.jobs, 1.0)
         # What is dear decides: it is drawn more often, and moves while the temperature is too low for what is cheap.
         self._urn = np.repeat(np.arange(table.jobs), np.rint(_BEING + _COSTING * weight).astype(np.intp)).tolist()
         self._warmth = np.sqrt(weight).tolist()
@@ -105,25 +105,39 @@ class Annealing:
                 self._push(job, way, allowed)
 
     def _push(self, job: int, way: _Way, allowed: float) -> None:
-        """Moves a job to where others must leave, if these need not cost more than `allowed` in all; else all stay."""
-        at, room, site = self._at, self._room, way[1]
-        before = [(at[job][1], room[at[job][1]]), (site, room[site])]
-        room[at[job][1]] += at[job][2]
-        room[site] -= way[2]
-        pushed = self._make_room(site)
-        allowed += sum(at[other][0] - self._by_cost[other][0][0] for other in pushed)
-        going: list[tuple[int, _Way]] = []
-        if room[site] & self._guard == self._guard and allowed >= 0:
-            for other in pushed:
-                allowed += self._by_cost[other][0][0]
-                to = self._cheapest(other, site, allowed)
-                if to is None:
-                    break
-                allowed -= to[0]
-                before.append((to[1], room[to[1]]))
-                room[to[1]] -= to[2]
-                going.append((other, to))
-        if pushed and len(going) == len(pushed):
+        """Moves a job to where others must leave, if these need not cost more than `allowed` in all; else all stay.
+
+        Who leaves are neighbours in the site's list, from a drawn one on. This is called in most steps: it gives up early.
+        """
+        at, room, guard, floor, site = self._at, self._room, self._guard, self._floor, way[1]
+        members, left, pushed = self._members[site], room[site] - way[2], []
+        first = int(self._draw() * len(members))
+        for turn in range(min(_PUSHED_MAX, len(members))):
+            other = members[first - turn]
+            pushed.append(other)
+            left += at[other][2]
+            allowed += at[other][0] - floor[other]
+            if left & guard == guard:
+                break
+        else:
+            return
+        if allowed < 0:
+            return
+        now = at[job]
+        before = [(now[1], room[now[1]]), (site, room[site])]
+        room[now[1]] += now[2]
+        room[site] = left
+        going = []
+        for other in pushed:
+            allowed += floor[other]
+            to = self._cheapest(other, site, allowed)
+            if to is None:
+                break
+            allowed -= to[0]
+            before.append((to[1], room[to[1]]))
+            room[to[1]] -= to[2]
+            going.append((other, to))
+        else:
             for mover, to in (*going, (job, way)):
                 self._enter(mover, to)
             self._keep()
@@ -131,24 +145,14 @@ class Annealing:
         for place, was in reversed(before):
             room[place] = was
 
-    def _make_room(self, site: int) -> list[int]:
-        """Those who leave a site: neighbours in its list, from a drawn one on, until the rest fits or there are enough."""
-        members, pushed = self._members[site], []
-        first = int(self._draw() * len(members))
-        for turn in range(min(_PUSHED_MAX, len(members))):
-            pushed.append(members[first - turn])
-            self._room[site] += self._at[pushed[-1]][2]
-            if self._room[site] & self._guard == self._guard:
-                break
-        return pushed
-
     def _cheapest(self, job: int, left: int, allowed: float) -> _Way | None:
         """Where a job that leaves a site goes: the cheapest lane elsewhere that fits and costs no more than allowed."""
         room, guard = self._room, self._guard
         for way in self._by_cost[job]:
-            if way[0] > allowed:
+            cost, site, takes, _ = way
+            if cost > allowed:
                 return None
-            if way[1] != left and (room[way[1]] - way[2]) & guard == guard:
+            if (room[site] - takes) & guard == guard and site != left:
                 return way
         return None
 
