@@ -125,9 +125,10 @@ def carried(committer: Committer) -> Iterator[None]:
 
     def repeat(work: Callable[[], object], seconds: float) -> None:
         while not stopping.is_set():
+            begun = time.perf_counter()
             while work() is True:  # care that has more to do
                 pass
-            stopping.wait(seconds)
+            stopping.wait(max(background.REST_SECONDS, seconds - (time.perf_counter() - begun)))
 
     loops = (
         (lambda: committer.carry(LEDGER), background.COMMIT_SECONDS),

@@ -537,7 +537,8 @@ def _checked(table: RecordTable, rows: pa.Table) -> pa.Table:
     columns = []
     for field in table.stored:
         if field.name in rows.column_names:
-            column = rows.column(field.name).cast(field.type)
+            column = rows.column(field.name)
+            column = column if column.type == field.type else column.cast(field.type)
         else:
             column = pa.chunked_array([pa.nulls(rows.num_rows, field.type)])
         if column.null_count and not field.nullable:

@@ -20,10 +20,12 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SWEEP_SECONDS = 1.0
+#: From the beginning of a commit to that of the next: few facts make few commits, and a long commit lets none wait longer.
 COMMIT_SECONDS = 0.5
 #: The index of lineage is brought up to date by whoever asks; this keeps that short, and builds it when the server starts.
 FOLLOW_SECONDS = 5.0
 EMIT_SECONDS = 0.5
+REST_SECONDS = 0.05
 #: A third of what a lease lasts.
 HOLD_SECONDS = 2.0
 SIGN_SECONDS = 1.0
@@ -83,10 +85,13 @@ class Background:
             ("the index of lineage", self._follow, FOLLOW_SECONDS),
             *((repr(emitter), partial(self._emit, emitter), EMIT_SECONDS) for emitter in self._emitters),
         ]
-        for table in self._committer.tables:
-            loops.append((f"the committer of {table}", partial(self._carry, table), COMMIT_SECONDS))
-            loops.append((f"the care of {table}", partial(self._tend, table), TEND_SECONDS))
+        loops += [(f"the care of {table}", partial(self._tend, table), TEND_SECONDS) for table in self._committer.tables]
         self._tasks = [asyncio.create_task(self._repeat(*loop)) for loop in loops]
+        carrying = (
+            self._repeat(f"the committer of {table}", partial(self._carry, table), COMMIT_SECONDS, rest=REST_SECONDS)
+            for table in self._committer.tables
+        )
+        self._tasks += [asyncio.create_task(loop) for loop in carrying]
 
     async def stop(self) -> None:
         """Returns when the loops have ended; what is committed but not yet carried is carried once more before."""
@@ -156,16 +161,23 @@ class Background:
     async def _emit(self, emitter: Emitter) -> None:
         await self._store.run(emitter.run_once)
 
-    async def _repeat(self, name: str, step: Callable[[], Awaitable[None]], seconds: float) -> None:
-        """Repeats a step; one that fails is logged and tried again, ever more slowly: none of them may end with the trouble."""
+    async def _repeat(
+        self, name: str, step: Callable[[], Awaitable[None]], seconds: float, *, rest: float | None = None
+    ) -> None:
+        """Repeats a step after a pause of so many seconds; with a `rest`, the step's time counts, but for so much of the pause.
+
+        One that fails is logged and tried again, ever more slowly: none of them may end with the trouble.
+        """
         failures = 0
         while not self._stopping.is_set():
+            begun = time.monotonic()
             try:
                 await step()
                 failures = 0
             except Exception:  # noqa: BLE001 - logged, and tried again: the loop outlives every trouble
                 failures += 1
                 _log.exception("%s failed (%d in a row); it will be tried again", name, failures)
-            pause = min(seconds * 2**failures, BACKOFF_SECONDS_MAX)
+            due = seconds if rest is None else max(rest, seconds - (time.monotonic() - begun))
+            pause = min((seconds * 2**failures) if failures else due, BACKOFF_SECONDS_MAX)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
