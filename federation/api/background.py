@@ -22,10 +22,10 @@ T = TypeVar("T")
 SWEEP_SECONDS = 1.0
 #: From the beginning of a commit to that of the next: few facts make few commits, and a long commit lets none wait longer.
 COMMIT_SECONDS = 0.5
+REST_SECONDS = 0.05
 #: The index of lineage is brought up to date by whoever asks; this keeps that short, and builds it when the server starts.
 FOLLOW_SECONDS = 5.0
 EMIT_SECONDS = 0.5
-REST_SECONDS = 0.05
 #: A third of what a lease lasts.
 HOLD_SECONDS = 2.0
 SIGN_SECONDS = 1.0
