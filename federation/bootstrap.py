@@ -12,12 +12,15 @@ import importlib.util
 import logging
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from federation import config, logs, ports
-from federation.adapters import prices, registry
+from federation.adapters import prices, records_tables, registry
 from federation.adapters.catalog_sql import SqlCatalog
+from federation.adapters.engine_apart import QueriesApart
+from federation.adapters.engine_embedded import DeltaFusionEngine
 from federation.adapters.records_delta import DeltaRecords
 from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
@@ -56,7 +59,53 @@ def server(settings: config.ServerSettings) -> Server:
     except BaseException:
         catalog.close()
         raise
-    return Server(catalog, ctx, settings, Committer(catalog, DeltaRecords(settings.tables_url)))
+    return Server(
+        catalog,
+        ctx,
+        settings,
+        Committer(catalog, DeltaRecords(settings.tables_url)),
+        queries=queries(settings.tables_url, settings.query),
+    )
+
+
+def queries(
+    tables_url: str, settings: config.QuerySettings, storage_options: Mapping[str, str] | None = None
+) -> ports.RecordQueries:
+    """What answers people's queries of the record."""
+    return QueriesApart(tables_url, storage_options, memory_bytes=settings.memory_bytes, at_once=settings.at_once)
+
+
+def engine(
+    tables_url: str,
+    settings: config.EngineSettings,
+    storage_options: Mapping[str, str] | None = None,
+    *,
+    alone: Callable[[str], AbstractContextManager[object]] | None = None,
+) -> ports.RecordEngine:
+    """The engine for heavy work over the record. `alone` holds a table's committer off, for engines whose commits need it."""
+    if settings.kind == "embedded":
+        return DeltaFusionEngine(tables_url, storage_options)
+    return engine_setup(tables_url, settings).engine(
+        tables_url,
+        storage_options or {},
+        tables=tuple(records_tables.TABLES),
+        master=settings.master,
+        remote=settings.remote,
+        memory_bytes=settings.memory_bytes,
+        alone=alone,
+    )
+
+
+def engine_setup(tables_url: str, settings: config.EngineSettings) -> ports.EngineSetup:
+    """How the engine of a connector is had on this machine."""
+    made: ports.EngineSetup = registry.load("engines", settings.kind)(
+        env=config.environment(),
+        cache=config.cache_path() / "jars",
+        jars_dir=settings.jars_dir,
+        coordinates=settings.coordinates,
+        s3=tables_url.startswith(("s3:", "s3a:")),
+    )
+    return made
 
 
 def agent(settings: config.AgentSettings) -> Agent:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from federation.core import errors
 
-Group = Literal["storage", "sources", "keys", "compute"]
+Group = Literal["storage", "sources", "keys", "compute", "engines"]
 
 _DISTRIBUTION = "dataset-federation"
 

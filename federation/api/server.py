@@ -21,12 +21,13 @@ from federation.api.jobs import JobsServicer
 from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
 from federation.api.pipelines import PipelinesServicer
+from federation.api.records import RecordsServicer
 from federation.api.sites import SitesServicer
 from federation.api.store import Store
 from federation.api.transfers import TransfersServicer
 from federation.config import ServerSettings
 from federation.core import errors
-from federation.ports import Catalog
+from federation.ports import Catalog, RecordQueries
 from federation.services.context import Context
 from federation.wire import methods, tls
 
@@ -39,7 +40,16 @@ class Server:
     After `start`, `address` and `agents_address` are what it listens on, with the real ports where the settings said `:0`.
     """
 
-    def __init__(self, catalog: Catalog, ctx: Context, settings: ServerSettings, committer: Committer) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        ctx: Context,
+        settings: ServerSettings,
+        committer: Committer,
+        *,
+        queries: RecordQueries | None = None,
+    ) -> None:
+        self._queries = queries
         self._settings = settings
         self._store = Store(catalog, ctx)
         self._committer = committer
@@ -94,6 +104,7 @@ class Server:
             "Costs": CostsServicer(store, pages),
             "Lineage": LineageServicer(store),
             "Identity": IdentityServicer(store),
+            "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
         return self._server(generic_handlers(servicers, PeopleDoor(store)))
 

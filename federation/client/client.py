@@ -15,11 +15,21 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from federation.client import files, transfer
 from federation.client.connection import CALL_SECONDS, Connection
-from federation.client.values import Access, CreatedToken, Finding, Package, WhoAmI
+from federation.client.values import Access, CreatedToken, Finding, Package, QueryResult, WhoAmI
 from federation.core import dataset, errors, ids, job, lineage, metering, pipeline, quota, ratecard, site, variance
 from federation.core import transfer as moving
 from federation.services import residency as residency_rules
-from federation.v1 import catalog_pb2, costs_pb2, identity_pb2, jobs_pb2, lineage_pb2, pipelines_pb2, sites_pb2, transfers_pb2
+from federation.v1 import (
+    catalog_pb2,
+    costs_pb2,
+    identity_pb2,
+    jobs_pb2,
+    lineage_pb2,
+    pipelines_pb2,
+    records_pb2,
+    sites_pb2,
+    transfers_pb2,
+)
 from federation.wire import codec
 
 T = TypeVar("T")
@@ -615,6 +625,12 @@ class Client:
         number = lineage_pb2.LineageDirection.Value(f"LINEAGE_DIRECTION_{direction.upper()}")
         request = lineage_pb2.GetLineageRequest(name=name, direction=number, depth=depth)
         return self._value(lineage.Graph, "Lineage.GetLineage", request)
+
+    def query_records(self, sql: str, *, rows_max: int = 0, seconds_max: int = 0) -> QueryResult:
+        """One SQL query over the record's tables; at most so many rows (0: what the server allows). For administrators."""
+        request = records_pb2.QueryRecordsRequest(sql=sql, rows_max=rows_max, seconds_max=seconds_max)
+        pieces = list(self._connection.stream("Records.QueryRecords", request))
+        return QueryResult(stream=b"".join(piece.data for piece in pieces), rows=pieces[0].rows, complete=pieces[0].complete)
 
     def who_am_i(self) -> WhoAmI:
         """Who the server says the caller is."""

@@ -66,6 +66,7 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "prices.create",
         "world.export",
         "quotas.update",
+        "records.query",
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})

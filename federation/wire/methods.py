@@ -22,12 +22,13 @@ from federation.v1 import (
     lineage_pb2,
     options_pb2,
     pipelines_pb2,
+    records_pb2,
     sites_pb2,
     transfers_pb2,
 )
 
 #: What people call, at the server's port for people.
-PEOPLE = ("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Lineage", "Identity")
+PEOPLE = ("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Lineage", "Identity", "Records")
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
 #: What a site serves itself.
@@ -45,6 +46,7 @@ _FILES = (
         identity_pb2,
         agent_pb2,
         gateway_pb2,
+        records_pb2,
     ),
 )
 

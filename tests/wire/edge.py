@@ -110,7 +110,9 @@ class Edge:
         return [("authorization", f"Bearer {token}")] if token else []
 
 
-def start(certs: Certs, catalog: ports.Catalog, *, committer: Any = None, listen: str = "127.0.0.1:0") -> Edge:
+def start(
+    certs: Certs, catalog: ports.Catalog, *, committer: Any = None, listen: str = "127.0.0.1:0", queries: Any = None
+) -> Edge:
     """Starts a server, on free ports unless told otherwise."""
     ctx = Context(
         ids=UlidIds(),
@@ -131,7 +133,7 @@ def start(certs: Certs, catalog: ports.Catalog, *, committer: Any = None, listen
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
     thread.start()
-    server = Server(catalog, ctx, settings, committer or NoCommitter())
+    server = Server(catalog, ctx, settings, committer or NoCommitter(), queries=queries)
     edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, loop=loop, thread=thread, tokens=tokens)
     edge.run(server.start())
     return edge
