@@ -81,6 +81,33 @@ class OpenLineageSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuerySettings:
+    """What one query of the record may take, when people ask through the server, and how many are answered at once."""
+
+    rows_max: int = 100_000
+    bytes_max: int = 64 * MIB
+    seconds_max: int = 60
+    memory_bytes: int = 1024 * MIB
+    at_once: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """The engine for heavy work over the record: `embedded`, or the kind of a connector such as `spark`.
+
+    Spark runs at `master`, or by Spark Connect at `remote`, with so much memory for its driver. Its jars are those in
+    `jars_dir`, for closed networks, else they are fetched once from Maven Central; `coordinates` name more of them.
+    """
+
+    kind: str = "embedded"
+    master: str = "local[*]"
+    remote: str = ""
+    jars_dir: Path | None = None
+    coordinates: tuple[str, ...] = ()
+    memory_bytes: int = 2048 * MIB
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     """What a catalog server needs. `listen` is for people, `agents_listen` for agents; both `host:port`.
 
@@ -113,6 +140,8 @@ class ServerSettings:
     federation: str = "federation"
     http_listen: str = ""
     openlineage: OpenLineageSettings = OpenLineageSettings()
+    query: QuerySettings = QuerySettings()
+    engine: EngineSettings = EngineSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +262,8 @@ class FederationFile:
     heartbeat_seconds: int
     grant_seconds: int
     package_bytes_max: int
+    query: QuerySettings
+    engine: EngineSettings
     event_days: int
     backlog_facts_max: int
     tables_options: tuple[tuple[str, str], ...] = field(repr=False)
@@ -309,9 +340,11 @@ _TOP = ("federation", "server", "sites", "users")
 _SERVER = (
     *("listen", "agents_listen", "address", "agents_address", "database", "tables", "rate_card", "offer_card", "tls"),
     *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max", "http_listen", "openlineage"),
-    *("event_days", "backlog_facts_max", "tables_options"),
+    *("event_days", "backlog_facts_max", "tables_options", "query", "engine"),
 )
 _OPENLINEAGE = ("url", "token_file", "ca", "file", "producer", "schemas_url")
+_QUERY = ("rows_max", "bytes_max", "seconds_max", "memory", "at_once")
+_ENGINE = ("kind", "master", "remote", "jars_dir", "coordinates", "memory")
 _SITE = (
     *("site", "region", "jurisdiction", "account", "gateway", "gateway_listen", "storage", "keys", "ray", "compute", "offer"),
     *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds"),
@@ -356,6 +389,8 @@ def federation_file(path: Path) -> FederationFile:
         tables_options=_options(server_.table("tables_options"), here, leave=()),
         http_listen=server_.read("http_listen", _address, "") if "http_listen" in server_ else "",
         openlineage=_openlineage(server_.table("openlineage").only(_OPENLINEAGE), here),
+        query=_query(server_.table("query").only(_QUERY)),
+        engine=_engine(server_.table("engine").only(_ENGINE), here),
     )
 
 
@@ -383,6 +418,8 @@ def server(file: FederationFile, state_dir: Path) -> ServerSettings:
         federation=file.federation,
         http_listen=file.http_listen,
         openlineage=file.openlineage,
+        query=file.query,
+        engine=file.engine,
     )
 
 
@@ -409,6 +446,31 @@ def agent(file: FederationFile, name: str, state_dir: Path) -> AgentSettings:
         log_bytes_max=row.log_bytes_max,
         transfer_bytes_per_second=row.transfer_bytes_per_second,
         look_seconds=row.look_seconds,
+    )
+
+
+def _query(table: strict.Table) -> QuerySettings:
+    usual = QuerySettings()
+    return QuerySettings(
+        rows_max=table.integer("rows_max", usual.rows_max, at_least=1),
+        bytes_max=table.size("bytes_max", usual.bytes_max),
+        seconds_max=table.integer("seconds_max", usual.seconds_max, at_least=1),
+        memory_bytes=table.size("memory", usual.memory_bytes),
+        at_once=table.integer("at_once", usual.at_once, at_least=1),
+    )
+
+
+def _engine(table: strict.Table, here: Path) -> EngineSettings:
+    usual = EngineSettings()
+    if "master" in table and "remote" in table:
+        table.refuse("remote", "`master` is given as well", "Keep one: `master` starts a driver, `remote` is Spark Connect.")
+    return EngineSettings(
+        kind=table.text("kind", usual.kind),
+        master=table.text("master", usual.master),
+        remote=table.text("remote", ""),
+        jars_dir=_optional_path(table, "jars_dir", here),
+        coordinates=tuple(table.text("coordinates", "").split()),
+        memory_bytes=table.size("memory", usual.memory_bytes),
     )
 
 
@@ -780,6 +842,11 @@ def config_path() -> Path:
 def state_path(federation: str) -> Path:
     """Where a federation's state lies unless told otherwise."""
     return Path(environment().get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fed" / federation
+
+
+def cache_path() -> Path:
+    """Where what can be fetched again is kept."""
+    return Path(environment().get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fed"
 
 
 def _current(all_: Contexts, wanted: str) -> Context:

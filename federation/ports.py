@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeVar
 
 from federation.core.chain import Head, Links, SignedHead
 from federation.core.dataset import WrappedKey
@@ -18,8 +19,6 @@ from federation.core.program import Program, Solution
 from federation.core.site import Capacity
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
 
 T = TypeVar("T")
@@ -408,19 +407,131 @@ class LineageTransport(Protocol):
         ...
 
 
-class RecordEngine(Protocol):
-    """Computes over the record's tables, inside the server or on a cluster. Read-only."""
-
-    def query(self, sql: str, *, limit: int | None = None) -> pa.Table:
-        """The rows of one SELECT over tables by their names (`egress_ledger`); NotFound (TABLE_MISSING) before a first row."""
-        ...
-
-
 class BillReader(Protocol):
     """Reads what a provider delivers as its bill: files of one delivery, whole, in memory that does not grow with them."""
 
     def read(self, paths: Sequence[Path]) -> Iterator[BillPiece]:
         """The lines about moving data, in order; InvalidArgument (BILL_INVALID) for files that are no such bill."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compaction:
+    """What putting a table's files together did. `version` is the table's after it; nothing was to do where no file went."""
+
+    table: str
+    version: int
+    files_added: int
+    files_removed: int
+    bytes_added: int
+    bytes_removed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What a merge did to a table: rows that are new, and rows that were there and are other than before."""
+
+    table: str
+    version: int
+    rows_inserted: int
+    rows_updated: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What an export wrote at `path`: one file, or a folder of files. `bytes` is None where the engine cannot tell."""
+
+    path: str
+    rows: int
+    bytes: int | None
+
+
+ExportFormat = Literal["parquet", "csv"]
+
+
+class RecordEngine(Protocol):
+    """Computes over the record's tables: beside the server (embedded), or on Spark. Changes no row of an append-only table.
+
+    Every SQL is what `core.query.parse` takes: InvalidArgument (SQL_NOT_A_QUERY, SQL_INVALID) otherwise, or where the engine
+    cannot plan it. Tables are known by their names (`egress_ledger`, ...); NotFound (TABLE_MISSING) for one that nothing was
+    written to yet. Strings are `string`, times microseconds in UTC, decimals as the table has them.
+    """
+
+    def query(self, sql: str, *, limit: int | None = None, seconds: float | None = None) -> pa.Table:
+        """The answer, at most its first `limit` rows; DeadlineExceeded (QUERY_TOO_SLOW) if it took longer than `seconds`."""
+        ...
+
+    def export(self, sql: str, path: str, format: ExportFormat) -> Exported:  # noqa: A002 - the word people use
+        """Writes the answer to a new file or folder; AlreadyExists (EXPORT_EXISTS) if something is there.
+
+        InvalidArgument (EXPORT_INTO_RECORD) for a place under the record itself.
+        """
+        ...
+
+    def compact(self, table: str, *, order_by: tuple[str, ...] = ()) -> Compaction:
+        """Puts a table's files together, along a Z-order of columns if asked. No row changes, and appending goes on.
+
+        FailedPrecondition (ENGINE_MAY_NOT_COMMIT) where this engine's commit could overwrite another's, (PROTOCOL_TOO_NEW) for
+        a table beyond reader version 1 and writer version 4, which engines that write to it could not read.
+        """
+        ...
+
+    def merge(self, table: str, rows: pa.Table, on: tuple[str, ...]) -> Merged:
+        """Inserts rows, or replaces those that have the same keys `on`; what is the same already is let be.
+
+        For tables that are not append-only: FailedPrecondition (TABLE_APPEND_ONLY) otherwise, and as `compact`.
+        InvalidArgument (MERGE_INVALID) where two rows have the same keys, a key is null or a column is not the table's.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends what the engine runs; using it again begins anew."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnginePart:
+    """One thing that an engine needs: which version was found where, or, with no version, what to do to have it."""
+
+    part: str
+    version: str = ""
+    where: str = ""
+    to_do: str = ""
+
+
+class EngineSetup(Protocol):
+    """What an entry point of `federation.engines` makes: how an engine is had, also where what it needs is not installed."""
+
+    def check(self) -> tuple[EnginePart, ...]:
+        """Each thing that the engine needs. Looks, and changes nothing."""
+        ...
+
+    def fetch(self, folder: Path | None = None) -> tuple[Path, ...]:
+        """Gets what can be fetched, into the folder or to where the engine looks; Unavailable (JARS_UNREACHABLE) otherwise."""
+        ...
+
+    def engine(self, root: str, storage_options: Mapping[str, str], **how: Any) -> RecordEngine:
+        """The engine over the tables under `root`, not started yet; FailedPrecondition where something is missing."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordAnswer:
+    """What was found: rows as an Arrow IPC stream, and whether these are all."""
+
+    stream: bytes
+    rows: int
+    complete: bool
+
+
+class RecordQueries(Protocol):
+    """Answers people's queries of the record, whatever they ask: within rows, bytes, time and memory, harming nobody."""
+
+    def ask(self, sql: str, *, rows_max: int, bytes_max: int, seconds: float) -> RecordAnswer:
+        """The first rows of the answer; errors as those of `RecordEngine.query`.
+
+        ResourceExhausted (QUERY_TOO_LARGE) where it takes too much memory, Unavailable (QUERIES_BUSY) while others are.
+        """
         ...
 
 

@@ -25,12 +25,13 @@ from federation.api.ledger import LedgerServicer
 from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
 from federation.api.pipelines import PipelinesServicer
+from federation.api.records import RecordsServicer
 from federation.api.sites import SitesServicer
 from federation.api.store import Store
 from federation.api.transfers import TransfersServicer
 from federation.config import ServerSettings
 from federation.core import errors
-from federation.ports import Catalog, RecordEngine, RecordReader
+from federation.ports import Catalog, RecordEngine, RecordQueries, RecordReader
 from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
 from federation.services.openlineage import Emitter
@@ -56,7 +57,9 @@ class Server:
         emitters: tuple[Emitter, ...] = (),
         reader: RecordReader | None = None,
         engine: RecordEngine | None = None,
+        queries: RecordQueries | None = None,
     ) -> None:
+        self._queries = queries
         self._settings = settings
         self._store = Store(catalog, ctx, engine)
         self._committer = committer
@@ -124,6 +127,7 @@ class Server:
             "Ledger": LedgerServicer(store, pages, self._reader),
             "Lineage": LineageServicer(store, self._lineage, self._terms),
             "Identity": IdentityServicer(store),
+            "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
         return self._server(generic_handlers(servicers, PeopleDoor(store)))
 

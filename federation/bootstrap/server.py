@@ -29,6 +29,7 @@ from federation.adapters.records_links import DeltaReader
 from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
 from federation.api.server import Server
+from federation.bootstrap import engine
 from federation.core import errors, kinds, policy, site
 from federation.crypto import secrets, signing
 from federation.services import sites
@@ -80,6 +81,7 @@ def make(settings: config.ServerSettings) -> Server:
         committer,
         reader=DeltaReader(settings.tables_url, options),
         engine=DeltaFusionEngine(settings.tables_url, options),
+        queries=engine.queries(settings.tables_url, settings.query, options),
         lineage=LineageIndex(catalog, DeltaLineage(settings.tables_url, options), timer=time.monotonic),
         emitters=_emitters(catalog, settings),
     )

@@ -45,6 +45,8 @@ WORDS = {
     "down": "federation.cli.local",
     "server": "federation.cli.processes",
     "agent": "federation.cli.processes",
+    "sql": "federation.cli.sql",
+    "engine": "federation.cli.engine",
     "help": "federation.cli.help",
 }
 

@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from federation import frames
 from federation.client import bills, files, focus_file, transfer
 from federation.client.connection import CALL_SECONDS, Connection
-from federation.client.values import Access, CreatedToken, Finding, Package, WhoAmI
+from federation.client.values import Access, CreatedToken, Finding, Package, QueryResult, WhoAmI
 from federation.core import (
     bill,
     budget,
@@ -49,6 +49,7 @@ from federation.v1 import (
     ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
+    records_pb2,
     sites_pb2,
     transfers_pb2,
 )
@@ -823,6 +824,12 @@ class Client:
         """Compares the answering server's index of lineage with the Delta tables. For administrators."""
         request = lineage_pb2.CheckLineageIndexRequest(rebuild=rebuild)
         return self._value(lineage.IndexCheck, "Lineage.CheckLineageIndex", request)
+
+    def query_records(self, sql: str, *, rows_max: int = 0, seconds_max: int = 0) -> QueryResult:
+        """One SQL query over the record's tables; at most so many rows (0: what the server allows). For administrators."""
+        request = records_pb2.QueryRecordsRequest(sql=sql, rows_max=rows_max, seconds_max=seconds_max)
+        pieces = list(self._connection.stream("Records.QueryRecords", request))
+        return QueryResult(stream=b"".join(piece.data for piece in pieces), rows=pieces[0].rows, complete=pieces[0].complete)
 
     def who_am_i(self) -> WhoAmI:
         """Who the server says the caller is."""

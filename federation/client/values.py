@@ -56,3 +56,12 @@ class Finding(TypedDict):
     object: str
     version: str
     detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryResult:
+    """What was found in the record: rows as an Arrow IPC stream, how many, and whether these are all."""
+
+    stream: bytes = field(repr=False)
+    rows: int
+    complete: bool

@@ -76,6 +76,7 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "budgets.create",
         "budgets.update",
         "budgets.delete",
+        "records.query",
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})

@@ -25,12 +25,16 @@ from federation.v1 import (
     lineage_pb2,
     options_pb2,
     pipelines_pb2,
+    records_pb2,
     sites_pb2,
     transfers_pb2,
 )
 
 #: What people call, at the server's port for people.
-PEOPLE = ("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets", "Ledger", "Lineage", "Identity")
+PEOPLE = (
+    *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets"),
+    *("Ledger", "Lineage", "Identity", "Records"),
+)
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
 #: What a site serves itself.
@@ -51,6 +55,7 @@ _FILES = (
         identity_pb2,
         agent_pb2,
         gateway_pb2,
+        records_pb2,
     ),
 )
 

@@ -130,7 +130,13 @@ class Edge:
 
 
 def start(
-    certs: Certs, catalog: ports.Catalog, *, committer: Any = None, reader: Any = None, listen: str = "127.0.0.1:0"
+    certs: Certs,
+    catalog: ports.Catalog,
+    *,
+    committer: Any = None,
+    reader: Any = None,
+    queries: Any = None,
+    listen: str = "127.0.0.1:0",
 ) -> Edge:
     """Starts a server, on free ports unless told otherwise."""
     ctx = Context(
@@ -154,7 +160,15 @@ def start(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
     thread.start()
-    server = Server(catalog, ctx, settings, committer or NoCommitter(), reader=reader, lineage=lineage_index(catalog))
+    server = Server(
+        catalog,
+        ctx,
+        settings,
+        committer or NoCommitter(),
+        reader=reader,
+        queries=queries,
+        lineage=lineage_index(catalog),
+    )
     edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, loop=loop, thread=thread, tokens=tokens)
     edge.run(server.start())
     return edge

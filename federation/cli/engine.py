@@ -1,0 +1,190 @@
+"""`fed engine`: heavy work over the record's tables, inside this process or on Spark: what it needs, and what it does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from federation.cli import exits, output, shapes, sql
+from federation.cli.command import noun, verb
+from federation.cli.session import Session
+from federation.core import analyses, units
+
+if TYPE_CHECKING:
+    from federation import ports
+    from federation.config import EngineSettings
+
+engine = noun("engine", "Heavy work over the record's tables: what its engine needs, and what it does.")
+
+_PATH = click.Path(path_type=Path)
+_PARTS = (
+    shapes.Column(heading="PART", show=lambda part: part.part),
+    shapes.Column(heading="VERSION", show=lambda part: part.version or "missing"),
+    shapes.Column(heading="WHERE", show=lambda part: part.where or "-"),
+    shapes.Column(heading="WHAT TO DO", show=lambda part: part.to_do or "-"),
+)
+
+
+def _spark(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how Spark is had."""
+    for option in (
+        click.option("--master", default="", metavar="MASTER", help="Where Spark runs: local[*], spark://host:port, k8s://..."),
+        click.option("--remote", default="", metavar="sc://HOST:PORT", help="A Spark Connect server, instead."),
+        click.option("--jars-dir", type=_PATH, help="The folder of Delta Lake's jars, in a closed network."),
+        click.option("--memory", default="", metavar="SIZE", help="What its driver may take, such as 4 GB."),
+        click.option("--file", "file", type=_PATH, help="A federation file, whose `server.engine` says so."),
+    ):
+        function = option(function)
+    return function
+
+
+_KIND = click.option(
+    "--engine", "kind", default="", metavar="KIND", help="embedded, or spark; by default the file's, or embedded."
+)
+_TABLES = click.option("--tables", required=True, metavar="FOLDER|URL", help="Where the record's tables lie.")
+
+
+@verb(engine, "check", example="fed engine check --jars-dir /opt/delta-jars")
+@click.option("--s3", is_flag=True, help="Also what Spark needs to read tables in S3.")
+@click.option("--start", is_flag=True, help="Start Spark as well, and see that it answers.")
+@_spark
+def check(session: Session, *, s3: bool, start: bool, **how: Any) -> int:
+    """Tells which Java, Spark and jars are found, in which versions, and what to do about what is missing.
+
+    Exits with 0 when Spark can be used and with 1 when it cannot.
+    """
+    from federation.bootstrap import engine as bootstrap  # noqa: PLC0415 - slow to import
+
+    settings = _settings("spark", **how)
+    place = "s3://" if s3 else ""
+    parts = () if settings.remote else bootstrap.engine_setup(place, settings).check()
+    usable = all(part.version for part in parts)
+    if start and usable:
+        parts = (*parts, _started(settings))
+    if session.output.json:
+        session.output.write_json({"usable": usable, "parts": [dataclasses.asdict(part) for part in parts]})
+    else:
+        session.output.show(output.table(parts, _PARTS))
+        session.output.say("Spark can be used." if usable else "Spark cannot be used yet.")
+    return exits.OK if usable else exits.ERROR
+
+
+@verb(engine, "fetch", example="fed engine fetch /media/stick/delta-jars --s3")
+@click.argument("folder", type=_PATH, required=False)
+@click.option("--s3", is_flag=True, help="Also the jars to read tables in S3.")
+@_spark
+def fetch(session: Session, *, folder: Path | None, s3: bool, **how: Any) -> None:
+    """Fetches Delta Lake's jars from Maven Central: to where Spark is started from, or into a folder to carry away."""
+    from federation.bootstrap import engine as bootstrap  # noqa: PLC0415 - as above
+
+    with session.output.waiting("fetching jars"):
+        found = bootstrap.engine_setup("s3://" if s3 else "", _settings("spark", **how)).fetch(folder)
+    if session.output.json:
+        session.output.write_json([str(path) for path in found])
+    else:
+        session.output.line(
+            f"{len(found)} jars, {units.size(sum(path.stat().st_size for path in found))}, in {found[0].parent}"
+        )
+
+
+@verb(engine, "run", example="fed engine run chargeback --tables s3://bucket/tables --engine spark", formats=sql.FORMATS)
+@click.argument("analysis", type=click.Choice(tuple(analyses.ALL)))
+@click.option("--export", type=str, default="", metavar="PATH", help="Write the answer there instead of showing it.")
+@click.option(
+    "--as", "format_", type=click.Choice(("parquet", "csv")), default="parquet", show_default=True, help="How to write it."
+)
+@_TABLES
+@_KIND
+@_spark
+def run(
+    session: Session, *, analysis: str, export: str, format_: ports.ExportFormat, tables: str, kind: str, **how: Any
+) -> None:
+    """Computes over all years: chargeback by namespace and month, what went over links, who read which versions."""
+    with _Engine(tables, kind, how) as made:
+        if not export:
+            sql.show(session.output, made.query(analyses.named(analysis)))
+            return
+        _done(session, made.export(analyses.named(analysis), export, format_))
+
+
+@verb(engine, "export", example="fed engine export 'select * from egress_ledger' ledger.parquet --tables tables")
+@click.argument("query")
+@click.argument("path")
+@click.option(
+    "--as", "format_", type=click.Choice(("parquet", "csv")), default="parquet", show_default=True, help="How to write it."
+)
+@_TABLES
+@_KIND
+@_spark
+def export(session: Session, *, query: str, path: str, format_: ports.ExportFormat, tables: str, kind: str, **how: Any) -> None:
+    """Writes the answer of a query to a new file, or on Spark a folder of files: for whom the record is too large to show."""
+    with _Engine(tables, kind, how) as made:
+        _done(session, made.export(query, path, format_))
+
+
+@verb(engine, "compact", example="fed engine compact egress_ledger --tables tables --order-by namespace")
+@click.argument("table")
+@click.option("--order-by", default="", metavar="COLUMNS", help="Sort rows along a Z-order of these columns, by commas.")
+@_TABLES
+@_KIND
+@_spark
+def compact(session: Session, *, table: str, order_by: str, tables: str, kind: str, **how: Any) -> None:
+    """Puts a table's small files together. No row changes, and the committer may go on meanwhile."""
+    columns = tuple(name.strip() for name in order_by.split(",") if name.strip())
+    with _Engine(tables, kind, how) as made:
+        _done(session, made.compact(table, order_by=columns))
+
+
+class _Engine:
+    """An engine for one command."""
+
+    def __init__(self, tables: str, kind: str, how: dict[str, Any]) -> None:
+        self._tables, self._settings = tables, _settings(kind, **how)
+
+    def __enter__(self) -> ports.RecordEngine:
+        from federation.bootstrap import engine as bootstrap  # noqa: PLC0415 - as above
+
+        self._made = bootstrap.engine(self._tables, self._settings)
+        return self._made
+
+    def __exit__(self, *_: object) -> None:
+        self._made.close()
+
+
+def _settings(kind: str, *, master: str, remote: str, jars_dir: Path | None, memory: str, file: Path | None) -> EngineSettings:
+    """What the file says, and before it what the command says."""
+    from federation import config  # noqa: PLC0415 - as above
+
+    found = config.federation_file(file).engine if file else config.EngineSettings()
+    return dataclasses.replace(
+        found,
+        kind=kind or found.kind,
+        master=master or found.master,
+        remote=remote or ("" if master else found.remote),
+        jars_dir=jars_dir.expanduser().absolute() if jars_dir else found.jars_dir,
+        memory_bytes=units.parse_size(memory) if memory else found.memory_bytes,
+    )
+
+
+def _started(settings: EngineSettings) -> ports.EnginePart:
+    from federation import ports  # noqa: PLC0415 - as above
+    from federation.bootstrap import engine as bootstrap  # noqa: PLC0415 - as above
+
+    made = bootstrap.engine("", settings)
+    try:
+        made.query("SELECT 1 AS one")
+    finally:
+        made.close()
+    return ports.EnginePart(part="session", version="started", where=settings.remote or settings.master)
+
+
+def _done(session: Session, value: Any) -> None:
+    """What an engine did, as its fields."""
+    if session.output.json:
+        session.output.write_json(dataclasses.asdict(value))
+    else:
+        session.output.fields(shapes.fields(value))
