@@ -9,10 +9,10 @@ BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all fix proto schemas lock bench bench-placement demo demo-down
+.PHONY: help setup check test test-all campaign-record focus-tools fix proto schemas record-docs lock bench bench-placement demo demo-down
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/dev.stamp ## Make .venv with everything for development
 check: $(VENV)/dev.stamp ## Lint, types, import contracts, protos
@@ -29,6 +29,12 @@ test: $(VENV)/dev.stamp ## All tests, campaigns in their short form
 test-all: $(VENV)/dev.stamp ## All tests, campaigns in their long form
 	$(BIN)/python -m pytest -n auto --dist worksteal --long
 
+campaign-record: $(VENV)/dev.stamp ## Kill servers 500 times while they write the record; nothing may be lost, nothing twice
+	$(BIN)/python -m tests.faults.record_campaign --kills 500
+
+focus-tools: $(VENV)/dev.stamp ## Make the environments of the tools that check FOCUS files; tests do so too, once
+	$(BIN)/python -m tests.focus_tools
+
 fix: $(VENV)/dev.stamp ## Format, and mend what can be mended by itself
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -38,6 +44,9 @@ proto: $(VENV)/dev.stamp ## Generate federation/v1 from protos/
 
 schemas: $(VENV)/dev.stamp ## Generate docs/schemas from the values that world and request files hold
 	for kind in world request; do $(BIN)/fed world schema $$kind > docs/schemas/$$kind.schema.json; done
+
+record-docs: $(VENV)/dev.stamp ## Write the columns of the record's tables into docs/record.md
+	$(BIN)/python -m federation.adapters.records_docs docs/record.md
 
 lock: ## Renew constraints.txt from what the registry has now
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv

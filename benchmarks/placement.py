@@ -1,12 +1,18 @@
 """How long a decision takes, how that grows, what it needs, and what it saves: `python -m benchmarks.placement`.
 
-Latency: 10 inputs with 3 replicas each over 100 sites, counterfactuals included, in one process, the world given and nothing of
-it remembered; what the rate card says of its links is. Once with the shipped prices (the sites lie in some 30 regions that have
-one), once with 100 regions of their own, once with storage prices, measured links and a value of time. CPU time of the thread,
-so that a busy machine matters less; the wall time stands beside it. The floor is the least that any choice must do, in the same
-process: look up each price once and take the least for each input and site, with nothing explained.
+Latency: a stream of distinct decisions over one federation of 100 sites, counterfactuals included, in one process. Before
+each decision five sites are heard from and say something new of what others use of them, the loads of 70 sites are others,
+and the job reads 10 other inputs of 3 replicas each; a fifth to a third of the sites have no room. Prepared and used again is
+what sites, links and prices say whatever is asked (`core/prepared.py`): made once for each state of the sites, which here is
+before each decision, and timed beside it (*prepared*). The links of a rate card are found when they are first met, so the
+first tenth of the stream is not counted. The collector of garbage runs as in a server: what was there at the start is frozen.
+Four shapes: 100 regions of one price; the shipped prices (the sites lie in some 30 regions that have one); storage prices,
+measured links and a value of time in 100 regions; the same with the shipped prices. The floor is the least that any choice
+must do in Python: look up each price once and take the least for each input and site, with nothing explained.
 
 Growth: the median with more inputs, replicas, sites. Memory: the peak of one decision.
+
+Calls: `fed job submit --dry-run` as a client sees it: over TLS, on a server with a catalog of 100 sites in SQLite.
 
 Regret: a seeded trace of jobs with the shipped egress prices and public H100 prices. Ours, two rules of thumb, and the
 optimum: the cheapest of all sites with the cheapest of all ways to choose a replica for each input, tried one by one.
@@ -15,18 +21,28 @@ optimum: the cheapest of all sites with the cheapest of all ways to choose a rep
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import random
 import statistics
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
 
+from federation import ports
 from federation.adapters import prices
-from federation.core import planner, ratecard, site, units, world
+from federation.adapters.catalog_sql import SqlCatalog
+from federation.adapters.system import SystemClock, UlidIds
+from federation.core import job, planner, prepared, ratecard, site, units, world
 from tests import builders
+from tests.wire import certs, edge
 
+T = TypeVar("T")
 CARD = prices.default_rate_card()
 #: Dollars an hour for one H100 on demand, skypilot-org/skypilot-catalog@00148f2 (p5.48xlarge).
 H100 = {
@@ -52,9 +68,18 @@ def latency_world(
         builders.site(f"s{i}", regions[i % len(regions)], "EU", offer=builders.offer(rnd.randint(30_000, 90_000)))
         for i in range(sites)
     ]
-    names = [at.site for at in rows]
-    given = [builders.world_input(f"i{n}", rnd.sample(names, replicas), rnd.randint(10**9, 10**12)) for n in range(inputs)]
-    return builders.world(rows, given, rates=rates)
+    return builders.world(rows, some_inputs(rnd, [at.site for at in rows], inputs, replicas), rates=rates)
+
+
+def some_inputs(rnd: random.Random, names: list[str], inputs: int, replicas: int) -> list[world.WorldInput]:
+    """Inputs of 1 GB to 1 TB with so many replicas each."""
+    return [builders.world_input(f"i{n}", rnd.sample(names, replicas), rnd.randint(10**9, 10**12)) for n in range(inputs)]
+
+
+def shipped_regions() -> list[str]:
+    """Regions that the shipped card has a price of."""
+    aws = sorted({f"{row.source_provider}:{row.source_place}" for row in CARD.rows if row.source_provider == "aws"})
+    return [*aws, "vultr:ewr", "gcp:us-east1", "azure:eastus"]
 
 
 def searched(seen: world.World) -> world.World:
@@ -83,30 +108,128 @@ def floor(seen: world.World) -> str:
     return best[1]
 
 
-def timed(decide: Callable[[world.World], object], worlds: list[world.World], rounds: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of CPU and of wall time, sorted; each decision gets a world that has remembered nothing."""
-    cpu, wall = [], []
-    for seen in worlds * rounds:
-        fresh = replace(seen)
+class Stream:
+    """Decisions one after another, each with a world of its own: sites that were heard from, other loads, another job."""
+
+    def __init__(self, first: world.World, seed: int) -> None:
+        self._rnd, self._world = random.Random(seed), first
+        self._sites = list(first.sites)
+        self.ground = prepared.Prepared(first.sites, first.rates, first.speeds)
+
+    def following(self) -> world.World:
+        """The world of the next decision."""
+        rnd, names = self._rnd, [at.site for at in self._sites]
+        for n in rnd.sample(range(len(names)), 5):
+            at = self._sites[n]
+            used = rnd.choice([0, 0, 4, 14])
+            heard = at.heartbeat_time + timedelta(seconds=5) if at.heartbeat_time else None
+            self._sites[n] = replace(at, capacity=replace(at.capacity, used_cpus=used), heartbeat_time=heard)
+        return replace(
+            self._world,
+            sites=tuple(self._sites),
+            inputs=tuple(some_inputs(rnd, names, 10, 3)),
+            loads=tuple(builders.load(name, rnd.randint(0, 11)) for name in names[:70]),
+        )
+
+    def prepare(self, seen: world.World) -> prepared.Prepared:
+        """What the world's sites, links and prices say, made from what they said before."""
+        self.ground = prepared.Prepared(seen.sites, seen.rates, seen.speeds, self.ground)
+        return self.ground
+
+
+class Clock:
+    """Milliseconds of CPU and of wall time of what is run by it."""
+
+    def __init__(self) -> None:
+        self.cpu: list[float] = []
+        self.wall: list[float] = []
+
+    def run(self, work: Callable[[], T]) -> T:
+        """The work's answer; its times are kept."""
         began, began_cpu = time.perf_counter_ns(), time.thread_time_ns()
-        decide(fresh)
-        cpu.append((time.thread_time_ns() - began_cpu) / 1e6)
-        wall.append((time.perf_counter_ns() - began) / 1e6)
-    return sorted(cpu), sorted(wall)
+        answer = work()
+        self.cpu.append((time.thread_time_ns() - began_cpu) / 1e6)
+        self.wall.append((time.perf_counter_ns() - began) / 1e6)
+        return answer
+
+    def told(self, skipped: int = 0) -> str:
+        """p50, p99 and the most of both, without the first so many."""
+        return "  ".join(f"{what} {_spread(times[skipped:])}" for what, times in (("cpu", self.cpu), ("wall", self.wall)))
 
 
-def latency(label: str, worlds: list[world.World], rounds: int, **asked: object) -> None:
-    """p50 and p99 over all worlds, beside the floor."""
-    request = builders.request(cpus=4, **asked)
-    for seen in worlds:
-        planner.plan(request, replace(seen))
-    cpu, wall = timed(lambda seen: planner.plan(request, seen), worlds, rounds)
-    least, _ = timed(floor, worlds, rounds)
-    told = "  ".join(
-        f"{what} p50 {times[len(times) // 2]:.2f} ms p99 {times[len(times) * 99 // 100]:.2f} ms"
-        for what, times in (("cpu", cpu), ("wall", wall), ("floor cpu", least))
-    )
-    print(f"{label:28} {told}")
+def _spread(times: list[float]) -> str:
+    ordered = sorted(times)
+    p50, p99 = (ordered[len(ordered) * percent // 100] for percent in (50, 99))
+    return f"p50 {p50:.2f} p99 {p99:.2f} max {ordered[-1]:.2f} ms"
+
+
+def latency(label: str, first: world.World, decisions: int, **asked: object) -> None:
+    """p50, p99 and the most over a stream, beside what preparing took and the floor."""
+    request, stream = builders.request(cpus=4, **asked), Stream(first, 1)
+    deciding, preparing, floors = Clock(), Clock(), Clock()
+    gc.collect()
+    gc.freeze()
+    for n in range(decisions + decisions // 10):
+        seen = stream.following()
+        ground = preparing.run(lambda seen=seen: stream.prepare(seen))
+        deciding.run(lambda seen=seen, ground=ground: planner.plan(request, seen, ground=ground))
+        if n % 10 == 0:
+            floors.run(lambda seen=seen: floor(seen))
+    gc.unfreeze()
+    print(f"{label}, {decisions} decisions")
+    for what, clock in (("decided", deciding), ("prepared", preparing), ("floor", floors)):
+        print(f"    {what:10} {clock.told(len(clock.cpu) // 11)}")
+
+
+def calls(count: int) -> None:
+    """A plan over the wire, of a server with 100 sites, 40 datasets, 20 live runs, and links that were used and measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        catalog = SqlCatalog(f"sqlite:///{folder}/catalog.db", SystemClock(), UlidIds())
+        served = edge.start(certs.make(Path(folder)), catalog)
+        rnd, names = random.Random(5), [f"s{n}" for n in range(100)]
+        catalog.write(lambda tx: _populate(tx, rnd, names))
+        client = served.client()
+        for _ in range(20):
+            client.create_job(_job(rnd))
+        clock = Clock()
+        for _ in range(count):
+            catalog.write(lambda tx: _hear(tx, rnd, names))
+            asked = _job(rnd)
+            clock.run(lambda asked=asked: client.create_job(asked, validate_only=True))
+        served.stop()
+    print(f"dry run over TLS, {count} calls   wall {_spread(clock.wall[count // 10 :])}")
+
+
+def _populate(tx: ports.Transaction, rnd: random.Random, names: list[str]) -> None:
+    regions = shipped_regions()
+    for n, name in enumerate(names):
+        offer = builders.offer(rnd.randint(30_000, 90_000))
+        tx.insert(builders.site(name, regions[n % len(regions)], "EU", offer=offer, heartbeat_time=tx.now))
+        tx.insert(builders.load(name, rnd.randint(0, 11)))
+    tx.insert(builders.namespace("sales"))
+    for n in range(40):
+        tx.insert(builders.dataset(f"sales/d{n}", latest_version=1, uid=f"u-{n}"))
+        tx.insert(builders.version(f"sales/d{n}@1", rnd.randint(10**9, 10**11)))
+        for name in rnd.sample(names, 3):
+            tx.insert(builders.replica(f"sales/d{n}@1", name))
+    for scope in sorted({ratecard.scope(*rnd.sample(regions, 2)) for _ in range(400)}):
+        tx.insert(site.LinkVolume(scope=scope, month=f"{tx.now:%Y-%m}", sent_bytes=rnd.randint(0, 10**12)))
+    for source, destination in sorted({tuple(rnd.sample(regions, 2)) for _ in range(400)}):
+        tx.insert(site.LinkSpeed(source_region=source, destination_region=destination, bytes_per_second=10**9))
+
+
+def _hear(tx: ports.Transaction, rnd: random.Random, names: list[str]) -> None:
+    """Five heartbeats."""
+    for name in rnd.sample(names, 5):
+        at = tx.get(site.Site, name)
+        assert at is not None
+        capacity = replace(at.capacity, used_cpus=rnd.choice([0, 0, 2, 4]))
+        tx.replace(replace(at, capacity=capacity, heartbeat_time=tx.now))
+
+
+def _job(rnd: random.Random) -> job.JobRequest:
+    read = [job.InputSpec(alias=f"i{n}", dataset=f"sales/d{d}") for n, d in enumerate(rnd.sample(range(40), 10))]
+    return replace(builders.request(cpus=1), inputs=tuple(read), outputs=())
 
 
 def growth(rounds: int) -> None:
@@ -118,13 +241,16 @@ def growth(rounds: int) -> None:
             sizes = {"inputs": 10, "replicas": 3, "sites": 100} | {what: number}
             regions = [f"aws:r{i}" for i in range(min(sizes["sites"], 100))]
             worlds = [latency_world(seed, regions, builders.rates(), **sizes) for seed in range(3)]
+            grounds = [prepared.Prepared(seen.sites, seen.rates, seen.speeds) for seen in worlds]
             planner.plan(request, worlds[0])
-            cpu, _ = timed(lambda seen: planner.plan(request, seen), worlds, rounds)
+            clock = Clock()
+            for seen, ground in list(zip(worlds, grounds, strict=True)) * rounds:
+                clock.run(lambda seen=seen, ground=ground: planner.plan(request, replace(seen), ground=ground))
             tracemalloc.start()
             planner.plan(request, replace(worlds[0]))
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
-            told.append(f"{number}: {statistics.median(cpu):.2f} ms, {units.size(peak)}")
+            told.append(f"{number}: {statistics.median(clock.cpu):.2f} ms, {units.size(peak)}")
         print(f"growth with {what:16} {'   '.join(told)}")
 
 
@@ -185,18 +311,19 @@ def regret(jobs: int) -> None:
 def main() -> None:
     """Both, with their sizes as options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=50, help="decisions for each of ten worlds")
+    parser.add_argument("--decisions", type=int, default=2000, help="decisions of each stream")
+    parser.add_argument("--calls", type=int, default=200, help="calls over the wire")
     parser.add_argument("--jobs", type=int, default=500, help="jobs of the trace")
     options = parser.parse_args()
-    shipped = sorted({f"{row.source_provider}:{row.source_place}" for row in CARD.rows if row.source_provider == "aws"})
-    shipped += ["vultr:ewr", "gcp:us-east1", "azure:eastus"]
-    own = [f"aws:r{i}" for i in range(100)]
-    hundred = [latency_world(seed, own, builders.rates()) for seed in range(10)]
-    latency(f"shipped, {len(shipped)} regions", [latency_world(seed, shipped, CARD) for seed in range(10)], options.rounds)
-    latency("one price, 100 regions", hundred, options.rounds)
-    slow = [searched(seen) for seen in hundred]
-    latency("measured links", slow, max(options.rounds // 10, 2), hour_value_micros=10**6)
-    growth(max(options.rounds // 5, 3))
+    hundred = latency_world(0, [f"aws:r{i}" for i in range(100)], builders.rates())
+    shipped = latency_world(0, shipped_regions(), CARD)
+    few = max(options.decisions // 10, 20)
+    latency("one price, 100 regions", hundred, options.decisions)
+    latency(f"shipped prices, {len(shipped_regions())} regions", shipped, options.decisions)
+    latency("storage, measured links, an hour's value", searched(hundred), few, hour_value_micros=10**6)
+    latency("the same with shipped prices", searched(shipped), few, hour_value_micros=10**6)
+    growth(10)
+    calls(options.calls)
     regret(options.jobs)
 
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 import yaml
 
 from federation import strict
-from federation.core import errors, ids, policy, site
+from federation.core import errors, ids, openlineage, policy, site
 
 T = TypeVar("T")
 
@@ -28,6 +28,9 @@ _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 
 MIB = 1024 * 1024
 
+#: How many days events stay in the catalog's log, and how many facts may wait there to be carried to the record's tables.
+EVENT_DAYS = 7
+BACKLOG_FACTS_MAX = 10_000_000
 #: Port of every local cluster's Jobs API; each cluster has a loopback address of its own.
 RAY_DASHBOARD_PORT = 8265
 #: Between two looks at a site's cluster. Ray reports what is used every five seconds.
@@ -54,6 +57,27 @@ class UserSettings:
     user: str
     role: policy.Role = policy.Role.USER
     jurisdiction: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenLineageSettings:
+    """To whom runs are told as OpenLineage events: the endpoint `url`, the `file`, both or nobody.
+
+    The endpoint gets the token in `token_file`, and is known by the CAs in `ca` where it has no public one. `producer` and
+    `schemas_url` are the URIs by which events name who tells, and where the schemas of its own facets lie.
+    """
+
+    url: str = ""
+    token_file: Path | None = None
+    ca: Path | None = None
+    file: Path | None = None
+    producer: str = ""
+    schemas_url: str = ""
+
+    def terms(self, federation: str) -> openlineage.Terms:
+        """How the federation is called in events."""
+        told = {"producer": self.producer, "schemas": self.schemas_url}
+        return openlineage.Terms(federation=federation, **{name: uri for name, uri in told.items() if uri})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +111,13 @@ class EngineSettings:
 class ServerSettings:
     """What a catalog server needs. `listen` is for people, `agents_listen` for agents; both `host:port`.
 
+    `http_listen` is for OpenLineage events of others, '' for nobody. `federation` is what others know this one by.
+
     A run's lease lasts `lease_seconds` and is renewed every `heartbeat_seconds`; a grant lasts at most `grant_seconds`;
-    a working directory's package holds at most `package_bytes_max`. Without `rate_card` and
-    `offer_card` the shipped prices hold, until others are imported.
+    a working directory's package holds at most `package_bytes_max`. Without `rate_card` and `offer_card` the shipped prices
+    hold, until others are imported. Events stay in the catalog's log for `event_days` at least, and until the record's tables
+    hold them for good; while `backlog_facts_max` of them wait to be carried there, facts in bulk are refused. `tables_options`
+    are the options of the S3 store of `tables_url`, as a site's store has them; they may hold keys.
     """
 
     state_dir: Path
@@ -106,6 +134,12 @@ class ServerSettings:
     heartbeat_seconds: int = 3
     grant_seconds: int = 43_200
     package_bytes_max: int = 64 * MIB
+    event_days: int = EVENT_DAYS
+    backlog_facts_max: int = BACKLOG_FACTS_MAX
+    tables_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    federation: str = "federation"
+    http_listen: str = ""
+    openlineage: OpenLineageSettings = OpenLineageSettings()
     query: QuerySettings = QuerySettings()
     engine: EngineSettings = EngineSettings()
 
@@ -230,6 +264,11 @@ class FederationFile:
     package_bytes_max: int
     query: QuerySettings
     engine: EngineSettings
+    event_days: int
+    backlog_facts_max: int
+    tables_options: tuple[tuple[str, str], ...] = field(repr=False)
+    http_listen: str = ""
+    openlineage: OpenLineageSettings = OpenLineageSettings()
 
     def site(self, name: str) -> SiteSettings:
         """One declared site; NotFound with the declared ones otherwise."""
@@ -300,8 +339,10 @@ class Layout:
 _TOP = ("federation", "server", "sites", "users")
 _SERVER = (
     *("listen", "agents_listen", "address", "agents_address", "database", "tables", "rate_card", "offer_card", "tls"),
-    *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max", "query", "engine"),
+    *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max", "http_listen", "openlineage"),
+    *("event_days", "backlog_facts_max", "tables_options", "query", "engine"),
 )
+_OPENLINEAGE = ("url", "token_file", "ca", "file", "producer", "schemas_url")
 _QUERY = ("rows_max", "bytes_max", "seconds_max", "memory", "at_once")
 _ENGINE = ("kind", "master", "remote", "jars_dir", "coordinates", "memory")
 _SITE = (
@@ -343,6 +384,11 @@ def federation_file(path: Path) -> FederationFile:
         heartbeat_seconds=server_.integer("heartbeat_seconds", 3, at_least=1),
         grant_seconds=server_.integer("grant_seconds", 43_200, at_least=60),
         package_bytes_max=server_.size("package_bytes_max", 64 * MIB),
+        event_days=server_.integer("event_days", EVENT_DAYS, at_least=1),
+        backlog_facts_max=server_.integer("backlog_facts_max", BACKLOG_FACTS_MAX, at_least=1),
+        tables_options=_options(server_.table("tables_options"), here, leave=()),
+        http_listen=server_.read("http_listen", _address, "") if "http_listen" in server_ else "",
+        openlineage=_openlineage(server_.table("openlineage").only(_OPENLINEAGE), here),
         query=_query(server_.table("query").only(_QUERY)),
         engine=_engine(server_.table("engine").only(_ENGINE), here),
     )
@@ -366,6 +412,12 @@ def server(file: FederationFile, state_dir: Path) -> ServerSettings:
         heartbeat_seconds=file.heartbeat_seconds,
         grant_seconds=file.grant_seconds,
         package_bytes_max=file.package_bytes_max,
+        event_days=file.event_days,
+        backlog_facts_max=file.backlog_facts_max,
+        tables_options=file.tables_options,
+        federation=file.federation,
+        http_listen=file.http_listen,
+        openlineage=file.openlineage,
         query=file.query,
         engine=file.engine,
     )
@@ -656,6 +708,17 @@ def _optional_path(table: strict.Table, key: str, here: Path) -> Path | None:
 
 def _resolve(here: Path, text: str) -> Path:
     return Path(os.path.normpath(here / Path(text.removeprefix("//")).expanduser()))
+
+
+def _openlineage(table: strict.Table, here: Path) -> OpenLineageSettings:
+    return OpenLineageSettings(
+        url=table.text("url", ""),
+        token_file=_optional_path(table, "token_file", here),
+        ca=_optional_path(table, "ca", here),
+        file=_optional_path(table, "file", here),
+        producer=table.text("producer", ""),
+        schemas_url=table.text("schemas_url", ""),
+    )
 
 
 def _address(text: str) -> str:

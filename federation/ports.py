@@ -5,14 +5,16 @@ A port speaks in values of the core and raises errors of the core's family; fore
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeVar
 
+from federation.core.chain import Head, Links, SignedHead
 from federation.core.dataset import WrappedKey
 from federation.core.events import Event
+from federation.core.lineage_graph import Columns
 from federation.core.program import Program, Solution
 from federation.core.site import Capacity
 
@@ -66,23 +68,31 @@ class Transaction(Protocol):
         self,
         cls: type[T],
         *,
-        parent: str = "",
-        where: Mapping[str, str] | None = None,
+        parent: str | tuple[str, ...] = "",
+        where: Mapping[str, str | tuple[str, ...]] | None = None,
+        keys: tuple[str, ...] = (),
         after: str = "",
         limit: int = 1000,
         newest_first: bool = False,
     ) -> tuple[T, ...]:
-        """At most `limit` values in key order after the key `after`, of the parent if given, whose columns equal `where`."""
+        """At most `limit` values in key order after the key `after`, of the parent if given, whose columns equal `where`.
+
+        Of several parents, or values of a column, any will do; of `keys`, if there are any, those alone are listed.
+        """
         ...
 
     def emit(self, kind: str, name: str, body: Any) -> int:
-        """Appends an event with the value as its body; returns its position. Same transaction as everything else."""
+        """Appends an event with the value as its body; returns its position. Same transaction as everything else.
+
+        Fields that may hold secrets are told as `records.told` says: whoever reads the log sees none.
+        """
         ...
 
     def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:
         """Appends `rows` facts of one kind as one event; returns the position of the last. Same transaction as everything else.
 
-        For what comes by the thousand: they cost the log one row. InvalidArgument (ROWS_INVALID) for fewer than one.
+        For what comes by the thousand: they cost the log one row. InvalidArgument (ROWS_INVALID) for fewer than one, or more
+        than an event can hold; ResourceExhausted (RECORD_BACKLOG) while too many wait to be carried to the record.
         """
         ...
 
@@ -95,7 +105,44 @@ class Transaction(Protocol):
         ...
 
 
-class Catalog(Protocol):
+class EventLog(Protocol):
+    """The one log of a catalog. All calls block."""
+
+    def events(
+        self,
+        after: int,
+        *,
+        limit: int = 1000,
+        kinds: Iterable[str] = (),
+        without: Iterable[str] = (),
+        facts_max: int = 0,
+        bytes_max: int = 0,
+    ) -> tuple[Event, ...]:
+        """Committed events with position > `after`, in order, without gaps that could fill later.
+
+        Of these `kinds` only, if any are named, and of none that is named in `without`. Fewer where they would come to more
+        than `facts_max` facts or `bytes_max` bytes, if given; but one at least. OutOfRange (EVENTS_TRIMMED) where some of them
+        are no longer there: `after` is below `floor`.
+        """
+        ...
+
+    def revision(self) -> int:
+        """Position of the newest committed event, 0 before the first."""
+        ...
+
+    def floor(self) -> int:
+        """Position up to which the log was trimmed, 0 while it is whole."""
+        ...
+
+    def trim(self, until: int, before: datetime) -> int:
+        """Deletes the oldest events as long as they are at `until` or below and older than `before`; returns how many.
+
+        A bounded number in each call, so that writers do not wait; the newest event stays.
+        """
+        ...
+
+
+class Catalog(EventLog, Protocol):
     """The store of record. All calls block; `write` functions run one after another or fail whole."""
 
     def write(self, work: Callable[[Transaction], T], *, actor: str = "", request_id: str = "") -> T:
@@ -104,14 +151,6 @@ class Catalog(Protocol):
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Runs `work` on a consistent view; `work` must not change anything."""
-        ...
-
-    def events(self, after: int, *, limit: int = 1000, kinds: Iterable[str] = ()) -> tuple[Event, ...]:
-        """Committed events with position > `after`, in order, without gaps that could fill later."""
-        ...
-
-    def revision(self) -> int:
-        """Position of the newest committed event, 0 before the first."""
         ...
 
     def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
@@ -148,8 +187,11 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def read(self, key: str, offset: int = 0, length: int = -1) -> Iterator[bytes]:
-        """Streams a range in pieces of at most 1 MiB, shorter at the object's end; NotFound (OBJECT_MISSING) when absent."""
+    def read(self, key: str, offset: int = 0, length: int = -1, *, reader: str = "") -> Iterator[bytes]:
+        """Streams a range in pieces of at most 1 MiB, shorter at the object's end; NotFound (OBJECT_MISSING) when absent.
+
+        `reader` says under which grant; a store that keeps an access log of its own has it there, so that both can be compared.
+        """
         ...
 
     def info(self, key: str) -> ObjectInfo | None:
@@ -211,10 +253,25 @@ class KeyConnector(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeState:
-    """What a site's cluster says of one submission. `state`: PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED or ABSENT."""
+    """What a site's cluster says of one submission. `state`: PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED or ABSENT.
+
+    Of one that FAILED, `exit_code` is how its entrypoint ended, None where it did not end by itself; `reason` is
+    RUNTIME_ENV_FAILED where the entrypoint never began because its environment could not be made.
+    """
 
     state: str
     message: str = ""
+    exit_code: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeState:
+    """What became of a node of a cluster. `state`: ALIVE, LOST or PREEMPTED; `detail` is the cluster's own word on its end."""
+
+    node: str
+    state: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,13 +305,38 @@ class Compute(Protocol):
         """Asks it to end; does nothing when it has or is not there."""
         ...
 
+    def nodes(self, submission_id: str) -> tuple[NodeState, ...]:
+        """The nodes that it had its driver or its workers on and that a cluster can lose; a head is none of them.
+
+        One that was gone minutes before the submission ended is left out: it outlived that loss. A cluster may need part of a
+        minute to see that a node is gone. Unavailable when it does not answer.
+        """
+        ...
+
     def capacity(self) -> Capacity:
         """Totals of the cluster; Unavailable (COMPUTE_UNAVAILABLE) when it does not answer."""
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class BillPiece:
+    """Some lines of one delivery: of one payer's bill for one month. `lines` are rows of `bill.BillLine`, not numbered yet.
+
+    `skipped` counts lines that were left out because they are about anything else than moving data.
+    """
+
+    provider: str
+    account: str
+    month: str
+    lines: pa.Table
+    skipped: int
+
+
 class RecordSink(Protocol):
-    """Where the committer carries ledger and lineage: append-only tables, each batch exactly once."""
+    """Where the committer carries ledger and lineage: append-only tables, each batch exactly once.
+
+    Threads may share it; tables do not wait for each other.
+    """
 
     def position(self, table: str) -> int:
         """Position of the last event that the table holds, 0 when it is empty."""
@@ -265,6 +347,71 @@ class RecordSink(Protocol):
 
         Appending a batch again is refused or ignored, never doubled.
         """
+        ...
+
+    def seal(self, table: str) -> None:
+        """One more durable commit, without rows: what was committed before has then been followed by another."""
+        ...
+
+    def tend(self, table: str) -> bool:
+        """One bounded step of what keeps the table quick, beside appends; whether there is more to do at once."""
+        ...
+
+    def probe(self) -> None:
+        """Refuses (FailedPrecondition, STORE_DISHONEST) a store in which one commit could overwrite another."""
+        ...
+
+    def head(self, table: str) -> Head:
+        """Where the table's chain ends: position, rows and link of its last row; 0, 0 and its genesis for an empty one."""
+        ...
+
+
+class RecordReader(Protocol):
+    """Reads the record's tables to prove them. Needs no catalog, and never writes."""
+
+    def links(self, table: str) -> Iterator[Links]:
+        """All rows of a table in order of position, in batches; none for a table that is not there.
+
+        DataCorrupt (TABLE_DAMAGED) for one that cannot be opened at all.
+        """
+        ...
+
+    def heads(self, table: str) -> Iterator[SignedHead]:
+        """The signed heads of a table that the one of audit holds, unchecked, in no order."""
+        ...
+
+
+class LineageRecord(Protocol):
+    """The facts of lineage as columns in the order of their positions: what the index of lineage is made of."""
+
+    def read(self, table: str, after: int) -> Columns:
+        """Rows of `lineage_edges` or `lineage_runs` with positions above `after`, as the tables have them now.
+
+        Unavailable (TABLES_UNAVAILABLE) while they cannot be read.
+        """
+        ...
+
+    def columns(self, table: str, events: Iterable[Event]) -> Columns:
+        """What events hold, as rows of that table would."""
+        ...
+
+
+class LineageTransport(Protocol):
+    """The way of OpenLineage events to somebody who collects them."""
+
+    def send(self, events: tuple[str, ...]) -> None:
+        """Hands over events (JSON), in order; Unavailable when not all could be: they are then sent again, all of them.
+
+        An event that its receiver will never take is logged and left: it keeps no others waiting.
+        """
+        ...
+
+
+class BillReader(Protocol):
+    """Reads what a provider delivers as its bill: files of one delivery, whole, in memory that does not grow with them."""
+
+    def read(self, paths: Sequence[Path]) -> Iterator[BillPiece]:
+        """The lines about moving data, in order; InvalidArgument (BILL_INVALID) for files that are no such bill."""
         ...
 
 

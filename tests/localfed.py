@@ -24,8 +24,8 @@ import yaml
 
 from federation import config
 from federation.client import Client
-from federation.core import dataset, job, metering
-from federation.local import supervisor
+from federation.core import dataset, errors, job, metering
+from federation.local import procfs, supervisor
 
 T = TypeVar("T")
 
@@ -100,12 +100,16 @@ class LocalFederation:
         return {**row, **(self.compute[name] or {}), **self.site_settings.get(name, {})}
 
     @property
+    def contexts(self) -> Path:
+        return self.folder / "contexts.yaml"
+
+    @property
     def layout(self) -> config.Layout:
         return config.Layout(root=self.state)
 
     def environment(self, **extra: str) -> dict[str, str]:
         """What `fed` is run with: its own contexts, nothing of the person who runs the tests."""
-        return {**os.environ, "FED_CONFIG": str(self.folder / "contexts.yaml"), "NO_COLOR": "1", **extra}
+        return {**os.environ, "FED_CONFIG": str(self.contexts), "NO_COLOR": "1", **extra}
 
     def fed(self, *words: str, check: bool = True, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
         """Runs one `fed` command as a person would."""
@@ -127,19 +131,36 @@ class LocalFederation:
         return json.loads(self.fed(*words[:2], "-o", "json", *words[2:]).stdout)
 
     def up(self, **env: str) -> None:
-        """Starts what does not run."""
-        self.fed("up", "-f", str(self.file), "--state", str(self.state), **env)
+        """Starts what does not run, as `fed up` does, without another interpreter for it."""
+        with _environment(FED_CONFIG=str(self.contexts), **env):
+            made = supervisor.Federation(config.federation_file(self.file), self.state)
+            deadline = time.monotonic() + 10
+            while True:
+                try:
+                    made.up(_quiet)
+                except errors.FederationError as error:
+                    # Threads of a part that has just died may hold its ports for a moment longer.
+                    if error.reason != "PORT_TAKEN" or time.monotonic() > deadline:
+                        raise AssertionError(f"{error}\n{self.logs()}") from error
+                    time.sleep(0.1)
+                else:
+                    return
 
     def down(self) -> None:
-        """Ends everything."""
-        self.fed("down", "--state", str(self.state))
+        """Ends everything, as `fed down` does."""
+        supervisor.down(self.layout, _quiet)
 
     def kill(self, *parts: str) -> None:
-        """kill -9 of `server`, `agent eu-1` and so on; the jobs that an agent started live on."""
-        for row in supervisor.status(self.layout):
-            if row.part in parts and row.pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(row.pid, signal.SIGKILL)
+        """kill -9 of `server`, `agent eu-1` and so on, until they are dead; the jobs that an agent started live on."""
+        pids = [row.pid for row in supervisor.status(self.layout) if row.part in parts and row.pid]
+        for pid in pids:
+            procfs.send(pid, signal.SIGKILL)
+        until(lambda: all(map(_is_over, pids)), 10, "their end")
+
+    def arm(self, part: str, point: str, died: Path) -> None:
+        """Starts one part again, so that it dies at the named point once it gets there; `died` tells that it has."""
+        self.kill(part)
+        self.up(FED_FAILPOINT=point, FED_FAILPOINT_ONCE=str(died))
 
     def client(self) -> Client:
         """The administrator's client."""
@@ -220,6 +241,31 @@ class LocalFederation:
         """The last lines of every log, for a failed assertion."""
         files = sorted(self.layout.logs.glob("*.log")) if self.layout.logs.exists() else []
         return "\n".join(f"== {file.name}\n" + "\n".join(file.read_text(errors="replace").splitlines()[-25:]) for file in files)
+
+
+@contextlib.contextmanager
+def _environment(**changed: str) -> Iterator[None]:
+    """Variables of this process, as they are for whatever it starts inside the block."""
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def _is_over(pid: int) -> bool:
+    """Whether nothing of a process is left that could hold its ports: threads outlive their first one by a moment."""
+    found = procfs.stat(pid)
+    try:
+        return found is None or (found.state == "Z" and len(os.listdir(f"/proc/{pid}/task")) <= 1)
+    except OSError:
+        return True
+
+
+def _quiet(name: str, state: str) -> None:
+    """Tells nobody."""
 
 
 @contextlib.contextmanager

@@ -13,17 +13,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 from federation.local.ray_cluster import PORTS, RayCluster
 
+Cluster = TypeVar("Cluster", bound=RayCluster)
+
 _SLOTS = 8
 _PORT_BASE = 22_000
+#: Clusters that a slot has room for.
+_ROOM = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,28 @@ def ray_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayPair]:
     folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with shared(folder / "ray-pair") as pair:
         yield pair
+
+
+@contextmanager
+def another(
+    pair: RayPair, folder: Path, number: int, kind: Callable[..., Cluster] = RayCluster, **options: Any
+) -> Iterator[Cluster]:
+    """One more cluster beside the pair, not yet started: the third or fourth. Who asks for one that is in use waits for it."""
+    assert 3 <= number <= _ROOM
+    with (pair.first.folder.parent / f"more-{number}").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = kind(
+            name=f"more-{number}",
+            folder=folder / "more",
+            address_ip=f"{pair.first.address_ip.rpartition('.')[0]}.{number}",
+            port_base=pair.second._port_base + (number - 2) * PORTS,
+            environ=pair.first._environ,
+            **options,
+        )
+        try:
+            yield made
+        finally:
+            made.stop()
 
 
 @contextmanager
@@ -81,7 +108,7 @@ def _clusters(folder: Path, slot: int) -> RayPair:
             name=name,
             folder=folder / name,
             address_ip=f"127.0.{100 + slot}.{1 + index}",
-            port_base=_PORT_BASE + (4 * slot + index) * PORTS,
+            port_base=_PORT_BASE + (_ROOM * slot + index) * PORTS,
             environ=os.environ,
             cpus=4,
             gpus=gpus,

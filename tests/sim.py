@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import random
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -16,7 +17,9 @@ from federation import ports
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import ManualClock, SeededIds
 from federation.core import (
+    budget,
     dataset,
+    decision,
     errors,
     grants,
     ids,
@@ -37,7 +40,20 @@ from federation.core.policy import Principal
 from federation.core.transfer import TransferState
 from federation.crypto import grants as signed
 from federation.crypto import manifest, signing
-from federation.services import access, carrying, datasets, jobs, ledger, reconcile, retention, runs, scan, sites, transfers
+from federation.services import (
+    access,
+    budgets,
+    carrying,
+    datasets,
+    jobs,
+    ledger,
+    reconcile,
+    retention,
+    runs,
+    scan,
+    sites,
+    transfers,
+)
 from federation.services.context import Context
 from tests import builders
 
@@ -168,11 +184,11 @@ class SimulatedAgent:
         (assigned,) = (each for each in self.runs[run].start.inputs if each.plan.alias == alias)
         self.sim.agents[assigned.plan.source_site].serve(assigned.grant, size)
 
-    def finish(self, run: str, *, hear: bool = True) -> None:
+    def finish(self, run: str, *, hear: bool = True, report: lineage.LineageReport = lineage.UNTOLD) -> None:
         """Its entrypoint has ended well: what it wrote is committed. With `hear=False` the answer is lost on the way."""
         local = self.runs[run]
         staged = local.staged = self.stage(local.start) if local.staged is None else local.staged
-        heard = self.heard(lambda tx: jobs.finish_run(tx, self.sim.ctx, self.name, run, staged), run)
+        heard = self.heard(lambda tx: jobs.finish_run(tx, self.sim.ctx, self.name, run, staged, report=report), run)
         if heard and hear:
             self.drop(run)
 
@@ -447,6 +463,7 @@ def check_laws(sim: Simulation) -> None:
     check_transfers(sim)
     check_replicas(sim)
     check_events(sim)
+    check_decisions(sim)
 
 
 def check_transfers(sim: Simulation) -> None:
@@ -495,11 +512,19 @@ def check_runs(sim: Simulation) -> None:
 
 
 def check_ended_runs(sim: Simulation) -> None:
-    """A run that ended is one fact of lineage, opens nothing any more, and has edges only where it succeeded."""
+    """A run that ended is one fact of lineage, opens nothing, and has edges only where it succeeded; a put is one as well."""
     ended = {run.run: run for run in sim.all(job.Run) if run.state.terminal}
-    assert {fact.run: fact.state for fact in sim.all(lineage.RunFact)} == {run.run: run.state for run in ended.values()}
+    facts = {fact.run: fact.state for fact in sim.all(lineage.RunFact) if not fact.run.startswith(lineage.EXTERNAL_RUNS)}
+    edges = [edge for edge in sim.all(lineage.Edge) if not edge.run.startswith(lineage.EXTERNAL_RUNS)]
+    puts = {run for run in facts if run.startswith(lineage.PUTS)}
+    assert {run: state for run, state in facts.items() if run not in puts} == {run.run: run.state for run in ended.values()}
+    assert puts == {f"{lineage.PUTS}{record.grant}" for record in sim.all(kinds.GrantRecord) if _used_up(record)}
     assert all(record.closed for record in sim.all(kinds.GrantRecord) if record.run in ended)
-    assert all(ended[edge.run].state is JobState.SUCCEEDED for edge in sim.all(lineage.Edge))
+    assert all(edge.run in puts or ended[edge.run].state is JobState.SUCCEEDED for edge in edges)
+
+
+def _used_up(record: kinds.GrantRecord) -> bool:
+    return record.access is grants.Access.WRITE and bool(record.version)
 
 
 def check_loads(sim: Simulation) -> None:
@@ -548,6 +573,7 @@ def check_ledger(sim: Simulation) -> None:
     assert named == {entry.entry: entry.grant for entry in entries}
     check_corrections(sim)
     check_reservations(sim)
+    check_budgets(sim)
 
 
 def check_corrections(sim: Simulation) -> None:
@@ -575,6 +601,20 @@ def check_reservations(sim: Simulation) -> None:
     assert {scope: row for scope, row in stored.items() if row != (0, 0)} == held
 
 
+def check_budgets(sim: Simulation) -> None:
+    """What is spent in each scope is what the ledger charged in it, what is in flight is what unsettled grants hold."""
+    spent: dict[tuple[str, str], int] = {}
+    for entry in sim.all(metering.LedgerEntry):
+        for scope in budgets.scopes_of_entry(entry) if entry.charge_micros else ():
+            spent[entry.month, scope] = spent.get((entry.month, scope), 0) + entry.charge_micros
+    assert {(row.month, row.scope): row.charge_micros for row in sim.all(budget.Spend)} == spent
+    reserved: dict[str, int] = {}
+    for record in sim.all(kinds.GrantRecord):
+        for scope in budgets.scopes_of_grant(record) if record.reserved_micros else ():
+            reserved[scope] = reserved.get(scope, 0) + record.reserved_micros
+    assert {row.scope: row.reserved_micros for row in sim.all(budget.Reserve) if row.reserved_micros} == reserved
+
+
 #: Kinds of event that happen once to a name.
 ONCE = (
     "job.created",
@@ -596,18 +636,19 @@ REBUILT: dict[str, tuple[type, frozenset[str]]] = {
     "site": (site.Site, frozenset({"heartbeat_time", "etag"})),
     "transfer": (transfer.Transfer, frozenset({"bytes_done", "objects_done", "update_time", "etag"})),
     "rule": (transfer.ReplicationRule, frozenset()),
-    "grant": (kinds.GrantRecord, frozenset({"entry", "version", "reserved_bytes", "etag"})),
+    "grant": (kinds.GrantRecord, frozenset({"entry", "version", "reserved_bytes", "reserved_micros", "etag"})),
     "ledger": (metering.LedgerEntry, frozenset()),
     "pipeline": (pipeline.Pipeline, frozenset()),
 }
 
 
 def check_events(sim: Simulation) -> None:
-    """The log alone rebuilds the catalog: every change is in it, what happens once is in it once, in order, without gaps."""
+    """The log alone rebuilds the catalog, but for secrets: every change is in it, what happens once once, in order, gapless."""
     log = sim.events()
     assert [event.position for event in log] == list(range(1, len(log) + 1))
     once = [(event.kind, event.name) for event in log if event.kind in ONCE]
     assert len(once) == len(set(once))
+    assert not any(key.wrapped in event.body for key in sim.all(dataset.WrappedKey) for event in log)
     for word, (cls, silent) in REBUILT.items():
         after = {event.name: event for event in log if event.kind.startswith(f"{word}.")}
         left = [event.body for event in after.values() if not event.kind.endswith(".deleted") or word == "dataset"]
@@ -616,8 +657,27 @@ def check_events(sim: Simulation) -> None:
         assert sorted(rebuilt) == sorted(stored)
 
 
+def check_decisions(sim: Simulation) -> None:
+    """Each run was decided once, each job bears its newest decision, and none says again what the one before it said."""
+    told: dict[str, list[decision.Decision]] = {}
+    for event in sim.events("placement.decided"):
+        made = records.loads(decision.Decision, event.body)
+        told.setdefault(made.job, []).append(made)
+    for stored in sim.all(job.Job):
+        made = told.get(stored.job, [])
+        assert stored.decision == (made[-1].decision if made else "")
+        assert [each.supersedes for each in made] == ["", *(each.decision for each in made[:-1])][: len(made)]
+        assert [each.decision for each in made] == sorted(each.decision for each in made)
+        said = [(each.outcome, each.reason, each.site, each.transfers, each.run) for each in made]
+        assert all(before != after for before, after in itertools.pairwise(said)), said
+        if stored.state is JobState.REJECTED:
+            assert made[-1].outcome == decision.Outcome.REFUSED
+    begun = [each.run for made in told.values() for each in made if each.outcome == decision.Outcome.PLACED]
+    assert sorted(begun) == sorted(run.run for run in sim.all(job.Run))
+
+
 def _without(value: object, silent: frozenset[str]) -> str:
-    return str(sorted((name, str(item)) for name, item in records.dump(value).items() if name not in silent))
+    return str(sorted((name, str(item)) for name, item in records.dump(value, telling=True).items() if name not in silent))
 
 
 def grant_of(sim: Simulation, run: job.Run, alias: str) -> grants.Grant:

@@ -88,6 +88,11 @@ class ProcessCompute:
                     (folder / "stop").write_text(str(time.monotonic()))
                 _signal(folder, signal.SIGTERM)
 
+    def nodes(self, submission_id: str) -> tuple[ports.NodeState, ...]:
+        """None: this machine is lost with its agent."""
+        del submission_id
+        return ()
+
     def capacity(self) -> site.Capacity:
         """What this machine has; no GPUs. Unavailable (COMPUTE_UNAVAILABLE) while its folder cannot be used."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -198,4 +203,4 @@ def _ended(folder: Path) -> ports.ComputeState:
     code = int((folder / "exit").read_text())
     if code == 0:
         return ports.ComputeState(state="SUCCEEDED")
-    return ports.ComputeState(state="FAILED", message=f"exit code {code}")
+    return ports.ComputeState(state="FAILED", message=f"exit code {code}", exit_code=code)

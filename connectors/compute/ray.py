@@ -11,6 +11,8 @@ import logging
 import math
 import tempfile
 import threading
+import time
+import urllib.parse
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +30,15 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60
+#: So many rows Ray's state API lists at once.
+ROWS_MAX = 10_000
+_NO_RUNTIME_ENV = "RUNTIME_ENV_SETUP_FAILURE"
+#: How Ray begins to tell the end of a node that it was told would be taken away at a time that has passed (NodeDeathInfo).
+_PREEMPTED = "Terminated due to preemption"
+#: How it tells the end of one that was given back because nothing was left on it.
+_IDLE = "Terminated due to idle"
+#: A submission that ended so long after a node had not ended for it: Ray's own retries take less.
+_OUTLIVED_SECONDS = 300
 _ACCELERATOR = "accelerator_type:"
 #: Ray's own way to ask for a node that has an accelerator without using it up: the GPUs are counted by `num_gpus`.
 _ACCELERATOR_SHARE = 0.001
@@ -83,7 +94,12 @@ class RayCompute:
                 info = self._jobs().get_job_info(submission_id)
         except _Refused:
             return ports.ComputeState(state="ABSENT")
-        return ports.ComputeState(state=str(info.status.value), message=info.message or "")
+        return ports.ComputeState(
+            state=str(info.status.value),
+            message=info.message or "",
+            exit_code=info.driver_exit_code,
+            reason="RUNTIME_ENV_FAILED" if info.error_type == _NO_RUNTIME_ENV else "",
+        )
 
     def stop(self, submission_id: str) -> None:
         """Asks it to end: SIGTERM first, SIGKILL a few seconds later. Does nothing when it has ended or is not there."""
@@ -93,15 +109,37 @@ class RayCompute:
         except _Refused:
             return
 
+    def nodes(self, submission_id: str) -> tuple[ports.NodeState, ...]:
+        """What became of the nodes of its driver and of the tasks and actors that its driver made; none of an unknown one."""
+        try:
+            with _translated(self._address, passing=HTTPStatus.NOT_FOUND):
+                info = self._jobs().get_job_info(submission_id)
+                since = (info.end_time or time.time() * 1000) - _OUTLIVED_SECONDS * 1000
+                rows = {row["node_id"]: row for row in self._listed("nodes") if _may_matter(row, since)}
+                used = {info.driver_node_id}
+                if rows.keys() - used and info.job_id:
+                    used.update(
+                        row["node_id"] for kind in ("tasks", "actors") for row in self._listed(kind, job_id=info.job_id)
+                    )
+        except _Refused:
+            return ()
+        return tuple(_node_state(rows[node]) for node in sorted(rows.keys() & used))
+
     def capacity(self) -> site.Capacity:
         """Totals over the nodes that live, and what of them is used and asked for, by whomever."""
         with _translated(self._address):
-            answer = self._get("/api/v0/nodes?detail=true&limit=10000")
-            rows = answer["data"]["result"]["result"]
-            nodes = {node["node_id"]: node["resources_total"] for node in rows if node["state"] == "ALIVE"}
+            nodes = {node["node_id"]: node["resources_total"] for node in self._listed("nodes") if node["state"] == "ALIVE"}
             # Written by the cluster's autoscaler every few seconds; absent until it has looked for the first time.
             status = self._get("/api/cluster_status")["data"].get("clusterStatus") or {}
         return _capacity(nodes, status.get("loadMetricsReport") or {})
+
+    def _listed(self, kind: str, **equal: str) -> list[dict[str, Any]]:
+        """Rows of Ray's state API whose columns equal these, as many as it lists at once."""
+        query = [("limit", str(ROWS_MAX)), ("detail", "true" if kind == "nodes" else "false")]
+        for column, value in equal.items():
+            query += [("filter_keys", column), ("filter_predicates", "="), ("filter_values", value)]
+        rows: list[dict[str, Any]] = self._get(f"/api/v0/{kind}?{urllib.parse.urlencode(query)}")["data"]["result"]["result"]
+        return rows
 
     def _get(self, path: str) -> Any:
         response: requests.Response = self._jobs()._do_request("GET", path)
@@ -210,6 +248,22 @@ def _packed(folder: Path, scratch: Path) -> Path:
 def _copy(source: io.BufferedReader, target: Any) -> None:
     while piece := source.read(1 << 20):
         target.write(piece)
+
+
+def _may_matter(row: Mapping[str, Any], since_ms: float) -> bool:
+    """Whether a node's end may be what ended a submission. A head's is not: without it there is no cluster to ask."""
+    if row["is_head_node"]:
+        return False
+    idle = (row["state_message"] or "").startswith(_IDLE)
+    return row["state"] == "ALIVE" or (row["end_time_ms"] >= since_ms and not idle)
+
+
+def _node_state(row: Mapping[str, Any]) -> ports.NodeState:
+    if row["state"] == "ALIVE":
+        return ports.NodeState(node=row["node_id"], state="ALIVE")
+    detail = row["state_message"] or ""
+    state = "PREEMPTED" if detail.startswith(_PREEMPTED) else "LOST"
+    return ports.NodeState(node=row["node_id"], state=state, detail=detail)
 
 
 def _capacity(nodes: Mapping[str, Mapping[str, float]], report: Mapping[str, Any]) -> site.Capacity:

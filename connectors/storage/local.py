@@ -66,7 +66,7 @@ class LocalStore:
                 self._publish(draft, key, parts)
         return total
 
-    def read(self, key: str, offset: int = 0, length: int = -1) -> Iterator[bytes]:
+    def read(self, key: str, offset: int = 0, length: int = -1, *, reader: str = "") -> Iterator[bytes]:  # noqa: ARG002 - no log here
         parts = common.key(key)
         with self._translated(key):
             fd = _open_file(self._root, parts)

@@ -34,7 +34,7 @@ class MemoryStore:
             self._objects[key] = content
         return len(content)
 
-    def read(self, key: str, offset: int = 0, length: int = -1) -> Iterator[bytes]:
+    def read(self, key: str, offset: int = 0, length: int = -1, *, reader: str = "") -> Iterator[bytes]:  # noqa: ARG002 - no log here
         common.key(key)
         content = self._objects.get(key)
         if content is None:

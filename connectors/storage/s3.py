@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import contextvars
 import copy
 import io
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, BinaryIO, TypeVar, cast
+from urllib.parse import quote
 
 import aiohttp
 import botocore.exceptions
@@ -37,6 +39,10 @@ _PARALLEL = 4
 #: S3 takes 10,000 parts of at most 5 GiB: after each thousand they double, which is enough for the largest object it takes.
 _PARTS_BEFORE_DOUBLING = 1000
 _TRIES = 3
+#: Under which grant an object is read, as the store's access log tells it.
+READER_PARAMETER = "x-fed-grant"
+#: For whom this task reads.
+_READER: contextvars.ContextVar[str] = contextvars.ContextVar("reader", default="")
 #: Metadata that tells one put of a key from another.
 _MARK = "fed-put"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -70,20 +76,20 @@ class S3Store:
             return len(first)
         return _Upload(self, key).run(first, data)
 
-    def read(self, key: str, offset: int = 0, length: int = -1) -> Iterator[bytes]:
+    def read(self, key: str, offset: int = 0, length: int = -1, *, reader: str = "") -> Iterator[bytes]:
         common.key(key)
         end = None if length < 0 else offset + length
         ahead: Any = None
         try:
             while end is None or offset < end:
                 stop = offset + WINDOW if end is None else min(offset + WINDOW, end)
-                window, total = self._wait(key, ahead or self._begin(self._range(key, offset, stop)))
+                window, total = self._wait(key, ahead or self._begin(self._range(key, offset, stop, reader)))
                 if not window:
                     return
                 offset += len(window)
                 end = total if end is None else min(end, total)
                 # The next window travels while this one is used.
-                ahead = self._begin(self._range(key, offset, min(offset + WINDOW, end))) if offset < end else None
+                ahead = self._begin(self._range(key, offset, min(offset + WINDOW, end), reader)) if offset < end else None
                 for at in range(0, len(window), common.PIECE):
                     yield window[at : at + common.PIECE]
         finally:
@@ -167,8 +173,11 @@ class S3Store:
             return None
         return str(head.get("Metadata", {}).get(_MARK, ""))
 
-    async def _range(self, key: str, start: int, stop: int) -> tuple[bytes, int]:
+    async def _range(self, key: str, start: int, stop: int, reader: str) -> tuple[bytes, int]:
         """Bytes from `start` to before `stop` and the object's length; none where the object ends before `start`."""
+        _READER.set(reader)
+        client = await self._fs.get_s3(self._bucket)
+        client.meta.events.register("before-call.s3.GetObject", _name_reader, unique_id="fed-reader")
         for attempt in range(_TRIES):
             try:
                 answer = await self._call("get_object", key, Range=f"bytes={start}-{stop - 1}")
@@ -331,6 +340,15 @@ class _Stream(io.RawIOBase):
         self._rest = piece[count:]
         self._at += count
         return count
+
+
+def _name_reader(params: dict[str, Any], **_: Any) -> None:
+    """Puts the reader into the request's address: S3 ignores parameters that begin with x-, and its access log has them.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html, "Custom access log information".
+    """
+    if reader := _READER.get():
+        params["url"] += f"{'&' if '?' in params['url'] else '?'}{READER_PARAMETER}={quote(reader, safe='')}"
 
 
 def _filesystem(options: Mapping[str, str]) -> s3fs.S3FileSystem:

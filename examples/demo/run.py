@@ -13,7 +13,9 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 import zipfile
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -110,7 +112,7 @@ def federation_file(state):
         return file.relative_to(ROOT)
     state.mkdir(parents=True, exist_ok=True)
     copy = state / "federation.yaml"
-    copy.write_text(file.read_text().replace("file:../../.demo/data/tpch", "file:data/tpch"))
+    copy.write_text(file.read_text().replace("file:../../.demo/data/tpch", "file:data/tpch").replace("../../.demo/", ""))
     return copy
 
 
@@ -149,7 +151,13 @@ def story(state):
     submit(JOIN, "weather_join", "join.py")
     joined = newest_job("weather-join")
     await_ledger(joined, entries=2)
+    what_if()
+    what_came_of_it(joined)
+    record(state, joined)
 
+
+def what_if():
+    """Plans, prices and a transfer."""
     title("6. What if: a plan costs nothing and tells what it was decided from")
     say("the same join, if the flights had a terabyte and the weather grew with them: each site, and what would change that")
     fed(f"job plan {JOIN} --assume-size flights=1TB --assume-size weather=74GB -- python join.py")
@@ -159,6 +167,9 @@ def story(state):
     fed("transfer start flights/weather --to us-1 --keep 7d --rate 1MB --wait")
     fed(f"job plan {JOIN} -- python join.py")
 
+
+def what_came_of_it(joined):
+    """Plan, ledger, lineage and store."""
     title("7. What came of it")
     fed(f"job explain {joined}")
     fed(f"""cost list --filter 'job = "{joined}"'""")
@@ -170,6 +181,38 @@ def story(state):
     fed(f"job variance {joined}")
     say("and is every stored byte still what it should be? (it says nothing when all is well)")
     fed("fsck")
+
+
+def record(state, joined):
+    """The Delta tables, and what they answer."""
+    title("8. The record: it adds up, it cannot be edited unseen, and it answers")
+    say("both ends counted the bytes: the gateway that sent them, which is charged, and the job that received them")
+    fed(f"""cost check --filter 'job = "{joined}"'""")
+    fed("cost report --by link")
+    fed("ledger verify")
+    say("which models saw the flights, and why may the sums stay in the EU alone?")
+    fed("lineage models flights/flights@1")
+    fed("lineage why sales/orders-by-nation")
+    say("a job of another tool says by OpenLineage that it read what we made: it is in the same lineage")
+    fed(f"lineage receive {shlex.quote(str(foreign_run(state)))}")
+    fed("lineage show flights/delay-by-wind@1 --direction downstream")
+
+
+def foreign_run(state):
+    """A file with the events of a dashboard's job that read the join."""
+    bare = {
+        "eventTime": datetime.now(UTC).isoformat(),
+        "producer": "https://github.com/apache/airflow",
+        "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent",
+        "run": {"runId": str(uuid.uuid4())},
+        "job": {"namespace": "airflow", "name": "dashboards.wind"},
+    }
+    read = {"namespace": "fed://demo", "name": "flights/delay-by-wind", "facets": {}}
+    made = {"namespace": "postgres://dwh.example:5432", "name": "bi.public.delay_by_wind"}
+    events = [bare | {"eventType": "START"}, bare | {"eventType": "COMPLETE", "inputs": [read], "outputs": [made]}]
+    file = state / "airflow-events.jsonl"
+    file.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    return file
 
 
 def goodbye(state, seconds):
@@ -184,6 +227,9 @@ def goodbye(state, seconds):
         "  fed version show flights/flights@1          columns, rows, the manifest's digest and signature\n"
         f"  fed job plan {TRAIN} -- python train.py\n"
         "  fed job explain --plot cost.svg JOB         a plan as a picture\n"
+        "  fed lineage show flights/flights --open     where it all went, as a page\n"
+        "  fed cost export --focus 1.4 focus.parquet   the ledger, as FinOps tools read it\n"
+        "  fed sql 'select * from placement_decisions' any question to the record\n"
         "  fed world export -f world.json              all of this as a file, for `fed plan --world world.json`\n"
         "  python examples/federated_statistics/run.py one statistic over parts that may never meet\n"
         f"  fed status --state {where:<25}the processes and their logs\n"

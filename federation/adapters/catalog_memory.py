@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -14,7 +15,8 @@ from federation import ports
 from federation.adapters import catalog_rows
 from federation.adapters.catalog_rows import Row
 from federation.core import records
-from federation.core.events import Event
+from federation.core.events import TABLE_OF_KIND, Event
+from federation.core.kinds import CommitterLease
 
 T = TypeVar("T")
 _NOTHING: Mapping[str, Row] = MappingProxyType({})
@@ -32,13 +34,16 @@ class _State:
 class MemoryCatalog:
     """A `ports.Catalog` that forgets. Writers take turns; a reader sees the state as it was when it began."""
 
-    def __init__(self, clock: ports.Clock, ids: ports.Ids) -> None:
+    def __init__(self, clock: ports.Clock, ids: ports.Ids, *, backlog_facts_max: int = catalog_rows.BACKLOG_FACTS_MAX) -> None:
         self._clock = clock
         self._ids = ids
+        self._backlog_facts_max = backlog_facts_max
         self._turn = threading.Lock()
+        self._trimming = threading.Lock()
         self._writer = 0
         self._state = _State()
-        self._events: list[Event] = []  # only ever appended to; a state's revision says how many of them it has
+        self._events: list[Event] = []  # appended to, or replaced when trimmed; a state's revision says how many it has
+        self._floor = 0
         self._blobs: dict[str, bytes] = {}
         self._closed = False
 
@@ -57,18 +62,44 @@ class MemoryCatalog:
         self._open()
         return work(_Transaction(self._state, self._clock, self._ids, "", "", writable=False))
 
-    def events(self, after: int, *, limit: int = 1000, kinds: Iterable[str] = ()) -> tuple[Event, ...]:
+    def events(
+        self,
+        after: int,
+        *,
+        limit: int = 1000,
+        kinds: Iterable[str] = (),
+        without: Iterable[str] = (),
+        facts_max: int = 0,
+        bytes_max: int = 0,
+    ) -> tuple[Event, ...]:
         self._open()
-        wanted = frozenset(kinds)
-        revision = self._state.revision
-        first = bisect.bisect_right(self._events, after, key=lambda event: event.position)
-        committed = itertools.takewhile(lambda event: event.position <= revision, itertools.islice(self._events, first, None))
-        chosen = (event for event in committed if not wanted or event.kind in wanted)
-        return tuple(itertools.islice(chosen, catalog_rows.checked_limit(limit)))
+        wanted, unwanted = frozenset(kinds), frozenset(without)
+        with self._trimming:
+            events, revision = self._events, self._state.revision
+            catalog_rows.check_floor(after, self._floor)
+        first = bisect.bisect_right(events, after, key=lambda event: event.position)
+        committed = itertools.takewhile(lambda event: event.position <= revision, itertools.islice(events, first, None))
+        chosen = (event for event in committed if event.kind not in unwanted and (not wanted or event.kind in wanted))
+        found = tuple(itertools.islice(chosen, catalog_rows.checked_limit(limit)))
+        return found[: catalog_rows.bounded(((event.rows, event.size) for event in found), facts_max, bytes_max)]
 
     def revision(self) -> int:
         self._open()
         return self._state.revision
+
+    def floor(self) -> int:
+        self._open()
+        return self._floor
+
+    def trim(self, until: int, before: datetime) -> int:
+        with self._turn:
+            self._open()
+            oldest = itertools.islice(self._events[:-1], catalog_rows.TRIM_MAX)
+            old = tuple(itertools.takewhile(lambda event: event.position <= until and event.time < before, oldest))
+            if old:
+                with self._trimming:
+                    self._events, self._floor = self._events[len(old) :], old[-1].position
+            return len(old)
 
     def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
         self._open()
@@ -92,7 +123,9 @@ class MemoryCatalog:
         self._closed = True
 
     def _run(self, work: Callable[[ports.Transaction], T], actor: str, request_id: str) -> T:
-        tx = _Transaction(self._state, self._clock, self._ids, actor, request_id, writable=True)
+        tx = _Transaction(
+            self._state, self._clock, self._ids, actor, request_id, writable=True, backlog_facts_max=self._backlog_facts_max
+        )
         result = work(tx)
         self._events.extend(tx.emitted)
         self._state = tx.state()
@@ -107,7 +140,15 @@ class _Transaction:
     """A `ports.Transaction` over one state. Copies a table when it first changes it; dropped, it leaves nothing."""
 
     def __init__(
-        self, state: _State, clock: ports.Clock, ids: ports.Ids, actor: str, request_id: str, *, writable: bool
+        self,
+        state: _State,
+        clock: ports.Clock,
+        ids: ports.Ids,
+        actor: str,
+        request_id: str,
+        *,
+        writable: bool,
+        backlog_facts_max: int = 0,
     ) -> None:
         self.now = clock.now()
         self.actor = actor
@@ -116,6 +157,7 @@ class _Transaction:
         self._base = state
         self._ids = ids
         self._can_write = writable
+        self._backlog_facts_max = backlog_facts_max
         self._changed: dict[type, dict[str, Row]] = {}
         self._requests: dict[tuple[str, str], tuple[str, bytes]] = {}
 
@@ -154,30 +196,36 @@ class _Transaction:
         self,
         cls: type[T],
         *,
-        parent: str = "",
-        where: Mapping[str, str] | None = None,
+        parent: str | tuple[str, ...] = "",
+        where: Mapping[str, str | tuple[str, ...]] | None = None,
+        keys: tuple[str, ...] = (),
         after: str = "",
         limit: int = 1000,
         newest_first: bool = False,
     ) -> tuple[T, ...]:
-        wanted = catalog_rows.checked_where(cls, where)
+        wanted = {name: _several(value) for name, value in catalog_rows.checked_where(cls, where).items()}
+        parents = _several(parent) if parent else ()
         catalog_rows.checked_limit(limit)
         rows = self._rows(cls)
-        keys = sorted(rows, reverse=newest_first)
+        names = sorted(rows.keys() & set(keys) if keys else rows, reverse=newest_first)
         if after:
-            keys = [key for key in keys if (key < after if newest_first else key > after)]
+            names = [key for key in names if (key < after if newest_first else key > after)]
         chosen = (
             row
-            for row in map(rows.__getitem__, keys)
-            if (not parent or row.parent == parent) and all(row.columns[name] == value for name, value in wanted.items())
+            for row in map(rows.__getitem__, names)
+            if (not parents or row.parent in parents) and all(row.columns[name] in any_of for name, any_of in wanted.items())
         )
         return tuple(catalog_rows.to_value(cls, row.body) for row in itertools.islice(chosen, limit))
 
     def emit(self, kind: str, name: str, body: Any) -> int:
-        return self._emit(kind, name, body=records.dumps(body), data=b"", rows=1)
+        return self._emit(kind, name, body=records.dumps(body, telling=True), data=b"", rows=1)
 
     def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:
-        return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows))
+        self._check_writable()
+        if kind in TABLE_OF_KIND:
+            lease = self.get(CommitterLease, TABLE_OF_KIND[kind])
+            catalog_rows.check_backlog(kind, self._revision(), lease, self._backlog_facts_max)
+        return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows, data))
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
         known = self._requests.get((self.actor, key)) or self._base.requests.get((self.actor, key))
@@ -236,3 +284,7 @@ class _Transaction:
     def _check_writable(self) -> None:
         if not self._can_write:
             raise catalog_rows.read_only()
+
+
+def _several(wanted: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (wanted,) if isinstance(wanted, str) else wanted

@@ -7,21 +7,33 @@ import functools
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, TypeVar
 
 from federation import ports
 from federation.core import errors, kinds, records
+from federation.core.events import TABLE_OF_KIND
 
 T = TypeVar("T")
 
 #: A blob is kept, and streamed, in pieces of this size.
 CHUNK_BYTES = 1 << 20
+#: Values of one remembered kind: some tens of megabytes of them at the most.
+REMEMBERED = 8192
 #: No listing returns more than this; whoever wants more pages.
 LIMIT_MAX = 10_000
 #: The largest position there can be, so that a cursor from outside never overflows a column.
 POSITION_MAX = 2**63 - 1
+#: The most facts, and bytes, of one event.
+ROWS_MAX = 100_000
+ROWS_BYTES_MAX = 16 << 20
+#: Facts that may wait to be carried to the record, unless settings say otherwise.
+BACKLOG_FACTS_MAX = 10_000_000
+#: When whoever was refused for the backlog may try again.
+BACKLOG_RETRY_SECONDS = 5.0
+#: Events that one call trims at most.
+TRIM_MAX = 1000
 _SPOOL_BYTES = 8 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -71,7 +83,23 @@ def to_row(value: Any) -> Row:
 
 
 def to_value(cls: type[T], body: str) -> T:
-    """The value that a row's body holds; DataCorrupt when it holds none."""
+    """The value that a row's body holds; DataCorrupt when it holds none.
+
+    Values of kinds that are read again and again are remembered by their very text, so that what has not changed is the same
+    object as before. They never change, so nothing can be stale.
+    """
+    kind: type = cls
+    value: T = _remembered(kind)(body) if kind_of(cls).remembered else _loaded(cls, body)
+    return value
+
+
+@functools.cache
+def _remembered(cls: type) -> Callable[[str], Any]:
+    """`_loaded` of one kind, with a memory of its own: a scan of one kind must not drive out another."""
+    return functools.lru_cache(REMEMBERED)(functools.partial(_loaded, cls))
+
+
+def _loaded(cls: type[T], body: str) -> T:
     try:
         return records.loads(cls, body)
     except (TypeError, ValueError) as error:
@@ -97,7 +125,7 @@ def text(value: str) -> str:
     return value
 
 
-def checked_where(cls: type, where: Mapping[str, str] | None) -> Mapping[str, str]:
+def checked_where(cls: type, where: Mapping[str, str | tuple[str, ...]] | None) -> Mapping[str, str | tuple[str, ...]]:
     """The filter, if all its columns are the kind's; InvalidArgument (COLUMN_UNKNOWN) otherwise."""
     known = kind_of(cls).columns or {}
     for column in where or {}:
@@ -107,7 +135,10 @@ def checked_where(cls: type, where: Mapping[str, str] | None) -> Mapping[str, st
                 reason="COLUMN_UNKNOWN",
                 help=f"Filter by one of: {', '.join(sorted(known)) or 'none'}.",
             )
-    return {column: text(value) for column, value in (where or {}).items()}
+    for value in (where or {}).values():
+        for one in (value,) if isinstance(value, str) else value:
+            text(one)
+    return dict(where or {})
 
 
 def checked_limit(limit: int) -> int:
@@ -121,13 +152,54 @@ def checked_limit(limit: int) -> int:
     return limit
 
 
-def checked_rows(rows: int) -> int:
-    """How many facts one event holds, if it holds any."""
-    if rows < 1:
+def checked_rows(rows: int, data: bytes) -> int:
+    """How many facts one event holds, if an event can hold them: whoever reads it has all of it in memory."""
+    if not 1 <= rows <= ROWS_MAX or len(data) > ROWS_BYTES_MAX:
         raise errors.InvalidArgument(
-            f"an event of {rows} rows is not possible", reason="ROWS_INVALID", help="Emit one or more."
+            f"an event of {rows} rows in {len(data)} bytes is not possible",
+            reason="ROWS_INVALID",
+            help=f"Emit 1 to {ROWS_MAX} rows at once, in at most {ROWS_BYTES_MAX} bytes.",
         )
     return rows
+
+
+def check_backlog(kind: str, revision: int, lease: kinds.CommitterLease | None, facts_max: int) -> None:
+    """ResourceExhausted (RECORD_BACKLOG) for more facts in bulk while the record is too far behind the log.
+
+    What waits lies in the log, on the disk, and so must not grow for ever. Single facts are never refused: they are the proof
+    of something that has happened.
+    """
+    carried = lease.carried if lease else 0
+    if revision - carried >= facts_max:
+        raise errors.ResourceExhausted(
+            f"{revision - carried} events wait to be carried to table {TABLE_OF_KIND[kind]}; {facts_max} may",
+            reason="RECORD_BACKLOG",
+            help="Send them again later. If it stays, see in the server's log why the tables cannot be written.",
+            metadata={"table": TABLE_OF_KIND[kind], "waiting": str(revision - carried)},
+            retry_seconds=BACKLOG_RETRY_SECONDS,
+        )
+
+
+def check_floor(after: int, floor: int) -> None:
+    """OutOfRange (EVENTS_TRIMMED) for a reader that would miss events without knowing it."""
+    if after < floor:
+        raise errors.OutOfRange(
+            f"the log begins after position {floor}, so it cannot be read from {after} on",
+            reason="EVENTS_TRIMMED",
+            help=f"Read the present state, then the log from {floor} on or later; what was before is in the record's tables.",
+            metadata={"floor": str(floor), "after": str(after)},
+        )
+
+
+def bounded(sizes: Iterable[tuple[int, int]], facts_max: int, bytes_max: int) -> int:
+    """How many events, of so many facts and bytes each, fit into the bounds; one at least, 0 of none. A bound of 0 is none."""
+    facts = taken_bytes = count = 0
+    for rows, size in sizes:
+        facts, taken_bytes = facts + rows, taken_bytes + size
+        if count and ((facts_max and facts > facts_max) or (bytes_max and taken_bytes > bytes_max)):
+            break
+        count += 1
+    return count
 
 
 def taken(cls: type, key: str) -> errors.AlreadyExists:

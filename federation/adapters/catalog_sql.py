@@ -9,12 +9,21 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar
+from typing import IO, Protocol, TypeVar
 
 import sqlalchemy as sa
 
 from federation import ports
-from federation.adapters import catalog_rows, sql_errors, sql_migrate, sql_postgres, sql_schema, sql_sqlite, sql_transaction
+from federation.adapters import (
+    catalog_rows,
+    sql_errors,
+    sql_log,
+    sql_migrate,
+    sql_postgres,
+    sql_schema,
+    sql_sqlite,
+    sql_transaction,
+)
 from federation.adapters.sql_transaction import SqlTransaction
 from federation.core import errors
 from federation.core.events import Event
@@ -37,15 +46,25 @@ class SqlCatalog:
     processes may open the same database.
     """
 
-    def __init__(self, url: str, clock: ports.Clock, ids: ports.Ids) -> None:
+    def __init__(
+        self, url: str, clock: ports.Clock, ids: ports.Ids, *, backlog_facts_max: int = catalog_rows.BACKLOG_FACTS_MAX
+    ) -> None:
         self._clock = clock
         self._ids = ids
+        self._backlog_facts_max = backlog_facts_max
         self._closed = False
         self._writer, self._reader = _open(url)
 
     def write(self, work: Callable[[ports.Transaction], T], *, actor: str = "", request_id: str = "") -> T:
         def mutate(connection: sa.Connection) -> T:
-            tx = SqlTransaction(connection, now=self._clock.now(), ids=self._ids, actor=actor, request_id=request_id)
+            tx = SqlTransaction(
+                connection,
+                now=self._clock.now(),
+                ids=self._ids,
+                actor=actor,
+                request_id=request_id,
+                backlog_facts_max=self._backlog_facts_max,
+            )
             result = work(tx)
             tx.finish()
             return result
@@ -57,17 +76,31 @@ class SqlCatalog:
             lambda connection: work(SqlTransaction(connection, now=self._clock.now(), ids=self._ids, writable=False))
         )
 
-    def events(self, after: int, *, limit: int = 1000, kinds: Iterable[str] = ()) -> tuple[Event, ...]:
-        table = sql_schema.events
-        statement = sa.select(table).where(table.c.position > min(after, catalog_rows.POSITION_MAX))
-        if wanted := sorted(set(kinds)):
-            statement = statement.where(table.c.kind.in_(wanted))
-        statement = statement.order_by(table.c.position).limit(catalog_rows.checked_limit(limit))
-        rows = self._read(lambda connection: connection.execute(statement).all())
-        return tuple(_event(row) for row in rows)
+    def events(
+        self,
+        after: int,
+        *,
+        limit: int = 1000,
+        kinds: Iterable[str] = (),
+        without: Iterable[str] = (),
+        facts_max: int = 0,
+        bytes_max: int = 0,
+    ) -> tuple[Event, ...]:
+        wanted, unwanted = frozenset(kinds), frozenset(without)
+        return self._read(
+            lambda connection: sql_log.events(
+                connection, after, limit=limit, kinds=wanted, without=unwanted, facts_max=facts_max, bytes_max=bytes_max
+            )
+        )
 
     def revision(self) -> int:
         return self._read(sql_transaction.revision)
+
+    def floor(self) -> int:
+        return self._read(sql_log.floor)
+
+    def trim(self, until: int, before: datetime) -> int:
+        return self._write(lambda connection: sql_log.trim(connection, until, before))
 
     def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
         with catalog_rows.spooled(digest, chunks) as (file, size):
@@ -150,20 +183,6 @@ def _parse(url: str) -> sa.URL:
             help="Write sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.",
         )
     return parsed
-
-
-def _event(row: sa.Row[*tuple[Any, ...]]) -> Event:
-    return Event(
-        position=row.position,
-        time=datetime.fromisoformat(row.time),
-        kind=row.kind,
-        name=row.name,
-        actor=row.actor,
-        request_id=row.request_id,
-        body=row.body,
-        rows=row.rows,
-        data=bytes(row.data),
-    )
 
 
 def _store_blob(connection: sa.Connection, digest: str, size: int, file: IO[bytes], now: datetime) -> None:

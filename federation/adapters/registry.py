@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from federation.core import errors
 
-Group = Literal["storage", "sources", "keys", "compute", "engines"]
+Group = Literal["storage", "sources", "keys", "compute", "bills", "engines"]
 
 _DISTRIBUTION = "dataset-federation"
 

@@ -13,6 +13,8 @@ from federation.core import kinds
 VERSION_TABLE = "schema_version"
 #: The row of `counters` that holds the position of the newest event.
 EVENTS = "events"
+#: The row of `counters` that holds the position up to which the log was trimmed.
+FLOOR = "floor"
 
 metadata = sa.MetaData()
 

@@ -14,6 +14,8 @@ from federation import ports
 from federation.adapters import catalog_rows, sql_errors, sql_schema
 from federation.adapters.catalog_rows import Row
 from federation.core import errors, records
+from federation.core.events import TABLE_OF_KIND
+from federation.core.kinds import CommitterLease
 
 T = TypeVar("T")
 _COUNT_ROWS = {"preserve_rowcount": True}
@@ -80,6 +82,8 @@ class SqlTransaction:
     """A `ports.Transaction` on a connection that is in a transaction already.
 
     Events are numbered as they are emitted and written by `finish`, which the owner of the connection calls before the commit.
+    What was read by its key, of kinds that are remembered, is not asked for again: nobody else's change shows inside a
+    transaction, and each of its own is known.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class SqlTransaction:
         actor: str = "",
         request_id: str = "",
         writable: bool = True,
+        backlog_facts_max: int = catalog_rows.BACKLOG_FACTS_MAX,
     ) -> None:
         self.now = now
         self.actor = actor
@@ -98,23 +103,33 @@ class SqlTransaction:
         self._connection = connection
         self._ids = ids
         self._writable = writable
+        self._backlog_facts_max = backlog_facts_max
         self._position: int | None = None
+        self._read: dict[tuple[type, str], Any] = {}
         self._emitted: list[dict[str, Any]] = []
         self._failure: errors.FederationError | None = None
         self._finished = False
 
     def get(self, cls: type[T], key: str) -> T | None:
+        if (cls, key) in self._read:
+            known: T | None = self._read[cls, key]
+            return known
         body = self._run(self._of(cls).get, {"this_key": catalog_rows.text(key)}).scalar_one_or_none()
-        return None if body is None else catalog_rows.to_value(cls, body)
+        found = None if body is None else catalog_rows.to_value(cls, body)
+        if catalog_rows.kind_of(cls).remembered:
+            self._read[cls, key] = found
+        return found
 
     def insert(self, value: T) -> T:
         stored, row = self._prepared(value)
+        self._read.pop((type(value), row.key), None)
         if not self._change(self._of(type(value)).insert, _values(row)):
             raise catalog_rows.taken(type(value), row.key)
         return stored
 
     def replace(self, value: T, *, etag: str = "") -> T:
         stored, row = self._prepared(value)
+        self._read.pop((type(value), row.key), None)
         statements = self._of(type(value))
         statement = statements.replace_matching if etag else statements.replace
         # `key` is in WHERE alone: PostgreSQL then sees that no index on it changes.
@@ -125,6 +140,7 @@ class SqlTransaction:
 
     def delete(self, cls: type, key: str, *, etag: str = "") -> None:
         self._check_writable()
+        self._read.pop((cls, key), None)
         statements = self._of(cls)
         if not self._change(statements.delete_matching if etag else statements.delete, _this(key, etag)):
             raise self._refusal(cls, key)
@@ -133,20 +149,33 @@ class SqlTransaction:
         self,
         cls: type[T],
         *,
-        parent: str = "",
-        where: Mapping[str, str] | None = None,
+        parent: str | tuple[str, ...] = "",
+        where: Mapping[str, str | tuple[str, ...]] | None = None,
+        keys: tuple[str, ...] = (),
         after: str = "",
         limit: int = 1000,
         newest_first: bool = False,
     ) -> tuple[T, ...]:
-        statement = listing(cls, parent=parent, where=where, after=after, limit=limit, newest_first=newest_first)
-        return tuple(catalog_rows.to_value(cls, body) for body in self._run(statement).scalars())
+        statement = listing(cls, parent=parent, where=where, keys=keys, after=after, limit=limit, newest_first=newest_first)
+        alone = catalog_rows.kind_of(cls).remembered and 0 < len(keys) <= limit and not (parent or where or after)
+        if alone and all((cls, key) in self._read for key in keys):
+            known = ((key, self._read[cls, key]) for key in sorted(set(keys), reverse=newest_first))
+            return tuple(value for _, value in known if value is not None)
+        found = tuple(catalog_rows.to_value(cls, body) for body in self._run(statement).scalars())
+        if alone:
+            there = {catalog_rows.kind_of(cls).key(value): value for value in found}
+            self._read.update({(cls, key): there.get(key) for key in keys})
+        return found
 
     def emit(self, kind: str, name: str, body: Any) -> int:
-        return self._emit(kind, name, body=records.dumps(body), data=b"", rows=1)
+        return self._emit(kind, name, body=records.dumps(body, telling=True), data=b"", rows=1)
 
     def emit_rows(self, kind: str, name: str, data: bytes, rows: int) -> int:
-        return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows))
+        self._check_writable()
+        if kind in TABLE_OF_KIND:
+            lease = self.get(CommitterLease, TABLE_OF_KIND[kind])
+            catalog_rows.check_backlog(kind, self._newest(), lease, self._backlog_facts_max)
+        return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows, data))
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
         found = self._run(_ANSWER, {"actor": self.actor, "key": catalog_rows.text(key)}).one_or_none()
@@ -179,10 +208,14 @@ class SqlTransaction:
             "rows": rows,
             "data": data,
         }
+        self._position = self._newest() + rows
+        self._emitted.append({"position": self._position, **values})
+        return self._position
+
+    def _newest(self) -> int:
+        """Position of the newest event, those of this transaction among them."""
         if self._position is None:
             self._position = int(self._run(_COUNTER).scalar_one())
-        self._position += rows
-        self._emitted.append({"position": self._position, **values})
         return self._position
 
     def _of(self, cls: type) -> _Statements:
@@ -220,19 +253,34 @@ class SqlTransaction:
 
 
 def listing(
-    cls: type, *, parent: str, where: Mapping[str, str] | None, after: str, limit: int, newest_first: bool
+    cls: type,
+    *,
+    parent: str | tuple[str, ...],
+    where: Mapping[str, str | tuple[str, ...]] | None,
+    keys: tuple[str, ...] = (),
+    after: str,
+    limit: int,
+    newest_first: bool,
 ) -> sa.Select[tuple[str]]:
     """The one query of a listing: along an index, from the key `after` on."""
     wanted = catalog_rows.checked_where(cls, where)
     table = sql_schema.TABLES[cls]
     statement = sa.select(table.c.body).limit(catalog_rows.checked_limit(limit))
     if parent:
-        statement = statement.where(table.c.parent == catalog_rows.text(parent))
+        statement = statement.where(_any_of(table.c.parent, parent))
+    if keys:
+        statement = statement.where(_any_of(table.c.key, keys))
     for name, value in wanted.items():
-        statement = statement.where(table.c[name] == value)
+        statement = statement.where(_any_of(table.c[name], value))
     if after:
         statement = statement.where(table.c.key < after if newest_first else table.c.key > after)
     return statement.order_by(table.c.key.desc() if newest_first else table.c.key)
+
+
+def _any_of(column: sa.Column[str], wanted: str | tuple[str, ...]) -> sa.ColumnElement[bool]:
+    if isinstance(wanted, str):
+        return column == catalog_rows.text(wanted)
+    return column.in_([catalog_rows.text(value) for value in wanted])
 
 
 def _values(row: Row) -> dict[str, Any]:

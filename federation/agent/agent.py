@@ -89,7 +89,7 @@ class Agent:
             self._book,
             site=settings.site,
             quantum_bytes=settings.quantum_bytes,
-            settle=self._catalog.settle_grant,
+            settle=self._catalog.settle_grants,
             now=clock.now,
         )
         self._writer = writes.Writes(
@@ -291,11 +291,10 @@ class Agent:
         self._lease.renew(asked, registration.lease_seconds)
         for run in answer.superseded_runs:
             self._runs.supersede(run)
-        for grant in answer.closed_grants:
-            try:
-                self._meter.settle(grant)
-            except errors.FederationError as error:  # it is named again in the next heartbeat
-                _log.warning("grant %s is not settled yet: %s", grant, error)
+        try:
+            self._meter.settle_all(answer.closed_grants)
+        except errors.FederationError as error:  # they are named again in the next heartbeat
+            _log.warning("%d grants are not settled yet: %s", len(answer.closed_grants), error)
 
     def _take_work(self) -> None:
         failures = 0

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from federation.agent import journal
-from federation.core import dataset, errors, job, metering, site, transfer
-from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, sites_pb2, transfers_pb2
+from federation.core import dataset, errors, job, lineage, metering, site, transfer
+from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, lineage_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec, tls
 from federation.wire import errors as wire_errors
 
@@ -141,10 +141,14 @@ class Catalog:
         )
         return self._value(self._stub.ReportRun, request, job.Run)
 
-    def finish_run(self, run: str, outputs: tuple[dataset.NewVersion, ...]) -> tuple[job.Run, tuple[dataset.Version, ...]]:
-        """Commits all outputs of a run and ends it, or does nothing."""
+    def finish_run(
+        self, run: str, outputs: tuple[dataset.NewVersion, ...], report: lineage.LineageReport
+    ) -> tuple[job.Run, tuple[dataset.Version, ...]]:
+        """Commits all outputs of a run and ends it, or does nothing. `report` is what its code told of columns."""
         request = agent_pb2.FinishRunRequest(
-            run=run, outputs=[codec.to_message(output, agent_pb2.NewVersion) for output in outputs]
+            run=run,
+            outputs=[codec.to_message(output, agent_pb2.NewVersion) for output in outputs],
+            lineage=codec.to_message(report, lineage_pb2.LineageReport),
         )
         answer = self._call(self._stub.FinishRun, request)
         return codec.to_value(answer.run), tuple(codec.to_value(version) for version in answer.versions)
@@ -154,12 +158,30 @@ class Catalog:
         request = agent_pb2.CommitVersionRequest(grant=grant, version=codec.to_message(version, agent_pb2.NewVersion))
         return self._value(self._stub.CommitVersion, request, dataset.Version)
 
-    def settle_grant(self, usage: metering.Usage) -> None:
-        """Tells what left under a grant, for good."""
-        request = agent_pb2.SettleGrantRequest(
-            grant=usage.grant, sent_bytes=usage.sent_bytes, unsettled_bytes=usage.unsettled_bytes, requests=usage.requests
+    def settle_grants(self, usages: tuple[metering.Usage, ...]) -> dict[str, errors.FederationError]:
+        """Tells what left under grants, for good; returns those that are refused, with the reason. In one call."""
+        request = agent_pb2.SettleGrantsRequest(
+            settlements=[
+                agent_pb2.Settlement(
+                    grant=usage.grant,
+                    sent_bytes=usage.sent_bytes,
+                    unsettled_bytes=usage.unsettled_bytes,
+                    requests=usage.requests,
+                    traffic=_traffic(usage.traffic),
+                )
+                for usage in usages
+            ]
         )
-        self._call(self._stub.SettleGrant, request)
+        answer = self._call(self._stub.SettleGrants, request)
+        return {row.grant: errors.FailedPrecondition(row.detail, reason=row.reason) for row in answer.outcomes if row.reason}
+
+    def report_usage(self, run: str, usages: Mapping[str, tuple[metering.Traffic, ...]]) -> None:
+        """Tells what the processes of a run have received, by grant."""
+        request = agent_pb2.ReportUsageRequest(
+            run=run,
+            usages=[agent_pb2.ReadUsage(grant=grant, traffic=_traffic(counted)) for grant, counted in usages.items()],
+        )
+        self._call(self._stub.ReportUsage, request)
 
     def sealed_version(self, version: str) -> dataset.SealedVersion:
         """A version, by short or full name, with its keys as they are wrapped for this site."""
@@ -258,6 +280,10 @@ class WorkStream:
     def cancel(self) -> None:
         """Ends the stream; harmless when it has ended."""
         self._call.cancel()
+
+
+def _traffic(traffic: Iterable[metering.Traffic]) -> list[agent_pb2.Traffic]:
+    return [codec.to_message(counted, agent_pb2.Traffic) for counted in traffic]
 
 
 def backoff(attempt: int, *, seconds_max: float) -> float:

@@ -16,12 +16,27 @@ from typing import Any
 import grpc
 
 from federation import ports
-from federation.agent import calls, check, door, journal, logs, metering, remote, runs, sealing, uploads, versions, writes
+from federation.agent import (
+    calls,
+    check,
+    door,
+    journal,
+    logs,
+    metering,
+    reads,
+    remote,
+    runs,
+    sealing,
+    uploads,
+    versions,
+    writes,
+)
 from federation.agent.identity import Identity
-from federation.core import errors, grants, ids, job
+from federation.core import errors, grants, ids, job, lineage
+from federation.crypto import grants as signed_grants
 from federation.crypto import secrets
 from federation.v1 import gateway_pb2
-from federation.wire import tls
+from federation.wire import codec, tls
 
 #: Calls at the same time; more wait. Streams that only wait for news may take this many of them.
 THREADS = 96
@@ -89,6 +104,7 @@ class Gateway:
                 help="Each attempt gets a new one.",
                 metadata={"run": run},
             )
+        parts.runner.begun(run)
         return gateway_pb2.ExchangeTicketResponse(
             token=token,
             run=run,
@@ -97,11 +113,27 @@ class Gateway:
             outputs=[gateway_pb2.Binding(alias=o.alias, dataset=ids.dataset(o.dataset).short) for o in row.start.outputs],
         )
 
+    def report_reads(self, request: gateway_pb2.ReportReadsRequest, caller: door.RunCaller, _context: Any) -> Any:
+        counts = [(_grant_of(caller, count.input), reads.traffic(count)) for count in request.counts]
+        reads.keep(self._parts.book, request.reporter, request.sequence, counts)
+        return gateway_pb2.ReportReadsResponse()
+
     def finish_attempt(self, request: gateway_pb2.FinishAttemptRequest, caller: door.RunCaller, _context: Any) -> Any:
         finished = self._parts.runner.finish(
             caller.run, exit_code=request.exit_code, reason=request.reason, detail=request.detail
         )
         return gateway_pb2.FinishAttemptResponse(versions=finished)
+
+    def report_lineage(self, request: gateway_pb2.ReportLineageRequest, caller: door.RunCaller, _context: Any) -> Any:
+        self._parts.entrance.require_current(caller.row)
+        report: lineage.LineageReport = codec.to_value(request.report)
+        lineage.check_report(
+            report,
+            inputs=frozenset(given.plan.alias for given in caller.row.start.inputs),
+            outputs=frozenset(output.alias for output in caller.row.start.outputs),
+        )
+        self._parts.book.add_report(caller.run, report)
+        return gateway_pb2.ReportLineageResponse()
 
     def append_logs(self, messages: Iterator[gateway_pb2.AppendLogsRequest], caller: door.RunCaller, _context: Any) -> Any:
         kept = 0
@@ -148,6 +180,7 @@ class Gateway:
                     generation=request.generation,
                     offset=request.offset,
                     length=request.length,
+                    ask_seconds=request.ask_seconds,
                 )
         for piece in pieces:
             yield gateway_pb2.ReadObjectResponse(data=piece)
@@ -275,7 +308,8 @@ class Gateway:
     def _metered(self, account: metering.Account, version: str, request: gateway_pb2.ReadObjectRequest) -> Iterator[bytes]:
         opened = self._parts.opener.open(version)
         entry = opened.entry(request.generation, request.object_id)
-        return self._parts.meter.send(account, self._parts.opener.read(opened, entry, request.offset, request.length))
+        found = self._parts.opener.read(opened, entry, request.offset, request.length, reader=account.grant)
+        return self._parts.meter.send(account, found.pieces, size=found.size, ask_seconds=request.ask_seconds)
 
     def _account(self, given: job.InputAssignment) -> metering.Account:
         """The account of a run's own grant at this site: its local reads are metered like everybody's."""
@@ -351,6 +385,11 @@ def find_input(start: job.StartRun, name: str) -> job.InputAssignment:
         help="Name it with --input when the job is submitted.",
         metadata={"run": start.run.run, "input": name},
     )
+
+
+def _grant_of(caller: door.RunCaller, name: str) -> str:
+    """The id of the grant under which a run reads an input."""
+    return signed_grants.peek(find_input(caller.row.start, name).grant).grant
 
 
 def find_output(start: job.StartRun, name: str) -> job.OutputAssignment:

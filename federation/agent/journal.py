@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.core import dataset as datasets
-from federation.core import errors, records
+from federation.core import errors, lineage, metering, records
 from federation.core import job as jobs
 from federation.core import transfer as moves
 
@@ -49,6 +49,10 @@ CREATE TABLE IF NOT EXISTS grants (
     unsettled_bytes INTEGER NOT NULL DEFAULT 0, requests INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS grants_by_job ON grants (job, attempt);
+CREATE TABLE IF NOT EXISTS traffic (
+    grant_id TEXT NOT NULL, reporter TEXT NOT NULL, hour TEXT NOT NULL, sequence INTEGER NOT NULL, counts TEXT NOT NULL,
+    PRIMARY KEY (grant_id, reporter, hour)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS transfers (
     transfer TEXT PRIMARY KEY, attempt INTEGER NOT NULL, start TEXT NOT NULL, state TEXT NOT NULL,
     keys TEXT NOT NULL DEFAULT '', failure TEXT NOT NULL DEFAULT '', update_time TEXT NOT NULL
@@ -56,6 +60,7 @@ CREATE TABLE IF NOT EXISTS transfers (
 CREATE TABLE IF NOT EXISTS transfer_objects (
     transfer TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (transfer, key)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reports (run TEXT PRIMARY KEY, report TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS drops (version TEXT PRIMARY KEY, drop_ TEXT NOT NULL) STRICT;
 """
 
@@ -147,7 +152,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """A run that this agent took. `closed`: nothing is left to do for it."""
+    """A run that this agent took. `begin_time` is when its work began. `closed`: nothing is left to do for it."""
 
     run: str
     job: str
@@ -272,12 +277,20 @@ class Journal:
             changed = db.execute(f"UPDATE runs SET state = ? WHERE run = ? AND state NOT IN ({marks})", (state, name, *barred))  # noqa: S608 - only marks
             return changed.rowcount == 1
 
-    def begin_run(self, name: str, now: datetime) -> bool:
+    def submit_run(self, name: str) -> bool:
         """Records that the cluster has the run; False where it is over already."""
         with self._transaction() as db:
             changed = db.execute(
-                "UPDATE runs SET state = ?, begin_time = ? WHERE run = ? AND state = ?",
-                (RunState.RUNNING, _text(now), name, RunState.TAKEN),
+                "UPDATE runs SET state = ? WHERE run = ? AND state = ?", (RunState.RUNNING, name, RunState.TAKEN)
+            )
+            return changed.rowcount == 1
+
+    def begin_run(self, name: str, now: datetime) -> bool:
+        """Records when the work of a run began; the first time stays, False for a later one and where it is over already."""
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE runs SET begin_time = ? WHERE run = ? AND begin_time = '' AND state NOT IN (?, ?)",
+                (_text(now), name, RunState.ENDED, RunState.SUPERSEDED),
             )
             return changed.rowcount == 1
 
@@ -299,6 +312,21 @@ class Journal:
         """Records that nothing is left to do for a run. Its tickets and tokens end with it."""
         with self._transaction() as db:
             db.execute("UPDATE runs SET closed = 1 WHERE run = ?", (name,))
+            db.execute("DELETE FROM reports WHERE run = ?", (name,))
+
+    # What runs tell of columns
+
+    def add_report(self, run: str, report: lineage.LineageReport) -> None:
+        """Puts what a process of a run tells to what the others have told; telling it twice is telling it once."""
+        with self._transaction() as db:
+            row = db.execute("SELECT report FROM reports WHERE run = ?", (run,)).fetchone()
+            merged = (records.loads(lineage.LineageReport, row["report"]) if row else lineage.LineageReport()).merged(report)
+            db.execute("INSERT OR REPLACE INTO reports (run, report) VALUES (?, ?)", (run, records.dumps(merged)))
+
+    def report(self, run: str) -> lineage.LineageReport:
+        """What all processes of a run have told."""
+        row = self._one("SELECT report FROM reports WHERE run = ?", run)
+        return records.loads(lineage.LineageReport, row["report"]) if row else lineage.LineageReport()
 
     # Tickets and tokens
 
@@ -530,13 +558,55 @@ class Journal:
         rows = self._all("SELECT * FROM grants WHERE state != ? ORDER BY rowid", GrantState.SETTLED)
         return tuple(_grant(row) for row in rows)
 
-    def count(self, grant: str, *, granted_bytes: int, counted_bytes: int, requests: int) -> None:
-        """Sets the counters of a grant that is open; a settled one keeps what was told."""
+    def count(
+        self,
+        grant: str,
+        *,
+        granted_bytes: int,
+        counted_bytes: int,
+        requests: int,
+        traffic: Iterable[metering.Traffic] = (),
+    ) -> None:
+        """Sets the counters of a grant that is open, `traffic` being those of its hours; a settled one keeps what was told."""
         with self._transaction() as db:
-            db.execute(
+            changed = db.execute(
                 "UPDATE grants SET granted_bytes = ?, counted_bytes = ?, requests = ? WHERE grant_id = ? AND state = ?",
                 (granted_bytes, counted_bytes, requests, grant, GrantState.OPEN),
             )
+            if changed.rowcount == 1:
+                rows = [(grant, _text(counted.hour_time), records.dumps(counted)) for counted in traffic]
+                db.executemany(
+                    "INSERT INTO traffic (grant_id, reporter, hour, sequence, counts) VALUES (?, '', ?, 0, ?)"
+                    " ON CONFLICT (grant_id, reporter, hour) DO UPDATE SET counts = excluded.counts",
+                    rows,
+                )
+
+    def report_reads(self, reporter: str, sequence: int, counts: Iterable[tuple[str, metering.Traffic]]) -> None:
+        """Keeps what a process of a run says to have received so far, by grant and hour. An older report changes nothing."""
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT INTO traffic (grant_id, reporter, hour, sequence, counts) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (grant_id, reporter, hour) DO UPDATE SET sequence = excluded.sequence, counts = excluded.counts"
+                " WHERE excluded.sequence > traffic.sequence",
+                [(grant, reporter, _text(each.hour_time), sequence, records.dumps(each)) for grant, each in counts],
+            )
+
+    def traffic(self, grant: str) -> tuple[metering.Traffic, ...]:
+        """What this site's gateway has sent under a grant, by hour."""
+        rows = self._all("SELECT counts FROM traffic WHERE grant_id = ? AND reporter = '' ORDER BY hour", grant)
+        return tuple(records.loads(metering.Traffic, row["counts"]) for row in rows)
+
+    def reads(self, grant: str) -> tuple[metering.Traffic, ...]:
+        """What all processes of a run say to have received under a grant, by hour."""
+        rows = self._all("SELECT counts FROM traffic WHERE grant_id = ? AND reporter != ''", grant)
+        return metering.by_hour(records.loads(metering.Traffic, row["counts"]) for row in rows)
+
+    def reporters(self, grant: str) -> int:
+        """How many processes have reported on a grant."""
+        row = self._one(
+            "SELECT count(DISTINCT reporter) AS reporters FROM traffic WHERE grant_id = ? AND reporter != ''", grant
+        )
+        return int(row["reporters"]) if row else 0
 
     def write_off(self) -> None:
         """Marks as unsettled what a process that is gone was granted and did not count.

@@ -1,14 +1,16 @@
 """Counts what leaves this site under each grant. Bytes are granted in quanta, durably, before they are sent.
 
 So a process that dies hides nothing: what was granted and never counted is settled as unsettled bytes, and charged. Nothing
-leaves under a grant that is closed, superseded, or used up.
+leaves under a grant that is closed, superseded, or used up. What is counted is also kept by the hour, answers that went whole
+apart from those that ended early, so that it can be compared with what readers and stores have counted.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from federation.agent import journal
@@ -16,8 +18,16 @@ from federation.core import errors, grants, metering, units
 
 _log = logging.getLogger(__name__)
 
-#: Answers of the catalog that stay the same: a catalog restored from before a grant was issued has nothing to charge it to.
-FINAL = (errors.NotFound, errors.PermissionDenied, errors.FailedPrecondition, errors.InvalidArgument)
+#: Grants that the catalog is told of in one call.
+SETTLED_AT_ONCE = 500
+
+
+@dataclasses.dataclass
+class Response:
+    """One answer under way: the hour that it counts in, and what of it has left."""
+
+    hour: datetime
+    sent_bytes: int = 0
 
 
 class Account:
@@ -35,17 +45,21 @@ class Account:
         self._unsettled = row.unsettled_bytes
         self._counted = row.counted_bytes
         self._requests = row.requests
-        self._folded = (row.counted_bytes, row.requests)
+        #: What was written down last; None where the hours have changed since.
+        self._folded: tuple[int, int] | None = (row.counted_bytes, row.requests)
+        self._traffic = {counted.hour_time: counted for counted in book.traffic(row.grant)}
         self._lock = threading.Lock()
 
-    def begin(self) -> None:
-        """Counts one request."""
+    def begin(self, hour: datetime) -> Response:
+        """Counts one request, whose answer counts in that hour."""
         with self._lock:
             self._check_open()
             self._requests += 1
+            self._count(hour, aborted_responses=1)
+        return Response(hour)
 
-    def take(self, size: int) -> None:
-        """Lets `size` more bytes leave, or refuses: GRANT_CLOSED, BUDGET_EXHAUSTED.
+    def take(self, response: Response, size: int) -> None:
+        """Lets `size` more bytes of an answer leave, or refuses: GRANT_CLOSED, BUDGET_EXHAUSTED.
 
         Durable before it returns where a quantum begins.
         """
@@ -57,6 +71,16 @@ class Account:
             if counted + self._unsettled > self._granted:
                 self._grant(counted)
             self._counted = counted
+            response.sent_bytes += size
+            self._count(response.hour, aborted_bytes=size)
+
+    def end(self, response: Response) -> None:
+        """Counts an answer as whole. Until then it counts as one that ended early: so it is if nobody comes to say this."""
+        sent = response.sent_bytes
+        with self._lock:
+            if not self.closed:
+                self._count(response.hour, bytes=sent, aborted_bytes=-sent, responses=1, aborted_responses=-1)
+                self._folded = None
 
     def fold(self) -> None:
         """Writes the counters down; an account that rested since the last time gives back what it had left of its quantum."""
@@ -79,8 +103,18 @@ class Account:
         room = self.bytes_max - needed if self.bytes_max else self._quantum_bytes
         self._write(needed + self._unsettled + min(self._quantum_bytes, room))
 
+    def _count(self, hour: datetime, **counts: int) -> None:
+        known = self._traffic.get(hour) or metering.Traffic(hour_time=hour)
+        self._traffic[hour] = dataclasses.replace(known, **{name: getattr(known, name) + n for name, n in counts.items()})
+
     def _write(self, granted: int) -> None:
-        self._book.count(self.grant, granted_bytes=granted, counted_bytes=self._counted, requests=self._requests)
+        self._book.count(
+            self.grant,
+            granted_bytes=granted,
+            counted_bytes=self._counted,
+            requests=self._requests,
+            traffic=self._traffic.values(),
+        )
         self._granted = granted
         self._folded = (self._counted, self._requests)
 
@@ -101,7 +135,8 @@ class Account:
 class Meter:
     """The accounts of all grants under which bytes leave this site.
 
-    `settle` tells the catalog, for good; it may raise Unavailable, and is then called again another time.
+    `settle` tells the catalog, for good, and answers which grants it refuses; it may raise Unavailable, and is then called
+    again another time.
     """
 
     def __init__(
@@ -110,7 +145,7 @@ class Meter:
         *,
         site: str,
         quantum_bytes: int,
-        settle: Callable[[metering.Usage], None],
+        settle: Callable[[tuple[metering.Usage, ...]], Mapping[str, errors.FederationError]],
         now: Callable[[], datetime],
     ) -> None:
         self._book = book
@@ -141,11 +176,18 @@ class Meter:
                     other.close()
             return account
 
-    def send(self, account: Account, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """The pieces, each counted before it is handed on; stops with the refusal of `take`."""
-        account.begin()
+    def send(self, account: Account, pieces: Iterable[bytes], *, size: int, ask_seconds: int = 0) -> Iterator[bytes]:
+        """The pieces, each counted before it is handed on; stops with the refusal of `take`.
+
+        `size` bytes are the whole answer, which counts in the hour of `ask_seconds` (see `metering.hour_asked`).
+        """
+        response = account.begin(metering.hour_asked(ask_seconds, self._now()))
+        if not size:
+            account.end(response)
         for piece in pieces:
-            account.take(len(piece))
+            account.take(response, len(piece))
+            if response.sent_bytes == size:  # not after the last: nobody may ask for more than that
+                account.end(response)
             yield piece
 
     def open_grants(self) -> tuple[str, ...]:
@@ -171,34 +213,47 @@ class Meter:
 
         Again is harmless; None for a grant that is not known here.
         """
+        return self.settle_all((grant,)).get(grant)
+
+    def settle_all(self, names: Iterable[str]) -> dict[str, metering.Usage]:
+        """Closes grants and tells the catalog in one call what left under each; those that are not known here are left out."""
+        rows = [row for name in names if (row := self._finish(name)) is not None]
+        usages = {row.grant: self._usage(row) for row in rows}
+        untold = [usages[row.grant] for row in rows if row.state is journal.GrantState.SETTLING]
+        for at in range(0, len(untold), SETTLED_AT_ONCE):
+            batch = tuple(untold[at : at + SETTLED_AT_ONCE])
+            refused = self._settle(batch)
+            for usage in batch:
+                if usage.grant in refused:  # asking again would be answered alike, and nobody may be kept from settling
+                    _log.error(
+                        "the catalog refuses what left under %s (%d bytes): %s",
+                        *(usage.grant, usage.charged_bytes, refused[usage.grant]),
+                    )
+                self._book.settle_grant(usage.grant, journal.GrantState.SETTLED)
+        with self._lock:
+            for name in usages:
+                self._accounts.pop(name, None)
+        return usages
+
+    def _finish(self, grant: str) -> journal.GrantRow | None:
+        """The account of a grant under which nothing more leaves."""
         with self._lock:  # or an account could be opened between the last count and the settling
             account = self._accounts.get(grant)
             if account is not None:
                 account.close()
             self._book.settle_grant(grant, journal.GrantState.SETTLING)
-        row = self._book.grant(grant)
-        if row is None:
-            return None
-        usage = metering.Usage(
-            grant=grant,
+        return self._book.grant(grant)
+
+    def _usage(self, row: journal.GrantRow) -> metering.Usage:
+        return metering.Usage(
+            grant=row.grant,
             source_site=self._site,
             sent_bytes=row.counted_bytes,
             unsettled_bytes=row.unsettled_bytes,
             requests=row.requests,
             settle_time=self._now(),
+            traffic=self._book.traffic(row.grant),
         )
-        if row.state is journal.GrantState.SETTLING:
-            self._tell(usage)
-            self._book.settle_grant(grant, journal.GrantState.SETTLED)
-        with self._lock:
-            self._accounts.pop(grant, None)
-        return usage
-
-    def _tell(self, usage: metering.Usage) -> None:
-        try:
-            self._settle(usage)
-        except FINAL as error:  # asking again would be answered alike, and nobody else may be kept from settling
-            _log.error("the catalog refuses what left under %s (%d bytes): %s", usage.grant, usage.charged_bytes, error)
 
 
 def closed(grant: str) -> errors.FailedPrecondition:

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 
 from federation import ports
 from federation.agent import journal
 from federation.core import errors, job
 
+NODE_LOST, PREEMPTED = "NODE_LOST", "PREEMPTED"
 #: Failures that another attempt, here or elsewhere, may not meet.
 RETRYABLE = frozenset(
-    {"COMPUTE_UNAVAILABLE", "NO_COMPUTE", "COMPUTE_LOST", "DRIVER_LOST", "LAUNCHER_LOST", "SOURCE_UNAVAILABLE"}
+    {
+        *("COMPUTE_UNAVAILABLE", "NO_COMPUTE", "COMPUTE_LOST", "DRIVER_LOST", "LAUNCHER_LOST", "SOURCE_UNAVAILABLE"),
+        *(NODE_LOST, PREEMPTED),
+    }
 )
-_EXIT_CODE = re.compile(r"exit code (-?[0-9]+)")
+#: What a launcher may give as the reason that an entrypoint failed: errors of ours that it meets inside a job and did not
+#: catch. All else that is said there is ENTRYPOINT_FAILED, for whoever holds a run's token may say anything.
+MET_INSIDE = frozenset(
+    {
+        *("INPUT_NOT_IN_PLAN", "OUTPUT_NOT_IN_PLAN", "NOT_IN_A_JOB", "FILE_NOT_FOUND", "FORMAT_UNKNOWN", "MODE_INVALID"),
+        *("PATH_INVALID", "PATH_DUPLICATE", "PATH_NOT_IN_BASE", "BASE_MISSING", "WRITE_CLOSED", "WRITE_MISSING"),
+        *("BUDGET_EXHAUSTED", "GRANT_CLOSED", "GRANT_EXPIRED", "STORAGE_FULL", "SOURCE_UNAVAILABLE", "UNAVAILABLE"),
+        *("DEADLINE_EXCEEDED", "DATA_CORRUPT", "OBJECT_CORRUPT", "OBJECT_SWAPPED", "OBJECT_TRUNCATED", "OBJECT_MISSING"),
+        *("OBJECT_SIZE_INVALID", "MANIFEST_INVALID", "MANIFEST_MISSING", "SIGNATURE_INVALID", "SEAL_INVALID", "KEY_INVALID"),
+        *("KEY_MISSING", "KEY_NOT_OURS"),
+    }
+)
+#: A launcher's word that something of the job in the cluster was gone when the entrypoint failed: perhaps a node.
+WORKERS_LOST = "WORKERS_LOST"
 #: An exit code that says that a signal ended it: the entrypoint did not choose to fail.
 _KILLED = range(129, 160)
 
@@ -30,7 +47,7 @@ def judge(row: journal.RunRow, state: ports.ComputeState, *, launcher_is_late: b
             return _failed("COMPUTE_LOST", "the cluster does not know the submission any more: it was restarted")
         case "STOPPED":
             return _failed("STOPPED_OUTSIDE", "somebody stopped it on the cluster itself")
-    return _by_message(state.message)
+    return _failure(state)
 
 
 def stopped(row: journal.RunRow) -> journal.Outcome:
@@ -45,12 +62,30 @@ def exited(row: journal.RunRow, exit_code: int, reason: str, detail: str) -> jou
     """The end of a run whose entrypoint did not succeed, by its launcher's word."""
     if row.stop_reason:
         return stopped(row)
-    return journal.Outcome(
-        state=job.JobState.FAILED,
-        reason=reason or "ENTRYPOINT_FAILED",
-        detail=detail or f"the entrypoint ended with exit code {exit_code}; see `fed job logs`",
-        exit_code=exit_code,
-    )
+    known = reason if reason in MET_INSIDE or reason == WORKERS_LOST else "ENTRYPOINT_FAILED"
+    said = detail or f"the entrypoint ended with exit code {exit_code}; see `fed job logs`"
+    return _failed(known, said, exit_code)
+
+
+def in_doubt(outcome: journal.Outcome) -> bool:
+    """Whether the loss of a node may be what really ended it."""
+    killed = outcome.exit_code in _KILLED and outcome.reason == "ENTRYPOINT_FAILED"
+    return killed or outcome.reason in (WORKERS_LOST, "DRIVER_LOST")
+
+
+def explained(outcome: journal.Outcome, nodes: tuple[ports.NodeState, ...]) -> journal.Outcome | None:
+    """An end that was in doubt, by what became of the nodes that the run used; None while they could all still be there."""
+    gone = sorted((node for node in nodes if node.state != "ALIVE"), key=lambda node: (node.state != PREEMPTED, node.node))
+    if not gone:
+        return None
+    first = gone[0]
+    reason = PREEMPTED if first.state == PREEMPTED else NODE_LOST
+    return _failed(reason, f"its node {first.node} is gone: {first.detail or 'its cluster does not say why'}; {outcome.detail}")
+
+
+def unexplained(outcome: journal.Outcome) -> journal.Outcome:
+    """An end that was in doubt, where no node was lost: the entrypoint's own failure stays just that."""
+    return dataclasses.replace(outcome, reason="ENTRYPOINT_FAILED") if outcome.reason == WORKERS_LOST else outcome
 
 
 def refused(error: errors.FederationError) -> journal.Outcome:
@@ -88,18 +123,16 @@ def require_outputs(row: journal.RunRow, written: set[str]) -> None:
         )
 
 
-def _by_message(message: str) -> journal.Outcome:
-    """A cluster tells why it failed in words alone."""
-    text = message.lower()
-    if "runtime_env" in text or "runtime environment" in text:
-        return _failed("RUNTIME_ENV_FAILED", message)
-    found = _EXIT_CODE.search(text)
-    if found and int(found[1]) > 0 and int(found[1]) not in _KILLED:
-        return journal.Outcome(
-            state=job.JobState.FAILED, reason="ENTRYPOINT_FAILED", detail=message[:2000], exit_code=int(found[1])
-        )
-    return _failed("DRIVER_LOST", message or "its driver ended without a word")
+def _failure(state: ports.ComputeState) -> journal.Outcome:
+    """What a cluster says of a submission that failed."""
+    if state.reason:
+        return _failed(state.reason, state.message)
+    if state.exit_code and state.exit_code > 0 and state.exit_code not in _KILLED:
+        return _failed("ENTRYPOINT_FAILED", state.message, state.exit_code)
+    return _failed("DRIVER_LOST", state.message or "its driver ended without a word")
 
 
-def _failed(reason: str, detail: str) -> journal.Outcome:
-    return journal.Outcome(state=job.JobState.FAILED, reason=reason, detail=detail[:2000], retryable=reason in RETRYABLE)
+def _failed(reason: str, detail: str, exit_code: int | None = None) -> journal.Outcome:
+    return journal.Outcome(
+        state=job.JobState.FAILED, reason=reason, detail=detail[:2000], exit_code=exit_code, retryable=reason in RETRYABLE
+    )

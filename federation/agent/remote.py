@@ -87,9 +87,13 @@ class Remotes:
             self._channel(given.gateway, lane), request, metadata=self._metadata(given.grant), timeout=timeout
         )
 
-    def read(self, given: job.InputAssignment, *, object_id: str, generation: str, offset: int, length: int) -> Iterator[bytes]:
+    def read(
+        self, given: job.InputAssignment, *, object_id: str, generation: str, offset: int, length: int, ask_seconds: int
+    ) -> Iterator[bytes]:
         """A range of an object's ciphertext as the source sends it, which meters it there."""
-        request = gateway_pb2.ReadObjectRequest(object_id=object_id, generation=generation, offset=offset, length=length)
+        request = gateway_pb2.ReadObjectRequest(
+            object_id=object_id, generation=generation, offset=offset, length=length, ask_seconds=ask_seconds
+        )
         with wire_errors.translated():
             call = self._stub(given.gateway).ReadObject(request, metadata=self._metadata(given.grant))
             try:

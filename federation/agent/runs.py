@@ -34,13 +34,17 @@ ENDED_BY_CATALOG = frozenset({"LEASE_LOST", "STOPPED_BEFORE_START"})
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How often things are looked at, and how long they are waited for."""
+    """How often things are looked at, and how long they are waited for.
+
+    `node_lost_seconds` is how long a cluster may need to see that a node is gone: Ray asks five times, 3 s apart.
+    """
 
     poll_seconds: float = 1.0
     wait_seconds_max: float = 5.0
     submit_tries: int = 6
     launcher_seconds: float = 20.0
     compute_lost_seconds: float = 120.0
+    node_lost_seconds: float = 45.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,8 @@ class Runs:
         self._locks = locks.NamedLocks()
         self._guard = threading.Lock()
         self._drives: dict[str, _Drive] = {}
+        #: Runs of which the catalog was told that they run. Telling it again, after a restart, changes nothing.
+        self._told: set[str] = set()
         self._closing = threading.Event()
 
     def start(self, gateway: str) -> None:
@@ -127,6 +133,11 @@ class Runs:
         """
         if self._book.move_run(run, journal.RunState.SUPERSEDED, unless=[journal.RunState.FINISHING]):
             _log.warning("%s was superseded", run)
+            self._wake(run)
+
+    def begun(self, run: str) -> None:
+        """Takes the first word of a run's launcher: what it runs is about to start."""
+        if self._book.begin_run(run, self._parts.clock.now()):
             self._wake(run)
 
     def finish(self, run: str, *, exit_code: int, reason: str = "", detail: str = "") -> tuple[str, ...]:
@@ -201,7 +212,7 @@ class Runs:
             case journal.RunState.FINISHING:
                 self._try_commit(row)
             case journal.RunState.ENDED:
-                self._tell(row)
+                return self._tell(row, drive)
             case journal.RunState.SUPERSEDED:
                 self._let_go(row)
         return 0
@@ -215,21 +226,27 @@ class Runs:
             failpoints.hit("agent.after_intent")
             if row.start.job.request.kind is job.JobKind.RAY:
                 self._submit(row)
-            self._report_running(row)
+            else:
+                self._book.begin_run(row.run, self._parts.clock.now())
+                self._tell_running(self._row(row.run))
         except TRANSIENT:
             raise
         except errors.FederationError as error:
             self._refused(row.run, error)
             return
         failpoints.hit("agent.running")
-        self._book.begin_run(row.run, self._parts.clock.now())
+        self._book.submit_run(row.run)
 
-    def _report_running(self, row: journal.RunRow) -> None:
+    def _tell_running(self, row: journal.RunRow) -> None:
+        """Says that a run's work has begun, if it has: before anything is said of its end, which counts from there."""
+        if row.begin_time is None or row.run in self._told:
+            return
         try:
             self._parts.catalog.report_run(row.run, job.JobState.RUNNING)
         except errors.FailedPrecondition:
-            if self._row(row.run).state is journal.RunState.TAKEN:  # else it ran and ended while we were about to say so
+            if self._row(row.run).state in (journal.RunState.TAKEN, journal.RunState.RUNNING):  # else it ended meanwhile
                 raise
+        self._told.add(row.run)
 
     def _submit(self, row: journal.RunRow) -> None:
         compute = self._parts.compute
@@ -284,6 +301,13 @@ class Runs:
     def _watch(self, row: journal.RunRow, drive: _Drive) -> float:
         compute, pace = self._parts.compute, self._parts.pace
         assert compute is not None
+        try:
+            self._tell_running(row)
+        except TRANSIENT:
+            raise
+        except errors.FederationError as error:
+            self._refused(row.run, error)
+            return 0
         try:
             if self._overdue(row):
                 self._book.ask_stop(row.run, _DURATION)
@@ -344,10 +368,12 @@ class Runs:
         """Settles what the run read and commits what it wrote, in the catalog's one transaction. The run's lock is held."""
         self._settle(row)
         try:
-            ready = self._parts.writer.ready(row.run)
+            self._tell_running(row)
+            report = self._book.report(row.run)
+            ready = self._parts.writer.ready(row.run, report)
             outcomes.require_outputs(row, {write.alias for write in ready})
             outputs = tuple(write.version for write in ready if write.version is not None)
-            _, versions = self._parts.catalog.finish_run(row.run, outputs)
+            _, versions = self._parts.catalog.finish_run(row.run, outputs, report)
         except TRANSIENT:
             raise
         except errors.FederationError as error:
@@ -361,16 +387,18 @@ class Runs:
         self._end(row.run, journal.Outcome(state=job.JobState.SUCCEEDED, exit_code=0, versions=names))
         return names
 
-    def _tell(self, row: journal.RunRow) -> None:
+    def _tell(self, row: journal.RunRow, drive: _Drive) -> float:
         """Says how a run ended, unless its commit has said so, and removes what it leaves behind."""
-        outcome = row.outcome
-        assert outcome is not None
+        outcome = self._explained(row, drive)
+        if outcome is None:
+            return self._parts.pace.poll_seconds
         if outcome.exit_code is None:  # not by its launcher's word: something of it may still run
             self._stop(row)
         self._parts.writer.drop_run(row.run)
         self._settle(row)
         if outcome.state is not job.JobState.SUCCEEDED:
             try:
+                self._tell_running(row)
                 self._parts.catalog.report_run(
                     row.run,
                     outcome.state,
@@ -383,14 +411,53 @@ class Runs:
                 raise
             except errors.FederationError as error:  # it was superseded meanwhile: nobody wants to know any more
                 _log.warning("the catalog did not take that %s %s: %s", row.run, outcome.state, error)
-        self._book.close_run(row.run)
+        self._close(row)
+        return 0
+
+    def _explained(self, row: journal.RunRow, drive: _Drive) -> journal.Outcome | None:
+        """How a run ended, once its cluster knows whether a node of it was lost; None until then.
+
+        A driver often meets the loss of a worker's node many seconds before the cluster is sure of it.
+        """
+        outcome, compute = row.outcome, self._parts.compute
+        assert outcome is not None
+        if compute is None or not outcomes.in_doubt(outcome):
+            return outcome
+        late = drive.lasted("in doubt", self._parts.clock) > self._parts.pace.node_lost_seconds
+        try:
+            nodes = compute.nodes(row.submission_id)
+        except errors.Unavailable:
+            if not late:
+                raise
+            nodes = ()
+        found = outcomes.explained(outcome, nodes)
+        if found is None and nodes and not late:
+            return None
+        return found or outcomes.unexplained(outcome)
 
     def _let_go(self, row: journal.RunRow) -> None:
         """Stops a run that is no longer current, and removes what it leaves behind."""
         self._stop(row)
         self._parts.writer.drop_run(row.run)
         self._settle(row)
+        self._close(row)
+
+    def _close(self, row: journal.RunRow) -> None:
+        self._report_reads(row)
         self._book.close_run(row.run)
+        self._told.discard(row.run)
+
+    def _report_reads(self, row: journal.RunRow) -> None:
+        """Tells what the run's processes say to have received. It charges nobody, so a refusal keeps nothing open."""
+        grants_ = [grants.peek(given.grant).grant for given in row.start.inputs]
+        reads = {grant: counted for grant in grants_ if (counted := self._book.reads(grant))}
+        try:
+            if reads:
+                self._parts.catalog.report_usage(row.run, reads)
+        except TRANSIENT:
+            raise
+        except errors.FederationError as error:
+            _log.warning("the catalog did not take what %s has read: %s", row.run, error)
 
     def _stop(self, row: journal.RunRow) -> None:
         if self._parts.compute is None or row.start.job.request.kind is not job.JobKind.RAY:

@@ -46,6 +46,14 @@ class Opened:
         return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """So many bytes of an object, piece by piece."""
+
+    size: int
+    pieces: Iterator[bytes]
+
+
 class Versions:
     """Opens versions of this site's store."""
 
@@ -111,8 +119,8 @@ class Versions:
                 )
             yield generation, self._keys.unwrap(keys[generation])
 
-    def read(self, opened: Opened, entry: dataset.FileEntry, offset: int, length: int) -> Iterator[bytes]:
-        """A range of an object's ciphertext; `length` -1 is to its end."""
+    def read(self, opened: Opened, entry: dataset.FileEntry, offset: int, length: int, *, reader: str = "") -> Range:
+        """A range of an object's ciphertext; `length` -1 is to its end. `reader` is told to the store (see its port)."""
         if offset < 0 or length < -1 or offset > entry.object_bytes:
             raise errors.OutOfRange(
                 f"range {offset}+{length} is outside of object {entry.object_id} ({entry.object_bytes} bytes)",
@@ -121,8 +129,9 @@ class Versions:
             )
         wanted = entry.object_bytes - offset if length == -1 else min(length, entry.object_bytes - offset)
         if wanted == 0:
-            return iter(())
-        return self._store.read(layout.object_key(opened.sealed.dataset_uid, entry.generation, entry.object_id), offset, wanted)
+            return Range(size=0, pieces=iter(()))
+        key = layout.object_key(opened.sealed.dataset_uid, entry.generation, entry.object_id)
+        return Range(size=wanted, pieces=self._store.read(key, offset, wanted, reader=reader))
 
 
 def check_manifest(data: bytes, sealed: dataset.SealedVersion) -> None:

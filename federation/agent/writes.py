@@ -18,7 +18,7 @@ from federation import ports
 from federation.agent import catalog as agent_catalog
 from federation.agent import journal, locks, uploads, versions
 from federation.agent.identity import Identity
-from federation.core import dataset, errors, ids
+from federation.core import dataset, errors, ids, lineage
 from federation.crypto import layout, manifest
 
 #: A person's write to which nothing happens for this time is dropped.
@@ -187,17 +187,18 @@ class Writes:
                 self._book.commit_write(row.write, version.name.short)
             return self._known(row.write)
 
-    def ready(self, run: str) -> tuple[journal.WriteRow, ...]:
+    def ready(self, run: str, report: lineage.LineageReport) -> tuple[journal.WriteRow, ...]:
         """The writes of a run, at most one for each output, with their manifests in the store.
 
         Many workers may write one output, and none of them knows when the others are done: what has files and was not completed
-        is completed here, for the run has ended. An output without files is as if it was never begun.
+        is completed here, for the run has ended, with the columns that `report` has. An output without files is as if it was
+        never begun.
         """
         found = []
         for row in self._book.writes(run=run):
             begun = row.state is journal.WriteState.OPEN and self._book.objects(row.write)
             if begun or row.state is journal.WriteState.COMPLETE:
-                found.append(self.complete(row))
+                found.append(self.complete(row, columns=report.output(row.alias).columns))
         return tuple(found)
 
     def drop(self, write: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 from google.protobuf.message import Message
 
@@ -25,6 +26,9 @@ from federation.wire import codec
 
 #: How often a work stream looks by itself: what other server processes write reaches it within this time.
 LOOK_SECONDS = 1.0
+
+#: Grants that one call may settle.
+SETTLEMENTS_MAX = 1000
 
 Instruction = StartRun | StopRun | StartTransfer | StopTransfer | DropReplica
 
@@ -120,9 +124,10 @@ class AgentServicer:
 
     async def finish_run(self, request: agent_pb2.FinishRunRequest, call: Call) -> Message:
         outputs = tuple(codec.to_value(output) for output in request.outputs)
+        report = codec.to_value(request.lineage)
 
         def work(tx: Transaction) -> Message:
-            run, versions = jobs.finish_run(tx, self._ctx, call.principal.site, request.run, outputs)
+            run, versions = jobs.finish_run(tx, self._ctx, call.principal.site, request.run, outputs, report=report)
             return agent_pb2.FinishRunResponse(
                 run=codec.to_message(run, jobs_pb2.Run),
                 versions=[codec.to_message(version, catalog_pb2.Version) for version in versions],
@@ -141,20 +146,29 @@ class AgentServicer:
 
         return await self._store.write(work, actor=call.principal.name)
 
-    async def settle_grant(self, request: agent_pb2.SettleGrantRequest, call: Call) -> Message:
-        def work(tx: Transaction) -> Message:
-            usage = Usage(
-                grant=request.grant,
-                source_site=call.principal.site,
-                sent_bytes=request.sent_bytes,
-                unsettled_bytes=request.unsettled_bytes,
-                requests=request.requests,
-                settle_time=tx.now,
+    async def settle_grants(self, request: agent_pb2.SettleGrantsRequest, call: Call) -> Message:
+        at = call.principal.site
+        if len(request.settlements) > SETTLEMENTS_MAX:
+            raise errors.InvalidArgument(
+                f"{len(request.settlements)} settlements come in one call",
+                reason="BATCH_TOO_LARGE",
+                help=f"Send at most {SETTLEMENTS_MAX}.",
+                violations={"settlements": f"must be at most {SETTLEMENTS_MAX}"},
             )
-            entry = ledger.settle(tx, self._ctx, call.principal.site, usage)
-            return agent_pb2.SettleGrantResponse(entry=entry.entry, charge_micros=entry.charge_micros)
+
+        def work(tx: Transaction) -> Message:
+            usages = [_usage(row, at, tx.now) for row in request.settlements]
+            outcomes = ledger.settle_all(tx, self._ctx, at, usages)
+            return agent_pb2.SettleGrantsResponse(outcomes=[_outcome(outcome) for outcome in outcomes])
 
         return await self._store.write(work, actor=call.principal.name)
+
+    async def report_usage(self, request: agent_pb2.ReportUsageRequest, call: Call) -> Message:
+        usages = {row.grant: tuple(map(codec.to_value, row.traffic)) for row in request.usages}
+        await self._store.write(
+            lambda tx: ledger.note_reads(tx, call.principal.site, request.run, usages), actor=call.principal.name
+        )
+        return agent_pb2.ReportUsageResponse()
 
     async def get_sealed_version(self, request: agent_pb2.GetSealedVersionRequest, call: Call) -> Message:
         name = ids.version(request.version)
@@ -248,6 +262,27 @@ def _instruction(instruction: Instruction) -> Message:
             return agent_pb2.Instruction(stop_transfer=codec.to_message(instruction, agent_pb2.StopTransfer))
         case DropReplica():
             return agent_pb2.Instruction(drop=codec.to_message(instruction, agent_pb2.DropReplica))
+
+
+def _usage(row: agent_pb2.Settlement, at: str, now: datetime) -> Usage:
+    return Usage(
+        grant=row.grant,
+        source_site=at,
+        sent_bytes=row.sent_bytes,
+        unsettled_bytes=row.unsettled_bytes,
+        requests=row.requests,
+        settle_time=now,
+        traffic=tuple(map(codec.to_value, row.traffic)),
+    )
+
+
+def _outcome(outcome: ledger.Outcome) -> agent_pb2.SettlementOutcome:
+    if outcome.entry is not None:
+        entry = outcome.entry
+        return agent_pb2.SettlementOutcome(grant=outcome.grant, entry=entry.entry, charge_micros=entry.charge_micros)
+    refusal = outcome.refusal
+    assert refusal is not None
+    return agent_pb2.SettlementOutcome(grant=outcome.grant, reason=refusal.reason, detail=str(refusal))
 
 
 def _state(number: int) -> JobState:

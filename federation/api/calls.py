@@ -30,6 +30,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 #: A unary call that names no deadline gets this one: the server's threads are not for those who wait for ever.
 UNARY_SECONDS_MAX = 120.0
+#: The same for a call that is sent as a stream: a bill of a million lines takes a while.
+UPLOAD_SECONDS_MAX = 600.0
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -95,7 +97,7 @@ def _unary(row: methods.Method, function: Callable[..., Awaitable[Message]], doo
     async def handle(request: Any, context: Context) -> Message:
         shown_id = _shown_id(request)
         try:
-            async with asyncio.timeout(_seconds_left(context)):
+            async with asyncio.timeout(_seconds_left(row, context)):
                 return await function(request, await _enter(row, request, context, door))
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
             await _abort(context, _status(error, row, shown_id))
@@ -142,11 +144,11 @@ def _shown_id(request: Any) -> str:
     return given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
 
 
-def _seconds_left(context: Context) -> float:
-    left = context.time_remaining()
+def _seconds_left(row: methods.Method, context: Context) -> float:
+    most, left = UPLOAD_SECONDS_MAX if row.request_stream else UNARY_SECONDS_MAX, context.time_remaining()
     if left is not None and left <= 0:
         raise TimeoutError
-    return UNARY_SECONDS_MAX if left is None else min(left, UNARY_SECONDS_MAX)
+    return most if left is None else min(left, most)
 
 
 def _status(error: Exception, row: methods.Method, request_id: str) -> status_pb2.Status:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from google.protobuf.message import Message
 
 from federation.api import mutations, pages
@@ -10,7 +12,7 @@ from federation.api.pages import Pages
 from federation.api.store import Store
 from federation.core import errors, kinds, listing, metering
 from federation.ports import Transaction
-from federation.services import ledger, pricing, variance
+from federation.services import costs, pricing, variance
 from federation.v1 import costs_pb2
 from federation.wire import codec
 
@@ -25,13 +27,24 @@ class CostsServicer:
     async def list_ledger_entries(self, request: costs_pb2.ListLedgerEntriesRequest, call: Call) -> Message:
         return await pages.stored(self._store, self._pages, call, request, metering.LedgerEntry, newest_first=True)
 
+    async def list_usage(self, request: costs_pb2.ListUsageRequest, call: Call) -> Message:
+        return await pages.stored(self._store, self._pages, call, request, metering.UsageRecord, newest_first=True)
+
     async def summarize_costs(self, request: costs_pb2.SummarizeCostsRequest, _call: Call) -> Message:
-        where = listing.parse(request.filter, kinds.KINDS[metering.LedgerEntry].columns or ())
-        rows, total = await self._store.read(lambda tx: ledger.summarize(tx, request.by, where))
+        selection, store = _selection(request), self._store
+        rows, total = await store.run(lambda: costs.summarize(store.catalog, store.engine, request.by, selection))
         return costs_pb2.SummarizeCostsResponse(
             summaries=[codec.to_message(row, costs_pb2.CostSummary) for row in rows],
             total=codec.to_message(total, costs_pb2.CostSummary),
         )
+
+    async def export_ledger(
+        self, request: costs_pb2.ExportLedgerRequest, _call: Call
+    ) -> AsyncIterator[costs_pb2.ExportLedgerResponse]:
+        store = self._store
+        pieces = costs.export(store.catalog, store.engine, _selection(request))
+        while (piece := await store.run(lambda: next(pieces, None))) is not None:
+            yield costs_pb2.ExportLedgerResponse(entries=piece)
 
     async def price_egress(self, request: costs_pb2.PriceEgressRequest, _call: Call) -> Message:
         stated = request.month_to_date_bytes if request.HasField("month_to_date_bytes") else None
@@ -88,6 +101,14 @@ class CostsServicer:
             variances=[codec.to_message(row, costs_pb2.Variance) for row in rows],
             total=codec.to_message(total, costs_pb2.Variance),
         )
+
+
+def _selection(request: costs_pb2.SummarizeCostsRequest | costs_pb2.ExportLedgerRequest) -> costs.Selection:
+    return costs.Selection(
+        where=listing.parse(request.filter, costs.FIELDS),
+        from_time=codec.to_time(request.from_time) if request.HasField("from_time") else None,
+        to_time=codec.to_time(request.to_time) if request.HasField("to_time") else None,
+    )
 
 
 def _text(name: str, data: bytes) -> str:

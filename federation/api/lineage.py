@@ -1,19 +1,31 @@
-"""The service Lineage: which versions came from which."""
+"""The service Lineage: what came from what, which models saw it, what an erasure would cost, why a dataset is bound."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 from google.protobuf.message import Message
 
+from federation.api import http, mutations
 from federation.api.calls import Call
 from federation.api.store import Store
 from federation.core import errors
-from federation.core.lineage import Direction
-from federation.services import lineage
+from federation.core.lineage import Direction, Query
+from federation.core.lineage_graph import View
+from federation.core.openlineage import Terms
+from federation.ports import Transaction
+from federation.services import lineage_queries as queries
+from federation.services import openlineage
+from federation.services.lineage_index import LineageIndex
 from federation.v1 import lineage_pb2
 from federation.wire import codec
 
-DEPTH_DEFAULT = 10
-DEPTH_MAX = 100
+T = TypeVar("T")
+
+#: How long one walk may take; what it has not seen by then, its answer names.
+WALK_SECONDS = 2.0
 _DIRECTIONS = {
     lineage_pb2.LINEAGE_DIRECTION_UNSPECIFIED: Direction.BOTH,
     lineage_pb2.LINEAGE_DIRECTION_UPSTREAM: Direction.UPSTREAM,
@@ -23,20 +35,71 @@ _DIRECTIONS = {
 
 
 class LineageServicer:
-    """Does the one method of the service."""
+    """Each function does the method of its name."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, index: LineageIndex, terms: Terms) -> None:
         self._store = store
+        self._index = index
+        self._terms = terms
+
+    async def receive_open_lineage(self, request: lineage_pb2.ReceiveOpenLineageRequest, call: Call) -> Message:
+        told = http.parse_all(request.events)
+
+        def work(tx: Transaction) -> Message:
+            return codec.to_message(openlineage.receive(tx, self._terms, call.principal.name, told))
+
+        return await mutations.mutate(self._store, call, request, work)
 
     async def get_lineage(self, request: lineage_pb2.GetLineageRequest, _call: Call) -> Message:
         direction = _DIRECTIONS.get(request.direction)
-        if direction is None or not 0 <= request.depth <= DEPTH_MAX:
+        if direction is None:
             raise errors.InvalidArgument(
-                f"direction {request.direction} or depth {request.depth} is not one that lineage knows",
-                reason="LINEAGE_QUERY_INVALID",
-                help=f"Walk UPSTREAM, DOWNSTREAM or BOTH, 1 to {DEPTH_MAX} hops.",
-                violations={"depth": f"must be 0 to {DEPTH_MAX}"} if direction else {"direction": "is unknown"},
+                f"lineage knows no direction {request.direction}",
+                reason="DIRECTION_INVALID",
+                help="Walk UPSTREAM, DOWNSTREAM or BOTH.",
+                violations={"direction": "is unknown"},
             )
-        depth = request.depth or DEPTH_DEFAULT
-        graph = await self._store.read(lambda tx: lineage.walk(tx, request.name, direction, depth))
-        return codec.to_message(graph)
+        query = _query(request, direction=direction, depth=request.depth, edges_max=request.edges_max)
+        return codec.to_message(
+            await self._ask(
+                lambda tx, view, position: queries.walk(
+                    tx, view, position, query, continuation=request.continuation, expired=_deadline()
+                )
+            )
+        )
+
+    async def find_models(self, request: lineage_pb2.FindModelsRequest, _call: Call) -> Message:
+        query = _query(request)
+        return codec.to_message(
+            await self._ask(lambda tx, view, position: queries.models(tx, view, position, query, expired=_deadline()))
+        )
+
+    async def explain_erasure(self, request: lineage_pb2.ExplainErasureRequest, _call: Call) -> Message:
+        return codec.to_message(
+            await self._ask(lambda tx, view, position: queries.impact(tx, view, position, request.name, expired=_deadline()))
+        )
+
+    async def explain_residency(self, request: lineage_pb2.ExplainResidencyRequest, _call: Call) -> Message:
+        return codec.to_message(await self._store.read(lambda tx: queries.why(tx, request.name)))
+
+    async def check_lineage_index(self, request: lineage_pb2.CheckLineageIndexRequest, _call: Call) -> Message:
+        return codec.to_message(await self._store.run(lambda: self._index.check(rebuild=request.rebuild)))
+
+    async def _ask(self, question: Callable[[Transaction, View, int], T]) -> T:
+        """Asks the index as it is once it has caught up, and the catalog for what is true today."""
+
+        def asked() -> T:
+            view, position = self._index.view()
+            return self._store.catalog.read(lambda tx: question(tx, view, position))
+
+        return await self._store.run(asked)
+
+
+def _query(request: Any, **how: Any) -> Query:
+    time_ = codec.to_time(request.as_of_time) if request.HasField("as_of_time") else None
+    return Query(name=request.name, as_of_time=time_, as_of_position=request.as_of_position, **how)
+
+
+def _deadline() -> queries.Expired:
+    end = time.monotonic() + WALK_SECONDS
+    return lambda: time.monotonic() > end

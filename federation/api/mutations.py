@@ -69,6 +69,17 @@ async def mutate(
         raise
 
 
+async def answered(store: Store, call: Call, request: Any) -> bool:
+    """Whether this very request was answered before: for what acts in more transactions than the one that records it.
+
+    InvalidArgument (REQUEST_ID_REUSED) where its id was used for another.
+    """
+    if not call.request_id or request.validate_only:
+        return False
+    key, digest, actor = call.request_id, request_hash(call.method.key, request), call.principal.name
+    return await store.run(lambda: store.catalog.write(lambda tx: tx.replay(key, digest), actor=actor)) is not None
+
+
 def request_hash(method: str, request: Any) -> str:
     """SHA-256 (hex) of a method and its request, without the two fields that do not say what is asked."""
     bare = type(request)()

@@ -13,11 +13,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from federation.api.agent import AgentServicer
 from federation.api.authentication import AgentsDoor, PeopleDoor
 from federation.api.background import Background, Committer
+from federation.api.bills import BillsServicer
+from federation.api.budgets import BudgetsServicer
 from federation.api.calls import generic_handlers
 from federation.api.catalog import CatalogServicer
 from federation.api.costs import CostsServicer
+from federation.api.http import HttpListener
 from federation.api.identity import IdentityServicer
 from federation.api.jobs import JobsServicer
+from federation.api.ledger import LedgerServicer
 from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
 from federation.api.pipelines import PipelinesServicer
@@ -27,8 +31,10 @@ from federation.api.store import Store
 from federation.api.transfers import TransfersServicer
 from federation.config import ServerSettings
 from federation.core import errors
-from federation.ports import Catalog, RecordQueries
+from federation.ports import Catalog, RecordEngine, RecordQueries, RecordReader
 from federation.services.context import Context
+from federation.services.lineage_index import LineageIndex
+from federation.services.openlineage import Emitter
 from federation.wire import methods, tls
 
 _log = logging.getLogger(__name__)
@@ -47,18 +53,28 @@ class Server:
         settings: ServerSettings,
         committer: Committer,
         *,
+        lineage: LineageIndex,
+        emitters: tuple[Emitter, ...] = (),
+        reader: RecordReader | None = None,
+        engine: RecordEngine | None = None,
         queries: RecordQueries | None = None,
     ) -> None:
         self._queries = queries
         self._settings = settings
-        self._store = Store(catalog, ctx)
+        self._store = Store(catalog, ctx, engine)
         self._committer = committer
+        self._lineage = lineage
+        self._emitters = emitters
+        self._terms = settings.openlineage.terms(settings.federation)
+        self._http = HttpListener(self._store, self._terms)
+        self._reader = reader
         self._background: Background | None = None
         self._servers: list[grpc.aio.Server] = []
         self._health = health.aio.HealthServicer()
         self._agent = AgentServicer(self._store, heartbeat_seconds=settings.heartbeat_seconds)
         self.address = ""
         self.agents_address = ""
+        self.http_address = ""
 
     async def start(self) -> None:
         """Listens, and begins the background work. FailedPrecondition (PORT_TAKEN, PERMISSION_UNDECLARED) where it cannot."""
@@ -70,11 +86,14 @@ class Server:
             agents, self._settings.agents_listen, tls.server_credentials(identity, require_client=True)
         )
         self._servers = [people, agents]
+        if self._settings.http_listen:
+            await self._http.start(self._settings.http_listen, files)
+            self.http_address = self._http.address
         for server in self._servers:
             await server.start()
         for name in ("", *(f"federation.v1.{service}" for service in methods.PEOPLE + methods.AGENTS)):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        self._background = Background(self._store, self._committer)
+        self._background = Background(self._store, self._committer, self._lineage, self._emitters)
         self._background.start()
         _log.info("serving people on %s and agents on %s", self.address, self.agents_address)
 
@@ -89,6 +108,7 @@ class Server:
             return
         await self._health.enter_graceful_shutdown()
         self._agent.stop()
+        await self._http.stop()
         await asyncio.gather(*(server.stop(grace) for server in self._servers))
         await background.stop()
         await asyncio.to_thread(self._store.close)
@@ -102,7 +122,10 @@ class Server:
             "Pipelines": PipelinesServicer(store, pages),
             "Transfers": TransfersServicer(store, pages),
             "Costs": CostsServicer(store, pages),
-            "Lineage": LineageServicer(store),
+            "Bills": BillsServicer(store, pages),
+            "Budgets": BudgetsServicer(store, pages),
+            "Ledger": LedgerServicer(store, pages, self._reader),
+            "Lineage": LineageServicer(store, self._lineage, self._terms),
             "Identity": IdentityServicer(store),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from federation.api.changes import Changes
-from federation.ports import Catalog, Transaction
+from federation.ports import Catalog, RecordEngine, Transaction
 from federation.services.context import Context
 
 T = TypeVar("T")
@@ -18,10 +18,14 @@ THREADS = 16
 
 
 class Store:
-    """One for each server. `close` after the servers have stopped."""
+    """One for each server. `close` after the servers have stopped.
 
-    def __init__(self, catalog: Catalog, ctx: Context) -> None:
+    `engine` computes over the record's tables; None where there are none.
+    """
+
+    def __init__(self, catalog: Catalog, ctx: Context, engine: RecordEngine | None = None) -> None:
         self.catalog = catalog
+        self.engine = engine
         self.ctx = ctx
         self.changes = Changes()
         self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="catalog")

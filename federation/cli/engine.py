@@ -57,7 +57,7 @@ def check(session: Session, *, s3: bool, start: bool, **how: Any) -> int:
 
     Exits with 0 when Spark can be used and with 1 when it cannot.
     """
-    from federation import bootstrap  # noqa: PLC0415 - it wires servers and agents too, and is slow to import
+    from federation.bootstrap import engine as bootstrap  # noqa: PLC0415 - slow to import
 
     settings = _settings("spark", **how)
     place = "s3://" if s3 else ""
@@ -79,7 +79,7 @@ def check(session: Session, *, s3: bool, start: bool, **how: Any) -> int:
 @_spark
 def fetch(session: Session, *, folder: Path | None, s3: bool, **how: Any) -> None:
     """Fetches Delta Lake's jars from Maven Central: to where Spark is started from, or into a folder to carry away."""
-    from federation import bootstrap  # noqa: PLC0415 - as above
+    from federation.bootstrap import engine as bootstrap  # noqa: PLC0415 - as above
 
     with session.output.waiting("fetching jars"):
         found = bootstrap.engine_setup("s3://" if s3 else "", _settings("spark", **how)).fetch(folder)
@@ -146,7 +146,7 @@ class _Engine:
         self._tables, self._settings = tables, _settings(kind, **how)
 
     def __enter__(self) -> ports.RecordEngine:
-        from federation import bootstrap  # noqa: PLC0415 - as above
+        from federation.bootstrap import engine as bootstrap  # noqa: PLC0415 - as above
 
         self._made = bootstrap.engine(self._tables, self._settings)
         return self._made
@@ -171,7 +171,8 @@ def _settings(kind: str, *, master: str, remote: str, jars_dir: Path | None, mem
 
 
 def _started(settings: EngineSettings) -> ports.EnginePart:
-    from federation import bootstrap, ports  # noqa: PLC0415 - as above
+    from federation import ports  # noqa: PLC0415 - as above
+    from federation.bootstrap import engine as bootstrap  # noqa: PLC0415 - as above
 
     made = bootstrap.engine("", settings)
     try:

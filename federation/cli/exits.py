@@ -29,7 +29,9 @@ class Exit:
 
 TABLE = (
     Exit(code=OK, meaning="It is done."),
-    Exit(code=ERROR, meaning="It failed for a reason that no other code has; `fed fsck` also says so that something is wrong."),
+    Exit(
+        code=ERROR, meaning="It failed for a reason without another code; `fed fsck` and `fed ledger verify` found something."
+    ),
     Exit(code=USAGE, meaning="The command or a value in it is wrong; nothing was changed."),
     Exit(code=NOT_FOUND, meaning="What was named is not there."),
     Exit(code=DENIED, meaning="The token is missing, unknown or ended, or its bearer may not do this."),

@@ -48,6 +48,13 @@ _OPTIONS = (
     click.option("--gpus", type=click.IntRange(0), default=0, help="GPUs that it needs."),
     click.option("--cpus", type=click.IntRange(0), default=1, show_default=True, help="CPUs that it needs."),
     click.option(
+        "--column-map",
+        "column_maps",
+        multiple=True,
+        metavar="OUT.COLUMN=IN.COLUMN[,IN.COLUMN]",
+        help="For lineage: from which columns of inputs one of an output is made.",
+    ),
+    click.option(
         "--output",
         "output_texts",
         multiple=True,
@@ -87,6 +94,7 @@ def submit(
     *,
     input_texts: tuple[str, ...],
     output_texts: tuple[str, ...],
+    column_maps: tuple[str, ...],
     working_dir: Path | None,
     dry_run: bool,
     wait: bool,
@@ -104,7 +112,7 @@ def submit(
     In the job, `federation.inputs["ALIAS"]` and `federation.outputs["ALIAS"]` are its data. Exits with 6 when no site may or
     can run it, and with --wait or --follow with 8 when it failed.
     """
-    request = jobs.request(inputs_=jobs.inputs(input_texts), outputs_=jobs.outputs(output_texts), **options)
+    request = jobs.request(inputs_=jobs.inputs(input_texts), outputs_=jobs.outputs(output_texts, column_maps), **options)
     scatters.require_scatter(scatter=scatter, reduce=reduce, parts_min=parts_min, follow=follow)
     if scatter:
         return scatters.submit(session, request, working_dir, scatter=scatter, reduce=reduce, parts_min=parts_min, wait=wait)
@@ -131,6 +139,7 @@ def plan(
     *,
     input_texts: tuple[str, ...],
     output_texts: tuple[str, ...],
+    column_maps: tuple[str, ...],
     working_dir: Path | None,
     assume_size: tuple[str, ...],
     plot: Path | None,
@@ -139,7 +148,7 @@ def plan(
     """Tells where a job would run, at what cost, and why not elsewhere. Nothing is stored or started."""
     del working_dir  # what travels with a job changes no plan
     inputs = jobs.inputs(input_texts, assume_size)
-    request = jobs.request(inputs_=inputs, outputs_=jobs.outputs(output_texts), **options)
+    request = jobs.request(inputs_=inputs, outputs_=jobs.outputs(output_texts, column_maps), **options)
     return _show_plan(session, session.client.plan(request), plot)
 
 

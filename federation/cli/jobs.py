@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from federation.cli import exits, plans
 from federation.cli.session import Session
 from federation.core import errors, ids, units
 from federation.core.job import InputSpec, Job, JobRequest, JobState, OutputSpec, Resources, Spot
+from federation.core.lineage import ColumnSource
 
 
 def pairs(texts: Iterable[str], option: str) -> tuple[tuple[str, str], ...]:
@@ -49,8 +51,8 @@ def inputs(texts: Iterable[str], sizes: Iterable[str] = ()) -> tuple[InputSpec, 
     return tuple(specs)
 
 
-def outputs(texts: Iterable[str]) -> tuple[OutputSpec, ...]:
-    """`[alias=]NAMESPACE/DATASET[:KIND][,deliver=SITE][,size=SIZE][,release]` texts."""
+def outputs(texts: Iterable[str], column_maps: Iterable[str] = ()) -> tuple[OutputSpec, ...]:
+    """`[alias=]NAMESPACE/DATASET[:KIND][,deliver=SITE][,size=SIZE][,release]` texts, with maps of their columns."""
     specs = []
     for text in texts:
         named, wishes = _wishes("--output", text, ("deliver", "size", "release"))
@@ -67,7 +69,22 @@ def outputs(texts: Iterable[str]) -> tuple[OutputSpec, ...]:
                 release="release" in wishes,
             )
         )
-    return tuple(specs)
+    maps = _column_maps(column_maps)
+    if unknown := set(maps) - {spec.alias for spec in specs}:
+        raise click.UsageError(f"--column-map names {', '.join(sorted(unknown))}, which is no output")
+    return tuple(dataclasses.replace(spec, column_map=tuple(maps.get(spec.alias, ()))) for spec in specs)
+
+
+def _column_maps(texts: Iterable[str]) -> dict[str, list[ColumnSource]]:
+    """`OUTPUT.COLUMN=INPUT.COLUMN[,INPUT.COLUMN]` texts, by output."""
+    found: dict[str, list[ColumnSource]] = {}
+    for text in texts:
+        made, equals, sources = text.partition("=")
+        alias, dot, column = made.partition(".")
+        if not (equals and dot and alias and column and all(sources.split(","))):
+            raise click.UsageError(f"--column-map {text!r} is not OUTPUT.COLUMN=INPUT.COLUMN[,INPUT.COLUMN]")
+        found.setdefault(alias, []).extend(ColumnSource(column=column, source=source) for source in sources.split(","))
+    return found
 
 
 def _wishes(option: str, text: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:

@@ -22,10 +22,10 @@ _STATE = click.option("--state", type=click.Path(path_type=Path), metavar="DIR",
 def server(session: Session, file: Path, state: Path | None) -> None:
     """Runs the catalog server in the foreground until SIGTERM."""
     del session
-    from federation import bootstrap  # noqa: PLC0415 - it imports everything
+    from federation.bootstrap import server as wiring  # noqa: PLC0415 - it imports everything
 
     read = config.federation_file(file)
-    bootstrap.run_server(config.server(read, state or config.state_path(read.federation)))
+    wiring.run(config.server(read, state or config.state_path(read.federation)))
 
 
 @verb(None, "agent", example="fed agent --config federation.yaml --site eu-1 --state /var/lib/fed", has_output=False)
@@ -35,7 +35,7 @@ def server(session: Session, file: Path, state: Path | None) -> None:
 def agent(session: Session, file: Path, site: str, state: Path | None) -> None:
     """Runs a site's agent with its gateway in the foreground until SIGTERM."""
     del session
-    from federation import bootstrap  # noqa: PLC0415 - it imports everything
+    from federation.bootstrap import agent as wiring  # noqa: PLC0415 - it imports much
 
     read = config.federation_file(file)
-    bootstrap.run_agent(config.agent(read, site, state or config.state_path(read.federation)))
+    wiring.run(config.agent(read, site, state or config.state_path(read.federation)))

@@ -65,7 +65,7 @@ def _reduce(map_: JobRequest, command: str) -> JobRequest:
         map_,
         label=f"{map_.label}-reduce" if map_.label else "",
         inputs=(),
-        outputs=tuple(dataclasses.replace(row, release=False) for row in map_.outputs),
+        outputs=tuple(dataclasses.replace(row, release=False, column_map=()) for row in map_.outputs),
         entrypoint=words,
         resources=Resources(cpus=map_.resources.cpus, memory_bytes=map_.resources.memory_bytes),
     )

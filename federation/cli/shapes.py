@@ -8,7 +8,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from federation.core import dataset, job, metering, offers, pipeline, quota, ratecard, records, site, transfer, units
+from federation.core import (
+    bill,
+    budget,
+    chain,
+    dataset,
+    job,
+    metering,
+    offers,
+    openlineage,
+    pipeline,
+    quota,
+    ratecard,
+    records,
+    site,
+    transfer,
+    units,
+)
 from federation.wire import codec
 
 #: Fields that are pairs of key and value, and read best as a JSON object.
@@ -143,14 +159,33 @@ def _done(moved: transfer.Transfer) -> str:
     return f"{units.size(moved.bytes_done)} of {units.size(moved.object_bytes)}{share}"
 
 
+def _verdict(found: chain.Verification) -> str:
+    if found.findings:
+        return "BROKEN"
+    return "intact" if found.proven_position or not found.rows else "consistent, not proven"
+
+
+def _alerts(value: budget.Budget) -> str:
+    """Thresholds, those that were told with a mark."""
+    return (
+        ", ".join(f"{percent} %{'!' if percent in value.alerted_percents else ''}" for percent in value.alert_percents) or "-"
+    )
+
+
+def _share(error: float | None) -> str:
+    return "-" if error is None else f"{100 * error:+.1f} %"
+
+
 _SUM = (
     _count("ENTRIES", lambda v: f"{v.entries:,}"),
     _count("READ", lambda v: units.size(v.bytes)),
     _count("STAYED", lambda v: units.size(v.local_bytes)),
     _count("LEFT A REGION", lambda v: units.size(v.egress_bytes)),
     _count("CHARGE", lambda v: money(v.charge_micros)),
+    _count("CORRECTED", lambda v: money(v.correction_micros)),
     _count("ESTIMATE", lambda v: money(v.estimate_micros)),
     _count("AVOIDED", lambda v: money(v.avoided_micros)),
+    _count("UNSETTLED", lambda v: units.size(v.unsettled_bytes)),
 )
 
 _COLUMNS: dict[type, Sequence[Column]] = {
@@ -260,6 +295,11 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("OUTPUTS", lambda v: _joined(v.outputs)),
         _text("BECAUSE", _because),
     ),
+    openlineage.Received: (
+        _count("RUNS", lambda v: f"{v.runs:,}"),
+        _count("ENDED", lambda v: f"{v.ended:,}"),
+        _count("IGNORED", lambda v: f"{v.ignored:,}"),
+    ),
     metering.LedgerEntry: (
         _text("TIME", lambda v: moment(v.time)),
         _text("READ", lambda v: f"{v.namespace}/{v.dataset}@{v.version}"),
@@ -271,6 +311,30 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("AVOIDED", lambda v: money(v.avoided_micros)),
         _text("BY", lambda v: v.run or (f"transfers/{v.transfer}" if v.transfer else v.principal)),
     ),
+    metering.UsageRecord: (
+        _text("HOUR", lambda v: f"{v.hour_time:%Y-%m-%d %H}h"),
+        _text("READ", lambda v: f"{v.namespace}/{v.dataset}@{v.version}"),
+        _text("FROM", lambda v: v.source_region),
+        _text("TO", lambda v: v.destination_region),
+        _text("COUNTER", lambda v: v.counter.lower()),
+        _count("WHOLE", lambda v: f"{v.bytes:,}"),
+        _count("ABORTED", lambda v: f"{v.aborted_bytes:,}"),
+        _count("ANSWERS", lambda v: f"{v.responses:,}"),
+        _count("RETRIES", lambda v: f"{v.retries:,}"),
+        _count("CACHED", lambda v: f"{v.cached_bytes:,}"),
+        _text("BY", lambda v: v.run or (f"transfers/{v.transfer}" if v.transfer else "a person")),
+    ),
+    metering.Agreement: (
+        _text("HOUR", lambda v: f"{v.hour_time:%Y-%m-%d %H}h"),
+        _text("RUN", lambda v: v.run),
+        _text("FROM", lambda v: v.source_region),
+        _text("TO", lambda v: v.destination_region),
+        _count("SENT", lambda v: f"{v.sent_bytes:,}"),
+        _count("RECEIVED", lambda v: f"{v.received_bytes:,}"),
+        _count("ABORTED", lambda v: f"{v.aborted_bytes:,}"),
+        _count("RETRIES", lambda v: f"{v.retries:,}"),
+        _count("CACHED", lambda v: f"{v.cached_bytes:,}"),
+    ),
     quota.NamespaceUsage: (
         _text("NAMESPACE", lambda v: v.namespace or "(none)"),
         _text("MONTH", lambda v: v.month),
@@ -280,7 +344,62 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("EGRESS", lambda v: money(v.egress_micros)),
         _count("RESERVED", lambda v: money(v.reserved_egress_micros)),
     ),
+    chain.SignedHead: (
+        _text("TABLE", lambda v: v.table),
+        _count("POSITION", lambda v: f"{v.position:,}"),
+        _count("ROWS", lambda v: f"{v.rows:,}"),
+        _text("SIGNED", lambda v: moment(v.time)),
+        _text("CHAIN", lambda v: v.chain[:16]),
+        _text("KEY", lambda v: v.key),
+    ),
+    chain.Verification: (
+        _text("TABLE", lambda v: v.table),
+        _count("ROWS", lambda v: f"{v.rows:,}"),
+        _count("FIRST LINK", lambda v: f"{v.chained_from:,}" if v.chained_from else "-"),
+        _count("LAST", lambda v: f"{v.last_position:,}"),
+        _count("PROVEN TO", lambda v: f"{v.proven_position:,}" if v.proven_position else "-"),
+        _count("ROWS PROVEN", lambda v: f"{v.proven_rows:,}"),
+        _count("CONSISTENT TO", lambda v: f"{v.consistent_position:,}"),
+        _count("HEADS", lambda v: f"{v.heads:,}"),
+        _text("VERDICT", _verdict),
+    ),
     metering.CostSummary: (_text("KEY", lambda v: v.key), *_SUM),
+    budget.Budget: (
+        _text("BUDGET", lambda v: v.budget),
+        _text("SCOPE", lambda v: v.scope),
+        _text("MONTH", lambda v: v.month),
+        _count("LIMIT", lambda v: money(v.limit_micros)),
+        _count("SPENT", lambda v: money(v.spent_micros)),
+        _count("USED", lambda v: f"{100 * v.spent_micros / v.limit_micros:.1f} %"),
+        _count("IN FLIGHT", lambda v: money(v.reserved_micros)),
+        _text("ALERTS", _alerts),
+        _text("STOPS", lambda v: "yes" if v.hard else "no"),
+    ),
+    bill.Bill: (
+        _text("BILL", lambda v: v.bill),
+        _count("VERSION", lambda v: str(v.version or "-")),
+        _count("LINES", lambda v: f"{v.lines:,}"),
+        _count("BYTES", lambda v: units.size(v.usage_bytes)),
+        _count("COST", lambda v: money(v.cost_micros)),
+        _count("UNKNOWN", lambda v: money(v.unknown_micros)),
+        _count("REGIONAL", lambda v: money(v.regional_micros)),
+        _text("COVERS UP TO", lambda v: moment(v.covered_time) or "-"),
+        _text("FROM", lambda v: v.source),
+    ),
+    bill.LinkReconciliation: (
+        _text("FROM", lambda v: v.source_region),
+        _text("TO", lambda v: v.destination_region),
+        _text("ACCOUNT", lambda v: v.account or "-"),
+        _count("BILLED", lambda v: units.size(v.billed_bytes) if v.billed else "not on the bill"),
+        _count("METERED", lambda v: units.size(v.metered_bytes) if v.billed else "-"),
+        _count("BILL", lambda v: money(v.billed_micros) if v.billed else "-"),
+        _count("CHARGED", lambda v: money(v.charged_micros)),
+        _count("ALLOCATED", lambda v: money(v.allocated_micros) if v.billed else "-"),
+        _count("UNALLOCATED", lambda v: money(v.unallocated_micros) if v.billed else "-"),
+        _count("CORRECTION", lambda v: money(v.correction_micros) if v.billed else "-"),
+        _count("BYTES OFF BY", lambda v: _share(v.bytes_error)),
+        _count("PRICE OFF BY", lambda v: _share(v.cost_error)),
+    ),
     ratecard.TierUse: (
         _count("FROM", lambda v: units.size(v.from_bytes)),
         _count("UP TO", lambda v: "-" if v.upto_bytes is None else units.size(v.upto_bytes)),

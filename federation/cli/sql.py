@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from federation import config
 from federation.cli import output, shapes
 from federation.cli.command import verb
 from federation.cli.session import Session
@@ -43,7 +44,7 @@ def sql(session: Session, *, query: str, tables: str, limit: int, seconds: int) 
 
 
 def _beside(tables: str, query: str, limit: int, seconds: int) -> tuple[bytes, bool]:
-    from federation import bootstrap, config  # noqa: PLC0415 - it wires servers and agents too, and is slow to import
+    from federation.bootstrap import engine as bootstrap  # noqa: PLC0415 - slow to import
 
     bounds = config.QuerySettings(rows_max=limit, seconds_max=seconds)
     place = tables if "://" in tables else str(Path(tables).expanduser())

@@ -6,24 +6,47 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from federation.client import files, transfer
+from federation import frames
+from federation.client import bills, files, focus_file, transfer
 from federation.client.connection import CALL_SECONDS, Connection
 from federation.client.values import Access, CreatedToken, Finding, Package, QueryResult, WhoAmI
-from federation.core import dataset, errors, ids, job, lineage, metering, pipeline, quota, ratecard, site, variance
+from federation.core import (
+    bill,
+    budget,
+    chain,
+    dataset,
+    errors,
+    focus,
+    forecast,
+    ids,
+    job,
+    lineage,
+    metering,
+    openlineage,
+    pipeline,
+    quota,
+    ratecard,
+    site,
+    variance,
+)
 from federation.core import transfer as moving
 from federation.services import residency as residency_rules
 from federation.v1 import (
+    bills_pb2,
+    budgets_pb2,
     catalog_pb2,
     costs_pb2,
     identity_pb2,
     jobs_pb2,
+    ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
     records_pb2,
@@ -38,6 +61,9 @@ PACKAGE_BYTES_MAX = 64 * 1024 * 1024
 #: Between two looks at a job: short at first, so that what is soon over is soon told.
 _PAUSE_SECONDS_MIN = 0.05
 _PAUSE_SECONDS_MAX = 0.5
+#: A sum reads a month of tables or years of them, and a reconciliation every read of a month.
+_SUMMARIZE_SECONDS = 120.0
+_RECONCILE_SECONDS = 600.0
 
 
 class Client:
@@ -540,6 +566,10 @@ class Client:
         """The egress ledger, newest first."""
         return self._connection.pages("Costs.ListLedgerEntries", costs_pb2.ListLedgerEntriesRequest(filter=filter))
 
+    def list_usage(self, *, filter: str = "") -> Iterator[metering.UsageRecord]:  # noqa: A002
+        """What was counted under grants by hour, by gateways and by readers, newest grants first."""
+        return self._connection.pages("Costs.ListUsage", costs_pb2.ListUsageRequest(filter=filter))
+
     def summarize_variances(
         self,
         by: str,
@@ -555,10 +585,126 @@ class Client:
         by: str,
         *,
         filter: str = "",  # noqa: A002
+        from_time: datetime | None = None,
+        to_time: datetime | None = None,
     ) -> tuple[tuple[metering.CostSummary, ...], metering.CostSummary]:
-        """The ledger summed by `job`, `dataset`, `namespace`, `month` or `link`, and the total."""
-        answer = self._connection.call("Costs.SummarizeCosts", costs_pb2.SummarizeCostsRequest(by=by, filter=filter))
+        """The ledger summed by one of `metering.SUMMARY_KEYS` or several with commas, and the total."""
+        request = costs_pb2.SummarizeCostsRequest(by=by, filter=filter, **_times(from_time, to_time))
+        answer = self._connection.call("Costs.SummarizeCosts", request, seconds=_SUMMARIZE_SECONDS)
         return tuple(codec.to_value(row) for row in answer.summaries), codec.to_value(answer.total)
+
+    def export_ledger(
+        self,
+        *,
+        filter: str = "",  # noqa: A002
+        from_time: datetime | None = None,
+        to_time: datetime | None = None,
+    ) -> Iterator[metering.LedgerEntry]:
+        """The egress ledger in bulk, in the order in which it was entered."""
+        request = costs_pb2.ExportLedgerRequest(filter=filter, **_times(from_time, to_time))
+        for answer in self._connection.stream("Costs.ExportLedger", request):
+            yield from frames.values(metering.LedgerEntry, frames.unpack(metering.LedgerEntry, answer.entries))
+
+    def export_focus(
+        self,
+        path: Path,
+        version: str = "1.4",
+        format: str = "parquet",  # noqa: A002
+        *,
+        filter: str = "",  # noqa: A002
+        from_time: datetime | None = None,
+        to_time: datetime | None = None,
+        terms: focus.Terms | None = None,
+    ) -> int:
+        """Writes the egress ledger as a FOCUS file (1.2 or 1.4; parquet or csv); returns how many rows it has."""
+        entries = self.export_ledger(filter=filter, from_time=from_time, to_time=to_time)
+        return focus_file.write(entries, path, version, format, terms or focus.Terms())
+
+    def forecast_costs(self, *, filter: str = "", today: date | None = None) -> forecast.Forecast:  # noqa: A002
+        """What this month will have cost at its end, from its days and the eight weeks before; see `core.forecast`."""
+        today = today or datetime.now(UTC).date()
+        begin = datetime(today.year, today.month, today.day, tzinfo=UTC) - timedelta(days=forecast.DAYS_MAX)
+        first = begin.replace(day=1)
+        sums, _ = self.summarize_costs("day", filter=filter, from_time=first)
+        return forecast.forecast({date.fromisoformat(row.key): row.charge_micros for row in sums}, today)
+
+    # Bills and budgets
+
+    def import_bill(self, delivered: bills.Delivered) -> bill.Bill:
+        """Takes in one delivery of a provider's bill (see `client.bills.read`). The same again changes nothing."""
+
+        def requests() -> Iterator[bills_pb2.ImportBillRequest]:
+            yield bills_pb2.ImportBillRequest(
+                provider=delivered.provider,
+                account=delivered.account,
+                month=delivered.month,
+                digest=delivered.digest,
+                source=delivered.source,
+                skipped_lines=delivered.skipped_lines,
+            )
+            for piece in delivered.pieces():
+                yield bills_pb2.ImportBillRequest(lines=piece)
+
+        found: bill.Bill = codec.to_value(self._connection.upload("Bills.ImportBill", requests))
+        return found
+
+    def get_bill(self, name: str) -> bill.Bill:
+        """One bill."""
+        return self._value(bill.Bill, "Bills.GetBill", bills_pb2.GetBillRequest(name=_named(name, "bills")))
+
+    def list_bills(self, *, filter: str = "") -> Iterator[bill.Bill]:  # noqa: A002
+        """All bills."""
+        return self._connection.pages("Bills.ListBills", bills_pb2.ListBillsRequest(filter=filter))
+
+    def reconcile_bills(
+        self,
+        month: str,
+        provider: str = "aws",
+        *,
+        account: str = "",
+        period: bill.Period = bill.Period.MONTH,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> bill.Reconciliation:
+        """Splits a month's bills over who read and posts the differences. With `validate_only` nothing is posted."""
+        request = bills_pb2.ReconcileBillsRequest(
+            month=month,
+            provider=provider,
+            account=account,
+            period=bills_pb2.Period.Value(f"PERIOD_{period}"),
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+        return self._value(bill.Reconciliation, "Bills.ReconcileBills", request, seconds=_RECONCILE_SECONDS)
+
+    def create_budget(self, new: budget.Budget, *, request_id: str = "") -> budget.Budget:
+        """Makes a budget. Administrators may."""
+        request = budgets_pb2.CreateBudgetRequest(
+            budget_id=new.budget, budget=codec.to_message(new, budgets_pb2.Budget), request_id=request_id
+        )
+        return self._value(budget.Budget, "Budgets.CreateBudget", request)
+
+    def get_budget(self, name: str) -> budget.Budget:
+        """One budget, with what this month has made of it."""
+        return self._value(budget.Budget, "Budgets.GetBudget", budgets_pb2.GetBudgetRequest(name=_named(name, "budgets")))
+
+    def list_budgets(self, *, filter: str = "") -> Iterator[budget.Budget]:  # noqa: A002
+        """All budgets, by name, with what this month has made of them."""
+        return self._connection.pages("Budgets.ListBudgets", budgets_pb2.ListBudgetsRequest(filter=filter))
+
+    def update_budget(self, changed: budget.Budget, fields: Iterable[str] = (), *, request_id: str = "") -> budget.Budget:
+        """Changes the named fields, or all that are filled; Conflict when `changed.etag` is given and stale."""
+        request = budgets_pb2.UpdateBudgetRequest(
+            budget=codec.to_message(changed, budgets_pb2.Budget), update_mask=_mask(fields), request_id=request_id
+        )
+        return self._value(budget.Budget, "Budgets.UpdateBudget", request)
+
+    def delete_budget(self, name: str, *, etag: str = "", request_id: str = "") -> None:
+        """Ends a budget."""
+        request = budgets_pb2.DeleteBudgetRequest(name=_named(name, "budgets"), etag=etag, request_id=request_id)
+        self._connection.call("Budgets.DeleteBudget", request)
+
+    # Prices
 
     def price_egress(
         self,
@@ -614,8 +760,39 @@ class Client:
         """All imported rate cards, newest first, without their rows."""
         return self._connection.pages("Costs.ListRateCards", costs_pb2.ListRateCardsRequest(filter=filter))
 
-    def get_lineage(self, name: str, *, direction: str = "BOTH", depth: int = 0) -> lineage.Graph:
-        """What came from what, around a dataset, a version or a run; `direction` is `upstream`, `downstream` or `both`."""
+    # The record
+
+    def list_record_heads(self, table: str = "") -> Iterator[chain.SignedHead]:
+        """Signed heads of the record's tables that the catalog keeps, newest first: of one table, or of all."""
+        filter_ = f'table = "{table}"' if table else ""
+        return self._connection.pages("Ledger.ListRecordHeads", ledger_pb2.ListRecordHeadsRequest(filter=filter_))
+
+    def verify_table(self, table: str) -> Iterator[chain.Verification]:
+        """Follows the chain of one of the record's tables; the last that comes is what was found. For administrators."""
+        for step in self._connection.stream("Ledger.VerifyTable", ledger_pb2.VerifyTableRequest(table=table)):
+            yield codec.to_value(step)
+
+    def receive_open_lineage(self, events: Iterable[bytes]) -> openlineage.Received:
+        """Takes OpenLineage events of other tools, each as JSON, into lineage: all or none of them."""
+        request = lineage_pb2.ReceiveOpenLineageRequest(events=events)
+        received: openlineage.Received = codec.to_value(self._connection.call("Lineage.ReceiveOpenLineage", request))
+        return received
+
+    def get_lineage(
+        self,
+        name: str,
+        *,
+        direction: str = "BOTH",
+        depth: int = 0,
+        edges_max: int = 0,
+        as_of_time: datetime | None = None,
+        as_of_position: int = 0,
+        continuation: str = "",
+    ) -> lineage.Graph:
+        """What came from what, around a dataset, a version, a run or a foreign node.
+
+        `direction` is `upstream`, `downstream` or `both`. An answer that is not complete goes on with its `continuation`.
+        """
         if direction.upper() not in lineage.Direction.__members__:
             raise errors.InvalidArgument(
                 f"{direction!r} is no direction of lineage",
@@ -623,8 +800,30 @@ class Client:
                 help="Use upstream, downstream or both.",
             )
         number = lineage_pb2.LineageDirection.Value(f"LINEAGE_DIRECTION_{direction.upper()}")
-        request = lineage_pb2.GetLineageRequest(name=name, direction=number, depth=depth)
+        request = lineage_pb2.GetLineageRequest(name=name, direction=number, continuation=continuation)
+        for field, figure in (("depth", depth), ("edges_max", edges_max)):
+            codec.assign(request, field, figure)
+        _as_of(request, as_of_time, as_of_position)
         return self._value(lineage.Graph, "Lineage.GetLineage", request)
+
+    def find_models(self, name: str, *, as_of_time: datetime | None = None, as_of_position: int = 0) -> lineage.Sightings:
+        """Which models a version, or any version of a dataset, has gone into."""
+        request = lineage_pb2.FindModelsRequest(name=name)
+        _as_of(request, as_of_time, as_of_position)
+        return self._value(lineage.Sightings, "Lineage.FindModels", request)
+
+    def explain_erasure(self, name: str) -> lineage.Impact:
+        """What would be lost if a version were erased; erases nothing."""
+        return self._value(lineage.Impact, "Lineage.ExplainErasure", lineage_pb2.ExplainErasureRequest(name=name))
+
+    def explain_residency(self, name: str) -> lineage.Why:
+        """Why a dataset has its residency."""
+        return self._value(lineage.Why, "Lineage.ExplainResidency", lineage_pb2.ExplainResidencyRequest(name=name))
+
+    def check_lineage_index(self, *, rebuild: bool = False) -> lineage.IndexCheck:
+        """Compares the answering server's index of lineage with the Delta tables. For administrators."""
+        request = lineage_pb2.CheckLineageIndexRequest(rebuild=rebuild)
+        return self._value(lineage.IndexCheck, "Lineage.CheckLineageIndex", request)
 
     def query_records(self, sql: str, *, rows_max: int = 0, seconds_max: int = 0) -> QueryResult:
         """One SQL query over the record's tables; at most so many rows (0: what the server allows). For administrators."""
@@ -738,10 +937,16 @@ class Client:
             )
         return stored
 
-    def _value(self, cls: type[T], key: str, request: Any) -> T:
-        value = codec.to_value(self._connection.call(key, request))
+    def _value(self, cls: type[T], key: str, request: Any, *, seconds: float | None = None) -> T:
+        value = codec.to_value(self._connection.call(key, request, seconds=seconds))
         assert isinstance(value, cls)
         return value
+
+
+def _as_of(request: Any, time_: datetime | None, position: int) -> None:
+    if time_ is not None:
+        request.as_of_time.CopyFrom(codec.from_time(time_))
+    codec.assign(request, "as_of_position", position)
 
 
 def _pauses() -> Iterator[float]:
@@ -753,6 +958,11 @@ def _pauses() -> Iterator[float]:
 
 def _named(name: str, collection: str) -> str:
     return f"{collection}/{ids.child(name, collection)}"
+
+
+def _times(from_time: datetime | None, to_time: datetime | None) -> dict[str, Timestamp]:
+    named = (("from_time", from_time), ("to_time", to_time))
+    return {name: codec.from_time(time) for name, time in named if time is not None}
 
 
 def _mask(fields: Iterable[str]) -> FieldMask:

@@ -9,16 +9,23 @@ another, the largest first, so that their sum is what the whole volume costs, to
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import links, ratecard, search, site, world
+from federation.core import links, prepared, ratecard, search, site, world
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+#: What a byte costs that is there already: less than nothing, so that it is taken before any that costs nothing.
+_HERE = -1
+_ALL = np.ones((1, 1), dtype=np.bool_)
+#: Floats nearer to each other than this part of them are not told apart.
+_NEAR = 1e-9
 
 
 class Source(NamedTuple):
@@ -48,17 +55,27 @@ class Unreadable(NamedTuple):
 
 
 class Arrivals:
-    """How all inputs come into each of `regions` by remote reads, and what that costs."""
+    """How all inputs come into each region that runs jobs by remote reads, and what that costs; into none if it is `idle`."""
 
-    def __init__(self, seen: world.World, volumes: Sequence[int], regions: Sequence[str], budget: search.Budget) -> None:
+    def __init__(
+        self,
+        seen: world.World,
+        ground: prepared.Prepared,
+        volumes: Sequence[int],
+        budget: search.Budget,
+        *,
+        idle: bool = False,
+    ) -> None:
         """`volumes` are the bytes that a run reads of each input, in the request's order."""
         self._world = seen
+        self.ground = ground
         self._budget = budget
         self._begun = bool(seen.volumes or seen.reservations)
         self._sources: dict[int, list[Source]] = {}
         self._charges: dict[int, list[int]] = {}
+        regions: Sequence[str] = [] if idle else ground.regions
         self.regions = regions
-        self.index = {region: r for r, region in enumerate(regions)}
+        self.index: Mapping[str, int] = {} if idle else ground.region_index
         self.nodes: list[tuple[str, str]] = []
         self.reads = self._find_reads(volumes)
         #: Positions in the order in which reads are charged.
@@ -68,9 +85,12 @@ class Arrivals:
         )
         self.hopeless = next((_gone(read) for read in self.reads if not read.sources), None)
         shape = (len(self.reads), len(regions))
-        #: Which of its sources each input takes in each region, and what that alone would cost, rounded down.
+        #: Which of its sources each input takes in each region.
         self.picks: npt.NDArray[np.intp] = np.zeros(shape, dtype=np.intp)
-        self.shares: Ints = np.zeros(shape, dtype=np.int64)
+        self._shares: Callable[[], Ints] = lambda: np.zeros(shape, dtype=np.int64)
+        self._together: dict[int, list[int]] = {}
+        self._solved: dict[object, tuple[int, ...] | None] = {}
+        self._like: dict[object, str] = {}
         self.egress: list[int] = [0] * len(regions)
         self.bytes: list[int] = [0] * len(regions)
         self.slowest: list[int] = [0] * len(regions)
@@ -79,6 +99,14 @@ class Arrivals:
         self.coupled: set[int] = set()
         if self.reads and regions and self.hopeless is None:
             self._solve(volumes)
+
+    @cached_property
+    def shares(self) -> Ints:
+        """What each input alone would cost in each region, rounded down; what it is charged where all were chosen together."""
+        shares = self._shares()
+        for r, charges in self._together.items():
+            shares[:, r] = charges
+        return shares
 
     def charges(self, r: int) -> list[int]:
         """What each input is charged in a region, in the request's order: they sum to the region's egress."""
@@ -91,16 +119,16 @@ class Arrivals:
         sent: dict[int, tuple[int, int]] = {}
         found = [0] * len(self.reads)
         region, sources = self.regions[r], self.sources(r)
-        into = self._world.rates.into(region)
+        into, reads = self._world.rates.into(region), self.reads
         for i in self.order:
-            source = sources[i]
-            tariff = into[source.region]
-            if source.region == region or tariff is None:
+            origin, _, _, node = sources[i]
+            tariff = into[origin]
+            if origin == region or tariff is None:
                 continue
-            before, paid = sent.get(source.node) or self._first(source.node, region, tariff)
-            after = before + self.reads[i].bytes
+            before, paid = sent.get(node) or self._first(node, region, tariff)
+            after = before + reads[i].bytes
             owed = tariff.rounded(after) or 0
-            sent[source.node] = (after, owed)
+            sent[node] = (after, owed)
             found[i] = owed - paid
         return found
 
@@ -157,39 +185,37 @@ class Arrivals:
         source_region, account = self.nodes[node]
         return self._world.sent_bytes(ratecard.scope(source_region, region, account))
 
-    @cached_property
+    @property
     def speeds(self) -> Mapping[tuple[str, str], int]:
         """Measured bytes a second by link."""
-        return {(row.source_region, row.destination_region): row.bytes_per_second for row in self._world.speeds}
+        return self.ground.speeds
 
     # All regions at once
 
     def _find_reads(self, volumes: Sequence[int]) -> list[Read]:
-        wanted = {name for item in self._world.inputs for name in item.replica_sites}
-        ready = {row.site: row for row in self._world.sites if row.site in wanted and row.state is site.SiteState.READY}
-        known: dict[tuple[str, str], int] = {}
+        ready, known = self.ground.origins, dict[tuple[str, str], int]()
         found = []
-        for i, item in enumerate(self._world.inputs):
+        for i, (item, volume) in enumerate(zip(self._world.inputs, volumes, strict=True)):
             sources: dict[tuple[str, str], Source] = {}
             for name in sorted(item.replica_sites):
-                row = ready.get(name)
-                if row is not None and (origin := (row.region, row.account)) not in sources:
-                    sources[origin] = Source(row.region, row.account, name, known.setdefault(origin, len(known)))
-            found.append(Read(i, item, volumes[i], tuple(sources.values())))
+                origin = ready.get(name)
+                if origin is not None and origin not in sources:
+                    sources[origin] = Source(*origin, name, known.setdefault(origin, len(known)))
+            found.append(Read(i, item, volume, tuple(sources.values())))
         self.nodes = list(known)
         return found
 
     def _solve(self, volumes: Sequence[int]) -> None:
         table = links.of(self._world.rates)
-        numbers = table.between([region for region, _ in self.nodes], self.regions)
+        numbers = table.between([region for region, _ in self.nodes], self.regions, self.ground.columns)
         most = sum(volumes) + max((self._world.sent_bytes(scope) for scope in self._world.scopes), default=0)
-        if not table.tariffs or not links.fits(table.tiers, max(most, 1)):
+        if not table.tariffs or not table.tiers.comparable or not links.fits(table.tiers, max(most, 1)):
             self.coupled.update(range(len(self.regions)))
             for r in range(len(self.regions)):
-                self._choose_together(r)
+                self._choose_together(r, [range(len(read.sources)) for read in self.reads])
             return
         sweep = _Sweep(self, table.tiers, numbers)
-        self.picks, self.shares = sweep.picks, sweep.shares
+        self.picks, self._shares = sweep.picks, sweep.shares
         for r in sweep.unpriced:
             self.blocked[r] = self._unpriced(r, sweep.known[:, r])
         self.egress, self.bytes, sent = sweep.charged()
@@ -198,20 +224,21 @@ class Arrivals:
         self.coupled.update(sweep.coupled)
         for r in sweep.tangled:
             if r not in self.blocked:
-                self._choose_together(r)
+                self._choose_together(r, sweep.alive(r))
 
     def _slowest(self, sent: Ints) -> list[int]:
         """How long the slowest link of each region takes for what it carries, as far as its speed is known."""
-        found, speeds = [0] * len(self.regions), self.speeds
-        volumes: dict[tuple[str, int], int] = {}
-        for n, r in zip(*(axis.tolist() for axis in np.nonzero(sent)), strict=True):
-            link = self.nodes[n][0], r
-            volumes[link] = volumes.get(link, 0) + int(sent[n, r])
-        for (origin, r), volume in volumes.items():
-            speed = speeds.get((origin, self.regions[r]))
-            if speed:
-                found[r] = max(found[r], search.seconds(volume, speed))
-        return found
+        origins: dict[str, int] = {}
+        rows = [origins.setdefault(region, len(origins)) for region, _ in self.nodes]
+        loads = sent
+        if len(origins) < len(rows):
+            # Accounts of one region share its links.
+            loads = np.zeros((len(origins), len(self.regions)), dtype=np.int64)
+            np.add.at(loads, rows, sent)
+        speeds = self.ground.speeds_from(list(origins))
+        taken = np.where(speeds > 0, -(-loads // np.maximum(speeds, 1)), 0)
+        slowest: list[int] = taken.max(axis=0).tolist()
+        return slowest
 
     def _unpriced(self, r: int, known: npt.NDArray[np.bool_]) -> Unreadable:
         """The first input, in the order of charging, that no priced link brings here."""
@@ -220,22 +247,22 @@ class Arrivals:
 
     # One region
 
-    def _choose_together(self, r: int) -> None:
-        """The best joint choice for one region, in Python's integers."""
+    def _choose_together(self, r: int, alive: Sequence[Sequence[int]]) -> None:
+        """The best joint choice for one region, in Python's integers, of the sources of each input that may be the best."""
         region = self.regions[r]
-        ways, meters = [], _Meters(self, region)
+        possible: list[list[tuple[int, search.Way]]] = []
+        meters = _Meters(self, region)
         for i in self.order:
             read = self.reads[i]
-            ways.append([meters.way(read, source) for source in read.sources])
-            if all(way is None for way in ways[-1]):
+            row = [(j, way) for j in alive[i] if (way := meters.way(read, read.sources[j])) is not None]
+            if not row:
                 self.blocked[r] = unpriced(read, region)
                 return
-        possible = [[(j, way) for j, way in enumerate(row) if way is not None] for row in ways]
-        # What is in the region comes first, whatever else is free.
-        for row, i in zip(possible, self.order, strict=True):
-            row.sort(key=lambda entry: self.reads[i].sources[entry[0]].region != region)
+            # What is in the region comes first, whatever else is free.
+            row.sort(key=lambda entry: read.sources[entry[0]].region != region)
+            possible.append(row)
         try:
-            chosen = search.solve(meters.problem([[way for _, way in row] for row in possible]), self._budget, region)
+            chosen = self._solved_like(meters.problem([[way for _, way in row] for row in possible]), region)
         except search.Exhausted:
             self.blocked[r] = TOO_MANY_WAYS
             return
@@ -247,17 +274,24 @@ class Arrivals:
             self.picks[i, r] = row[c][0]
         self._sources.pop(r, None)
         self._charges.pop(r, None)
-        charges = self.charges(r)
+        charges = self._together[r] = self.charges(r)
         self.egress[r] = sum(charges)
-        for i, charge in enumerate(charges):
-            self.shares[i, r] = charge
-        sent = np.zeros((len(self.nodes), len(self.regions)), dtype=object)
-        for i, read in enumerate(self.reads):
-            source = self.source(i, r)
-            sent[source.node, r] += read.bytes
-        self.bytes[r] = sum(self.reads[i].bytes for i in self.order if self.source(i, r).region != region)
+        self.bytes[r] = sum(read.bytes for i, read in enumerate(self.reads) if self.source(i, r).region != region)
         if self._world.speeds:
-            self.slowest[r] = self._slowest(sent)[r]
+            self.slowest[r] = max(self.loads(r, ()).values(), default=0)
+
+    def _solved_like(self, problem: search.Problem, region: str) -> tuple[int, ...] | None:
+        """The search's answer; of several regions that ask the very same, the first one's."""
+        key = (
+            tuple(tuple((way.fixed, way.legs) for way in ways) for ways in problem.ways),
+            tuple((id(meter.tariff), meter.begun) for meter in problem.meters),
+        )
+        if key not in self._solved:
+            self._solved[key] = search.solve(problem, self._budget, region)
+            self._like[key] = region
+        elif (above := self._budget.unproven.get(self._like[key])) is not None:
+            self._budget.unproven[region] = above
+        return self._solved[key]
 
 
 #: Why a region is refused whose best choice is not proven within the bounds of one decision.
@@ -329,186 +363,193 @@ class _Meters:
 
 
 class _Sweep:
-    """The separate choice of each input in all regions, in arrays over input x source x region."""
+    """The separate choice of each input in all regions, in arrays over input x source x region.
+
+    Where every byte that may come over a link costs the same, sources are compared by the price of a byte, in whole numbers
+    over one unit. Other links are *bent*: what a byte costs there depends on how many come, and if inputs share one on all.
+    """
 
     def __init__(self, of: Arrivals, tiers: links.Tiers, numbers: npt.NDArray[np.int32]) -> None:
         self._of, self._tiers, self._numbers = of, tiers, numbers
-        self._priced = numbers >= 0
-        self._all_priced = bool(self._priced.all())
-        width = max(len(read.sources) for read in of.reads)
+        lengths = [len(read.sources) for read in of.reads]
+        width = max(lengths)
         # Short rows are filled up with a node of their own, and marked: what is not there has no price.
         self._node = np.array(
             [[s.node for s in read.sources] + [read.sources[0].node] * (width - len(read.sources)) for read in of.reads]
         )
-        self._there = np.array([[j < len(read.sources) for j in range(width)] for read in of.reads])
+        self._absent = None if min(lengths) == width else np.arange(width)[None, :] >= np.array(lengths)[:, None]
         self._volume: Ints = np.array([read.bytes for read in of.reads], dtype=np.int64)
-        self._here = np.zeros(numbers.shape, dtype=np.bool_)
-        for n, (region, _) in enumerate(of.nodes):
-            if region in of.index:
-                self._here[n, of.index[region]] = True
-        self._rows, self._columns = np.arange(len(of.reads))[:, None], np.arange(len(of.regions))[None, :]
+        #: The links within a region, by their place among all.
+        self._here = [
+            n * len(of.regions) + r for n, (region, _) in enumerate(of.nodes) if (r := of.index.get(region)) is not None
+        ]
+        self._columns = np.arange(len(of.regions))
         self._begun = sent_before(of._world, of.nodes, of.regions)
         self.tangled: list[int] = []
         self.coupled: list[int] = []
-        self._rate, self._unit = self._rates()
-        self._choose()
+        self._alive: npt.NDArray[np.bool_] | None = None
+        price = tiers.begins_at.take(numbers)
+        if self._here:
+            price.put(self._here, _HERE)
+        least = self._lowest(price) if tiers.all_flat else self._bend(price)
+        self.picks = least.argmin(axis=1)
+        self.known = _ALL
+        self.unpriced: list[int] = []
+        if least.max() >= links.BEYOND:
+            self.known = least.min(axis=1) < links.BEYOND
+            self.unpriced = np.nonzero(~self.known.all(axis=0))[0].tolist()
+        if self._alive is not None:
+            self._pick_bent()
+        self._taken = self._node.take(self.picks + np.arange(0, self._node.size, width)[:, None])
+        #: The link that each input takes into each region, by its place among all.
+        self._links = self._taken * len(self._columns) + self._columns
 
-    def _rates(self) -> tuple[Ints, Ints]:
-        """The price of a byte on each link, as a numerator and its unit; `_bent` are links that have no one price."""
+    def alive(self, r: int) -> list[list[int]]:
+        """The sources of each input that may be its best in a region."""
+        if self._alive is None:
+            return [list(range(len(read.sources))) for read in self._of.reads]
+        return [np.nonzero(row)[0].tolist() for row in self._alive[:, :, r]]
+
+    def _lowest(self, price: Ints) -> Ints:
+        """What a byte of each input costs from each of its sources; nothing for those of which no byte is read."""
+        found = price.take(self._node, axis=0)
+        if not self._volume.all():
+            empty = self._volume == 0
+            found[empty] = np.where(found[empty] < links.BEYOND, np.minimum(found[empty], 0), links.BEYOND)
+        if self._absent is not None:
+            found[self._absent] = links.BEYOND
+        return found
+
+    # Bent links
+
+    def _bend(self, price: Ints) -> Ints:
+        """`_lowest` without the sources that are never the best, whatever others send; finds where inputs share bent links."""
         tiers, numbers = self._tiers, self._numbers
-        unit = tiers.unit.take(numbers)
-        flat = None if tiers.all_flat else tiers.flat[numbers] | ~self._priced
-        if flat is None or flat.all():
-            self._bent = None
-            return tiers.rate[:, 0].take(numbers), unit
-        reach = np.zeros(len(self._of.nodes), dtype=np.int64)
-        np.add.at(reach, self._node[self._there], np.broadcast_to(self._volume[:, None], self._there.shape)[self._there])
         begun = self._begun if self._begun is not None else np.zeros(numbers.shape, dtype=np.int64)
-        self._reach = reach
-        low = links.begun(tiers, numbers, begun)
-        high = links.reached(tiers, numbers, begun + reach[:, None])
-        straight = flat | ((high <= low) & (low < tiers.tiers[numbers]))
-        self._bent = None if straight.all() else ~straight
-        return tiers.rate[numbers, np.minimum(low, tiers.upto.shape[1] - 1)], unit
+        reach = np.zeros(len(self._of.nodes), dtype=np.int64)
+        there = np.ones(self._node.shape, dtype=np.bool_) if self._absent is None else ~self._absent
+        np.add.at(reach, self._node[there], np.broadcast_to(self._volume[:, None], there.shape)[there])
+        n, r = np.nonzero((numbers >= 0) & ~tiers.flat[numbers] & (price != _HERE))
+        number, before = numbers[n, r], begun[n, r]
+        first, last = links.begun(tiers, number, before), links.reached(tiers, number, before + reach[n])
+        straight = (last <= first) & (first < tiers.tiers[number])
+        tier = np.arange(tiers.upto.shape[1])[None, :]
+        known = links.reached(tiers, number, before) < tiers.tiers[number]
+        # At the very end of the last tier nothing more has a price, but nothing has.
+        first = np.minimum(first, tiers.tiers[number] - 1)
+        used = (tier >= first[:, None]) & (tier <= np.maximum(first, last)[:, None]) & (tier < tiers.tiers[number][:, None])
+        price[n, r] = np.where(known, np.where(used, tiers.price[number], links.BEYOND).min(axis=1), links.BEYOND)
+        bent = np.zeros(numbers.shape, dtype=np.bool_)
+        bent[n, r] = ~straight
+        if straight.all():
+            return self._lowest(price)
+        high = price.copy()
+        dearest = np.where(used, tiers.price[number], 0).max(axis=1)
+        high[n, r] = np.where(known & (last < tiers.tiers[number]), dearest, links.BEYOND)
+        lows, highs = self._lowest(price), self._lowest(high)
+        alive = (lows <= highs.min(axis=1)[:, None, :]) & (lows < links.BEYOND)
+        bent_here = bent.take(self._node, axis=0)
+        self._money = self._amounts(lows, highs, alive, bent_here & (alive.sum(axis=1) > 1)[:, None, :], (begun, reach))
+        self._share(alive, bent_here & alive)
+        self._alive, self._bent = alive, bent_here
+        return np.where(alive, lows, links.BEYOND)
 
-    def _choose(self) -> None:
-        rate = self._rate if self._all_priced else np.where(self._priced, self._rate, 0)
-        cost = rate[self._node] * self._volume[:, None, None]
-        missing = None if self._all_priced else ~self._priced[self._node]
-        ragged = not self._there.all()
-        if ragged:
-            absent = np.broadcast_to(~self._there[:, :, None], cost.shape)
-            missing = absent if missing is None else missing | absent
-        if self._bent is not None:
-            missing = self._bend(cost, missing)
-        if missing is not None:
-            cost[missing] = links.BEYOND
-        cost[self._here[self._node]] = -1
-        if ragged:
-            cost[absent] = links.BEYOND
-        self.picks = self._least(cost)
-        least = cost[self._rows, self.picks, self._columns]
-        self.known = least < links.BEYOND
-        self.unpriced = [] if missing is None else np.nonzero(~self.known.all(axis=0))[0].tolist()
-        self._taken = self._node[self._rows, self.picks]
-        # Only a bound for those who ask what a change could save: floats do, rounded down.
-        self.shares = (np.maximum(least, 0) / self._unit[self._taken, self._columns]).astype(np.int64)
+    def _amounts(self, lows: Ints, highs: Ints, alive: Bools, open_: Bools, sent: tuple[Ints, Ints]) -> npt.NDArray[np.float64]:
+        """What each source costs each input that shares it with none; takes those from `alive` that another always beats."""
+        tiers, (begun, reach) = self._tiers, sent
+        scale = self._volume[:, None, None] / tiers.price_unit
+        money = np.where(lows == _HERE, -1.0, lows * scale)
+        i, j, r = np.nonzero(open_ & alive)
+        if not len(i):
+            return money
+        most = np.where(lows == _HERE, -1.0, np.where(highs < links.BEYOND, highs * scale, np.inf))
+        node, volume = self._node[i, j], self._volume[i]
+        number, before = self._numbers[node, r], begun[node, r]
+        first, known = self._between(number, before, volume)
+        last, end_known = self._between(number, before + reach[node] - volume, volume)
+        per, alone = tiers.unit[number], np.bincount(self._node.ravel(), minlength=len(reach))[node] == 1
+        least = money.copy()
+        low = np.where(tiers.bowed[number] & end_known, np.minimum(first, last) / per, money[i, j, r])
+        money[i, j, r] = np.where(known, first / per, np.inf)
+        least[i, j, r] = np.where(known, np.where(alone, first / per, low), np.inf)
+        most[i, j, r] = np.where(alone & known, first / per, most[i, j, r])
+        # Floats: what is only a little dearer stays.
+        bar = np.where(alive, most, np.inf).min(axis=1)
+        beaten = least > (bar + np.abs(bar) * _NEAR)[:, None, :]
+        alive &= ~beaten & np.isfinite(least)
+        return money
 
-    def _least(self, cost: Ints) -> npt.NDArray[np.intp]:
-        """The position of the least price; the first of equals. Units differ where providers count by different GB."""
-        if self._tiers.one_unit:
-            return np.asarray(cost.argmin(axis=1), dtype=np.intp)
-        unit, paid = self._unit[self._node], cost > 0
-        price = cost / unit
-        picks = price.argmin(axis=1)
-        close = price <= (price.min(axis=1) * (1 + 1e-9))[:, None, :]
-        for i, r in zip(*np.nonzero((close & paid).sum(axis=1) > 1), strict=True):
-            # Floats cannot tell these apart, so they are compared by cross-multiplying.
-            rivals = np.nonzero(close[i, :, r])[0].tolist()
-            best = rivals[0]
-            for j in rivals[1:]:
-                if int(cost[i, j, r]) * int(unit[i, best, r]) < int(cost[i, best, r]) * int(unit[i, j, r]):
-                    best = j
-            picks[i, r] = best
-        return np.asarray(picks, dtype=np.intp)
+    def _share(self, alive: Bools, bent: Bools) -> None:
+        """Regions where inputs may share a bent link, and those of them where one of these inputs has a choice."""
+        i, j, r = np.nonzero(bent & alive)
+        users = np.zeros(self._numbers.shape, dtype=np.int64)
+        np.add.at(users, (self._node[i, j], r), 1)
+        # Inputs on the straight part of a link do not bend it: all bytes that could come are in `reach`.
+        several = users[self._node[i, j], r] > 1
+        self.coupled = sorted(set(r[several].tolist()))
+        choice = alive.sum(axis=1)[i, r] > 1
+        self.tangled = sorted(set(r[several & choice].tolist()))
 
-    def _bend(self, cost: Ints, missing: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
-        """Prices across edges of tiers, and which regions are tangled: where inputs with a choice may share such a link."""
-        assert self._bent is not None
-        begun = self._begun if self._begun is not None else np.zeros(self._numbers.shape, dtype=np.int64)
-        bent = self._bent[self._node] & self._there[:, :, None]
-        i, j, r = np.nonzero(bent)
-        node = self._node[i, j]
-        number, before, volume = self._numbers[node, r], begun[node, r], self._volume[i]
-        cost[i, j, r], known = self._between(number, before, volume)
-        if not known.all():
-            missing = np.zeros(cost.shape, dtype=np.bool_) if missing is None else missing.copy()
-            missing[i[~known], j[~known], r[~known]] = True
-        users = np.bincount(self._node[self._there], minlength=len(self._of.nodes))
-        shared = bent & (users[self._node] > 1)[:, :, None]
-        if not shared.any():
-            return missing
-        many = users[node] > 1
-        dead = self._dominated(cost, missing, (i[many], j[many], r[many]), begun)
-        alive = ~dead if missing is None else ~(dead | missing)
-        columns = np.broadcast_to(np.arange(len(self._of.regions)), cost.shape)
-        rows = np.broadcast_to(self._node[:, :, None], cost.shape)
-        left = np.zeros(self._numbers.shape, dtype=np.int64)
-        np.add.at(left, (rows[alive], columns[alive]), 1)
-        shared &= alive & (left[rows, columns] > 1)
-        self.tangled = np.nonzero((shared.any(axis=1) & (alive.sum(axis=1) > 1)).any(axis=0))[0].tolist()
-        self.coupled = np.nonzero(shared.any(axis=(0, 1)))[0].tolist()
-        return dead if missing is None else dead | missing
+    def _pick_bent(self) -> None:
+        """Where an input may choose a bent link of its own, the least amount decides; near ones are for the search."""
+        assert self._alive is not None
+        choice = (self._bent & self._alive).any(axis=1) & (self._alive.sum(axis=1) > 1)
+        i, r = np.nonzero(choice)
+        if not len(i):
+            return
+        money = np.where(self._alive[i, :, r], self._money[i, :, r], np.inf)
+        self.picks[i, r] = money.argmin(axis=1)
+        least = money.min(axis=1)
+        near = (least > 0) & ((money <= (least * (1 + _NEAR))[:, None]).sum(axis=1) > 1)
+        self.tangled = sorted({*self.tangled, *r[near].tolist()})
 
-    def _between(self, number: npt.NDArray[np.int32], before: Ints, volume: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    def _between(self, number: npt.NDArray[np.int32], before: Ints, volume: Ints) -> tuple[Ints, Bools]:
         """What volumes cost after others, as numerators, and whether it is known."""
         whole, rest, known = links.value(self._tiers, number, before)
         more_whole, more_rest, more_known = links.value(self._tiers, number, before + volume)
         return (more_whole - whole) * self._tiers.unit[number] + more_rest - rest, known & more_known
 
-    def _dominated(
-        self,
-        cost: Ints,
-        missing: npt.NDArray[np.bool_] | None,
-        shared: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]],
-        begun: Ints,
-    ) -> npt.NDArray[np.bool_]:
-        """Sources that are never the best, whatever others send: at the least dearer than another at the most."""
-        i, j, r = shared
-        node, tiers = self._node[i, j], self._tiers
-        number, before, volume = self._numbers[node, r], begun[node, r], self._volume[i]
-        reach = before + self._reach[node]
-        last, end_known = self._between(number, reach - volume, volume)
-        low, high = links.begun(tiers, number, before), links.reached(tiers, number, reach)
-        tier = np.arange(tiers.upto.shape[1])[None, :]
-        used = (tier >= low[:, None]) & (tier <= np.maximum(high, low)[:, None])
-        least = np.where(used, tiers.rate[number], links.BEYOND).min(axis=1) * volume
-        most = np.where(used, tiers.rate[number], 0).max(axis=1) * volume
-        first = cost[i, j, r]
-        unit = self._unit[self._node]
-        lows = cost / unit
-        highs = lows.copy()
-        per = tiers.unit[number]
-        lows[i, j, r] = np.where(tiers.bowed[number] & end_known, np.minimum(first, last), least) / per
-        highs[i, j, r] = np.where(end_known, most / per, np.inf)
-        if missing is not None:
-            lows[missing] = np.inf
-            highs[missing] = np.inf
-        here = self._here[self._node]
-        lows[here] = highs[here] = -1.0
-        if not self._there.all():
-            gone = np.broadcast_to(~self._there[:, :, None], cost.shape)
-            lows[gone] = highs[gone] = np.inf
-        # Floats: what is only a little dearer stays.
-        return np.asarray(lows > highs.min(axis=1)[:, None, :] * (1 + 1e-9), dtype=np.bool_)
+    # What was taken
+
+    def shares(self) -> Ints:
+        """What each input alone would cost in each region, rounded down."""
+        number = self._numbers.take(self._links)
+        if self._tiers.all_flat:
+            unit = self._tiers.one_unit or self._tiers.unit.take(number)
+            amount = self._tiers.first.take(number) * self._volume[:, None] // unit
+            return np.where(self.known, amount, 0) if self.unpriced else amount
+        paid = (number >= 0) & self.known
+        before = 0 if self._begun is None else self._begun[self._taken, self._columns]
+        volume = np.broadcast_to(self._volume[:, None], number.shape)
+        amount, known = self._between(number, np.zeros_like(volume) + before, volume)
+        return np.where(paid & known, amount // self._tiers.unit[number], 0)
 
     def charged(self) -> tuple[list[int], list[int], Ints]:
         """Each region's egress in micro-dollars and in bytes, and what each node sends into each region."""
-        count = len(self._of.regions)
+        count = len(self._columns)
         flat = np.zeros(self._numbers.size, dtype=np.int64)
-        np.add.at(flat, (self._taken * count + self._columns).ravel(), np.repeat(self._volume, count))
+        np.add.at(flat, self._links.ravel(), self._volume.repeat(count))
         sent = flat.reshape(self._numbers.shape)
-        leaving = np.where(self._here if self._all_priced else self._here | ~self._priced, 0, sent)
-        n, r = np.nonzero(leaving)
-        number, volume = self._numbers[n, r], leaving[n, r]
-        if self._begun is None:
-            owed = self._rounded(number, volume)
-        else:
-            before = self._begun[n, r]
-            owed = self._rounded(number, before + volume) - self._rounded(number, before)
-        known = self._known(number, volume if self._begun is None else before + volume)
-        if known is not None and not known.all():
+        leaving = sent.copy()
+        if self._here:
+            leaving.put(self._here, 0)
+        if self.unpriced:
+            leaving[self._numbers < 0] = 0
+        used = leaving.ravel().nonzero()[0]
+        number, volume, r = self._numbers.take(used), leaving.take(used), used % count
+        before = None if self._begun is None else self._begun.take(used)
+        owed, known = self._rounded(number, volume if before is None else before + volume)
+        if before is not None:
+            owed -= self._rounded(number, before)[0]
+        if not known.all():
+            known = np.broadcast_to(known, r.shape)
             # Each alone has a price, all together go beyond the last tier that is known: perhaps another choice does not.
             self.tangled = sorted({*self.tangled, *r[~known].tolist()})
             self.coupled = sorted({*self.coupled, *r[~known].tolist()})
-        charged = np.zeros(self._numbers.shape, dtype=np.int64)
-        charged[n, r] = owed
-        return charged.sum(axis=0).tolist(), leaving.sum(axis=0).tolist(), sent
+        egress = np.zeros(count, dtype=np.int64)
+        np.add.at(egress, r, owed)
+        return egress.tolist(), leaving.sum(axis=0).tolist(), sent
 
-    def _known(self, number: npt.NDArray[np.int32], volume: Ints) -> npt.NDArray[np.bool_] | None:
-        """Whether volumes end in a tier that has a price; None where all do."""
-        return None if self._tiers.all_flat else links.value(self._tiers, number, volume)[2]
-
-    def _rounded(self, number: npt.NDArray[np.int32], volume: Ints) -> Ints:
-        whole, rest, _ = links.value(self._tiers, number, volume)
-        return links.half_even(whole, rest, self._tiers.unit[number])
+    def _rounded(self, number: npt.NDArray[np.int32], volume: Ints) -> tuple[Ints, Bools]:
+        whole, rest, known = links.value(self._tiers, number, volume)
+        return links.half_even(whole, rest, self._tiers.one_unit or self._tiers.unit[number]), known

@@ -48,16 +48,23 @@ class Room(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How hard to try, in rounds and never in seconds. `gap_target` is the gap beyond which a solver is asked."""
+    """How hard to try, in rounds and never in seconds. `gap_target` is the proven gap beyond which more is spent.
+
+    A placement is annealed up to `coolings` times, each twice as slowly as the one before. The first takes `steps_each` for a
+    job, but `steps_few` for each of the first `few`: a short queue needs more for each. None takes more than `steps_max`. Then
+    a solver is asked.
+    """
 
     warm_rounds: int = 60
     climbs: int = 6
     climb_rounds: int = 80
-    move_rounds: int = 4
-    passes: int = 3
-    rebuilds: int = 50
+    coolings: int = 2
+    steps_each: int = 200
+    few: int = 50
+    steps_few: int = 600
+    steps_max: int = 250_000
     nodes: int = assignment_exact.NODES_MAX
-    gap_target: Fraction = Fraction(1, 200)
+    gap_target: Fraction = Fraction(1, 100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,22 +215,24 @@ def _searched(table: Table, effort: Effort) -> tuple[Ints, Floats]:
     for _ in range(effort.climbs):
         walk.climb(effort.climb_rounds, float(table.total(best)))
         best = min(best, assignment_search.greedy(table, walk.unit_prices), key=table.total)
-    best = assignment_search.improve(table, best, walk.unit_prices, effort.move_rounds)
-    for _ in range(effort.passes):
-        if table.total(best) - walk.value <= effort.gap_target / 2 * table.total(best):
+    steps = effort.steps_each * table.jobs + (effort.steps_few - effort.steps_each) * min(table.jobs, effort.few)
+    annealing = assignment_search.Annealing(table, best, walk.unit_prices)
+    for turn in range(effort.coolings):
+        annealing.cool(min(steps * 2**turn, effort.steps_max), walk.value / (1 - float(effort.gap_target) / 4))
+        best = annealing.best
+        if table.total(best) - walk.value <= effort.gap_target * table.total(best):
             break
-        before = table.total(best)
-        best = assignment_search.rebuild(table, best, walk.unit_prices, effort.rebuilds)
-        if table.total(best) == before:
-            break
-        best = assignment_search.improve(table, best, walk.unit_prices, effort.move_rounds // 2)
     return best, walk.unit_prices
 
 
 def _polished(table: Table, reduced: assignment_exact.Reduced, choice: Ints, minimize: Minimize) -> tuple[Ints, int]:
     """The placement and the bound after a solver has looked at what is contested. What it says is checked, not believed."""
     part = assignment_exact.contested(table, reduced, choice)
-    solution = minimize(part.program)
+    try:
+        solution = minimize(part.program)
+    except errors.Unavailable:
+        # It found nothing in its time: what is known stays, and so does its gap.
+        return choice, reduced.bound
     answer = assignment_exact.chosen(part, solution, choice)
     if table.fits(answer) and table.total(answer) < table.total(choice):
         choice = answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 
 from federation.core import errors, job, site, world
 
@@ -52,7 +52,7 @@ def _figures(asked: job.JobRequest) -> Iterator[tuple[str, int, int, str]]:
 
 
 def look(seen: world.World) -> None:
-    """InvalidArgument (WORLD_TOO_LARGE, WORLD_INVALID, SIZE_INVALID) names what is too much, or absurd."""
+    """InvalidArgument (WORLD_TOO_LARGE, WORLD_INVALID, SIZE_INVALID) names what is too much, or absurd, of one decision."""
     for what, count, most in (("sites", len(seen.sites), SITES_MAX), ("inputs", len(seen.inputs), INPUTS_MAX)):
         if count > most:
             raise errors.InvalidArgument(
@@ -61,19 +61,26 @@ def look(seen: world.World) -> None:
     for item in seen.inputs:
         if not 0 <= item.bytes <= BYTES_MAX:
             raise _absurd(f"inputs.{item.alias}.bytes", item.bytes, BYTES_MAX, "SIZE_INVALID")
-    if len(seen.site_names) != len(seen.sites):
-        raise _impossible("two sites have one name", "Give each site once.")
     for scope in seen.scopes:
         if not 0 <= (sent := seen.sent_bytes(scope)) <= BYTES_MAX:
             raise _impossible(f"{scope} has sent {sent} bytes", f"Use 0 to {BYTES_MAX}.")
-    measured = [speed.bytes_per_second for speed in seen.speeds]
-    if measured and not 0 < min(measured) <= max(measured) <= BYTES_MAX:
-        for speed in (speed for speed in seen.speeds if not 0 < speed.bytes_per_second <= BYTES_MAX):
+
+
+def sites(given: Sequence[site.Site], known: Container[int]) -> None:
+    """InvalidArgument (WORLD_INVALID) for two of one name, and for an offer that cannot be; `known` objects are sound."""
+    if len({at.site for at in given}) != len(given):
+        raise _impossible("two sites have one name", "Give each site once.")
+    for at in given:
+        if id(at) not in known and not _sound(at.offer):
+            raise _impossible(f"the offer of {at.site} has a figure that cannot be", "Prices, watts and grams are 0 or more.")
+
+
+def speeds(given: Sequence[site.LinkSpeed]) -> None:
+    """InvalidArgument (WORLD_INVALID) for a speed that no link has."""
+    for speed in given:
+        if not 0 < speed.bytes_per_second <= BYTES_MAX:
             link = f"{speed.source_region} to {speed.destination_region}"
             raise _impossible(f"{link} carries {speed.bytes_per_second} bytes a second", "Leave out what was not measured.")
-    for at in seen.sites:
-        if not _sound(at.offer):
-            raise _impossible(f"the offer of {at.site} has a figure that cannot be", "Prices, watts and grams are 0 or more.")
 
 
 def _sound(offer: site.Offer) -> bool:

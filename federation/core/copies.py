@@ -8,11 +8,14 @@ needs a known storage price, and is only made where the input's residency allows
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from federation.core import arrivals, cost, job, ratecard, relays, retention, search, site, transfer, units, world
 
@@ -66,14 +69,19 @@ class Ways:
 
     def __init__(self, request: job.JobRequest, seen: world.World, came: arrivals.Arrivals) -> None:
         self._request, self._world, self._came = request, seen, came
-        found = relays.Relays(seen, came)
+        self._relays = found = relays.Relays(seen, came)
         #: Whether any site could keep a copy that a relay goes through.
         self.keepers = found.possible and not request.no_copies
         self._over_regions = found.over if self.keepers else {}
         self.arriving = _arriving(seen)
 
     @property
-    def relayed_regions(self) -> Container[str]:
+    def least(self) -> npt.NDArray[np.float64]:
+        """What each input costs in each region at the least, however it comes there, in micro-dollars."""
+        return self._relays.least
+
+    @property
+    def relayed_regions(self) -> Mapping[str, object]:
         """Regions that some input might come into through a third one for less."""
         return self._over_regions
 
@@ -328,7 +336,7 @@ def planned(  # noqa: PLR0917 - one input's plan, part by part
         "transfer": had.transfer,
         "seconds": seconds,
     }
-    return cost.made(job.InputPlan, fields)
+    return job.made(job.InputPlan, fields)
 
 
 class Fetches:

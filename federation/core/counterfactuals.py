@@ -55,13 +55,13 @@ def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int
     if came.blocked or not came.reads or len(ranked) < 2:
         # A replica could open a region that has no priced way now: only a new decision would tell.
         return
-    columns = np.array([came.index[candidate.region] for candidate in ranked])
-    costs = np.array(decision.objectives, dtype=np.int64)
+    columns = decision.columns
+    costs = decision.objectives
     gains = _gains(decision, ranked, columns)
-    plain = decision.plain_sites
     hopes = gains - (costs - goal)[None, :]
     hopes[:, 0] = -1
-    if len(plain) < len(ranked) or decision.avoided:
+    if len(decision.everyday) < len(ranked) or decision.avoided:
+        plain = decision.plain_sites
         hopes[:, [k for k, candidate in enumerate(ranked) if candidate.site not in plain or candidate.avoided]] = -1
     found = 0
     for i, k in _likeliest(hopes):
@@ -88,16 +88,17 @@ def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int
 def _likeliest(hopes: Ints) -> list[tuple[int, int]]:
     """The inputs and candidates that promise most, those that promise anything."""
     flat = hopes.ravel()
-    best = np.argpartition(-flat, min(_TRIED_MAX, len(flat) - 1))[:_TRIED_MAX]
-    best = best[np.argsort(-flat[best], kind="stable")]
-    return [divmod(n, hopes.shape[1]) for n in best.tolist() if flat[n] > 0]
+    some = np.nonzero(flat > 0)[0]
+    best = some[np.argsort(-flat[some], kind="stable")[:_TRIED_MAX]]
+    return [divmod(n, hopes.shape[1]) for n in best.tolist()]
 
 
 def _gains(decision: planner.Decision, ranked: Sequence[Candidate], columns: Ints) -> Ints:
     """What each input can cost less at each candidate at the most: its share and the rounding, or all that the site costs."""
-    came, plain = decision.came, decision.plain_sites
-    gains = came.shares[:, columns] + 2
-    if came.coupled or len(plain) < len(ranked):
+    came = decision.came
+    gains = came.shares.take(columns, axis=1) + 2
+    if came.coupled or len(decision.everyday) < len(ranked):
+        plain = decision.plain_sites
         for k, candidate in enumerate(ranked):
             if candidate.site not in plain or int(columns[k]) in came.coupled:
                 gains[:, k] = candidate.objective_micros
@@ -119,12 +120,20 @@ def _capacities(decision: planner.Decision, ranked: Sequence[Candidate], goal: i
     full = [rejection.site for rejection in decision.rejections if rejection.reason in filters.EXHAUSTED]
     full += [candidate.site for candidate in ranked[1:] if candidate.wait_seconds]
     for name in full[:_TRIED_MAX]:
+        if _hopeless(decision, name, goal):
+            continue
         found = [
             _told(name, "MORE_CAPACITY", subject, goal - there.objective_micros, f"it would win if it had {subject} more")
             for subject, wider in _wider(decision, decision.sites[name])
-            if (there := decision.supposed(wider)) and not there.avoided and there.objective_micros < goal
+            if (there := decision.supposed(wider, goal)) and not there.avoided and there.objective_micros < goal
         ]
         yield from sorted(found, key=lambda told: (-told.saving_micros, told.subject))[:1]
+
+
+def _hopeless(decision: planner.Decision, name: str, goal: int) -> bool:
+    """Whether the site would cost too much with all the room there could be; False where only a closer look would tell."""
+    swept, n = decision.swept, decision.ground.index[name]
+    return swept is not None and bool(swept.able[n]) and int(swept.objective[n]) >= goal
 
 
 def _wider(decision: planner.Decision, at: site.Site) -> Iterator[tuple[str, site.Site]]:
@@ -161,12 +170,31 @@ def _cheaper_hour(decision: planner.Decision, loser: Candidate, goal: int) -> Co
     what = f"{loser.gpu_type} on the spot market" if loser.spot else loser.gpu_type or "CPU"
     less = -(-(loser.objective_micros - goal + 1) * cost.HOUR // (count * loser.run_seconds))
     for by in (less, less + -(-cost.HOUR // (count * loser.run_seconds))):
-        cheaper = _with_price(at, loser, by)
-        there = decision.supposed(cheaper) if cheaper else None
-        if there is not None and there.objective_micros < goal:
+        objective = _objective_with(decision, at, loser, by, count)
+        if objective is not None and objective < goal:
             detail = f"it would win if an hour of {what} were {units.usd(by)} cheaper"
-            return _told(loser.site, "CHEAPER_COMPUTE", units.usd(by), goal - there.objective_micros, detail)
+            return _told(loser.site, "CHEAPER_COMPUTE", units.usd(by), goal - objective, detail)
     return None
+
+
+def _objective_with(decision: planner.Decision, at: site.Site, loser: Candidate, by: int, count: int) -> int | None:
+    """What the loser would be ranked by if what it computes on were so much cheaper an hour; None where that is too much."""
+    options = decision.options(at)
+    if loser.site in decision.plain_sites and isinstance(options, list):
+        # Nothing but the price of its one option is different then.
+        (option,) = options
+        left = _price(at, loser) - by
+        compute = cost.compute_micros(option._replace(hour=option.hour - count * by * cost.GB), loser.run_seconds)
+        return loser.objective_micros - loser.compute_micros + compute if left >= 0 else None
+    cheaper = _with_price(at, loser, by)
+    there = decision.supposed(cheaper, decision.ranked[0].objective_micros) if cheaper else None
+    return None if there is None else there.objective_micros
+
+
+def _price(at: site.Site, loser: Candidate) -> int:
+    """What an hour of what the loser computes on costs now."""
+    gpu = at.offer.gpu(loser.gpu_type) if loser.gpu_type else None
+    return gpu.gpu_hour_micros if gpu else at.offer.cpu_hour_micros or 0
 
 
 def _with_price(at: site.Site, loser: Candidate, by: int) -> site.Site | None:

@@ -1,6 +1,7 @@
 """The one log: every change of the catalog, in order, written in the change's own transaction.
 
-It is the change log, the outbox of ledger and lineage, and later Watch and audit. `position` is the catalog's revision.
+It is the change log, the outbox of the record's tables (audit among them), and later Watch. `position` is the catalog's
+revision.
 """
 
 from __future__ import annotations
@@ -8,12 +9,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-#: Kinds of event that the committer carries to Delta, with the table that each goes to.
+#: Kinds of event that have a table of the record to themselves. All others are carried to AUDIT.
 TABLE_OF_KIND = {
     "ledger.entry": "egress_ledger",
+    "usage.counted": "egress_usage",
     "lineage.run": "lineage_runs",
     "lineage.edge": "lineage_edges",
+    "placement.decided": "placement_decisions",
+    "bill.lines": "bill_lines",
 }
+AUDIT = "audit"
+#: The record's tables, in the order in which they are carried.
+TABLES = (*dict.fromkeys(TABLE_OF_KIND.values()), AUDIT)
+#: The kind that tells of a signed head. It does not make a new head of `audit` due: else one would follow another for ever.
+HEAD_KIND = "record.head"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cursor:
+    """How far somebody who follows the log has come: everything up to `position` is dealt with."""
+
+    name: str
+    position: int = 0
+    etag: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +51,8 @@ class Event:
     body: str
     rows: int = 1
     data: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return len(self.body) + len(self.data)

@@ -1,4 +1,4 @@
-"""Whose job goes first when not all fit: shares by weight over what was used lately, reservations for big jobs, monthly quotas.
+"""Whose job goes first when not all fit: shares by weight over what was used lately, reservations for big jobs.
 
 Use is counted in GPU-seconds, and in CPU-seconds for jobs that ask for no GPU; each is halved every half-life, so nobody pays
 for ever, and nobody banks credit for ever. Values in, values out; a time is a whole number of seconds, handed in.
@@ -305,45 +305,3 @@ def _check(
 
 def _invalid(message: str, help_: str) -> errors.InvalidArgument:
     return errors.InvalidArgument(message, reason="QUEUE_INVALID", help=help_)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quota:
-    """What a namespace may use in a month. None is no limit."""
-
-    namespace: str
-    gpu_seconds: int | None = None
-    egress_micros: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spent:
-    """What of a quota is used, or would be: in a month so far, what is reserved included, or by one job."""
-
-    gpu_seconds: int = 0
-    egress_micros: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Excess:
-    """A quota that refuses: `over` is by how much `spent` and `wanted` together exceed `limit`."""
-
-    quota: str
-    limit: int
-    spent: int
-    wanted: int
-
-    @property
-    def over(self) -> int:
-        """By how much the limit would be exceeded."""
-        return self.spent + self.wanted - self.limit
-
-
-def exceeded(quota: Quota, spent: Spent, wanted: Spent) -> tuple[Excess, ...]:
-    """The limits that a job would break, each by how much. Who wants nothing of a kind is not refused for it."""
-    found = []
-    for name in ("gpu_seconds", "egress_micros"):
-        limit, so_far, more = getattr(quota, name), getattr(spent, name), getattr(wanted, name)
-        if limit is not None and more > 0 and so_far + more > limit:
-            found.append(Excess(quota=name, limit=limit, spent=so_far, wanted=more))
-    return tuple(found)

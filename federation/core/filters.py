@@ -5,7 +5,7 @@ A filter returns None for a site that passes, else the `Rejection` that people r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from federation.core import job, policy, site, units, world
 from federation.core.job import Rejection
@@ -16,9 +16,11 @@ _NO_CAPACITY = site.Capacity()
 Filter = Callable[[job.JobRequest, site.Site, world.World], Rejection | None]
 
 
-def reject(request: job.JobRequest, at: site.Site, seen: world.World) -> Rejection | None:
-    """Why the job cannot run at a site now, or None if it can."""
-    for refuses in concerned(request, seen):
+def reject(
+    request: job.JobRequest, at: site.Site, seen: world.World, asked: Sequence[Filter] | None = None
+) -> Rejection | None:
+    """Why the job cannot run at a site now, or None if it can; `asked` are those that are `concerned`, if they are known."""
+    for refuses in concerned(request, seen) if asked is None else asked:
         rejection = refuses(request, at, seen)
         if rejection is not None:
             return rejection
@@ -114,6 +116,14 @@ def full(request: job.JobRequest, at: site.Site, seen: world.World) -> Rejection
     return _refused(found, request.resources, at, "free", resolvable=True) if found else None
 
 
+def no_room(wanted: job.Resources, at: site.Site, left: tuple[int, int, int]) -> Rejection:
+    """What `too_small` or `full` say of a site where so many GPUs, CPUs and bytes of memory are left, which do not suffice."""
+    never = short(wanted, at, _NOTHING)
+    found = never or _short_of(wanted, left)
+    assert found is not None
+    return _refused(found, wanted, at, "in all" if never else "free", resolvable=never is None)
+
+
 #: In this order, so that a site's first reason is its strongest. What no waiting changes comes before what waiting may: else a
 #: forbidden site that happens to be lost would keep a job waiting for it. What rests on a report (compute, capacity) comes
 #: after the agent has registered; of a cluster that does not answer, what it last reported is judged, if it ever did: else a
@@ -165,14 +175,16 @@ def in_use(at: site.Site, seen: world.World) -> site.SiteLoad | None:
 
 def short(wanted: job.Resources, at: site.Site, load: site.SiteLoad) -> tuple[str, int] | None:
     """The first of GPUs, CPUs and memory of which the site has less than the job asks for: the reason, and what is left."""
-    if wanted.gpus:
-        gpus = gpus_left(wanted.gpu_type, at.capacity, load)
-        if gpus < wanted.gpus:
-            return "GPUS_EXHAUSTED", max(gpus, 0)
-    cpus = at.capacity.cpus - load.cpus
+    gpus = gpus_left(wanted.gpu_type, at.capacity, load) if wanted.gpus else 0
+    return _short_of(wanted, (gpus, at.capacity.cpus - load.cpus, at.capacity.memory_bytes - load.memory_bytes))
+
+
+def _short_of(wanted: job.Resources, left: tuple[int, int, int]) -> tuple[str, int] | None:
+    gpus, cpus, memory_bytes = left
+    if wanted.gpus and gpus < wanted.gpus:
+        return "GPUS_EXHAUSTED", max(gpus, 0)
     if cpus < wanted.cpus:
         return "CPUS_EXHAUSTED", max(cpus, 0)
-    memory_bytes = at.capacity.memory_bytes - load.memory_bytes
     if wanted.memory_bytes and memory_bytes < wanted.memory_bytes:
         return "MEMORY_EXHAUSTED", max(memory_bytes, 0)
     return None
@@ -180,12 +192,12 @@ def short(wanted: job.Resources, at: site.Site, load: site.SiteLoad) -> tuple[st
 
 def _refused(found: tuple[str, int], wanted: job.Resources, at: site.Site, having: str, *, resolvable: bool) -> Rejection:
     reason, left = found
-    asked, told = {
-        "GPUS_EXHAUSTED": (_gpu(wanted), str(left)),
-        "CPUS_EXHAUSTED": (f"{wanted.cpus} CPUs", str(left)),
-        "MEMORY_EXHAUSTED": (f"{units.size(wanted.memory_bytes)} of memory", units.size(left)),
-    }[reason]
-    return Rejection(site=at.site, reason=reason, detail=f"{asked} asked for, {told} {having}", resolvable=resolvable)
+    if reason == "MEMORY_EXHAUSTED":
+        asked, told = f"{units.size(wanted.memory_bytes)} of memory", units.size(left)
+    else:
+        asked, told = _gpu(wanted) if reason == "GPUS_EXHAUSTED" else f"{wanted.cpus} CPUs", str(left)
+    fields = {"site": at.site, "reason": reason, "detail": f"{asked} asked for, {told} {having}", "resolvable": resolvable}
+    return job.made(Rejection, fields)
 
 
 def _never_reported(at: site.Site) -> bool:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import json
+import re
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, TypeVar
+
+from federation.core import records
+from federation.core.lineage import ColumnSource
+
+T = TypeVar("T")
 
 
 class JobState(StrEnum):
@@ -72,7 +80,8 @@ class OutputSpec:
 
     `deliver_to` is a site where a replica of it must lie in the end; what bringing it there costs is part of the placement, by
     `assumed_bytes` unless earlier runs tell. `release` asks that it does not inherit the residency of inputs whose owners allow
-    outputs of its size to leave (`Dataset.release_bytes_max`).
+    outputs of its size to leave (`Dataset.release_bytes_max`). `column_map` says
+    from which columns of inputs its columns are made.
     """
 
     alias: str
@@ -81,6 +90,7 @@ class OutputSpec:
     deliver_to: str = ""
     assumed_bytes: int = 0
     release: bool = False
+    column_map: tuple[ColumnSource, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +103,31 @@ class Resources:
     memory_bytes: int = 0
 
 
+# People pass secrets to their jobs in all of these. The job's own record has them, for the job needs them; events have not.
+_HIDDEN = "***"
+_USERINFO = re.compile(r"(?<=://)[^/@\s\"']+(?=@)")
+
+
+def _env_told(env: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, _HIDDEN) for name, _ in env)
+
+
+def _words_told(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_USERINFO.sub(_HIDDEN, word) for word in words)
+
+
+def _runtime_env_told(text: str) -> str:
+    try:
+        told = json.loads(text) if text else {}
+    except ValueError:
+        return _HIDDEN
+    if not isinstance(told, dict):
+        return _HIDDEN
+    if isinstance(told.get("env_vars"), dict):
+        told["env_vars"] = dict.fromkeys(told["env_vars"], _HIDDEN)
+    return _USERINFO.sub(_HIDDEN, json.dumps(told, sort_keys=True, ensure_ascii=False)) if told else text
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
     """What was asked.
@@ -100,7 +135,8 @@ class JobRequest:
     `sites` limits the candidates; empty means all. `duration_seconds` is the caller's estimate of the run time, and
     `duration_limit_seconds` ends a run that takes longer (0: no limit).
     `working_dir` is the digest of an uploaded package; `runtime_env` is Ray's, as JSON, without working_dir.
-    `ingest_from` is the store prefix of an INGEST job. `principal` is set by the server from the caller's identity.
+    `ingest_from` is the store prefix of an INGEST job. `principal` is set by the server from the caller's identity. What stands
+    in `env` and in `runtime_env`'s env_vars may be secret: it is stored with the job and told in no event.
 
     Higher `priority` goes first. Time counts as `deadline_seconds` after submission (0: none), as `hour_value_micros`, what an
     hour less of waiting and running is worth (None: not stated), or both. `carbon_tonne_micros` is the price put on a tonne of
@@ -114,10 +150,10 @@ class JobRequest:
     outputs: tuple[OutputSpec, ...] = ()
     resources: Resources = Resources()
     sites: tuple[str, ...] = ()
-    entrypoint: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = field(default=(), metadata=records.told(_words_told))
     working_dir: str = ""
-    runtime_env: str = ""
-    env: tuple[tuple[str, str], ...] = ()
+    runtime_env: str = field(default="", metadata=records.told(_runtime_env_told))
+    env: tuple[tuple[str, str], ...] = field(default=(), metadata=records.told(_env_told))
     duration_seconds: int = 600
     duration_limit_seconds: int = 0
     max_attempts: int = 3
@@ -173,12 +209,13 @@ class InputPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class PastAttempt:
-    """What became of an earlier attempt of the job."""
+    """What became of an earlier attempt of the job. `spot`: on GPUs that could be taken away from it."""
 
     attempt: int
     site: str
     reason: str
     detail: str = ""
+    spot: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +308,8 @@ class Plan:
 class Job:
     """A request with its plan and its present state. `attempt` counts from 1; 0 before the first placement.
 
-    `transfers` are those that bring copies for it, which it waits for while it is PENDING.
+    `transfers` are those that bring copies for it, which it waits for while it is PENDING. `decision` is the newest decision
+    about it, which the record explains (`core/decision.py`).
     """
 
     job: str
@@ -283,6 +321,7 @@ class Job:
     attempt: int = 0
     run: str = ""
     transfers: tuple[str, ...] = ()
+    decision: str = ""
     cancel_requested: bool = False
     uid: str = ""
     etag: str = ""
@@ -297,7 +336,8 @@ class Run:
 
     `run` is the full resource name, `jobs/j-01k9.../runs/2`, whose last segment is the attempt; `job` is `j-01k9...`.
     `grants` are the ids of the read grants that were issued for it; `lease_time` is when its site's lease ends unless renewed.
-    `outputs` are short version names (`ml/delay-model@1`), once committed.
+    `outputs` are short version names (`ml/delay-model@1`), once committed. `held` is what it holds of its site's cluster, and
+    `expected_seconds` how long its plan expects it to run: so that others can be told when there will be room.
     """
 
     run: str
@@ -319,6 +359,8 @@ class Run:
     create_time: datetime | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None
+    held: Resources = Resources(cpus=0)
+    expected_seconds: int = 0
 
     def taken(self, request: JobRequest) -> Resources:
         """What it holds of its site's cluster: what was asked for, of the GPU type that was chosen; nothing for an INGEST."""
@@ -364,3 +406,13 @@ class StopRun:
 
     run: str
     reason: str
+
+
+def made(cls: type[T], fields: dict[str, Any]) -> T:
+    """A frozen dataclass with these fields and the defaults of the others, in a part of the time of its `__init__`.
+
+    The fields become its own: nobody else may hold them. A default that it has not been given is its class's.
+    """
+    value = object.__new__(cls)
+    object.__setattr__(value, "__dict__", fields)
+    return value

@@ -11,7 +11,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from federation.core import dataset, job, lineage, metering, pipeline, profile, quota, site, transfer
+from federation.core import (
+    bill,
+    budget,
+    chain,
+    dataset,
+    events,
+    job,
+    lineage,
+    metering,
+    openlineage,
+    pipeline,
+    profile,
+    quota,
+    site,
+    transfer,
+)
 from federation.core.grants import Access
 from federation.core.policy import Role
 
@@ -33,7 +48,8 @@ class GrantRecord:
     """A grant that was issued: to READ, until `entry`, the ledger entry, settled it; to WRITE, until a version came of it.
 
     Holds what the ledger entry needs, frozen when the grant was issued: the estimate and the baseline of the plan.
-    `reserved_bytes` are counted in the link's reservation until the grant is settled or given up. `account` is the source's.
+    `reserved_bytes` and `reserved_micros` are counted in the reservations of the link and of its budgets' scopes until the
+    grant is settled or given up. `account` is the source's; `payer` is the namespace that is charged, `label` the job's.
     `version` of a WRITE grant is 0 until it has committed one. `closed` grants open nothing any more.
     """
 
@@ -60,7 +76,27 @@ class GrantRecord:
     transfer: str = ""
     account: str = ""
     reserved_bytes: int = 0
+    reserved_micros: int = 0
+    payer: str = ""
+    label: str = ""
     close_time: datetime | None = None
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitterLease:
+    """Who carries events to one table of the record, until when, and how far they are.
+
+    `position` is that of the last event that the table took. Every event up to `carried` that is the table's is in it; up to
+    `sealed` another durable commit has followed the one that holds them, so that the log may let go of them.
+    """
+
+    table: str
+    holder: str = ""
+    expire_time: datetime
+    position: int = 0
+    carried: int = 0
+    sealed: int = 0
     etag: str = ""
 
 
@@ -83,12 +119,16 @@ class RateCardVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One stored kind: its table, its key, its parent and the columns that listings may filter by."""
+    """One stored kind: its table, its key, its parent and the columns that listings may filter by.
+
+    `remembered` are small values that every placement looks at: what was read once is not decoded again.
+    """
 
     table: str
     key: Callable[[Any], str]
     parent: Callable[[Any], str] = lambda _: ""
     columns: Mapping[str, Callable[[Any], str]] | None = None
+    remembered: bool = False
 
 
 def _flag(filled: object) -> str:
@@ -101,20 +141,23 @@ def version_key(namespace: str, name: str, number: int) -> str:
 
 
 KINDS: dict[type, Kind] = {
-    dataset.Namespace: Kind(table="namespaces", key=lambda v: v.name),
+    dataset.Namespace: Kind(table="namespaces", key=lambda v: v.name, remembered=True),
     dataset.Dataset: Kind(
+        remembered=True,
         table="datasets",
         key=lambda v: v.name.short,
         parent=lambda v: v.namespace,
         columns={"kind": lambda v: str(v.kind), "owner": lambda v: v.owner, "deleted": lambda v: _flag(v.delete_time)},
     ),
     dataset.Version: Kind(
+        remembered=True,
         table="versions",
         key=lambda v: version_key(v.namespace, v.dataset, v.number),
         parent=lambda v: f"{v.namespace}/{v.dataset}",
         columns={"run": lambda v: v.run, "signed_by": lambda v: v.signed_by},
     ),
     dataset.Replica: Kind(
+        remembered=True,
         table="replicas",
         key=lambda v: f"{version_key(v.namespace, v.dataset, v.number)}/{v.site}",
         parent=lambda v: f"{v.namespace}/{v.dataset}",
@@ -132,10 +175,15 @@ KINDS: dict[type, Kind] = {
         columns={"site": lambda v: v.site, "dataset_uid": lambda v: v.dataset_uid},
     ),
     site.Site: Kind(
-        table="sites", key=lambda v: v.site, columns={"region": lambda v: v.region, "state": lambda v: str(v.state)}
+        remembered=True,
+        table="sites",
+        key=lambda v: v.site,
+        columns={"region": lambda v: v.region, "state": lambda v: str(v.state)},
     ),
-    site.SiteLoad: Kind(table="site_loads", key=lambda v: v.site),
-    site.LinkVolume: Kind(table="link_volumes", key=lambda v: f"{v.month}/{v.scope}", parent=lambda v: v.month),
+    site.SiteLoad: Kind(table="site_loads", key=lambda v: v.site, remembered=True),
+    site.LinkVolume: Kind(
+        table="link_volumes", key=lambda v: f"{v.month}/{v.scope}", parent=lambda v: v.month, remembered=True
+    ),
     job.Job: Kind(
         table="jobs",
         key=lambda v: v.job,
@@ -149,6 +197,7 @@ KINDS: dict[type, Kind] = {
         },
     ),
     job.Run: Kind(
+        remembered=True,
         table="runs",
         key=lambda v: v.run,
         parent=lambda v: v.job,
@@ -169,13 +218,37 @@ KINDS: dict[type, Kind] = {
             "transfer": lambda v: v.transfer,
         },
     ),
+    metering.UsageRecord: Kind(
+        table="usage",
+        key=lambda v: v.usage,
+        parent=lambda v: v.grant,
+        columns={
+            "grant": lambda v: v.grant,
+            "run": lambda v: v.run,
+            "job": lambda v: v.job,
+            "counter": lambda v: str(v.counter),
+            "dataset": lambda v: v.dataset,
+            "source_region": lambda v: v.source_region,
+            "destination_region": lambda v: v.destination_region,
+        },
+    ),
     lineage.RunFact: Kind(table="lineage_runs", key=lambda v: v.run, parent=lambda v: v.job),
     lineage.Edge: Kind(
         table="lineage_edges",
         key=lambda v: f"{v.run}/{v.direction}/{v.alias}",
         parent=lambda v: v.run,
-        columns={"node": lambda v: v.node, "direction": lambda v: v.direction},
+        columns={"direction": lambda v: v.direction},
     ),
+    lineage.ResidencyFact: Kind(
+        table="residency_facts", key=lambda v: f"{v.dataset}@{v.number:010d}", parent=lambda v: v.dataset
+    ),
+    openlineage.ForeignRun: Kind(
+        table="foreign_runs",
+        key=lambda v: v.run,
+        parent=lambda v: v.job_namespace,
+        columns={"principal": lambda v: v.principal},
+    ),
+    events.Cursor: Kind(table="cursors", key=lambda v: v.name),
     TokenRecord: Kind(table="tokens", key=lambda v: v.digest, columns={"user": lambda v: v.user}),
     GrantRecord: Kind(
         table="grants",
@@ -188,17 +261,22 @@ KINDS: dict[type, Kind] = {
             "transfer": lambda v: v.transfer,
         },
     ),
+    CommitterLease: Kind(table="committer_leases", key=lambda v: v.table),
     RateCardVersion: Kind(table="rate_cards", key=lambda v: f"{v.number:010d}"),
-    site.LinkReservation: Kind(table="link_reservations", key=lambda v: v.scope),
+    site.LinkReservation: Kind(table="link_reservations", key=lambda v: v.scope, remembered=True),
     site.LinkSpeed: Kind(
+        remembered=True,
         table="link_speeds",
         key=lambda v: f"{v.source_region}~{v.destination_region}",
         columns={"source_region": lambda v: v.source_region, "destination_region": lambda v: v.destination_region},
     ),
-    profile.JobProfile: Kind(table="job_profiles", key=lambda v: f"{v.namespace}/{v.label}", parent=lambda v: v.namespace),
+    profile.JobProfile: Kind(
+        remembered=True, table="job_profiles", key=lambda v: f"{v.namespace}/{v.label}", parent=lambda v: v.namespace
+    ),
     quota.ShareUse: Kind(table="share_use", key=lambda v: f"{v.namespace}/{v.meter}", parent=lambda v: v.namespace),
     quota.NamespaceUsage: Kind(table="namespace_usage", key=lambda v: f"{v.month}/{v.namespace}", parent=lambda v: v.month),
     transfer.Transfer: Kind(
+        remembered=True,
         table="transfers",
         key=lambda v: v.transfer,
         parent=lambda v: v.dataset,
@@ -217,7 +295,16 @@ KINDS: dict[type, Kind] = {
         table="replication_rules", key=lambda v: v.rule, parent=lambda v: v.dataset, columns={"dataset": lambda v: v.dataset}
     ),
     transfer.ReadLog: Kind(
-        table="read_logs", key=lambda v: f"{v.dataset}@{v.version:010d}/{v.site}", parent=lambda v: f"{v.dataset}@{v.version}"
+        remembered=True,
+        table="read_logs",
+        key=lambda v: f"{v.dataset}@{v.version:010d}/{v.site}",
+        parent=lambda v: f"{v.dataset}@{v.version}",
+    ),
+    chain.SignedHead: Kind(
+        table="record_heads",
+        key=lambda v: f"{v.table}/{v.position:020d}",
+        parent=lambda v: v.table,
+        columns={"table": lambda v: v.table},
     ),
     pipeline.Pipeline: Kind(
         table="pipelines",
@@ -230,4 +317,23 @@ KINDS: dict[type, Kind] = {
             "principal": lambda v: v.request.principal,
         },
     ),
+    budget.Budget: Kind(
+        table="budgets", key=lambda v: v.budget, columns={"scope": lambda v: v.scope, "hard": lambda v: _flag(v.hard)}
+    ),
+    budget.Spend: Kind(table="spends", key=lambda v: f"{v.month}/{v.scope}", parent=lambda v: v.month),
+    budget.Reserve: Kind(table="reserves", key=lambda v: v.scope),
+    budget.Alert: Kind(
+        table="alerts", key=lambda v: f"{v.month}/{v.budget}/{v.percent:04d}", parent=lambda v: f"{v.month}/{v.budget}"
+    ),
+    bill.Bill: Kind(
+        table="bills",
+        key=lambda v: v.bill,
+        columns={"provider": lambda v: v.provider, "account": lambda v: v.account, "month": lambda v: v.month},
+    ),
+    bill.LinkCharge: Kind(
+        table="link_charges",
+        key=lambda v: f"{v.bill}/{v.version:06d}/{v.account}/{v.link}",
+        parent=lambda v: f"{v.bill}/{v.version}",
+    ),
+    bill.Reconciliation: Kind(table="reconciliations", key=lambda v: f"{v.month}/{v.provider}", parent=lambda v: v.month),
 }

@@ -6,6 +6,8 @@ these could overflow, `fits` says no, and whoever asks must count in Python's in
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +21,8 @@ Ints = npt.NDArray[np.int64]
 #: Above every volume and every price that is exact here; what is beyond it is unknown.
 BEYOND = 2**62
 UNKNOWN = -1
+_NOTHING: Ints = np.zeros(1, dtype=np.int64)
+_ALL = np.ones(1, dtype=np.bool_)
 _UNSEEN = -2
 
 
@@ -27,7 +31,10 @@ class Tiers(NamedTuple):
 
     F(v) = whole + (rest + rate * (v - begin)) / unit in the tier whose `upto` is the first that is not less than v. `tiers` is
     how many there are. `bowed` says that rates first do not fall and then do not rise: then a volume costs least right at the
-    begin of what may come, or at its end. `one_unit`: prices that are not 0 have one unit, so that numerators can be compared.
+    begin of what may come, or at its end. `first` are the rates of the first tiers. `price` are rates over one unit for all
+    (`price_unit`), so that they can be compared, if there is one that is not too large (`comparable`); `begins_at` is that of
+    each first tier, and after them one of what has no price. `one_unit` is the unit of all tariffs that are not free, 0 if they
+    have several.
     """
 
     upto: Ints
@@ -40,7 +47,12 @@ class Tiers(NamedTuple):
     flat: npt.NDArray[np.bool_]
     bowed: npt.NDArray[np.bool_]
     all_flat: bool
-    one_unit: bool
+    comparable: bool
+    one_unit: int
+    first: Ints
+    price: Ints
+    price_unit: int
+    begins_at: Ints
 
 
 class Links:
@@ -53,34 +65,46 @@ class Links:
         self._known: dict[int, int] = {}
         self.tariffs: list[ratecard.Tariff] = []
         self._tiers: Tiers | None = None
+        # Decisions of several threads may meet new regions at once.
+        self._growing = threading.Lock()
 
-    def between(self, sources: Sequence[str], destinations: Sequence[str]) -> npt.NDArray[np.int32]:
-        """The number of the tariff of each link, a row for each source; UNKNOWN where no row prices it."""
-        rows, columns = self._numbers(sources), self._numbers(destinations)
-        found = self._ids[rows[:, None], columns]
-        if (found == _UNSEEN).any():
-            for i, j in zip(*np.nonzero(found == _UNSEEN), strict=True):
-                found[i, j] = self._ids[rows[i], columns[j]] = self._number(sources[i], destinations[j])
+    def between(
+        self, sources: Sequence[str], destinations: Sequence[str], columns: Ints | None = None
+    ) -> npt.NDArray[np.int32]:
+        """The number of the tariff of each link, a row for each source; UNKNOWN where no row prices it.
+
+        `columns` are the destinations' places, for whoever has asked for them before.
+        """
+        rows, columns = self.places(sources), self.places(destinations) if columns is None else columns
+        found = self._ids.take(rows, axis=0).take(columns, axis=1)
+        if len(found) and found.size and found.min() == _UNSEEN:
+            with self._growing:
+                for i, j in zip(*np.nonzero(found == _UNSEEN), strict=True):
+                    found[i, j] = self._ids[rows[i], columns[j]] = self._number(sources[i], destinations[j])
         return found
 
     @property
     def tiers(self) -> Tiers:
         """All tariffs met so far."""
-        if self._tiers is None:
-            self._tiers = _stack(self.tariffs)
-        return self._tiers
+        found = self._tiers
+        if found is None or len(found.unit) != len(self.tariffs):
+            found = self._tiers = _stack(list(self.tariffs))
+        return found
 
-    def _numbers(self, regions: Sequence[str]) -> Ints:
+    def places(self, regions: Sequence[str]) -> Ints:
+        """The place of each region among those that were asked for; it never changes."""
         index = self._index
         try:
             return np.array([index[region] for region in regions], dtype=np.int64)
         except KeyError:
-            for region in regions:
-                index.setdefault(region, len(index))
-            if len(index) > len(self._ids):
-                wider = np.full((2 * len(index), 2 * len(index)), _UNSEEN, dtype=np.int32)
-                wider[: len(self._ids), : len(self._ids)] = self._ids
-                self._ids = wider
+            with self._growing:
+                known = len(index)
+                for region in regions:
+                    index.setdefault(region, len(index))
+                if len(index) > len(self._ids):
+                    wider = np.full((2 * len(index), 2 * len(index)), _UNSEEN, dtype=np.int32)
+                    wider[:known, :known] = self._ids[:known, :known]
+                    self._ids = wider
             return np.array([index[region] for region in regions], dtype=np.int64)
 
     def _number(self, source: str, destination: str) -> int:
@@ -91,7 +115,6 @@ class Links:
         if number is None:
             number = self._known[id(tariff)] = len(self.tariffs)
             self.tariffs.append(tariff)
-            self._tiers = None
         return number
 
 
@@ -114,10 +137,9 @@ def begun(tiers: Tiers, tariff: npt.NDArray[Any], volume: Ints) -> Ints:
 
 
 def value(tiers: Tiers, tariff: npt.NDArray[Any], volume: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
-    """F of volumes as whole micro-dollars and a numerator over the unit, and whether it is known."""
+    """F of volumes as whole micro-dollars and a numerator over the unit, and whether it is known; one for all where alike."""
     if tiers.all_flat:
-        nothing = np.zeros_like(volume)
-        return nothing, tiers.rate[tariff, 0] * volume, np.ones(volume.shape, dtype=np.bool_)
+        return _NOTHING, tiers.first.take(tariff) * volume, _ALL
     tier = reached(tiers, tariff, volume)
     known = tier < tiers.tiers[tariff]
     tier = np.minimum(tier, tiers.upto.shape[1] - 1)
@@ -133,12 +155,12 @@ def fits(tiers: Tiers, volume: int) -> bool:
     return bool(len(tiers.rate)) and volume < BEYOND and int(tiers.rate.max()) * volume < BEYOND
 
 
-def half_even(whole: Ints, numerator: Ints, unit: Ints) -> Ints:
-    """`units.divide_half_even` for arrays, of whole + numerator / unit."""
-    more, rest = np.divmod(numerator, unit)
+def half_even(whole: Ints, numerator: Ints, unit: Ints | int) -> Ints:
+    """`units.divide_half_even` for arrays, of whole + numerator / unit; several times as fast where all have one unit."""
+    more = numerator // unit
     whole = whole + more
-    twice = 2 * rest
-    return np.asarray(whole + ((twice > unit) | ((twice == unit) & (whole & 1 == 1))), dtype=np.int64)
+    # Twice the rest is more than the unit; an odd number is rounded up at just that, too.
+    return np.asarray(whole + (2 * (numerator - more * unit) + (whole & 1) > unit), dtype=np.int64)
 
 
 def _stack(tariffs: Sequence[ratecard.Tariff]) -> Tiers:
@@ -154,6 +176,11 @@ def _stack(tariffs: Sequence[ratecard.Tariff]) -> Tiers:
             wide = max(tier.rate, tier.base // tariff.unit, tariff.unit) >= BEYOND
             rate[i, k] = BEYOND if wide else tier.rate
             whole[i, k], rest[i, k] = (0, 0) if wide else divmod(tier.base, tariff.unit)
+    paid = {tariff.unit for tariff in tariffs if any(tier.rate for tier in tariff.tiers)}
+    unit = math.lcm(*paid) if paid else 1
+    factors = [unit // tariff.unit if tariff.unit in paid else 1 for tariff in tariffs]
+    comparable = all(int(row.max()) * factor < BEYOND for row, factor in zip(rate, factors, strict=True))
+    price = rate * np.array(factors, dtype=np.int64)[:, None] if comparable else rate
     return Tiers(
         upto=upto,
         begin=begin,
@@ -165,7 +192,12 @@ def _stack(tariffs: Sequence[ratecard.Tariff]) -> Tiers:
         flat=np.array([tariff.flat for tariff in tariffs], dtype=np.bool_),
         bowed=np.array([_bowed([tier.rate for tier in tariff.tiers]) for tariff in tariffs], dtype=np.bool_),
         all_flat=all(tariff.flat for tariff in tariffs),
-        one_unit=len({tariff.unit for tariff in tariffs if any(tier.rate for tier in tariff.tiers)}) <= 1,
+        comparable=comparable,
+        one_unit=unit if len(paid) <= 1 else 0,
+        first=rate[:, 0].copy(),
+        price=price,
+        price_unit=unit,
+        begins_at=np.append(price[:, 0], BEYOND),
     )
 
 

@@ -27,16 +27,23 @@ Bools = npt.NDArray[np.bool_]
 _NEAR = 1e-11
 #: Steps to find equally cheap ways that fit a site's links together.
 _FIT_STEPS = 400
+#: Prices of a byte over the common unit below this are told apart by floats, whatever volume they are multiplied by.
+_PRICE_MAX = 2**44
 #: Cells of one sweep: of the order of a tenth of a second, and of 30 MB.
 CELLS_MAX = 4_000_000
 
 
 class Pending(NamedTuple):
-    """A site whose ways are still to be chosen, with its one option."""
+    """A site whose ways are still to be chosen, with its options."""
 
     at: site.Site
-    option: cost.Option
+    options: list[cost.Option]
     landing: int
+
+    @property
+    def option(self) -> cost.Option:
+        """The first, and where `settle` is asked the only one."""
+        return self.options[0]
 
 
 class Settled(NamedTuple):
@@ -60,7 +67,11 @@ def settle(decision: planner.Decision, pending: Sequence[Pending]) -> dict[str, 
     cells = len(came.reads) * (len(came.reads) * width + 1) ** 2
     most = decision.total_bytes + sum(read.bytes for read in came.reads)
     most += max((decision.world.sent_bytes(scope) for scope in decision.world.scopes), default=0)
-    if cells > CELLS_MAX or not table.tiers.one_unit or not links.fits(table.tiers, max(most, 1)):
+    if (
+        cells > CELLS_MAX
+        or not (table.tiers.comparable and int(table.tiers.price.max()) < _PRICE_MAX)
+        or not links.fits(table.tiers, max(most, 1))
+    ):
         return {}
     found: dict[str, Settled] = {}
     step = max(CELLS_MAX // cells, 1)
@@ -124,7 +135,7 @@ class _Sweep:
         #: Sites all of whose links have one price for every byte that could come, or none.
         self._straight = (straight | ~priced | self._here).all(axis=0)
         last = np.minimum(low, tiers.upto.shape[1] - 1)
-        price = tiers.rate[self._numbers, last] / tiers.unit[self._numbers]
+        price = tiers.price[self._numbers, last] / tiers.price_unit
         self._price = np.where(self._here, 0.0, np.where(priced, price, np.inf))
         speeds = came.speeds
         self._speed: Ints = np.array(

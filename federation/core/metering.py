@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from federation.core import errors, ratecard
@@ -14,12 +15,179 @@ if TYPE_CHECKING:
     from federation.core.kinds import GrantRecord  # kinds lists this module's values too
 
 
+class Counter(StrEnum):
+    """Who counted. What the GATEWAY sent is charged; what the READER says to have received checks it, and is never charged."""
+
+    GATEWAY = "GATEWAY"
+    READER = "READER"
+
+
+#: How far the clock of one who asks may be from the gateway's and still say in which hour its answer counts.
+ASK_SECONDS_MAX = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """What one side counted under a grant within one hour, whose beginning `hour_time` is (UTC).
+
+    `bytes` are those of answers that went, or came, whole: here both sides agree to the byte. An answer that ended early has
+    its `aborted_bytes` apart: some of them left and never arrived. An answer counts in the hour in which it was asked for.
+    A reader also tells how often it asked again because the gateway had gone away (`retries`), and what its memory gave without
+    any request (`cached_bytes`).
+    """
+
+    hour_time: datetime
+    bytes: int = 0
+    aborted_bytes: int = 0
+    responses: int = 0
+    aborted_responses: int = 0
+    retries: int = 0
+    cached_bytes: int = 0
+
+    def plus(self, other: Traffic) -> Traffic:
+        """Both together, in this one's hour."""
+        return Traffic(
+            hour_time=self.hour_time, **{name: getattr(self, name) + getattr(other, name) for name in TRAFFIC_COUNTS}
+        )
+
+
+#: The counters of a `Traffic`.
+TRAFFIC_COUNTS = tuple(field.name for field in dataclasses.fields(Traffic) if field.name != "hour_time")
+
+
+def hour(time: datetime) -> datetime:
+    """The beginning of a moment's hour, UTC."""
+    return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def hour_asked(ask_seconds: int, now: datetime) -> datetime:
+    """The hour in which an answer counts: that of `ask_seconds` (since 1970), as its asker told it, if both clocks agree.
+
+    So both sides count an answer in the same hour, also at the turn of one. A clock that is more than `ASK_SECONDS_MAX` off, or
+    0 for not told, gives way to `now`.
+    """
+    asked = now if abs(ask_seconds - now.timestamp()) > ASK_SECONDS_MAX else datetime.fromtimestamp(ask_seconds, UTC)
+    return hour(asked)
+
+
+def by_hour(traffic: Iterable[Traffic]) -> tuple[Traffic, ...]:
+    """Summed for each hour, in order."""
+    sums: dict[datetime, Traffic] = {}
+    for counted in traffic:
+        sums[counted.hour_time] = sums[counted.hour_time].plus(counted) if counted.hour_time in sums else counted
+    return tuple(sums[hour] for hour in sorted(sums))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageRecord:
+    """What one side counted under one grant within one hour, as it is kept and carried to the record. Never changed."""
+
+    grant: str
+    hour_time: datetime
+    counter: Counter
+    namespace: str
+    dataset: str
+    version: int
+    alias: str
+    job: str
+    run: str
+    transfer: str
+    source_site: str
+    source_region: str
+    destination_site: str
+    destination_region: str
+    bytes: int
+    aborted_bytes: int
+    responses: int
+    aborted_responses: int
+    retries: int
+    cached_bytes: int
+
+    @property
+    def usage(self) -> str:
+        """Its id: grant, hour and counter."""
+        return usage_id(self.grant, self.hour_time, self.counter)
+
+
+def usage_id(grant: str, hour: datetime, counter: Counter) -> str:
+    """`g-.../2026-11-28T02/GATEWAY`."""
+    return f"{grant}/{hour.astimezone(UTC):%Y-%m-%dT%H}/{counter}"
+
+
+def usage_record(grant: GrantRecord, counter: Counter, traffic: Traffic) -> UsageRecord:
+    """What was counted, with all that the grant says of it."""
+    return UsageRecord(
+        grant=grant.grant,
+        hour_time=traffic.hour_time,
+        counter=counter,
+        namespace=grant.namespace,
+        dataset=grant.dataset,
+        version=grant.version,
+        alias=grant.alias,
+        job=grant.job,
+        run=grant.run,
+        transfer=grant.transfer,
+        source_site=grant.source_site,
+        source_region=grant.source_region,
+        destination_site=grant.reader_site,
+        destination_region=grant.reader_region,
+        **{name: getattr(traffic, name) for name in TRAFFIC_COUNTS},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """What both sides counted of one run's reads over one pair of regions within one hour.
+
+    `agrees`: the answers that went whole are those that came whole, to the byte. `heard` is whether any reader has reported:
+    people's downloads and transfers have none.
+    """
+
+    run: str
+    source_region: str
+    destination_region: str
+    hour_time: datetime
+    sent_bytes: int
+    received_bytes: int
+    aborted_bytes: int
+    retries: int
+    cached_bytes: int
+    heard: bool
+
+    @property
+    def agrees(self) -> bool:
+        return self.sent_bytes == self.received_bytes
+
+
+def agreements(records: Iterable[UsageRecord]) -> tuple[Agreement, ...]:
+    """Both sides of each run, pair of regions and hour, in that order. `aborted_bytes` are the gateway's: they are charged."""
+    groups: dict[tuple[str, str, str, datetime], dict[Counter, list[UsageRecord]]] = {}
+    for record in records:
+        key = (record.run, record.source_region, record.destination_region, record.hour_time)
+        groups.setdefault(key, {counter: [] for counter in Counter})[record.counter].append(record)
+    return tuple(
+        Agreement(
+            run=run,
+            source_region=source,
+            destination_region=destination,
+            hour_time=hour,
+            sent_bytes=sum(record.bytes for record in sides[Counter.GATEWAY]),
+            received_bytes=sum(record.bytes for record in sides[Counter.READER]),
+            aborted_bytes=sum(record.aborted_bytes for record in sides[Counter.GATEWAY]),
+            retries=sum(record.retries for record in sides[Counter.READER]),
+            cached_bytes=sum(record.cached_bytes for record in sides[Counter.READER]),
+            heard=bool(sides[Counter.READER]),
+        )
+        for (run, source, destination, hour), sides in sorted(groups.items())
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Usage:
     """What left a source gateway under one grant, once it is settled.
 
     `sent_bytes` were counted; `unsettled_bytes` were granted in quanta but never accounted for, because a process died: they
-    are charged too, and the entry is marked.
+    are charged too, and the entry is marked. `traffic` is `sent_bytes` by hour: whole and aborted answers together are it.
     """
 
     grant: str
@@ -28,6 +196,7 @@ class Usage:
     unsettled_bytes: int = 0
     requests: int = 0
     settle_time: datetime
+    traffic: tuple[Traffic, ...] = ()
 
     @property
     def charged_bytes(self) -> int:
@@ -43,6 +212,10 @@ class LedgerEntry:
     one big one does; `request_micros` of it are fees for requests. `rate_card` is the number of the rate card that priced it, 0
     for the one that no import made. `estimate_micros` and `avoided_micros` keep the baseline that was frozen when the job was
     placed.
+
+    `namespace` is the data's; `payer` is the namespace that is charged: the job's, or the data's where a person or a transfer
+    reads. `label` is the job's, `account` the billing account that the source sends from. A correction from a provider's bill
+    names the `bill`, the period that its `allocation` is of, and that it bears `allocated_bytes` of `allocated_of_bytes`.
     """
 
     entry: str
@@ -74,6 +247,13 @@ class LedgerEntry:
     transfer: str = ""
     rate_card: int = 0
     request_micros: int = 0
+    label: str = ""
+    payer: str = ""
+    account: str = ""
+    bill: str = ""
+    allocation: str = ""
+    allocated_bytes: int = 0
+    allocated_of_bytes: int = 0
 
 
 def month(time: datetime) -> str:
@@ -136,6 +316,9 @@ def entry(
         transfer=grant.transfer,
         rate_card=rates.number,
         request_micros=price.request_micros,
+        label=grant.label,
+        payer=grant.payer,
+        account=grant.account,
     )
 
 
@@ -165,27 +348,51 @@ def correction(of: LedgerEntry, *, time: datetime) -> LedgerEntry:
 class CostSummary:
     """A sum of ledger entries. `bytes` are `local_bytes` (inside a region) and `egress_bytes` together.
 
-    Entries whose avoided cost is unknown add nothing to `avoided_micros`.
+    `charge_micros` has the corrections from bills in it, which `correction_micros` tells apart. Entries whose avoided cost is
+    unknown add nothing to `avoided_micros`. `keys` are the values that were summed by, `key` the same as one text.
     """
 
     key: str
+    keys: tuple[str, ...] = ()
     entries: int = 0
     bytes: int = 0
     local_bytes: int = 0
     egress_bytes: int = 0
+    unsettled_bytes: int = 0
+    requests: int = 0
     charge_micros: int = 0
+    correction_micros: int = 0
     estimate_micros: int = 0
     avoided_micros: int = 0
 
 
-#: What ledger entries can be summed by.
+#: What ledger entries can be summed by. `site` is the one that the bytes left.
 SUMMARY_KEYS: dict[str, Callable[[LedgerEntry], str]] = {
     "job": lambda line: line.job,
     "dataset": lambda line: f"{line.namespace}/{line.dataset}",
     "namespace": lambda line: line.namespace,
     "month": lambda line: line.month,
     "link": lambda line: f"{line.source_region}~{line.destination_region}",
+    "principal": lambda line: line.principal,
+    "payer": lambda line: line.payer,
+    "site": lambda line: line.source_site,
+    "label": lambda line: line.label,
+    "day": lambda line: f"{line.time.astimezone(UTC):%Y-%m-%d}",
 }
+
+
+def summary_keys(by: str) -> tuple[str, ...]:
+    """The keys that `namespace,principal` names; InvalidArgument (SUMMARY_KEY_UNKNOWN) for any not in `SUMMARY_KEYS`."""
+    names = tuple(name.strip() for name in by.split(","))
+    for name in names:
+        if name not in SUMMARY_KEYS:
+            raise errors.InvalidArgument(
+                f"costs cannot be summed by {name!r}",
+                reason="SUMMARY_KEY_UNKNOWN",
+                help=f"Use one of {', '.join(SUMMARY_KEYS)}, or several with commas between them.",
+                violations={"by": f"must be of {', '.join(SUMMARY_KEYS)}"},
+            )
+    return names
 
 
 def summarize(entries: Iterable[LedgerEntry], by: str) -> tuple[CostSummary, ...]:
@@ -193,31 +400,65 @@ def summarize(entries: Iterable[LedgerEntry], by: str) -> tuple[CostSummary, ...
 
     InvalidArgument (SUMMARY_KEY_UNKNOWN) for a key that is not in `SUMMARY_KEYS`.
     """
-    if by not in SUMMARY_KEYS:
-        raise errors.InvalidArgument(
-            f"costs cannot be summed by {by!r}",
-            reason="SUMMARY_KEY_UNKNOWN",
-            help=f"Use one of {', '.join(SUMMARY_KEYS)}.",
-            violations={"by": f"must be one of {', '.join(SUMMARY_KEYS)}"},
-        )
-    groups: dict[str, list[LedgerEntry]] = {}
+    names = summary_keys(by)
+    sums: dict[tuple[str, ...], CostSummary] = {}
     for line in entries:
-        groups.setdefault(SUMMARY_KEYS[by](line), []).append(line)
-    return tuple(total(lines, key) for key, lines in sorted(groups.items()))
+        keys = tuple(SUMMARY_KEYS[name](line) for name in names)
+        found = of_entry(line, keys)
+        sums[keys] = added(sums[keys], found) if keys in sums else found
+    return tuple(sums[keys] for keys in sorted(sums))
+
+
+def of_entry(line: LedgerEntry, keys: tuple[str, ...] = ()) -> CostSummary:
+    """The sum of one entry."""
+    local = line.bytes if line.source_region == line.destination_region else 0
+    return CostSummary(
+        key=key_text(keys),
+        keys=keys,
+        entries=1,
+        bytes=line.bytes,
+        local_bytes=local,
+        egress_bytes=line.bytes - local,
+        unsettled_bytes=line.unsettled_bytes,
+        requests=line.requests,
+        charge_micros=line.charge_micros,
+        correction_micros=line.charge_micros if line.bill else 0,
+        estimate_micros=line.estimate_micros,
+        avoided_micros=line.avoided_micros or 0,
+    )
+
+
+def key_text(keys: tuple[str, ...]) -> str:
+    """Several keys as one text; one key as it is."""
+    return ", ".join(keys)
+
+
+#: The figures of a summary, all of which add up.
+FIGURES = tuple(field.name for field in dataclasses.fields(CostSummary) if field.name not in ("key", "keys"))
+
+
+def added(one: CostSummary, other: CostSummary) -> CostSummary:
+    """Both together, under the key of the first."""
+    figures = {name: getattr(one, name) + getattr(other, name) for name in FIGURES}
+    return CostSummary(key=one.key, keys=one.keys, **figures)
+
+
+def merged(sums: Iterable[CostSummary]) -> tuple[CostSummary, ...]:
+    """Sums of parts of the ledger put together, one for each key, in key order."""
+    found: dict[tuple[str, ...], CostSummary] = {}
+    for row in sums:
+        found[row.keys] = added(found[row.keys], row) if row.keys in found else row
+    return tuple(found[keys] for keys in sorted(found))
+
+
+def together(sums: Iterable[CostSummary], key: str = "") -> CostSummary:
+    """The sum of all sums, under a key."""
+    found = CostSummary(key=key)
+    for row in sums:
+        found = added(found, row)
+    return found
 
 
 def total(entries: Iterable[LedgerEntry], key: str = "") -> CostSummary:
     """The sum of all entries, under a key."""
-    lines = tuple(entries)
-    moved = sum(line.bytes for line in lines)
-    local = sum(line.bytes for line in lines if line.source_region == line.destination_region)
-    return CostSummary(
-        key=key,
-        entries=len(lines),
-        bytes=moved,
-        local_bytes=local,
-        egress_bytes=moved - local,
-        charge_micros=sum(line.charge_micros for line in lines),
-        estimate_micros=sum(line.estimate_micros for line in lines),
-        avoided_micros=sum(line.avoided_micros or 0 for line in lines),
-    )
+    return together((of_entry(line) for line in entries), key)

@@ -63,14 +63,15 @@ def svg(plan: Plan, *, title: str = "") -> str:
     body = [
         *_head(plan, title),
         *_legend(parts),
-        *(_axis(_most(rows), bottom) if rows else ()),
+        *(axis(_most(rows), bottom) if rows else ()),
         *(line for i, row in enumerate(rows) for line in _row(row, i, parts, _most(rows))),
         *rejected,
     ]
-    return "\n".join((_opening(height, _described(plan)), *body, "</svg>", ""))
+    return "\n".join((opening(height, _described(plan)), *body, "</svg>", ""))
 
 
-def _opening(height: int, described: str) -> str:
+def opening(height: int, described: str) -> str:
+    """The head of a picture, with its styles and hatches; `described` is what a screen reader says."""
     hatches = "".join(
         f'<pattern id="{part.field}" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         f'<rect width="6" height="6" fill="{part.colour}"/><line x1="0" y1="0" x2="0" y2="6" stroke-width="2.5" class="hatch"/>'
@@ -80,7 +81,7 @@ def _opening(height: int, described: str) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" '
-        f'role="img" aria-label="{_escaped(described)}">\n<style>{_STYLE}</style>\n<defs>{hatches}</defs>\n'
+        f'role="img" aria-label="{escaped(described)}">\n<style>{_STYLE}</style>\n<defs>{hatches}</defs>\n'
         f'<rect width="{_WIDTH}" height="{height}" class="paper"/>'
     )
 
@@ -92,12 +93,12 @@ def _described(plan: Plan) -> str:
 
 
 def _head(plan: Plan, title: str) -> Iterator[str]:
-    yield _text(24, 34, title or "Where it runs, and what it costs", "ink title")
+    yield text(24, 34, title or "Where it runs, and what it costs", "ink title")
     said = _described(plan)
     if len(plan.ranked) > 1:
         margin = plan.ranked[1].objective_micros - plan.ranked[0].objective_micros
         said += f"; {plan.ranked[1].site} is next, {units.usd(margin)} more"
-    yield _text(24, 56, said, "soft")
+    yield text(24, 56, said, "soft")
 
 
 def _legend(parts: Sequence[Part]) -> Iterator[str]:
@@ -105,7 +106,7 @@ def _legend(parts: Sequence[Part]) -> Iterator[str]:
     for part in parts:
         word = part.word if part.spent else f"{part.word} (not spent)"
         yield f'<rect x="{x:.0f}" y="74" width="13" height="13" rx="2" fill="{_fill(part)}"/>'
-        yield _text(x + 19, 85, word, "ink")
+        yield text(x + 19, 85, word, "ink")
         x += 19 + _CHAR * len(word) + 16
 
 
@@ -117,13 +118,13 @@ def _most(rows: Sequence[Candidate]) -> int:
     return max((row.objective_micros for row in rows), default=0) or 1
 
 
-def _axis(most: int, bottom: int) -> Iterator[str]:
+def axis(most: int, bottom: int, *, left: int = _LEFT, width: int = _BAR_WIDTH, top: int = _TOP) -> Iterator[str]:
     """Lines at round amounts, at most six of them."""
     step = _step(most)
     for amount in range(0, most + 1, step):
-        x = _LEFT + _BAR_WIDTH * amount / most
-        yield f'<line x1="{x:.1f}" y1="{_TOP - 10}" x2="{x:.1f}" y2="{bottom}" class="{"line" if amount else "axis"}"/>'
-        yield _text(x, bottom + 16, units.usd(amount), "soft small", anchor="middle")
+        x = left + width * amount / most
+        yield f'<line x1="{x:.1f}" y1="{top - 10}" x2="{x:.1f}" y2="{bottom}" class="{"line" if amount else "axis"}"/>'
+        yield text(x, bottom + 16, units.usd(amount), "soft small", anchor="middle")
 
 
 def _step(most: int) -> int:
@@ -138,8 +139,8 @@ def _step(most: int) -> int:
 
 def _row(row: Candidate, place: int, parts: Sequence[Part], most: int) -> Iterator[str]:
     y = _TOP + _ROW * place
-    yield _text(24, y + 12, _cut(row.site, 22), "ink bold" if place == 0 else "ink")
-    yield _text(24, y + 25, _cut(row.region, 26), "soft small")
+    yield text(24, y + 12, cut(row.site, 22), "ink bold" if place == 0 else "ink")
+    yield text(24, y + 25, cut(row.region, 26), "soft small")
     x = float(_LEFT)
     for part in parts:
         micros = getattr(row, part.field)
@@ -148,16 +149,17 @@ def _row(row: Candidate, place: int, parts: Sequence[Part], most: int) -> Iterat
             told = f"<title>{part.word} {units.usd(micros)}</title>"
             yield f'<rect x="{x:.2f}" y="{y}" width="{width:.2f}" height="{_BAR}" fill="{_fill(part)}">{told}</rect>'
             x += width
-    yield _text(x + 8, y + 13, _amount(row), "ink bold" if place == 0 else "ink")
+    yield text(x + 8, y + 13, _amount(row), "ink bold" if place == 0 else "ink")
 
 
 def _amount(row: Candidate) -> str:
     """What is spent, and what is weighed beside it."""
-    weighed = f" ({_short(row.objective_micros)} weighed)" if row.objective_micros != row.total_micros else ""
-    return _short(row.total_micros) + weighed
+    weighed = f" ({short_usd(row.objective_micros)} weighed)" if row.objective_micros != row.total_micros else ""
+    return short_usd(row.total_micros) + weighed
 
 
-def _short(micros: int) -> str:
+def short_usd(micros: int) -> str:
+    """Money to the cent, and exactly where that would be nothing."""
     if micros >= units.MICROS:
         return f"${units.divide_half_even(micros, 10_000) / 100:,.2f}"
     return units.usd(micros)
@@ -174,20 +176,22 @@ def _rejections(plan: Plan, y: int) -> Iterator[str]:
         ]
         if len(plan.rejections) > REJECTIONS_MAX:
             texts.append(f"and {len(plan.rejections) - REJECTIONS_MAX} more")
-    for i, text in enumerate(texts):
-        yield _text(24, y + 18 * i, _cut(text, 120), "soft small")
+    for i, line in enumerate(texts):
+        yield text(24, y + 18 * i, cut(line, 120), "soft small")
 
 
-def _text(x: float, y: float, text: str, style: str, *, anchor: str = "") -> str:
+def text(x: float, y: float, words: str, style: str, *, anchor: str = "") -> str:
+    """A line of text that begins, or is centred (`anchor="middle"`), at a place."""
     where = f' text-anchor="{anchor}"' if anchor else ""
-    return f'<text x="{x:.1f}" y="{y}" class="{style}"{where}>{_escaped(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y}" class="{style}"{where}>{escaped(words)}</text>'
 
 
-def _cut(text: str, most: int) -> str:
+def cut(text: str, most: int) -> str:
+    """A text that has too many characters by its beginning."""
     return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text as XML can hold it: it has no word for most control characters."""
     legal = "".join(c if ord(c) >= 32 and not 0xD800 <= ord(c) < 0xE000 and c not in "\ufffe\uffff" else " " for c in text)
     return saxutils.escape(legal, {'"': "&quot;"})

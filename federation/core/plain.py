@@ -1,4 +1,4 @@
-"""The sites of an everyday decision in one tight loop: money alone, one way to compute, room enough, inputs read remotely.
+"""The sites of an everyday decision, all at once in arrays: money alone, one way to compute, room enough, inputs read remotely.
 
 It says nothing of its own: what it answers for a site is what `Decision.candidate` would, and whatever is not everyday it
 leaves to that. A test holds the two together.
@@ -6,142 +6,266 @@ leaves to that. A test holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from federation.core import cost, filters, job, site
+import numpy as np
+import numpy.typing as npt
+
+from federation.core import cost, filters, job, links, policy
 
 if TYPE_CHECKING:
     from federation.core import planner
 
-#: The filters that look at the request and not at what a site has.
-_ASKED = frozenset({filters.not_requested, filters.residency_denied, filters.failed_here})
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
-READY = site.SiteState.READY
+_ZERO: Ints = np.zeros(1, dtype=np.int64)
+#: Longer runs are counted in Python's integers.
+_SECONDS_MAX = 2**33
 
 
 class Everyday(NamedTuple):
-    """Candidates with the keys that they are ranked by, and the sites that are left for a closer look."""
+    """The everyday sites, in the order of their names: what each would cost, whether there is room, and the candidates.
 
-    candidates: list[tuple[tuple[bool, int, float, str], job.Candidate]]
-    others: list[site.Site]
+    `compute` is what a run would cost at each site that has a price (`priced`), `objective` that and its egress. `able` are
+    those that would be candidates if they had room; those that have none are `full`. `candidates` are in the order of rank, so
+    are their `objectives` and their numbers (`ranked`). `rest` are the numbers of the sites that are left for a closer look.
+    """
+
+    priced: Bools
+    compute: Ints
+    able: Bools
+    objective: Ints
+    candidates: list[job.Candidate]
+    objectives: Ints
+    ranked: npt.NDArray[np.intp]
+    full: list[job.Rejection]
+    rest: list[int]
+
+
+def sweep(decision: planner.Decision) -> Everyday | None:
+    """All everyday sites; None where the request asks for something that needs a closer look at every site."""
+    spent = _computed(decision) if applies(decision) else None
+    most = max(decision.came.egress, default=0)
+    if spent is None or most >= links.BEYOND:
+        return None
+    ground, came = decision.ground, decision.came
+    priced, compute = spent
+    # One more: sites in regions without a cluster are at -1, and not able.
+    egress = np.array([*came.egress, 0], dtype=np.int64)[ground.region]
+    able = priced & ground.answers & _simple(decision)[ground.region] & _allowed(decision)
+    objective = compute + egress
+    _leave(decision, able, egress)
+    left = _left(decision)
+    fits = able & _suffices(decision.request.resources, left)
+    chosen = np.nonzero(fits)[0]
+    ranked = _ranked(decision, chosen, objective)
+    return Everyday(
+        priced,
+        compute,
+        able,
+        objective,
+        _candidates(decision, ranked, compute, decision.predicted(_gpu_type(decision)).seconds),
+        objective[ranked],
+        ranked,
+        _refusals(decision, np.nonzero(able & ~fits)[0], left),
+        np.nonzero(~able)[0].tolist(),
+    )
 
 
 def applies(decision: planner.Decision) -> bool:
     """Whether the request asks for nothing that needs a closer look at every site."""
-    request, wanted = decision.request, decision.request.resources
+    request, wanted, left = decision.request, decision.request.resources, decision.terms.gpu_seconds_left
     return not (
         request.kind is job.JobKind.INGEST
         or decision.timed
         or request.carbon_tonne_micros
-        or decision.world.budget is not None
+        or left is not None
         or any(spec.deliver_to for spec in request.outputs)
         or decision.came.hopeless
+        or not wanted.cpus
         or (wanted.gpus and (not wanted.gpu_type or request.spot is not job.Spot.NEVER))
     )
 
 
-def sweep(decision: planner.Decision, concerned: tuple[filters.Filter, ...]) -> Everyday:
-    """Prices what is everyday. Written out in one loop: a call for each part would cost more than the parts."""
-    request, world, came = decision.request, decision.world, decision.came
-    wanted = request.resources
-    cpus, gpus, gpu_type, memory_bytes = wanted.cpus, wanted.gpus, wanted.gpu_type, wanted.memory_bytes
-    seconds = decision.predicted(gpu_type if gpus else "").seconds
-    asked = [refuses for refuses in concerned if refuses in _ASKED]
-    simple = _simple_regions(decision, seconds)
-    index, egress, volumes = came.index, came.egress, came.bytes
-    held, avoided, arriving = decision.localities, decision.avoided, decision.ways.arriving
-    nowhere = 0.0 if decision.total_bytes else 1.0
+def _gpu_type(decision: planner.Decision) -> str:
+    wanted = decision.request.resources
+    return wanted.gpu_type if wanted.gpus else ""
+
+
+def _computed(decision: planner.Decision) -> tuple[Bools, Ints] | None:
+    """Where a run has a price, and what it costs there, rounded half to even; None where int64 could not hold it."""
+    ground, wanted = decision.ground, decision.request.resources
+    seconds = decision.predicted(_gpu_type(decision)).seconds
+    priced = ground.alive & (ground.cpu_hour >= 0)
+    hour, parts = wanted.cpus * ground.cpu_hour, None
+    if wanted.gpus:
+        gpus = ground.gpus(wanted.gpu_type)
+        priced = priced & (gpus.hour_micros >= 0) & (gpus.there > 0)
+        hour = hour + wanted.gpus * gpus.hour_micros
+    dearest = int(ground.memory_hour.max(initial=0))
+    if wanted.memory_bytes and dearest:
+        if wanted.memory_bytes * dearest >= links.BEYOND:
+            return None
+        whole, parts = np.divmod(wanted.memory_bytes * ground.memory_hour, cost.GB)
+        hour = hour + whole
+    if seconds >= _SECONDS_MAX or int(hour.max(initial=0)) * max(seconds, 1) >= links.BEYOND:
+        return None
+    if parts is None:
+        return priced, links.half_even(_ZERO, hour * seconds, cost.HOUR)
+    whole, rest = np.divmod(hour * seconds, cost.HOUR)
+    return priced, links.half_even(whole, rest * cost.GB + parts * seconds, cost.UNIT)
+
+
+def _simple(decision: planner.Decision) -> Bools:
+    """Regions where reading remotely is the best way to have every input, and hides behind the run; the last is none."""
+    came, relayed = decision.came, decision.ways.relayed_regions
+    found = np.ones(len(came.regions) + 1, dtype=np.bool_)
+    found[-1] = False
+    if came.blocked:
+        found[list(came.blocked)] = False
+    if decision.world.speeds:
+        found[:-1] &= np.array(came.slowest, dtype=np.int64) <= decision.predicted(_gpu_type(decision)).seconds
+    if relayed:
+        found[[came.index[region] for region in relayed]] = False
+    return found
+
+
+def _allowed(decision: planner.Decision) -> Bools:
+    """Sites that the request names, where law and earlier attempts let it run."""
+    ground, request, seen = decision.ground, decision.request, decision.world
+    found = np.ones(len(ground.sites), dtype=np.bool_)
+    if seen.residencies:
+        legal = [
+            all(policy.residency_allows(residency, name) for _, residency in seen.residencies) for name in ground.jurisdictions
+        ]
+        found = np.array(legal, dtype=np.bool_)[ground.jurisdiction]
+    if request.sites:
+        named = [n for name in request.sites if (n := ground.index.get(name)) is not None]
+        keep = np.zeros(len(found), dtype=np.bool_)
+        keep[named] = True
+        found = found & keep
+    for name in seen.exclusions:
+        if name in ground.index:
+            found[ground.index[name]] = False
+    return found
+
+
+def _leave(decision: planner.Decision, able: Bools, egress: Ints) -> None:
+    """Takes from `able` what needs a closer look: where copies arrive or may pay, or the quota for egress is used up."""
+    ground, request = decision.ground, decision.request
+    for name in decision.ways.arriving:
+        if name in ground.index:
+            able[ground.index[name]] = False
     # A run may read an input more than once: then a copy may pay, wherever storing has a price.
-    repeated = not request.no_copies and any(read.bytes > read.item.bytes for read in came.reads)
-    reserved, half, unit, ready = world.reserved, cost.UNIT // 2, cost.UNIT, READY
-    fields = _constant(seconds, gpu_type if gpus else "")
-    # A frozen dataclass is given all its fields at once: `__init__` would take three times as long.
+    if not request.no_copies and any(read.bytes > read.item.bytes for read in decision.came.reads):
+        able &= ~ground.stores
+    if decision.egress_left is not None:
+        able &= (egress <= max(decision.egress_left, 0)) | (egress == 0)
+
+
+def _left(decision: planner.Decision) -> tuple[Ints, Ints, Ints]:
+    """GPUs of the type, CPUs and bytes of memory that neither others use nor our runs have reserved, at each site."""
+    ground, wanted = decision.ground, decision.request.resources
+    cpus, memory_bytes = ground.cpus, ground.memory_bytes
+    gpus = ground.gpus(wanted.gpu_type).free if wanted.gpus else cpus
+    index = ground.index
+    held = [load for load in decision.world.loads if load.site in index]
+    if held:
+        places = [index[load.site] for load in held]
+        cpus = cpus.copy()
+        cpus[places] -= [load.cpus for load in held]
+        if wanted.memory_bytes:
+            memory_bytes = memory_bytes.copy()
+            memory_bytes[places] -= [load.memory_bytes for load in held]
+        if wanted.gpus:
+            gpus, types = gpus.copy(), ("", wanted.gpu_type)
+            gpus[places] -= [sum(count for name, count in load.gpus if name in types) for load in held]
+    return gpus, cpus, memory_bytes
+
+
+def _suffices(wanted: job.Resources, left: tuple[Ints, Ints, Ints]) -> Bools:
+    gpus, cpus, memory_bytes = left
+    found = cpus >= wanted.cpus
+    if wanted.memory_bytes:
+        found &= memory_bytes >= wanted.memory_bytes
+    if wanted.gpus:
+        found &= gpus >= wanted.gpus
+    return found
+
+
+def _refusals(decision: planner.Decision, full: npt.NDArray[np.intp], left: tuple[Ints, Ints, Ints]) -> list[job.Rejection]:
+    """Why these sites have no room."""
+    wanted, sites = decision.request.resources, decision.ground.sites
+    rows = zip(full.tolist(), *(part[full].tolist() for part in left), strict=True)
+    return [filters.no_room(wanted, sites[n], (gpus, cpus, memory_bytes)) for n, gpus, cpus, memory_bytes in rows]
+
+
+def _ranked(decision: planner.Decision, chosen: npt.NDArray[np.intp], objective: Ints) -> npt.NDArray[np.intp]:
+    """These sites in the order of `planner.rank`: they come in the order of their names."""
+    ground = decision.ground
+    local = np.full(len(ground.sites), 0.0 if decision.total_bytes else -1.0)
+    for name, locality in decision.localities.items():
+        if name in ground.index:
+            local[ground.index[name]] = -locality
+    keys = [local[chosen], objective[chosen]]
+    if decision.avoided:
+        lost = np.zeros(len(ground.sites), dtype=np.bool_)
+        lost[[ground.index[name] for name in decision.avoided if name in ground.index]] = True
+        keys.append(lost[chosen])
+    return chosen[np.lexsort(keys)]
+
+
+def _candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], compute: Ints, seconds: int) -> list[job.Candidate]:
+    """The sites as candidates. One loop, written out: a call for each part would cost more than the parts."""
+    ground, came, wanted = decision.ground, decision.came, decision.request.resources
+    nowhere, held, avoided = 0.0 if decision.total_bytes else 1.0, decision.localities, decision.avoided
+    sources = ground.both_sources if wanted.memory_bytes else ground.cpu_sources
+    gpu_type, grams = _gpu_type(decision), _grams(decision, ranked, seconds)
+    own = ground.gpus(gpu_type).sources if gpu_type else None
+    egress, volumes, names, regions = came.egress, came.bytes, ground.names, ground.region_names
+    # As `job.made` does it: a call for each would be a tenth of the loop.
     new, fill, kind = object.__new__, object.__setattr__, job.Candidate
-    candidates: list[tuple[tuple[bool, int, float, str], job.Candidate]] = []
-    others: list[site.Site] = []
-    add = candidates.append
-    for at in world.sites:
-        offer, capacity, name, region = at.offer, at.capacity, at.site, at.region
-        gpu = offer.gpu(gpu_type) if gpus else None
-        if (
-            at.state is not ready
-            or not at.has_compute
-            or at.compute_error
-            or region not in simple
-            or name in reserved
-            or capacity.used_cpus
-            or capacity.used_memory_bytes
-            or capacity.used_gpus
-            or capacity.cpus < cpus
-            or capacity.memory_bytes < memory_bytes
-            or (cpus and offer.cpu_hour_micros is None)
-            or (gpus and (gpu is None or capacity.gpu_count(gpu_type) < gpus))
-            or name in arriving
-            or (repeated and offer.storage_gb_month_micros is not None)
-            or (offer.carbon_g_per_kwh is not None and (offer.cpu_watts is not None or not cpus))
-            or (asked and any(refuses(request, at, world) is not None for refuses in asked))
-        ):
-            others.append(at)
-            continue
-        hour = cpus * (offer.cpu_hour_micros or 0)
-        source = offer.cpu_source if cpus else ""
-        if gpu is not None:
-            hour += gpus * gpu.gpu_hour_micros
-            source = cost.told([source, gpu.source])
-        hour *= cost.GB
-        if memory_bytes and offer.memory_gb_hour_micros is not None:
-            hour += memory_bytes * offer.memory_gb_hour_micros
-            source = cost.told([offer.cpu_source if cpus else "", offer.memory_source, gpu.source if gpu else ""])
-        micros, rest = divmod(hour * seconds, unit)
-        if rest > half or (rest == half and micros & 1):
-            micros += 1
-        r = index[region]
-        locality = held.get(name, nowhere)
-        values = fields.copy()
-        values["site"], values["region"], values["compute_micros"], values["compute_source"] = name, region, micros, source
-        values["egress_micros"], values["egress_bytes"], values["locality"] = egress[r], volumes[r], locality
-        lost = bool(avoided) and name in avoided
-        if lost:
+    found = []
+    for n, r, micros in zip(ranked.tolist(), ground.region[ranked].tolist(), compute[ranked].tolist(), strict=True):
+        name = names[n]
+        values: dict[str, Any] = {
+            "site": name,
+            "region": regions[n],
+            "inputs": (),
+            "compute_micros": micros,
+            "egress_micros": egress[r],
+            "locality": held.get(name, nowhere),
+            "compute_source": sources[n] if own is None else cost.told([sources[n], own[n]]),
+            "egress_bytes": volumes[r],
+            "run_seconds": seconds,
+        }
+        if gpu_type:
+            values["gpu_type"] = gpu_type
+        if grams is not None:
+            values["carbon_grams"] = grams[n]
+        if name in avoided:
             values["avoided"] = avoided[name].reason
         candidate = new(kind)
         fill(candidate, "__dict__", values)
-        add(((lost, micros + egress[r], -locality, name), candidate))
-    return Everyday(candidates, others)
+        found.append(candidate)
+    return found
 
 
-def _simple_regions(decision: planner.Decision, seconds: int) -> Container[str]:
-    """Regions where reading remotely is the best way to have every input, and hides behind the run."""
-    came, relayed = decision.came, decision.ways.relayed_regions
-    if not (came.blocked or relayed or decision.world.speeds):
-        return came.index
-    return {
-        region
-        for r, region in enumerate(came.regions)
-        if r not in came.blocked and came.slowest[r] <= seconds and region not in relayed
-    }
-
-
-def _constant(seconds: int, gpu_type: str) -> dict[str, Any]:
-    """What is the same for every everyday candidate."""
-    return {
-        "site": "",
-        "region": "",
-        "inputs": (),
-        "compute_micros": 0,
-        "egress_micros": 0,
-        "locality": 0.0,
-        "compute_source": "",
-        "egress_bytes": 0,
-        "storage_micros": 0,
-        "landing_micros": 0,
-        "time_micros": 0,
-        "carbon_micros": 0,
-        "carbon_grams": 0,
-        "wait_seconds": 0,
-        "stage_seconds": 0,
-        "run_seconds": seconds,
-        "gpu_type": gpu_type,
-        "spot": False,
-        "avoided": "",
-    }
+def _grams(decision: planner.Decision, ranked: npt.NDArray[np.intp], seconds: int) -> dict[int, int] | None:
+    """Grams of CO2e of the run at each of these sites; None where nobody knows any. Alike ones are reckoned once."""
+    ground, wanted = decision.ground, decision.request.resources
+    if not (ground.carbon[ranked] >= 0).any():
+        return None
+    watts = np.where(ground.cpu_watts >= 0, wanted.cpus * ground.cpu_watts, -1)
+    if wanted.gpus:
+        gpus = ground.gpus(wanted.gpu_type)
+        watts = np.where((watts >= 0) & (gpus.watts >= 0), watts + wanted.gpus * gpus.watts, -1)
+    known: dict[tuple[int, int], int] = {}
+    found: dict[int, int] = {}
+    for n, drawn, intensity in zip(ranked.tolist(), watts[ranked].tolist(), ground.carbon[ranked].tolist(), strict=True):
+        grams = known.get((drawn, intensity))
+        if grams is None:
+            grams = known[drawn, intensity] = cost.grams(drawn, seconds, intensity) if min(drawn, intensity) >= 0 else 0
+        found[n] = grams
+    return found

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from federation.core import (
     arrivals,
@@ -19,21 +22,30 @@ from federation.core import (
     counterfactuals,
     errors,
     filters,
+    job,
+    links,
     measured,
     plain,
     policy,
     prediction,
+    prepared,
+    quota,
     ratecard,
     search,
     site,
     units,
     waiting,
 )
-from federation.core.job import Candidate, InputPlan, JobKind, JobRequest, Plan, Rejection, Way
+from federation.core import budget as budgets
+from federation.core.job import Candidate, InputPlan, JobKind, JobRequest, PastAttempt, Plan, Rejection, Spot, Way
 from federation.core.world import World, WorldInput
 
-#: Steps that all searches of one decision may take together, beyond a first answer for each: part of a second at the worst.
-STEPS_MAX = 40_000
+Objectives = npt.NDArray[Any]
+
+_NOTHING: Objectives = np.zeros(0, dtype=np.int64)
+#: Steps that all searches of one decision may take together. A step takes some 20 microseconds, and planning happens inside the
+#: write transaction, where others wait. Steps are counted and no clock is read, so that equal worlds get equal plans.
+STEPS_MAX = 2_500
 #: Ends of earlier attempts that speak against their site without ruling it out.
 AVOIDED_REASONS = frozenset(
     {
@@ -49,26 +61,37 @@ AVOIDED_REASONS = frozenset(
 )
 
 
-def plan(request: JobRequest, world: World, *, at: str = "", explain: bool = True) -> Plan:
+def plan(
+    request: JobRequest,
+    world: World,
+    *,
+    at: str = "",
+    explain: bool = True,
+    ground: prepared.Prepared | None = None,
+) -> Plan:
     """The best placement of a job in a world, everything it was compared with, and what it is compared to.
 
     `at` names the site that the assignment of many jobs has chosen: it then stands first. `explain` also tells what would have
-    made other sites win. InvalidArgument for what no site could answer: absurd sizes (SIZE_INVALID, RESOURCES_INVALID,
-    DURATION_INVALID, AMOUNT_INVALID), an absurd world (WORLD_INVALID, WORLD_TOO_LARGE), inputs whose residencies exclude each
-    other (RESIDENCY_CONTRADICTION), an ingestion that names no site (SITE_REQUIRED), a delivery to nowhere (SITE_UNKNOWN).
+    made other sites win. `ground` is what the world's sites, links and prices say whatever is asked, if it is at hand: it saves
+    time, and is not believed of any others. InvalidArgument for what no site could answer: absurd sizes (SIZE_INVALID,
+    RESOURCES_INVALID, DURATION_INVALID, AMOUNT_INVALID), an absurd world (WORLD_INVALID, WORLD_TOO_LARGE), inputs whose
+    residencies exclude each other (RESIDENCY_CONTRADICTION), an ingestion that names no site (SITE_REQUIRED), a delivery to
+    nowhere (SITE_UNKNOWN).
     """
     checks.request(request)
     checks.look(world)
     world, assumed = _sized(request, world)
     policy.binding(world.residencies)
-    decision = Decision(request, world)
+    decision = Decision(request, world, ground)
     ranked, forced = _forced(decision.ranked, at)
     told = [decision.told(candidate) for candidate in ranked[:2]]
     if told:
-        told[0], kept = decision.kept(told[0])
-        assumed = (*assumed, *kept)
+        copied, kept = decision.kept(told[0])
+        if budgets.refusal(request, copied, world.caps) is None:  # else a copy would exceed what the read does not
+            told[0], assumed = copied, (*assumed, *kept)
     notes = (*assumed, *decision.notes(told[0] if told else None), *forced)
-    plan_ = Plan(
+    silent = not explain or forced or not ranked or request.kind is JobKind.INGEST
+    return Plan(
         revision=world.revision,
         decide_time=world.now,
         ranked=(*told, *ranked[2:]),
@@ -76,11 +99,9 @@ def plan(request: JobRequest, world: World, *, at: str = "", explain: bool = Tru
         baseline_site=decision.baseline_site,
         baseline_egress_micros=decision.baseline_micros,
         notes=notes,
+        counterfactuals=() if silent or decision.doubtful else counterfactuals.find(decision, ranked),
         attempts=world.attempts,
     )
-    if not explain or forced or not ranked or request.kind is JobKind.INGEST:
-        return plan_
-    return replace(plan_, counterfactuals=counterfactuals.find(decision, ranked))
 
 
 def waits(plan_: Plan) -> bool:
@@ -91,46 +112,60 @@ def waits(plan_: Plan) -> bool:
 class Decision:
     """One decision in the making: what is found for all sites, and remembered for those who explain it."""
 
-    def __init__(self, request: JobRequest, world: World) -> None:
+    def __init__(self, request: JobRequest, world: World, ground: prepared.Prepared | None = None) -> None:
         self.request, self.world = request, world
         self._predictions: dict[str, prediction.Prediction] = {}
         self.terms = _terms(request, world)
         self.timed = bool(request.deadline_seconds) or request.hour_value_micros is not None
         self._budget = search.Budget(STEPS_MAX)
-        ready = site.SiteState.READY
-        self._alive = [row for row in world.sites if row.state is ready and row.has_compute]
+        self.ground = prepared.of(world, ground)
         self._options: dict[str, list[cost.Option] | Rejection] = {}
-        regions = sorted({row.region for row in self._alive}) if request.kind is not JobKind.INGEST else []
+        #: Site -> what it may cost at the least, of those that the steps did not suffice for.
+        self._doubts: dict[str, int] = {}
         expected = self.predicted("")
         volumes = [expected.read_bytes(item.alias, item.bytes) for item in world.inputs]
         _check_volumes(world.inputs, volumes)
-        self.came = arrivals.Arrivals(world, volumes, regions, self._budget)
+        self.came = arrivals.Arrivals(world, self.ground, volumes, self._budget, idle=request.kind is JobKind.INGEST)
         self.ways = copies.Ways(request, world, self.came)
-        #: Site -> the inputs, by position, of which it holds a replica.
-        self.held = _held(world.inputs)
         self.total_bytes = sum(item.bytes for item in world.inputs)
         #: Share of the inputs' bytes that lie at each site that holds any.
-        self.localities = {
-            name: sum(world.inputs[i].bytes for i in held) / self.total_bytes if self.total_bytes else 1.0
-            for name, held in self.held.items()
-        }
-        self.avoided = {row.site: row for row in world.attempts if row.reason in AVOIDED_REASONS}
+        self.localities = _localities(world.inputs, self.total_bytes)
+        either = request.spot is Spot.ALLOWED
+        #: Sites where spot GPUs were taken away from an earlier attempt, and which may still have it on demand.
+        self.preempted = {row.site: row for row in world.attempts if either and _taken_away(row)}
+        lost = [row for row in world.attempts if row.reason in AVOIDED_REASONS]
+        self.avoided = {row.site: row for row in lost if not (either and _taken_away(row))}
         self._landings: dict[tuple[str, str, str], int | str] = {}
-        self.sites = {row.site: row for row in world.sites}
+        self.sites = self.ground.by_name
         #: What the search found, for sites where reading alone did not settle it.
         self.chosen: dict[str, copies.Chosen] = {}
-        self._concerned = concerned = filters.concerned(request, world)
-        swept = plain.sweep(self, concerned) if plain.applies(self) else plain.Everyday([], list(world.sites))
-        #: Candidates of one option whose compute is what the rule of thumb would pay, too.
-        self.everyday = [candidate for _, candidate in swept.candidates]
+        self._concerned = filters.concerned(request, world)
+        #: What is left of the namespace's quota for egress; None where it has none.
+        self.egress_left = _egress_left(world)
         #: What one sweep of arrays found, for sites where that is certain.
         self.settled: dict[str, measured.Settled] = {}
-        answers = self._answers(swept.others)
-        swept.candidates.extend((rank(answer), answer) for answer in answers if isinstance(answer, Candidate))
-        swept.candidates.sort(key=itemgetter(0))
-        self.ranked = [candidate for _, candidate in swept.candidates]
-        self.objectives = [key[1] for key, _ in swept.candidates]
+        self.swept = plain.sweep(self)
+        #: Candidates of one option that read all inputs remotely, in the order of rank.
+        self.everyday = self.swept.candidates if self.swept else []
+        sites = self.ground.sites
+        answers = self._answers([sites[n] for n in self.swept.rest] if self.swept else sites)
+        answers += self.swept.full if self.swept else ()
         self.rejections = [answer for answer in answers if isinstance(answer, Rejection)]
+        #: All candidates, and their objectives, in the order of rank.
+        self.ranked, self.objectives = self.everyday, self.swept.objectives if self.swept else _NOTHING
+        if len(self.rejections) < len(answers):
+            self.ranked = sorted((*self.everyday, *(answer for answer in answers if isinstance(answer, Candidate))), key=rank)
+            self.objectives = _objectives(self.ranked)
+        if world.caps:
+            self._keep_within_budgets()
+
+    def _keep_within_budgets(self) -> None:
+        """Sets candidates aside that would exceed a hard budget, each by the way that was found for it."""
+        judged = [(row, budgets.refusal(self.request, self.told(row), self.world.caps)) for row in self.ranked]
+        kept = [row for row, no in judged if no is None]
+        if len(kept) < len(judged):
+            self.ranked, self.objectives = kept, _objectives(kept)
+            self.rejections += [no for _, no in judged if no is not None]
 
     def _answers(self, sites: Sequence[site.Site]) -> list[Candidate | Rejection]:
         """What is said of sites, in any order: those where only reading or copying is still to be chosen, all at once."""
@@ -142,11 +177,26 @@ class Decision:
                 pending.append(answer)
             else:
                 answers.append(answer)
-        found = measured.settle(self, pending)
+        found = measured.settle(self, [row for row in pending if self._measurable(row)])
+        hard = []
         for row in pending:
             settled = found.get(row.at.site)
-            answers.append(self._searched(row.at, [row.option], row.landing) if settled is None else self._placed(row, settled))
+            if settled is None:
+                hard.append((self._least(row), row.at.site, row))
+            else:
+                answers.append(self._placed(row, settled))
+        # The most promising first, so that what the steps do not suffice for is what hardly matters.
+        answers += [self._searched(row, least) for least, _, row in sorted(hard, key=lambda entry: entry[:2])]
         return answers
+
+    def _least(self, row: measured.Pending) -> int:
+        """What a site costs at the least, however its inputs come to it, in micro-dollars; less what may be rounded."""
+        at, r = row.at, self.came.index[row.at.region]
+        spans = [(option, taken) for option in row.options if (taken := cost.span(option)) is not None]
+        run = min((cost.objective(*entry, self.terms, at.offer.carbon_g_per_kwh) for entry in spans), default=0) // cost.UNIT
+        there = [*self.held.get(at.site, ()), *self.ways.arriving.get(at.site, ())]
+        moved = self.ways.least[:, r].sum() - self.ways.least[there, r].sum()
+        return max(run + row.landing + int(moved) - len(self.came.reads) - 4, 0)
 
     def _placed(self, row: measured.Pending, found: measured.Settled) -> Candidate | Rejection:
         taken = cost.span(row.option, found.reading, found.staging)
@@ -158,11 +208,7 @@ class Decision:
     # One site
 
     def _answer(self, at: site.Site, concerned: Sequence[filters.Filter]) -> Candidate | Rejection | measured.Pending:
-        refused = None
-        for refuses in concerned:
-            refused = refuses(self.request, at, self.world)
-            if refused is not None:
-                break
+        refused = filters.reject(self.request, at, self.world, concerned)
         if refused is not None and not (self.timed and refused.resolvable and refused.reason in filters.EXHAUSTED):
             return refused
         return self.candidate(at, refused)
@@ -184,9 +230,7 @@ class Decision:
         if isinstance(landing, Rejection):
             return landing
         if self._needs_search(at, found):
-            if len(found) == 1 and not found[0].spot and self._measurable(at):
-                return measured.Pending(at, found[0], landing)
-            return self._searched(at, found, landing)
+            return measured.Pending(at, found, landing)
         option, taken = self._best(found, at.offer.carbon_g_per_kwh)
         if option is None or taken is None:
             return self._impossible(at, [cost.span(option) for option in found])
@@ -194,33 +238,66 @@ class Decision:
         egress, volume = (0, 0) if r is None else (self.came.egress[r], self.came.bytes[r])
         return self._made(at, option, taken, (egress, volume, 0), landing)
 
+    @property
+    def steps_left(self) -> int:
+        """How many steps of searching are left, below 0 by what the last of them took too many."""
+        return self._budget.left
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the steps did not suffice for some site: then nothing is told of what would have changed the choice."""
+        return bool(self._doubts)
+
+    @cached_property
+    def held(self) -> dict[str, frozenset[int]]:
+        """Site -> the inputs, by position, of which it holds a replica."""
+        return _held(self.world.inputs)
+
+    @cached_property
+    def columns(self) -> npt.NDArray[np.int64]:
+        """The region of each candidate, by number, in the order of rank."""
+        if self.swept is not None and self.ranked is self.everyday:
+            return self.ground.region[self.swept.ranked]
+        return np.array([self.came.index[candidate.region] for candidate in self.ranked], dtype=np.int64)
+
     @cached_property
     def plain_sites(self) -> frozenset[str]:
         """Candidates that read all inputs remotely, whose objective is money alone."""
         return frozenset(candidate.site for candidate in self.everyday)
 
-    def supposed(self, at: site.Site) -> Candidate | None:
-        """What a site would be as a candidate if it were like this; None if it would be none. Leaves no trace."""
+    def supposed(self, at: site.Site, below: int | None = None) -> Candidate | None:
+        """What a site would be as a candidate if it were like this; None if it would be none. Leaves no trace.
+
+        None also where it is certain not to be `below`, or where the steps do not suffice to tell.
+        """
         remembered, chosen = self._options.pop(at.site, None), self.chosen.get(at.site)
-        answer = self.searched(at)
+        doubts = dict(self._doubts)
+        answer = self.searched(at, below)
+        proven, self._doubts = self._doubts == doubts, doubts
         self._options.pop(at.site, None)
         if remembered is not None:
             self._options[at.site] = remembered
         self.chosen.pop(at.site, None)
         if chosen is not None:
             self.chosen[at.site] = chosen
-        return answer if isinstance(answer, Candidate) else None
+        return answer if isinstance(answer, Candidate) and proven else None
 
-    def searched(self, at: site.Site) -> Candidate | Rejection:
-        """What the search says of a site by itself, where it may be asked at all."""
+    def searched(self, at: site.Site, below: int | None = None) -> Candidate | Rejection | None:
+        """What the search says of a site by itself, where it may be asked at all; None where that is not `below`."""
         answer = self._answer(at, self._concerned)
-        return self._searched(at, [answer.option], answer.landing) if isinstance(answer, measured.Pending) else answer
+        if not isinstance(answer, measured.Pending):
+            return answer
+        least = self._least(answer)
+        return None if below is not None and least >= below else self._searched(answer, least)
 
     def options(self, at: site.Site) -> list[cost.Option] | Rejection:
         """Every way to compute at a site, whether it has room or not."""
         found = self._options.get(at.site)
         if found is None:
-            found = self._options[at.site] = cost.options(self.request, at, self._seconds)
+            found = cost.options(self.request, at, self._seconds)
+            if self.preempted and at.site in self.preempted and isinstance(found, list):
+                found = [option for option in found if not option.spot]
+            self._options[at.site] = found
         return found
 
     def _seconds(self, gpu_type: str) -> int:
@@ -271,8 +348,11 @@ class Decision:
             return False
         return self.came.slowest[r] > min(option.seconds for option in found) or self._other_ways(at)
 
-    def _measurable(self, at: site.Site) -> bool:
-        """Whether nothing but reads and new copies can bring the inputs to a site, all of which have sources."""
+    def _measurable(self, row: measured.Pending) -> bool:
+        """Whether there is one option, and nothing but reads and new copies of what has sources can bring the inputs to it."""
+        at = row.at
+        if len(row.options) > 1 or row.option.spot:
+            return False
         return at.region not in self.ways.relayed_regions and at.site not in self.ways.arriving
 
     def _best(self, found: list[cost.Option], carbon_g_per_kwh: int | None) -> tuple[cost.Option | None, cost.Span | None]:
@@ -288,8 +368,15 @@ class Decision:
                 least, best = value, (option, taken)
         return best
 
-    def _searched(self, at: site.Site, found: list[cost.Option], landing: int) -> Candidate | Rejection:
-        """The best of all ways to have the inputs, with the compute that they keep waiting."""
+    def _searched(self, row: measured.Pending, least: int) -> Candidate | Rejection:
+        """The best of all ways to have the inputs, with the compute that they keep waiting.
+
+        Where the steps of this decision do not suffice it is the best found, or reading remotely, and what it may cost at the
+        `least` is remembered.
+        """
+        at, found, landing = row
+        if self._budget.left <= 0:
+            return self._read_remotely(row, least)
         ways = {read.position: self.ways.of(read, at, copies.keep_seconds(found)) for read in self.came.reads}
         joint = copies.Joint(self.world, self.came, at, ways)
         missing = joint.unpriced()
@@ -302,18 +389,41 @@ class Decision:
             chosen = joint.choose(clock.objective, hidden, self._budget)
             soonest = joint.choose(clock.soonest, hidden, self._budget) if chosen is None else None
         except search.Exhausted:
-            gone = arrivals.TOO_MANY_WAYS
-            return Rejection(site=at.site, reason=gone.reason, detail=gone.detail)
+            return self._read_remotely(row, least)
         if chosen is None and soonest is None and any(cost.span(option) for option in found):
             gone = arrivals.unpriced(self.came.reads[self.came.order[0]], at.region)
             return Rejection(site=at.site, reason=gone.reason, detail=gone.detail)
         if chosen is None:
             spans = [cost.span(option, soonest.reading, soonest.staging) for option in found] if soonest else []
             return self._impossible(at, spans)
+        if at.site in self._budget.unproven:
+            self._doubts[at.site] = least
         option, taken = clock.best(chosen.reading, chosen.staging)
         self.chosen[at.site] = chosen
         storage = sum(had.storage_micros for had in chosen.had)
         return self._made(at, option, taken, (sum(chosen.charges), chosen.egress_bytes, storage), landing)
+
+    def _read_remotely(self, row: measured.Pending, least: int) -> Candidate | Rejection:
+        """A site that no steps were left for, as if all inputs were read remotely: that is a way, if not always the best."""
+        at, r = row.at, self.came.index[row.at.region]
+        self._doubts[at.site] = least
+        best: tuple[int, cost.Option, cost.Span] | None = None
+        for option in row.options if r not in self.came.blocked else ():
+            taken = cost.span(option, self.came.slowest[r])
+            if taken is not None and not cost.late(taken, self.terms) and not cost.over_quota(taken, self.terms):
+                value = cost.objective(option, taken, self.terms, at.offer.carbon_g_per_kwh)
+                best = (value, option, taken) if best is None or value < best[0] else best
+        if best is None:
+            gone = arrivals.TOO_MANY_WAYS
+            return Rejection(site=at.site, reason=gone.reason, detail=gone.detail)
+        return self._made(at, best[1], best[2], (self.came.egress[r], self.came.bytes[r], 0), row.landing)
+
+    def above(self, choice: Candidate) -> float:
+        """By which share the choice may be above the least of all sites and ways, where not all could be compared."""
+        own = max(self._budget.unproven.get(name, 0.0) for name in (choice.site, choice.region))
+        least = min((bound for name, bound in self._doubts.items() if name != choice.site or not own), default=None)
+        value = choice.objective_micros
+        return max(own, 0.0 if least is None else (value - least) / max(value, 1))
 
     def _impossible(self, at: site.Site, spans: list[cost.Span | None]) -> Rejection:
         """Why none of the options will do: the deadline, the quota, or a market on which the run is never expected to end."""
@@ -375,12 +485,10 @@ class Decision:
         self, at: site.Site, option: cost.Option, taken: cost.Span, moved: tuple[int, int, int], landing: int
     ) -> Candidate | Rejection:
         egress, volume, storage = moved
-        budget = self.world.budget
-        if budget is not None and budget.egress_micros_quota and egress + landing > 0:
-            left = budget.egress_micros_quota - budget.usage.egress_micros - budget.usage.reserved_egress_micros
-            if egress + landing > left:
-                detail = f"its egress is more than the {units.usd(max(left, 0))} left of the namespace's quota for this month"
-                return Rejection(site=at.site, reason="QUOTA_EGRESS", detail=detail, resolvable=True)
+        left = self.egress_left
+        if quota.exceeded(egress + landing, left):
+            detail = f"its egress is more than the {units.usd(max(left or 0, 0))} left of the namespace's quota for this month"
+            return Rejection(site=at.site, reason="QUOTA_EGRESS", detail=detail, resolvable=True)
         grams, carbon_micros = cost.carbon(option, taken, self.terms, at.offer.carbon_g_per_kwh)
         avoided = self.avoided.get(at.site) if self.avoided else None
         fields = {
@@ -404,7 +512,7 @@ class Decision:
             "spot": option.spot,
             "avoided": avoided.reason if avoided else "",
         }
-        return cost.made(Candidate, fields)
+        return job.made(Candidate, fields)
 
     def locality(self, at: site.Site) -> float:
         """Share of the inputs' bytes that lie at the site; 1 where there is nothing to read."""
@@ -419,13 +527,13 @@ class Decision:
             return candidate
         chosen = self.choice(at)
         if chosen is None:
-            return cost.made(Candidate, candidate.__dict__ | {"inputs": tuple(self._read(at, r))})
+            return job.made(Candidate, candidate.__dict__ | {"inputs": tuple(self._read(at, r))})
         rows = zip(self.came.reads, chosen.had, chosen.charges, chosen.seconds, self.baseline_charges, strict=True)
         inputs = tuple(
             copies.planned(read, had, charge, seconds, at, baseline, self._price_source(had, at))
             for read, had, charge, seconds, baseline in rows
         )
-        return cost.made(Candidate, candidate.__dict__ | {"inputs": inputs})
+        return job.made(Candidate, candidate.__dict__ | {"inputs": inputs})
 
     def choice(self, at: site.Site) -> copies.Chosen | None:
         """What was found for a site where reading alone did not settle it."""
@@ -437,29 +545,27 @@ class Decision:
     def _read(self, at: site.Site, r: int) -> Iterator[InputPlan]:
         """Each input as the sweep of all regions found it: here, or read remotely."""
         held, into = self.held.get(at.site, ()), self.world.rates.into(at.region)
-        charges, loads = self.came.charges(r), self.came.loads(r, held) if self.world.speeds else {}
-        for i, (read, source) in enumerate(zip(self.came.reads, self.came.sources(r), strict=True)):
-            item = read.item
-            tariff, here = into[source.region], i in held
+        loads = self.came.loads(r, held) if self.world.speeds else {}
+        rows = zip(self.came.reads, self.came.sources(r), self.came.charges(r), self.baseline_charges, strict=True)
+        for i, (read, source, charge, baseline) in enumerate(rows):
+            item, origin = read.item, source.region
+            tariff, here = into[origin], i in held
             fields = {
                 "alias": item.alias,
                 "dataset": item.dataset,
                 "version": item.version,
                 "way": Way.LOCAL if here else Way.REMOTE,
                 "source_site": at.site if here else source.site,
-                "source_region": source.region,
+                "source_region": origin,
                 "destination_region": at.region,
                 "bytes": read.bytes,
-                "egress_micros": charges[i],
+                "egress_micros": charge,
                 "price_source": tariff.source if tariff else "",
-                "baseline_micros": self.baseline_charges[i],
-                "storage_micros": 0,
-                "keep_seconds": 0,
-                "via_site": "",
-                "transfer": "",
-                "seconds": 0 if here else loads.get(source.region, 0),
+                "baseline_micros": baseline,
             }
-            yield cost.made(InputPlan, fields)
+            if loads and not here:
+                fields["seconds"] = loads.get(origin, 0)
+            yield job.made(InputPlan, fields)
 
     def _price_source(self, had: copies.Had, at: site.Site) -> str:
         legs = had.legs or ((at.region, "", at.region, 0),)
@@ -471,9 +577,14 @@ class Decision:
 
         Only where time has no value: a copy comes before the run. Sites are compared without it: what it saves comes later.
         """
-        if self.timed or self.request.no_copies or not choice.inputs:
-            return choice, ()
         at, notes, inputs = self.sites[choice.site], [], []
+        if (
+            self.timed
+            or self.request.no_copies
+            or at.offer.storage_gb_month_micros is None
+            or not any(item.read_logs for item in self.world.inputs)
+        ):
+            return choice, ()
         fetches = copies.Fetches(choice, self.world, self.sites)
         for plan_, read in zip(choice.inputs, self.world.inputs, strict=True):
             more = fetches.more(plan_, read)
@@ -502,14 +613,15 @@ class Decision:
         yield from (
             f"{row.site} comes last: attempt {row.attempt} ended there with {row.reason}" for row in self.avoided.values()
         )
+        yield from (f"{row.site} on demand alone: attempt {row.attempt} was preempted there" for row in self.preempted.values())
         expected = self.predicted("")
         for spec in self.request.outputs:
             if spec.deliver_to and expected.written_bytes(spec.alias) is None:
                 yield f"{spec.alias}: its size is not known, so bringing it to {spec.deliver_to} is not priced"
         if choice is None:
             return
-        above = max(self._budget.unproven.get(name, 0.0) for name in (choice.site, choice.region))
-        if above:
+        above = self.above(choice)
+        if above > 0:
             yield f"{choice.site}: the best of the ways that could be compared in time; at most {above:.2%} above the least"
         if self.baseline_micros is None:
             yield f"the baseline is unknown: no priced way brings all inputs to the cheapest compute ({self.baseline_site})"
@@ -530,17 +642,27 @@ class Decision:
         """
         if self.request.kind is JobKind.INGEST:
             return "", 0
-        keys = [(found.compute_micros, False, found.egress_micros, found.site) for found in self.everyday]
-        best = min(keys, default=None)
-        for at in self._alive:
-            if at.site in self.plain_sites:
-                continue
+        best = self._swept_baseline()
+        priced = self.swept.priced if self.swept else None
+        for n in np.nonzero(self.ground.alive if priced is None else self.ground.alive & ~priced)[0].tolist():
+            at = self.ground.sites[n]
             micros = self._cheapest(at)
             if micros is not None and (best is None or micros <= best[0]):
                 egress = self._thumb(at)
                 key = (micros, egress is None, egress or 0, at.site)
                 best = key if best is None or key < best else best
         return (best[3], None if best[1] else best[2]) if best else ("", None)
+
+    def _swept_baseline(self) -> tuple[int, bool, int, str] | None:
+        """The best of all sites that have a price in the sweep, whether they have room or not."""
+        swept, ground = self.swept, self.ground
+        if swept is None or not swept.priced.any():
+            return None
+        compute = np.where(swept.priced, swept.compute, links.BEYOND)
+        least = int(compute.min())
+        cheapest = np.nonzero(compute == least)[0].tolist()
+        keys = ((self._thumb(ground.sites[n]), ground.names[n]) for n in cheapest)
+        return min((least, egress is None, egress or 0, name) for egress, name in keys)
 
     def _cheapest(self, at: site.Site) -> int | None:
         """The least that a run costs at a site if no read keeps it waiting; None where it could not run, or nobody knows."""
@@ -609,6 +731,20 @@ def rank(candidate: Candidate) -> tuple[bool, int, float, str]:
     return (bool(candidate.avoided), candidate.objective_micros, -candidate.locality, candidate.site)
 
 
+def _objectives(ranked: Sequence[Candidate]) -> Objectives:
+    """What candidates are ranked by, as an array: of Python's integers where int64 cannot hold one."""
+    values = [candidate.objective_micros for candidate in ranked]
+    return np.array(values, dtype=np.int64 if max(values, default=0) < links.BEYOND else object)
+
+
+def _egress_left(world: World) -> int | None:
+    """What is left of the namespace's quota for egress; None where it has none."""
+    budget = world.budget
+    if budget is None:
+        return None
+    return quota.left(budget.egress_micros_quota, budget.usage.egress_micros + budget.usage.reserved_egress_micros)
+
+
 def _forced(ranked: list[Candidate], at: str) -> tuple[list[Candidate], tuple[str, ...]]:
     """The candidates with the assigned site first, and a note where that changed anything."""
     assigned = next((candidate for candidate in ranked if candidate.site == at), None)
@@ -632,11 +768,26 @@ def _terms(request: JobRequest, world: World) -> cost.Terms:
         passed = (world.now - world.submit_time).total_seconds() if world.submit_time else 0
         limit = request.deadline_seconds - max(int(passed), 0)
     budget = world.budget
-    if budget is not None and budget.gpu_seconds_quota and request.resources.gpus:
-        gpu_seconds_left = budget.gpu_seconds_quota - budget.usage.gpu_seconds - budget.usage.reserved_gpu_seconds
+    if budget is not None and request.resources.gpus:
+        spent = budget.usage.gpu_seconds + budget.usage.reserved_gpu_seconds
+        gpu_seconds_left = quota.left(budget.gpu_seconds_quota, spent)
     return cost.Terms(
         request.hour_value_micros or 0, request.carbon_tonne_micros, limit, request.resources.gpus, gpu_seconds_left
     )
+
+
+def _taken_away(row: PastAttempt) -> bool:
+    """Whether an attempt ended because spot GPUs were taken away from it."""
+    return row.spot and row.reason == "PREEMPTED"
+
+
+def _localities(inputs: Sequence[WorldInput], total_bytes: int) -> dict[str, float]:
+    """Site -> the share of the inputs' bytes that lie there; 1 where there are none. Only of sites that hold any."""
+    there: dict[str, int] = {}
+    for item in inputs:
+        for name in set(item.replica_sites):
+            there[name] = there.get(name, 0) + item.bytes
+    return {name: volume / total_bytes if total_bytes else 1.0 for name, volume in there.items()}
 
 
 def _held(inputs: Sequence[WorldInput]) -> dict[str, frozenset[int]]:

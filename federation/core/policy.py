@@ -51,7 +51,10 @@ USER_PERMISSIONS = frozenset(
         "links": "list",
         "jobs": "get list create cancel logs",
         "costs": "get list",
-        "lineage": "get",
+        "bills": "get list",
+        "budgets": "get list",
+        "ledger": "list",
+        "lineage": "get create",
         "server": "get",
     }.items()
     for verb in verbs.split()
@@ -65,7 +68,14 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "tokens.create",
         "prices.create",
         "world.export",
+        "lineage.check",
         "quotas.update",
+        "ledger.verify",
+        "bills.create",
+        "bills.reconcile",
+        "budgets.create",
+        "budgets.update",
+        "budgets.delete",
         "records.query",
     ),
 }

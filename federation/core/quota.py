@@ -35,3 +35,13 @@ class ShareUse:
     amount: float = 0.0
     at_seconds: int = 0
     etag: str = ""
+
+
+def left(limit: int, spent: int) -> int | None:
+    """What is left of a limit, below 0 where more is spent already; None without one, which is told as 0."""
+    return limit - spent if limit else None
+
+
+def exceeded(wanted: int, left_: int | None) -> bool:
+    """Whether so much is more than what is left. Who wants nothing is never refused."""
+    return left_ is not None and wanted > max(left_, 0)

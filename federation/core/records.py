@@ -14,20 +14,30 @@ import functools
 import json
 import types
 import typing
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_TOLD = "told"
 
 
-def dump(value: Any) -> Any:
-    """A dataclass to plain JSON values; what is None is left out."""
+def told(as_: Callable[[Any], Any]) -> Mapping[str, Any]:
+    """Metadata of a field that may hold a secret: what is told of its value wherever it is not stored to be used."""
+    return {_TOLD: as_}
+
+
+def dump(value: Any, *, telling: bool = False) -> Any:
+    """A dataclass to plain JSON values; what is None is left out. `telling` shows fields as `told` says: without secrets."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {name: dump(item) for name, item in pairs if item is not None}
+        pairs = (
+            (f.name, _shown(f, getattr(value, f.name)) if telling else getattr(value, f.name))
+            for f in dataclasses.fields(value)
+        )
+        return {name: dump(item, telling=telling) for name, item in pairs if item is not None}
     if isinstance(value, tuple | list):
-        return [dump(item) for item in value]
+        return [dump(item, telling=telling) for item in value]
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, StrEnum):
@@ -39,9 +49,13 @@ def dump(value: Any) -> Any:
     raise TypeError(f"records cannot hold {type(value).__name__}")
 
 
-def dumps(value: Any) -> str:
+def _shown(field: dataclasses.Field[Any], item: Any) -> Any:
+    return field.metadata[_TOLD](item) if _TOLD in field.metadata else item
+
+
+def dumps(value: Any, *, telling: bool = False) -> str:
     """`dump` as canonical JSON: sorted keys, no spaces, UTF-8. The same value always gives the same text."""
-    return json.dumps(dump(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(dump(value, telling=telling), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def load(cls: type[T], data: Any) -> T:

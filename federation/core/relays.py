@@ -6,10 +6,14 @@ that could win on price is left out, save for small inputs: whether it does win 
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import arrivals, links, policy, site, world
+from federation.core import arrivals, links, policy, ratecard, site, world
 
 #: Inputs below this are not relayed: a replica more to guard, and to drop again, for less than a dollar.
 BYTES_MIN = 10 * 10**9
@@ -24,10 +28,10 @@ class Relays:
 
     def __init__(self, seen: world.World, came: arrivals.Arrivals) -> None:
         self._world, self._came = seen, came
-        self._sites = _keepers(seen)
+        self._sites = came.ground.keepers
         #: Region -> (position of the input, number of its source) -> sites, in order of their names.
         self.over: dict[str, dict[tuple[int, int], list[site.Site]]] = {}
-        if self._sites and came.reads and came.regions and came.hopeless is None:
+        if self._sites and came.reads and len(came.regions) and came.hopeless is None:
             self._find()
 
     @property
@@ -57,6 +61,49 @@ class Relays:
             for j, r in zip(*np.nonzero(possible), strict=True):
                 through = whole * first[nodes[j]] + part * second[:, r] < bound[r] / _SPARE
                 self._add(i, int(j), int(r), np.nonzero(through)[0].tolist())
+
+    @cached_property
+    def least(self) -> Rates:
+        """What each input costs in each region at the least, however it comes there, in micro-dollars; 0 where it never can.
+
+        Of each link a straight line is known that its tariff is nowhere below. Whatever shares the link, what an input adds to
+        all is at the least what the line says, less the line's own start.
+        """
+        came, regions = self._came, list(self._came.regions)
+        middles = [(row.region, row.account) for row in self._sites]
+        between = [region for region, _ in middles]
+        direct, first, second = (
+            self._lines(came.nodes, regions),
+            self._lines(came.nodes, between),
+            self._lines(middles, regions),
+        )
+        found = np.zeros((len(came.reads), len(regions)))
+        for i, read in enumerate(came.reads):
+            volume = min(read.bytes, read.item.bytes) * _SPARE
+            if not volume:
+                continue
+            nodes = [source.node for source in read.sources]
+            cost = (direct[0][nodes] * volume - direct[1][nodes]).min(axis=0)
+            if middles:
+                through = (first[0][nodes] * volume - first[1][nodes]).min(axis=0)
+                cost = np.minimum(cost, (through[:, None] + second[0] * volume - second[1]).min(axis=0))
+            found[i] = np.where(np.isfinite(cost), np.maximum(cost, 0), 0)
+        return found
+
+    def _lines(self, nodes: list[tuple[str, str]], regions: list[str]) -> tuple[Rates, Rates]:
+        """Slope and start of a line for each link: any volume of this decision costs the slope times it, less the start."""
+        table = links.of(self._world.rates)
+        numbers = table.between([region for region, _ in nodes], regions)
+        begun = arrivals.sent_before(self._world, nodes, regions)
+        most = sum(max(read.bytes, read.item.bytes) for read in self._came.reads)
+        slopes, starts = np.full(numbers.shape, np.inf), np.zeros(numbers.shape)
+        known: dict[tuple[int, int], tuple[float, float]] = {}
+        for n, r in zip(*(axis.tolist() for axis in np.nonzero(numbers >= 0)), strict=True):
+            key = int(numbers[n, r]), 0 if begun is None else int(begun[n, r])
+            if key not in known:
+                known[key] = _line(table.tariffs[key[0]], key[1], most)
+            slopes[n, r], starts[n, r] = known[key]
+        return slopes, starts
 
     def _add(self, i: int, j: int, r: int, through: list[int]) -> None:
         read, region = self._came.reads[i], self._came.regions[r]
@@ -97,13 +144,15 @@ class Relays:
         return least, dearest
 
 
-def _keepers(seen: world.World) -> list[site.Site]:
-    """Sites that could keep a relay's copy: of each region, account and jurisdiction the one that stores for the least."""
-    best: dict[tuple[str, str, str], tuple[int, site.Site]] = {}
-    for row in seen.sites:
-        micros = row.offer.storage_gb_month_micros
-        if micros is not None and row.state is site.SiteState.READY:
-            place = (row.region, row.account, row.jurisdiction)
-            if place not in best or (micros, row.site) < (best[place][0], best[place][1].site):
-                best[place] = (micros, row)
-    return sorted((row for _, row in best.values()), key=lambda row: row.site)
+def _line(tariff: ratecard.Tariff, begun: int, most: int) -> tuple[float, float]:
+    """Slope and start of a line that the price of up to `most` bytes after so many others is nowhere below."""
+    paid = tariff.exact(begun)
+    if paid is None:
+        return math.inf, 0.0
+    ends = [min(tier.upto_bytes - begun, most) for tier in tariff.tiers if tier.upto_bytes is not None]
+    reached = next((t for t in tariff.tiers if t.upto_bytes is None or begun + most <= t.upto_bytes), tariff.tiers[-1])
+    # Straight pieces: the line is highest above the price where one of them ends.
+    prices = [(end, price - paid) for end in {most, *ends} if end > 0 and (price := tariff.exact(begun + end)) is not None]
+    slope = Fraction(reached.rate, tariff.unit)
+    start = max((slope * end - price for end, price in prices), default=Fraction(0))
+    return float(slope), float(max(start, Fraction(0)))

@@ -50,7 +50,7 @@ Clock = Callable[[int, int], int | None]
 
 
 #: Steps of one search, so that a hard site leaves enough for the others.
-STEPS_EACH = 2_000
+STEPS_EACH = 1_000
 #: Seconds of reading, and of staging, that bounds are found for at one site.
 THRESHOLDS_MAX = 32
 
@@ -95,6 +95,10 @@ def solve(problem: Problem, budget: Budget, name: str) -> tuple[int, ...] | None
     """
     if not all(problem.ways):
         return None
+    # What is set up for each way takes as long as a step.
+    budget.left -= sum(map(len, problem.ways))
+    if budget.left < 0:
+        raise Exhausted
     search = _Search(_linear(problem), budget)
     try:
         return search.best()

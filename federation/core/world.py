@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cached_property
 
 from federation.core import job, profile, quota, ratecard, site, transfer
+from federation.core.budget import Cap
 
 #: What an attempt may end with that speaks against its site for this job's next one.
 SPEAKS_AGAINST_SITE = frozenset({"STORAGE_FULL", "STORE_DISHONEST"})
@@ -76,6 +77,8 @@ class World:
     occupations: tuple[Occupation, ...] = ()
     profile: profile.JobProfile | None = None
     budget: Budget | None = None
+    caps: tuple[Cap, ...] = ()
+    """Hard budgets, with what of them is spent and in flight."""
     attempts: tuple[job.PastAttempt, ...] = ()
     submit_time: datetime | None = None
 

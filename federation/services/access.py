@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from federation import ports
 from federation.core import dataset, grants, job, kinds, policy, ratecard, site
-from federation.services import scan
+from federation.services import budgets, scan
 from federation.services.context import Context
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -28,12 +28,24 @@ def run_grant_id(run: str, alias: str) -> str:
 
 
 def issue(tx: ports.Transaction, record: kinds.GrantRecord) -> kinds.GrantRecord:
-    """Stores a grant and tells of it; what a read may send out of its region is reserved in the link's month."""
+    """Stores a grant and tells of it; what a read may send out of its region is reserved in the link's month.
+
+    FailedPrecondition (BUDGET_EXHAUSTED) for what no plan has weighed, a person's read or a transfer, beyond a hard budget.
+    """
     reading = record.access is grants.Access.READ
     if reading and record.source_region != record.reader_region:
         source = tx.get(site.Site, record.source_site)
         account = record.account or (source.account if source else "")
-        record = dataclasses.replace(record, account=account, reserved_bytes=record.estimate_bytes)
+        payer = record.payer if record.job else record.payer or record.namespace
+        record = dataclasses.replace(
+            record,
+            account=account,
+            payer=payer,
+            reserved_bytes=record.estimate_bytes,
+            reserved_micros=max(record.estimate_micros, 0),
+        )
+        if not record.job:  # a run's plan was made within the budgets already
+            budgets.require(tx, budgets.scopes_of_grant(record), record.estimate_micros)
         _reserve(tx, record, 1)
     stored = tx.insert(record)
     tx.emit("grant.issued", stored.grant, stored)
@@ -59,7 +71,7 @@ def release(tx: ports.Transaction, record: kinds.GrantRecord) -> kinds.GrantReco
     if not record.reserved_bytes:
         return record
     _reserve(tx, record, -1)
-    return dataclasses.replace(record, reserved_bytes=0)
+    return dataclasses.replace(record, reserved_bytes=0, reserved_micros=0)
 
 
 def give_back(tx: ports.Transaction, ctx: Context) -> int:
@@ -84,6 +96,7 @@ def _reserve(tx: ports.Transaction, record: kinds.GrantRecord, sign: int) -> Non
     if reserved_bytes < 0:
         raise AssertionError(f"{record.grant} gives back what {key} does not hold")
     tx.replace(dataclasses.replace(stored, reserved_bytes=reserved_bytes, grants=stored.grants + sign))
+    budgets.reserve(tx, record, sign)
 
 
 def close_run(tx: ports.Transaction, run: job.Run) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from federation import ports
 from federation.core import offers as offer_cards
-from federation.core import ratecard
+from federation.core import prepared, ratecard, site
 
 
 class Cards:
@@ -19,6 +21,27 @@ class Cards:
         self.offers: dict[int, offer_cards.OfferCard] = {}
 
 
+class Seen(NamedTuple):
+    """What one look at the federation found of its sites, links and prices, and what was worked out from them.
+
+    `filled` are sites as they are stored and with what the offer card adds, by the object's id.
+    """
+
+    offers: offer_cards.OfferCard
+    rates: ratecard.RateCard
+    filled: Mapping[int, tuple[site.Site, site.Site]]
+    sites: tuple[site.Site, ...]
+    speeds: tuple[site.LinkSpeed, ...]
+    prepared: prepared.Prepared
+
+
+class Sight:
+    """The last look of this process, so that the next one works out again only what has changed: a memo, not state."""
+
+    def __init__(self) -> None:
+        self.last: Seen | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """The terms on which one catalog works. Made once, by the wiring; immutable.
@@ -26,7 +49,7 @@ class Context:
     `grant_key` is the catalog's private Ed25519 key. A run's lease, and a site's silence, last `lease_seconds`; a grant lasts
     `grant_seconds` at least. A read across regions may move `budget_factor` times the version's bytes and `budget_slack_bytes`
     more before its gateway stops it, so that reading twice works and reading for ever does not. `rates` and `offers` hold until
-    prices are imported: `services.pricing` says which are used; `cards` is its memory.
+    prices are imported: `services.pricing` says which are used; `cards` is its memory, as `sight` is that of `placement`.
     At most `transfers_per_site` transfers run into one site at once.
     `solver` is asked where pipelines are too wide for exact methods of our own; None: the best found, with its proven bound.
     `start_time` is when this server began to listen: silence before it proves nothing about a site. None: always listening.
@@ -36,6 +59,7 @@ class Context:
     rates: ratecard.RateCard
     offers: offer_cards.OfferCard = offer_cards.NO_OFFERS
     cards: Cards = field(default_factory=Cards, repr=False, compare=False)
+    sight: Sight = field(default_factory=Sight, repr=False, compare=False)
     grant_key: bytes = field(repr=False)
     lease_seconds: int = 15
     grant_seconds: int = 43_200

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from federation import ports
 from federation.core import dataset, errors, grants, ids, kinds, policy, ratecard, site
 from federation.crypto import manifest
-from federation.services import access, masks, partitions, pricing, residency, scan, sites
+from federation.services import access, bindings, lineage, masks, partitions, pricing, residency, scan, sites
 from federation.services.context import Context
 
 NAMESPACE_MUTABLE = frozenset({"description", "owner"})
@@ -109,10 +109,13 @@ def delete_namespace(tx: ports.Transaction, name: str, etag: str = "") -> None:
 # Datasets
 
 
-def create_dataset(tx: ports.Transaction, ctx: Context, new: dataset.Dataset) -> dataset.Dataset:
+def create_dataset(
+    tx: ports.Transaction, ctx: Context, new: dataset.Dataset, *, origin: bindings.Origin | None = None
+) -> dataset.Dataset:
     """A new dataset without a version; NotFound without its namespace, AlreadyExists when its name is taken.
 
-    One that names `parts` is partitioned: they are datasets that are there (PARTS_INVALID otherwise).
+    One that names `parts` is partitioned: they are datasets that are there (PARTS_INVALID otherwise). `origin` is why it is
+    bound as it is, if not because whoever acts says so.
     """
     get_namespace(tx, new.namespace)
     ids.segment(new.dataset, "dataset")
@@ -133,6 +136,8 @@ def create_dataset(tx: ports.Transaction, ctx: Context, new: dataset.Dataset) ->
         )
     )
     tx.emit("dataset.created", stored.name.resource, stored)
+    if stored.residency:
+        bindings.note_changed(tx, stored, origin)
     return stored
 
 
@@ -175,7 +180,9 @@ def update_dataset(tx: ports.Transaction, ctx: Context, given: dataset.Dataset, 
     return put_dataset(tx, partitions.checked(tx, changed), etag=given.etag)
 
 
-def put_dataset(tx: ports.Transaction, changed: dataset.Dataset, *, etag: str = "") -> dataset.Dataset:
+def put_dataset(
+    tx: ports.Transaction, changed: dataset.Dataset, *, etag: str = "", origin: bindings.Origin | None = None
+) -> dataset.Dataset:
     """Stores a changed dataset, never one whose residency its own replicas break.
 
     Grants that a changed residency would not have given are closed: those who read elsewhere are stopped.
@@ -193,6 +200,7 @@ def put_dataset(tx: ports.Transaction, changed: dataset.Dataset, *, etag: str = 
     stored = tx.replace(dataclasses.replace(changed, update_time=tx.now), etag=etag)
     tx.emit("dataset.updated", stored.name.resource, stored)
     if stored.residency != before.residency:
+        bindings.note_changed(tx, stored, origin)
         access.close_outside(tx, stored)
     return stored
 
@@ -438,7 +446,9 @@ def commit_person_version(
             metadata={"grant": grant.grant},
         )
     version = commit_version(tx, ctx, new, at)
-    access.close(tx, tx.replace(dataclasses.replace(record, version=version.number)))
+    used = tx.replace(dataclasses.replace(record, version=version.number))
+    access.close(tx, used)
+    lineage.record_put(tx, used, version)
     return version
 
 

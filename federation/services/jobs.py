@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from federation import ports
-from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle, planner, policy, site
+from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle, lineage, planner, policy, site
 from federation.crypto import grants as signed
 from federation.services import access, datasets, outputs, placement, placing, queue, requests, runs, scan, sites, transfers
 from federation.services.context import Context
@@ -39,7 +39,8 @@ def plan_only(
     """The job as it would be placed now, stored nowhere; sizes may be assumed."""
     complete = requests.complete(tx, principal, request, assuming=True)
     outputs.settle(tx, complete)
-    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=revision))
+    seen = placement.view(tx, ctx)
+    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=revision, seen=seen), ground=seen.prepared)
     thought = job.Job(job=ctx.ids.new("j"), request=complete, plan=plan, create_time=tx.now, update_time=tx.now)
     if plan.choice is not None:
         return dataclasses.replace(thought, state=lifecycle.next_state(thought.state, "placed"))
@@ -70,9 +71,10 @@ def submit(
     name = ctx.ids.new("j")
     stored = tx.insert(job.Job(job=name, request=complete, uid=name, create_time=tx.now, update_time=tx.now))
     position = tx.emit("job.created", f"jobs/{stored.job}", stored)
-    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=position))
+    seen = placement.view(tx, ctx)
+    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=position, seen=seen), ground=seen.prepared)
     if plan.choice is not None or planner.waits(plan):
-        outputs.ensure(tx, ctx, targets)
+        outputs.ensure(tx, ctx, targets, by=f"jobs/{stored.job}")
     return queue.offer(tx, ctx, stored, plan)
 
 
@@ -297,11 +299,18 @@ def lose_run(tx: ports.Transaction, ctx: Context, run: job.Run) -> job.Run:
 
 
 def finish_run(
-    tx: ports.Transaction, ctx: Context, at: str, name: str, given: tuple[dataset.NewVersion, ...]
+    tx: ports.Transaction,
+    ctx: Context,
+    at: str,
+    name: str,
+    given: tuple[dataset.NewVersion, ...],
+    *,
+    report: lineage.LineageReport = lineage.UNTOLD,
 ) -> tuple[job.Run, tuple[dataset.Version, ...]]:
     """Commits all outputs of a run and ends it as SUCCEEDED, in one transaction, or does nothing.
 
     FailedPrecondition (OUTPUT_MISSING) names a declared output that was not written. The same word again is answered alike.
+    `report` is what the run's code told of the columns that it read and wrote.
     """
     run = _of_site(tx, at, name)
     if run.state is job.JobState.SUCCEEDED:
@@ -312,7 +321,7 @@ def finish_run(
     versions = tuple((alias, datasets.commit_version(tx, ctx, new, at, run=run.run)) for alias, new in ordered)
     outputs.release(tx, stored.request, run.run, versions)
     _deliver(tx, ctx, stored, versions, at)
-    ended = runs.end(tx, stored, run, "committed", exit_code=0, versions=versions)
+    ended = runs.end(tx, stored, run, "committed", exit_code=0, versions=versions, report=report)
     placing.end_job(tx, stored, "committed")
     return ended, tuple(version for _, version in versions)
 

@@ -1,27 +1,31 @@
-"""What came from what: facts of ended runs with the versions they read and made, and the walk over them, level by level."""
+"""The facts of lineage, written in the transaction that makes them true: runs that ended, what they read and made, and puts.
+
+Answers come from an index of these facts (`lineage_index`, `lineage_queries`); what is stored here is the record.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from federation import ports
-from federation.core import dataset, errors, ids, job, lineage, site
-from federation.services import datasets, scan
-
-DEPTH_DEFAULT = 10
-DEPTH_MAX = 100
-EDGES_MAX = 10_000
+from federation.core import dataset, ids, job, kinds, lineage, metering, site
+from federation.services import access
 
 
 def record_run(
-    tx: ports.Transaction, of: job.Job, run: job.Run, versions: tuple[tuple[str, dataset.Version], ...] = ()
+    tx: ports.Transaction,
+    of: job.Job,
+    run: job.Run,
+    versions: tuple[tuple[str, dataset.Version], ...] = (),
+    report: lineage.LineageReport = lineage.UNTOLD,
 ) -> lineage.RunFact:
     """Keeps the outcome of a run that ended. Edges are kept for a run that succeeded: what failed made nothing of what it read.
 
-    `versions` are what it committed, by alias.
+    `versions` are what it committed, by alias; `report` is what its code told of columns.
     """
     place = tx.get(site.Site, run.site)
-    fact = tx.insert(
+    fact = keep_fact(
+        tx,
         lineage.RunFact(
             run=run.run,
             job=of.job,
@@ -35,23 +39,71 @@ def record_run(
             reason=run.reason,
             start_time=run.start_time,
             end_time=tx.now,
-        )
+        ),
     )
-    tx.emit("lineage.run", run.run, fact)
     if run.state is job.JobState.SUCCEEDED:
-        for edge in (*_read(tx, of, fact), *(_made(fact, alias, version) for alias, version in versions)):
-            stored = tx.insert(edge)
-            tx.emit("lineage.edge", f"{stored.run}/{stored.direction}/{stored.alias}", stored)
+        for edge in _ingested(of, fact, versions):
+            keep_edge(tx, edge)
+        for edge in _read(tx, of, fact, report):
+            keep_edge(tx, edge)
+        declared = {spec.alias: spec.column_map for spec in of.request.outputs}
+        for alias, version in versions:
+            told = report.output(alias).sources
+            links = sorted({(each.column, each.source) for each in (*declared.get(alias, ()), *told)})
+            column_map = tuple(lineage.ColumnSource(column=column, source=source) for column, source in links)
+            keep_edge(tx, _made(fact, alias, version, column_map))
     return fact
 
 
-def _read(tx: ports.Transaction, of: job.Job, fact: lineage.RunFact) -> Iterator[lineage.Edge]:
+def record_put(tx: ports.Transaction, grant: kinds.GrantRecord, version: dataset.Version) -> lineage.RunFact:
+    """Keeps that a person put a version: it came from them, at a site. A transfer is no such fact: it makes no version."""
+    fact = keep_fact(
+        tx,
+        lineage.RunFact(
+            run=f"{lineage.PUTS}{grant.grant}",
+            job="",
+            attempt=0,
+            label="",
+            kind="PUT",
+            site=grant.source_site,
+            region=grant.source_region,
+            principal=grant.principal,
+            state=str(job.JobState.SUCCEEDED),
+            reason="",
+            start_time=None,
+            end_time=tx.now,
+        ),
+    )
+    keep_edge(tx, _edge(fact, "in", "person", grant.principal, source="", size=version.total_bytes))
+    keep_edge(tx, _made(fact, "data", version))
+    return fact
+
+
+def keep_fact(tx: ports.Transaction, fact: lineage.RunFact) -> lineage.RunFact:
+    """Keeps the outcome of a run, once."""
+    stored = tx.insert(fact)
+    tx.emit("lineage.run", stored.run, stored)
+    return stored
+
+
+def keep_edge(tx: ports.Transaction, edge: lineage.Edge) -> None:
+    """Keeps what a run read or made, once."""
+    stored = tx.insert(edge)
+    tx.emit("lineage.edge", f"{stored.run}/{stored.direction}/{stored.alias}", stored)
+
+
+def _ingested(of: job.Job, fact: lineage.RunFact, versions: tuple[tuple[str, dataset.Version], ...]) -> Iterator[lineage.Edge]:
     if of.request.kind is job.JobKind.INGEST:
-        yield _edge(fact, "in", "source", of.request.ingest_from, site=fact.site, source=fact.region)
+        size = sum(version.total_bytes for _, version in versions)
+        yield _edge(fact, "in", "source", of.request.ingest_from, site=fact.site, source=fact.region, size=size)
+
+
+def _read(tx: ports.Transaction, of: job.Job, fact: lineage.RunFact, report: lineage.LineageReport) -> Iterator[lineage.Edge]:
     chosen = of.plan.choice if of.plan else None
     for spec in chosen.inputs if chosen else ():
         name = ids.VersionName(ids.dataset(spec.dataset), spec.version)
-        version = datasets.get_version(tx, name)
+        version = tx.get(dataset.Version, kinds.version_key(*name.dataset, name.number))
+        entry = _settled(tx, fact.run, spec.alias)
         yield _edge(
             fact,
             "in",
@@ -59,12 +111,22 @@ def _read(tx: ports.Transaction, of: job.Job, fact: lineage.RunFact) -> Iterator
             name.short,
             site=spec.source_site,
             source=spec.source_region,
-            digest=version.manifest_digest,
-            size=version.object_bytes,
+            version=version,
+            size=entry.bytes if entry else version.object_bytes if version else 0,
+            charge_micros=entry.charge_micros if entry else None,
+            columns=report.input(spec.alias).columns,
         )
 
 
-def _made(fact: lineage.RunFact, alias: str, version: dataset.Version) -> lineage.Edge:
+def _settled(tx: ports.Transaction, run: str, alias: str) -> metering.LedgerEntry | None:
+    """What the ledger has of a run's read: its agent settles what it can before it says that the run has ended."""
+    record = tx.get(kinds.GrantRecord, access.run_grant_id(run, alias))
+    return tx.get(metering.LedgerEntry, record.entry) if record and record.entry else None
+
+
+def _made(
+    fact: lineage.RunFact, alias: str, version: dataset.Version, column_map: tuple[lineage.ColumnSource, ...] = ()
+) -> lineage.Edge:
     return _edge(
         fact,
         "out",
@@ -72,8 +134,10 @@ def _made(fact: lineage.RunFact, alias: str, version: dataset.Version) -> lineag
         version.name.short,
         site=fact.site,
         source=fact.region,
-        digest=version.manifest_digest,
+        version=version,
         size=version.object_bytes,
+        columns=tuple(name for name, _ in version.columns),
+        column_map=column_map,
     )
 
 
@@ -83,145 +147,27 @@ def _edge(
     alias: str,
     node: str,
     *,
-    site: str,
+    site: str = "",
     source: str,
-    digest: str = "",
-    size: int = 0,
+    version: dataset.Version | None = None,
+    size: int,
+    charge_micros: int | None = None,
+    columns: tuple[str, ...] = (),
+    column_map: tuple[lineage.ColumnSource, ...] = (),
 ) -> lineage.Edge:
     return lineage.Edge(
         run=fact.run,
         direction=direction,
         alias=alias,
         node=node,
-        manifest_digest=digest,
+        manifest_digest=version.manifest_digest if version else "",
         site=site,
         source_region=source,
         destination_region=fact.region,
         bytes=size,
         time=fact.end_time,
+        charge_micros=charge_micros,
+        rows=version.rows if version and version.rows >= 0 else None,
+        columns=columns,
+        column_map=column_map,
     )
-
-
-# The walk
-
-
-def walk(
-    tx: ports.Transaction,
-    name: str,
-    direction: lineage.Direction = lineage.Direction.BOTH,
-    depth: int = 0,
-    *,
-    edges_max: int = EDGES_MAX,
-) -> lineage.Graph:
-    """Walks from a dataset (all its versions), a version or a run; a hop leads through one run.
-
-    `depth` is 1 to 100 hops, 0 for ten. What lies beyond it, or beyond `edges_max`, is told in `frontier`.
-    NotFound for a name that is not there.
-    """
-    if not 0 <= depth <= DEPTH_MAX:
-        raise errors.InvalidArgument(
-            f"a depth of {depth} is not possible",
-            reason="DEPTH_INVALID",
-            help=f"Use 1 to {DEPTH_MAX}.",
-            violations={"depth": f"must be 1 to {DEPTH_MAX}"},
-        )
-    root, nodes, runs = _start(tx, name)
-    found = _Walk(tx, edges_max)
-    up, down = lineage.Direction.UPSTREAM, lineage.Direction.DOWNSTREAM
-    for way in (up, down) if direction is lineage.Direction.BOTH else (direction,):
-        # Upstream one arrives at a run by what it made and leaves it by what it read; downstream the other way round.
-        arrive, leave = ("out", "in") if way is up else ("in", "out")
-        found.go(nodes, runs, arrive, leave, depth or DEPTH_DEFAULT)
-    return found.graph(root)
-
-
-def _start(tx: ports.Transaction, name: str) -> tuple[str, list[str], list[str]]:
-    """The root as it will be called, and the nodes or runs that the walk begins with."""
-    if "/runs/" in name:
-        if tx.get(job.Run, name) is None:
-            raise errors.NotFound(f"run {name} does not exist", metadata={"run": name})
-        return name, [], [name]
-    parsed, number = ids.dataset_or_version(name)
-    if number is not None:
-        version = ids.VersionName(parsed, number)
-        datasets.get_version(tx, version)
-        return version.short, [version.short], []
-    stored = datasets.get_dataset(tx, parsed)
-    return parsed.short, [f"{parsed.short}@{n}" for n in range(1, stored.latest_version + 1)], []
-
-
-class _Walk:
-    """One walk: what was seen, and how many edges may still be taken. Each node and run is expanded once in each direction."""
-
-    def __init__(self, tx: ports.Transaction, edges_max: int) -> None:
-        self._tx = tx
-        self._left = edges_max
-        self._runs: dict[str, lineage.RunFact] = {}
-        self._edges: dict[tuple[str, str, str], lineage.Edge] = {}
-        self._frontier: set[str] = set()
-
-    def go(self, nodes: list[str], runs: list[str], arrive: str, leave: str, depth: int) -> None:
-        """Walks one way: a level of nodes, the runs that touch them, the nodes on the runs' other side."""
-        seen_nodes, seen_runs = set(nodes), set(runs)
-        nodes = nodes + _fresh((edge.node for edge in self._leave(runs, leave)), seen_nodes) if runs else nodes
-        hops = depth - 1 if runs else depth
-        for _ in range(hops):
-            runs = _fresh((edge.run for node in nodes for edge in self._take(node, arrive)), seen_runs)
-            nodes = _fresh((edge.node for edge in self._leave(runs, leave)), seen_nodes)
-            if not nodes:
-                return
-        self._frontier.update(node for node in nodes if self._more(node, arrive))
-
-    def graph(self, root: str) -> lineage.Graph:
-        """What was found, in a stable order."""
-        return lineage.Graph(
-            root=root,
-            runs=tuple(self._runs[run] for run in sorted(self._runs)),
-            edges=tuple(self._edges[key] for key in sorted(self._edges)),
-            complete=not self._frontier,
-            frontier=tuple(sorted(self._frontier)),
-        )
-
-    def _take(self, node: str, direction: str) -> Iterator[lineage.Edge]:
-        """Edges of one node, as long as there is room for them."""
-        for edge in scan.every(self._tx, lineage.Edge, where={"node": node, "direction": direction}):
-            if not self._keep(edge):
-                self._frontier.add(node)
-                return
-            yield edge
-
-    def _leave(self, runs: Iterable[str], direction: str) -> Iterator[lineage.Edge]:
-        """Edges on the other side of runs. A run whose edges find no room is told in the frontier itself."""
-        for run in runs:
-            fact = self._tx.get(lineage.RunFact, run)
-            if fact is not None:
-                self._runs[run] = fact
-            for edge in scan.every(self._tx, lineage.Edge, parent=run, where={"direction": direction}):
-                if not self._keep(edge):
-                    self._frontier.add(run)
-                    break
-                yield edge
-
-    def _keep(self, edge: lineage.Edge) -> bool:
-        key = (edge.run, edge.direction, edge.alias)
-        if key not in self._edges:
-            if not self._left:
-                return False
-            self._left -= 1
-            self._edges[key] = edge
-        return True
-
-    def _more(self, node: str, direction: str) -> bool:
-        known = {edge.run for edge in self._edges.values() if (edge.node, edge.direction) == (node, direction)}
-        beyond = scan.every(self._tx, lineage.Edge, where={"node": node, "direction": direction})
-        return any(edge.run not in known for edge in beyond)
-
-
-def _fresh(names: Iterable[str], seen: set[str]) -> list[str]:
-    """Those that were not seen before, each once, in order; seen from now on."""
-    fresh: list[str] = []
-    for name in names:
-        if name not in seen:
-            seen.add(name)
-            fresh.append(name)
-    return fresh

@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Iterable
 
 from federation import ports
-from federation.core import dataset, errors, ids, job, policy, units
-from federation.services import datasets, residency, sites
+from federation.core import dataset, errors, ids, job, lineage, policy, units
+from federation.services import bindings, datasets, residency, sites
 from federation.services.context import Context
 
 
@@ -120,17 +120,28 @@ def _require_inside(tx: ports.Transaction, bound: dataset.Dataset, inputs: tuple
     raise residency.contradiction(told, culprits)
 
 
-def ensure(tx: ports.Transaction, ctx: Context, targets: tuple[Target, ...]) -> None:
-    """Makes what is not there yet, namespaces too, and tightens what is."""
+def ensure(tx: ports.Transaction, ctx: Context, targets: tuple[Target, ...], *, by: str) -> None:
+    """Makes what is not there yet, namespaces too, and tightens what is. `by` is the job that it is done for."""
     for target in targets:
+        own = target.name.short
+        inherited = tuple(
+            dict.fromkeys(
+                lineage.Binding(dataset=bound.dataset, residency=bound.residency)
+                for bound in target.bounds
+                if bound.dataset != own
+            )
+        )
+        origin = bindings.Origin(by=by, inputs=inherited)
         if target.stored is None:
-            _make(tx, ctx, target)
+            _make(tx, ctx, target, origin)
         elif (target.stored.residency, target.stored.release_bytes_max) != (target.residency, target.release_bytes_max):
             bound = dataclasses.replace(target.stored, residency=target.residency, release_bytes_max=target.release_bytes_max)
-            datasets.put_dataset(tx, bound)
+            datasets.put_dataset(tx, bound, origin=origin)
+        if inherited:
+            bindings.note_inherited(tx, datasets.get_dataset(tx, target.name), origin)
 
 
-def _make(tx: ports.Transaction, ctx: Context, target: Target) -> None:
+def _make(tx: ports.Transaction, ctx: Context, target: Target, origin: bindings.Origin) -> None:
     if tx.get(dataset.Namespace, target.name.namespace) is None:
         datasets.create_namespace(tx, ctx, dataset.Namespace(name=target.name.namespace, owner=target.owner))
     datasets.create_dataset(
@@ -144,6 +155,7 @@ def _make(tx: ports.Transaction, ctx: Context, target: Target) -> None:
             release_bytes_max=target.release_bytes_max,
             owner=target.owner,
         ),
+        origin=origin,
     )
 
 
@@ -186,6 +198,8 @@ def _release(
         bytes_max=tightest.release_bytes_max,
     )
     tx.emit("output.released", version.name.resource, told)
+    left = tuple(lineage.Binding(dataset=bound.dataset, residency=bound.residency) for bound in binding)
+    bindings.note_released(tx, datasets.get_dataset(tx, version.name.dataset), told, left)
 
 
 def _require_releasable(spec: job.OutputSpec, inputs: tuple[Bound, ...]) -> tuple[Bound, ...]:

@@ -12,7 +12,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from federation import ports
-from federation.core import errors, handover, ids, job, planner, policy, prediction, profile, ratecard, site, tasks, units
+from federation.core import (
+    errors,
+    handover,
+    ids,
+    job,
+    planner,
+    policy,
+    prediction,
+    prepared,
+    profile,
+    ratecard,
+    site,
+    tasks,
+    units,
+)
 from federation.core.pipeline import PipelinePlan, PipelineRequest, TaskPlan, TaskRejection, TaskSpec
 from federation.services import outputs, placement, requests
 from federation.services.context import Context
@@ -177,7 +191,7 @@ def quiet(seen: placement.View) -> placement.View:
         )
         for each in seen.sites
     )
-    return dataclasses.replace(seen, sites=idle, loads=(), occupations=())
+    return dataclasses.replace(_with_sites(seen, idle), loads=(), occupations=())
 
 
 def _well(seen: placement.View) -> placement.View:
@@ -188,7 +202,13 @@ def _well(seen: placement.View) -> placement.View:
         else dataclasses.replace(each, compute_error="")
         for each in seen.sites
     )
-    return dataclasses.replace(seen, sites=back)
+    return _with_sites(seen, back)
+
+
+def _with_sites(seen: placement.View, sites: tuple[site.Site, ...]) -> placement.View:
+    """The same federation with other sites, prepared once for all tasks."""
+    known = prepared.Prepared(sites, seen.rates, seen.speeds, seen.prepared)
+    return dataclasses.replace(seen, sites=sites, prepared=known)
 
 
 def option(tx: ports.Transaction, ctx: Context, at: Look, spec: TaskSpec) -> Option:
@@ -220,7 +240,7 @@ def _plan(tx: ports.Transaction, ctx: Context, at: Look, spec: TaskSpec, seen: p
         budget=None,
     )
     with named(spec.task):
-        return planner.plan(alone, here)
+        return planner.plan(alone, here, ground=seen.prepared)
 
 
 def place(tx: ports.Transaction, ctx: Context, at: Look, options: Mapping[str, Option]) -> PipelinePlan:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 from federation import ports
-from federation.core import dataset, ids, job, metering, offers, profile, ratecard, site, transfer
+from federation.core import dataset, ids, job, kinds, metering, offers, prepared, profile, ratecard, site, transfer
 from federation.core import world as worlds
-from federation.services import datasets, pricing, quotas, scan, transfers
-from federation.services.context import Context
+from federation.services import budgets, datasets, pricing, quotas, scan, transfers
+from federation.services.context import Context, Seen
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,20 +27,48 @@ class View:
     reservations: tuple[site.LinkReservation, ...]
     speeds: tuple[site.LinkSpeed, ...]
     occupations: tuple[worlds.Occupation, ...]
+    prepared: prepared.Prepared
 
 
 def view(tx: ports.Transaction, ctx: Context) -> View:
-    """The federation as it is now. What a site's own offer leaves open is filled from the offer card."""
-    card = pricing.offers(tx, ctx)
+    """The federation as it is now. What a site's own offer leaves open is filled from the offer card.
+
+    Rows are read in this very transaction; what was worked out from those that have not changed is taken from the last look.
+    """
+    seen, rates = _seen(tx, ctx), pricing.rates(tx, ctx)
     return View(
-        sites=tuple(offers.filled(place, card) for place in scan.every(tx, site.Site)),
+        sites=seen.sites,
         loads=tuple(scan.every(tx, site.SiteLoad)),
-        rates=pricing.rates(tx, ctx),
+        rates=rates,
         volumes=tuple(scan.every(tx, site.LinkVolume, parent=metering.month(tx.now))),
         reservations=tuple(scan.every(tx, site.LinkReservation)),
-        speeds=tuple(scan.every(tx, site.LinkSpeed)),
+        speeds=seen.speeds,
         occupations=tuple(_occupations(tx)),
+        prepared=seen.prepared,
     )
+
+
+def _seen(tx: ports.Transaction, ctx: Context) -> Seen:
+    """Sites, links and prices as they are now, made from the last look where that saw the same.
+
+    A catalog answers with the same object for a row that has not changed, and values never change: so whatever is taken over is
+    what would be found again. Several threads may look at once; whose answer is remembered last does not matter.
+    """
+    last, card, rates = ctx.sight.last, pricing.offers(tx, ctx), pricing.rates(tx, ctx)
+    known = last.filled if last is not None and last.offers is card else {}
+    rows = list(scan.every(tx, site.Site))
+    filled = {id(row): known.get(id(row)) or (row, offers.filled(row, card)) for row in rows}
+    sites = tuple(filled[id(row)][1] for row in rows)
+    speeds = tuple(scan.every(tx, site.LinkSpeed))
+    if last is not None:
+        sites = last.sites if sites == last.sites else sites
+        speeds = last.speeds if speeds == last.speeds else speeds
+        if known and sites is last.sites and speeds is last.speeds and rates is last.rates:
+            return last
+    before = last.prepared if last is not None else None
+    found = Seen(card, rates, filled, sites, speeds, prepared.Prepared(sites, rates, speeds, before))
+    ctx.sight.last = found
+    return found
 
 
 def world(
@@ -59,7 +90,7 @@ def world(
     return worlds.World(
         revision=revision,
         now=tx.now,
-        inputs=tuple(_input(tx, spec) for spec in request.inputs),
+        inputs=_inputs(tx, request.inputs),
         sites=seen.sites,
         loads=seen.loads,
         rates=seen.rates,
@@ -71,6 +102,7 @@ def world(
         occupations=seen.occupations,
         profile=tx.get(profile.JobProfile, f"{request.namespace}/{request.label}") if request.label else None,
         budget=quotas.budget(tx, request.namespace),
+        caps=budgets.caps(tx),
         attempts=attempts(tx, of),
         submit_time=of.create_time if of else None,
     )
@@ -78,36 +110,62 @@ def world(
 
 def _occupations(tx: ports.Transaction) -> Iterator[worlds.Occupation]:
     """What live runs hold, and when their plans expect them to end; a run that takes longer is expected to end any moment."""
-    for state in (job.JobState.PLACED, job.JobState.STARTING, job.JobState.RUNNING):
-        for run in scan.every(tx, job.Run, where={"state": str(state)}):
-            stored = tx.get(job.Job, run.job)
-            chosen = stored.plan.choice if stored and stored.plan else None
-            if stored is not None:
-                seconds = chosen.run_seconds if chosen else stored.request.duration_seconds
-                ends = (run.start_time or run.create_time or tx.now) + timedelta(seconds=seconds)
-                yield worlds.Occupation(
-                    site=run.site, run=run.run, resources=run.taken(stored.request), end_time=max(ends, tx.now)
-                )
+    live = (job.JobState.PLACED, job.JobState.STARTING, job.JobState.RUNNING)
+    for run in scan.every(tx, job.Run, where={"state": tuple(str(state) for state in live)}):
+        ends = (run.start_time or run.create_time or tx.now) + timedelta(seconds=run.expected_seconds)
+        yield worlds.Occupation(site=run.site, run=run.run, resources=run.held, end_time=max(ends, tx.now))
 
 
-def _input(tx: ports.Transaction, spec: job.InputSpec) -> worlds.WorldInput:
-    stored = datasets.usable_dataset(tx, ids.dataset(spec.dataset))
-    version = datasets.get_version(tx, ids.VersionName(stored.name, spec.version or datasets.latest(stored)))
-    where = {"version": str(version.number), "state": str(dataset.ReplicaState.AVAILABLE)}
-    replicas = scan.every(tx, dataset.Replica, parent=stored.name.short, where=where)
-    live = {"dataset": stored.name.short, "version": str(version.number), "live": "1"}
-    return worlds.WorldInput(
-        alias=spec.alias,
-        dataset=stored.name.short,
-        version=version.number,
-        # What would cross a region is ciphertext, so that is what is priced.
-        bytes=version.object_bytes,
-        residency=stored.residency,
-        replica_sites=tuple(replica.site for replica in replicas),
-        files=version.files,
-        arriving=tuple(scan.every(tx, transfer.Transfer, where=live)),
-        read_logs=tuple(scan.every(tx, transfer.ReadLog, parent=f"{stored.name.short}@{version.number}")),
-    )
+def _inputs(tx: ports.Transaction, specs: Sequence[job.InputSpec]) -> tuple[worlds.WorldInput, ...]:
+    """All inputs of a request, by one query for each kind of row."""
+    if not specs:
+        return ()
+    shorts = tuple({ids.dataset(spec.dataset).short: None for spec in specs})
+    known = {row.name.short: row for row in scan.every(tx, dataset.Dataset, keys=shorts)}
+    stored = [_usable(tx, known, ids.dataset(spec.dataset)) for spec in specs]
+    names = [ids.VersionName(row.name, spec.version or datasets.latest(row)) for row, spec in zip(stored, specs, strict=True)]
+    versions = {
+        (row.namespace, row.dataset, row.number): row
+        for row in scan.every(tx, dataset.Version, keys=tuple(kinds.version_key(*name.dataset, name.number) for name in names))
+    }
+    numbers = tuple({str(name.number): None for name in names})
+    available: dict[str, str | tuple[str, ...]] = {"version": numbers, "state": str(dataset.ReplicaState.AVAILABLE)}
+    replicas = _grouped(scan.every(tx, dataset.Replica, parent=shorts, where=available), lambda row: row.version.short)
+    live: dict[str, str | tuple[str, ...]] = {"dataset": shorts, "version": numbers, "live": "1"}
+    arriving = _grouped(scan.every(tx, transfer.Transfer, where=live), lambda row: f"{row.dataset}@{row.version}")
+    looked_at = tuple({name.short: None for name in names})
+    logs = _grouped(scan.every(tx, transfer.ReadLog, parent=looked_at), lambda row: f"{row.dataset}@{row.version}")
+    found = []
+    for spec, row, name in zip(specs, stored, names, strict=True):
+        version = versions.get((*name.dataset, name.number)) or datasets.get_version(tx, name)
+        found.append(
+            worlds.WorldInput(
+                alias=spec.alias,
+                dataset=row.name.short,
+                version=version.number,
+                # What would cross a region is ciphertext, so that is what is priced.
+                bytes=version.object_bytes,
+                residency=row.residency,
+                replica_sites=tuple(replica.site for replica in replicas.get(name.short, ())),
+                files=version.files,
+                arriving=tuple(arriving.get(name.short, ())),
+                read_logs=tuple(logs.get(name.short, ())),
+            )
+        )
+    return tuple(found)
+
+
+def _usable(tx: ports.Transaction, known: Mapping[str, dataset.Dataset], name: ids.DatasetName) -> dataset.Dataset:
+    found = known.get(name.short)
+    # What is not there, or deleted, is refused by name.
+    return found if found is not None and found.delete_time is None else datasets.usable_dataset(tx, name)
+
+
+def _grouped(rows: Iterable[T], name: Callable[[T], str]) -> dict[str, list[T]]:
+    found: dict[str, list[T]] = {}
+    for row in rows:
+        found.setdefault(name(row), []).append(row)
+    return found
 
 
 def _bound(tx: ports.Transaction, spec: job.OutputSpec) -> tuple[str, tuple[str, ...]]:
@@ -126,7 +184,7 @@ def attempts(tx: ports.Transaction, of: job.Job | None) -> tuple[job.PastAttempt
         return ()
     ended = [run for run in scan.every(tx, job.Run, parent=of.job) if run.state.terminal] if of.attempt else []
     ran = (
-        job.PastAttempt(attempt=run.attempt, site=run.site, reason=run.reason, detail=run.detail)
+        job.PastAttempt(attempt=run.attempt, site=run.site, reason=run.reason, detail=run.detail, spot=run.spot)
         for run in sorted(ended, key=lambda run: run.attempt)
     )
     return (*ran, *transfers.past(tx, of))

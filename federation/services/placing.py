@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from federation import ports
-from federation.core import errors, job, lifecycle, planner, units
-from federation.services import placement, runs, transfers
+from federation.core import decision, errors, job, lifecycle, planner, units
+from federation.services import decisions, placement, runs, transfers
 from federation.services.context import Context
 
 WAITING_FOR_CAPACITY = "WAITING_FOR_CAPACITY"
@@ -27,13 +27,14 @@ def think(
     at: str = "",
 ) -> job.Plan:
     """The plan of a stored job as of now; `at` is the site that was chosen for it among many jobs."""
+    seen = seen or placement.view(tx, ctx)
     world = placement.world(tx, ctx, waiting.request, revision=revision, of=waiting, seen=seen)
-    return planner.plan(transfers.asked_again(tx, waiting), world, at=at)
+    return planner.plan(transfers.asked_again(tx, waiting), world, at=at, ground=seen.prepared)
 
 
-def refuse(tx: ports.Transaction, waiting: job.Job, refused: errors.FederationError) -> job.Job:
+def refuse(tx: ports.Transaction, ctx: Context, waiting: job.Job, refused: errors.FederationError) -> job.Job:
     """Ends a job that nothing can be planned for any more: an input was deleted, or residencies now exclude each other."""
-    return end_job(tx, dataclasses.replace(waiting, reason=refused.reason, detail=refused.message), _refusal(waiting))
+    return _refuse(tx, ctx, dataclasses.replace(waiting, reason=refused.reason, detail=refused.message), None)
 
 
 def ready(plan: job.Plan) -> bool:
@@ -51,20 +52,27 @@ def follow(tx: ports.Transaction, ctx: Context, waiting: job.Job, plan: job.Plan
     if choice is None:
         reason, detail = why_not(plan)
         if not planner.waits(plan):
-            return end_job(tx, dataclasses.replace(waiting, plan=plan, reason=reason, detail=detail), _refusal(waiting))
-        return wait(tx, waiting, plan, reason, detail)
+            return _refuse(tx, ctx, dataclasses.replace(waiting, plan=plan, reason=reason, detail=detail), plan)
+        return wait(tx, ctx, waiting, plan, reason, detail=detail)
     if choice.wait_seconds:
         detail = f"{choice.site} is expected to have room in {units.duration(choice.wait_seconds)}"
-        return wait(tx, waiting, plan, WAITING_FOR_CAPACITY, detail)
+        return wait(tx, ctx, waiting, plan, WAITING_FOR_CAPACITY, detail=detail)
     names = transfers.stage(tx, ctx, waiting, plan)
     detail = f"it waits for {len(names)} transfer{'s' if len(names) > 1 else ''} of its inputs"
-    return wait(tx, waiting, plan, INPUTS_STAGING, detail, names=names)
+    return wait(tx, ctx, waiting, plan, INPUTS_STAGING, detail=detail, names=names)
 
 
 def wait(
-    tx: ports.Transaction, waiting: job.Job, plan: job.Plan, reason: str, detail: str, *, names: tuple[str, ...] = ()
+    tx: ports.Transaction,
+    ctx: Context,
+    waiting: job.Job,
+    plan: job.Plan,
+    reason: str,
+    *,
+    detail: str,
+    names: tuple[str, ...] = (),
 ) -> job.Job:
-    """Leaves a job PENDING with a reason; stored only where it says something new."""
+    """Leaves a job PENDING with a reason; stored only where it says something new, a decision only where the reason is."""
     before = waiting.plan
     same = before is not None and before.rejections == plan.rejections and _chosen(before) == _chosen(plan)
     # A site's figures in the detail of a rejection move all the time; who waits in the queue is told why as it changes.
@@ -74,7 +82,12 @@ def wait(
         return waiting
     if same and told and (waiting.reason, waiting.transfers) == (reason, names):
         return waiting
-    return runs.put_job(tx, dataclasses.replace(waiting, plan=plan, reason=reason, detail=detail, transfers=names))
+    left = dataclasses.replace(waiting, plan=plan, reason=reason, detail=detail, transfers=names)
+    known = before is not None and (waiting.reason, _chosen(before), waiting.transfers) == (reason, _chosen(plan), names)
+    if not known:
+        outcome = decision.Outcome.COPIES_FIRST if names else decision.Outcome.WAITING
+        left = decisions.tell(tx, ctx, left, plan, outcome)
+    return runs.put_job(tx, left)
 
 
 def why_not(plan: job.Plan) -> tuple[str, str]:
@@ -88,6 +101,10 @@ def why_not(plan: job.Plan) -> tuple[str, str]:
 def end_job(tx: ports.Transaction, ending: job.Job, event: str) -> job.Job:
     """A job's step by the table, without one of its run."""
     return runs.put_job(tx, dataclasses.replace(ending, state=lifecycle.next_state(ending.state, event)))
+
+
+def _refuse(tx: ports.Transaction, ctx: Context, ending: job.Job, plan: job.Plan | None) -> job.Job:
+    return end_job(tx, decisions.tell(tx, ctx, ending, plan, decision.Outcome.REFUSED), _refusal(ending))
 
 
 def _refusal(waiting: job.Job) -> str:

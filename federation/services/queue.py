@@ -29,7 +29,7 @@ def offer(tx: ports.Transaction, ctx: Context, waiting: job.Job, plan: job.Plan)
     if not ahead:
         return placing.follow(tx, ctx, waiting, plan)
     detail = f"{ahead} other job{'s' if ahead > 1 else ''} may want {chosen.site} too: all are placed together"
-    return placing.wait(tx, waiting, plan, placing.QUEUED, detail)
+    return placing.wait(tx, ctx, waiting, plan, placing.QUEUED, detail=detail)
 
 
 def again(tx: ports.Transaction, ctx: Context, waiting: job.Job, *, revision: int = 0) -> job.Job:
@@ -37,7 +37,7 @@ def again(tx: ports.Transaction, ctx: Context, waiting: job.Job, *, revision: in
     try:
         plan = placing.think(tx, ctx, waiting, revision=revision)
     except errors.FederationError as refused:
-        return placing.refuse(tx, waiting, refused)
+        return placing.refuse(tx, ctx, waiting, refused)
     return offer(tx, ctx, waiting, plan)
 
 
@@ -56,7 +56,7 @@ def place(tx: ports.Transaction, ctx: Context, revision: int = 0) -> int:
         try:
             plan = look.plan(one)
         except errors.FederationError as refused:
-            placing.refuse(tx, one, refused)
+            placing.refuse(tx, ctx, one, refused)
             changed += 1
             continue
         if plan is None:
@@ -127,7 +127,7 @@ def _place_together(tx: ports.Transaction, ctx: Context, contenders: list[tuple[
     changed = sum(_begin(tx, ctx, ready[name][0], at, look.revision) != ready[name][0] for name, at in placed.items())
     for name, (one, plan) in ready.items():
         if name not in placed:
-            changed += placing.wait(tx, one, plan, placing.QUEUED, _queued_because(plan, kept)) != one
+            changed += placing.wait(tx, ctx, one, plan, placing.QUEUED, detail=_queued_because(plan, kept)) != one
     return changed
 
 
@@ -196,7 +196,7 @@ def _begin(tx: ports.Transaction, ctx: Context, one: job.Job, at: str, revision:
     try:
         plan = placing.think(tx, ctx, one, revision=revision, at=at)
     except errors.FederationError as refused:
-        return placing.refuse(tx, one, refused)
+        return placing.refuse(tx, ctx, one, refused)
     return placing.follow(tx, ctx, one, plan)
 
 

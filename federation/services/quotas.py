@@ -28,7 +28,10 @@ def budget(tx: ports.Transaction, namespace: str) -> world.Budget:
 
 def usage(tx: ports.Transaction, namespace: str, time: datetime) -> quota.NamespaceUsage:
     """What the jobs of a namespace have taken in the month of a moment."""
-    month = metering.month(time)
+    return _usage(tx, namespace, metering.month(time))
+
+
+def _usage(tx: ports.Transaction, namespace: str, month: str) -> quota.NamespaceUsage:
     found = tx.get(quota.NamespaceUsage, f"{month}/{namespace}")
     return found or quota.NamespaceUsage(namespace=namespace, month=month)
 
@@ -72,10 +75,9 @@ def release(tx: ports.Transaction, of: job.Job, run: job.Run) -> None:
 
 
 def charge(tx: ports.Transaction, entry: metering.LedgerEntry) -> None:
-    """Counts what a job's read or a delivery of its namespace was charged."""
-    of = tx.get(job.Job, entry.job) if entry.job else None
-    if of is not None and entry.charge_micros:
-        stored = usage(tx, of.request.namespace, entry.time)
+    """Counts what a job's read was charged; corrections, too, in the month of what they correct."""
+    if entry.job and entry.charge_micros:
+        stored = _usage(tx, entry.payer, entry.month)
         _put(tx, dataclasses.replace(stored, egress_micros=stored.egress_micros + entry.charge_micros))
 
 

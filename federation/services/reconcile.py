@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from federation import ports
 from federation.core import job, kinds, site
-from federation.services import access, jobs, pipelines, queue, retention, rules, runs, scan, sites, transfers
+from federation.services import access, budgets, jobs, pipelines, queue, retention, rules, runs, scan, sites, transfers
 from federation.services.context import Context
 
 
@@ -51,7 +51,11 @@ STEPS: dict[str, Callable[[ports.Transaction, Context, int], int]] = {
     "queue": queue.place,
     "ended grants": _ended_grants,
     "reservations": lambda tx, ctx, _: access.give_back(tx, ctx),
+    "budgets": lambda tx, _ctx, _: budgets.alert(tx),
 }
 
 #: Steps that look at much: a server leaves them out for a while when nothing has changed since they found nothing to do.
 COSTLY = frozenset({"queue", "rules", "replicas"})
+
+#: Steps whose events the server's log tells as well, with the kind of those events.
+TOLD = {"budgets": "budget.alert"}

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable
 
 from federation import ports
-from federation.core import dataset, errors, ids, job, policy
-from federation.services import datasets, sites
+from federation.core import dataset, errors, ids, job, kinds, lineage, policy
+from federation.services import datasets, scan, sites
 
 ATTEMPTS_MAX = 10
 #: Text that a request may carry in `runtime_env`, and in `entrypoint` and `env` each.
@@ -34,6 +34,7 @@ def complete(tx: ports.Transaction, principal: policy.Principal, request: job.Jo
     if not assuming and any(spec.assumed_bytes for spec in request.inputs):
         raise _wrong("inputs", "an assumed size is for planning only", "Use `fed job plan`, or leave it out.")
     filled = dataclasses.replace(request, principal=principal.name)
+    _look_up(tx, request)
     return dataclasses.replace(
         filled,
         inputs=tuple(_pinned(tx, spec) for spec in request.inputs),
@@ -43,6 +44,18 @@ def complete(tx: ports.Transaction, principal: policy.Principal, request: job.Jo
         duration_seconds=request.duration_seconds or job.JobRequest.duration_seconds,
         max_attempts=request.max_attempts or job.JobRequest.max_attempts,
     )
+
+
+def _look_up(tx: ports.Transaction, request: job.JobRequest) -> None:
+    """Has the transaction read all inputs' datasets and versions at once: then asking for each costs nothing."""
+    names = tuple({ids.dataset(spec.dataset).short: None for spec in request.inputs})
+    if len(names) < 2:
+        return
+    stored = {each.name.short: each for each in scan.every(tx, dataset.Dataset, keys=names)}
+    read = [(each, spec.version) for spec in request.inputs if (each := stored.get(ids.dataset(spec.dataset).short))]
+    keys = {kinds.version_key(*each.name, number or each.latest_version): None for each, number in read}
+    if keys:
+        list(scan.every(tx, dataset.Version, keys=tuple(keys)))
 
 
 def _check_shape(request: job.JobRequest) -> None:
@@ -60,6 +73,10 @@ def _check_shape(request: job.JobRequest) -> None:
         raise _wrong("entrypoint", "a job needs a command to run", "Put it after `--`: `fed job submit ... -- python main.py`.")
     if request.ingest_from and request.kind is not job.JobKind.INGEST:
         raise _wrong("ingest_from", "only an ingest has a source")
+    for spec in request.outputs:
+        lineage.check_sources(
+            spec.column_map, frozenset(each.alias for each in request.inputs), f"outputs.{spec.alias}.column_map"
+        )
     _check_numbers(request)
 
 

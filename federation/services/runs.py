@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 
 from federation import ports
-from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle
-from federation.services import access, ledger, lineage, placement, profiles, quotas, retention, shares
+from federation.core import dataset, decision, errors, grants, ids, job, kinds, lifecycle
+from federation.core.lineage import UNTOLD, LineageReport
+from federation.services import access, decisions, ledger, lineage, placement, profiles, quotas, retention, shares
 from federation.services.context import Context
 
 #: States in which a run holds its site's resources and may read and commit.
@@ -27,26 +28,27 @@ def begin(tx: ports.Transaction, ctx: Context, placed: job.Job) -> tuple[job.Job
     for spec in chosen.inputs:
         read = ids.VersionName(ids.dataset(spec.dataset), spec.version)
         retention.note_read(tx, ctx, read, reader=chosen.site, source=spec.source_site)
-    run = tx.insert(
-        job.Run(
-            run=name,
-            job=placed.job,
-            attempt=attempt,
-            site=chosen.site,
-            grants=tuple(record.grant for record in issued),
-            gpu_type=chosen.gpu_type,
-            spot=chosen.spot,
-            lease_time=tx.now + ctx.lease,
-            uid=ctx.ids.new("u"),
-            create_time=tx.now,
-        )
+    run = job.Run(
+        run=name,
+        job=placed.job,
+        attempt=attempt,
+        site=chosen.site,
+        grants=tuple(record.grant for record in issued),
+        gpu_type=chosen.gpu_type,
+        spot=chosen.spot,
+        lease_time=tx.now + ctx.lease,
+        uid=ctx.ids.new("u"),
+        create_time=tx.now,
+        expected_seconds=chosen.run_seconds,
     )
-    placement.reserve(tx, run.taken(placed.request), run.site)
+    run = tx.insert(dataclasses.replace(run, held=run.taken(placed.request)))
+    placement.reserve(tx, run.held, run.site)
     quotas.reserve(tx, placed, run)
     shares.charge(tx, placed, run)
     tx.emit("run.placed", run.run, run)
     state = lifecycle.next_state(placed.state, "placed")
-    return put_job(tx, dataclasses.replace(placed, state=state, reason="", detail="", attempt=attempt, run=name)), run
+    begun = dataclasses.replace(placed, state=state, reason="", detail="", attempt=attempt, run=name)
+    return put_job(tx, decisions.tell(tx, ctx, begun, begun.plan, decision.Outcome.PLACED)), run
 
 
 def _grant(
@@ -72,6 +74,8 @@ def _grant(
         estimate_micros=spec.egress_micros,
         baseline_micros=spec.baseline_micros,
         expire_time=tx.now + access.run_life(ctx, placed.request),
+        payer=placed.request.namespace,
+        label=placed.request.label,
     )
 
 
@@ -125,10 +129,11 @@ def end(
     detail: str = "",
     exit_code: int | None = None,
     versions: tuple[tuple[str, dataset.Version], ...] = (),
+    report: LineageReport = UNTOLD,
 ) -> job.Run:
     """Ends a live run, and nothing else of its job: what it held is given back, once, because no live state follows.
 
-    `versions` are what it committed, by alias.
+    `versions` are what it committed, by alias, and `report` what its code told of columns.
     """
     ended = put(
         tx,
@@ -148,7 +153,7 @@ def end(
     access.close_run(tx, ended)
     if ended.state is not job.JobState.SUCCEEDED:
         ledger.take_back_avoided(tx, ended)
-    lineage.record_run(tx, of, ended, versions)
+    lineage.record_run(tx, of, ended, versions, report)
     profiles.add_run(tx, of, ended, versions)
     return ended
 

@@ -12,11 +12,18 @@ T = TypeVar("T")
 PAGE = 1000
 
 
-def every(tx: ports.Transaction, cls: type[T], *, parent: str = "", where: Mapping[str, str] | None = None) -> Iterator[T]:
+def every(
+    tx: ports.Transaction,
+    cls: type[T],
+    *,
+    parent: str | tuple[str, ...] = "",
+    where: Mapping[str, str | tuple[str, ...]] | None = None,
+    keys: tuple[str, ...] = (),
+) -> Iterator[T]:
     """All values of a kind, in key order. What is changed on the way is seen as it was when its page was read."""
     after = ""
     while True:
-        page = tx.list(cls, parent=parent, where=where, after=after, limit=PAGE)
+        page = tx.list(cls, parent=parent, where=where, keys=keys, after=after, limit=PAGE)
         yield from page
         if len(page) < PAGE:
             return

@@ -7,6 +7,7 @@ import builtins
 import collections.abc
 import federation.v1.catalog_pb2
 import federation.v1.jobs_pb2
+import federation.v1.lineage_pb2
 import federation.v1.sites_pb2
 import federation.v1.transfers_pb2
 import google.protobuf.descriptor
@@ -569,16 +570,23 @@ class FinishRunRequest(google.protobuf.message.Message):
 
     RUN_FIELD_NUMBER: builtins.int
     OUTPUTS_FIELD_NUMBER: builtins.int
+    LINEAGE_FIELD_NUMBER: builtins.int
     run: builtins.str
     @property
     def outputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___NewVersion]: ...
+    @property
+    def lineage(self) -> federation.v1.lineage_pb2.LineageReport:
+        """What the run's code told of columns."""
+
     def __init__(
         self,
         *,
         run: builtins.str = ...,
         outputs: collections.abc.Iterable[global___NewVersion] | None = ...,
+        lineage: federation.v1.lineage_pb2.LineageReport | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["outputs", b"outputs", "run", b"run"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["lineage", b"lineage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["lineage", b"lineage", "outputs", b"outputs", "run", b"run"]) -> None: ...
 
 global___FinishRunRequest = FinishRunRequest
 
@@ -625,17 +633,65 @@ class CommitVersionRequest(google.protobuf.message.Message):
 global___CommitVersionRequest = CommitVersionRequest
 
 @typing.final
-class SettleGrantRequest(google.protobuf.message.Message):
+class Traffic(google.protobuf.message.Message):
+    """What one side counted under a grant within one hour."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HOUR_TIME_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    ABORTED_BYTES_FIELD_NUMBER: builtins.int
+    RESPONSES_FIELD_NUMBER: builtins.int
+    ABORTED_RESPONSES_FIELD_NUMBER: builtins.int
+    RETRIES_FIELD_NUMBER: builtins.int
+    CACHED_BYTES_FIELD_NUMBER: builtins.int
+    bytes: builtins.int
+    """Bytes of answers that went, or came, whole."""
+    aborted_bytes: builtins.int
+    """Bytes of answers that ended early."""
+    responses: builtins.int
+    aborted_responses: builtins.int
+    retries: builtins.int
+    cached_bytes: builtins.int
+    @property
+    def hour_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Beginning of the hour."""
+
+    def __init__(
+        self,
+        *,
+        hour_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        bytes: builtins.int = ...,
+        aborted_bytes: builtins.int = ...,
+        responses: builtins.int = ...,
+        aborted_responses: builtins.int = ...,
+        retries: builtins.int = ...,
+        cached_bytes: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["hour_time", b"hour_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["aborted_bytes", b"aborted_bytes", "aborted_responses", b"aborted_responses", "bytes", b"bytes", "cached_bytes", b"cached_bytes", "hour_time", b"hour_time", "responses", b"responses", "retries", b"retries"]) -> None: ...
+
+global___Traffic = Traffic
+
+@typing.final
+class Settlement(google.protobuf.message.Message):
+    """What left under one grant."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     GRANT_FIELD_NUMBER: builtins.int
     SENT_BYTES_FIELD_NUMBER: builtins.int
     UNSETTLED_BYTES_FIELD_NUMBER: builtins.int
     REQUESTS_FIELD_NUMBER: builtins.int
+    TRAFFIC_FIELD_NUMBER: builtins.int
     grant: builtins.str
     sent_bytes: builtins.int
     unsettled_bytes: builtins.int
     requests: builtins.int
+    @property
+    def traffic(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Traffic]:
+        """`sent_bytes` by hour."""
+
     def __init__(
         self,
         *,
@@ -643,29 +699,126 @@ class SettleGrantRequest(google.protobuf.message.Message):
         sent_bytes: builtins.int = ...,
         unsettled_bytes: builtins.int = ...,
         requests: builtins.int = ...,
+        traffic: collections.abc.Iterable[global___Traffic] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["grant", b"grant", "requests", b"requests", "sent_bytes", b"sent_bytes", "unsettled_bytes", b"unsettled_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["grant", b"grant", "requests", b"requests", "sent_bytes", b"sent_bytes", "traffic", b"traffic", "unsettled_bytes", b"unsettled_bytes"]) -> None: ...
 
-global___SettleGrantRequest = SettleGrantRequest
+global___Settlement = Settlement
 
 @typing.final
-class SettleGrantResponse(google.protobuf.message.Message):
+class SettleGrantsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    ENTRY_FIELD_NUMBER: builtins.int
-    CHARGE_MICROS_FIELD_NUMBER: builtins.int
-    entry: builtins.str
-    """The ledger entry that came of it."""
-    charge_micros: builtins.int
+    SETTLEMENTS_FIELD_NUMBER: builtins.int
+    @property
+    def settlements(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Settlement]:
+        """At most 1,000."""
+
     def __init__(
         self,
         *,
+        settlements: collections.abc.Iterable[global___Settlement] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["settlements", b"settlements"]) -> None: ...
+
+global___SettleGrantsRequest = SettleGrantsRequest
+
+@typing.final
+class SettlementOutcome(google.protobuf.message.Message):
+    """What became of one settlement."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: builtins.int
+    ENTRY_FIELD_NUMBER: builtins.int
+    CHARGE_MICROS_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    grant: builtins.str
+    entry: builtins.str
+    """The ledger entry that came of it; empty where there was nothing to enter, or where it was refused."""
+    charge_micros: builtins.int
+    reason: builtins.str
+    """Why it was refused, and what to do: telling it again is answered alike."""
+    detail: builtins.str
+    def __init__(
+        self,
+        *,
+        grant: builtins.str = ...,
         entry: builtins.str = ...,
         charge_micros: builtins.int = ...,
+        reason: builtins.str = ...,
+        detail: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["charge_micros", b"charge_micros", "entry", b"entry"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["charge_micros", b"charge_micros", "detail", b"detail", "entry", b"entry", "grant", b"grant", "reason", b"reason"]) -> None: ...
 
-global___SettleGrantResponse = SettleGrantResponse
+global___SettlementOutcome = SettlementOutcome
+
+@typing.final
+class SettleGrantsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: builtins.int
+    @property
+    def outcomes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SettlementOutcome]: ...
+    def __init__(
+        self,
+        *,
+        outcomes: collections.abc.Iterable[global___SettlementOutcome] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["outcomes", b"outcomes"]) -> None: ...
+
+global___SettleGrantsResponse = SettleGrantsResponse
+
+@typing.final
+class ReadUsage(google.protobuf.message.Message):
+    """What the processes of a run have received under one grant."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: builtins.int
+    TRAFFIC_FIELD_NUMBER: builtins.int
+    grant: builtins.str
+    @property
+    def traffic(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Traffic]: ...
+    def __init__(
+        self,
+        *,
+        grant: builtins.str = ...,
+        traffic: collections.abc.Iterable[global___Traffic] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["grant", b"grant", "traffic", b"traffic"]) -> None: ...
+
+global___ReadUsage = ReadUsage
+
+@typing.final
+class ReportUsageRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    USAGES_FIELD_NUMBER: builtins.int
+    run: builtins.str
+    @property
+    def usages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ReadUsage]: ...
+    def __init__(
+        self,
+        *,
+        run: builtins.str = ...,
+        usages: collections.abc.Iterable[global___ReadUsage] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["run", b"run", "usages", b"usages"]) -> None: ...
+
+global___ReportUsageRequest = ReportUsageRequest
+
+@typing.final
+class ReportUsageResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ReportUsageResponse = ReportUsageResponse
 
 @typing.final
 class GetSealedVersionRequest(google.protobuf.message.Message):

@@ -54,10 +54,15 @@ class AgentStub(object):
                 request_serializer=federation_dot_v1_dot_agent__pb2.CommitVersionRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_catalog__pb2.Version.FromString,
                 )
-        self.SettleGrant = channel.unary_unary(
-                '/federation.v1.Agent/SettleGrant',
-                request_serializer=federation_dot_v1_dot_agent__pb2.SettleGrantRequest.SerializeToString,
-                response_deserializer=federation_dot_v1_dot_agent__pb2.SettleGrantResponse.FromString,
+        self.SettleGrants = channel.unary_unary(
+                '/federation.v1.Agent/SettleGrants',
+                request_serializer=federation_dot_v1_dot_agent__pb2.SettleGrantsRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_agent__pb2.SettleGrantsResponse.FromString,
+                )
+        self.ReportUsage = channel.unary_unary(
+                '/federation.v1.Agent/ReportUsage',
+                request_serializer=federation_dot_v1_dot_agent__pb2.ReportUsageRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_agent__pb2.ReportUsageResponse.FromString,
                 )
         self.GetSealedVersion = channel.unary_unary(
                 '/federation.v1.Agent/GetSealedVersion',
@@ -145,8 +150,15 @@ class AgentServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SettleGrant(self, request, context):
-        """Tells what left under a grant, for good. The first word counts; later ones are answered like it.
+    def SettleGrants(self, request, context):
+        """Tells what left under grants, for good. The first word on each counts; later ones are answered like it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportUsage(self, request, context):
+        """Tells what the processes of a run say that they have received. The first word on each grant and hour counts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -233,10 +245,15 @@ def add_AgentServicer_to_server(servicer, server):
                     request_deserializer=federation_dot_v1_dot_agent__pb2.CommitVersionRequest.FromString,
                     response_serializer=federation_dot_v1_dot_catalog__pb2.Version.SerializeToString,
             ),
-            'SettleGrant': grpc.unary_unary_rpc_method_handler(
-                    servicer.SettleGrant,
-                    request_deserializer=federation_dot_v1_dot_agent__pb2.SettleGrantRequest.FromString,
-                    response_serializer=federation_dot_v1_dot_agent__pb2.SettleGrantResponse.SerializeToString,
+            'SettleGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleGrants,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.SettleGrantsRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_agent__pb2.SettleGrantsResponse.SerializeToString,
+            ),
+            'ReportUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportUsage,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.ReportUsageRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_agent__pb2.ReportUsageResponse.SerializeToString,
             ),
             'GetSealedVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSealedVersion,
@@ -400,7 +417,7 @@ class Agent(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
-    def SettleGrant(request,
+    def SettleGrants(request,
             target,
             options=(),
             channel_credentials=None,
@@ -410,9 +427,26 @@ class Agent(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/SettleGrant',
-            federation_dot_v1_dot_agent__pb2.SettleGrantRequest.SerializeToString,
-            federation_dot_v1_dot_agent__pb2.SettleGrantResponse.FromString,
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/SettleGrants',
+            federation_dot_v1_dot_agent__pb2.SettleGrantsRequest.SerializeToString,
+            federation_dot_v1_dot_agent__pb2.SettleGrantsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReportUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/ReportUsage',
+            federation_dot_v1_dot_agent__pb2.ReportUsageRequest.SerializeToString,
+            federation_dot_v1_dot_agent__pb2.ReportUsageResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

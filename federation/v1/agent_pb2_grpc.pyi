@@ -68,11 +68,17 @@ class AgentStub:
     ]
     """Commits the new version that a person wrote under a grant."""
 
-    SettleGrant: grpc.UnaryUnaryMultiCallable[
-        federation.v1.agent_pb2.SettleGrantRequest,
-        federation.v1.agent_pb2.SettleGrantResponse,
+    SettleGrants: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.SettleGrantsRequest,
+        federation.v1.agent_pb2.SettleGrantsResponse,
     ]
-    """Tells what left under a grant, for good. The first word counts; later ones are answered like it."""
+    """Tells what left under grants, for good. The first word on each counts; later ones are answered like it."""
+
+    ReportUsage: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ReportUsageRequest,
+        federation.v1.agent_pb2.ReportUsageResponse,
+    ]
+    """Tells what the processes of a run say that they have received. The first word on each grant and hour counts."""
 
     GetSealedVersion: grpc.UnaryUnaryMultiCallable[
         federation.v1.agent_pb2.GetSealedVersionRequest,
@@ -159,11 +165,17 @@ class AgentAsyncStub:
     ]
     """Commits the new version that a person wrote under a grant."""
 
-    SettleGrant: grpc.aio.UnaryUnaryMultiCallable[
-        federation.v1.agent_pb2.SettleGrantRequest,
-        federation.v1.agent_pb2.SettleGrantResponse,
+    SettleGrants: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.SettleGrantsRequest,
+        federation.v1.agent_pb2.SettleGrantsResponse,
     ]
-    """Tells what left under a grant, for good. The first word counts; later ones are answered like it."""
+    """Tells what left under grants, for good. The first word on each counts; later ones are answered like it."""
+
+    ReportUsage: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ReportUsageRequest,
+        federation.v1.agent_pb2.ReportUsageResponse,
+    ]
+    """Tells what the processes of a run say that they have received. The first word on each grant and hour counts."""
 
     GetSealedVersion: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.agent_pb2.GetSealedVersionRequest,
@@ -265,12 +277,20 @@ class AgentServicer(metaclass=abc.ABCMeta):
         """Commits the new version that a person wrote under a grant."""
 
     @abc.abstractmethod
-    def SettleGrant(
+    def SettleGrants(
         self,
-        request: federation.v1.agent_pb2.SettleGrantRequest,
+        request: federation.v1.agent_pb2.SettleGrantsRequest,
         context: _ServicerContext,
-    ) -> typing.Union[federation.v1.agent_pb2.SettleGrantResponse, collections.abc.Awaitable[federation.v1.agent_pb2.SettleGrantResponse]]:
-        """Tells what left under a grant, for good. The first word counts; later ones are answered like it."""
+    ) -> typing.Union[federation.v1.agent_pb2.SettleGrantsResponse, collections.abc.Awaitable[federation.v1.agent_pb2.SettleGrantsResponse]]:
+        """Tells what left under grants, for good. The first word on each counts; later ones are answered like it."""
+
+    @abc.abstractmethod
+    def ReportUsage(
+        self,
+        request: federation.v1.agent_pb2.ReportUsageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.agent_pb2.ReportUsageResponse, collections.abc.Awaitable[federation.v1.agent_pb2.ReportUsageResponse]]:
+        """Tells what the processes of a run say that they have received. The first word on each grant and hour counts."""
 
     @abc.abstractmethod
     def GetSealedVersion(

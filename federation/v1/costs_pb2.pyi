@@ -7,11 +7,40 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import sys
 import typing
 
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
+
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _Counter:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CounterEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Counter.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    COUNTER_UNSPECIFIED: _Counter.ValueType  # 0
+    COUNTER_GATEWAY: _Counter.ValueType  # 1
+    """What it sent is charged."""
+    COUNTER_READER: _Counter.ValueType  # 2
+    """What it says to have received checks the gateway."""
+
+class Counter(_Counter, metaclass=_CounterEnumTypeWrapper):
+    """Who counted."""
+
+COUNTER_UNSPECIFIED: Counter.ValueType  # 0
+COUNTER_GATEWAY: Counter.ValueType  # 1
+"""What it sent is charged."""
+COUNTER_READER: Counter.ValueType  # 2
+"""What it says to have received checks the gateway."""
+global___Counter = Counter
 
 @typing.final
 class LedgerEntry(google.protobuf.message.Message):
@@ -48,6 +77,13 @@ class LedgerEntry(google.protobuf.message.Message):
     TRANSFER_FIELD_NUMBER: builtins.int
     RATE_CARD_FIELD_NUMBER: builtins.int
     REQUEST_MICROS_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    PAYER_FIELD_NUMBER: builtins.int
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    BILL_FIELD_NUMBER: builtins.int
+    ALLOCATION_FIELD_NUMBER: builtins.int
+    ALLOCATED_BYTES_FIELD_NUMBER: builtins.int
+    ALLOCATED_OF_BYTES_FIELD_NUMBER: builtins.int
     name: builtins.str
     grant: builtins.str
     month: builtins.str
@@ -79,6 +115,19 @@ class LedgerEntry(google.protobuf.message.Message):
     """Number of the rate card that priced it; 0 for the shipped one."""
     request_micros: builtins.int
     """Fees for requests that are part of the charge."""
+    label: builtins.str
+    """The job's label."""
+    payer: builtins.str
+    """Namespace that is charged: the job's, else the data's."""
+    account: builtins.str
+    """Billing account that the source sends from."""
+    bill: builtins.str
+    """Provider's bill that this corrects by."""
+    allocation: builtins.str
+    """Period whose bytes the bill was split by."""
+    allocated_bytes: builtins.int
+    """Bytes of the corrected entry, and of the link in that period."""
+    allocated_of_bytes: builtins.int
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
@@ -113,12 +162,143 @@ class LedgerEntry(google.protobuf.message.Message):
         transfer: builtins.str = ...,
         rate_card: builtins.int = ...,
         request_micros: builtins.int = ...,
+        label: builtins.str = ...,
+        payer: builtins.str = ...,
+        account: builtins.str = ...,
+        bill: builtins.str = ...,
+        allocation: builtins.str = ...,
+        allocated_bytes: builtins.int = ...,
+        allocated_of_bytes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_avoided_micros", b"_avoided_micros", "avoided_micros", b"avoided_micros", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_avoided_micros", b"_avoided_micros", "alias", b"alias", "attempt", b"attempt", "avoided_micros", b"avoided_micros", "bytes", b"bytes", "charge_micros", b"charge_micros", "corrects", b"corrects", "dataset", b"dataset", "destination_region", b"destination_region", "destination_site", b"destination_site", "estimate_bytes", b"estimate_bytes", "estimate_micros", b"estimate_micros", "grant", b"grant", "job", b"job", "month", b"month", "month_to_date_bytes", b"month_to_date_bytes", "name", b"name", "namespace", b"namespace", "price_source", b"price_source", "principal", b"principal", "rate_card", b"rate_card", "request_micros", b"request_micros", "requests", b"requests", "run", b"run", "source_region", b"source_region", "source_site", b"source_site", "time", b"time", "transfer", b"transfer", "unsettled_bytes", b"unsettled_bytes", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_avoided_micros", b"_avoided_micros", "account", b"account", "alias", b"alias", "allocated_bytes", b"allocated_bytes", "allocated_of_bytes", b"allocated_of_bytes", "allocation", b"allocation", "attempt", b"attempt", "avoided_micros", b"avoided_micros", "bill", b"bill", "bytes", b"bytes", "charge_micros", b"charge_micros", "corrects", b"corrects", "dataset", b"dataset", "destination_region", b"destination_region", "destination_site", b"destination_site", "estimate_bytes", b"estimate_bytes", "estimate_micros", b"estimate_micros", "grant", b"grant", "job", b"job", "label", b"label", "month", b"month", "month_to_date_bytes", b"month_to_date_bytes", "name", b"name", "namespace", b"namespace", "payer", b"payer", "price_source", b"price_source", "principal", b"principal", "rate_card", b"rate_card", "request_micros", b"request_micros", "requests", b"requests", "run", b"run", "source_region", b"source_region", "source_site", b"source_site", "time", b"time", "transfer", b"transfer", "unsettled_bytes", b"unsettled_bytes", "version", b"version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_avoided_micros", b"_avoided_micros"]) -> typing.Literal["avoided_micros"] | None: ...
 
 global___LedgerEntry = LedgerEntry
+
+@typing.final
+class Usage(google.protobuf.message.Message):
+    """What one side counted under one grant within one hour. Name: `usage/{grant}/{hour}/{counter}`."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    GRANT_FIELD_NUMBER: builtins.int
+    COUNTER_FIELD_NUMBER: builtins.int
+    HOUR_TIME_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    DATASET_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    ALIAS_FIELD_NUMBER: builtins.int
+    JOB_FIELD_NUMBER: builtins.int
+    RUN_FIELD_NUMBER: builtins.int
+    TRANSFER_FIELD_NUMBER: builtins.int
+    SOURCE_SITE_FIELD_NUMBER: builtins.int
+    SOURCE_REGION_FIELD_NUMBER: builtins.int
+    DESTINATION_SITE_FIELD_NUMBER: builtins.int
+    DESTINATION_REGION_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    ABORTED_BYTES_FIELD_NUMBER: builtins.int
+    RESPONSES_FIELD_NUMBER: builtins.int
+    ABORTED_RESPONSES_FIELD_NUMBER: builtins.int
+    RETRIES_FIELD_NUMBER: builtins.int
+    CACHED_BYTES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    grant: builtins.str
+    counter: global___Counter.ValueType
+    namespace: builtins.str
+    dataset: builtins.str
+    version: builtins.int
+    alias: builtins.str
+    job: builtins.str
+    run: builtins.str
+    transfer: builtins.str
+    source_site: builtins.str
+    source_region: builtins.str
+    destination_site: builtins.str
+    destination_region: builtins.str
+    bytes: builtins.int
+    """Bytes of answers that went, or came, whole."""
+    aborted_bytes: builtins.int
+    """Bytes of answers that ended early."""
+    responses: builtins.int
+    aborted_responses: builtins.int
+    retries: builtins.int
+    """How often a reader asked again, because the gateway had gone away."""
+    cached_bytes: builtins.int
+    """Bytes that a reader's memory handed out without a request."""
+    @property
+    def hour_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        grant: builtins.str = ...,
+        counter: global___Counter.ValueType = ...,
+        hour_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        namespace: builtins.str = ...,
+        dataset: builtins.str = ...,
+        version: builtins.int = ...,
+        alias: builtins.str = ...,
+        job: builtins.str = ...,
+        run: builtins.str = ...,
+        transfer: builtins.str = ...,
+        source_site: builtins.str = ...,
+        source_region: builtins.str = ...,
+        destination_site: builtins.str = ...,
+        destination_region: builtins.str = ...,
+        bytes: builtins.int = ...,
+        aborted_bytes: builtins.int = ...,
+        responses: builtins.int = ...,
+        aborted_responses: builtins.int = ...,
+        retries: builtins.int = ...,
+        cached_bytes: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["hour_time", b"hour_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["aborted_bytes", b"aborted_bytes", "aborted_responses", b"aborted_responses", "alias", b"alias", "bytes", b"bytes", "cached_bytes", b"cached_bytes", "counter", b"counter", "dataset", b"dataset", "destination_region", b"destination_region", "destination_site", b"destination_site", "grant", b"grant", "hour_time", b"hour_time", "job", b"job", "name", b"name", "namespace", b"namespace", "responses", b"responses", "retries", b"retries", "run", b"run", "source_region", b"source_region", "source_site", b"source_site", "transfer", b"transfer", "version", b"version"]) -> None: ...
+
+global___Usage = Usage
+
+@typing.final
+class ListUsageRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    page_token: builtins.str
+    filter: builtins.str
+    """For example `run = "jobs/j-.../runs/1"`, `job = "j-..."`, `grant = "g-..."`."""
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        filter: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListUsageRequest = ListUsageRequest
+
+@typing.final
+class ListUsageResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    USAGE_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def usage(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Usage]: ...
+    def __init__(
+        self,
+        *,
+        usage: collections.abc.Iterable[global___Usage] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "usage", b"usage"]) -> None: ...
+
+global___ListUsageResponse = ListUsageResponse
 
 @typing.final
 class CostSummary(google.protobuf.message.Message):
@@ -134,6 +314,10 @@ class CostSummary(google.protobuf.message.Message):
     CHARGE_MICROS_FIELD_NUMBER: builtins.int
     ESTIMATE_MICROS_FIELD_NUMBER: builtins.int
     AVOIDED_MICROS_FIELD_NUMBER: builtins.int
+    KEYS_FIELD_NUMBER: builtins.int
+    UNSETTLED_BYTES_FIELD_NUMBER: builtins.int
+    REQUESTS_FIELD_NUMBER: builtins.int
+    CORRECTION_MICROS_FIELD_NUMBER: builtins.int
     key: builtins.str
     entries: builtins.int
     bytes: builtins.int
@@ -142,6 +326,14 @@ class CostSummary(google.protobuf.message.Message):
     charge_micros: builtins.int
     estimate_micros: builtins.int
     avoided_micros: builtins.int
+    unsettled_bytes: builtins.int
+    requests: builtins.int
+    correction_micros: builtins.int
+    """What of the charge are corrections from bills."""
+    @property
+    def keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The values that were summed by, in the order of the keys."""
+
     def __init__(
         self,
         *,
@@ -153,8 +345,12 @@ class CostSummary(google.protobuf.message.Message):
         charge_micros: builtins.int = ...,
         estimate_micros: builtins.int = ...,
         avoided_micros: builtins.int = ...,
+        keys: collections.abc.Iterable[builtins.str] | None = ...,
+        unsettled_bytes: builtins.int = ...,
+        requests: builtins.int = ...,
+        correction_micros: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["avoided_micros", b"avoided_micros", "bytes", b"bytes", "charge_micros", b"charge_micros", "egress_bytes", b"egress_bytes", "entries", b"entries", "estimate_micros", b"estimate_micros", "key", b"key", "local_bytes", b"local_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["avoided_micros", b"avoided_micros", "bytes", b"bytes", "charge_micros", b"charge_micros", "correction_micros", b"correction_micros", "egress_bytes", b"egress_bytes", "entries", b"entries", "estimate_micros", b"estimate_micros", "key", b"key", "keys", b"keys", "local_bytes", b"local_bytes", "requests", b"requests", "unsettled_bytes", b"unsettled_bytes"]) -> None: ...
 
 global___CostSummary = CostSummary
 
@@ -205,18 +401,69 @@ class SummarizeCostsRequest(google.protobuf.message.Message):
 
     BY_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
+    FROM_TIME_FIELD_NUMBER: builtins.int
+    TO_TIME_FIELD_NUMBER: builtins.int
     by: builtins.str
-    """`job`, `dataset`, `namespace`, `month` or `link`."""
+    """`job`, `dataset`, `namespace`, `payer`, `principal`, `site`, `label`, `link`, `month`, `day`; several with commas."""
     filter: builtins.str
+    @property
+    def from_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Entries from this time on, and before that one."""
+
+    @property
+    def to_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         by: builtins.str = ...,
         filter: builtins.str = ...,
+        from_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        to_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["by", b"by", "filter", b"filter"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["from_time", b"from_time", "to_time", b"to_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "filter", b"filter", "from_time", b"from_time", "to_time", b"to_time"]) -> None: ...
 
 global___SummarizeCostsRequest = SummarizeCostsRequest
+
+@typing.final
+class ExportLedgerRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: builtins.int
+    FROM_TIME_FIELD_NUMBER: builtins.int
+    TO_TIME_FIELD_NUMBER: builtins.int
+    filter: builtins.str
+    @property
+    def from_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def to_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        filter: builtins.str = ...,
+        from_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        to_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["from_time", b"from_time", "to_time", b"to_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "from_time", b"from_time", "to_time", b"to_time"]) -> None: ...
+
+global___ExportLedgerRequest = ExportLedgerRequest
+
+@typing.final
+class ExportLedgerResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: builtins.int
+    entries: builtins.bytes
+    """An Arrow IPC stream of some entries."""
+    def __init__(
+        self,
+        *,
+        entries: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["entries", b"entries"]) -> None: ...
+
+global___ExportLedgerResponse = ExportLedgerResponse
 
 @typing.final
 class SummarizeCostsResponse(google.protobuf.message.Message):

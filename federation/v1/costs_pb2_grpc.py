@@ -20,6 +20,11 @@ class CostsStub(object):
                 request_serializer=federation_dot_v1_dot_costs__pb2.ListLedgerEntriesRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_costs__pb2.ListLedgerEntriesResponse.FromString,
                 )
+        self.ListUsage = channel.unary_unary(
+                '/federation.v1.Costs/ListUsage',
+                request_serializer=federation_dot_v1_dot_costs__pb2.ListUsageRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_costs__pb2.ListUsageResponse.FromString,
+                )
         self.PriceEgress = channel.unary_unary(
                 '/federation.v1.Costs/PriceEgress',
                 request_serializer=federation_dot_v1_dot_costs__pb2.PriceEgressRequest.SerializeToString,
@@ -50,6 +55,11 @@ class CostsStub(object):
                 request_serializer=federation_dot_v1_dot_costs__pb2.SummarizeCostsRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_costs__pb2.SummarizeCostsResponse.FromString,
                 )
+        self.ExportLedger = channel.unary_stream(
+                '/federation.v1.Costs/ExportLedger',
+                request_serializer=federation_dot_v1_dot_costs__pb2.ExportLedgerRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_costs__pb2.ExportLedgerResponse.FromString,
+                )
 
 
 class CostsServicer(object):
@@ -58,6 +68,13 @@ class CostsServicer(object):
 
     def ListLedgerEntries(self, request, context):
         """Lists ledger entries, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUsage(self, request, context):
+        """Lists what was counted under grants by hour, by both sides, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,7 +116,14 @@ class CostsServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SummarizeCosts(self, request, context):
-        """Sums ledger entries by one key.
+        """Sums ledger entries by one key or several.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportLedger(self, request, context):
+        """Streams ledger entries in the order in which they were entered, in bulk.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,6 +136,11 @@ def add_CostsServicer_to_server(servicer, server):
                     servicer.ListLedgerEntries,
                     request_deserializer=federation_dot_v1_dot_costs__pb2.ListLedgerEntriesRequest.FromString,
                     response_serializer=federation_dot_v1_dot_costs__pb2.ListLedgerEntriesResponse.SerializeToString,
+            ),
+            'ListUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsage,
+                    request_deserializer=federation_dot_v1_dot_costs__pb2.ListUsageRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_costs__pb2.ListUsageResponse.SerializeToString,
             ),
             'PriceEgress': grpc.unary_unary_rpc_method_handler(
                     servicer.PriceEgress,
@@ -143,6 +172,11 @@ def add_CostsServicer_to_server(servicer, server):
                     request_deserializer=federation_dot_v1_dot_costs__pb2.SummarizeCostsRequest.FromString,
                     response_serializer=federation_dot_v1_dot_costs__pb2.SummarizeCostsResponse.SerializeToString,
             ),
+            'ExportLedger': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportLedger,
+                    request_deserializer=federation_dot_v1_dot_costs__pb2.ExportLedgerRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_costs__pb2.ExportLedgerResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'federation.v1.Costs', rpc_method_handlers)
@@ -168,6 +202,23 @@ class Costs(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Costs/ListLedgerEntries',
             federation_dot_v1_dot_costs__pb2.ListLedgerEntriesRequest.SerializeToString,
             federation_dot_v1_dot_costs__pb2.ListLedgerEntriesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Costs/ListUsage',
+            federation_dot_v1_dot_costs__pb2.ListUsageRequest.SerializeToString,
+            federation_dot_v1_dot_costs__pb2.ListUsageResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -270,5 +321,22 @@ class Costs(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Costs/SummarizeCosts',
             federation_dot_v1_dot_costs__pb2.SummarizeCostsRequest.SerializeToString,
             federation_dot_v1_dot_costs__pb2.SummarizeCostsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ExportLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/federation.v1.Costs/ExportLedger',
+            federation_dot_v1_dot_costs__pb2.ExportLedgerRequest.SerializeToString,
+            federation_dot_v1_dot_costs__pb2.ExportLedgerResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

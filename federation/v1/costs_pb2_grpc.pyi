@@ -27,6 +27,12 @@ class CostsStub:
     ]
     """Lists ledger entries, newest first."""
 
+    ListUsage: grpc.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.ListUsageRequest,
+        federation.v1.costs_pb2.ListUsageResponse,
+    ]
+    """Lists what was counted under grants by hour, by both sides, newest first."""
+
     PriceEgress: grpc.UnaryUnaryMultiCallable[
         federation.v1.costs_pb2.PriceEgressRequest,
         federation.v1.costs_pb2.PriceEgressResponse,
@@ -61,7 +67,13 @@ class CostsStub:
         federation.v1.costs_pb2.SummarizeCostsRequest,
         federation.v1.costs_pb2.SummarizeCostsResponse,
     ]
-    """Sums ledger entries by one key."""
+    """Sums ledger entries by one key or several."""
+
+    ExportLedger: grpc.UnaryStreamMultiCallable[
+        federation.v1.costs_pb2.ExportLedgerRequest,
+        federation.v1.costs_pb2.ExportLedgerResponse,
+    ]
+    """Streams ledger entries in the order in which they were entered, in bulk."""
 
 class CostsAsyncStub:
     """The egress ledger: what every run moved, from where to where, what it cost, and what it saved."""
@@ -71,6 +83,12 @@ class CostsAsyncStub:
         federation.v1.costs_pb2.ListLedgerEntriesResponse,
     ]
     """Lists ledger entries, newest first."""
+
+    ListUsage: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.costs_pb2.ListUsageRequest,
+        federation.v1.costs_pb2.ListUsageResponse,
+    ]
+    """Lists what was counted under grants by hour, by both sides, newest first."""
 
     PriceEgress: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.costs_pb2.PriceEgressRequest,
@@ -106,7 +124,13 @@ class CostsAsyncStub:
         federation.v1.costs_pb2.SummarizeCostsRequest,
         federation.v1.costs_pb2.SummarizeCostsResponse,
     ]
-    """Sums ledger entries by one key."""
+    """Sums ledger entries by one key or several."""
+
+    ExportLedger: grpc.aio.UnaryStreamMultiCallable[
+        federation.v1.costs_pb2.ExportLedgerRequest,
+        federation.v1.costs_pb2.ExportLedgerResponse,
+    ]
+    """Streams ledger entries in the order in which they were entered, in bulk."""
 
 class CostsServicer(metaclass=abc.ABCMeta):
     """The egress ledger: what every run moved, from where to where, what it cost, and what it saved."""
@@ -118,6 +142,14 @@ class CostsServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.costs_pb2.ListLedgerEntriesResponse, collections.abc.Awaitable[federation.v1.costs_pb2.ListLedgerEntriesResponse]]:
         """Lists ledger entries, newest first."""
+
+    @abc.abstractmethod
+    def ListUsage(
+        self,
+        request: federation.v1.costs_pb2.ListUsageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.costs_pb2.ListUsageResponse, collections.abc.Awaitable[federation.v1.costs_pb2.ListUsageResponse]]:
+        """Lists what was counted under grants by hour, by both sides, newest first."""
 
     @abc.abstractmethod
     def PriceEgress(
@@ -165,6 +197,14 @@ class CostsServicer(metaclass=abc.ABCMeta):
         request: federation.v1.costs_pb2.SummarizeCostsRequest,
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.costs_pb2.SummarizeCostsResponse, collections.abc.Awaitable[federation.v1.costs_pb2.SummarizeCostsResponse]]:
-        """Sums ledger entries by one key."""
+        """Sums ledger entries by one key or several."""
+
+    @abc.abstractmethod
+    def ExportLedger(
+        self,
+        request: federation.v1.costs_pb2.ExportLedgerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[federation.v1.costs_pb2.ExportLedgerResponse], collections.abc.AsyncIterator[federation.v1.costs_pb2.ExportLedgerResponse]]:
+        """Streams ledger entries in the order in which they were entered, in bulk."""
 
 def add_CostsServicer_to_server(servicer: CostsServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -5,6 +5,7 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import federation.v1.lineage_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
@@ -177,12 +178,15 @@ class ReadObjectRequest(google.protobuf.message.Message):
     GENERATION_FIELD_NUMBER: builtins.int
     OFFSET_FIELD_NUMBER: builtins.int
     LENGTH_FIELD_NUMBER: builtins.int
+    ASK_SECONDS_FIELD_NUMBER: builtins.int
     input: builtins.str
     object_id: builtins.str
     generation: builtins.str
     offset: builtins.int
     length: builtins.int
     """Bytes of ciphertext; -1 to the end."""
+    ask_seconds: builtins.int
+    """When the caller asked, in seconds since 1970: the hour that both sides count the answer in. 0 for when it is asked here."""
     def __init__(
         self,
         *,
@@ -191,8 +195,9 @@ class ReadObjectRequest(google.protobuf.message.Message):
         generation: builtins.str = ...,
         offset: builtins.int = ...,
         length: builtins.int = ...,
+        ask_seconds: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["generation", b"generation", "input", b"input", "length", b"length", "object_id", b"object_id", "offset", b"offset"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ask_seconds", b"ask_seconds", "generation", b"generation", "input", b"input", "length", b"length", "object_id", b"object_id", "offset", b"offset"]) -> None: ...
 
 global___ReadObjectRequest = ReadObjectRequest
 
@@ -449,6 +454,84 @@ class AbortWriteResponse(google.protobuf.message.Message):
 global___AbortWriteResponse = AbortWriteResponse
 
 @typing.final
+class ReadCount(google.protobuf.message.Message):
+    """What a process of a run has received of one input within one hour."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: builtins.int
+    HOUR_SECONDS_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    ABORTED_BYTES_FIELD_NUMBER: builtins.int
+    RESPONSES_FIELD_NUMBER: builtins.int
+    ABORTED_RESPONSES_FIELD_NUMBER: builtins.int
+    RETRIES_FIELD_NUMBER: builtins.int
+    CACHED_BYTES_FIELD_NUMBER: builtins.int
+    input: builtins.str
+    """A run's input, by alias."""
+    hour_seconds: builtins.int
+    """Beginning of the hour, in seconds since 1970."""
+    bytes: builtins.int
+    """Bytes of answers that came whole."""
+    aborted_bytes: builtins.int
+    """Bytes of answers that ended early."""
+    responses: builtins.int
+    aborted_responses: builtins.int
+    retries: builtins.int
+    """How often something was asked for again, because the gateway had gone away."""
+    cached_bytes: builtins.int
+    """Bytes that were handed out from memory, without being asked for."""
+    def __init__(
+        self,
+        *,
+        input: builtins.str = ...,
+        hour_seconds: builtins.int = ...,
+        bytes: builtins.int = ...,
+        aborted_bytes: builtins.int = ...,
+        responses: builtins.int = ...,
+        aborted_responses: builtins.int = ...,
+        retries: builtins.int = ...,
+        cached_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["aborted_bytes", b"aborted_bytes", "aborted_responses", b"aborted_responses", "bytes", b"bytes", "cached_bytes", b"cached_bytes", "hour_seconds", b"hour_seconds", "input", b"input", "responses", b"responses", "retries", b"retries"]) -> None: ...
+
+global___ReadCount = ReadCount
+
+@typing.final
+class ReportReadsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPORTER_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    COUNTS_FIELD_NUMBER: builtins.int
+    reporter: builtins.str
+    """The process, by a name of its own choice."""
+    sequence: builtins.int
+    """Counts the process's reports, from 1."""
+    @property
+    def counts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ReadCount]: ...
+    def __init__(
+        self,
+        *,
+        reporter: builtins.str = ...,
+        sequence: builtins.int = ...,
+        counts: collections.abc.Iterable[global___ReadCount] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["counts", b"counts", "reporter", b"reporter", "sequence", b"sequence"]) -> None: ...
+
+global___ReportReadsRequest = ReportReadsRequest
+
+@typing.final
+class ReportReadsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ReportReadsResponse = ReportReadsResponse
+
+@typing.final
 class FinishAttemptRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -487,6 +570,33 @@ class FinishAttemptResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["versions", b"versions"]) -> None: ...
 
 global___FinishAttemptResponse = FinishAttemptResponse
+
+@typing.final
+class ReportLineageRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: builtins.int
+    @property
+    def report(self) -> federation.v1.lineage_pb2.LineageReport: ...
+    def __init__(
+        self,
+        *,
+        report: federation.v1.lineage_pb2.LineageReport | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["report", b"report"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["report", b"report"]) -> None: ...
+
+global___ReportLineageRequest = ReportLineageRequest
+
+@typing.final
+class ReportLineageResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ReportLineageResponse = ReportLineageResponse
 
 @typing.final
 class AppendLogsRequest(google.protobuf.message.Message):

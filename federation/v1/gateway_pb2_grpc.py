@@ -51,10 +51,20 @@ class GatewayStub(object):
                 request_serializer=federation_dot_v1_dot_gateway__pb2.AbortWriteRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_gateway__pb2.AbortWriteResponse.FromString,
                 )
+        self.ReportReads = channel.unary_unary(
+                '/federation.v1.Gateway/ReportReads',
+                request_serializer=federation_dot_v1_dot_gateway__pb2.ReportReadsRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_gateway__pb2.ReportReadsResponse.FromString,
+                )
         self.FinishAttempt = channel.unary_unary(
                 '/federation.v1.Gateway/FinishAttempt',
                 request_serializer=federation_dot_v1_dot_gateway__pb2.FinishAttemptRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_gateway__pb2.FinishAttemptResponse.FromString,
+                )
+        self.ReportLineage = channel.unary_unary(
+                '/federation.v1.Gateway/ReportLineage',
+                request_serializer=federation_dot_v1_dot_gateway__pb2.ReportLineageRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_gateway__pb2.ReportLineageResponse.FromString,
                 )
         self.AppendLogs = channel.stream_unary(
                 '/federation.v1.Gateway/AppendLogs',
@@ -132,8 +142,23 @@ class GatewayServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportReads(self, request, context):
+        """Tells what a process of a run has received so far, by input and hour. Each report holds the process's totals and has a number:
+        an older one changes nothing, so reports may be lost, repeated or come out of order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FinishAttempt(self, request, context):
         """Says how a run's entrypoint ended. With exit code 0 all its outputs are committed, together, before this answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportLineage(self, request, context):
+        """Takes which columns a run reads and writes, from any of its processes. What is told twice is told once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,10 +230,20 @@ def add_GatewayServicer_to_server(servicer, server):
                     request_deserializer=federation_dot_v1_dot_gateway__pb2.AbortWriteRequest.FromString,
                     response_serializer=federation_dot_v1_dot_gateway__pb2.AbortWriteResponse.SerializeToString,
             ),
+            'ReportReads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportReads,
+                    request_deserializer=federation_dot_v1_dot_gateway__pb2.ReportReadsRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_gateway__pb2.ReportReadsResponse.SerializeToString,
+            ),
             'FinishAttempt': grpc.unary_unary_rpc_method_handler(
                     servicer.FinishAttempt,
                     request_deserializer=federation_dot_v1_dot_gateway__pb2.FinishAttemptRequest.FromString,
                     response_serializer=federation_dot_v1_dot_gateway__pb2.FinishAttemptResponse.SerializeToString,
+            ),
+            'ReportLineage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportLineage,
+                    request_deserializer=federation_dot_v1_dot_gateway__pb2.ReportLineageRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_gateway__pb2.ReportLineageResponse.SerializeToString,
             ),
             'AppendLogs': grpc.stream_unary_rpc_method_handler(
                     servicer.AppendLogs,
@@ -362,6 +397,23 @@ class Gateway(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
+    def ReportReads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Gateway/ReportReads',
+            federation_dot_v1_dot_gateway__pb2.ReportReadsRequest.SerializeToString,
+            federation_dot_v1_dot_gateway__pb2.ReportReadsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
     def FinishAttempt(request,
             target,
             options=(),
@@ -375,6 +427,23 @@ class Gateway(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Gateway/FinishAttempt',
             federation_dot_v1_dot_gateway__pb2.FinishAttemptRequest.SerializeToString,
             federation_dot_v1_dot_gateway__pb2.FinishAttemptResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReportLineage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Gateway/ReportLineage',
+            federation_dot_v1_dot_gateway__pb2.ReportLineageRequest.SerializeToString,
+            federation_dot_v1_dot_gateway__pb2.ReportLineageResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -65,11 +65,25 @@ class GatewayStub:
     ]
     """Drops a write and everything that it stored."""
 
+    ReportReads: grpc.UnaryUnaryMultiCallable[
+        federation.v1.gateway_pb2.ReportReadsRequest,
+        federation.v1.gateway_pb2.ReportReadsResponse,
+    ]
+    """Tells what a process of a run has received so far, by input and hour. Each report holds the process's totals and has a number:
+    an older one changes nothing, so reports may be lost, repeated or come out of order.
+    """
+
     FinishAttempt: grpc.UnaryUnaryMultiCallable[
         federation.v1.gateway_pb2.FinishAttemptRequest,
         federation.v1.gateway_pb2.FinishAttemptResponse,
     ]
     """Says how a run's entrypoint ended. With exit code 0 all its outputs are committed, together, before this answers."""
+
+    ReportLineage: grpc.UnaryUnaryMultiCallable[
+        federation.v1.gateway_pb2.ReportLineageRequest,
+        federation.v1.gateway_pb2.ReportLineageResponse,
+    ]
+    """Takes which columns a run reads and writes, from any of its processes. What is told twice is told once."""
 
     AppendLogs: grpc.StreamUnaryMultiCallable[
         federation.v1.gateway_pb2.AppendLogsRequest,
@@ -142,11 +156,25 @@ class GatewayAsyncStub:
     ]
     """Drops a write and everything that it stored."""
 
+    ReportReads: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.gateway_pb2.ReportReadsRequest,
+        federation.v1.gateway_pb2.ReportReadsResponse,
+    ]
+    """Tells what a process of a run has received so far, by input and hour. Each report holds the process's totals and has a number:
+    an older one changes nothing, so reports may be lost, repeated or come out of order.
+    """
+
     FinishAttempt: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.gateway_pb2.FinishAttemptRequest,
         federation.v1.gateway_pb2.FinishAttemptResponse,
     ]
     """Says how a run's entrypoint ended. With exit code 0 all its outputs are committed, together, before this answers."""
+
+    ReportLineage: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.gateway_pb2.ReportLineageRequest,
+        federation.v1.gateway_pb2.ReportLineageResponse,
+    ]
+    """Takes which columns a run reads and writes, from any of its processes. What is told twice is told once."""
 
     AppendLogs: grpc.aio.StreamUnaryMultiCallable[
         federation.v1.gateway_pb2.AppendLogsRequest,
@@ -234,12 +262,30 @@ class GatewayServicer(metaclass=abc.ABCMeta):
         """Drops a write and everything that it stored."""
 
     @abc.abstractmethod
+    def ReportReads(
+        self,
+        request: federation.v1.gateway_pb2.ReportReadsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.gateway_pb2.ReportReadsResponse, collections.abc.Awaitable[federation.v1.gateway_pb2.ReportReadsResponse]]:
+        """Tells what a process of a run has received so far, by input and hour. Each report holds the process's totals and has a number:
+        an older one changes nothing, so reports may be lost, repeated or come out of order.
+        """
+
+    @abc.abstractmethod
     def FinishAttempt(
         self,
         request: federation.v1.gateway_pb2.FinishAttemptRequest,
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.gateway_pb2.FinishAttemptResponse, collections.abc.Awaitable[federation.v1.gateway_pb2.FinishAttemptResponse]]:
         """Says how a run's entrypoint ended. With exit code 0 all its outputs are committed, together, before this answers."""
+
+    @abc.abstractmethod
+    def ReportLineage(
+        self,
+        request: federation.v1.gateway_pb2.ReportLineageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.gateway_pb2.ReportLineageResponse, collections.abc.Awaitable[federation.v1.gateway_pb2.ReportLineageResponse]]:
+        """Takes which columns a run reads and writes, from any of its processes. What is told twice is told once."""
 
     @abc.abstractmethod
     def AppendLogs(

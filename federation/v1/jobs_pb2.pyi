@@ -5,6 +5,7 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import federation.v1.lineage_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
@@ -161,6 +162,7 @@ class OutputSpec(google.protobuf.message.Message):
     DELIVER_TO_FIELD_NUMBER: builtins.int
     ASSUMED_BYTES_FIELD_NUMBER: builtins.int
     RELEASE_FIELD_NUMBER: builtins.int
+    COLUMN_MAP_FIELD_NUMBER: builtins.int
     alias: builtins.str
     dataset: builtins.str
     kind: builtins.str
@@ -171,6 +173,10 @@ class OutputSpec(google.protobuf.message.Message):
     """Bytes to reckon with for the delivery and for a pipeline's hand-over."""
     release: builtins.bool
     """Asks that it does not inherit the residency of inputs whose owners allow outputs of its size to leave."""
+    @property
+    def column_map(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[federation.v1.lineage_pb2.ColumnSource]:
+        """From which columns of inputs its columns are made."""
+
     def __init__(
         self,
         *,
@@ -180,8 +186,9 @@ class OutputSpec(google.protobuf.message.Message):
         deliver_to: builtins.str = ...,
         assumed_bytes: builtins.int = ...,
         release: builtins.bool = ...,
+        column_map: collections.abc.Iterable[federation.v1.lineage_pb2.ColumnSource] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "dataset", b"dataset", "deliver_to", b"deliver_to", "kind", b"kind", "release", b"release"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "column_map", b"column_map", "dataset", b"dataset", "deliver_to", b"deliver_to", "kind", b"kind", "release", b"release"]) -> None: ...
 
 global___OutputSpec = OutputSpec
 
@@ -432,10 +439,12 @@ class PastAttempt(google.protobuf.message.Message):
     SITE_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     DETAIL_FIELD_NUMBER: builtins.int
+    SPOT_FIELD_NUMBER: builtins.int
     attempt: builtins.int
     site: builtins.str
     reason: builtins.str
     detail: builtins.str
+    spot: builtins.bool
     def __init__(
         self,
         *,
@@ -443,8 +452,9 @@ class PastAttempt(google.protobuf.message.Message):
         site: builtins.str = ...,
         reason: builtins.str = ...,
         detail: builtins.str = ...,
+        spot: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "detail", b"detail", "reason", b"reason", "site", b"site"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "detail", b"detail", "reason", b"reason", "site", b"site", "spot", b"spot"]) -> None: ...
 
 global___PastAttempt = PastAttempt
 
@@ -623,6 +633,7 @@ class Job(google.protobuf.message.Message):
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     END_TIME_FIELD_NUMBER: builtins.int
     TRANSFERS_FIELD_NUMBER: builtins.int
+    DECISION_FIELD_NUMBER: builtins.int
     name: builtins.str
     state: global___JobState.ValueType
     reason: builtins.str
@@ -632,6 +643,8 @@ class Job(google.protobuf.message.Message):
     cancel_requested: builtins.bool
     uid: builtins.str
     etag: builtins.str
+    decision: builtins.str
+    """The newest decision about it, as the record's table `placement_decisions` explains it."""
     @property
     def request(self) -> global___JobRequest: ...
     @property
@@ -664,9 +677,10 @@ class Job(google.protobuf.message.Message):
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         transfers: collections.abc.Iterable[builtins.str] | None = ...,
+        decision: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "plan", b"plan", "request", b"request", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "detail", b"detail", "end_time", b"end_time", "etag", b"etag", "name", b"name", "plan", b"plan", "reason", b"reason", "request", b"request", "run", b"run", "state", b"state", "transfers", b"transfers", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decision", b"decision", "detail", b"detail", "end_time", b"end_time", "etag", b"etag", "name", b"name", "plan", b"plan", "reason", b"reason", "request", b"request", "run", b"run", "state", b"state", "transfers", b"transfers", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___Job = Job
 

@@ -16,25 +16,85 @@ from federation.v1 import options_pb2 as federation_dot_v1_dot_options__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66\x65\x64\x65ration/v1/lineage.proto\x12\rfederation.v1\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x01\n\x07RunFact\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\r\n\x05label\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0c\n\x04site\x18\x06 \x01(\t\x12\x0e\n\x06region\x18\x07 \x01(\t\x12\x11\n\tprincipal\x18\x08 \x01(\t\x12\r\n\x05state\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdd\x01\n\x0bLineageEdge\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x11\n\tdirection\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x05 \x01(\t\x12\x0c\n\x04site\x18\x06 \x01(\t\x12\x15\n\rsource_region\x18\x07 \x01(\t\x12\x1a\n\x12\x64\x65stination_region\x18\x08 \x01(\t\x12\r\n\x05\x62ytes\x18\t \x01(\x03\x12(\n\x04time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x91\x01\n\x0cLineageGraph\x12\x0c\n\x04root\x18\x01 \x01(\t\x12$\n\x04runs\x18\x02 \x03(\x0b\x32\x16.federation.v1.RunFact\x12)\n\x05\x65\x64ges\x18\x03 \x03(\x0b\x32\x1a.federation.v1.LineageEdge\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x12\x10\n\x08\x66rontier\x18\x05 \x03(\t\"d\n\x11GetLineageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\tdirection\x18\x02 \x01(\x0e\x32\x1f.federation.v1.LineageDirection\x12\r\n\x05\x64\x65pth\x18\x03 \x01(\x05*\x93\x01\n\x10LineageDirection\x12!\n\x1dLINEAGE_DIRECTION_UNSPECIFIED\x10\x00\x12\x1e\n\x1aLINEAGE_DIRECTION_UPSTREAM\x10\x01\x12 \n\x1cLINEAGE_DIRECTION_DOWNSTREAM\x10\x02\x12\x1a\n\x16LINEAGE_DIRECTION_BOTH\x10\x03\x32g\n\x07Lineage\x12\\\n\nGetLineage\x12 .federation.v1.GetLineageRequest\x1a\x1b.federation.v1.LineageGraph\"\x0f\xca\xc1\x18\x0blineage.getb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66\x65\x64\x65ration/v1/lineage.proto\x12\rfederation.v1\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"V\n\x19ReceiveOpenLineageRequest\x12\x0e\n\x06\x65vents\x18\x01 \x03(\x0c\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"J\n\x1aReceiveOpenLineageResponse\x12\x0c\n\x04runs\x18\x01 \x01(\x03\x12\r\n\x05\x65nded\x18\x02 \x01(\x03\x12\x0f\n\x07ignored\x18\x03 \x01(\x03\".\n\x0c\x43olumnSource\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"=\n\x0cInputColumns\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\r\n\x05whole\x18\x03 \x01(\x08\"\xb8\x01\n\rOutputColumns\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12:\n\x07\x63olumns\x18\x02 \x03(\x0b\x32).federation.v1.OutputColumns.ColumnsEntry\x12,\n\x07sources\x18\x03 \x03(\x0b\x32\x1b.federation.v1.ColumnSource\x1a.\n\x0c\x43olumnsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"k\n\rLineageReport\x12+\n\x06inputs\x18\x01 \x03(\x0b\x32\x1b.federation.v1.InputColumns\x12-\n\x07outputs\x18\x02 \x03(\x0b\x32\x1c.federation.v1.OutputColumns\"\xff\x01\n\x07RunFact\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\r\n\x05label\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0c\n\x04site\x18\x06 \x01(\t\x12\x0e\n\x06region\x18\x07 \x01(\t\x12\x11\n\tprincipal\x18\x08 \x01(\t\x12\r\n\x05state\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe9\x02\n\x0bLineageEdge\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x11\n\tdirection\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x05 \x01(\t\x12\x0c\n\x04site\x18\x06 \x01(\t\x12\x15\n\rsource_region\x18\x07 \x01(\t\x12\x1a\n\x12\x64\x65stination_region\x18\x08 \x01(\t\x12\r\n\x05\x62ytes\x18\t \x01(\x03\x12(\n\x04time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\rcharge_micros\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x11\n\x04rows\x18\x0c \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07\x63olumns\x18\r \x03(\t\x12/\n\ncolumn_map\x18\x0e \x03(\x0b\x32\x1b.federation.v1.ColumnSourceB\x10\n\x0e_charge_microsB\x07\n\x05_rows\"G\n\x08NodeInfo\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x11\n\tresidency\x18\x03 \x03(\t\x12\x0c\n\x04gone\x18\x04 \x01(\x08\"\xf8\x01\n\x0cLineageGraph\x12\x0c\n\x04root\x18\x01 \x01(\t\x12$\n\x04runs\x18\x02 \x03(\x0b\x32\x16.federation.v1.RunFact\x12)\n\x05\x65\x64ges\x18\x03 \x03(\x0b\x32\x1a.federation.v1.LineageEdge\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x12\x10\n\x08\x66rontier\x18\x05 \x03(\t\x12\x15\n\rfrontier_size\x18\x06 \x01(\x03\x12\x14\n\x0c\x63ontinuation\x18\x07 \x01(\t\x12\x10\n\x08position\x18\x08 \x01(\x03\x12&\n\x05nodes\x18\t \x03(\x0b\x32\x17.federation.v1.NodeInfo\"\x9a\x01\n\x08Sighting\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04seen\x18\x02 \x01(\t\x12\x0c\n\x04hops\x18\x03 \x01(\x03\x12\x0b\n\x03way\x18\x04 \x03(\t\x12\x0f\n\x07\x63olumns\x18\x05 \x03(\t\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05sites\x18\x07 \x03(\t\x12\x0c\n\x04gone\x18\x08 \x01(\x08\"x\n\tSightings\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\'\n\x06models\x18\x02 \x03(\x0b\x32\x17.federation.v1.Sighting\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x10\n\x08\x66rontier\x18\x04 \x03(\t\x12\x10\n\x08position\x18\x05 \x01(\x03\"\xa0\x01\n\x08\x41\x66\x66\x65\x63ted\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04hops\x18\x03 \x01(\x03\x12\x0b\n\x03run\x18\x04 \x01(\t\x12\r\n\x05sites\x18\x05 \x03(\t\x12\r\n\x05\x62ytes\x18\x06 \x01(\x03\x12\x0e\n\x06newest\x18\x07 \x01(\x08\x12\x0e\n\x06others\x18\x08 \x03(\t\x12\x11\n\tremakable\x18\t \x01(\x08\x12\x0c\n\x04gone\x18\n \x01(\x08\"R\n\x06Reader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0c\n\x04live\x18\x03 \x01(\x08\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0e\n\x06pinned\x18\x05 \x01(\x08\"\x84\x02\n\x06Impact\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\r\n\x05sites\x18\x02 \x03(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12\x0e\n\x06newest\x18\x04 \x01(\x08\x12\x0e\n\x06others\x18\x05 \x03(\t\x12)\n\x08\x61\x66\x66\x65\x63ted\x18\x06 \x03(\x0b\x32\x17.federation.v1.Affected\x12\x16\n\x0e\x61\x66\x66\x65\x63ted_bytes\x18\x07 \x01(\x03\x12&\n\x07readers\x18\x08 \x03(\x0b\x32\x15.federation.v1.Reader\x12\r\n\x05rules\x18\t \x03(\t\x12\x10\n\x08\x63omplete\x18\n \x01(\x08\x12\x10\n\x08\x66rontier\x18\x0b \x03(\t\x12\x10\n\x08position\x18\x0c \x01(\x03\"6\n\x10ResidencyBinding\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\tresidency\x18\x02 \x03(\t\"\x8b\x02\n\rResidencyFact\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12,\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x1d.federation.v1.ResidencyCause\x12\x11\n\tresidency\x18\x04 \x03(\t\x12\n\n\x02\x62y\x18\x05 \x01(\t\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06inputs\x18\x07 \x03(\x0b\x32\x1f.federation.v1.ResidencyBinding\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\r\n\x05\x62ytes\x18\t \x01(\x03\x12\x11\n\tbytes_max\x18\n \x01(\x03\"u\n\x06Reason\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\tresidency\x18\x02 \x03(\t\x12\x0c\n\x04hops\x18\x03 \x01(\x03\x12+\n\x05\x66\x61\x63ts\x18\x04 \x03(\x0b\x32\x1c.federation.v1.ResidencyFact\x12\x0c\n\x04gone\x18\x05 \x01(\x08\"`\n\x03Why\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x11\n\tresidency\x18\x02 \x03(\t\x12&\n\x07reasons\x18\x03 \x03(\x0b\x32\x15.federation.v1.Reason\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\"`\n\nDifference\x12\r\n\x05table\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\x03\x12\x0c\n\x04last\x18\x03 \x01(\x03\x12\x12\n\nindex_rows\x18\x04 \x01(\x03\x12\x12\n\ntable_rows\x18\x05 \x01(\x03\"\xd9\x01\n\nIndexCheck\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\r\n\x05\x65\x64ges\x18\x02 \x01(\x03\x12\x0c\n\x04runs\x18\x03 \x01(\x03\x12\r\n\x05nodes\x18\x04 \x01(\x03\x12\x12\n\ntail_edges\x18\x05 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x03\x12\x14\n\x0c\x62uild_millis\x18\x07 \x01(\x03\x12\x0f\n\x07rebuilt\x18\x08 \x01(\x08\x12\x0c\n\x04same\x18\t \x01(\x08\x12.\n\x0b\x64ifferences\x18\n \x03(\x0b\x32\x19.federation.v1.Difference\"\xd5\x01\n\x11GetLineageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\tdirection\x18\x02 \x01(\x0e\x32\x1f.federation.v1.LineageDirection\x12\r\n\x05\x64\x65pth\x18\x03 \x01(\x05\x12\x11\n\tedges_max\x18\x04 \x01(\x05\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x61s_of_position\x18\x06 \x01(\x03\x12\x14\n\x0c\x63ontinuation\x18\x07 \x01(\t\"i\n\x11\x46indModelsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x61s_of_position\x18\x03 \x01(\x03\"%\n\x15\x45xplainErasureRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\'\n\x17\x45xplainResidencyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x18\x43heckLineageIndexRequest\x12\x0f\n\x07rebuild\x18\x01 \x01(\x08*\x93\x01\n\x10LineageDirection\x12!\n\x1dLINEAGE_DIRECTION_UNSPECIFIED\x10\x00\x12\x1e\n\x1aLINEAGE_DIRECTION_UPSTREAM\x10\x01\x12 \n\x1cLINEAGE_DIRECTION_DOWNSTREAM\x10\x02\x12\x1a\n\x16LINEAGE_DIRECTION_BOTH\x10\x03*\x8c\x01\n\x0eResidencyCause\x12\x1f\n\x1bRESIDENCY_CAUSE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESIDENCY_CAUSE_DECLARED\x10\x01\x12\x1d\n\x19RESIDENCY_CAUSE_INHERITED\x10\x02\x12\x1c\n\x18RESIDENCY_CAUSE_RELEASED\x10\x03\x32\xee\x04\n\x07Lineage\x12\\\n\nGetLineage\x12 .federation.v1.GetLineageRequest\x1a\x1b.federation.v1.LineageGraph\"\x0f\xca\xc1\x18\x0blineage.get\x12Y\n\nFindModels\x12 .federation.v1.FindModelsRequest\x1a\x18.federation.v1.Sightings\"\x0f\xca\xc1\x18\x0blineage.get\x12^\n\x0e\x45xplainErasure\x12$.federation.v1.ExplainErasureRequest\x1a\x15.federation.v1.Impact\"\x0f\xca\xc1\x18\x0blineage.get\x12_\n\x10\x45xplainResidency\x12&.federation.v1.ExplainResidencyRequest\x1a\x12.federation.v1.Why\"\x0f\xca\xc1\x18\x0blineage.get\x12}\n\x12ReceiveOpenLineage\x12(.federation.v1.ReceiveOpenLineageRequest\x1a).federation.v1.ReceiveOpenLineageResponse\"\x12\xca\xc1\x18\x0elineage.create\x12j\n\x11\x43heckLineageIndex\x12\'.federation.v1.CheckLineageIndexRequest\x1a\x19.federation.v1.IndexCheck\"\x11\xca\xc1\x18\rlineage.checkb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'federation.v1.lineage_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
+  _globals['_OUTPUTCOLUMNS_COLUMNSENTRY']._options = None
+  _globals['_OUTPUTCOLUMNS_COLUMNSENTRY']._serialized_options = b'8\001'
   _globals['_LINEAGE'].methods_by_name['GetLineage']._options = None
   _globals['_LINEAGE'].methods_by_name['GetLineage']._serialized_options = b'\312\301\030\013lineage.get'
-  _globals['_LINEAGEDIRECTION']._serialized_start=841
-  _globals['_LINEAGEDIRECTION']._serialized_end=988
-  _globals['_RUNFACT']._serialized_start=109
-  _globals['_RUNFACT']._serialized_end=364
-  _globals['_LINEAGEEDGE']._serialized_start=367
-  _globals['_LINEAGEEDGE']._serialized_end=588
-  _globals['_LINEAGEGRAPH']._serialized_start=591
-  _globals['_LINEAGEGRAPH']._serialized_end=736
-  _globals['_GETLINEAGEREQUEST']._serialized_start=738
-  _globals['_GETLINEAGEREQUEST']._serialized_end=838
-  _globals['_LINEAGE']._serialized_start=990
-  _globals['_LINEAGE']._serialized_end=1093
+  _globals['_LINEAGE'].methods_by_name['FindModels']._options = None
+  _globals['_LINEAGE'].methods_by_name['FindModels']._serialized_options = b'\312\301\030\013lineage.get'
+  _globals['_LINEAGE'].methods_by_name['ExplainErasure']._options = None
+  _globals['_LINEAGE'].methods_by_name['ExplainErasure']._serialized_options = b'\312\301\030\013lineage.get'
+  _globals['_LINEAGE'].methods_by_name['ExplainResidency']._options = None
+  _globals['_LINEAGE'].methods_by_name['ExplainResidency']._serialized_options = b'\312\301\030\013lineage.get'
+  _globals['_LINEAGE'].methods_by_name['ReceiveOpenLineage']._options = None
+  _globals['_LINEAGE'].methods_by_name['ReceiveOpenLineage']._serialized_options = b'\312\301\030\016lineage.create'
+  _globals['_LINEAGE'].methods_by_name['CheckLineageIndex']._options = None
+  _globals['_LINEAGE'].methods_by_name['CheckLineageIndex']._serialized_options = b'\312\301\030\rlineage.check'
+  _globals['_LINEAGEDIRECTION']._serialized_start=3724
+  _globals['_LINEAGEDIRECTION']._serialized_end=3871
+  _globals['_RESIDENCYCAUSE']._serialized_start=3874
+  _globals['_RESIDENCYCAUSE']._serialized_end=4014
+  _globals['_RECEIVEOPENLINEAGEREQUEST']._serialized_start=108
+  _globals['_RECEIVEOPENLINEAGEREQUEST']._serialized_end=194
+  _globals['_RECEIVEOPENLINEAGERESPONSE']._serialized_start=196
+  _globals['_RECEIVEOPENLINEAGERESPONSE']._serialized_end=270
+  _globals['_COLUMNSOURCE']._serialized_start=272
+  _globals['_COLUMNSOURCE']._serialized_end=318
+  _globals['_INPUTCOLUMNS']._serialized_start=320
+  _globals['_INPUTCOLUMNS']._serialized_end=381
+  _globals['_OUTPUTCOLUMNS']._serialized_start=384
+  _globals['_OUTPUTCOLUMNS']._serialized_end=568
+  _globals['_OUTPUTCOLUMNS_COLUMNSENTRY']._serialized_start=522
+  _globals['_OUTPUTCOLUMNS_COLUMNSENTRY']._serialized_end=568
+  _globals['_LINEAGEREPORT']._serialized_start=570
+  _globals['_LINEAGEREPORT']._serialized_end=677
+  _globals['_RUNFACT']._serialized_start=680
+  _globals['_RUNFACT']._serialized_end=935
+  _globals['_LINEAGEEDGE']._serialized_start=938
+  _globals['_LINEAGEEDGE']._serialized_end=1299
+  _globals['_NODEINFO']._serialized_start=1301
+  _globals['_NODEINFO']._serialized_end=1372
+  _globals['_LINEAGEGRAPH']._serialized_start=1375
+  _globals['_LINEAGEGRAPH']._serialized_end=1623
+  _globals['_SIGHTING']._serialized_start=1626
+  _globals['_SIGHTING']._serialized_end=1780
+  _globals['_SIGHTINGS']._serialized_start=1782
+  _globals['_SIGHTINGS']._serialized_end=1902
+  _globals['_AFFECTED']._serialized_start=1905
+  _globals['_AFFECTED']._serialized_end=2065
+  _globals['_READER']._serialized_start=2067
+  _globals['_READER']._serialized_end=2149
+  _globals['_IMPACT']._serialized_start=2152
+  _globals['_IMPACT']._serialized_end=2412
+  _globals['_RESIDENCYBINDING']._serialized_start=2414
+  _globals['_RESIDENCYBINDING']._serialized_end=2468
+  _globals['_RESIDENCYFACT']._serialized_start=2471
+  _globals['_RESIDENCYFACT']._serialized_end=2738
+  _globals['_REASON']._serialized_start=2740
+  _globals['_REASON']._serialized_end=2857
+  _globals['_WHY']._serialized_start=2859
+  _globals['_WHY']._serialized_end=2955
+  _globals['_DIFFERENCE']._serialized_start=2957
+  _globals['_DIFFERENCE']._serialized_end=3053
+  _globals['_INDEXCHECK']._serialized_start=3056
+  _globals['_INDEXCHECK']._serialized_end=3273
+  _globals['_GETLINEAGEREQUEST']._serialized_start=3276
+  _globals['_GETLINEAGEREQUEST']._serialized_end=3489
+  _globals['_FINDMODELSREQUEST']._serialized_start=3491
+  _globals['_FINDMODELSREQUEST']._serialized_end=3596
+  _globals['_EXPLAINERASUREREQUEST']._serialized_start=3598
+  _globals['_EXPLAINERASUREREQUEST']._serialized_end=3635
+  _globals['_EXPLAINRESIDENCYREQUEST']._serialized_start=3637
+  _globals['_EXPLAINRESIDENCYREQUEST']._serialized_end=3676
+  _globals['_CHECKLINEAGEINDEXREQUEST']._serialized_start=3678
+  _globals['_CHECKLINEAGEINDEXREQUEST']._serialized_end=3721
+  _globals['_LINEAGE']._serialized_start=4017
+  _globals['_LINEAGE']._serialized_end=4639
 # @@protoc_insertion_point(module_scope)

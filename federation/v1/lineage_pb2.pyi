@@ -40,9 +40,185 @@ LINEAGE_DIRECTION_DOWNSTREAM: LineageDirection.ValueType  # 2
 LINEAGE_DIRECTION_BOTH: LineageDirection.ValueType  # 3
 global___LineageDirection = LineageDirection
 
+class _ResidencyCause:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ResidencyCauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ResidencyCause.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    RESIDENCY_CAUSE_UNSPECIFIED: _ResidencyCause.ValueType  # 0
+    RESIDENCY_CAUSE_DECLARED: _ResidencyCause.ValueType  # 1
+    RESIDENCY_CAUSE_INHERITED: _ResidencyCause.ValueType  # 2
+    RESIDENCY_CAUSE_RELEASED: _ResidencyCause.ValueType  # 3
+
+class ResidencyCause(_ResidencyCause, metaclass=_ResidencyCauseEnumTypeWrapper):
+    """Why a dataset is bound as it is."""
+
+RESIDENCY_CAUSE_UNSPECIFIED: ResidencyCause.ValueType  # 0
+RESIDENCY_CAUSE_DECLARED: ResidencyCause.ValueType  # 1
+RESIDENCY_CAUSE_INHERITED: ResidencyCause.ValueType  # 2
+RESIDENCY_CAUSE_RELEASED: ResidencyCause.ValueType  # 3
+global___ResidencyCause = ResidencyCause
+
+@typing.final
+class ReceiveOpenLineageRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    request_id: builtins.str
+    validate_only: builtins.bool
+    @property
+    def events(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Each one event, as JSON in UTF-8; at most 1,000, and 1 MiB each."""
+
+    def __init__(
+        self,
+        *,
+        events: collections.abc.Iterable[builtins.bytes] | None = ...,
+        request_id: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["events", b"events", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+global___ReceiveOpenLineageRequest = ReceiveOpenLineageRequest
+
+@typing.final
+class ReceiveOpenLineageResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: builtins.int
+    ENDED_FIELD_NUMBER: builtins.int
+    IGNORED_FIELD_NUMBER: builtins.int
+    runs: builtins.int
+    """Runs that were told of."""
+    ended: builtins.int
+    """Those of them that have ended, and are in lineage."""
+    ignored: builtins.int
+    """Legal events of no run."""
+    def __init__(
+        self,
+        *,
+        runs: builtins.int = ...,
+        ended: builtins.int = ...,
+        ignored: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ended", b"ended", "ignored", b"ignored", "runs", b"runs"]) -> None: ...
+
+global___ReceiveOpenLineageResponse = ReceiveOpenLineageResponse
+
+@typing.final
+class ColumnSource(google.protobuf.message.Message):
+    """That a column of an output is made from a column of an input: `total` from `orders.price`, by the input's alias."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    column: builtins.str
+    source: builtins.str
+    def __init__(
+        self,
+        *,
+        column: builtins.str = ...,
+        source: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["column", b"column", "source", b"source"]) -> None: ...
+
+global___ColumnSource = ColumnSource
+
+@typing.final
+class InputColumns(google.protobuf.message.Message):
+    """Which columns of an input a run asked for."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: builtins.int
+    COLUMNS_FIELD_NUMBER: builtins.int
+    WHOLE_FIELD_NUMBER: builtins.int
+    alias: builtins.str
+    whole: builtins.bool
+    """It also read it in a way that shows no columns, so maybe all of them."""
+    @property
+    def columns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        alias: builtins.str = ...,
+        columns: collections.abc.Iterable[builtins.str] | None = ...,
+        whole: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "columns", b"columns", "whole", b"whole"]) -> None: ...
+
+global___InputColumns = InputColumns
+
+@typing.final
+class OutputColumns(google.protobuf.message.Message):
+    """Which columns (name and type) a run wrote to an output, and from which it says that they are made."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class ColumnsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    ALIAS_FIELD_NUMBER: builtins.int
+    COLUMNS_FIELD_NUMBER: builtins.int
+    SOURCES_FIELD_NUMBER: builtins.int
+    alias: builtins.str
+    @property
+    def columns(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
+    @property
+    def sources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ColumnSource]: ...
+    def __init__(
+        self,
+        *,
+        alias: builtins.str = ...,
+        columns: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        sources: collections.abc.Iterable[global___ColumnSource] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "columns", b"columns", "sources", b"sources"]) -> None: ...
+
+global___OutputColumns = OutputColumns
+
+@typing.final
+class LineageReport(google.protobuf.message.Message):
+    """What the code of a run tells of the columns that it reads and writes: at most 1,000 of each input and output."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INPUTS_FIELD_NUMBER: builtins.int
+    OUTPUTS_FIELD_NUMBER: builtins.int
+    @property
+    def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___InputColumns]: ...
+    @property
+    def outputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OutputColumns]: ...
+    def __init__(
+        self,
+        *,
+        inputs: collections.abc.Iterable[global___InputColumns] | None = ...,
+        outputs: collections.abc.Iterable[global___OutputColumns] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["inputs", b"inputs", "outputs", b"outputs"]) -> None: ...
+
+global___LineageReport = LineageReport
+
 @typing.final
 class RunFact(google.protobuf.message.Message):
-    """The outcome of one run."""
+    """The outcome of one run, or (kind PUT) that a person put a version."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -109,19 +285,34 @@ class LineageEdge(google.protobuf.message.Message):
     DESTINATION_REGION_FIELD_NUMBER: builtins.int
     BYTES_FIELD_NUMBER: builtins.int
     TIME_FIELD_NUMBER: builtins.int
+    CHARGE_MICROS_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    COLUMNS_FIELD_NUMBER: builtins.int
+    COLUMN_MAP_FIELD_NUMBER: builtins.int
     run: builtins.str
     direction: builtins.str
     """`in` or `out`."""
     alias: builtins.str
     node: builtins.str
-    """`sales/flights@3`, or the URL of what was ingested."""
+    """`sales/flights@3`, `users/ada` for who put it, or the URL of what is foreign."""
     manifest_digest: builtins.str
     site: builtins.str
     source_region: builtins.str
     destination_region: builtins.str
     bytes: builtins.int
+    """What the ledger has of the read; where that was not settled when the run ended, and for an output, the version's."""
+    charge_micros: builtins.int
+    """What the read cost, with fees for requests; absent where it was not settled when the run ended."""
+    rows: builtins.int
+    """Of the version; absent where they are not known."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def columns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Those that were asked for, none where it may have been all; of an output, all that it has."""
+
+    @property
+    def column_map(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ColumnSource]: ...
     def __init__(
         self,
         *,
@@ -135,11 +326,48 @@ class LineageEdge(google.protobuf.message.Message):
         destination_region: builtins.str = ...,
         bytes: builtins.int = ...,
         time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        charge_micros: builtins.int | None = ...,
+        rows: builtins.int | None = ...,
+        columns: collections.abc.Iterable[builtins.str] | None = ...,
+        column_map: collections.abc.Iterable[global___ColumnSource] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "bytes", b"bytes", "destination_region", b"destination_region", "direction", b"direction", "manifest_digest", b"manifest_digest", "node", b"node", "run", b"run", "site", b"site", "source_region", b"source_region", "time", b"time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_charge_micros", b"_charge_micros", "_rows", b"_rows", "charge_micros", b"charge_micros", "rows", b"rows", "time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_charge_micros", b"_charge_micros", "_rows", b"_rows", "alias", b"alias", "bytes", b"bytes", "charge_micros", b"charge_micros", "column_map", b"column_map", "columns", b"columns", "destination_region", b"destination_region", "direction", b"direction", "manifest_digest", b"manifest_digest", "node", b"node", "rows", b"rows", "run", b"run", "site", b"site", "source_region", b"source_region", "time", b"time"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_charge_micros", b"_charge_micros"]) -> typing.Literal["charge_micros"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_rows", b"_rows"]) -> typing.Literal["rows"] | None: ...
 
 global___LineageEdge = LineageEdge
+
+@typing.final
+class NodeInfo(google.protobuf.message.Message):
+    """What the catalog says of a version in a graph today."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    RESIDENCY_FIELD_NUMBER: builtins.int
+    GONE_FIELD_NUMBER: builtins.int
+    node: builtins.str
+    kind: builtins.str
+    """Kind of its dataset: DATA or MODEL."""
+    gone: builtins.bool
+    """Its dataset is deleted, or not there."""
+    @property
+    def residency(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        node: builtins.str = ...,
+        kind: builtins.str = ...,
+        residency: collections.abc.Iterable[builtins.str] | None = ...,
+        gone: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["gone", b"gone", "kind", b"kind", "node", b"node", "residency", b"residency"]) -> None: ...
+
+global___NodeInfo = NodeInfo
 
 @typing.final
 class LineageGraph(google.protobuf.message.Message):
@@ -152,16 +380,27 @@ class LineageGraph(google.protobuf.message.Message):
     EDGES_FIELD_NUMBER: builtins.int
     COMPLETE_FIELD_NUMBER: builtins.int
     FRONTIER_FIELD_NUMBER: builtins.int
+    FRONTIER_SIZE_FIELD_NUMBER: builtins.int
+    CONTINUATION_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    NODES_FIELD_NUMBER: builtins.int
     root: builtins.str
     complete: builtins.bool
+    frontier_size: builtins.int
+    continuation: builtins.str
+    """Asked again with this, the walk goes on where it stopped, in the same state of the record."""
+    position: builtins.int
+    """Position of the log that the answer holds at."""
     @property
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunFact]: ...
     @property
     def edges(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LineageEdge]: ...
     @property
     def frontier(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Nodes whose further edges were not walked."""
+        """Nodes and runs whose further edges were not told: the first 100 of `frontier_size`."""
 
+    @property
+    def nodes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___NodeInfo]: ...
     def __init__(
         self,
         *,
@@ -170,10 +409,448 @@ class LineageGraph(google.protobuf.message.Message):
         edges: collections.abc.Iterable[global___LineageEdge] | None = ...,
         complete: builtins.bool = ...,
         frontier: collections.abc.Iterable[builtins.str] | None = ...,
+        frontier_size: builtins.int = ...,
+        continuation: builtins.str = ...,
+        position: builtins.int = ...,
+        nodes: collections.abc.Iterable[global___NodeInfo] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["complete", b"complete", "edges", b"edges", "frontier", b"frontier", "root", b"root", "runs", b"runs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["complete", b"complete", "continuation", b"continuation", "edges", b"edges", "frontier", b"frontier", "frontier_size", b"frontier_size", "nodes", b"nodes", "position", b"position", "root", b"root", "runs", b"runs"]) -> None: ...
 
 global___LineageGraph = LineageGraph
+
+@typing.final
+class Sighting(google.protobuf.message.Message):
+    """A model that saw a version."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SEEN_FIELD_NUMBER: builtins.int
+    HOPS_FIELD_NUMBER: builtins.int
+    WAY_FIELD_NUMBER: builtins.int
+    COLUMNS_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    SITES_FIELD_NUMBER: builtins.int
+    GONE_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    seen: builtins.str
+    """The version that it saw."""
+    hops: builtins.int
+    gone: builtins.bool
+    @property
+    def way(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The shortest way there: node, run, node, and so on to the model."""
+
+    @property
+    def columns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Columns that the first run on that way asked for, none where it may have been all."""
+
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def sites(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Sites that have the model today."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        seen: builtins.str = ...,
+        hops: builtins.int = ...,
+        way: collections.abc.Iterable[builtins.str] | None = ...,
+        columns: collections.abc.Iterable[builtins.str] | None = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        sites: collections.abc.Iterable[builtins.str] | None = ...,
+        gone: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["columns", b"columns", "gone", b"gone", "hops", b"hops", "model", b"model", "seen", b"seen", "sites", b"sites", "time", b"time", "way", b"way"]) -> None: ...
+
+global___Sighting = Sighting
+
+@typing.final
+class Sightings(google.protobuf.message.Message):
+    """All models that saw what was asked for, nearest first."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: builtins.int
+    MODELS_FIELD_NUMBER: builtins.int
+    COMPLETE_FIELD_NUMBER: builtins.int
+    FRONTIER_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    root: builtins.str
+    complete: builtins.bool
+    position: builtins.int
+    @property
+    def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Sighting]: ...
+    @property
+    def frontier(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        root: builtins.str = ...,
+        models: collections.abc.Iterable[global___Sighting] | None = ...,
+        complete: builtins.bool = ...,
+        frontier: collections.abc.Iterable[builtins.str] | None = ...,
+        position: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["complete", b"complete", "frontier", b"frontier", "models", b"models", "position", b"position", "root", b"root"]) -> None: ...
+
+global___Sightings = Sightings
+
+@typing.final
+class Affected(google.protobuf.message.Message):
+    """A version that came of one that is to be erased."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    HOPS_FIELD_NUMBER: builtins.int
+    RUN_FIELD_NUMBER: builtins.int
+    SITES_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    NEWEST_FIELD_NUMBER: builtins.int
+    OTHERS_FIELD_NUMBER: builtins.int
+    REMAKABLE_FIELD_NUMBER: builtins.int
+    GONE_FIELD_NUMBER: builtins.int
+    node: builtins.str
+    kind: builtins.str
+    hops: builtins.int
+    run: builtins.str
+    """The run that made it."""
+    bytes: builtins.int
+    """Of all its replicas together."""
+    newest: builtins.bool
+    """It is the newest version of its dataset."""
+    remakable: builtins.bool
+    """It could be made again: all that its run read is still there without the erased version."""
+    gone: builtins.bool
+    @property
+    def sites(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def others(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Inputs of its run that do not come of the erased version."""
+
+    def __init__(
+        self,
+        *,
+        node: builtins.str = ...,
+        kind: builtins.str = ...,
+        hops: builtins.int = ...,
+        run: builtins.str = ...,
+        sites: collections.abc.Iterable[builtins.str] | None = ...,
+        bytes: builtins.int = ...,
+        newest: builtins.bool = ...,
+        others: collections.abc.Iterable[builtins.str] | None = ...,
+        remakable: builtins.bool = ...,
+        gone: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "gone", b"gone", "hops", b"hops", "kind", b"kind", "newest", b"newest", "node", b"node", "others", b"others", "remakable", b"remakable", "run", b"run", "sites", b"sites"]) -> None: ...
+
+global___Affected = Affected
+
+@typing.final
+class Reader(google.protobuf.message.Message):
+    """Who reads a version."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    LIVE_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    PINNED_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """A job or pipeline under way, or the newest run of a label that has read it."""
+    label: builtins.str
+    live: builtins.bool
+    state: builtins.str
+    pinned: builtins.bool
+    """It names the version by its number, and not the newest."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        label: builtins.str = ...,
+        live: builtins.bool = ...,
+        state: builtins.str = ...,
+        pinned: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["label", b"label", "live", b"live", "name", b"name", "pinned", b"pinned", "state", b"state"]) -> None: ...
+
+global___Reader = Reader
+
+@typing.final
+class Impact(google.protobuf.message.Message):
+    """What would be lost if a version were erased."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: builtins.int
+    SITES_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    NEWEST_FIELD_NUMBER: builtins.int
+    OTHERS_FIELD_NUMBER: builtins.int
+    AFFECTED_FIELD_NUMBER: builtins.int
+    AFFECTED_BYTES_FIELD_NUMBER: builtins.int
+    READERS_FIELD_NUMBER: builtins.int
+    RULES_FIELD_NUMBER: builtins.int
+    COMPLETE_FIELD_NUMBER: builtins.int
+    FRONTIER_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    root: builtins.str
+    bytes: builtins.int
+    """Of its own replicas together."""
+    newest: builtins.bool
+    affected_bytes: builtins.int
+    complete: builtins.bool
+    position: builtins.int
+    @property
+    def sites(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def others(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Versions of its dataset that would be left."""
+
+    @property
+    def affected(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Affected]: ...
+    @property
+    def readers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Reader]: ...
+    @property
+    def rules(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Replication rules that keep it."""
+
+    @property
+    def frontier(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        root: builtins.str = ...,
+        sites: collections.abc.Iterable[builtins.str] | None = ...,
+        bytes: builtins.int = ...,
+        newest: builtins.bool = ...,
+        others: collections.abc.Iterable[builtins.str] | None = ...,
+        affected: collections.abc.Iterable[global___Affected] | None = ...,
+        affected_bytes: builtins.int = ...,
+        readers: collections.abc.Iterable[global___Reader] | None = ...,
+        rules: collections.abc.Iterable[builtins.str] | None = ...,
+        complete: builtins.bool = ...,
+        frontier: collections.abc.Iterable[builtins.str] | None = ...,
+        position: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["affected", b"affected", "affected_bytes", b"affected_bytes", "bytes", b"bytes", "complete", b"complete", "frontier", b"frontier", "newest", b"newest", "others", b"others", "position", b"position", "readers", b"readers", "root", b"root", "rules", b"rules", "sites", b"sites"]) -> None: ...
+
+global___Impact = Impact
+
+@typing.final
+class ResidencyBinding(google.protobuf.message.Message):
+    """A dataset that binds what is made of it, and to where."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: builtins.int
+    RESIDENCY_FIELD_NUMBER: builtins.int
+    dataset: builtins.str
+    @property
+    def residency(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        dataset: builtins.str = ...,
+        residency: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "residency", b"residency"]) -> None: ...
+
+global___ResidencyBinding = ResidencyBinding
+
+@typing.final
+class ResidencyFact(google.protobuf.message.Message):
+    """One change of what binds a dataset, kept as it happened."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    CAUSE_FIELD_NUMBER: builtins.int
+    RESIDENCY_FIELD_NUMBER: builtins.int
+    BY_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    INPUTS_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    BYTES_MAX_FIELD_NUMBER: builtins.int
+    dataset: builtins.str
+    number: builtins.int
+    cause: global___ResidencyCause.ValueType
+    by: builtins.str
+    """The person, job, or run."""
+    version: builtins.str
+    bytes: builtins.int
+    bytes_max: builtins.int
+    @property
+    def residency(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What held from then on."""
+
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ResidencyBinding]:
+        """What it was inherited from; for a release, what the version was allowed to leave."""
+
+    def __init__(
+        self,
+        *,
+        dataset: builtins.str = ...,
+        number: builtins.int = ...,
+        cause: global___ResidencyCause.ValueType = ...,
+        residency: collections.abc.Iterable[builtins.str] | None = ...,
+        by: builtins.str = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        inputs: collections.abc.Iterable[global___ResidencyBinding] | None = ...,
+        version: builtins.str = ...,
+        bytes: builtins.int = ...,
+        bytes_max: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "bytes", b"bytes", "bytes_max", b"bytes_max", "cause", b"cause", "dataset", b"dataset", "inputs", b"inputs", "number", b"number", "residency", b"residency", "time", b"time", "version", b"version"]) -> None: ...
+
+global___ResidencyFact = ResidencyFact
+
+@typing.final
+class Reason(google.protobuf.message.Message):
+    """A dataset on the way to the answer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: builtins.int
+    RESIDENCY_FIELD_NUMBER: builtins.int
+    HOPS_FIELD_NUMBER: builtins.int
+    FACTS_FIELD_NUMBER: builtins.int
+    GONE_FIELD_NUMBER: builtins.int
+    dataset: builtins.str
+    hops: builtins.int
+    gone: builtins.bool
+    @property
+    def residency(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def facts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ResidencyFact]: ...
+    def __init__(
+        self,
+        *,
+        dataset: builtins.str = ...,
+        residency: collections.abc.Iterable[builtins.str] | None = ...,
+        hops: builtins.int = ...,
+        facts: collections.abc.Iterable[global___ResidencyFact] | None = ...,
+        gone: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "facts", b"facts", "gone", b"gone", "hops", b"hops", "residency", b"residency"]) -> None: ...
+
+global___Reason = Reason
+
+@typing.final
+class Why(google.protobuf.message.Message):
+    """Why a dataset has its residency: itself first, then what it inherited from, nearest first."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: builtins.int
+    RESIDENCY_FIELD_NUMBER: builtins.int
+    REASONS_FIELD_NUMBER: builtins.int
+    COMPLETE_FIELD_NUMBER: builtins.int
+    root: builtins.str
+    complete: builtins.bool
+    @property
+    def residency(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def reasons(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Reason]: ...
+    def __init__(
+        self,
+        *,
+        root: builtins.str = ...,
+        residency: collections.abc.Iterable[builtins.str] | None = ...,
+        reasons: collections.abc.Iterable[global___Reason] | None = ...,
+        complete: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["complete", b"complete", "reasons", b"reasons", "residency", b"residency", "root", b"root"]) -> None: ...
+
+global___Why = Why
+
+@typing.final
+class Difference(google.protobuf.message.Message):
+    """Where index and tables do not say the same."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: builtins.int
+    FIRST_FIELD_NUMBER: builtins.int
+    LAST_FIELD_NUMBER: builtins.int
+    INDEX_ROWS_FIELD_NUMBER: builtins.int
+    TABLE_ROWS_FIELD_NUMBER: builtins.int
+    table: builtins.str
+    first: builtins.int
+    """Positions of the log."""
+    last: builtins.int
+    index_rows: builtins.int
+    table_rows: builtins.int
+    def __init__(
+        self,
+        *,
+        table: builtins.str = ...,
+        first: builtins.int = ...,
+        last: builtins.int = ...,
+        index_rows: builtins.int = ...,
+        table_rows: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["first", b"first", "index_rows", b"index_rows", "last", b"last", "table", b"table", "table_rows", b"table_rows"]) -> None: ...
+
+global___Difference = Difference
+
+@typing.final
+class IndexCheck(google.protobuf.message.Message):
+    """The index of one server, compared with the Delta tables."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    EDGES_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
+    NODES_FIELD_NUMBER: builtins.int
+    TAIL_EDGES_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    BUILD_MILLIS_FIELD_NUMBER: builtins.int
+    REBUILT_FIELD_NUMBER: builtins.int
+    SAME_FIELD_NUMBER: builtins.int
+    DIFFERENCES_FIELD_NUMBER: builtins.int
+    position: builtins.int
+    edges: builtins.int
+    runs: builtins.int
+    nodes: builtins.int
+    tail_edges: builtins.int
+    """Edges that are not in the tables yet."""
+    memory_bytes: builtins.int
+    build_millis: builtins.int
+    rebuilt: builtins.bool
+    same: builtins.bool
+    @property
+    def differences(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Difference]: ...
+    def __init__(
+        self,
+        *,
+        position: builtins.int = ...,
+        edges: builtins.int = ...,
+        runs: builtins.int = ...,
+        nodes: builtins.int = ...,
+        tail_edges: builtins.int = ...,
+        memory_bytes: builtins.int = ...,
+        build_millis: builtins.int = ...,
+        rebuilt: builtins.bool = ...,
+        same: builtins.bool = ...,
+        differences: collections.abc.Iterable[global___Difference] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["build_millis", b"build_millis", "differences", b"differences", "edges", b"edges", "memory_bytes", b"memory_bytes", "nodes", b"nodes", "position", b"position", "rebuilt", b"rebuilt", "runs", b"runs", "same", b"same", "tail_edges", b"tail_edges"]) -> None: ...
+
+global___IndexCheck = IndexCheck
 
 @typing.final
 class GetLineageRequest(google.protobuf.message.Message):
@@ -182,18 +859,108 @@ class GetLineageRequest(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     DIRECTION_FIELD_NUMBER: builtins.int
     DEPTH_FIELD_NUMBER: builtins.int
+    EDGES_MAX_FIELD_NUMBER: builtins.int
+    AS_OF_TIME_FIELD_NUMBER: builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: builtins.int
+    CONTINUATION_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """`sales/flights`, `sales/flights@3`, or a run `jobs/{job}/runs/{run}`."""
+    """`sales/flights`, `sales/flights@3`, a run `jobs/{job}/runs/{run}`, or a foreign node."""
     direction: global___LineageDirection.ValueType
     depth: builtins.int
     """Hops, 1 to 100; 0 for the default of 10."""
+    edges_max: builtins.int
+    """Edges in one answer, 1 to 50,000; 0 for the default of 2,000."""
+    as_of_position: builtins.int
+    """What was recorded up to that position of the log; 0 for all."""
+    continuation: builtins.str
+    """Of the answer before, to the same question; depth and edges_max may differ."""
+    @property
+    def as_of_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """What had happened by then."""
+
     def __init__(
         self,
         *,
         name: builtins.str = ...,
         direction: global___LineageDirection.ValueType = ...,
         depth: builtins.int = ...,
+        edges_max: builtins.int = ...,
+        as_of_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        as_of_position: builtins.int = ...,
+        continuation: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["depth", b"depth", "direction", b"direction", "name", b"name"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["as_of_time", b"as_of_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["as_of_position", b"as_of_position", "as_of_time", b"as_of_time", "continuation", b"continuation", "depth", b"depth", "direction", b"direction", "edges_max", b"edges_max", "name", b"name"]) -> None: ...
 
 global___GetLineageRequest = GetLineageRequest
+
+@typing.final
+class FindModelsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    AS_OF_TIME_FIELD_NUMBER: builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """A dataset, a version, or a foreign node."""
+    as_of_position: builtins.int
+    @property
+    def as_of_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        as_of_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        as_of_position: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["as_of_time", b"as_of_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["as_of_position", b"as_of_position", "as_of_time", b"as_of_time", "name", b"name"]) -> None: ...
+
+global___FindModelsRequest = FindModelsRequest
+
+@typing.final
+class ExplainErasureRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`sales/flights@3`"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___ExplainErasureRequest = ExplainErasureRequest
+
+@typing.final
+class ExplainResidencyRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`sales/flights`"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___ExplainResidencyRequest = ExplainResidencyRequest
+
+@typing.final
+class CheckLineageIndexRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REBUILD_FIELD_NUMBER: builtins.int
+    rebuild: builtins.bool
+    def __init__(
+        self,
+        *,
+        rebuild: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["rebuild", b"rebuild"]) -> None: ...
+
+global___CheckLineageIndexRequest = CheckLineageIndexRequest

@@ -6,7 +6,7 @@ from federation.v1 import lineage_pb2 as federation_dot_v1_dot_lineage__pb2
 
 
 class LineageStub(object):
-    """Which versions came from which, through which runs.
+    """Which versions came from which, through which runs. What a server answers holds everything that was committed before the call.
     """
 
     def __init__(self, channel):
@@ -20,14 +20,75 @@ class LineageStub(object):
                 request_serializer=federation_dot_v1_dot_lineage__pb2.GetLineageRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_lineage__pb2.LineageGraph.FromString,
                 )
+        self.FindModels = channel.unary_unary(
+                '/federation.v1.Lineage/FindModels',
+                request_serializer=federation_dot_v1_dot_lineage__pb2.FindModelsRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_lineage__pb2.Sightings.FromString,
+                )
+        self.ExplainErasure = channel.unary_unary(
+                '/federation.v1.Lineage/ExplainErasure',
+                request_serializer=federation_dot_v1_dot_lineage__pb2.ExplainErasureRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_lineage__pb2.Impact.FromString,
+                )
+        self.ExplainResidency = channel.unary_unary(
+                '/federation.v1.Lineage/ExplainResidency',
+                request_serializer=federation_dot_v1_dot_lineage__pb2.ExplainResidencyRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_lineage__pb2.Why.FromString,
+                )
+        self.ReceiveOpenLineage = channel.unary_unary(
+                '/federation.v1.Lineage/ReceiveOpenLineage',
+                request_serializer=federation_dot_v1_dot_lineage__pb2.ReceiveOpenLineageRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_lineage__pb2.ReceiveOpenLineageResponse.FromString,
+                )
+        self.CheckLineageIndex = channel.unary_unary(
+                '/federation.v1.Lineage/CheckLineageIndex',
+                request_serializer=federation_dot_v1_dot_lineage__pb2.CheckLineageIndexRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_lineage__pb2.IndexCheck.FromString,
+                )
 
 
 class LineageServicer(object):
-    """Which versions came from which, through which runs.
+    """Which versions came from which, through which runs. What a server answers holds everything that was committed before the call.
     """
 
     def GetLineage(self, request, context):
-        """Walks from a dataset, version or run, bounded by depth and number of edges; says whether the answer is complete.
+        """Walks from a dataset, version, run or foreign node, bounded by depth, number of edges and time; says whether the answer is
+        complete, and how to go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindModels(self, request, context):
+        """Finds the models that a version, or any version of a dataset, has gone into, each with the shortest way there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainErasure(self, request, context):
+        """Tells what would be lost if a version were erased: its replicas, what came of it, and who reads it. Erases nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainResidency(self, request, context):
+        """Tells why a dataset has its residency: what was declared, inherited and released, back to where that began.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReceiveOpenLineage(self, request, context):
+        """Takes OpenLineage events of other people's runs into lineage. All or none; the same again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckLineageIndex(self, request, context):
+        """Compares this server's index of lineage with the Delta tables, range by range; makes it anew from them before, if asked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -41,6 +102,31 @@ def add_LineageServicer_to_server(servicer, server):
                     request_deserializer=federation_dot_v1_dot_lineage__pb2.GetLineageRequest.FromString,
                     response_serializer=federation_dot_v1_dot_lineage__pb2.LineageGraph.SerializeToString,
             ),
+            'FindModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindModels,
+                    request_deserializer=federation_dot_v1_dot_lineage__pb2.FindModelsRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_lineage__pb2.Sightings.SerializeToString,
+            ),
+            'ExplainErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainErasure,
+                    request_deserializer=federation_dot_v1_dot_lineage__pb2.ExplainErasureRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_lineage__pb2.Impact.SerializeToString,
+            ),
+            'ExplainResidency': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainResidency,
+                    request_deserializer=federation_dot_v1_dot_lineage__pb2.ExplainResidencyRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_lineage__pb2.Why.SerializeToString,
+            ),
+            'ReceiveOpenLineage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReceiveOpenLineage,
+                    request_deserializer=federation_dot_v1_dot_lineage__pb2.ReceiveOpenLineageRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_lineage__pb2.ReceiveOpenLineageResponse.SerializeToString,
+            ),
+            'CheckLineageIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckLineageIndex,
+                    request_deserializer=federation_dot_v1_dot_lineage__pb2.CheckLineageIndexRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_lineage__pb2.IndexCheck.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'federation.v1.Lineage', rpc_method_handlers)
@@ -49,7 +135,7 @@ def add_LineageServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Lineage(object):
-    """Which versions came from which, through which runs.
+    """Which versions came from which, through which runs. What a server answers holds everything that was committed before the call.
     """
 
     @staticmethod
@@ -66,5 +152,90 @@ class Lineage(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Lineage/GetLineage',
             federation_dot_v1_dot_lineage__pb2.GetLineageRequest.SerializeToString,
             federation_dot_v1_dot_lineage__pb2.LineageGraph.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def FindModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Lineage/FindModels',
+            federation_dot_v1_dot_lineage__pb2.FindModelsRequest.SerializeToString,
+            federation_dot_v1_dot_lineage__pb2.Sightings.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ExplainErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Lineage/ExplainErasure',
+            federation_dot_v1_dot_lineage__pb2.ExplainErasureRequest.SerializeToString,
+            federation_dot_v1_dot_lineage__pb2.Impact.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ExplainResidency(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Lineage/ExplainResidency',
+            federation_dot_v1_dot_lineage__pb2.ExplainResidencyRequest.SerializeToString,
+            federation_dot_v1_dot_lineage__pb2.Why.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReceiveOpenLineage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Lineage/ReceiveOpenLineage',
+            federation_dot_v1_dot_lineage__pb2.ReceiveOpenLineageRequest.SerializeToString,
+            federation_dot_v1_dot_lineage__pb2.ReceiveOpenLineageResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def CheckLineageIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Lineage/CheckLineageIndex',
+            federation_dot_v1_dot_lineage__pb2.CheckLineageIndexRequest.SerializeToString,
+            federation_dot_v1_dot_lineage__pb2.IndexCheck.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

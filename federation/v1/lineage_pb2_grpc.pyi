@@ -18,26 +18,90 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class LineageStub:
-    """Which versions came from which, through which runs."""
+    """Which versions came from which, through which runs. What a server answers holds everything that was committed before the call."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     GetLineage: grpc.UnaryUnaryMultiCallable[
         federation.v1.lineage_pb2.GetLineageRequest,
         federation.v1.lineage_pb2.LineageGraph,
     ]
-    """Walks from a dataset, version or run, bounded by depth and number of edges; says whether the answer is complete."""
+    """Walks from a dataset, version, run or foreign node, bounded by depth, number of edges and time; says whether the answer is
+    complete, and how to go on.
+    """
+
+    FindModels: grpc.UnaryUnaryMultiCallable[
+        federation.v1.lineage_pb2.FindModelsRequest,
+        federation.v1.lineage_pb2.Sightings,
+    ]
+    """Finds the models that a version, or any version of a dataset, has gone into, each with the shortest way there."""
+
+    ExplainErasure: grpc.UnaryUnaryMultiCallable[
+        federation.v1.lineage_pb2.ExplainErasureRequest,
+        federation.v1.lineage_pb2.Impact,
+    ]
+    """Tells what would be lost if a version were erased: its replicas, what came of it, and who reads it. Erases nothing."""
+
+    ExplainResidency: grpc.UnaryUnaryMultiCallable[
+        federation.v1.lineage_pb2.ExplainResidencyRequest,
+        federation.v1.lineage_pb2.Why,
+    ]
+    """Tells why a dataset has its residency: what was declared, inherited and released, back to where that began."""
+
+    ReceiveOpenLineage: grpc.UnaryUnaryMultiCallable[
+        federation.v1.lineage_pb2.ReceiveOpenLineageRequest,
+        federation.v1.lineage_pb2.ReceiveOpenLineageResponse,
+    ]
+    """Takes OpenLineage events of other people's runs into lineage. All or none; the same again changes nothing."""
+
+    CheckLineageIndex: grpc.UnaryUnaryMultiCallable[
+        federation.v1.lineage_pb2.CheckLineageIndexRequest,
+        federation.v1.lineage_pb2.IndexCheck,
+    ]
+    """Compares this server's index of lineage with the Delta tables, range by range; makes it anew from them before, if asked."""
 
 class LineageAsyncStub:
-    """Which versions came from which, through which runs."""
+    """Which versions came from which, through which runs. What a server answers holds everything that was committed before the call."""
 
     GetLineage: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.lineage_pb2.GetLineageRequest,
         federation.v1.lineage_pb2.LineageGraph,
     ]
-    """Walks from a dataset, version or run, bounded by depth and number of edges; says whether the answer is complete."""
+    """Walks from a dataset, version, run or foreign node, bounded by depth, number of edges and time; says whether the answer is
+    complete, and how to go on.
+    """
+
+    FindModels: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.lineage_pb2.FindModelsRequest,
+        federation.v1.lineage_pb2.Sightings,
+    ]
+    """Finds the models that a version, or any version of a dataset, has gone into, each with the shortest way there."""
+
+    ExplainErasure: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.lineage_pb2.ExplainErasureRequest,
+        federation.v1.lineage_pb2.Impact,
+    ]
+    """Tells what would be lost if a version were erased: its replicas, what came of it, and who reads it. Erases nothing."""
+
+    ExplainResidency: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.lineage_pb2.ExplainResidencyRequest,
+        federation.v1.lineage_pb2.Why,
+    ]
+    """Tells why a dataset has its residency: what was declared, inherited and released, back to where that began."""
+
+    ReceiveOpenLineage: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.lineage_pb2.ReceiveOpenLineageRequest,
+        federation.v1.lineage_pb2.ReceiveOpenLineageResponse,
+    ]
+    """Takes OpenLineage events of other people's runs into lineage. All or none; the same again changes nothing."""
+
+    CheckLineageIndex: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.lineage_pb2.CheckLineageIndexRequest,
+        federation.v1.lineage_pb2.IndexCheck,
+    ]
+    """Compares this server's index of lineage with the Delta tables, range by range; makes it anew from them before, if asked."""
 
 class LineageServicer(metaclass=abc.ABCMeta):
-    """Which versions came from which, through which runs."""
+    """Which versions came from which, through which runs. What a server answers holds everything that was committed before the call."""
 
     @abc.abstractmethod
     def GetLineage(
@@ -45,6 +109,48 @@ class LineageServicer(metaclass=abc.ABCMeta):
         request: federation.v1.lineage_pb2.GetLineageRequest,
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.lineage_pb2.LineageGraph, collections.abc.Awaitable[federation.v1.lineage_pb2.LineageGraph]]:
-        """Walks from a dataset, version or run, bounded by depth and number of edges; says whether the answer is complete."""
+        """Walks from a dataset, version, run or foreign node, bounded by depth, number of edges and time; says whether the answer is
+        complete, and how to go on.
+        """
+
+    @abc.abstractmethod
+    def FindModels(
+        self,
+        request: federation.v1.lineage_pb2.FindModelsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.lineage_pb2.Sightings, collections.abc.Awaitable[federation.v1.lineage_pb2.Sightings]]:
+        """Finds the models that a version, or any version of a dataset, has gone into, each with the shortest way there."""
+
+    @abc.abstractmethod
+    def ExplainErasure(
+        self,
+        request: federation.v1.lineage_pb2.ExplainErasureRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.lineage_pb2.Impact, collections.abc.Awaitable[federation.v1.lineage_pb2.Impact]]:
+        """Tells what would be lost if a version were erased: its replicas, what came of it, and who reads it. Erases nothing."""
+
+    @abc.abstractmethod
+    def ExplainResidency(
+        self,
+        request: federation.v1.lineage_pb2.ExplainResidencyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.lineage_pb2.Why, collections.abc.Awaitable[federation.v1.lineage_pb2.Why]]:
+        """Tells why a dataset has its residency: what was declared, inherited and released, back to where that began."""
+
+    @abc.abstractmethod
+    def ReceiveOpenLineage(
+        self,
+        request: federation.v1.lineage_pb2.ReceiveOpenLineageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.lineage_pb2.ReceiveOpenLineageResponse, collections.abc.Awaitable[federation.v1.lineage_pb2.ReceiveOpenLineageResponse]]:
+        """Takes OpenLineage events of other people's runs into lineage. All or none; the same again changes nothing."""
+
+    @abc.abstractmethod
+    def CheckLineageIndex(
+        self,
+        request: federation.v1.lineage_pb2.CheckLineageIndexRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.lineage_pb2.IndexCheck, collections.abc.Awaitable[federation.v1.lineage_pb2.IndexCheck]]:
+        """Compares this server's index of lineage with the Delta tables, range by range; makes it anew from them before, if asked."""
 
 def add_LineageServicer_to_server(servicer: LineageServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

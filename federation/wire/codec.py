@@ -19,8 +19,37 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from federation.core import dataset, errors, ids, job, lineage, metering, pipeline, quota, ratecard, site, transfer, variance
-from federation.v1 import agent_pb2, catalog_pb2, costs_pb2, jobs_pb2, lineage_pb2, pipelines_pb2, sites_pb2, transfers_pb2
+from federation.core import (
+    bill,
+    budget,
+    chain,
+    dataset,
+    errors,
+    ids,
+    job,
+    lineage,
+    metering,
+    openlineage,
+    pipeline,
+    quota,
+    ratecard,
+    site,
+    transfer,
+    variance,
+)
+from federation.v1 import (
+    agent_pb2,
+    bills_pb2,
+    budgets_pb2,
+    catalog_pb2,
+    costs_pb2,
+    jobs_pb2,
+    ledger_pb2,
+    lineage_pb2,
+    pipelines_pb2,
+    sites_pb2,
+    transfers_pb2,
+)
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -119,13 +148,39 @@ PAIRS: dict[type, type[Message]] = {
     pipeline.Pipeline: pipelines_pb2.Pipeline,
     metering.LedgerEntry: costs_pb2.LedgerEntry,
     metering.CostSummary: costs_pb2.CostSummary,
+    metering.Traffic: agent_pb2.Traffic,
+    metering.UsageRecord: costs_pb2.Usage,
+    bill.Bill: bills_pb2.Bill,
+    bill.LinkReconciliation: bills_pb2.LinkReconciliation,
+    bill.Reconciliation: bills_pb2.Reconciliation,
+    budget.Budget: budgets_pb2.Budget,
     ratecard.TierUse: costs_pb2.TierUse,
     ratecard.Quote: costs_pb2.PriceEgressResponse,
     ratecard.CardInfo: costs_pb2.RateCard,
     variance.Variance: costs_pb2.Variance,
+    openlineage.Received: lineage_pb2.ReceiveOpenLineageResponse,
+    chain.SignedHead: ledger_pb2.RecordHead,
+    chain.Finding: ledger_pb2.Finding,
+    chain.Verification: ledger_pb2.Verification,
     lineage.RunFact: lineage_pb2.RunFact,
     lineage.Edge: lineage_pb2.LineageEdge,
+    lineage.ColumnSource: lineage_pb2.ColumnSource,
+    lineage.InputColumns: lineage_pb2.InputColumns,
+    lineage.OutputColumns: lineage_pb2.OutputColumns,
+    lineage.LineageReport: lineage_pb2.LineageReport,
+    lineage.NodeInfo: lineage_pb2.NodeInfo,
     lineage.Graph: lineage_pb2.LineageGraph,
+    lineage.Sighting: lineage_pb2.Sighting,
+    lineage.Sightings: lineage_pb2.Sightings,
+    lineage.Affected: lineage_pb2.Affected,
+    lineage.Reader: lineage_pb2.Reader,
+    lineage.Impact: lineage_pb2.Impact,
+    lineage.Binding: lineage_pb2.ResidencyBinding,
+    lineage.ResidencyFact: lineage_pb2.ResidencyFact,
+    lineage.Reason: lineage_pb2.Reason,
+    lineage.Why: lineage_pb2.Why,
+    lineage.Difference: lineage_pb2.Difference,
+    lineage.IndexCheck: lineage_pb2.IndexCheck,
 }
 
 NAMES: dict[type, Named] = {
@@ -150,10 +205,16 @@ NAMES: dict[type, Named] = {
     job.Job: _child("jobs", "job"),
     job.Run: Named(fields=frozenset({"run", "job"}), build=lambda value: value.run, parse=_run_fields),
     metering.LedgerEntry: _child("ledgerEntries", "entry"),
+    metering.UsageRecord: Named(fields=frozenset(), build=lambda value: f"usage/{value.usage}", parse=lambda _: {}),
     ratecard.CardInfo: Named(fields=frozenset(), build=lambda value: f"rateCards/{value.number}", parse=lambda _: {}),
+    chain.SignedHead: Named(
+        fields=frozenset(), build=lambda value: f"recordHeads/{value.table}/{value.position}", parse=lambda _: {}
+    ),
     transfer.Transfer: _child("transfers", "transfer"),
     transfer.ReplicationRule: _child("replicationRules", "rule"),
     pipeline.Pipeline: _child("pipelines", "pipeline"),
+    bill.Bill: _child("bills", "bill"),
+    budget.Budget: _child("budgets", "budget"),
 }
 
 #: Fields that stay on one side on purpose, each with the reason.
@@ -162,7 +223,11 @@ NOT_CARRIED: dict[type, Mapping[str, str]] = {
         "grant": "bookkeeping of the catalog; the agent gets the signed grant itself",
         "failed_sources": "bookkeeping of the catalog: what it chooses the next attempt's source by",
     },
-    job.Run: {"grants": "ids of read grants are bookkeeping of the catalog; the agent gets the signed grants themselves"},
+    job.Run: {
+        "grants": "ids of read grants are bookkeeping of the catalog; the agent gets the signed grants themselves",
+        "held": "what a job asked for is told with the job, and the GPU type with the run",
+        "expected_seconds": "the job's plan tells it",
+    },
 }
 
 _VALUES: dict[str, type] = {message.DESCRIPTOR.full_name: value for value, message in PAIRS.items()}

@@ -6,6 +6,7 @@ gateway seals the DEKs; what a manifest names is used only after its digest and 
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import secrets
@@ -26,7 +27,7 @@ from federation.core import dataset, errors, grants, ids
 from federation.crypto import container, hpke, manifest, tags
 from federation.crypto import grants as signed_grants
 from federation.v1 import gateway_pb2
-from federation.wire import objects
+from federation.wire import counting, objects
 from federation.wire.gateway import GatewayClient, Pauses
 from federation.wire.readahead import FileReader, Source
 
@@ -75,6 +76,7 @@ class OpenedVersion:
     version: str
     manifest: dataset.Manifest
     deks: Mapping[str, bytes] = field(repr=False)
+    counts: counting.InputCounts | None = field(default=None, repr=False, compare=False)
     _sources: _Sources = field(default_factory=lambda: _Sources(), repr=False, compare=False)  # noqa: PLW0108 - it is defined below
 
     @cached_property
@@ -97,10 +99,11 @@ class OpenedVersion:
     def open(self, path: str) -> FileReader:
         """One of the files, for reading. Nothing is fetched before it is read."""
         entry = self.entry(path)
-        return FileReader(self._sources.get(path, lambda: self._source(entry)), name=f"{self.version}/{path}")
+        source = self._sources.get(path, lambda: self._source(entry))
+        return FileReader(source, name=f"{self.version}/{path}", watcher=self.counts)
 
     def _source(self, entry: dataset.FileEntry) -> Source:
-        fetch = objects.ObjectFetch(self.gateway, self.input, entry)
+        fetch = objects.ObjectFetch(self.gateway, self.input, entry, self.counts)
         reader = container.RangedReader(
             self.deks[entry.generation],
             container.context(self.manifest.dataset_uid, entry.generation, entry.object_id),
@@ -155,8 +158,15 @@ class _Sources:
             return self._kept[path]
 
 
-def open_version(gateway: GatewayClient, *, audience: str, input: str = "", manifest_digest: str = "") -> OpenedVersion:  # noqa: A002 - the contract's word
-    """Opens a run's input, or the version of the grant that the gateway client bears.
+def open_version(
+    gateway: GatewayClient,
+    *,
+    audience: str,
+    input: str = "",  # noqa: A002 - the contract's word
+    manifest_digest: str = "",
+    counts: counting.InputCounts | None = None,
+) -> OpenedVersion:
+    """Opens a run's input, or the version of the grant that the gateway client bears. What is read of it is told to `counts`.
 
     DataCorrupt (MANIFEST_INVALID) for a manifest that is not what its site signed, or not the one of `manifest_digest` if that
     is given; (KEY_MISSING) when a generation came without its key.
@@ -165,7 +175,7 @@ def open_version(gateway: GatewayClient, *, audience: str, input: str = "", mani
     answer = gateway.open_version(public, input)
     if manifest_digest not in ("", answer.manifest_digest):
         raise _manifest_invalid(answer, "it is not the one that was asked for")
-    return _opened(gateway, input, answer, private, audience)
+    return dataclasses.replace(_opened(gateway, input, answer, private, audience), counts=counts)
 
 
 def _opened(
@@ -356,6 +366,8 @@ class FileWriter(io.BufferedIOBase):
         self.name = path
         self.mode = "wb"
         self.rows = -1
+        #: Names and types, of a Parquet file.
+        self.columns: tuple[tuple[str, str], ...] = ()
         self._writer = writer
         self._sealing = writer._begin(path)
         self._sealed = cast("BinaryIO", tempfile.SpooledTemporaryFile(_SPOOL_BYTES))  # noqa: SIM115 - closed by `discard`
@@ -418,14 +430,16 @@ class FileWriter(io.BufferedIOBase):
             ) from error
 
     def _counted(self) -> int:
-        """Rows, from the footer of a Parquet file, unless somebody said."""
-        if self.rows >= 0 or not self.name.lower().endswith(".parquet"):
+        """Rows, from the footer of a Parquet file, unless somebody said; its columns are kept beside."""
+        if not self.name.lower().endswith(".parquet") or (self.rows >= 0 and self.columns):
             return self.rows
         source = self._sealing.reader(self._sealed)
         try:
-            return int(pyarrow.parquet.read_metadata(FileReader(source)).num_rows)
+            footer = pyarrow.parquet.read_metadata(FileReader(source))
+            self.columns = columns(footer.schema.to_arrow_schema())
+            return int(footer.num_rows)
         except (pa.ArrowException, OSError):
-            return -1
+            return self.rows
 
 
 def _object_id() -> str:
@@ -497,14 +511,15 @@ def describe(path: Path) -> tuple[int, tuple[tuple[str, str], ...]]:
     try:
         if path.suffix.lower() == ".parquet":
             with pyarrow.parquet.ParquetFile(path) as file:
-                return file.metadata.num_rows, _columns(file.schema_arrow)
+                return file.metadata.num_rows, columns(file.schema_arrow)
         if path.suffix.lower() == ".csv":
             with pyarrow.csv.open_csv(path) as reader:
-                return -1, _columns(reader.schema)
+                return -1, columns(reader.schema)
     except (pa.ArrowException, OSError):
         return -1, ()
     return -1, ()
 
 
-def _columns(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
+def columns(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
+    """Names and types of a schema's columns."""
     return tuple((column.name, str(column.type)) for column in schema)

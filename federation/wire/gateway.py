@@ -13,15 +13,17 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
-from federation.core import errors
-from federation.v1 import gateway_pb2, gateway_pb2_grpc
+from federation.core import errors, lineage
+from federation.v1 import gateway_pb2, gateway_pb2_grpc, lineage_pb2
+from federation.wire import codec, methods, tls
 from federation.wire import errors as wire_errors
-from federation.wire import methods, tls
 
 T = TypeVar("T")
 
 #: For a call that moves no data.
 CALL_SECONDS = 60
+#: For one that nobody waits for.
+REPORT_SECONDS = 5
 #: For one that waits for a commit at the catalog.
 COMMIT_SECONDS = 180
 #: How long a caller that may repeat itself goes on while the gateway is away.
@@ -97,10 +99,20 @@ class GatewayClient:
         request = gateway_pb2.AbortWriteRequest(write=write)
         self._call(lambda stub: stub.AbortWrite(request, timeout=CALL_SECONDS))
 
+    def report_reads(self, reporter: str, sequence: int, counts: list[gateway_pb2.ReadCount]) -> None:
+        """Tells what a process of a run has received so far. Not repeated: the next report has it all again."""
+        request = gateway_pb2.ReportReadsRequest(reporter=reporter, sequence=sequence, counts=counts)
+        self._call(lambda stub: stub.ReportReads(request, timeout=REPORT_SECONDS))
+
     def finish_attempt(self, exit_code: int, *, reason: str = "", detail: str = "") -> tuple[str, ...]:
         """Says how a run's entrypoint ended; with 0 its outputs are committed when this returns their versions."""
         request = gateway_pb2.FinishAttemptRequest(exit_code=exit_code, reason=reason, detail=detail)
         return tuple(self._call(lambda stub: stub.FinishAttempt(request, timeout=COMMIT_SECONDS)).versions)
+
+    def report_lineage(self, report: lineage.LineageReport) -> None:
+        """Tells which columns the run reads and writes; telling it twice is telling it once."""
+        request = gateway_pb2.ReportLineageRequest(report=codec.to_message(report, lineage_pb2.LineageReport))
+        persistent(lambda: self._call(lambda stub: stub.ReportLineage(request, timeout=CALL_SECONDS)))
 
     def append_logs(self, pieces: Iterable[bytes]) -> int:
         """Sends what a run prints; returns how many bytes were kept."""

@@ -14,11 +14,14 @@ from google.protobuf import descriptor, message, message_factory
 
 from federation.v1 import (
     agent_pb2,
+    bills_pb2,
+    budgets_pb2,
     catalog_pb2,
     costs_pb2,
     gateway_pb2,
     identity_pb2,
     jobs_pb2,
+    ledger_pb2,
     lineage_pb2,
     options_pb2,
     pipelines_pb2,
@@ -28,7 +31,10 @@ from federation.v1 import (
 )
 
 #: What people call, at the server's port for people.
-PEOPLE = ("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Lineage", "Identity", "Records")
+PEOPLE = (
+    *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets"),
+    *("Ledger", "Lineage", "Identity", "Records"),
+)
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
 #: What a site serves itself.
@@ -42,6 +48,9 @@ _FILES = (
         pipelines_pb2,
         transfers_pb2,
         costs_pb2,
+        bills_pb2,
+        budgets_pb2,
+        ledger_pb2,
         lineage_pb2,
         identity_pb2,
         agent_pb2,

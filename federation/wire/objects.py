@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 
 from federation.core import dataset, errors
 from federation.crypto import container
 from federation.v1 import gateway_pb2
+from federation.wire import counting
 from federation.wire.gateway import GatewayClient, Pauses
 
 #: What is decrypted at once while a large range arrives; a multiple of the container's chunks.
@@ -62,10 +64,17 @@ def sealed_range(offset: int, length: int) -> tuple[int, int]:
 class ObjectFetch:
     """Gives ranges of one object's ciphertext; may be called by many threads at once."""
 
-    def __init__(self, gateway: GatewayClient, input: str, entry: dataset.FileEntry) -> None:  # noqa: A002
+    def __init__(
+        self,
+        gateway: GatewayClient,
+        input: str,  # noqa: A002
+        entry: dataset.FileEntry,
+        counts: counting.InputCounts | None = None,
+    ) -> None:
         self._gateway = gateway
         self._input = input
         self._entry = entry
+        self._counts = counts
         chunks = entry.file_bytes // container.CHUNK - _TAIL_CHUNKS
         self._tail_offset = container.HEADER + chunks * container.SEALED_CHUNK if chunks > 0 else 0
         self._tail: bytes | None = None
@@ -100,7 +109,7 @@ class ObjectFetch:
         if self._tail_offset == 0:
             self._tail = self._read(0, tail_bytes)
             return self._tail[: container.HEADER]
-        with contextlib.closing(_Stream(self._ask, self._tail_offset, self._entry.object_bytes)) as tail:
+        with contextlib.closing(self._stream(self._tail_offset, self._entry.object_bytes)) as tail:
             header = self._read(0, container.HEADER)
             self._tail = tail.take(tail_bytes)
         return header
@@ -109,7 +118,7 @@ class ObjectFetch:
         stream = self._shared(offset)
         if stream is not None:
             return stream.take(length)
-        with contextlib.closing(_Stream(self._ask, offset, offset + length)) as stream:
+        with contextlib.closing(self._stream(offset, offset + length)) as stream:
             return stream.take(length)
 
     def _shared(self, offset: int) -> _Stream | None:
@@ -117,11 +126,14 @@ class ObjectFetch:
         plan: tuple[int, int] | None = getattr(self._mine, "plan", None)
         if plan is not None and offset == plan[0]:
             end = min(plan[1], self._entry.object_bytes if self._tail is None else self._tail_offset)
-            self._mine.stream, self._mine.plan = _Stream(self._ask, offset, end), None
+            self._mine.stream, self._mine.plan = self._stream(offset, end), None
         stream: _Stream | None = getattr(self._mine, "stream", None)
         return stream if stream is not None and stream.position == offset else None
 
-    def _ask(self, begin: int, end: int) -> Pieces:
+    def _stream(self, begin: int, end: int) -> _Stream:
+        return _Stream(self._ask, begin, min(end, self._entry.object_bytes), self._counts)
+
+    def _ask(self, begin: int, end: int, ask_seconds: int) -> Pieces:
         return self._gateway.read_object(
             gateway_pb2.ReadObjectRequest(
                 input=self._input,
@@ -129,27 +141,39 @@ class ObjectFetch:
                 generation=self._entry.generation,
                 offset=begin,
                 length=end - begin,
+                ask_seconds=ask_seconds,
             )
         )
 
 
 class _Stream:
-    """A range that is being received. Asked for at once; asked for again, from where it stopped, after the gateway was away."""
+    """A range that is being received. Asked for at once; asked for again, from where it stopped, after the gateway was away.
 
-    def __init__(self, ask: Callable[[int, int], Pieces], begin: int, end: int) -> None:
+    `end` is not beyond the object's. Each answer is counted once it is over: whole when all of it has come, early otherwise.
+    """
+
+    def __init__(
+        self, ask: Callable[[int, int, int], Pieces], begin: int, end: int, counts: counting.InputCounts | None
+    ) -> None:
         self.position = begin
         self._ask = ask
+        self._begin = begin
         self._received = begin
         self._end = end
+        self._counts = counts
         self._waiting: deque[memoryview] = deque()
         self._pauses = Pauses()
-        self._coming = ask(begin, end)
+        self._asked = int(time.time())
+        self._coming = ask(begin, end, self._asked)
+        self._counted = False
 
     def take(self, length: int) -> bytes:
         """The next `length` bytes; fewer only where the object, or the range, ends."""
         while self._received < min(self.position + length, self._end) and (piece := self._next()):
             self._waiting.append(memoryview(piece))
             self._received += len(piece)
+            if self._received >= self._end:
+                self._count(whole=True)
         taken: list[memoryview] = []
         while length and self._waiting:
             piece = self._waiting.popleft()
@@ -163,7 +187,17 @@ class _Stream:
 
     def close(self) -> None:
         """Ends the call."""
+        self._count(whole=self._received >= self._end)
         self._coming.close()
+
+    def _count(self, *, whole: bool, retry: bool = False) -> None:
+        if self._counts is None or self._counted:
+            return
+        self._counted = True
+        if whole:
+            self._counts.whole(self._asked, self._received - self._begin)
+        else:
+            self._counts.aborted(self._asked, self._received - self._begin, retry=retry)
 
     def _next(self) -> bytes | memoryview:
         while True:
@@ -171,7 +205,9 @@ class _Stream:
                 piece = next(self._coming, b"")
             except errors.Unavailable as error:
                 self._pauses.wait(error)
-                self._coming = self._ask(self._received, self._end)
+                self._count(whole=False, retry=True)
+                self._begin, self._asked, self._counted = self._received, int(time.time()), False
+                self._coming = self._ask(self._begin, self._end, self._asked)
             else:
                 self._pauses.progress()
                 return piece

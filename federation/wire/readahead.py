@@ -48,6 +48,16 @@ class Source(Protocol):
         ...
 
 
+class Watcher(Protocol):
+    """Who wants to know how a file is read."""
+
+    def cached(self, size: int) -> None:
+        """So many bytes were handed out from memory, to a read that asked for nothing itself."""
+        ...
+
+    def file_closed(self) -> None: ...
+
+
 class _Block(NamedTuple):
     """Bytes `start` to `stop`: on their way, or (None) to be fetched by whoever needs them."""
 
@@ -65,11 +75,12 @@ class FileReader(io.BufferedIOBase):
     Has what pandas, pyarrow, DuckDB and a TextIOWrapper ask of a file.
     """
 
-    def __init__(self, source: Source, *, name: str = "") -> None:
+    def __init__(self, source: Source, *, name: str = "", watcher: Watcher | None = None) -> None:
         super().__init__()
         self.name = name
         self.mode = "rb"
         self._source = source
+        self._watcher = watcher
         self._ahead = _ReadAhead(source)
         self._position = 0
         _OPEN.add()
@@ -127,6 +138,7 @@ class FileReader(io.BufferedIOBase):
         length = max(0, min(length, self.size - offset))
         kept = self._ahead.kept(offset, length)
         if kept is not None:
+            self._cached(len(kept))
             return bytes(kept)
         # A BytesIO that alone owns its bytes is written in place and hands them out without a copy.
         buffer = io.BytesIO(bytes(length))
@@ -139,14 +151,20 @@ class FileReader(io.BufferedIOBase):
         self._check()
         length = max(0, min(len(target), self.size - offset))
         with _OPEN.reading():
-            self._ahead.read(offset, target[:length])
+            self._cached(self._ahead.read(offset, target[:length]))
         return length
 
     def close(self) -> None:
         if not self.closed:
             self._ahead.forget()
             _OPEN.remove()
+            if self._watcher is not None:
+                self._watcher.file_closed()
         super().close()
+
+    def _cached(self, size: int) -> None:
+        if size and self._watcher is not None:
+            self._watcher.cached(size)
 
     def _check(self) -> None:
         if self.closed:
@@ -177,11 +195,13 @@ class _ReadAhead:
             self._drop()
             self._last = (0, memoryview(b""))
 
-    def read(self, offset: int, target: memoryview) -> None:
-        """Fills the target."""
-        while len(target):
-            done = self._copy(offset, target) or self._step(offset, target)
-            offset, target = offset + done, target[done:]
+    def read(self, offset: int, target: memoryview) -> int:
+        """Fills the target; returns how much of it was in the block that was used last."""
+        kept = first = self._copy(offset, target)
+        while len(target := target[first:]):
+            offset += first
+            first = self._copy(offset, target) or self._step(offset, target)
+        return kept
 
     def _copy(self, offset: int, target: memoryview) -> int:
         start, data = self._last
@@ -309,6 +329,7 @@ class _OpenFiles:
         self._files = 0
         self._reads = 0
         self._last = 0.0
+        self.hooks: list[Callable[[], None]] = []
 
     def add(self) -> None:
         with self._lock:
@@ -332,14 +353,21 @@ class _OpenFiles:
             self._last = time.monotonic()
 
     def wait(self) -> None:
-        """Returns when nobody reads any more."""
+        """Returns when nobody reads any more, and whoever wanted to be told has been."""
         deadline = time.monotonic() + self.WAIT_SECONDS_MAX
         while time.monotonic() < deadline and self._busy():
             time.sleep(0.02)
+        for hook in self.hooks:
+            hook()
 
     def _busy(self) -> bool:
         with self._lock:
             return self._reads > 0 or (self._files > 0 and time.monotonic() - self._last < self.IDLE_SECONDS)
+
+
+def at_rest(hook: Callable[[], None]) -> None:
+    """Calls the hook when the interpreter ends and nobody reads any more."""
+    _OPEN.hooks.append(hook)
 
 
 _OPEN = _OpenFiles()

@@ -24,7 +24,8 @@ _MODIFIED = datetime(1970, 1, 1, tzinfo=UTC)
 class FedFileSystem(AbstractFileSystem):  # type: ignore[misc]
     """fsspec's file system for `fed://`. Without a connection it finds the one of the job that it runs in.
 
-    Its pickle carries the connection, so that Ray workers and other processes of the cluster read through it as well.
+    Its pickle carries the connection, so that Ray workers and other processes of the cluster read through it as well. Who
+    opens a file of an input may read all its columns, and lineage is told so; unless `projected` says that it was told which.
     """
 
     protocol = "fed"
@@ -32,8 +33,11 @@ class FedFileSystem(AbstractFileSystem):  # type: ignore[misc]
     # What is worth keeping is kept by the process's session; an instance kept by fsspec could outlive its job.
     cachable = False
 
-    def __init__(self, *args: Any, connection: environment.Connection | None = None, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, connection: environment.Connection | None = None, projected: bool = False, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
+        self._projected = projected
         self._session = session.of(connection) if connection else session.current()
         self._trees: dict[str, _Tree] = self._session.kept.setdefault("trees", {})
 
@@ -41,7 +45,7 @@ class FedFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return f"<FedFileSystem {self._session.connection.run}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_restored, (self._session.connection,))
+        return (_restored, (self._session.connection, self._projected))
 
     @property
     def fsid(self) -> str:
@@ -122,7 +126,10 @@ class FedFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if self._tree(where.dataset).infos.get(where.path, {}).get("type") == "directory":
             raise IsADirectoryError(path)
         with failures.shaped():
-            return self._session.version(where.dataset).open(where.path)
+            opened = self._session.version(where.dataset).open(where.path)
+        if not self._projected:
+            self._session.note_read(where.dataset)
+        return opened
 
     def _create(self, path: str) -> Any:
         where = self._output(path)
@@ -211,5 +218,5 @@ def _missing(path: str) -> failures.FileMissing:
     return failures.FileMissing(f"there is no {path!r}", reason="FILE_NOT_FOUND", help="Paths are case-sensitive.")
 
 
-def _restored(connection: environment.Connection) -> FedFileSystem:
-    return FedFileSystem(connection=connection)
+def _restored(connection: environment.Connection, projected: bool = False) -> FedFileSystem:
+    return FedFileSystem(connection=connection, projected=projected)

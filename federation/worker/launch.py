@@ -10,21 +10,24 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from types import FrameType
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 
 from federation import config
 from federation.core import errors, units
 from federation.wire import gateway as gateways
-from federation.worker import cluster, environment
+from federation.worker import cluster, environment, lastword
 
 #: How long the end of a run is told to a gateway that is away: longer than any restart.
 FINISH_SECONDS = 600
@@ -39,6 +42,11 @@ _DETAIL_CHARS = 300
 _TAIL_BYTES = 64 * 1024
 #: As shells do: a command that is not there, one that cannot be run, one that a signal ended.
 _NOT_FOUND, _NOT_RUNNABLE, _SIGNALLED = 127, 126, 128
+#: Ray's errors in a traceback when something of the job in the cluster is gone. Only a hint: the agent asks the cluster.
+_WORKERS_LOST = re.compile(
+    rb"ray\.exceptions\.(ActorDied|ActorUnavailable|RayActor|NodeDied|WorkerCrashed|LocalRayletDied"
+    rb"|ObjectLost|ObjectFetchTimedOut|OwnerDied|ObjectReconstructionFailed)\w*Error"
+)
 _FAILED = 1
 
 
@@ -54,9 +62,11 @@ def main(argv: list[str]) -> int:
         _say(out, f"the entrypoint was not started: {error}")
         return _FAILED
     client = connection.client()
-    with _Log(client, out, limit) as log, _published(connection, log):
-        code, detail = _run(command, _child_environment(variables, connection), log)
-    return _finish(client, code, detail, out)
+    with _Log(client, out, limit) as log, _published(connection, log), _place_of_last_word() as place:
+        end = _run(command, {**_child_environment(variables, connection), lastword.VARIABLE: str(place or "")}, log)
+        if end.code and place and (said := lastword.read(place)):
+            end = end._replace(reason=said.reason, detail=f"the entrypoint ended with exit code {end.code}: {said.detail}")
+    return _finish(client, end, out)
 
 
 def _connect(variables: Mapping[str, str]) -> environment.Connection:
@@ -74,14 +84,33 @@ def _connect(variables: Mapping[str, str]) -> environment.Connection:
     )
 
 
+@contextlib.contextmanager
+def _place_of_last_word() -> Iterator[Path | None]:
+    """A file of this run's own; None where there is no room for one, which ends nothing."""
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fed-run-"))
+        except OSError:
+            yield None
+        else:
+            yield Path(folder, "last-word")
+
+
 def _child_environment(variables: Mapping[str, str], connection: environment.Connection) -> dict[str, str]:
     own = {environment.TICKET, environment.LOG_BYTES_MAX}
     kept = {key: value for key, value in variables.items() if key not in own}
     return kept | connection.variables()
 
 
-def _run(command: list[str], variables: dict[str, str], log: _Log) -> tuple[int, str]:
-    """The command's exit code, as shells tell it, and a sentence when it is not 0."""
+class _End(NamedTuple):
+    """How the entrypoint ended: its exit code, as shells tell it; a reason and a sentence when it is not 0."""
+
+    code: int
+    reason: str = ""
+    detail: str = ""
+
+
+def _run(command: list[str], variables: dict[str, str], log: _Log) -> _End:
     try:
         # In this process's group, so that whoever kills the group leaves nothing behind.
         child = subprocess.Popen(
@@ -89,7 +118,7 @@ def _run(command: list[str], variables: dict[str, str], log: _Log) -> tuple[int,
         )
     except (OSError, ValueError, IndexError) as error:
         missing = isinstance(error, FileNotFoundError)
-        return (_NOT_FOUND if missing else _NOT_RUNNABLE), f"the entrypoint could not be started: {error}"
+        return _failed(_NOT_FOUND if missing else _NOT_RUNNABLE, f"the entrypoint could not be started: {error}")
     with child, _forwarding(child):
         assert child.stdout is not None
         pump = threading.Thread(target=_pump, args=(child.stdout.fileno(), log), daemon=True)
@@ -97,8 +126,15 @@ def _run(command: list[str], variables: dict[str, str], log: _Log) -> tuple[int,
         code = child.wait()
         pump.join(_LINGER_SECONDS)
     if code < 0:
-        return _SIGNALLED - code, f"the entrypoint was ended by {_signal_name(-code)}"
-    return code, f"the entrypoint ended with exit code {code}{log.last_line()}" if code else ""
+        return _failed(_SIGNALLED - code, f"the entrypoint was ended by {_signal_name(-code)}")
+    if code == 0:
+        return _End(0)
+    end = _failed(code, f"the entrypoint ended with exit code {code}{log.last_line()}")
+    return end._replace(reason="WORKERS_LOST") if _WORKERS_LOST.search(log.tail()) else end
+
+
+def _failed(code: int, detail: str) -> _End:
+    return _End(code, "ENTRYPOINT_FAILED", detail)
 
 
 def _pump(pipe: int, log: _Log) -> None:
@@ -148,18 +184,17 @@ def _published(connection: environment.Connection, log: _Log) -> Iterator[None]:
                 )
 
 
-def _finish(client: gateways.GatewayClient, code: int, detail: str, out: IO[bytes]) -> int:
+def _finish(client: gateways.GatewayClient, end: _End, out: IO[bytes]) -> int:
     try:
-        reason = "ENTRYPOINT_FAILED" if code else ""
-        versions = _persistently(lambda: client.finish_attempt(code, reason=reason, detail=detail))
+        versions = _persistently(lambda: client.finish_attempt(end.code, reason=end.reason, detail=end.detail))
     except errors.FederationError as error:
-        _say(out, f"{'the outputs were not committed' if code == 0 else 'the end could not be reported'}: {error}")
-        return code or _FAILED
+        _say(out, f"{'the outputs were not committed' if end.code == 0 else 'the end could not be reported'}: {error}")
+        return end.code or _FAILED
     if versions:
         _say(out, f"committed {', '.join(versions)}")
-    elif code:
-        _say(out, detail)
-    return code
+    elif end.code:
+        _say(out, end.detail)
+    return end.code
 
 
 def _persistently(call: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
@@ -212,6 +247,10 @@ class _Log:
         """The last line that was printed, to be put behind a sentence."""
         lines = self._tail[-_DETAIL_CHARS:].decode(errors="replace").strip().splitlines()
         return f"; it said last: {lines[-1].strip()}" if lines else ""
+
+    def tail(self) -> bytes:
+        """The last that was printed, some 64 KiB."""
+        return self._tail
 
     def _pass_on(self, data: bytes) -> None:
         self._queue.put(data)

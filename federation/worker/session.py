@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.dataset
 import pyarrow.parquet
 
 from federation import config
-from federation.core import errors
-from federation.wire import data
-from federation.worker import cluster, environment, failures
+from federation.core import errors, lineage
+from federation.wire import counting, data
+from federation.worker import cluster, environment, failures, lastword
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped, unused-ignore]
@@ -40,11 +39,14 @@ class Session:
     """One process's dealings with the gateway: each input is opened once, each output written by one writer."""
 
     def __init__(self, connection: environment.Connection) -> None:
+        lastword.leave(config.environment())
         self.connection = connection
         self._gateway = connection.client()
+        self._counts = counting.Counts(self._gateway.report_reads)
         self._lock = threading.RLock()
         self._opened: dict[str, data.OpenedVersion] = {}
         self._writers: dict[str, data.VersionWriter] = {}
+        self._told = lineage.LineageReport()
         #: Bytes of the files that this process has written, by output's dataset and path.
         self.written: dict[str, dict[str, int]] = {}
         #: What others keep for as long as the session lives.
@@ -59,7 +61,8 @@ class Session:
             if name not in self._opened:
                 audience = data.run_audience(self.connection.run)
                 with failures.shaped():
-                    self._opened[name] = data.open_version(self._gateway, audience=audience, input=name)
+                    counts = self._counts.of(name)
+                    self._opened[name] = data.open_version(self._gateway, audience=audience, input=name, counts=counts)
             return self._opened[name]
 
     def writer(self, name: str) -> data.VersionWriter:
@@ -81,6 +84,37 @@ class Session:
         """Whether a dataset is one of the run's outputs."""
         return any(binding.dataset == dataset for binding in self.connection.outputs)
 
+    def note_read(self, dataset: str, columns: Iterable[str] | None = None) -> None:
+        """Tells lineage which columns of an input are read; without `columns` it may be all of them."""
+        self._tell(
+            inputs=tuple(
+                lineage.InputColumns(alias=alias, columns=tuple(sorted(set(columns or ()))), whole=columns is None)
+                for alias in _aliases(self.connection.inputs, dataset)
+            )
+        )
+
+    def note_written(
+        self, dataset: str, columns: Iterable[tuple[str, str]] = (), sources: Iterable[lineage.ColumnSource] = ()
+    ) -> None:
+        """Tells lineage which columns of an output are written, and from which columns of inputs they are made."""
+        told = tuple((name, type_[: lineage.COLUMN_CHARS_MAX]) for name, type_ in columns)
+        self._tell(
+            outputs=tuple(
+                lineage.OutputColumns(alias=alias, columns=told, sources=tuple(sources))
+                for alias in _aliases(self.connection.outputs, dataset)
+            )
+        )
+
+    def _tell(self, **told: Any) -> None:
+        """Each thing once in each process; the gateway puts together what all of them tell."""
+        with self._lock:
+            merged = self._told.merged(lineage.LineageReport(**told))
+            if merged == self._told:
+                return
+            with failures.shaped():
+                self._gateway.report_lineage(merged)
+            self._told = merged
+
 
 class OutputFile(data.FileWriter):
     """A file of an output, known to the session once it is stored."""
@@ -96,6 +130,7 @@ class OutputFile(data.FileWriter):
         with failures.shaped():
             super().close()
         self._session.written.setdefault(self._dataset, {})[self.name] = self.tell()
+        self._session.note_written(self._dataset, self.columns)
 
 
 class Input:
@@ -125,6 +160,7 @@ class Input:
 
     def open(self, path: str) -> data.FileReader:
         """One of its files, for reading bytes."""
+        self._session.note_read(self.dataset)
         with failures.shaped():
             return self._version.open(path)
 
@@ -135,23 +171,46 @@ class Input:
         read = _choose(self._paths(path), parquet=pd.read_parquet, csv=pd.read_csv)
         frames = []
         for one in self._paths(path):
-            with self.open(one) as file:
+            with failures.shaped():
+                opened = self._version.open(one)
+            with opened as file:
                 frames.append(read(file, **options))
-        return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+        whole = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+        self._session.note_read(self.dataset, [str(name) for name in (*whole.columns, *whole.index.names) if name is not None])
+        return whole
 
-    def arrow(self, path: str = "", **options: Any) -> pa.dataset.Dataset:
-        """An Arrow dataset over all its files, or the one at `path`: filter and project before reading."""
+    def arrow(self, path: str = "", columns: Sequence[str] | None = None, **options: Any) -> pa.dataset.Dataset:
+        """An Arrow dataset over all its files, or the one at `path`: filter and project before reading.
+
+        With `columns` it has these alone, and lineage says so; KeyError for one that is not there.
+        """
+        from pyarrow import dataset  # noqa: PLC0415 - it brings pandas along, half of the time that a job takes to begin
+
         paths = self._paths(path)
         kind = _choose(paths, parquet="parquet", csv="csv")
-        return pa.dataset.dataset(self._full(paths), format=kind, filesystem=filesystem(), **options)
+        files = filesystem(projected=columns is not None)
+        found = dataset.dataset(self._full(paths), format=kind, filesystem=files, **options)
+        if columns is None:
+            return found
+        chosen = found.replace_schema(pa.schema([found.schema.field(name) for name in columns]))
+        self._session.note_read(self.dataset, columns)
+        return chosen
 
-    def ray(self, path: str = "", **options: Any) -> ray.data.Dataset:
-        """A Ray dataset over all its files, or the one at `path`, read by the cluster's workers."""
+    def ray(self, path: str = "", columns: Sequence[str] | None = None, **options: Any) -> ray.data.Dataset:
+        """A Ray dataset over all its files, or the one at `path`, read by the cluster's workers.
+
+        With `columns` it has these alone, and lineage says so.
+        """
         import ray.data  # noqa: PLC0415 - importing Ray takes a second
 
         paths = self._paths(path)
         read = _choose(paths, parquet=ray.data.read_parquet, csv=ray.data.read_csv)
-        return read(self._full(paths), filesystem=filesystem(), **options)
+        if columns is not None:
+            wanted = list(columns)
+            csv = {"convert_options": pa.csv.ConvertOptions(include_columns=wanted)}
+            options |= _choose(paths, parquet={"columns": wanted}, csv=csv)
+            self._session.note_read(self.dataset, wanted)
+        return read(self._full(paths), filesystem=filesystem(projected=columns is not None), **options)
 
     @property
     def _version(self) -> data.OpenedVersion:
@@ -190,19 +249,34 @@ class Output:
     def write_file(self, local: str | Path, path: str = "") -> None:
         """Copies a local file into the output, under its own name unless `path` says another."""
         source = Path(local)
-        rows, _ = data.describe(source)
+        rows, columns = data.describe(source)
         with source.open("rb") as file, failures.shaped():
             entry = self._session.writer(self.alias).put_file(path or source.name, file, rows)
         self._session.written.setdefault(self.dataset, {})[entry.path] = entry.file_bytes
+        self._session.note_written(self.dataset, columns)
 
     def write_table(self, table: pa.Table | pd.DataFrame, path: str = "data.parquet", **options: Any) -> None:
         """Writes an Arrow table or a pandas frame as Parquet, or as CSV if the path ends so."""
         if not isinstance(table, pa.Table):
             table = pa.Table.from_pandas(table, preserve_index=False)
         with self._session.create(self.alias, path) as file:
-            file.rows = table.num_rows
+            file.rows, file.columns = table.num_rows, data.columns(table.schema)
             write = _choose((path,), parquet=pa.parquet.write_table, csv=pa.csv.write_csv)
             write(table, file, **options)
+
+    def columns(self, made_from: Mapping[str, str | Sequence[str]]) -> None:
+        """Declares for lineage from which columns of inputs those of this output are made.
+
+        `{"total": ["orders.price", "orders.qty"]}`: a source is an input's alias, a dot and the column. It adds to what was
+        declared before. InvalidArgument (COLUMN_MAP_INVALID) for an input that the job does not have.
+        """
+        sources = tuple(
+            lineage.ColumnSource(column=column, source=source)
+            for column, given in made_from.items()
+            for source in ([given] if isinstance(given, str) else given)
+        )
+        lineage.check_sources(sources, frozenset(binding.alias for binding in self._session.connection.inputs))
+        self._session.note_written(self.dataset, sources=sources)
 
 
 class Bound(Mapping[str, T]):
@@ -245,11 +319,14 @@ inputs: Bound[Input] = Bound("input", Input)
 outputs: Bound[Output] = Bound("output", Output)
 
 
-def filesystem() -> FedFileSystem:
-    """The job's datasets as an fsspec file system; may be pickled and handed to Ray workers."""
+def filesystem(*, projected: bool = False) -> FedFileSystem:
+    """The job's datasets as an fsspec file system; may be pickled and handed to Ray workers.
+
+    `projected` is for whoever has told lineage already which columns are read through it.
+    """
     from federation.worker.filesystem import FedFileSystem  # noqa: PLC0415 - it imports this module
 
-    return FedFileSystem(connection=current().connection)
+    return FedFileSystem(connection=current().connection, projected=projected)
 
 
 def current() -> Session:
@@ -274,6 +351,10 @@ def of(connection: environment.Connection) -> Session:
 
 _SESSIONS_LOCK = threading.RLock()
 _SESSIONS: dict[tuple[int, environment.Connection | None], Session] = {}
+
+
+def _aliases(bindings: tuple[environment.Binding, ...], dataset: str) -> list[str]:
+    return [binding.alias for binding in bindings if binding.dataset == dataset]
 
 
 def _choose(paths: tuple[str, ...], *, parquet: T, csv: T) -> T:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from federation import ports
 from federation.core import errors, site
 
@@ -13,7 +15,9 @@ class MemoryCompute:
         self.submissions: dict[str, ports.Submission] = {}
         self.states: dict[str, ports.ComputeState] = {}
         self.stopped: list[str] = []
+        self.used: dict[str, tuple[ports.NodeState, ...]] = {}
         self.away = False
+        self.gpus: tuple[tuple[str, int], ...] = ()
 
     def submit(self, submission: ports.Submission) -> None:
         self._answer()
@@ -30,13 +34,17 @@ class MemoryCompute:
             self.stopped.append(submission_id)
             self.states[submission_id] = ports.ComputeState(state="STOPPED")
 
+    def nodes(self, submission_id: str) -> tuple[ports.NodeState, ...]:
+        self._answer()
+        return self.used.get(submission_id, ())
+
     def capacity(self) -> site.Capacity:
         self._answer()
-        return site.Capacity(cpus=8, memory_bytes=16 * 10**9)
+        return site.Capacity(cpus=8, memory_bytes=16 * 10**9, gpus=self.gpus)
 
-    def say(self, submission_id: str, state: str, message: str = "") -> None:
+    def say(self, submission_id: str, state: str, message: str = "", **more: Any) -> None:
         """From now on this is what became of it."""
-        self.states[submission_id] = ports.ComputeState(state=state, message=message)
+        self.states[submission_id] = ports.ComputeState(state=state, message=message, **more)
 
     def _answer(self) -> None:
         if self.away:

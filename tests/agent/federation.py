@@ -35,11 +35,18 @@ from federation.wire.gateway import GatewayClient
 from tests import builders
 from tests.agent.compute import MemoryCompute
 from tests.wire import certs as certificates
-from tests.wire.edge import Edge, NoCommitter
+from tests.wire.edge import Edge, NoCommitter, lineage_index
 
 PLACES = {"eu-1": ("aws:eu-central-1", "EU"), "us-1": ("aws:us-east-1", "US")}
 #: Fast enough for a test, slow enough for two cores.
-PACE = runs.Pace(poll_seconds=0.1, wait_seconds_max=0.5, submit_tries=3, launcher_seconds=1.0, compute_lost_seconds=1.0)
+PACE = runs.Pace(
+    poll_seconds=0.1,
+    wait_seconds_max=0.5,
+    submit_tries=3,
+    launcher_seconds=1.0,
+    compute_lost_seconds=1.0,
+    node_lost_seconds=1.0,
+)
 #: Beginnings of all objects are kept, so that a test need not be large; a source that is away is not waited for long.
 TERMS = fetching.Terms(lanes=3, patience_seconds=1.5, tell_seconds=0.1, spool_least_bytes=1)
 GIB = 1 << 30
@@ -281,7 +288,7 @@ def _server(folder: Path, certs: certificates.Certs) -> Edge:
         certs=certs,
         catalog=catalog,
         ctx=ctx,
-        server=Server(catalog, ctx, settings, NoCommitter()),
+        server=Server(catalog, ctx, settings, NoCommitter(), lineage=lineage_index(catalog)),
         loop=loop,
         thread=thread,
         tokens=tokens,

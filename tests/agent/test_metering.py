@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.agent import journal
+from federation.agent import journal, reads
 from federation.agent import metering as meters
-from federation.core import errors, grants
+from federation.core import errors, grants, metering
 from federation.core.metering import Usage
+from federation.v1 import gateway_pb2
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 QUANTUM = 1000
@@ -55,16 +56,20 @@ class Site:
         self.book.close()
         self.begin()
 
-    def settle(self, usage: Usage) -> None:
+    def settle(self, usages: tuple[Usage, ...]) -> dict[str, errors.FederationError]:
         """The catalog."""
-        if self.failing:
-            raise self.failing.pop()
-        self.told.append(usage)
+        error = self.failing.pop() if self.failing else None
+        if isinstance(error, errors.Unavailable):
+            raise error
+        if error:
+            return {usage.grant: error for usage in usages}
+        self.told.extend(usages)
+        return {}
 
     def send(self, given: grants.Grant, *sizes: int) -> None:
         """Sends pieces of these sizes in one stream."""
         account = self.meter.open(given, b"token")
-        for _ in self.meter.send(account, [b"x" * size for size in sizes]):
+        for _ in self.meter.send(account, [b"x" * size for size in sizes], size=sum(sizes)):
             pass
 
 
@@ -90,7 +95,7 @@ def test_a_quantum_is_on_disk_before_its_bytes_leave(site: Site) -> None:
     """At each piece that is handed on, the journal has allowed at least what has left."""
     account = site.meter.open(grant(), b"token")
     sent = 0
-    for piece in site.meter.send(account, [b"x" * 300] * 20):
+    for piece in site.meter.send(account, [b"x" * 300] * 20, size=6000):
         sent += len(piece)
         row = site.book.grant("a-1")
         assert row is not None
@@ -154,7 +159,7 @@ def test_a_budget_does_not_grant_more_than_it_has(site: Site) -> None:
 def test_a_later_attempt_closes_the_one_before(site: Site) -> None:
     """Also in the middle of its stream."""
     account = site.meter.open(grant(), b"token")
-    stream = site.meter.send(account, [b"x" * 10] * 3)
+    stream = site.meter.send(account, [b"x" * 10] * 3, size=30)
     assert next(stream)
     site.meter.open(grant("a-2", attempt=2), b"token")
     with pytest.raises(errors.FailedPrecondition) as refused:
@@ -253,7 +258,119 @@ def test_no_order_of_reads_and_crashes_charges_less_than_left(
         else:
             made.crash()
     usage = made.meter.settle("a-1")
+    assert usage is None or sum(hour.bytes + hour.aborted_bytes for hour in usage.traffic) == usage.sent_bytes
     made.book.close()
     left = sum(step for step in steps if isinstance(step, int))
     charged = usage.charged_bytes if usage else 0
     assert left <= charged <= left + QUANTUM * steps.count("crash")
+
+
+# By the hour
+
+
+def hours(usage: Usage | None) -> list[tuple[int, int, int, int]]:
+    """What a settlement tells of its hours: bytes and answers that went whole, bytes and answers that ended early."""
+    assert usage is not None
+    return [(t.bytes, t.responses, t.aborted_bytes, t.aborted_responses) for t in usage.traffic]
+
+
+def test_answers_that_went_whole_are_apart_from_those_that_ended_early(site: Site) -> None:
+    """Both left and both are charged; only the whole ones can be held against what a reader received."""
+    site.send(grant(), 10, 990)
+    account = site.meter.open(grant(), b"token")
+    broken = site.meter.send(account, [b"x" * 100] * 3, size=300)
+    next(broken)
+    next(broken)
+    broken.close()
+    for _ in site.meter.send(account, [], size=0):
+        pass
+    usage = site.meter.settle("a-1")
+    assert hours(usage) == [(1000, 2, 200, 1)]
+    assert usage is not None
+    assert usage.sent_bytes == 1200
+
+
+def test_an_answer_counts_in_the_hour_in_which_it_was_asked_for(site: Site) -> None:
+    """Both sides then count it in the same one; a clock that is far off, or none, gives way to the gateway's own."""
+    account = site.meter.open(grant(), b"token")
+    begin = int(NOW.timestamp())
+    for ask in (begin - 1, begin, begin + metering.ASK_SECONDS_MAX, 0, begin - 7200):
+        for _ in site.meter.send(account, [b"x"], size=1, ask_seconds=ask):
+            pass
+    usage = site.meter.settle("a-1")
+    assert usage is not None
+    assert [(t.hour_time, t.bytes) for t in usage.traffic] == [(NOW - timedelta(hours=1), 1), (NOW, 4)]
+
+
+def test_an_answer_that_a_crash_cut_off_ended_early(site: Site) -> None:
+    """What is on disk says so already while it is under way."""
+    account = site.meter.open(grant(), b"token")
+    stream = site.meter.send(account, [b"x" * 600] * 5, size=3000)
+    for _ in range(3):
+        next(stream)
+    site.crash()
+    usage = site.meter.settle("a-1")
+    assert usage is not None
+    (hour,) = usage.traffic
+    assert (hour.bytes, hour.aborted_responses) == (0, 1)
+    assert hour.aborted_bytes == usage.sent_bytes
+    assert usage.charged_bytes >= 1800
+
+
+def test_many_grants_are_settled_in_one_call_and_one_refusal_is_its_own(site: Site) -> None:
+    """Those that are not known here are left out."""
+    for number in range(3):
+        site.send(grant(f"a-{number}", job=f"j-{number}"), 10 + number)
+    assert set(site.meter.settle_all(["a-0", "a-1", "a-2", "unknown"])) == {"a-0", "a-1", "a-2"}
+    assert [usage.sent_bytes for usage in site.told] == [10, 11, 12]
+    assert site.meter.open_grants() == ()
+
+
+def report(*counts: tuple[str, int, int]) -> list[tuple[str, metering.Traffic]]:
+    """A process's totals: grant, bytes and answers."""
+    return [(g, metering.Traffic(hour_time=metering.hour(NOW), bytes=size, responses=n)) for g, size, n in counts]
+
+
+@given(order=st.permutations(range(6)), lost=st.sets(st.integers(0, 4)), repeated=st.integers(0, 5))
+def test_reports_may_be_lost_repeated_and_reordered(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], lost: set[int], repeated: int
+) -> None:
+    """As long as the last report of a process comes, its totals are known, whatever became of the others."""
+    book = journal.Journal(tmp_path_factory.mktemp("reads") / "agent.db")
+    for number in [n for n in order if n not in lost] + [repeated]:
+        reads.keep(book, "p-1", number + 1, report(("a-1", 100 * (number + 1), number + 1)))
+    reads.keep(book, "p-2", 1, report(("a-1", 7, 1)))
+    (total,) = book.reads("a-1")
+    book.close()
+    assert (total.bytes, total.responses) == (607, 7)
+
+
+def test_an_input_read_under_two_names_is_one_in_a_report(site: Site) -> None:
+    """By alias and by dataset: both are of the same grant, and neither hides the other."""
+    reads.keep(site.book, "p-1", 1, report(("a-1", 5, 1), ("a-1", 6, 1)))
+    (total,) = site.book.reads("a-1")
+    assert (total.bytes, total.responses) == (11, 2)
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        gateway_pb2.ReadCount(input="a", hour_seconds=3600, bytes=-1),
+        gateway_pb2.ReadCount(input="a", hour_seconds=3600, cached_bytes=2**60),
+        gateway_pb2.ReadCount(input="a", hour_seconds=3601),
+        gateway_pb2.ReadCount(input="a", hour_seconds=-3600),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(count: gateway_pb2.ReadCount) -> None:
+    """Negative, absurd, or in no hour."""
+    with pytest.raises(errors.InvalidArgument) as refused:
+        reads.traffic(count)
+    assert refused.value.reason == "REPORT_INVALID"
+
+
+@pytest.mark.parametrize(("reporter", "sequence"), [("", 1), ("P", 1), ("../x", 1), ("p" * 65, 1), ("p", 0)])
+def test_a_report_of_nobody_is_refused(site: Site, reporter: str, sequence: int) -> None:
+    """And nothing of it is kept."""
+    with pytest.raises(errors.InvalidArgument):
+        reads.keep(site.book, reporter, sequence, report(("a-1", 5, 1)))
+    assert site.book.reads("a-1") == ()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from federation import ports
 from federation.agent import journal
 from federation.core import errors, job
 from tests.agent import federation as federations
@@ -123,25 +125,110 @@ def test_a_cluster_that_is_down_sends_the_job_elsewhere(held: Federation) -> Non
 
 
 @pytest.mark.parametrize(
-    ("state", "message", "reason"),
+    ("said", "reason"),
     [
-        ("FAILED", "Job entrypoint command failed with exit code 2, last logs: ...", "ENTRYPOINT_FAILED"),
-        ("FAILED", "Failed to set up runtime environment: pip could not ...", "RUNTIME_ENV_FAILED"),
-        ("FAILED", "Job entrypoint command failed with exit code 137", "DRIVER_LOST"),
-        ("FAILED", "Unexpected error occurred: The actor died unexpectedly", "DRIVER_LOST"),
-        ("SUCCEEDED", "", "LAUNCHER_LOST"),
-        ("STOPPED", "", "STOPPED_OUTSIDE"),
-        ("ABSENT", "", "COMPUTE_LOST"),
+        # What an entrypoint has printed is part of Ray's message, and decides nothing.
+        ({"state": "FAILED", "message": "exit code 2, last logs: runtime_env ...", "exit_code": 2}, "ENTRYPOINT_FAILED"),
+        ({"state": "FAILED", "message": "pip could not ...", "reason": "RUNTIME_ENV_FAILED"}, "RUNTIME_ENV_FAILED"),
+        ({"state": "FAILED", "message": "exit code 137", "exit_code": 137}, "DRIVER_LOST"),
+        ({"state": "FAILED", "message": "The actor died unexpectedly"}, "DRIVER_LOST"),
+        ({"state": "SUCCEEDED"}, "LAUNCHER_LOST"),
+        ({"state": "STOPPED"}, "STOPPED_OUTSIDE"),
+        ({"state": "ABSENT"}, "COMPUTE_LOST"),
     ],
 )
 def test_a_run_whose_launcher_says_nothing_ends_by_its_clusters_word(
-    held: Federation, state: str, message: str, reason: str
+    held: Federation, said: dict[str, Any], reason: str
 ) -> None:
     """Each with its own reason."""
     launcher = launch(held, "us-1", max_attempts=1)
-    compute(held).say(launcher.submission.submission_id, state, message)
+    compute(held).say(launcher.submission.submission_id, **said)
     done = ended(held, launcher.row.job)
     assert (done.state, done.reason) == (job.JobState.FAILED, reason)
+
+
+GONE = ports.NodeState(node="n-2", state="LOST", detail="Unexpected termination")
+TAKEN = ports.NodeState(node="n-3", state="PREEMPTED", detail="Terminated due to preemption: notice")
+STANDS = ports.NodeState(node="n-1", state="ALIVE")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason", "node"), [((STANDS, GONE), "NODE_LOST", "n-2"), ((GONE, TAKEN), "PREEMPTED", "n-3")]
+)
+def test_a_run_whose_node_is_gone_is_planned_again(
+    held: Federation, nodes: tuple[ports.NodeState, ...], reason: str, node: str
+) -> None:
+    """By its driver's loss alone it would not be known why; the next plan remembers reason and node."""
+    launcher = launch(held, "us-1", max_attempts=2)
+    compute(held).used[launcher.submission.submission_id] = nodes
+    compute(held).say(launcher.submission.submission_id, "FAILED", "Job supervisor actor died")
+    again = until(lambda: (found := held.client.get_job(launcher.row.job)).attempt == 2 and found)
+    assert again.plan
+    (past,) = again.plan.attempts
+    assert (past.reason, past.attempt, past.site, past.spot) == (reason, 1, "us-1", False)
+    assert past.detail.startswith(f"its node {node} is gone: ")
+    assert again.plan.choice
+    assert again.plan.choice.avoided == reason
+
+
+@pytest.mark.parametrize(("exit_code", "told"), [(1, "WORKERS_LOST"), (143, "ENTRYPOINT_FAILED")])
+def test_a_driver_that_meets_the_loss_before_its_cluster_is_sure_is_not_blamed(
+    held: Federation, exit_code: int, told: str
+) -> None:
+    """The launcher's word waits until the cluster knows; then it is NODE_LOST, and tried again."""
+    launcher = launch(held, "us-1", max_attempts=2)
+    submission = launcher.submission.submission_id
+    compute(held).used[submission] = (STANDS,)
+    launcher.gateway.finish_attempt(exit_code, reason=told, detail="ray.exceptions.ActorUnavailableError")
+    assert not held.client.get_run(launcher.row.run).state.terminal
+    compute(held).used[submission] = (STANDS, GONE)
+    until(lambda: held.client.get_job(launcher.row.job).attempt == 2)
+    ended_run = held.client.get_run(launcher.row.run)
+    assert (ended_run.reason, ended_run.exit_code) == ("NODE_LOST", None)
+
+
+def test_a_driver_whose_nodes_all_stand_has_failed_by_itself(held: Federation) -> None:
+    """An actor that died for another reason is the job's own affair: ENTRYPOINT_FAILED, once, whatever was hinted at."""
+    launcher = launch(held, "us-1", max_attempts=2)
+    compute(held).used[launcher.submission.submission_id] = (STANDS,)
+    launcher.gateway.finish_attempt(1, reason="WORKERS_LOST", detail="ray.exceptions.ActorDiedError")
+    done = ended(held, launcher.row.job)
+    assert (done.state, done.reason, done.attempt) == (job.JobState.FAILED, "ENTRYPOINT_FAILED", 1)
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ("INPUT_NOT_IN_PLAN", "INPUT_NOT_IN_PLAN"),
+        # What would make the catalog think ill of the site, or of itself, no job can say.
+        ("COMPUTE_UNAVAILABLE", "ENTRYPOINT_FAILED"),
+        ("LEASE_LOST", "ENTRYPOINT_FAILED"),
+        ("PREEMPTED", "ENTRYPOINT_FAILED"),
+        ("no such reason", "ENTRYPOINT_FAILED"),
+    ],
+)
+def test_a_launcher_is_believed_what_can_be_met_inside_a_job(held: Federation, told: str, reason: str) -> None:
+    """Whoever holds a run's token may say anything: only errors of ours that a job can meet are taken as its reason."""
+    launcher = launch(held, "us-1", max_attempts=2)
+    launcher.gateway.finish_attempt(1, reason=told, detail="what it said")
+    done = ended(held, launcher.row.job)
+    assert (done.state, done.reason, done.detail, done.attempt) == (job.JobState.FAILED, reason, "what it said", 1)
+
+
+def test_a_job_runs_when_its_launcher_begins(held: Federation) -> None:
+    """What the cluster has taken and not begun is STARTING: time counts from the launcher's first word."""
+    submitted = held.submit("true", sites=("us-1",))
+    name = f"jobs/{submitted.job}/runs/1"
+    until(lambda: (row := held.places["us-1"].book.run(name)) and row.state is journal.RunState.RUNNING)
+    waiting = held.client.get_run(name)
+    assert (waiting.state, waiting.start_time) == (job.JobState.STARTING, None)
+    launcher = federations.launched(held, "us-1", name)
+    until(lambda: held.client.get_run(name).state is job.JobState.RUNNING)
+    assert launcher.gateway.finish_attempt(0) == ()
+    done = held.client.get_run(name)
+    assert done.start_time
+    assert done.end_time
+    assert done.start_time <= done.end_time
 
 
 def test_a_lost_cluster_is_tried_again(held: Federation) -> None:

@@ -40,7 +40,7 @@ class WatchedStore(LocalStore):
         super().__init__(root)
         self.reads: list[tuple[str, int]] = []
 
-    def read(self, key: str, offset: int = 0, length: int = -1) -> Iterator[bytes]:
+    def read(self, key: str, offset: int = 0, length: int = -1, *, reader: str = "") -> Iterator[bytes]:
         if key.startswith(layout.OBJECTS):
             self.reads.append((key, offset))
         return super().read(key, offset, length)

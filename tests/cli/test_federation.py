@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
+from deltalake import DeltaTable, write_deltalake
 
 from federation import config
 from federation.cli import app, exits
@@ -93,6 +96,37 @@ def test_what_lies_at_a_site_is_ingested_there(fed, folder: Path):
     assert "INGEST" in fed("job", "list", "-o", "json").stdout
 
 
+def test_lineage_answers_in_every_form(fed, folder: Path, tmp_path: Path, monkeypatch):
+    """As a tree, in pieces, as of then, as JSON, drawing, page and Mermaid; models, impact, why; and its index is checked."""
+    (folder / "lake" / "visits").mkdir(parents=True, exist_ok=True)
+    (folder / "lake" / "visits" / "one.csv").write_text("x\n1\n")
+    url = (folder / "lake" / "visits").as_uri()
+    fed("dataset", "ingest", "sales/visits", "--from", url, "--site", "eu-1", "--residency", "EU")
+    whole = json.loads(fed("lineage", "show", "sales/visits", "-o", "json").stdout)
+    assert (len(whole["edges"]), whole["complete"], whole["nodes"][0]["residency"]) == (2, True, ["EU"])
+    piece = fed("lineage", "show", "sales/visits", "--edges", "1")
+    token = piece.stderr.split("--continue ")[1].split(",")[0]
+    rest = json.loads(fed("lineage", "show", "sales/visits", "--continue", token, "-o", "json").stdout)
+    assert (len(rest["edges"]), rest["complete"]) == (1, True)
+    assert "nothing" in fed("lineage", "show", "sales/visits", "--as-of", "2020-01-01").stdout
+    assert "nothing" in fed("lineage", "show", "sales/visits", "--as-of", "1").stdout
+    fed("lineage", "show", "sales/visits", "--as-of", "yesterday", code=exits.USAGE)
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda page: bool(opened.append(page) or True))
+    drawn = fed("lineage", "show", url, "--svg", str(tmp_path / "l.svg"), "--html", str(tmp_path / "l.html"), "--open")
+    assert (tmp_path / "l.svg").read_text().startswith("<svg")
+    assert "sales/visits@1" in (tmp_path / "l.html").read_text()
+    assert opened == [(tmp_path / "l.html").as_uri()]
+    assert "drawn into" in drawn.stderr
+    fed("lineage", "show", url, "--svg", str(tmp_path / "none" / "l.svg"), code=exits.USAGE)
+    assert fed("lineage", "show", url, "-o", "mermaid").stdout.splitlines()[1] == "flowchart LR"
+    assert "no model saw" in fed("lineage", "models", "sales/visits@1").stderr
+    assert "eu-1" in fed("lineage", "impact", "sales/visits@1").stdout
+    assert "declared by users/admin: stays in EU" in fed("lineage", "why", "sales/visits").stdout
+    for verb in ("check", "rebuild"):
+        assert json.loads(fed("lineage", "index", verb, "-o", "json").stdout)["same"] is True
+
+
 def test_a_job_without_any_cluster_is_refused_with_the_reason(fed, tmp_path: Path):
     """Planned, not stored; exit code 6."""
     (tmp_path / "a.csv").write_text("x\n1\n")
@@ -159,6 +193,36 @@ def test_fsck_says_nothing_until_something_is_wrong(fed, folder: Path, tmp_path:
     finally:
         objects[0].write_bytes(damaged)
     assert fed("fsck").stdout == ""
+
+
+def test_the_record_is_proven_by_the_server_and_by_its_folder_alone(fed, folder: Path, tmp_path: Path):
+    """What the server signed is proven without it; a copy in which a grant was made another's is not."""
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    fed("dataset", "put", "proven/data", str(tmp_path / "a.csv"), "--site", "eu-1")
+    fed("dataset", "get", "proven/data", str(tmp_path / "back"))
+    heads = tmp_path / "heads.json"
+    for _ in range(100):
+        heads.write_text(fed("ledger", "heads", "-o", "json").stdout)
+        if {head["table"] for head in json.loads(heads.read_text())} >= {"audit"}:
+            break
+        time.sleep(0.1)
+    known = {each["table"]: each for each in json.loads(fed("ledger", "verify", "-o", "json").stdout)}
+    assert known["audit"]["intact"]
+    assert known["audit"]["proven_position"] > 0
+    tables, key = folder / "state/server/tables", json.loads(heads.read_text())[0]["key"]
+    offline = ("ledger", "verify", "--table", "audit", "--key", key, "--heads", str(heads), "-o", "json", "--tables")
+    (alone,) = json.loads(fed(*offline, str(tables)).stdout)
+    assert alone["proven_position"] >= known["audit"]["proven_position"]
+    copy = tmp_path / "copy"
+    rows = DeltaTable(str(tables / "audit")).to_pyarrow_table().sort_by("position")
+    forged = rows.to_pylist()
+    forged[0]["actor"] = "users/mallory"
+    write_deltalake(str(copy / "audit"), pa.Table.from_pylist(forged, schema=rows.schema), partition_by=["day"])
+    (found,) = json.loads(fed(*offline, str(copy), code=exits.ERROR).stdout)
+    assert found["findings"][0]["position"] == forged[0]["position"]
+    said = "\n".join(row["body"] for row in forged)
+    for token in (folder / "state").rglob("*.token"):
+        assert token.read_text().strip() not in said
 
 
 def test_status_names_every_part(fed, folder: Path):

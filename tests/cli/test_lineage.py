@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 
-from federation.cli import lineage
+import click
+import pytest
+
+from federation.cli import jobs, lineage
 from federation.cli.output import Output
-from federation.core.lineage import Edge, Graph, RunFact
+from federation.core.lineage import Binding, Cause, Edge, Graph, Reason, ResidencyFact, RunFact, Why
 
 TIME = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -93,6 +97,82 @@ def test_a_circle_ends(capsys):
     """A dataset that a run reads and writes again is drawn once."""
     edges = (edge("jobs/j-1/runs/1", "in", "x/a@1"), edge("jobs/j-1/runs/1", "out", "x/a@1"))
     assert "(see above)" in drawn(capsys, "x/a@1", "upstream", edges=edges)
+
+
+def test_what_was_paid_and_which_columns_were_read_stand_beside_an_input(capsys):
+    """Money only where there was some."""
+    read = dataclasses.replace(
+        edge("jobs/j-1/runs/1", "in", "x/flights@1", away=True), charge_micros=20_000, columns=("a", "b")
+    )
+    text = drawn(capsys, "x/a@1", "upstream", edges=(read, edge("jobs/j-1/runs/1", "out", "x/a@1")))
+    assert "x/flights@1  aws:eu-central-1 -> aws:us-east-1, 2.3 MB, $0.02  [a, b]\n" in text
+
+
+def test_why_is_a_tree_of_what_was_declared_inherited_and_released(capsys):
+    """Each input once with what bound it in turn."""
+    bound = Binding(dataset="x/orders", residency=("EU",))
+    told = Why(
+        root="x/sums",
+        residency=("EU",),
+        complete=True,
+        reasons=(
+            Reason(
+                dataset="x/sums",
+                residency=("EU",),
+                hops=0,
+                facts=(
+                    residency_fact("x/sums", 1, Cause.INHERITED, "jobs/j-1", inputs=(bound,)),
+                    residency_fact(
+                        "x/sums",
+                        2,
+                        Cause.RELEASED,
+                        "jobs/j-2/runs/1",
+                        inputs=(bound,),
+                        version="x/sums@2",
+                        bytes=900,
+                        bytes_max=1000,
+                    ),
+                ),
+            ),
+            Reason(
+                dataset="x/orders",
+                residency=("EU",),
+                hops=1,
+                facts=(residency_fact("x/orders", 1, Cause.DECLARED, "users/ada"),),
+            ),
+        ),
+    )
+    Output().show(lineage.reasons(told))
+    assert capsys.readouterr().out == (
+        "x/sums  stays in EU\n"
+        "├── 2026-11-22 00:00:00Z  inherited by jobs/j-1 from\n"
+        "│   └── x/orders  stays in EU\n"
+        "│       └── 2026-11-22 00:00:00Z  declared by users/ada: stays in EU\n"
+        "└── 2026-11-22 00:00:00Z  x/sums@2 was released by jobs/j-2/runs/1, 900 B of at most 1.0 kB, from\n"
+        "    └── x/orders  stays in EU  (see above)\n"
+    )
+
+
+def residency_fact(dataset: str, number: int, cause: Cause, by: str, **told) -> ResidencyFact:
+    """A change of what binds a dataset, to the EU."""
+    return ResidencyFact(dataset=dataset, number=number, cause=cause, residency=("EU",), by=by, time=TIME, **told)
+
+
+@pytest.mark.parametrize("text", ["out=orders.price", "sums.total", "sums.total=", "sums.total=a.b,", ".total=a.b"])
+def test_a_column_map_that_says_nothing_is_refused(text):
+    """Before anything is asked of a server."""
+    with pytest.raises(click.UsageError):
+        jobs.outputs(["sums=x/sums"], [text])
+
+
+def test_column_maps_go_to_their_outputs():
+    """Several for one column, one for another."""
+    (spec,) = jobs.outputs(["sums=x/sums"], ["sums.total=o.price,o.qty", "sums.n=o.qty"])
+    assert [(each.column, each.source) for each in spec.column_map] == [
+        ("total", "o.price"),
+        ("total", "o.qty"),
+        ("n", "o.qty"),
+    ]
 
 
 def test_a_run_shows_what_it_wrote(capsys):

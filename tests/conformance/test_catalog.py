@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from federation.adapters import catalog_rows, sql_migrate, sql_schema, sql_sqlit
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import ManualClock, SeededIds, SystemClock, UlidIds
-from federation.core import dataset, errors, kinds, site
+from federation.core import dataset, errors, job, kinds, site
 from tests import builders
 from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
 
@@ -239,6 +240,35 @@ def test_a_listing_keeps_to_its_parent_and_its_filter(catalog: ports.Catalog) ->
     assert names(catalog, parent="sale") == []
 
 
+def test_a_listing_takes_any_of_several_parents_values_or_keys(catalog: ports.Catalog) -> None:
+    """In key order, each once, and without those that are not there."""
+    insert(
+        catalog,
+        builders.dataset("sales/a", owner="alice"),
+        builders.dataset("sales/b", owner="bob"),
+        builders.dataset("sales-2/c", owner="carol"),
+    )
+    assert names(catalog, parent=("sales-2", "sales", "mars")) == ["sales-2/c", "sales/a", "sales/b"]
+    assert names(catalog, where={"owner": ("alice", "carol", "eve")}) == ["sales-2/c", "sales/a"]
+    assert names(catalog, keys=("sales/b", "sales/x", "sales-2/c")) == ["sales-2/c", "sales/b"]
+    assert names(catalog, keys=("sales/b", "sales-2/c"), after="sales-2/c", parent="sales") == ["sales/b"]
+
+
+def test_what_has_not_changed_is_the_same_value_as_before(catalog: ports.Catalog) -> None:
+    """Placement keeps what it has worked out from a row for as long as it reads the very same; a changed row is another."""
+    insert(catalog, builders.site("eu-1"), builders.site("us-1"))
+
+    def both() -> tuple[site.Site, ...]:
+        return catalog.read(lambda tx: tx.list(site.Site))
+
+    before = both()
+    assert [new is old for new, old in zip(both(), before, strict=True)] == [True, True]
+    catalog.write(lambda tx: tx.replace(dataclasses.replace(before[0], compute_error="down")))
+    after = both()
+    assert [new is old for new, old in zip(after, before, strict=True)] == [False, True]
+    assert after[0].compute_error == "down"
+
+
 def test_a_filter_by_an_unknown_column_is_refused(catalog: ports.Catalog) -> None:
     """With the columns that there are."""
     with pytest.raises(errors.InvalidArgument, match="deleted, kind, owner") as caught:
@@ -404,6 +434,10 @@ def test_events_are_read_after_a_position_by_kind_and_in_bounds(catalog: ports.C
     assert [event.position for event in catalog.events(0, limit=2)] == [1, 2]
     assert [event.position for event in catalog.events(1, kinds=["job.created"])] == [3, 5]
     assert [event.position for event in catalog.events(1, limit=3, kinds=["job.created", "run.created"])] == [2, 3, 4]
+    assert [event.position for event in catalog.events(0, without=["job.created"])] == [
+        event.position for event in catalog.events(0) if event.kind != "job.created"
+    ]
+    assert catalog.events(0, kinds=["job.created"], without=["job.created"]) == ()
     assert catalog.events(6) == ()
     assert catalog.events(2**70) == ()
     assert catalog.revision() == 6
@@ -426,6 +460,85 @@ def test_many_facts_are_one_event_that_takes_as_many_positions(catalog: ports.Ca
     (many,) = catalog.events(5, limit=1)
     assert (many.position, many.kind, many.rows, many.data, many.body) == (11, "x.rows", 10, b"\x00rows", "")
     assert [event.position for event in catalog.events(11)] == [12]
+
+
+def test_events_are_read_by_as_many_facts_and_bytes_as_are_wanted(catalog: ports.Catalog) -> None:
+    """So that what waits is never in memory all at once; one event comes always, or nobody would get past it."""
+    catalog.write(lambda tx: [tx.emit_rows("x.rows", "n", b"r" * 100, 10) for _ in range(3)])
+    read = lambda **bounds: [event.position for event in catalog.events(0, **bounds)]  # noqa: E731 - said four times
+    assert read(facts_max=20) == read(bytes_max=299) == read(facts_max=100, bytes_max=200) == [10, 20]
+    assert read(facts_max=1) == read(bytes_max=1) == [10]
+    assert read(facts_max=30, bytes_max=300) == [10, 20, 30]
+    assert catalog.events(30, facts_max=1) == ()
+
+
+def test_kinds_can_be_left_out(catalog: ports.Catalog) -> None:
+    """For whoever takes all the rest."""
+    catalog.write(lambda tx: [tx.emit(kind, "n", None) for kind in ("a.x", "b.x", "c.x")])
+    assert [event.kind for event in catalog.events(0, without=["a.x", "c.x"])] == ["b.x"]
+
+
+def test_the_oldest_events_are_trimmed_up_to_a_position_and_a_time(catalog: ports.Catalog) -> None:
+    """Both must allow it; positions go on as if nothing had gone."""
+    catalog.write(lambda tx: [tx.emit("x.y", "n", number) for number in range(1, 6)])
+    now = catalog.events(0)[0].time
+    assert (catalog.trim(5, now), catalog.floor()) == (0, 0)
+    assert (catalog.trim(3, now + timedelta(seconds=1)), catalog.floor()) == (3, 3)
+    assert [event.position for event in catalog.events(3)] == [4, 5]
+    assert catalog.write(lambda tx: tx.emit("x.y", "n", None)) == 6
+    assert catalog.revision() == 6
+
+
+def test_the_newest_event_is_never_trimmed(catalog: ports.Catalog) -> None:
+    """Somebody can always tell when the catalog last changed."""
+    catalog.write(lambda tx: [tx.emit("x.y", "n", None), tx.emit_rows("x.rows", "n", b"r", 9)])
+    assert catalog.trim(2**70, catalog.events(0)[0].time + timedelta(seconds=1)) == 1
+    assert (catalog.floor(), catalog.revision()) == (1, 10)
+
+
+def test_the_log_is_trimmed_a_bounded_part_at_a_time(catalog: ports.Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writers do not wait for years of events to go."""
+    monkeypatch.setattr(catalog_rows, "TRIM_MAX", 2)
+    catalog.write(lambda tx: [tx.emit("x.y", "n", None) for _ in range(6)])
+    before = catalog.events(0)[0].time + timedelta(seconds=1)
+    assert [catalog.trim(6, before) for _ in range(4)] == [2, 2, 1, 0]
+    assert catalog.floor() == 5
+
+
+def test_whoever_would_miss_trimmed_events_is_told(catalog: ports.Catalog) -> None:
+    """OutOfRange with where to go on: a gap that nobody sees would be a lie."""
+    catalog.write(lambda tx: [tx.emit("x.y", "n", None) for _ in range(3)])
+    catalog.trim(2, catalog.events(0)[0].time + timedelta(seconds=1))
+    for after in (0, 1):
+        with pytest.raises(errors.OutOfRange, match="begins after position 2") as caught:
+            catalog.events(after)
+        assert (caught.value.reason, caught.value.metadata["floor"]) == ("EVENTS_TRIMMED", "2")
+    assert [event.position for event in catalog.events(2)] == [3]
+
+
+def test_bulk_is_refused_while_too_much_waits_to_be_carried(catalog: ports.Catalog) -> None:
+    """Retryably, by table and for bulk alone: jobs and settlements go on, and their facts are kept whatever comes."""
+    catalog._backlog_facts_max = 25
+    push = lambda kind: catalog.write(lambda tx: tx.emit_rows(kind, "n", b"rows", 10))  # noqa: E731
+    assert [push("ledger.entry") for _ in range(3)] == [10, 20, 30]
+    with pytest.raises(errors.ResourceExhausted, match="30 events wait") as caught:
+        push("ledger.entry")
+    assert (caught.value.reason, caught.value.metadata["table"]) == ("RECORD_BACKLOG", "egress_ledger")
+    assert caught.value.retry_seconds
+    catalog.write(lambda tx: tx.emit("ledger.entry", "n", None))
+    lease = kinds.CommitterLease(table="egress_ledger", expire_time=builders.NOW, carried=31)
+    insert(catalog, lease)
+    assert push("ledger.entry") == 41
+    with pytest.raises(errors.ResourceExhausted, match="lineage_edges"):
+        push("lineage.edge")
+
+
+def test_an_event_of_more_than_a_reader_can_hold_is_refused(catalog: ports.Catalog) -> None:
+    """By facts, and by bytes."""
+    for data, rows in ((b"r", catalog_rows.ROWS_MAX + 1), (b"r" * (catalog_rows.ROWS_BYTES_MAX + 1), 1)):
+        with pytest.raises(errors.InvalidArgument) as caught:
+            catalog.write(lambda tx, data=data, rows=rows: tx.emit_rows("x.rows", "n", data, rows))
+        assert caught.value.reason == "ROWS_INVALID"
 
 
 def test_an_event_without_facts_is_refused(catalog: ports.Catalog) -> None:
@@ -831,9 +944,13 @@ class Twins(RuleBasedStateMachine):
     def emit_rows(self, rows: int) -> None:
         self.both(lambda twin: twin.write(lambda tx: tx.emit_rows("x.rows", "n", b"r" * rows, rows)))
 
-    @rule(after=st.integers(0, 20))
-    def events(self, after: int) -> None:
-        self.both(lambda twin: twin.events(after))
+    @rule(after=st.integers(0, 20), facts=st.integers(0, 4), size=st.integers(0, 400))
+    def events(self, after: int, facts: int, size: int) -> None:
+        self.both(lambda twin: twin.events(after, without=["dataset.updated"], facts_max=facts, bytes_max=size))
+
+    @rule(until=st.integers(0, 20))
+    def trim(self, until: int) -> None:
+        self.both(lambda twin: (twin.trim(until, ManualClock().advance(1)), twin.floor()))
 
     @rule(key=keys, owner=st.sampled_from(["", "x", "y"]), fresh=st.booleans(), fail=st.booleans())
     def replace(self, key: str, owner: str, fresh: bool, fail: bool) -> None:
@@ -878,7 +995,7 @@ class Twins(RuleBasedStateMachine):
 
     @invariant()
     def the_same_log(self) -> None:
-        self.both(lambda twin: (twin.revision(), twin.events(0)))
+        self.both(lambda twin: (twin.revision(), twin.floor(), twin.events(twin.floor())))
 
     def teardown(self) -> None:
         for twin in getattr(self, "twins", ()):
@@ -895,3 +1012,12 @@ def _outcome(act: Callable[[ports.Catalog], object], catalog: ports.Catalog) -> 
 
 TestTwins = Twins.TestCase
 TestTwins.settings = settings(max_examples=20, stateful_step_count=30)
+
+
+def test_events_are_told_without_secrets(catalog: ports.Catalog) -> None:
+    """What people hand to their jobs is stored, for the jobs need it, and stands in no event."""
+    asked = job.JobRequest(env=(("API_KEY", "hunter2"),), namespace="sales")
+    stored = catalog.write(lambda tx: tx.insert(job.Job(job="j-secret", request=asked)))
+    catalog.write(lambda tx: tx.emit("job.created", "jobs/j-secret", stored))
+    assert catalog.read(lambda tx: tx.get(job.Job, "j-secret")).request.env == (("API_KEY", "hunter2"),)
+    assert all("hunter2" not in event.body for event in catalog.events(0))

@@ -14,8 +14,7 @@ from connectors.compute.process import ProcessCompute
 from connectors.compute.ray import RayCompute
 from federation import ports
 from federation.core import errors
-from federation.local.ray_cluster import PORTS, RayCluster
-from tests.ray_pair import ray_pair  # noqa: F401 - a fixture
+from tests.ray_pair import another, ray_pair  # noqa: F401 - a fixture
 
 
 @pytest.fixture(params=["process", pytest.param("ray", marks=pytest.mark.ray)])
@@ -97,6 +96,7 @@ def test_submitting_twice_starts_once(compute, submission, tmp_path):
     compute.submit(asked)
     assert ended(compute, asked.submission_id).state == "SUCCEEDED"
     assert result.read_text() == "once\n"
+    assert compute.nodes(asked.submission_id) == (), "a head, or a machine of its own, is no node that can be lost by itself"
 
 
 def test_an_entrypoint_that_fails_is_failed(compute, submission):
@@ -104,7 +104,7 @@ def test_an_entrypoint_that_fails_is_failed(compute, submission):
     asked = submission("exit 7")
     compute.submit(asked)
     state = ended(compute, asked.submission_id)
-    assert state.state == "FAILED"
+    assert (state.state, state.exit_code, state.reason) == ("FAILED", 7, "")
     assert "7" in state.message
 
 
@@ -112,6 +112,7 @@ def test_what_was_never_submitted_is_absent(compute):
     """Absent is an answer, and stopping it does nothing."""
     compute.stop("s-never")
     assert compute.state("s-never").state == "ABSENT"
+    assert compute.nodes("s-never") == ()
 
 
 def test_stopping_ends_it_and_what_it_started(compute, submission, tmp_path):
@@ -199,29 +200,32 @@ def test_another_clusters_token_opens_nothing(ray_pair):  # noqa: F811
     assert ray_pair.second.token_file.read_text() not in str(refused.value)
 
 
-@pytest.mark.ray
-def test_a_killed_cluster_is_cleaned_up_and_started_again(ray_pair, tmp_path):  # noqa: F811
-    """Of one whose head was killed nothing is left when it is started again, and nobody else is touched."""
-    third = _another(ray_pair, tmp_path, 3)
-    third.start()
-    try:
-        before = third.processes()
-        os.kill(third._leader().pid, signal.SIGKILL)
-        while third.running():
-            time.sleep(0.05)
-        third.start()
-        assert third.running()
-        assert not set(before) & set(third.processes())
-    finally:
-        third.stop()
-    assert third.processes() == ()
+@pytest.fixture(scope="module")
+def third(ray_pair, tmp_path_factory):  # noqa: F811
+    """One more cluster, not yet started, of which nothing is left in the end."""
+    with another(ray_pair, tmp_path_factory.mktemp("third"), 3, cpus=1) as made:
+        yield made
+    assert made.processes() == ()
     assert all(cluster.running() for cluster in ray_pair.clusters)
 
 
 @pytest.mark.ray
-def test_ending_one_cluster_leaves_the_other(ray_pair, tmp_path):  # noqa: F811
+def test_a_killed_cluster_is_cleaned_up_and_started_again(ray_pair, third):  # noqa: F811
+    """Of one whose head was killed nothing is left when it is started again, and nobody else is touched."""
+    third.start()
+    before = third.processes()
+    os.kill(third._leader().pid, signal.SIGKILL)
+    while third.running():
+        time.sleep(0.05)
+    third.start()
+    assert third.running()
+    assert not set(before) & set(third.processes())
+    assert all(cluster.running() for cluster in ray_pair.clusters)
+
+
+@pytest.mark.ray
+def test_ending_one_cluster_leaves_the_other(ray_pair, third):  # noqa: F811
     """A cluster that is stopped leaves no process, not even a running job's, and its neighbours answer as before."""
-    third = _another(ray_pair, tmp_path, 4)
     third.start()
     try:
         assert third.running()
@@ -238,22 +242,10 @@ def test_ending_one_cluster_leaves_the_other(ray_pair, tmp_path):  # noqa: F811
         compute.state("s-third")
 
 
-def _another(pair, folder, number):
-    """One more cluster beside the pair; tests that run at the same time give different numbers."""
-    return RayCluster(
-        name=f"more-{number}",
-        folder=folder / "more",
-        address_ip=f"{pair.first.address_ip.rpartition('.')[0]}.{number}",
-        port_base=pair.second._port_base + (number - 2) * PORTS,
-        environ=pair.first._environ,
-        cpus=1,
-    )
-
-
 def test_a_cluster_that_is_down_is_unavailable():
     """Every question is answered with the stable reason, within the time that a connection may take."""
     down = RayCompute("http://127.0.1.99:1")
-    for question in (down.capacity, lambda: down.state("s-1"), lambda: down.stop("s-1")):
+    for question in (down.capacity, lambda: down.state("s-1"), lambda: down.stop("s-1"), lambda: down.nodes("s-1")):
         with pytest.raises(errors.Unavailable) as refused:
             question()
         assert refused.value.reason == "COMPUTE_UNAVAILABLE"

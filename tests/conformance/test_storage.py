@@ -487,7 +487,7 @@ class TestDishonestStores:
         """Reading the whole object for a range is a lie as well."""
 
         class Whole(MemoryStore):
-            def read(self, key, offset=0, length=-1):
+            def read(self, key, offset=0, length=-1, *, reader=""):
                 return super().read(key)
 
         with pytest.raises(errors.FailedPrecondition, match="range"):

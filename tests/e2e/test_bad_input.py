@@ -417,7 +417,7 @@ def test_what_is_not_in_the_plan_is_refused(fed: localfed.LocalFederation, name:
         if _is_absent(fed, one):
             fed.put(one, {"a.txt": b"a"})
     ended = _ended(fed, f"import federation\n{touch.format(own=own, other=other)}", inputs={"own": own})
-    assert (ended.state, ended.reason) == (job.JobState.FAILED, "ENTRYPOINT_FAILED")
+    assert (ended.state, ended.reason, ended.attempt) == (job.JobState.FAILED, reason, 1)
     assert reason in ended.detail
     assert f"[{reason}]" in fed.job_log(ended.job)
 
@@ -502,7 +502,7 @@ with federation.outputs["o"].open("big.bin") as file: file.write(b"x" * {size})
 def _fails_with_a_full_store(fed: localfed.LocalFederation, name: str, site: str) -> None:
     """A job that writes too much fails with the reason, and nothing of it stays."""
     ended = _ended(fed, WRITES.format(size=TOO_MUCH), site=site, outputs={"o": name})
-    assert ended.state is job.JobState.FAILED
+    assert (ended.state, ended.reason) == (job.JobState.FAILED, "STORAGE_FULL")
     assert "STORAGE_FULL" in ended.detail
     assert fed.findings() == []
     with fed.client() as client:

@@ -306,7 +306,7 @@ with federation.outputs["copy"].open("copy.bin") as copy, federation.inputs["one
 """
     output = f"{stored.name}-copy"
     ended = fed.wait_job(fed.submit(script, inputs={"one": stored.name}, outputs={"copy": output}).job)
-    assert (ended.state, ended.reason) == (job.JobState.FAILED, "ENTRYPOINT_FAILED")
+    assert (ended.state, ended.reason) == (job.JobState.FAILED, "OBJECT_CORRUPT")
     assert "OBJECT_CORRUPT" in ended.detail
     assert "/b.bin" in ended.detail
     with fed.client() as client:

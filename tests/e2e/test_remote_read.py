@@ -110,7 +110,7 @@ def test_a_remote_read_is_metered_and_charged_to_the_byte(federation: localfed.L
 def test_a_job_that_reads_its_input_over_and_over_is_stopped_at_its_budget(federation: localfed.LocalFederation):
     """The source refuses the byte that would pass the budget, the job's log says so in words, and no byte more is charged."""
     ended = federation.wait_job(_submit(federation, READ_FOREVER))
-    assert (ended.state, ended.reason) == (job.JobState.FAILED, "ENTRYPOINT_FAILED")
+    assert (ended.state, ended.reason) == (job.JobState.FAILED, "BUDGET_EXHAUSTED")
     log = federation.job_log(ended.job)
     assert "BUDGET_EXHAUSTED" in log
     assert "Read each part once, or submit the job where its input lies." in log

@@ -1,10 +1,14 @@
-"""kill -9 at every named point of a job's way, and at random ones: every job ends as it should, each fact is there once."""
+"""kill -9 at every named point of a job's way, and at random ones: every job ends as it should, each fact is there once.
+
+All of it happens to one federation, one death after the other, and after each the story of all jobs so far is told whole.
+"""
 
 from __future__ import annotations
 
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,25 +37,25 @@ with federation.outputs["total"].open("total.txt", "wb") as file:
 """
 
 
-@pytest.fixture
-def federation(tmp_path: Path) -> localfed.LocalFederation:
-    """Two sites, not yet started."""
-    return localfed.LocalFederation(folder=tmp_path / "f")
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[localfed.LocalFederation]:
+    """Two sites, and the numbers at one of them."""
+    made = localfed.LocalFederation(folder=tmp_path_factory.mktemp("kill") / "f")
+    with localfed.running(made):
+        made.put("lab/numbers", {"numbers.csv": "\n".join(map(str, range(1000))).encode()})
+        yield made
 
 
-def _submit(fed: localfed.LocalFederation, seconds: float = 1) -> str:
-    (fed.folder / "work").mkdir(exist_ok=True)
-    (fed.folder / "work" / "total.py").write_text(SCRIPT.format(seconds=seconds))
-    made = fed.json(
-        *("job", "submit", "--no-wait", "--input", "numbers=lab/numbers", "--output", "total=lab/total", "--site", "eu-1"),
-        *("--working-dir", "work", "--", "python", "total.py"),
-    )
-    return str(made["name"])
+@pytest.fixture(scope="module")
+def names() -> list[str]:
+    """All jobs that were submitted so far."""
+    return []
 
 
-def _put(fed: localfed.LocalFederation) -> None:
-    (fed.folder / "numbers.csv").write_text("\n".join(map(str, range(1000))))
-    fed.fed("dataset", "put", "lab/numbers", "numbers.csv", "--site", "eu-1")
+def _submit(fed: localfed.LocalFederation, names: list[str], seconds: float = 1) -> str:
+    wanted = {"inputs": {"numbers": "lab/numbers"}, "outputs": {"total": "lab/total"}, "sites": ("eu-1",)}
+    names.append(fed.submit(SCRIPT.format(seconds=seconds), **wanted).job)
+    return names[-1]
 
 
 def _check_story(fed: localfed.LocalFederation, names: list[str]) -> None:
@@ -64,18 +68,19 @@ def _check_story(fed: localfed.LocalFederation, names: list[str]) -> None:
         assert Counter(run.state for run in runs)[job.JobState.SUCCEEDED] == 1
     versions = list(client.list_versions("lab/total"))
     assert sorted(version.run for version in versions) == sorted(ended.run for ended in map(client.get_job, names))
-    reads = localfed.until(lambda: _settled(fed, names), 30, "all grants of the jobs to be settled")
+    reads = localfed.until(lambda: _settled(fed, names), 60, "all grants of the jobs to be settled")
     assert all(count == 1 for count in Counter(entry.grant for entry in reads).values())
     localfed.until(
         lambda: _in_delta(fed, "egress_ledger") == Counter(e.entry for e in client.list_ledger_entries()),
-        30,
+        60,
         "the ledger in Delta",
     )
     made = {version.run for version in versions}
-    edges = localfed.until(lambda: _lineage(fed, made), 30, "lineage in Delta")
+    edges = localfed.until(lambda: _lineage(fed, made), 60, "lineage in Delta")
     assert set(edges.values()) == {1}
-    assert {run for run, direction, _ in edges if direction == "out"} == made
-    assert fed.fed("fsck").stdout == ""
+    assert {run for run, direction, _ in edges if direction == "out" and not run.startswith("puts/")} == made
+    assert client.check_lineage_index().same
+    assert fed.findings() == []
 
 
 def _settled(fed: localfed.LocalFederation, names: list[str]) -> list:
@@ -101,47 +106,41 @@ def _in_delta(fed: localfed.LocalFederation, table: str, *columns: str) -> Count
 
 
 @pytest.mark.parametrize(("point", "also"), DEATHS, ids=[f"{point}+{also}" if also else point for point, also in DEATHS])
-def test_a_job_survives_a_kill_at(federation: localfed.LocalFederation, tmp_path: Path, point: str, also: str):
+def test_a_job_survives_a_kill_at(
+    federation: localfed.LocalFederation, names: list[str], tmp_path: Path, point: str, also: str
+):
     """Whoever reaches the point dies there, and where it says so its counterpart too; after a restart the story is whole."""
     died = tmp_path / "died"
-    with localfed.running(federation, FED_FAILPOINT=point, FED_FAILPOINT_ONCE=str(died)):
-        _put(federation)
-        name = _submit(federation)
-        localfed.until(died.exists, 30, f"somebody to die at {point}")
-        localfed.until(
-            lambda: any(part.state == "DEAD" for part in supervisor.status(federation.layout)), 10, "its end to be seen"
-        )
-        if also:
-            federation.kill(also)
-        federation.up()
-        _check_story(federation, [name])
+    federation.arm("server" if point.startswith("server.") else "agent eu-1", point, died)
+    _submit(federation, names)
+    localfed.until(died.exists, 60, f"somebody to die at {point}")
+    localfed.until(lambda: any(part.state == "DEAD" for part in supervisor.status(federation.layout)), 10, "its end to be seen")
+    if also:
+        federation.kill(also)
+    federation.up()
+    _check_story(federation, names)
 
 
-def test_jobs_survive_kills_at_random_moments(federation: localfed.LocalFederation, long: bool):
+def test_jobs_survive_kills_at_random_moments(federation: localfed.LocalFederation, names: list[str], long: bool):
     """Server, agent or both die at seeded random moments while jobs come and go."""
     rng = random.Random(11)
-    with localfed.running(federation):
-        _put(federation)
-        names = []
-        for _ in range(40 if long else 4):
-            names.append(_submit(federation, seconds=rng.uniform(0, 1.5)))
-            time.sleep(rng.uniform(0, 2.5))
-            federation.kill(*rng.choice([("server",), ("agent eu-1",), ("server", "agent eu-1")]))
-            federation.up()
-        _check_story(federation, names)
-
-
-def test_a_superseded_attempt_can_neither_read_nor_commit(federation: localfed.LocalFederation):
-    """An agent that comes back after its lease finds its run replaced; what the old attempt still tries is refused."""
-    with localfed.running(federation):
-        _put(federation)
-        name = _submit(federation, seconds=8)
-        client = federation.client()
-        localfed.until(lambda: client.get_job(name).state is job.JobState.RUNNING, 30, "the job to run")
-        federation.kill("agent eu-1")
-        localfed.until(lambda: client.get_job(name).state is job.JobState.PENDING, 30, "the lease to run out")
+    for _ in range(40 if long else 4):
+        _submit(federation, names, seconds=rng.uniform(0, 1.5))
+        time.sleep(rng.uniform(0, 2.5))
+        federation.kill(*rng.choice([("server",), ("agent eu-1",), ("server", "agent eu-1")]))
         federation.up()
-        _check_story(federation, [name])
-        first, *_, last = client.list_runs(name)
-        assert (first.state, first.reason) == (job.JobState.FAILED, "LEASE_LOST")
-        assert last.attempt == client.get_job(name).attempt > first.attempt
+    _check_story(federation, names)
+
+
+def test_a_superseded_attempt_can_neither_read_nor_commit(federation: localfed.LocalFederation, names: list[str]):
+    """An agent that comes back after its lease finds its run replaced; what the old attempt still tries is refused."""
+    name = _submit(federation, names, seconds=8)
+    client = federation.client()
+    localfed.until(lambda: client.get_job(name).state is job.JobState.RUNNING, 30, "the job to run")
+    federation.kill("agent eu-1")
+    localfed.until(lambda: client.get_job(name).state is job.JobState.PENDING, 30, "the lease to run out")
+    federation.up()
+    _check_story(federation, names)
+    first, *_, last = client.list_runs(name)
+    assert (first.state, first.reason) == (job.JobState.FAILED, "LEASE_LOST")
+    assert last.attempt == client.get_job(name).attempt > first.attempt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +24,15 @@ with federation.outputs["y"].open("sum.txt", "wb") as file:
 """
 
 
-@pytest.fixture
-def federation(tmp_path: Path) -> localfed.LocalFederation:
-    """Two sites, not yet started."""
-    return localfed.LocalFederation(folder=tmp_path / "f")
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[localfed.LocalFederation]:
+    """Two sites, to which one death happens after the other."""
+    with localfed.running(localfed.LocalFederation(folder=tmp_path_factory.mktemp("transfers") / "f")) as made:
+        yield made
 
 
 def _revived(fed: localfed.LocalFederation, died: Path, point: str) -> None:
-    localfed.until(died.exists, 30, f"somebody to die at {point}")
+    localfed.until(died.exists, 60, f"somebody to die at {point}")
     localfed.until(lambda: any(part.state == "DEAD" for part in supervisor.status(fed.layout)), 10, "its end to be seen")
     fed.up()
 
@@ -45,24 +47,22 @@ def _stored(fed: localfed.LocalFederation, site: str) -> dict[str, bytes]:
 @pytest.mark.parametrize("point", POINTS)
 def test_a_transfer_survives_a_kill_at(federation: localfed.LocalFederation, tmp_path: Path, point: str) -> None:
     """The story is whole: same bytes at both sites, one replica, no orphan, and each attempt settled."""
-    died = tmp_path / "died"
-    with localfed.running(federation, FED_FAILPOINT=point, FED_FAILPOINT_ONCE=str(died)):
-        federation.put("lab/data", {"big.bin": BIG, "small.txt": b"small"})
-        client = federation.client()
-        asked = client.create_transfer("lab/data", "us-1")
-        _revived(federation, died, point)
-        done = client.wait_transfer(asked.transfer, timeout=60)
-        assert done.state is TransferState.SUCCEEDED, (done.reason, done.detail, federation.logs())
-        assert _stored(federation, "us-1") == _stored(federation, "eu-1")
-        assert {row.site for row in client.list_replicas("lab/data")} == {"eu-1", "us-1"}
-        assert federation.findings() == []
+    name, died = f"lab/{point.replace('.', '-').replace('_', '-')}", tmp_path / "died"
+    federation.put(name, {"big.bin": BIG, "small.txt": b"small"})
+    federation.arm("agent us-1", point, died)
+    client = federation.client()
+    asked = client.create_transfer(name, "us-1")
+    _revived(federation, died, point)
+    done = client.wait_transfer(asked.transfer, timeout=60)
+    assert done.state is TransferState.SUCCEEDED, (done.reason, done.detail, federation.logs())
+    assert _stored(federation, "us-1") == _stored(federation, "eu-1")
+    assert {row.site for row in client.list_replicas(name)} == {"eu-1", "us-1"}
+    assert federation.findings() == []
 
 
-def test_a_replica_is_read_as_local_and_dropped_again_across_a_kill(
-    federation: localfed.LocalFederation, tmp_path: Path
-) -> None:
+def test_a_replica_is_read_as_local_and_dropped_again_across_a_kill(tmp_path: Path) -> None:
     """Brought, read by a run at its site without a byte of egress, ended by its time, gone though its agent died dropping."""
-    died = tmp_path / "died"
+    died, federation = tmp_path / "died", localfed.LocalFederation(folder=tmp_path / "f")
     with localfed.running(federation, FED_FAILPOINT="agent.object_removed", FED_FAILPOINT_ONCE=str(died)):
         federation.put("lab/data", {"big.bin": BIG[:5_000_000], "small.txt": b"small"})
         client = federation.client()

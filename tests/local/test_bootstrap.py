@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from federation import bootstrap, config
+from federation import config
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import ManualClock, SeededIds
+from federation.bootstrap import server as bootstrap
 from federation.core import errors, policy, ratecard, site
 from federation.crypto import signing
 from federation.services import identity

@@ -149,11 +149,14 @@ def test_a_version_is_committed_with_its_replica_its_keys_and_their_events(sim: 
     assert sim.dataset("sales/flights").latest_version == 2
     replica = sim.read(lambda tx: datasets.get_replica(tx, second.name, "us-1"))
     assert (replica.state, replica.verify_time) == (dataset.ReplicaState.AVAILABLE, sim.clock.now())
-    assert [event.kind for event in sim.events()[-4:]] == [
+    assert [event.kind for event in sim.events()[-7:]] == [
         "version.committed",
         "replica.created",
         "dataset.updated",
         "grant.closed",
+        "lineage.run",
+        "lineage.edge",
+        "lineage.edge",
     ]
     sealed = sim.read(lambda tx: datasets.sealed_version(tx, second.name, "us-1"))
     assert [key.generation for key in sealed.keys] == list(second.generations)

@@ -113,7 +113,7 @@ class Federation(RuleBasedStateMachine):
             agent, local = held
             agent.finish(local.name, hear=hear)
 
-    @rule(pick=ANY, reason=st.sampled_from(["ENTRYPOINT_FAILED", "WORKER_DIED", "STORAGE_FULL", "COMPUTE_UNAVAILABLE"]))
+    @rule(pick=ANY, reason=st.sampled_from(["ENTRYPOINT_FAILED", "PREEMPTED", "STORAGE_FULL", "COMPUTE_UNAVAILABLE"]))
     def fail(self, pick: int, reason: str) -> None:
         """A run fails."""
         if held := self.held(pick):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from federation.core import errors, ids, kinds, metering, site
 from federation.core.job import JobState
-from federation.services import access, datasets, ledger, sites
+from federation.services import access, costs, datasets, ledger, sites
 from tests import builders
 from tests.sim import Simulation, check_ledger
 
@@ -133,17 +134,17 @@ def test_costs_sum_by_job_dataset_and_link_and_to_the_total(sim: Simulation) -> 
     sim.drive(4)
     settle(sim, granted(sim), 10**9)
     for by in metering.SUMMARY_KEYS:
-        rows, total = sim.read(lambda tx, by=by: ledger.summarize(tx, by))  # type: ignore[misc]
+        rows, total = costs.summarize(sim.catalog, None, by)
         assert sum(row.charge_micros for row in rows) == total.charge_micros == 90_000
         assert sum(row.bytes for row in rows) == total.bytes == 10**9 + 200
-    rows, total = sim.read(lambda tx: ledger.summarize(tx, "dataset", {"job": submitted.job}))
+    rows, total = costs.summarize(sim.catalog, None, "dataset", costs.Selection(where={"job": submitted.job}))
     assert [(row.key, row.local_bytes, row.egress_bytes) for row in rows] == [
         ("sales/flights", 100, 0),
         ("sales/weather", 0, 100),
     ]
     assert total.entries == 2
     with pytest.raises(errors.InvalidArgument):
-        sim.read(lambda tx: ledger.summarize(tx, "mood"))
+        costs.summarize(sim.catalog, None, "mood")
 
 
 def test_a_run_that_fails_after_it_was_settled_has_avoided_nothing(sim: Simulation) -> None:
@@ -161,10 +162,10 @@ def test_a_run_that_fails_after_it_was_settled_has_avoided_nothing(sim: Simulati
     for grant in sim.run_of(submitted.job).grants:
         record = sim.read(lambda tx, grant=grant: tx.get(kinds.GrantRecord, grant))  # type: ignore[misc]
         sim.agents[record.source_site].settle(grant)
-    _, claimed = sim.read(lambda tx: ledger.summarize(tx, "job"))
+    _, claimed = costs.summarize(sim.catalog, None, "job")
     assert claimed.avoided_micros > 0
     agent.report(name, JobState.FAILED, reason="ENTRYPOINT_FAILED")
-    _, total = sim.read(lambda tx: ledger.summarize(tx, "job"))
+    _, total = costs.summarize(sim.catalog, None, "job")
     assert (total.charge_micros, total.bytes) == (claimed.charge_micros, claimed.bytes)
     assert total.avoided_micros == -total.charge_micros
     corrections = [entry for entry in sim.all(metering.LedgerEntry) if entry.corrects]
@@ -207,3 +208,95 @@ def test_a_grant_that_was_closed_early_claims_nothing_once_its_run_has_failed(si
     sim.write(lambda tx: access.close(tx, tx.get(kinds.GrantRecord, grant)))  # type: ignore[arg-type]
     agent.report(name, JobState.FAILED, reason="ENTRYPOINT_FAILED")
     assert agent.settle(grant).avoided_micros == 0
+
+
+# By the hour, by both sides
+
+
+def counted(size: int, aborted: int = 0, hour: int = 0) -> metering.Traffic:
+    """What one side counted in an hour."""
+    begin = metering.hour(builders.NOW) + timedelta(hours=hour)
+    return metering.Traffic(hour_time=begin, bytes=size, responses=1, aborted_bytes=aborted, aborted_responses=int(aborted > 0))
+
+
+def test_what_left_is_kept_by_the_hour_with_its_entry(sim: Simulation) -> None:
+    """One record for each hour, with the pair of regions; settled again, nothing is added."""
+    grant = granted(sim)
+    traffic = (counted(60, 10), counted(30, hour=1))
+    entry = settle(sim, grant, 100, traffic=traffic)
+    settle(sim, grant, 100, traffic=traffic)
+    records = sim.read(lambda tx: tx.list(metering.UsageRecord, parent=grant))
+    assert [(r.bytes, r.aborted_bytes, r.counter, r.destination_region) for r in records] == [
+        (60, 10, metering.Counter.GATEWAY, site.INTERNET),
+        (30, 0, metering.Counter.GATEWAY, site.INTERNET),
+    ]
+    assert sum(r.bytes + r.aborted_bytes for r in records) == entry.bytes
+    assert [e.kind for e in sim.catalog.events(0, limit=1000)].count("usage.counted") == 2
+
+
+def test_hours_that_do_not_sum_to_what_left_are_refused(sim: Simulation) -> None:
+    """An agent cannot tell the ledger one thing and the record another; nothing is settled."""
+    grant = granted(sim)
+    with pytest.raises(errors.InvalidArgument) as refused:
+        settle(sim, grant, 100, traffic=(counted(60),))
+    assert refused.value.reason == "TRAFFIC_INVALID"
+    assert sim.read(lambda tx: tx.list(metering.UsageRecord)) == ()
+
+
+def test_one_refusal_among_many_settlements_is_its_own(sim: Simulation) -> None:
+    """Each is answered; those that are good are entered."""
+    grants = [granted(sim) for _ in range(3)]
+    usages = [builders.usage(10 + n, grant=g, source_site="us-1") for n, g in enumerate(grants)]
+    usages[1] = dataclasses.replace(usages[1], source_site="eu-1")
+    outcomes = sim.write(lambda tx: ledger.settle_all(tx, sim.ctx, "us-1", usages))
+    for number in (0, 2):
+        sim.sent[grants[number]] = 10 + number
+    assert [outcome.refusal.reason if outcome.refusal else outcome.entry.bytes for outcome in outcomes] == [
+        10,
+        "GRANT_FOREIGN_SITE",
+        12,
+    ]
+
+
+def test_an_unknown_price_leaves_no_trace_among_many(sim: Simulation) -> None:
+    """The refused settlement changes neither the month's volume nor anything else."""
+    grant = granted(sim)
+    before = sim.read(lambda tx: tx.list(site.LinkVolume))
+    bare = dataclasses.replace(sim.ctx, rates=dataclasses.replace(sim.ctx.rates, rows=()))
+    usage = builders.usage(10, grant=grant, source_site="us-1")
+    (outcome,) = sim.write(lambda tx: ledger.settle_all(tx, bare, "us-1", [usage]))
+    assert outcome.refusal is not None
+    assert outcome.refusal.reason == "PRICE_UNKNOWN"
+    assert sim.read(lambda tx: tx.list(site.LinkVolume)) == before
+
+
+def test_what_readers_received_is_kept_once_and_only_of_their_own_run(sim: Simulation) -> None:
+    """It stands beside what was sent; a hostile agent cannot report on another's run."""
+    record = sim.write(lambda tx: access.issue(tx, builders.grant_record(grant="g-1")))
+    run, grant = record.run, record.grant
+    note = {grant: (counted(60), counted(30, hour=1))}
+    sim.write(lambda tx: ledger.note_reads(tx, "us-1", run, note))
+    again = sim.write(lambda tx: ledger.note_reads(tx, "us-1", run, {grant: (counted(99),)}))
+    assert again == ()
+    records = sim.read(lambda tx: tx.list(metering.UsageRecord, parent=grant))
+    assert [(r.bytes, r.counter) for r in records] == [(60, metering.Counter.READER), (30, metering.Counter.READER)]
+    for at, said in (("eu-1", run), ("us-1", "jobs/j-other/runs/1")):
+        with pytest.raises(errors.PermissionDenied) as refused:
+            sim.write(lambda tx, at=at, said=said: ledger.note_reads(tx, at, said, note))
+        assert refused.value.reason == "GRANT_FOREIGN_SITE"
+
+
+def test_both_sides_are_held_against_each_other() -> None:
+    """By run, pair of regions and hour: whole bytes must agree, aborted ones are apart, an unheard reader is told."""
+    sent = builders.grant_record(grant="g-1")
+    other = builders.grant_record(grant="g-2")
+    records = [
+        metering.usage_record(sent, metering.Counter.GATEWAY, counted(60, 10)),
+        metering.usage_record(other, metering.Counter.GATEWAY, counted(40)),
+        metering.usage_record(sent, metering.Counter.READER, counted(60, 3)),
+        metering.usage_record(other, metering.Counter.READER, counted(40)),
+        metering.usage_record(sent, metering.Counter.GATEWAY, counted(5, hour=1)),
+    ]
+    both, alone = metering.agreements(records)
+    assert (both.sent_bytes, both.received_bytes, both.aborted_bytes, both.agrees, both.heard) == (100, 100, 10, True, True)
+    assert (alone.sent_bytes, alone.received_bytes, alone.agrees, alone.heard) == (5, 0, False, False)

@@ -200,6 +200,17 @@ def test_a_key_file_gives_the_store_its_keys_and_shows_them_nowhere(tmp_path):
     assert "hush" not in repr(settings)
 
 
+def test_the_record_s_store_has_the_options_of_a_site_s(tmp_path):
+    """Its keys stand in a file of their own as well; how long events stay, and how many may wait, is said beside it."""
+    config.write_secret(tmp_path / "s3.key", b"key: AKIA\nsecret: hush\n")
+    record = "{tables: s3://b/p, tables_options: {key_file: s3.key}, event_days: 2, backlog_facts_max: 50}"
+    text = GOOD.replace("{listen: 127.0.0.1:7400, agents_listen: 127.0.0.1:7401}", record)
+    settings = config.server(read(tmp_path, text), tmp_path)
+    assert dict(settings.tables_options) == {"key": "AKIA", "secret": "hush"}
+    assert "hush" not in repr(settings)
+    assert (settings.event_days, settings.backlog_facts_max) == (2, 50)
+
+
 def test_a_secret_file_that_others_can_read_is_refused(tmp_path):
     """As ssh does: the cure is in the message."""
     file = tmp_path / "token"

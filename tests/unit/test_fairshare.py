@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.core import errors, fairshare
-from federation.core.fairshare import Claim, Contender, Held, Meter, Quota, Share, Spent, Use
+from federation.core.fairshare import Claim, Contender, Held, Meter, Share, Use
 from tests import queue_sim
 
 DAY = 86400
@@ -200,23 +200,6 @@ def test_use_halves_every_half_life_and_is_settled_as_of_the_start():
     assert use.decayed(DAY, DAY) == 50.0
     wrong = Use(namespace="a").charged(200, 0, DAY).settled(-100, 0, DAY, DAY)
     assert wrong.amount == pytest.approx(Use(namespace="a").charged(100, 0, DAY).decayed(DAY, DAY))
-
-
-def test_a_quota_says_which_limit_refuses_and_by_how_much():
-    """10 GPU-hours of 12 are spent and 3 are wanted: refused by one; egress is within its limit."""
-    quota = Quota(namespace="a", gpu_seconds=12 * 3600, egress_micros=5_000_000)
-    told = fairshare.exceeded(quota, Spent(gpu_seconds=36000, egress_micros=1), Spent(gpu_seconds=10800, egress_micros=7))
-    assert [(one.quota, one.over) for one in told] == [("gpu_seconds", 3600)]
-
-
-@given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 100))
-def test_a_quota_refuses_exactly_what_is_beyond_it(limit, spent, wanted):
-    """To the last micro-dollar; who wants nothing is never refused, and without a limit nobody is."""
-    quota = Quota(namespace="a", egress_micros=limit)
-    told = fairshare.exceeded(
-        quota, Spent(egress_micros=spent, gpu_seconds=10**9), Spent(egress_micros=wanted, gpu_seconds=10**9)
-    )
-    assert bool(told) == (wanted > 0 and spent + wanted > limit)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import grpc
 
 from federation import config, ports
 from federation.adapters import prices
+from federation.adapters.lineage_record import MemoryLineage
+from federation.adapters.records_memory import MemoryRecords
 from federation.adapters.system import SystemClock, UlidIds
 from federation.api.server import Server
 from federation.client import Client
@@ -20,6 +22,7 @@ from federation.core.policy import Role
 from federation.crypto import signing
 from federation.services import datasets, identity, sites
 from federation.services.context import Context
+from federation.services.lineage_index import LineageIndex
 from federation.wire import errors as wire_errors
 from federation.wire import methods, tls
 from tests.wire.certs import Certs
@@ -27,11 +30,27 @@ from tests.wire.certs import Certs
 GRANT_KEY = signing.new_private()
 
 
+def lineage_index(catalog: ports.Catalog) -> LineageIndex:
+    """The index of lineage over tables that stay empty: all that it knows is from the log."""
+    return LineageIndex(catalog, MemoryLineage(MemoryRecords()))
+
+
 class NoCommitter:
     """Carries nothing: these tests look at the edge."""
 
-    def run_once(self) -> int:
+    tables = ()
+
+    def hold(self) -> None:
+        """Holds nothing."""
+
+    def sign(self) -> int:
         return 0
+
+    def trim(self) -> int:
+        return 0
+
+    def release(self) -> None:
+        """Has nothing."""
 
 
 @dataclass(kw_only=True)
@@ -111,7 +130,13 @@ class Edge:
 
 
 def start(
-    certs: Certs, catalog: ports.Catalog, *, committer: Any = None, listen: str = "127.0.0.1:0", queries: Any = None
+    certs: Certs,
+    catalog: ports.Catalog,
+    *,
+    committer: Any = None,
+    reader: Any = None,
+    queries: Any = None,
+    listen: str = "127.0.0.1:0",
 ) -> Edge:
     """Starts a server, on free ports unless told otherwise."""
     ctx = Context(
@@ -129,11 +154,21 @@ def start(
         database_url="",
         tables_url="",
         tls=certs.layout.server_tls(),
+        federation="acme",
+        http_listen="127.0.0.1:0",
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
     thread.start()
-    server = Server(catalog, ctx, settings, committer or NoCommitter(), queries=queries)
+    server = Server(
+        catalog,
+        ctx,
+        settings,
+        committer or NoCommitter(),
+        reader=reader,
+        queries=queries,
+        lineage=lineage_index(catalog),
+    )
     edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, loop=loop, thread=thread, tokens=tokens)
     edge.run(server.start())
     return edge

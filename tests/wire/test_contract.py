@@ -14,20 +14,24 @@ from federation.api import calls
 from federation.core import errors, policy
 from federation.v1 import (
     agent_pb2,
+    bills_pb2,
+    budgets_pb2,
     catalog_pb2,
     costs_pb2,
     gateway_pb2,
     identity_pb2,
     jobs_pb2,
+    ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
+    records_pb2,
     sites_pb2,
     transfers_pb2,
 )
 from federation.wire import methods
 
-FILES = (catalog_pb2, sites_pb2, jobs_pb2, pipelines_pb2, transfers_pb2, costs_pb2)
-FILES += (lineage_pb2, identity_pb2, agent_pb2, gateway_pb2)
+FILES = (catalog_pb2, sites_pb2, jobs_pb2, pipelines_pb2, transfers_pb2, costs_pb2, bills_pb2, budgets_pb2)
+FILES += (ledger_pb2, lineage_pb2, identity_pb2, records_pb2, agent_pb2, gateway_pb2)
 ALL = list(methods.TABLE.values())
 PEOPLE = [row for row in ALL if row.service in methods.PEOPLE]
 LISTS = [row for row in PEOPLE if row.name.startswith("List")]
@@ -35,16 +39,19 @@ GETS = [row for row in PEOPLE if row.name.startswith("Get")]
 UPDATES = [row for row in PEOPLE if row.name.startswith("Update")]
 CREATES = [row for row in PEOPLE if row.name.startswith("Create")]
 DELETES = [row for row in PEOPLE if row.name.startswith(("Delete", "Undelete", "Cancel"))]
-ASKING = ("Get", "List", "Summarize", "Price", "Export", "Query", "WhoAmI")
+ASKING = ("Get", "List", "Find", "Explain", "Check", "Summarize", "Price", "Export", "Verify", "Query", "WhoAmI")
 
 #: What is stored under a name of its own. A Link is computed from prices, a LedgerEntry is never changed: neither has an etag.
 RESOURCES = [catalog_pb2.Namespace, catalog_pb2.Dataset, catalog_pb2.Version, catalog_pb2.Replica]
 RESOURCES += [sites_pb2.Site, jobs_pb2.Job, jobs_pb2.Run, pipelines_pb2.Pipeline]
-RESOURCES += [transfers_pb2.Transfer, transfers_pb2.ReplicationRule]
+RESOURCES += [transfers_pb2.Transfer, transfers_pb2.ReplicationRule, bills_pb2.Bill, budgets_pb2.Budget]
 #: The result of a custom method is its own message, not a resource (AIP-136).
 GET_EXCEPTIONS = {"Lineage.GetLineage": "LineageGraph"}
 #: A stream cannot be replayed from a record; it is made harmless by its digest instead.
-UNREPLAYED = {"Jobs.UploadPackage": "stores a package under the SHA-256 of its bytes, so that doing it twice is doing it once"}
+UNREPLAYED = {
+    "Jobs.UploadPackage": "stores a package under the SHA-256 of its bytes, so that doing it twice is doing it once",
+    "Bills.ImportBill": "a delivery is known by the SHA-256 of its lines, so that the same one again changes nothing",
+}
 
 
 def named(rows: list[methods.Method]) -> Any:
@@ -237,6 +244,9 @@ def test_streams_carry_bytes_work_or_findings_never_a_resource_list(row):
         "CheckStoreResponse",
         "ExportWorldResponse",
         "QueryRecordsResponse",
+        "Verification",
+        "ExportLedgerResponse",
+        "ImportBillRequest",
     }
 
 

@@ -6,10 +6,21 @@ from typing import Any
 
 import pytest
 
-from federation.core import errors, job, kinds, metering, offers, pipeline, ratecard, transfer
-from federation.v1 import catalog_pb2, costs_pb2, jobs_pb2, pipelines_pb2, sites_pb2, transfers_pb2
+from federation.core import bill, budget, chain, errors, job, kinds, metering, offers, pipeline, ratecard, transfer
+from federation.crypto import heads
+from federation.v1 import (
+    bills_pb2,
+    budgets_pb2,
+    catalog_pb2,
+    costs_pb2,
+    jobs_pb2,
+    ledger_pb2,
+    pipelines_pb2,
+    sites_pb2,
+    transfers_pb2,
+)
 from federation.wire import methods
-from tests import builders
+from tests import builders, records
 from tests.wire.edge import Edge
 
 COUNT = 7
@@ -28,7 +39,11 @@ REQUESTS: dict[str, Any] = {
     "Transfers.ListTransfers": transfers_pb2.ListTransfersRequest(),
     "Transfers.ListReplicationRules": transfers_pb2.ListReplicationRulesRequest(),
     "Costs.ListLedgerEntries": costs_pb2.ListLedgerEntriesRequest(),
+    "Costs.ListUsage": costs_pb2.ListUsageRequest(),
     "Costs.ListRateCards": costs_pb2.ListRateCardsRequest(),
+    "Ledger.ListRecordHeads": ledger_pb2.ListRecordHeadsRequest(),
+    "Bills.ListBills": bills_pb2.ListBillsRequest(),
+    "Budgets.ListBudgets": budgets_pb2.ListBudgetsRequest(),
 }
 LISTS = [row for row in methods.TABLE.values() if row.pager]
 
@@ -86,6 +101,11 @@ def filled(shared_edge: Edge) -> Edge:
             ended = pipeline.PipelineState.SUCCEEDED
             tx.insert(pipeline.Pipeline(pipeline=f"p-{number}", request=asked, state=ended, end_time=builders.NOW))
             tx.insert(ledger_entry(f"l-{number}"))
+            tx.insert(records.usage_record(grant=f"a-{number}"))
+            head = chain.Head(table="audit", position=number + 1, rows=1, chain=bytes(32))
+            tx.insert(heads.sign(bytes(32), head, builders.NOW))
+            tx.insert(budget.Budget(budget=f"b-{number}", scope="all", limit_micros=1))
+            tx.insert(bill.Bill(bill=f"aws-{number}-2026-11", provider="aws", account=f"{number}", month="2026-11"))
             egress, compute = ratecard.text(builders.rates().rows), offers.text(())
             tx.insert(kinds.RateCardVersion(number=number + 1, egress=egress, compute=compute, digest=f"{number}"))
 

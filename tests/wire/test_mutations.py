@@ -9,9 +9,19 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from federation.core import errors, kinds, pipeline, ratecard, site, transfer
+from federation.core import bill, budget, errors, kinds, pipeline, ratecard, site, transfer
 from federation.core.job import JobState
-from federation.v1 import catalog_pb2, costs_pb2, identity_pb2, jobs_pb2, pipelines_pb2, sites_pb2, transfers_pb2
+from federation.v1 import (
+    bills_pb2,
+    budgets_pb2,
+    catalog_pb2,
+    costs_pb2,
+    identity_pb2,
+    jobs_pb2,
+    pipelines_pb2,
+    sites_pb2,
+    transfers_pb2,
+)
 from federation.wire import methods
 from tests import builders
 from tests.wire.edge import Edge
@@ -80,6 +90,15 @@ REQUESTS: dict[str, Any] = {
     "Costs.ImportRateCard": costs_pb2.ImportRateCardRequest(
         egress=ratecard.text([builders.price_row("mars:a", "internet", "1.5")]).encode(), note="contract"
     ),
+    "Bills.ReconcileBills": bills_pb2.ReconcileBillsRequest(month="2026-11", provider="aws"),
+    "Budgets.CreateBudget": budgets_pb2.CreateBudgetRequest(
+        budget_id="new", budget=budgets_pb2.Budget(scope="all", limit_micros=1_000_000)
+    ),
+    "Budgets.UpdateBudget": budgets_pb2.UpdateBudgetRequest(
+        budget=budgets_pb2.Budget(name="budgets/old", scope="all", limit_micros=2),
+        update_mask=FieldMask(paths=["limit_micros"]),
+    ),
+    "Budgets.DeleteBudget": budgets_pb2.DeleteBudgetRequest(name="budgets/old"),
     "Identity.CreateToken": identity_pb2.CreateTokenRequest(token=identity_pb2.Token(user="users/ada", role="USER")),
 }
 
@@ -112,6 +131,9 @@ def ready(edge: Edge) -> Edge:
         state = pipeline.PipelineState.RUNNING
         tx.insert(pipeline.Pipeline(pipeline="p-runs", request=asked, state=state, tasks=(runs,)))
 
+        tx.insert(budget.Budget(budget="old", scope="all", limit_micros=1))
+        tx.insert(bill.Bill(bill="aws-1-2026-11", provider="aws", account="1", month="2026-11", version=1, covered_time=tx.now))
+
     edge.catalog.write(work)
     return edge
 
@@ -134,14 +156,24 @@ def another(row: methods.Method) -> Any:
     """A different request of the same method: any other field set is another question."""
     made = request(row)
     for field in made.DESCRIPTOR.fields:
-        if field.name in {"name", "note", "namespace_id", "dataset_id", "site_id", "version", "replication_rule_id"}:
+        if field.name in {
+            "name",
+            "note",
+            "namespace_id",
+            "dataset_id",
+            "site_id",
+            "version",
+            "replication_rule_id",
+            "account",
+            "budget_id",
+        }:
             setattr(made, field.name, getattr(made, field.name) + "x")
             return made
     inner = next(field.name for field in made.DESCRIPTOR.fields if field.message_type)
     text = next(
         field.name
         for field in getattr(made, inner).DESCRIPTOR.fields
-        if field.name in {"description", "label", "user", "gateway"}
+        if field.name in {"description", "label", "user", "gateway", "principal"}
     )
     setattr(getattr(made, inner), text, "other")
     return made

@@ -55,7 +55,7 @@ def test_a_port_that_is_taken_is_named(edge):
     )
 
     async def second() -> None:
-        await Server(edge.catalog, edge.ctx, settings, edges.NoCommitter()).start()
+        await Server(edge.catalog, edge.ctx, settings, edges.NoCommitter(), lineage=edges.lineage_index(edge.catalog)).start()
 
     with pytest.raises(errors.FailedPrecondition) as caught:
         edge.run(second())
@@ -114,13 +114,18 @@ def test_a_call_that_takes_too_long_ends_at_its_deadline(troubled):
     assert time.monotonic() - begun < 2.5
 
 
-class Flaky:
+class Flaky(edges.NoCommitter):
     """A committer that fails at first."""
+
+    tables = ("egress_ledger",)
 
     def __init__(self) -> None:
         self.calls = 0
 
-    def run_once(self) -> int:
+    def tend(self, table: str) -> bool:
+        return False
+
+    def carry(self, table: str) -> int:
         self.calls += 1
         if self.calls < 3:
             raise errors.Unavailable("the tables are away")

@@ -5,6 +5,7 @@ It keeps all in memory and knows one run. What the agent's own gateway does beyo
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import threading
@@ -20,11 +21,11 @@ from grpc_status import rpc_status
 from connectors.storage.memory import MemoryStore
 from federation import config
 from federation.adapters.system import UlidIds
-from federation.core import dataset, errors
+from federation.core import dataset, errors, lineage
 from federation.crypto import container, hpke, layout, manifest, secrets, signing
 from federation.local import pki
 from federation.v1 import gateway_pb2, gateway_pb2_grpc
-from federation.wire import data, tls
+from federation.wire import codec, data, tls
 from federation.wire import errors as wire_errors
 from federation.wire.gateway import GatewayClient
 
@@ -57,6 +58,7 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
 
     def __init__(self) -> None:
         self.store = MemoryStore()
+        self.columns_told: list[lineage.LineageReport] = []
         self.uid = "d-stub"
         self.ticket = secrets.new_token("ticket")
         self.token = secrets.new_token("run")
@@ -67,6 +69,9 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
         self.logs = b""
         self.finished: list[gateway_pb2.FinishAttemptRequest] = []
         self.ranges: list[tuple[int, int]] = []
+        #: Bytes of each answer that went whole, and all reports of what was received.
+        self.sent: list[int] = []
+        self.reports: list[gateway_pb2.ReportReadsRequest] = []
         self.fault: Callable[[str], None] = lambda _method: None
         self.refuse_commit = False
         self._ids = UlidIds()
@@ -158,8 +163,12 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
         with self._answering("ReadObject", context):
             key = layout.object_key(self.uid, request.generation, request.object_id)
             self.ranges.append((request.offset, request.length))
+            sent = 0
             for piece in self.store.read(key, request.offset, request.length):
                 self.fault("ReadObject.piece")
+                sent += len(piece)
+                if sent == request.length:
+                    self.sent.append(sent)
                 yield gateway_pb2.ReadObjectResponse(data=piece)
 
     def BeginWrite(self, request, context):  # noqa: N802
@@ -226,6 +235,21 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
             if request.exit_code == 0:
                 self.versions = [f"{w.dataset}@1" for w in self.outputs.values() if isinstance(w, Write) and w.files]
             return gateway_pb2.FinishAttemptResponse(versions=self.versions)
+
+    def ReportLineage(self, request, context):  # noqa: N802
+        with self._answering("ReportLineage", context):
+            self.columns_told.append(codec.to_value(request.report))
+            return gateway_pb2.ReportLineageResponse()
+
+    @property
+    def told(self) -> lineage.LineageReport:
+        """What all processes have told of columns."""
+        return functools.reduce(lineage.LineageReport.merged, self.columns_told, lineage.LineageReport())
+
+    def ReportReads(self, request, context):  # noqa: N802
+        with self._answering("ReportReads", context):
+            self.reports.append(request)
+            return gateway_pb2.ReportReadsResponse()
 
     def AppendLogs(self, request_iterator, context):  # noqa: N802
         with self._answering("AppendLogs", context):

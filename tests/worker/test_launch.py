@@ -60,6 +60,49 @@ def test_an_unhandled_error_of_ours_ends_in_the_log(stub, launch):
     assert "INPUT_NOT_IN_PLAN" in stub.finished[0].detail
 
 
+OURS = "import federation; federation.inputs['weather']"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        OURS,
+        f"try:\n    {OURS}\nexcept Exception as error:\n    raise RuntimeError('no weather') from error",
+        f"import sys, federation; sys.excepthook = lambda *_: None; {OURS}",
+        f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {OURS!r}]).returncode)",
+    ],
+)
+def test_an_error_of_ours_that_nobody_caught_is_the_reason(stub, launch, script):
+    """Raised from, with a hook of somebody's, or in a process that the entrypoint started: it is what the job died of."""
+    assert launch(script).returncode == 1
+    (finished,) = stub.finished
+    assert (finished.exit_code, finished.reason) == (1, "INPUT_NOT_IN_PLAN")
+    assert finished.detail.startswith("the entrypoint ended with exit code 1: 'weather' is not an input of ")
+    assert "[INPUT_NOT_IN_PLAN]" in finished.detail
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        f"try:\n    {OURS}\nexcept Exception:\n    pass\nraise ValueError('of my own')",
+        f"import sys\ntry:\n    {OURS}\nexcept Exception:\n    sys.exit(1)",
+        f"import federation, subprocess as s, sys; len(federation.inputs); s.run([sys.executable, '-c', {OURS!r}]); exit(1)",
+    ],
+)
+def test_an_error_of_ours_that_was_caught_is_no_reason(stub, launch, script):
+    """The entrypoint lived with it and failed for something else."""
+    assert launch(script).returncode == 1
+    assert stub.finished[0].reason == "ENTRYPOINT_FAILED"
+
+
+def test_what_looks_like_a_lost_worker_is_said_to_be_perhaps_one(stub, launch):
+    """A traceback that ends in Ray's word for it makes the agent ask the cluster; one of the job's own does not."""
+    failing = "class ActorDiedError(Exception): __module__ = 'ray.exceptions'\nraise ActorDiedError('its node has died')"
+    assert launch(failing).returncode == 1
+    assert stub.finished[0].reason == "WORKERS_LOST"
+    assert "its node has died" in stub.finished[0].detail
+
+
 def test_a_refused_commit_is_a_failure(stub, launch):
     """However well the entrypoint ended: the last line says why."""
     stub.refuse_commit = True

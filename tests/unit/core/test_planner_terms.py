@@ -285,3 +285,52 @@ def test_inputs_that_share_too_many_tiers_are_compared_as_far_as_time_allows():
     assert plan.choice.site == "far"
     (said,) = (note for note in plan.notes if "above the least" in note)
     assert said.startswith("far: the best of the ways that could be compared in time")
+
+
+def spot_market(name: str, spot: int, **changes) -> site.Site:
+    """A site that sells one T4 at a dollar an hour, and at `spot` micro-dollars where it may be taken away."""
+    gpu = site.GpuOffer(type="T4", gpu_hour_micros=10**6, source="t", spot_gpu_hour_micros=spot)
+    return builders.site(name, offer=builders.offer(gpus=(gpu,)), capacity=builders.capacity(gpus={"T4": 1}), **changes)
+
+
+def past(reason: str, *, spot: bool, at: str = "eu-1", attempt: int = 1) -> job.PastAttempt:
+    """An attempt that ended."""
+    return job.PastAttempt(attempt=attempt, site=at, reason=reason, spot=spot)
+
+
+def chosen(spot: job.Spot, *attempts: job.PastAttempt, dear: int = 900_000) -> job.Plan:
+    """The plan of a job that wants one GPU, where eu-1's spot is cheap and us-1's dear; both sell on demand at one price."""
+    request = replace(builders.request(cpus=0, gpus=1), inputs=(), spot=spot)
+    world = builders.world([spot_market("eu-1", 300_000), spot_market("us-1", dear)], inputs=[], attempts=attempts)
+    return planner.plan(request, world)
+
+
+def test_spot_that_was_taken_away_is_not_taken_again_but_on_demand_there_is_fair():
+    """Neither comes last: the other site's spot wins while it is cheaper, and this site on demand where it is not."""
+    assert (chosen(job.Spot.ALLOWED).choice.site, chosen(job.Spot.ALLOWED).choice.spot) == ("eu-1", True)
+    again = chosen(job.Spot.ALLOWED, past("PREEMPTED", spot=True))
+    assert [(row.site, row.spot, row.avoided) for row in again.ranked] == [("us-1", True, ""), ("eu-1", False, "")]
+    assert "eu-1 on demand alone: attempt 1 was preempted there" in again.notes
+    both = chosen(job.Spot.ALLOWED, past("PREEMPTED", spot=True), past("PREEMPTED", spot=True, at="us-1", attempt=2))
+    assert [(row.site, row.spot, row.avoided) for row in both.ranked] == [("eu-1", False, ""), ("us-1", False, "")]
+
+
+def test_where_only_spot_will_do_a_preempted_site_comes_last():
+    """There is no other way to compute there, so the site is avoided as after any loss."""
+    again = chosen(job.Spot.ONLY, past("PREEMPTED", spot=True))
+    assert [(row.site, row.spot, row.avoided) for row in again.ranked] == [("us-1", True, ""), ("eu-1", True, "PREEMPTED")]
+
+
+@pytest.mark.parametrize(
+    "attempt", [past("PREEMPTED", spot=False), past("NODE_LOST", spot=True), past("NODE_LOST", spot=False)]
+)
+def test_a_lost_node_speaks_against_its_site_whatever_the_market(attempt):
+    """Only spot that was taken back says nothing of the machines that are paid in full."""
+    again = chosen(job.Spot.ALLOWED, attempt)
+    assert [(row.site, row.avoided) for row in again.ranked] == [("us-1", ""), ("eu-1", attempt.reason)]
+
+
+def test_a_site_that_lost_more_than_its_spot_still_comes_last():
+    """What was learnt of it later is not forgotten for what came first."""
+    again = chosen(job.Spot.ALLOWED, past("LEASE_LOST", spot=False), past("PREEMPTED", spot=True, attempt=2))
+    assert [(row.site, row.spot, row.avoided) for row in again.ranked] == [("us-1", True, ""), ("eu-1", False, "LEASE_LOST")]

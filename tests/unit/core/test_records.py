@@ -32,7 +32,8 @@ def test_the_same_value_always_gives_the_same_text():
     when = datetime(2026, 11, 22, 12, tzinfo=UTC)
     usage = metering.Usage(grant="g-1", source_site="eu-1", sent_bytes=1, settle_time=when)
     assert records.dumps(usage) == (
-        '{"grant":"g-1","requests":0,"sent_bytes":1,"settle_time":"2026-11-22T12:00:00Z","source_site":"eu-1","unsettled_bytes":0}'
+        '{"grant":"g-1","requests":0,"sent_bytes":1,"settle_time":"2026-11-22T12:00:00Z","source_site":"eu-1","traffic":[],'
+        '"unsettled_bytes":0}'
     )
 
 

@@ -60,11 +60,20 @@ _KINDS = {
         "destination_region",
         "transfer",
     ),
-    "lineage_runs": (),
-    "lineage_edges": (
-        "node",
-        "direction",
+    "usage": (
+        "grant",
+        "run",
+        "job",
+        "counter",
+        "dataset",
+        "source_region",
+        "destination_region",
     ),
+    "lineage_runs": (),
+    "lineage_edges": ("direction",),
+    "residency_facts": (),
+    "foreign_runs": ("principal",),
+    "cursors": (),
     "tokens": ("user",),
     "grants": (
         "run",
@@ -73,6 +82,7 @@ _KINDS = {
         "reserved",
         "transfer",
     ),
+    "committer_leases": (),
     "rate_cards": (),
     "link_reservations": (),
     "link_speeds": (
@@ -94,12 +104,20 @@ _KINDS = {
     ),
     "replication_rules": ("dataset",),
     "read_logs": (),
+    "record_heads": ("table",),
     "pipelines": (
         "state",
         "live",
         "label",
         "principal",
     ),
+    "budgets": ("scope", "hard"),
+    "spends": (),
+    "reserves": (),
+    "alerts": (),
+    "bills": ("provider", "account", "month"),
+    "link_charges": (),
+    "reconciliations": (),
 }
 
 
@@ -134,7 +152,7 @@ def upgrade() -> None:
     counters = op.create_table(
         "counters", sa.Column("name", text, primary_key=True), sa.Column("value", sa.BigInteger, nullable=False)
     )
-    op.bulk_insert(counters, [{"name": "events", "value": 0}])
+    op.bulk_insert(counters, [{"name": "events", "value": 0}, {"name": "floor", "value": 0}])
 
 
 def _make_kind(name: str, columns: tuple[str, ...], text: sa.Text) -> None:

@@ -1,36 +1,43 @@
-"""The only wiring: which adapters and connectors a server or an agent is made of, and what a first start leaves behind.
+"""The wiring of a catalog server: which adapters it is made of, and what a first start leaves behind.
 
-A server's first start makes the key that signs grants, the administrator's token and the tokens of the declared people; every
-start declares the sites of its settings. Doing it again changes nothing.
+A first start makes the key that signs grants, the administrator's token and the tokens of the declared people; every start
+declares the sites of its settings. Doing it again changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import importlib.util
 import logging
 import signal
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from federation import config, logs, ports
-from federation.adapters import prices, records_tables, registry
+from federation.adapters import prices
 from federation.adapters.catalog_sql import SqlCatalog
-from federation.adapters.engine_apart import QueriesApart
 from federation.adapters.engine_embedded import DeltaFusionEngine
+from federation.adapters.lineage_record import DeltaLineage
+from federation.adapters.openlineage_file import FileTransport
+from federation.adapters.openlineage_http import HttpTransport
 from federation.adapters.records_delta import DeltaRecords
+from federation.adapters.records_files import Place
+from federation.adapters.records_links import DeltaReader
 from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
-from federation.agent.agent import Agent
 from federation.api.server import Server
+from federation.bootstrap import engine
 from federation.core import errors, kinds, policy, site
 from federation.crypto import secrets, signing
 from federation.services import sites
 from federation.services.committer import Committer
 from federation.services.context import Context
+from federation.services.heads import HeadKeeper
+from federation.services.lineage_index import LineageIndex
+from federation.services.openlineage import Emitter
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +45,13 @@ _ADMIN = config.UserSettings(user="admin", role=policy.Role.ADMIN)
 _DECLARED_FIELDS = ("region", "jurisdiction", "account", "offer", "sources")
 
 
-def server(settings: config.ServerSettings) -> Server:
+def run(settings: config.ServerSettings) -> None:
+    """Runs a server until SIGTERM or SIGINT, then lets open calls end."""
+    logs.configure()
+    asyncio.run(_serve(make(settings)))
+
+
+def make(settings: config.ServerSettings) -> Server:
     """A catalog server, ready to start."""
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     clock, ids = SystemClock(), UlidIds()
@@ -53,99 +66,53 @@ def server(settings: config.ServerSettings) -> Server:
         start_time=clock.now(),
         solver=HighsSolver() if importlib.util.find_spec("highspy") else None,
     )
-    catalog = SqlCatalog(settings.database_url, clock, ids)
+    catalog = SqlCatalog(settings.database_url, clock, ids, backlog_facts_max=settings.backlog_facts_max)
     try:
         declare(catalog, ctx, settings)
+        committer = _committer(catalog, ctx, settings)
     except BaseException:
         catalog.close()
         raise
+    options = Place(settings.tables_url, dict(settings.tables_options)).options
     return Server(
         catalog,
         ctx,
         settings,
-        Committer(catalog, DeltaRecords(settings.tables_url)),
-        queries=queries(settings.tables_url, settings.query),
+        committer,
+        reader=DeltaReader(settings.tables_url, options),
+        engine=DeltaFusionEngine(settings.tables_url, options),
+        queries=engine.queries(settings.tables_url, settings.query, options),
+        lineage=LineageIndex(catalog, DeltaLineage(settings.tables_url, options), timer=time.monotonic),
+        emitters=_emitters(catalog, settings),
     )
 
 
-def queries(
-    tables_url: str, settings: config.QuerySettings, storage_options: Mapping[str, str] | None = None
-) -> ports.RecordQueries:
-    """What answers people's queries of the record."""
-    return QueriesApart(tables_url, storage_options, memory_bytes=settings.memory_bytes, at_once=settings.at_once)
-
-
-def engine(
-    tables_url: str,
-    settings: config.EngineSettings,
-    storage_options: Mapping[str, str] | None = None,
-    *,
-    alone: Callable[[str], AbstractContextManager[object]] | None = None,
-) -> ports.RecordEngine:
-    """The engine for heavy work over the record. `alone` holds a table's committer off, for engines whose commits need it."""
-    if settings.kind == "embedded":
-        return DeltaFusionEngine(tables_url, storage_options)
-    return engine_setup(tables_url, settings).engine(
-        tables_url,
-        storage_options or {},
-        tables=tuple(records_tables.TABLES),
-        master=settings.master,
-        remote=settings.remote,
-        memory_bytes=settings.memory_bytes,
-        alone=alone,
+def _committer(catalog: ports.Catalog, ctx: Context, settings: config.ServerSettings) -> Committer:
+    """A store that could lose commits is refused; one that does not answer now is waited for, while the log keeps the facts."""
+    records = DeltaRecords(settings.tables_url, dict(settings.tables_options))
+    try:
+        records.probe()
+    except errors.Unavailable as error:
+        _log.warning("the record's tables are away, the server begins without them: %s", error)
+    return Committer(
+        catalog,
+        records,
+        holder=ctx.ids.new("server"),
+        retention_seconds=settings.event_days * 86_400,
+        heads=HeadKeeper(catalog, records, ctx.grant_key),
     )
 
 
-def engine_setup(tables_url: str, settings: config.EngineSettings) -> ports.EngineSetup:
-    """How the engine of a connector is had on this machine."""
-    made: ports.EngineSetup = registry.load("engines", settings.kind)(
-        env=config.environment(),
-        cache=config.cache_path() / "jars",
-        jars_dir=settings.jars_dir,
-        coordinates=settings.coordinates,
-        s3=tables_url.startswith(("s3:", "s3a:")),
-    )
-    return made
-
-
-def agent(settings: config.AgentSettings) -> Agent:
-    """A site's agent, ready to run."""
-    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    storage, keys, compute = settings.storage, settings.keys, settings.compute
-    return Agent(
-        settings,
-        store=registry.load("storage", storage.kind)(storage.url, dict(storage.options)),
-        sources={
-            row.prefix: registry.load("sources", row.kind)({"prefix": row.prefix, **dict(row.options)})
-            for row in settings.sources
-        },
-        keys=registry.load("keys", keys.kind)(settings.site, keys.folder),
-        compute=registry.load("compute", compute.kind)(compute.address, compute.token_file) if compute else None,
-        clock=SystemClock(),
-        ids=UlidIds(),
-    )
-
-
-def _source(row: config.SourceSettings) -> ports.SourceReader:
-    made: ports.SourceReader = registry.load("sources", row.kind)({**dict(row.options), "prefix": row.prefix})
-    return made
-
-
-def run_server(settings: config.ServerSettings) -> None:
-    """Runs a server until SIGTERM or SIGINT, then lets open calls end."""
-    logs.configure()
-    asyncio.run(_serve(server(settings)))
-
-
-def run_agent(settings: config.AgentSettings) -> None:
-    """Runs an agent until SIGTERM or SIGINT; runs on the cluster go on without it."""
-    logs.configure()
-    made = agent(settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: threading.Thread(target=made.stop, name="stop").start())
-    _log.info("agent starts", extra={"site": settings.site})
-    made.run()
-    _log.info("agent ended", extra={"site": settings.site})
+def _emitters(catalog: ports.Catalog, settings: config.ServerSettings) -> tuple[Emitter, ...]:
+    """Those who are told of runs as OpenLineage events: what was told to each is remembered under its address."""
+    told, terms = settings.openlineage, settings.openlineage.terms(settings.federation)
+    ways: dict[str, ports.LineageTransport] = {}
+    if told.url:
+        token = config.read_secret(told.token_file, "token for lineage events").strip() if told.token_file else ""
+        ways[told.url] = HttpTransport(told.url, token=token, ca=str(told.ca) if told.ca else None)
+    if told.file:
+        ways[str(told.file)] = FileTransport(told.file)
+    return tuple(Emitter(catalog, way, terms, name=name) for name, way in ways.items())
 
 
 async def _serve(made: Server) -> None:
@@ -153,6 +120,9 @@ async def _serve(made: Server) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     await made.start()
+    # What is there now stays until the end: the collector need not look at it again and again while somebody waits for a plan.
+    gc.collect()
+    gc.freeze()
     await stopping.wait()
     _log.info("server stops")
     await made.stop()

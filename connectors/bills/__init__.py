@@ -1,0 +1,1 @@
+"""Providers' bills, one module for each provider."""

@@ -1,0 +1,190 @@
+"""The server's HTTP listener, for those who speak no gRPC: OpenLineage's standard endpoint, behind the same tokens.
+
+`POST /api/v1/lineage` takes one event or a list of them; `GET /schemas/1-0-0/NAME.json` has the schemas of our facets, for
+anybody. Off unless the settings name an address. Always TLS; a request's size and the time that it takes are bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import ssl
+import uuid
+from collections.abc import Awaitable, Callable, Collection
+from importlib import resources
+from typing import Any
+
+from aiohttp import web
+
+from federation.api.authentication import PeopleDoor, bearer
+from federation.api.store import Store
+from federation.config import TlsFiles
+from federation.core import errors, openlineage, policy
+from federation.services import openlineage as lineage_service
+
+_log = logging.getLogger(__name__)
+
+LINEAGE_PATH = "/api/v1/lineage"
+PERMISSION = "lineage.create"
+REQUEST_SECONDS = 30.0
+#: Events of one request, which together may have eight times the bytes of the largest.
+EVENTS_MAX = 1000
+BODY_BYTES_MAX = 8 * openlineage.EVENT_BYTES_MAX
+_SCHEMA = re.compile(r"[A-Za-z]{1,64}\.json")
+
+#: Our errors as HTTP's; what is not here is 500.
+STATUS: dict[type[errors.FederationError], int] = {
+    errors.InvalidArgument: 400,
+    errors.OutOfRange: 400,
+    errors.Unauthenticated: 401,
+    errors.PermissionDenied: 403,
+    errors.NotFound: 404,
+    errors.AlreadyExists: 409,
+    errors.Conflict: 409,
+    errors.FailedPrecondition: 412,
+    errors.ResourceExhausted: 429,
+    errors.Unavailable: 503,
+    errors.DeadlineExceeded: 504,
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class HttpListener:
+    """Listens between `start` and `stop`; `address` is where, with the real port where the settings said `:0`."""
+
+    def __init__(self, store: Store, terms: openlineage.Terms) -> None:
+        self._store = store
+        self._terms = terms
+        self._door = PeopleDoor(store)
+        self._runner: web.AppRunner | None = None
+        self.address = ""
+
+    async def start(self, address: str, files: TlsFiles) -> None:
+        """FailedPrecondition (PORT_TAKEN) where it cannot listen."""
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_answered])
+        app.router.add_post(LINEAGE_PATH, self._lineage)
+        app.router.add_get(f"/schemas/{openlineage.FACET_VERSION}/{{name}}", self._schema)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(files.cert, files.key)
+        host, _, port = address.rpartition(":")
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=context).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise errors.FailedPrecondition(
+                f"cannot listen on {address}: {error.strerror}",
+                reason="PORT_TAKEN",
+                help="Another process may hold it; see who listens there, or choose another address.",
+                metadata={"address": address},
+            ) from error
+        self._runner = runner
+        self.address = f"{host}:{runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        """Lets what is under way end; again is harmless."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _lineage(self, request: web.Request) -> web.Response:
+        principal = await self._door.principal(bearer({"authorization": request.headers.get("authorization", "")}))
+        if not policy.allowed(principal, PERMISSION):
+            raise errors.PermissionDenied(
+                f"{principal.name} may not send lineage: role {principal.role} lacks {PERMISSION}",
+                reason="PERMISSION_MISSING",
+                help="Ask an administrator.",
+            )
+        events = parse(await request.read())
+        received = await self._store.write(
+            lambda tx: lineage_service.receive(tx, self._terms, principal.name, events), actor=principal.name
+        )
+        return web.json_response({"runs": received.runs, "ended": received.ended, "ignored": received.ignored}, status=201)
+
+    async def _schema(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        text = schema(name) if _SCHEMA.fullmatch(name) else None
+        if text is None:
+            raise errors.NotFound(f"there is no schema {name[:64]!r}", reason="SCHEMA_UNKNOWN")
+        return web.Response(text=text, content_type="application/schema+json")
+
+
+def schema(name: str) -> str | None:
+    """The schema of one of our facets, by its file's name."""
+    file = resources.files("federation").joinpath("schemas", "openlineage", openlineage.FACET_VERSION, name)
+    return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
+def parse(body: bytes) -> tuple[openlineage.ForeignEvent | None, ...]:
+    """The events of a request: one, or a list; InvalidArgument (OPENLINEAGE_INVALID) for what is none."""
+    data = _json(body)
+    listed = data if isinstance(data, list) else [data]
+    _check_number(len(listed))
+    return tuple(map(openlineage.parse, listed))
+
+
+def parse_all(texts: Collection[bytes]) -> tuple[openlineage.ForeignEvent | None, ...]:
+    """Events that come one by one; as `parse`."""
+    _check_number(len(texts))
+    return tuple(openlineage.parse(_json(text)) for text in texts)
+
+
+def _json(body: bytes) -> Any:
+    if len(body) > BODY_BYTES_MAX:
+        raise errors.InvalidArgument(
+            f"{len(body)} bytes are more than an event may have", reason="OPENLINEAGE_INVALID", help="Leave large facets out."
+        )
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise errors.InvalidArgument(
+            f"that is not JSON: {str(error)[:100]}", reason="OPENLINEAGE_INVALID", help="Send one event, or a list of them."
+        ) from None
+
+
+def _check_number(count: int) -> None:
+    if count > EVENTS_MAX:
+        raise errors.InvalidArgument(
+            f"{count} events come in one request",
+            reason="BATCH_TOO_LARGE",
+            help=f"Send at most {EVENTS_MAX}.",
+            violations={"events": f"must be at most {EVENTS_MAX}"},
+        )
+
+
+@web.middleware
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every refusal as JSON with its reason; what nobody meant is told by an id that the log knows."""
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            return await handler(request)
+    except errors.FederationError as error:
+        return _refusal(error)
+    except TimeoutError:
+        return _refusal(errors.DeadlineExceeded(f"the request was not done in {REQUEST_SECONDS:.0f} s"))
+    except web.HTTPException as error:
+        told = {"reason": "HTTP_ERROR", "message": error.reason, "help": ""}
+        return web.json_response({"error": told}, status=error.status)
+    except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
+        number = str(uuid.uuid4())
+        _log.error("%s %s failed unexpectedly (request %s)", request.method, request.path, number, exc_info=error)
+        return web.json_response(
+            {"error": {"reason": "INTERNAL", "message": f"the server failed in a way it did not expect (request {number})"}},
+            status=500,
+        )
+
+
+def _refusal(error: errors.FederationError) -> web.Response:
+    status = next((STATUS[cls] for cls in type(error).__mro__ if cls in STATUS), 500)
+    told: dict[str, Any] = {"reason": error.reason, "message": error.message, "help": error.help}
+    if error.violations:
+        told["violations"] = dict(error.violations)
+    headers = {"retry-after": str(max(1, round(error.retry_seconds)))} if error.retry_seconds else {}
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return web.json_response({"error": told}, status=status, headers=headers)

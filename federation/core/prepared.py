@@ -1,0 +1,194 @@
+"""What a federation's sites, links and prices say whatever is asked: found once for each state of them, shared by decisions.
+
+A value like any other: made from a tuple of sites, a rate card and the links' speeds, and good for worlds that hold these very
+objects and no others. So it cannot grow stale: a world that holds anything else gets one of its own. What of an older one still
+holds is taken over, so that after a heartbeat of one site only that site is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from federation.core import checks, cost, links, ratecard, site
+
+if TYPE_CHECKING:
+    from federation.core import world
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+#: Above every figure that is counted in int64 here, so far that two of them may be added.
+_MOST = 2**60
+#: An amount that is not priced.
+UNPRICED = -1
+
+
+class Facts(NamedTuple):
+    """One site, as far as only the site itself decides it."""
+
+    alive: bool
+    """It may run jobs: READY, with a cluster."""
+    answers: bool
+    """Its cluster answers its agent."""
+    cpus: int
+    """Free of what others than the federation's runs use."""
+    memory_bytes: int
+    cpu_hour_micros: int
+    memory_hour_micros: int
+    cpu_watts: int
+    carbon_g_per_kwh: int
+    stores: bool
+    cpu_source: str
+    both_source: str
+    """Of CPUs and memory."""
+
+
+class Gpus(NamedTuple):
+    """One type of GPU at all sites: how many are there, how many others leave free, the price of one, its watts and source."""
+
+    there: Ints
+    free: Ints
+    hour_micros: Ints
+    watts: Ints
+    sources: list[str]
+
+
+class Prepared:
+    """All sites in order of their names, their figures as arrays, and the links between the regions of those that run jobs."""
+
+    def __init__(
+        self,
+        sites: tuple[site.Site, ...],
+        rates: ratecard.RateCard,
+        speeds: tuple[site.LinkSpeed, ...],
+        before: Prepared | None = None,
+    ) -> None:
+        self.given, self.rates, self.speed_rows = sites, rates, speeds
+        known: dict[int, tuple[site.Site, Facts]] = before.facts if before is not None else {}
+        self.by_name = {row.site: row for row in sites}
+        checks.sites(sites, known)
+        #: Site -> its facts, by the very object that they were read from.
+        self.facts: dict[int, tuple[site.Site, Facts]] = {id(row): known.get(id(row)) or (row, _facts(row)) for row in sites}
+        self.sites = sorted(sites, key=lambda row: row.site)
+        self.index = {row.site: n for n, row in enumerate(self.sites)}
+        self._fill([self.facts[id(row)][1] for row in self.sites])
+        regions = sorted({row.region for row in self.alive_sites})
+        self.regions: list[str] = before.regions if before is not None and before.regions == regions else regions
+        self.region_index = {region: r for r, region in enumerate(regions)}
+        self.region: Ints = np.array([self.region_index.get(row.region, -1) for row in self.sites], dtype=np.int64)
+        #: READY site -> where what leaves it is counted: region and billing account.
+        self.origins = {row.site: (row.region, row.account) for row in sites if row.state is site.SiteState.READY}
+        self._speed_table: tuple[Mapping[str, int], Ints] | None
+        self._gpus: dict[str, Gpus] = {}
+        same_links = before is not None and before.speed_rows is speeds
+        if before is not None and same_links:
+            self.speeds: Mapping[tuple[str, str], int] = before.speeds
+            self._speed_table = before._speed_table if self.regions is before.regions else None
+        else:
+            checks.speeds(speeds)
+            self._speed_table = None
+            self.speeds = {(row.source_region, row.destination_region): row.bytes_per_second for row in speeds}
+        self.columns = links.of(rates).places(regions)
+
+    def _fill(self, facts: Sequence[Facts]) -> None:
+        rows = list(zip(*facts, strict=True)) or [()] * len(Facts._fields)
+        self.alive: Bools = np.array(rows[0], dtype=np.bool_)
+        self.answers: Bools = np.array(rows[1], dtype=np.bool_)
+        self.cpus, self.memory_bytes, self.cpu_hour, self.memory_hour, self.cpu_watts, self.carbon = (
+            np.array(row, dtype=np.int64) for row in rows[2:8]
+        )
+        self.stores: Bools = np.array(rows[8], dtype=np.bool_)
+        self.cpu_sources, self.both_sources = list(rows[9]), list(rows[10])
+        self.alive_sites: list[site.Site] = [row for row, lives in zip(self.sites, rows[0], strict=True) if lives]
+        self.names = [row.site for row in self.sites]
+        self.region_names = [row.region for row in self.sites]
+        places: dict[str, int] = {}
+        codes = [places.setdefault(row.jurisdiction, len(places)) for row in self.sites]
+        self.jurisdictions, self.jurisdiction = list(places), np.array(codes, dtype=np.int64)
+
+    def gpus(self, gpu_type: str) -> Gpus:
+        """One type of GPU at all sites; found when it is first asked for."""
+        found = self._gpus.get(gpu_type)
+        if found is None:
+            found = self._gpus[gpu_type] = _gpus(self.sites, gpu_type)
+        return found
+
+    @cached_property
+    def keepers(self) -> list[site.Site]:
+        """Sites that could keep a relay's copy, by name: of each region, account and jurisdiction what stores for the least."""
+        best: dict[tuple[str, str, str], tuple[int, site.Site]] = {}
+        for row in self.sites if self.stores.any() else ():
+            micros = row.offer.storage_gb_month_micros
+            if micros is not None and row.state is site.SiteState.READY:
+                place = (row.region, row.account, row.jurisdiction)
+                if place not in best or micros < best[place][0]:
+                    best[place] = (micros, row)
+        return sorted((row for _, row in best.values()), key=lambda row: row.site)
+
+    def speeds_from(self, origins: Sequence[str]) -> Ints:
+        """Measured bytes a second from each of these regions into each of `regions`; 0 where it was not measured."""
+        if self._speed_table is None:
+            self._speed_table = self._tabled_speeds()
+        rows, table = self._speed_table
+        return table[[rows.get(origin, len(rows)) for origin in origins]]
+
+    def _tabled_speeds(self) -> tuple[Mapping[str, int], Ints]:
+        rows: dict[str, int] = {}
+        for origin, _ in self.speeds:
+            rows.setdefault(origin, len(rows))
+        table = np.zeros((len(rows) + 1, len(self.regions)), dtype=np.int64)
+        for (origin, destination), speed in self.speeds.items():
+            r = self.region_index.get(destination)
+            if r is not None:
+                table[rows[origin], r] = speed
+        return rows, table
+
+
+def of(seen: world.World, known: Prepared | None = None) -> Prepared:
+    """What a world's sites, links and prices say: what is `known` where that is of these very ones, else made now."""
+    if known is not None and known.given is seen.sites and known.rates is seen.rates and known.speed_rows is seen.speeds:
+        return known
+    return Prepared(seen.sites, seen.rates, seen.speeds, known)
+
+
+def _facts(at: site.Site) -> Facts:
+    offer, capacity = at.offer, at.capacity
+    cpu_source = cost.told([offer.cpu_source])
+    priced_memory = offer.memory_gb_hour_micros is not None
+    return Facts(
+        at.state is site.SiteState.READY and at.has_compute,
+        not at.compute_error,
+        _bounded(capacity.cpus - capacity.used_cpus),
+        _bounded(capacity.memory_bytes - capacity.used_memory_bytes),
+        UNPRICED if offer.cpu_hour_micros is None else offer.cpu_hour_micros,
+        offer.memory_gb_hour_micros or 0,
+        UNPRICED if offer.cpu_watts is None else offer.cpu_watts,
+        UNPRICED if offer.carbon_g_per_kwh is None else offer.carbon_g_per_kwh,
+        offer.storage_gb_month_micros is not None,
+        cpu_source,
+        cost.told([cpu_source, offer.memory_source]) if priced_memory else cpu_source,
+    )
+
+
+def _bounded(value: int) -> int:
+    return min(max(value, -_MOST), _MOST)
+
+
+def _gpus(sites: Sequence[site.Site], gpu_type: str) -> Gpus:
+    there, free, hours, watts, sources = [], [], [], [], []
+    for at in sites:
+        offer, count = at.offer.gpu(gpu_type), at.capacity.gpu_count(gpu_type)
+        # Of those that others use without a type being known, each may be one of these.
+        used = sum(number for name, number in at.capacity.used_gpus if name in ("", gpu_type))
+        there.append(_bounded(count))
+        free.append(_bounded(count - used))
+        hours.append(UNPRICED if offer is None else offer.gpu_hour_micros)
+        watts.append(UNPRICED if offer is None or offer.watts is None else offer.watts)
+        sources.append("" if offer is None else offer.source)
+    counts = [np.array(row, dtype=np.int64) for row in (there, free, hours, watts)]
+    return Gpus(counts[0], counts[1], counts[2], counts[3], sources)

@@ -1,0 +1,69 @@
+"""What binds datasets, kept as it happens: who declared a residency, from which inputs it was inherited, what was released.
+
+A dataset says what binds it now; these facts say why. They are written in the transaction that changes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from federation import ports
+from federation.core import dataset, ids
+from federation.core.lineage import Binding, Cause, ResidencyFact
+from federation.services import scan
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Why a dataset is to be bound otherwise: by whom, and from which inputs, () where somebody simply declares it."""
+
+    by: str
+    inputs: tuple[Binding, ...] = ()
+
+
+def facts(tx: ports.Transaction, name: ids.DatasetName) -> tuple[ResidencyFact, ...]:
+    """All that ever bound a dataset, oldest first."""
+    return tuple(scan.every(tx, ResidencyFact, parent=name.short))
+
+
+def note_changed(tx: ports.Transaction, stored: dataset.Dataset, origin: Origin | None) -> None:
+    """Keeps that a dataset's residency is now another one: inherited, or declared by whoever acts."""
+    inputs = origin.inputs if origin else ()
+    by = origin.by if origin else tx.actor
+    _keep(tx, stored, cause=Cause.INHERITED if inputs else Cause.DECLARED, by=by, inputs=inputs)
+
+
+def note_inherited(tx: ports.Transaction, stored: dataset.Dataset, origin: Origin) -> None:
+    """Keeps that a dataset is bound by inputs that it was not known to inherit from, though its residency stays as it is."""
+    known = {binding for fact in facts(tx, stored.name) for binding in fact.inputs if fact.cause is Cause.INHERITED}
+    if not known.issuperset(origin.inputs):
+        _keep(tx, stored, cause=Cause.INHERITED, by=origin.by, inputs=origin.inputs)
+
+
+def note_released(tx: ports.Transaction, stored: dataset.Dataset, told: dataset.Release, inputs: tuple[Binding, ...]) -> None:
+    """Keeps that a version was let out of what binds its inputs."""
+    _keep(
+        tx,
+        stored,
+        cause=Cause.RELEASED,
+        by=told.run,
+        inputs=inputs,
+        version=told.version,
+        bytes=told.bytes,
+        bytes_max=told.bytes_max,
+    )
+
+
+def _keep(tx: ports.Transaction, stored: dataset.Dataset, *, cause: Cause, by: str, **told: object) -> None:
+    name = stored.name
+    last = tx.list(ResidencyFact, parent=name.short, limit=1, newest_first=True)
+    fact = ResidencyFact(
+        dataset=name.short,
+        number=last[0].number + 1 if last else 1,
+        cause=cause,
+        residency=stored.residency,
+        by=by,
+        time=tx.now,
+        **told,  # type: ignore[arg-type]
+    )
+    tx.emit(f"residency.{cause.lower()}", name.resource, tx.insert(fact))
