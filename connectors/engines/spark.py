@@ -97,7 +97,7 @@ class SparkEngine:
         settings: Mapping[str, str] | None = None,
         alone: Alone | None = None,
     ) -> None:
-        self._root = str(Path(root).absolute()) if "://" not in root else root.rstrip("/")
+        self._root = str(Path(root).resolve()) if "://" not in root else root.rstrip("/")
         self._options = dict(storage_options or {})
         self._tables = frozenset(tables)
         self._master, self._remote, self._jars = master, remote, tuple(jars)
@@ -116,16 +116,17 @@ class SparkEngine:
 
     def export(self, sql: str, path: str, format: ExportFormat) -> Exported:  # noqa: A002 - the port's word
         asked = query.parse(sql)
-        target = path if "://" in path else str(Path(path).absolute())
-        maintenance.check_export(target, _folder(self._root) or self._root)
-        local = _folder(target)
+        local = _folder(path)
+        target = str(Path(local).resolve()) if local else _hadoop(path)
+        maintenance.check_export(target, _folder(self._root) or _hadoop(self._root))
+        local = local and target
         if local and Path(local).exists():
             raise maintenance.export_exists(path)
         with self._lock, _translated():
             counted = self._observed(self._frame(asked))
-            writer = counted[0].write.format(format).mode("errorifexists").option("header", "true")
+            writer = counted[0].write.format(format).mode("error").option("header", "true")
             try:
-                writer.save(_hadoop(target))
+                writer.save(target)
             except AnalysisException as error:
                 if error.getCondition() == "PATH_ALREADY_EXISTS":
                     raise maintenance.export_exists(path) from error
@@ -134,6 +135,9 @@ class SparkEngine:
         return Exported(path=path, rows=rows, bytes=_bytes_under(Path(local)) if local else None)
 
     def compact(self, table: str, *, order_by: tuple[str, ...] = ()) -> Compaction:
+        handle = self._open(table)
+        names = [field.name for field in handle.schema().fields]
+        maintenance.check_order(table, names, handle.metadata().partition_columns, order_by)
         columns = ", ".join(map(_quoted, order_by))
         with self._committing(table) as (spark, path):
             done = spark.sql(f"OPTIMIZE delta.{_quoted(path)}" + (f" ZORDER BY ({columns})" if columns else ""))
@@ -200,7 +204,9 @@ class SparkEngine:
         return self._spark
 
     def _connected(self) -> SparkSession:
-        return SparkSession.builder.remote(self._remote).create()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of pandas, as below
+            return SparkSession.builder.remote(self._remote).create()
 
     def _started(self) -> SparkSession:
         local = self._master.startswith("local")
@@ -325,6 +331,10 @@ def _translated() -> Iterator[None]:
         if error.getCondition() == "JAVA_GATEWAY_EXITED":
             raise errors.FailedPrecondition(
                 "Spark does not start", reason="ENGINE_UNUSABLE", help="Run `fed engine check`: it says what is missing."
+            ) from error
+        if error.getCondition() == "PACKAGE_NOT_INSTALLED":
+            raise errors.FailedPrecondition(
+                text, reason="EXTRA_MISSING", help="Run `pip install 'dataset-federation[spark]'`."
             ) from error
         if isinstance(error, AnalysisException) or (error.getSqlState() or "").startswith("22"):
             raise maintenance.sql_invalid(text) from error

@@ -29,6 +29,15 @@ _BASE_BYTES = 1024**3
 _READY = b"ready\n"
 _START_SECONDS = 60.0
 _RETRY_SECONDS = 2.0
+#: How Rust, Arrow, Python and the C library say that there is no more memory.
+_OUT_OF_MEMORY = (
+    "memory allocation of",
+    "malloc of size",
+    "realloc of size",
+    "MemoryError",
+    "bad_alloc",
+    "Cannot allocate memory",
+)
 
 
 class QueriesApart:
@@ -64,7 +73,7 @@ class QueriesApart:
     def _ask(self, question: dict[str, Any], seconds: float) -> RecordAnswer:
         told = question | {"root": self._root, "options": self._options, "memory_bytes": self._memory_bytes}
         with subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
             try:
                 stdin, stdout = process.stdin, process.stdout
@@ -74,19 +83,29 @@ class QueriesApart:
                     ready.register(stdout, selectors.EVENT_READ)
                     began = bool(ready.select(_START_SECONDS)) and stdout.readline() == _READY
                 if not began:
-                    raise maintenance.query_too_large()
-                output, _ = process.communicate(json.dumps(told).encode(), timeout=seconds)
+                    process.kill()
+                    raise _failed(process.communicate()[1])
+                output, complaint = process.communicate(json.dumps(told).encode(), timeout=seconds)
             except subprocess.TimeoutExpired:
                 raise maintenance.query_too_slow(seconds) from None
             finally:
                 process.kill()
         head, _, stream = output.partition(b"\n")
         if process.returncode or not head:
-            raise maintenance.query_too_large()
+            raise _failed(complaint)
         answer = json.loads(head)
         if error := answer.get("error"):
             raise getattr(errors, error.pop("kind"))(error.pop("message"), **error)
         return RecordAnswer(stream=stream, rows=answer["rows"], complete=answer["complete"])
+
+
+def _failed(complaint: bytes) -> errors.FederationError:
+    """What became of a process that gave no answer: it met the bound on its memory, or could not run at all."""
+    text = complaint.decode(errors="replace")
+    if any(mark in text for mark in _OUT_OF_MEMORY):
+        return maintenance.query_too_large()
+    last = (text.strip().splitlines() or ["it said nothing"])[-1]
+    return errors.Unavailable(f"the process for a query failed: {last}", reason="QUERIES_FAILED", help="See the server's log.")
 
 
 def _answer(question: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:

@@ -7,6 +7,7 @@ with conditional puts, and looks into what came between. So putting files togeth
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ class DeltaFusionEngine:
         memory_bytes: int | None = None,
     ) -> None:
         self._tables = frozenset(tables)
-        self._root = str(Path(root).absolute()) if "://" not in root else root.rstrip("/")
+        self._root = str(Path(root).resolve()) if "://" not in root else root.rstrip("/")
         self._options = dict(storage_options or {}) or None
         self._memory_bytes = memory_bytes
 
@@ -71,7 +72,13 @@ class DeltaFusionEngine:
             return pa.Table.from_batches(found, schema)
 
     def export(self, sql: str, path: str, format: ExportFormat) -> Exported:  # noqa: A002 - the port's word
-        target = Path(path).absolute()
+        if "://" in path:
+            raise errors.InvalidArgument(
+                f"{path} is no file",
+                reason="EXPORT_NOT_A_FILE",
+                help="Name a file here, or let Spark export: `--engine spark`.",
+            )
+        target = Path(path).resolve()
         maintenance.check_export(str(target), _folder(self._root) or self._root)
         if target.exists():
             raise maintenance.export_exists(path)
@@ -88,10 +95,13 @@ class DeltaFusionEngine:
     def compact(self, table: str, *, order_by: tuple[str, ...] = ()) -> Compaction:
         with self._translated():
             handle = self._open_plain(table)
+            columns = [field.name for field in handle.schema().fields]
+            maintenance.check_order(table, columns, handle.metadata().partition_columns, order_by)
             done = handle.optimize.z_order(order_by) if order_by else handle.optimize.compact()
             added, removed = (
                 json.loads(done[key]) if isinstance(done[key], str) else done[key] for key in ("filesAdded", "filesRemoved")
             )
+            self._sync()
             return Compaction(
                 table=table,
                 version=handle.version(),
@@ -115,6 +125,7 @@ class DeltaFusionEngine:
             if others:
                 merger = merger.when_matched_update_all(predicate=differs)
             done = merger.when_not_matched_insert_all().execute()
+            self._sync()
             return Merged(
                 table=table,
                 version=handle.version(),
@@ -146,6 +157,11 @@ class DeltaFusionEngine:
             raise maintenance.sql_invalid(str(error).splitlines()[0]) from error
         schema = pa.schema([field.with_type(_VIEWS.get(field.type, field.type)) for field in reader.schema])
         return schema, (batch.cast(schema) for batch in reader)
+
+    def _sync(self) -> None:
+        """Brings a commit onto the disk; delta-rs does not, and an object store has done so by itself."""
+        if _folder(self._root):
+            os.sync()
 
     def _open(self, table: str) -> DeltaTable:
         try:

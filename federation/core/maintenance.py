@@ -68,6 +68,17 @@ def check_merge(
         seen.add(key)
 
 
+def check_order(table: str, columns: Sequence[str], partitions: Sequence[str], order_by: Sequence[str]) -> None:
+    """InvalidArgument (COLUMN_UNKNOWN) unless rows can be sorted by these: columns of the table that do not partition it."""
+    if odd := [name for name in order_by if name not in columns or name in partitions]:
+        raise errors.InvalidArgument(
+            f"rows of {table} cannot be sorted by {', '.join(odd)}",
+            reason="COLUMN_UNKNOWN",
+            help=f"Name columns of it: {', '.join(name for name in columns if name not in partitions)}.",
+            violations={"order_by": f"{', '.join(odd)}: no column, or one that partitions the table"},
+        )
+
+
 def check_export(path: str, root: str) -> None:
     """InvalidArgument (EXPORT_INTO_RECORD) for a path at or under the record's own root; both absolute, or URLs."""
     if f"{path.rstrip('/')}/".startswith(f"{root.rstrip('/')}/"):

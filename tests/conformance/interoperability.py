@@ -123,7 +123,7 @@ class Matrix:
         found = handle.to_pyarrow_dataset()
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            return connection.register("t", found).execute("SELECT * FROM t").to_arrow_table()
+            return connection.register("t", found).sql("SELECT * FROM t").to_arrow_table()
 
     def _open(self, table: str) -> DeltaTable:
         return DeltaTable(f"{self.root}/{table}", storage_options=self._options())

@@ -181,6 +181,10 @@ def a_compaction_changes_no_row_and_appending_goes_on(record: Record) -> None:
     again = record.engine.compact(LEDGER, order_by=("namespace", "source_region"))
     assert again.files_removed > 0
     assert len(record.rows()) == 9
+    for wrong in ("nothing", "day"):
+        with pytest.raises(errors.InvalidArgument, match=wrong) as refused:
+            record.engine.compact(LEDGER, order_by=(wrong,))
+        assert refused.value.reason == "COLUMN_UNKNOWN"
     record.post({})
     assert record.sink.position(LEDGER) == 10
     stays_plain(record)
@@ -257,9 +261,10 @@ def an_export_is_new_whole_and_elsewhere(record: Record) -> None:
         with pytest.raises(errors.AlreadyExists) as taken:
             record.engine.export(sql, str(path), name)  # type: ignore[arg-type]
         assert taken.value.reason == "EXPORT_EXISTS"
-    with pytest.raises(errors.InvalidArgument) as inside:
-        record.engine.export(sql, str(record.root / LEDGER / "more.parquet"), "parquet")
-    assert inside.value.reason == "EXPORT_INTO_RECORD"
+    for path in (record.root / LEDGER / "more.parquet", out / ".." / "tables" / "more.parquet"):
+        with pytest.raises(errors.InvalidArgument) as inside:
+            record.engine.export(sql, str(path), "parquet")
+        assert inside.value.reason == "EXPORT_INTO_RECORD"
     with pytest.raises(errors.InvalidArgument):
         record.engine.export(f"SELECT nothing FROM {LEDGER}", str(out / "none.csv"), "csv")
     assert sorted(path.name for path in out.iterdir()) == ["ledger.csv", "ledger.parquet"]

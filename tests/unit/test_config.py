@@ -62,6 +62,20 @@ def test_a_site_is_looked_at_every_ten_seconds_unless_its_row_says_otherwise(tmp
     assert "look_seconds" in str(refused(tmp_path, quick.replace("look_seconds: 2", "look_seconds: 0")))
 
 
+def test_the_engine_and_the_bounds_of_queries_are_the_file_s(tmp_path):
+    """Embedded and modest where nothing is said; jars lie relative to the file; two ways to Spark are one too many."""
+    usual = config.server(read(tmp_path, GOOD), tmp_path)
+    assert (usual.engine, usual.query) == (config.EngineSettings(), config.QuerySettings())
+    said = "engine: {kind: spark, jars_dir: jars, memory: 4GiB, coordinates: 'a:b:1 c:d:2'}, query: {rows_max: 9, memory: 2GiB}"
+    told = GOOD.replace("agents_listen: 127.0.0.1:7401", f"agents_listen: 127.0.0.1:7401, {said}")
+    found = config.server(read(tmp_path, told), tmp_path)
+    assert found.engine.jars_dir == tmp_path / "jars"
+    assert (found.engine.kind, found.engine.memory_bytes, found.engine.coordinates) == ("spark", 4 << 30, ("a:b:1", "c:d:2"))
+    assert (found.query.rows_max, found.query.memory_bytes, found.query.seconds_max) == (9, 2 << 30, 60)
+    both = told.replace("kind: spark", "kind: spark, master: yarn, remote: 'sc://host:15002'")
+    assert "remote" in str(refused(tmp_path, both))
+
+
 def test_a_price_is_taken_exactly_as_it_was_written(tmp_path):
     """No float comes between the file and the micro-dollars, quoted or not."""
     offer = read(tmp_path, GOOD).site("eu-1").declared.offer

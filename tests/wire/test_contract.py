@@ -24,13 +24,14 @@ from federation.v1 import (
     ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
+    records_pb2,
     sites_pb2,
     transfers_pb2,
 )
 from federation.wire import methods
 
 FILES = (catalog_pb2, sites_pb2, jobs_pb2, pipelines_pb2, transfers_pb2, costs_pb2, bills_pb2, budgets_pb2)
-FILES += (ledger_pb2, lineage_pb2, identity_pb2, agent_pb2, gateway_pb2)
+FILES += (ledger_pb2, lineage_pb2, identity_pb2, records_pb2, agent_pb2, gateway_pb2)
 ALL = list(methods.TABLE.values())
 PEOPLE = [row for row in ALL if row.service in methods.PEOPLE]
 LISTS = [row for row in PEOPLE if row.name.startswith("List")]
@@ -38,7 +39,7 @@ GETS = [row for row in PEOPLE if row.name.startswith("Get")]
 UPDATES = [row for row in PEOPLE if row.name.startswith("Update")]
 CREATES = [row for row in PEOPLE if row.name.startswith("Create")]
 DELETES = [row for row in PEOPLE if row.name.startswith(("Delete", "Undelete", "Cancel"))]
-ASKING = ("Get", "List", "Find", "Explain", "Check", "Summarize", "Price", "Export", "Verify", "WhoAmI")
+ASKING = ("Get", "List", "Find", "Explain", "Check", "Summarize", "Price", "Export", "Verify", "Query", "WhoAmI")
 
 #: What is stored under a name of its own. A Link is computed from prices, a LedgerEntry is never changed: neither has an etag.
 RESOURCES = [catalog_pb2.Namespace, catalog_pb2.Dataset, catalog_pb2.Version, catalog_pb2.Replica]
@@ -242,6 +243,7 @@ def test_streams_carry_bytes_work_or_findings_never_a_resource_list(row):
         "ReadLogsResponse",
         "CheckStoreResponse",
         "ExportWorldResponse",
+        "QueryRecordsResponse",
         "Verification",
         "ExportLedgerResponse",
         "ImportBillRequest",
