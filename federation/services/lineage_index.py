@@ -40,6 +40,8 @@ class LineageIndex:
         self._lock = threading.Lock()
         self._graph = lineage_graph.LineageGraph()
         self._seen = -1
+        #: Table -> position up to which the log was let go of without a fact of its kind.
+        self._through: dict[str, int] = {}
         self._build_millis = 0
 
     def __repr__(self) -> str:
@@ -59,7 +61,7 @@ class LineageIndex:
         """Compares the index with the tables, as far as both have come; with `rebuild` it is made anew from them before."""
         with self._lock:
             if rebuild:
-                self._graph, self._seen = lineage_graph.LineageGraph(), -1
+                self._graph, self._seen, self._through = lineage_graph.LineageGraph(), -1, {}
             self._follow()
             mine = {EDGES: self._graph.edge_columns(), RUNS: self._graph.fact_columns()}
             theirs = {table: self._record.read(table, 0).until(self._seen) for table in mine}
@@ -100,24 +102,26 @@ class LineageIndex:
     def _catch_up(self, table: str) -> bool:
         """A step towards the present; whether there may be more to come.
 
-        The log is read first and asked afterwards whether it was whole: it is, while it holds a fact of before, or where the
-        tables hold none that came after, since it is trimmed only behind what they hold.
+        What the log has let go of is in the tables: it is trimmed only behind what they hold for good.
         """
-        kind, after = _KINDS[table], self._position(table)
-        events = self._catalog.events(after, limit=self._batch, kinds=(kind,))
-        if not self._log_holds(kind, after):
+        kind, after, floor = _KINDS[table], self._reached(table), self._catalog.floor()
+        if after < floor or not after:
             columns = self._record.read(table, after)
             if len(columns.positions):
                 self._add(table, columns)
                 return True
+            self._through[table] = after = max(after, floor)
+        try:
+            events = self._catalog.events(after, limit=self._batch, kinds=(kind,))
+        except errors.OutOfRange:  # it was trimmed meanwhile
+            return True
         if events:
             self._add(table, self._record.columns(table, events))
         return len(events) == self._batch
 
-    def _log_holds(self, kind: str, position: int) -> bool:
-        """Whether the log still has a fact of this kind at or before a position."""
-        oldest = self._catalog.events(0, limit=1, kinds=(kind,))
-        return bool(oldest) and oldest[0].position - oldest[0].rows < position
+    def _reached(self, table: str) -> int:
+        """Up to where there is nothing that this index does not have."""
+        return max(self._position(table), self._through.get(table, 0))
 
     def _position(self, table: str) -> int:
         return self._graph.edge_position if table == EDGES else self._graph.fact_position

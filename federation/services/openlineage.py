@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,6 +12,8 @@ from federation import ports
 from federation.core import dataset, errors, events, ids, job, kinds, lineage, openlineage, records
 from federation.services import datasets
 from federation.services import lineage as facts
+
+_log = logging.getLogger(__name__)
 
 # What we tell
 
@@ -51,7 +54,7 @@ class Emitter:
         until = self._catalog.revision()
         told = 0
         while True:
-            cursor = self._catalog.read(lambda tx: tx.get(events.Cursor, self._name)) or events.Cursor(name=self._name)
+            cursor = self._from_floor(self._catalog.read(lambda tx: tx.get(events.Cursor, self._name)))
             found = self._catalog.events(cursor.position, limit=self._batch, kinds=KINDS) if cursor.position < until else ()
             if not found:
                 return told
@@ -61,6 +64,18 @@ class Emitter:
                 self._transport.send(texts)
                 told += len(texts)
             self._advance(replace(cursor, position=found[-1].position))
+
+    def _from_floor(self, known: events.Cursor | None) -> events.Cursor:
+        """Where to go on: the log's beginning, if that has passed the cursor while the receiver was away."""
+        cursor, floor = known or events.Cursor(name=self._name), self._catalog.floor()
+        if cursor.position >= floor:
+            return cursor
+        if known is not None:
+            _log.error(
+                "%s was away for longer than the log is kept: it never hears of events %d to %d",
+                *(self, cursor.position, floor),
+            )
+        return replace(cursor, position=floor)
 
     def _advance(self, to: events.Cursor) -> None:
         """Another server that told the same may have been faster: then it has gone at least as far."""

@@ -69,6 +69,8 @@ def test_each_kind_of_event_goes_to_its_table_and_all_others_to_audit(catalog: p
         "lineage_edges": [3],
         "placement_decisions": [5],
         "audit": [1, 6],
+        "egress_usage": [],
+        "bill_lines": [],
     }
 
 

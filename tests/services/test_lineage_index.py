@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,15 @@ class Trimmed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.catalog, name)
 
-    def events(self, after: int, *, limit: int = 1000, kinds: Iterable[str] = ()) -> tuple[Event, ...]:
+    def events(self, after: int, **how: Any) -> tuple[Event, ...]:
         """What is left of them."""
-        return self.catalog.events(max(after, self.gone), limit=limit, kinds=kinds)
+        if after < self.gone:
+            raise errors.OutOfRange("trimmed", reason="EVENTS_TRIMMED")
+        return self.catalog.events(after, **how)
+
+    def floor(self) -> int:
+        """Where the log begins."""
+        return self.gone
 
 
 def catalog() -> Trimmed:

@@ -133,6 +133,8 @@ def test_every_kind_of_fact_can_be_packed():
         "lineage.run": records.run_fact(),
         "lineage.edge": records.edge(),
         "placement.decided": records.decided(),
+        "usage.counted": records.usage_record(),
+        "bill.lines": records.bill_line(),
     }
     assert set(facts) == set(TABLE_OF_KIND)
     for kind, fact in facts.items():
@@ -238,12 +240,13 @@ def test_a_column_that_came_later_is_optional():
 
 
 def test_what_a_row_has_beside_its_value_follows_from_it():
-    """Position, day, link, and dollars of micro-dollars: no other column is made up."""
+    """Position, day, link, and dollars of micro-dollars, or of a bill's pico-dollars: no other column is made up."""
     for name, table in records_tables.TABLES.items():
         derived = {field.name for field in table.schema} - {field.name for field in table.stored}
         dollars = {column for column in derived if column.endswith("_usd")}
         assert derived - dollars == {"position", "day", "chain"}, name
-        assert {column.removesuffix("_usd") + "_micros" for column in dollars} <= set(table.schema.names)
+        for stem in (column.removesuffix("_usd") for column in dollars):
+            assert {f"{stem}_micros", f"{stem}_picos"} & set(table.schema.names), (name, stem)
 
 
 def test_facts_that_are_read_as_columns_are_those_that_are_read_as_values(monkeypatch: pytest.MonkeyPatch):
@@ -253,6 +256,8 @@ def test_facts_that_are_read_as_columns_are_those_that_are_read_as_values(monkey
         "lineage.run": [records.run_fact(), records.run_fact(start_time=records.TIME)],
         "lineage.edge": [records.edge()],
         "placement.decided": [records.decided()],
+        "usage.counted": [records.usage_record()],
+        "bill.lines": [records.bill_line(1), records.bill_line(2)],
     }
     quick, thorough = [], []
     for rows in (quick, thorough):

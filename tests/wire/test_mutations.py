@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -18,12 +19,14 @@ from federation.v1 import (
     costs_pb2,
     identity_pb2,
     jobs_pb2,
+    lineage_pb2,
     pipelines_pb2,
     sites_pb2,
     transfers_pb2,
 )
 from federation.wire import methods
 from tests import builders
+from tests.unit.core.test_openlineage import foreign
 from tests.wire.edge import Edge
 
 FLIGHTS = "namespaces/sales/datasets/flights"
@@ -90,6 +93,7 @@ REQUESTS: dict[str, Any] = {
     "Costs.ImportRateCard": costs_pb2.ImportRateCardRequest(
         egress=ratecard.text([builders.price_row("mars:a", "internet", "1.5")]).encode(), note="contract"
     ),
+    "Lineage.ReceiveOpenLineage": lineage_pb2.ReceiveOpenLineageRequest(events=[json.dumps(foreign()).encode()]),
     "Bills.ReconcileBills": bills_pb2.ReconcileBillsRequest(month="2026-11", provider="aws"),
     "Budgets.CreateBudget": budgets_pb2.CreateBudgetRequest(
         budget_id="new", budget=budgets_pb2.Budget(scope="all", limit_micros=1_000_000)
@@ -155,6 +159,9 @@ def request(row: methods.Method, **changes: Any) -> Any:
 def another(row: methods.Method) -> Any:
     """A different request of the same method: any other field set is another question."""
     made = request(row)
+    if row.key == "Lineage.ReceiveOpenLineage":
+        made.events[0] = json.dumps(foreign(eventType="FAIL")).encode()
+        return made
     for field in made.DESCRIPTOR.fields:
         if field.name in {
             "name",
