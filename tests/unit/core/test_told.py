@@ -26,6 +26,7 @@ HARMLESS = {
     ("Site", "signing_key"): "the public half",
     ("Site", "sealing_key"): "the public half",
     ("RateCardVersion", "digest"): "of public prices",
+    ("Bill", "digest"): "of the lines of a bill that are stored beside it",
     ("SignedHead", "key"): "the catalog's public key",
     ("SignedHead", "signature"): "the catalog's public word",
     ("Edge", "manifest_digest"): "names a manifest",
