@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 from federation import config, ports
 from federation.adapters import records_tables, registry
+from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.engine_apart import QueriesApart
 from federation.adapters.engine_embedded import DeltaFusionEngine
+from federation.adapters.records_files import Place
+from federation.adapters.system import SystemClock, UlidIds
+from federation.services.alone import Alone
+
+
+@contextmanager
+def alone(settings: config.ServerSettings) -> Iterator[Alone]:
+    """What holds the committers of a server's catalog off the tables, by their own lease."""
+    ids = UlidIds()
+    catalog = SqlCatalog(settings.database_url, SystemClock(), ids)
+    try:
+        yield Alone(catalog, holder=ids.new("engine"))
+    finally:
+        catalog.close()
 
 
 def queries(
@@ -26,11 +41,12 @@ def engine(
     alone: Callable[[str], AbstractContextManager[object]] | None = None,
 ) -> ports.RecordEngine:
     """The engine for heavy work over the record. `alone` holds a table's committer off, for engines whose commits need it."""
+    options = Place(tables_url, storage_options).options
     if settings.kind == "embedded":
-        return DeltaFusionEngine(tables_url, storage_options)
+        return DeltaFusionEngine(tables_url, options)
     return engine_setup(tables_url, settings).engine(
         tables_url,
-        storage_options or {},
+        options or {},
         tables=tuple(records_tables.TABLES),
         master=settings.master,
         remote=settings.remote,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +37,25 @@ def _spark(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--remote", default="", metavar="sc://HOST:PORT", help="A Spark Connect server, instead."),
         click.option("--jars-dir", type=_PATH, help="The folder of Delta Lake's jars, in a closed network."),
         click.option("--memory", default="", metavar="SIZE", help="What its driver may take, such as 4 GB."),
-        click.option("--file", "file", type=_PATH, help="A federation file, whose `server.engine` says so."),
+        click.option("--config", "file", type=_PATH, metavar="FILE", help="A federation file, whose `server.engine` says so."),
     ):
         function = option(function)
     return function
 
 
-_KIND = click.option(
-    "--engine", "kind", default="", metavar="KIND", help="embedded, or spark; by default the file's, or embedded."
-)
-_TABLES = click.option("--tables", required=True, metavar="FOLDER|URL", help="Where the record's tables lie.")
+def _place(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where the tables lie, and by which engine they are worked on."""
+    for option in (
+        click.option(
+            "--tables", default="", metavar="FOLDER|URL", help="Where the record's tables lie; else those of --config."
+        ),
+        click.option("--state", type=_PATH, metavar="DIR", help="The state folder of --config's federation."),
+        click.option(
+            "--engine", "kind", default="", metavar="KIND", help="embedded, or spark; else that of --config, or embedded."
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 @verb(engine, "check", example="fed engine check --jars-dir /opt/delta-jars")
@@ -97,14 +107,11 @@ def fetch(session: Session, *, folder: Path | None, s3: bool, **how: Any) -> Non
 @click.option(
     "--as", "format_", type=click.Choice(("parquet", "csv")), default="parquet", show_default=True, help="How to write it."
 )
-@_TABLES
-@_KIND
+@_place
 @_spark
-def run(
-    session: Session, *, analysis: str, export: str, format_: ports.ExportFormat, tables: str, kind: str, **how: Any
-) -> None:
+def run(session: Session, *, analysis: str, export: str, format_: ports.ExportFormat, **how: Any) -> None:
     """Computes over all years: chargeback by namespace and month, what went over links, who read which versions."""
-    with _Engine(tables, kind, how) as made:
+    with _engine(**how) as made:
         if not export:
             sql.show(session.output, made.query(analyses.named(analysis)))
             return
@@ -117,42 +124,49 @@ def run(
 @click.option(
     "--as", "format_", type=click.Choice(("parquet", "csv")), default="parquet", show_default=True, help="How to write it."
 )
-@_TABLES
-@_KIND
+@_place
 @_spark
-def export(session: Session, *, query: str, path: str, format_: ports.ExportFormat, tables: str, kind: str, **how: Any) -> None:
-    """Writes the answer of a query to a new file, or on Spark a folder of files: for whom the record is too large to show."""
-    with _Engine(tables, kind, how) as made:
+def export(session: Session, *, query: str, path: str, format_: ports.ExportFormat, **how: Any) -> None:
+    """Writes the answer of a query to a new file, or on Spark a folder of files: for what is too large to show."""
+    with _engine(**how) as made:
         _done(session, made.export(query, path, format_))
 
 
 @verb(engine, "compact", example="fed engine compact egress_ledger --tables tables --order-by namespace")
 @click.argument("table")
 @click.option("--order-by", default="", metavar="COLUMNS", help="Sort rows along a Z-order of these columns, by commas.")
-@_TABLES
-@_KIND
+@_place
 @_spark
-def compact(session: Session, *, table: str, order_by: str, tables: str, kind: str, **how: Any) -> None:
-    """Puts a table's small files together. No row changes, and the committer may go on meanwhile."""
+def compact(session: Session, *, table: str, order_by: str, **how: Any) -> None:
+    """Puts a table's small files together. No row changes; beside the embedded engine the committer may go on.
+
+    Spark does so to tables in a folder while no server runs: with --config it holds their committer off, else it is refused.
+    """
     columns = tuple(name.strip() for name in order_by.split(",") if name.strip())
-    with _Engine(tables, kind, how) as made:
+    with _engine(**how) as made:
         _done(session, made.compact(table, order_by=columns))
 
 
-class _Engine:
-    """An engine for one command."""
+@contextmanager
+def _engine(*, tables: str, state: Path | None, kind: str, file: Path | None, **how: Any) -> Iterator[ports.RecordEngine]:
+    """An engine for one command: over tables anywhere, or over those of a federation, whose committer it can hold off."""
+    from federation import config  # noqa: PLC0415 - as above
+    from federation.bootstrap import engine as bootstrap  # noqa: PLC0415 - as above
 
-    def __init__(self, tables: str, kind: str, how: dict[str, Any]) -> None:
-        self._tables, self._settings = tables, _settings(kind, **how)
-
-    def __enter__(self) -> ports.RecordEngine:
-        from federation.bootstrap import engine as bootstrap  # noqa: PLC0415 - as above
-
-        self._made = bootstrap.engine(self._tables, self._settings)
-        return self._made
-
-    def __exit__(self, *_: object) -> None:
-        self._made.close()
+    if bool(tables) == bool(file):
+        raise click.UsageError("say where the tables lie: either --tables FOLDER|URL or --config FILE")
+    settings = _settings(kind, file=file, **how)
+    with ExitStack() as stack:
+        options: dict[str, str] = {}
+        alone = None
+        if file:
+            read = config.federation_file(file)
+            server = config.server(read, state or config.state_path(read.federation))
+            tables, options = server.tables_url, dict(server.tables_options)
+            alone = stack.enter_context(bootstrap.alone(server)) if settings.kind != "embedded" else None
+        made = bootstrap.engine(tables, settings, options, alone=alone)
+        stack.callback(made.close)
+        yield made
 
 
 def _settings(kind: str, *, master: str, remote: str, jars_dir: Path | None, memory: str, file: Path | None) -> EngineSettings:

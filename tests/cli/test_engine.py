@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from federation import config
+from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.records_delta import DeltaRecords
+from federation.adapters.system import SystemClock, UlidIds
 from federation.cli import app, exits
+from federation.services.committer import Committer
 from tests import records
 
 LEDGER = "egress_ledger"
@@ -98,25 +102,59 @@ def test_the_check_says_what_is_missing_and_what_to_do(tmp_path: Path, monkeypat
         assert str(tmp_path) in parts[name]["to_do"]
 
 
+def fake_java(folder: Path, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Java that says that version, and can do nothing else."""
+    java = folder / "jdk" / "bin" / "java"
+    java.parent.mkdir(parents=True, exist_ok=True)
+    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-04-15' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(folder / "jdk"))
+
+
+def fake_jars(folder: Path) -> Path:
+    """A folder with all that is missing, by name."""
+    folder.mkdir()
+    for part in json.loads(fed("engine", "check", "--jars-dir", str(folder), "-o", "json").stdout)["parts"]:
+        if "put " in part["to_do"]:
+            (folder / part["to_do"].split("put ")[1].split()[0]).touch()
+    return folder
+
+
 def test_the_check_finds_jars_in_a_folder_for_closed_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By their names; a Java that is too old is told with its version."""
     pytest.importorskip("pyspark")
-    java = tmp_path / "jdk" / "bin" / "java"
-    java.parent.mkdir(parents=True)
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
-    jars = tmp_path / "jars"
-    jars.mkdir()
+    jars = fake_jars(tmp_path / "jars")
     for version, usable in (("11.0.2", False), ("17.0.15", True)):
-        java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-04-15' >&2\n")
-        java.chmod(0o755)
-        missing = json.loads(fed("engine", "check", "--jars-dir", str(jars), "-o", "json").stdout)
-        for part in missing["parts"]:
-            if "put " in part["to_do"]:
-                (jars / part["to_do"].split("put ")[1].split()[0]).touch()
+        fake_java(tmp_path, version, monkeypatch)
         result = fed("engine", "check", "--jars-dir", str(jars), "-o", "json")
         told = json.loads(result.stdout)
         assert (result.exit_code == exits.OK, told["usable"]) == (usable, usable)
         assert ("too old" in told["parts"][0]["to_do"]) is not usable
+
+
+def test_a_federation_s_tables_are_found_by_its_file_and_its_committer_is_not_pushed_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded engine works beside the committer; Spark may commit only while none has the lease, whatever is asked."""
+    pytest.importorskip("pyspark")
+    file, state = tmp_path / "federation.yaml", tmp_path / "state"
+    file.write_text("federation: demo\n")
+    settings = config.server(config.federation_file(file), state)
+    settings.state_dir.mkdir(parents=True)
+    catalog = SqlCatalog(settings.database_url, SystemClock(), UlidIds())
+    committer = Committer(catalog, DeltaRecords(settings.tables_url), holder="server-1")
+    for number in (1, 2):
+        records.emit_entries(catalog, number)
+        committer.run_once()
+    named = ("--config", str(file), "--state", str(state))
+    assert answered("engine", "compact", LEDGER, *named)["files_removed"] == 2
+    fake_java(tmp_path, "17.0.15", monkeypatch)
+    spark = ("--engine", "spark", "--jars-dir", str(fake_jars(tmp_path / "jars")))
+    for place, reason in ((named, "LEASE_HELD"), (("--tables", settings.tables_url), "ENGINE_MAY_NOT_COMMIT")):
+        refused = fed("engine", "compact", LEDGER, *place, *spark, "-o", "json")
+        assert json.loads(refused.stderr)["error"]["reason"] == reason
+    catalog.close()
+    assert fed("engine", "compact", LEDGER).exit_code == exits.USAGE
 
 
 def test_spark_without_its_jars_is_refused_with_what_to_do(tables: str, tmp_path: Path) -> None:
