@@ -54,7 +54,8 @@ def verify(
     for name in (table,) if table else TABLES:
         with session.output.waiting(f"reading {name}") as tell:
             for step in _offline(root, name, keys, file) if root else session.client.verify_table(name):
-                tell(f"reading {name}: {step.rows:,} rows, up to position {step.last_position:,}")
+                if session.output.bars:
+                    tell(f"reading {name}: {step.rows:,} rows, up to position {step.last_position:,}")
         found.append(step)
     if session.output.json:
         session.output.write_json([{**shapes.plain(each), "intact": each.intact} for each in found])

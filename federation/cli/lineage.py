@@ -392,7 +392,8 @@ def _run_line(run: str, fact: values.RunFact | None) -> Text:
     if fact is None:
         return Text(safe(run), style="yellow")
     label = f" {fact.label}" if fact.label else ""
-    return Text.assemble((safe(run), "yellow"), safe(f"{label}  {fact.state} at {fact.site} ({fact.region})"))
+    where = f"at {fact.site} ({fact.region})" if fact.site else f"elsewhere, as {fact.principal} told"
+    return Text.assemble((safe(run), "yellow"), safe(f"{label}  {fact.state} {where}"))
 
 
 def _edge_line(edge: values.Edge, *, again: bool) -> Text:
