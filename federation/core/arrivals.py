@@ -24,6 +24,8 @@ Bools = npt.NDArray[np.bool_]
 #: What a byte costs that is there already: less than nothing, so that it is taken before any that costs nothing.
 _HERE = -1
 _ALL = np.ones((1, 1), dtype=np.bool_)
+#: Neither bytes sent nor micro-dollars paid.
+_NONE = (0, 0)
 #: Floats nearer to each other than this part of them are not told apart.
 _NEAR = 1e-9
 
@@ -125,7 +127,7 @@ class Arrivals:
             tariff = into[origin]
             if origin == region or tariff is None:
                 continue
-            before, paid = sent.get(node) or self._first(node, region, tariff)
+            before, paid = sent.get(node) or (self._first(node, region, tariff) if self._begun else _NONE)
             after = before + reads[i].bytes
             owed = tariff.rounded(after) or 0
             sent[node] = (after, owed)
@@ -370,8 +372,9 @@ class _Sweep:
     """
 
     def __init__(self, of: Arrivals, tiers: links.Tiers, numbers: npt.NDArray[np.int32]) -> None:
-        self._of, self._tiers, self._numbers = of, tiers, numbers
-        lengths = [len(read.sources) for read in of.reads]
+        # It keeps nothing of `of`, which keeps it: in a ring they would wait for the garbage collector.
+        self._tiers, self._numbers = tiers, numbers
+        self._lengths = lengths = [len(read.sources) for read in of.reads]
         width = max(lengths)
         # Short rows are filled up with a node of their own, and marked: what is not there has no price.
         self._node = np.array(
@@ -407,7 +410,7 @@ class _Sweep:
     def alive(self, r: int) -> list[list[int]]:
         """The sources of each input that may be its best in a region."""
         if self._alive is None:
-            return [list(range(len(read.sources))) for read in self._of.reads]
+            return [list(range(length)) for length in self._lengths]
         return [np.nonzero(row)[0].tolist() for row in self._alive[:, :, r]]
 
     def _lowest(self, price: Ints) -> Ints:
@@ -426,7 +429,7 @@ class _Sweep:
         """`_lowest` without the sources that are never the best, whatever others send; finds where inputs share bent links."""
         tiers, numbers = self._tiers, self._numbers
         begun = self._begun if self._begun is not None else np.zeros(numbers.shape, dtype=np.int64)
-        reach = np.zeros(len(self._of.nodes), dtype=np.int64)
+        reach = np.zeros(len(numbers), dtype=np.int64)
         there = np.ones(self._node.shape, dtype=np.bool_) if self._absent is None else ~self._absent
         np.add.at(reach, self._node[there], np.broadcast_to(self._volume[:, None], there.shape)[there])
         n, r = np.nonzero((numbers >= 0) & ~tiers.flat[numbers] & (price != _HERE))

@@ -232,21 +232,30 @@ def _candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], comput
     nowhere, held, avoided = 0.0 if decision.total_bytes else 1.0, decision.localities, decision.avoided
     sources = ground.both_sources if wanted.memory_bytes else ground.cpu_sources
     gpu_type, grams = _gpu_type(decision), _grams(decision, ranked, seconds)
-    egress, volumes, names, regions = came.egress, came.bytes, ground.names, ground.region_names
-    numbers = ranked.tolist()
+    numbers, regions = ranked.tolist(), ground.region[ranked].tolist()
+    names = [ground.names[n] for n in numbers]
     fields: list[dict[str, Any]] = [
         {
-            "site": names[n],
-            "region": regions[n],
+            "site": name,
+            "region": region,
             "inputs": (),
             "compute_micros": micros,
-            "egress_micros": egress[r],
-            "locality": held.get(names[n], nowhere),
-            "compute_source": sources[n],
-            "egress_bytes": volumes[r],
+            "egress_micros": egress,
+            "locality": locality,
+            "compute_source": source,
+            "egress_bytes": volume,
             "run_seconds": seconds,
         }
-        for n, r, micros in zip(numbers, ground.region[ranked].tolist(), compute[ranked].tolist(), strict=True)
+        for name, region, micros, egress, locality, source, volume in zip(
+            names,
+            [ground.region_names[n] for n in numbers],
+            compute[ranked].tolist(),
+            [came.egress[r] for r in regions],
+            [held.get(name, nowhere) for name in names],
+            [sources[n] for n in numbers],
+            [came.bytes[r] for r in regions],
+            strict=True,
+        )
     ]
     if gpu_type:
         own = ground.gpus(gpu_type).sources
@@ -260,8 +269,7 @@ def _candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], comput
             values["avoided"] = avoided[values["site"]].reason
     # As `job.made` does it, without a call for each.
     found = list(map(object.__new__, itertools.repeat(job.Candidate, len(fields))))
-    for candidate, values in zip(found, fields, strict=True):
-        _FILL(candidate, values)
+    list(map(_FILL, found, fields))
     return found
 
 

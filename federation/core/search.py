@@ -8,6 +8,7 @@ input.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -49,6 +50,8 @@ class Way(NamedTuple):
 Clock = Callable[[int, int], int | None]
 
 
+#: So few choices are walked one by one: setting up more than that for them would take longer.
+CHOICES_MAX = 256
 #: Steps of one search, so that a hard site leaves enough for the others.
 STEPS_EACH = 1_000
 #: Seconds of reading, and of staging, that bounds are found for at one site.
@@ -99,7 +102,14 @@ def solve(problem: Problem, budget: Budget, name: str) -> tuple[int, ...] | None
     budget.left -= sum(map(len, problem.ways))
     if budget.left < 0:
         raise Exhausted
-    search = _Search(_linear(problem), budget)
+    problem = _linear(problem)
+    if problem.clock is None and not problem.speeds:
+        groups = _groups(problem)
+        count = sum(math.prod(len(problem.ways[i]) for i in group) for group in groups)
+        if count <= min(CHOICES_MAX, budget.left):
+            budget.left -= count
+            return _walked(problem, groups)
+    search = _Search(problem, budget)
     try:
         return search.best()
     except _OutOfSteps:
@@ -107,6 +117,58 @@ def solve(problem: Problem, budget: Budget, name: str) -> tuple[int, ...] | None
             raise Exhausted from None
         budget.unproven[name] = search.above()
         return search.tried
+
+
+def _groups(problem: Problem) -> list[list[int]]:
+    """The inputs that share meters, each with those that it shares one with, directly or through others."""
+    groups: list[tuple[set[int], list[int]]] = []
+    for i, ways in enumerate(problem.ways):
+        meters, together = {meter for way in ways for meter, _ in way.legs}, [i]
+        apart = []
+        for group in groups:
+            if meters.isdisjoint(group[0]):
+                apart.append(group)
+            else:
+                meters |= group[0]
+                together += group[1]
+        groups = [*apart, (meters, together)]
+    return [sorted(together) for _, together in groups]
+
+
+def _walked(problem: Problem, groups: list[list[int]]) -> tuple[int, ...] | None:
+    """The best choice where time costs nothing, group by group, by walking all choices in their order: for few of them."""
+    chosen = [0] * len(problem.ways)
+    taken = _Taken(problem)
+    for group in groups:
+        found = _walk(problem, group, taken)
+        if found is None:
+            return None
+        for i, w in zip(group, found, strict=True):
+            chosen[i] = w
+    return tuple(chosen)
+
+
+def _walk(problem: Problem, group: list[int], taken: _Taken) -> tuple[int, ...] | None:
+    """The first of the cheapest choices for inputs that share nothing with others. Costs only grow, so that a dear begin ends."""
+    rows, choice = [problem.ways[i] for i in group], [0] * len(group)
+    least: int | None = None
+    found: tuple[int, ...] | None = None
+
+    def walk(depth: int, total: int) -> None:
+        nonlocal least, found
+        for w, way in enumerate(rows[depth]):
+            added = taken.take(way) if way.legs else way.fixed
+            if added is not None and (least is None or total + added < least):
+                choice[depth] = w
+                if depth + 1 < len(rows):
+                    walk(depth + 1, total + added)
+                else:
+                    least, found = total + added, tuple(choice)
+            if way.legs:
+                taken.drop(way)
+
+    walk(0, 0)
+    return found
 
 
 def seconds(volume: int, bytes_per_second: int) -> int:
