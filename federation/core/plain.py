@@ -205,10 +205,16 @@ def _refusals(decision: planner.Decision, full: npt.NDArray[np.intp], left: tupl
     nothing = [0] * len(full)
     # What nobody asks for is told as nothing, so that more sites are alike.
     amounts = [
-        zip(*(part[full].tolist() if part is not None and count else nothing for part, count in zip(parts, asked, strict=True)))
+        zip(*(_told(part, full) if part is not None and count else nothing for part, count in zip(parts, asked, strict=True)))
         for parts in (there, left)
     ]
     return filters.no_room(wanted, zip([ground.names[n] for n in full.tolist()], *amounts, strict=True))
+
+
+def _told(part: Ints, full: npt.NDArray[np.intp]) -> list[int]:
+    """How much there is at these sites; nothing where more is in use than there is."""
+    told: list[int] = np.maximum(part[full], 0).tolist()
+    return told
 
 
 def _ranked(decision: planner.Decision, chosen: npt.NDArray[np.intp], objective: Ints) -> npt.NDArray[np.intp]:
