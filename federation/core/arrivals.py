@@ -26,6 +26,7 @@ _HERE = -1
 _ALL = np.ones((1, 1), dtype=np.bool_)
 #: Neither bytes sent nor micro-dollars paid.
 _NONE = (0, 0)
+_FREE = search.Way()
 _ZEROS: Ints = np.zeros(1, dtype=np.int64)
 #: Floats nearer to each other than this part of them are not told apart.
 _NEAR = 1e-9
@@ -197,13 +198,14 @@ class Arrivals:
 
     def _find_reads(self, volumes: Sequence[int]) -> list[Read]:
         ready, known = self.ground.origins, dict[tuple[str, str], int]()
+        place, new = known.setdefault, tuple.__new__
         found = []
         for i, (item, volume) in enumerate(zip(self._world.inputs, volumes, strict=True)):
             sources: dict[tuple[str, str], Source] = {}
             for name in sorted(item.replica_sites):
                 origin = ready.get(name)
                 if origin is not None and origin not in sources:
-                    sources[origin] = Source(*origin, name, known.setdefault(origin, len(known)))
+                    sources[origin] = new(Source, (*origin, name, place(origin, len(known))))
             found.append(Read(i, item, volume, tuple(sources.values())))
         self.nodes = list(known)
         return found
@@ -342,18 +344,18 @@ class _Meters:
     """The meters of one region's search, made as they are met."""
 
     def __init__(self, of: Arrivals, region: str) -> None:
-        self._of, self._region = of, region
+        self._of, self._region, self._into = of, region, of._world.rates.into(region)
         self._found: dict[int, tuple[int, ratecard.Tariff]] = {}
 
     def way(self, read: Read, source: Source) -> search.Way | None:
         """A remote read as the search sees it; None where it has no price."""
         if source.region == self._region:
-            return search.Way()
-        tariff = self._of.tariff(source.node, self._region)
+            return _FREE
+        tariff = self._into[source.region]
         if tariff is None:
             return None
         meter, _ = self._found.setdefault(source.node, (len(self._found), tariff))
-        return search.Way(legs=((meter, read.bytes),))
+        return search.Way(0, ((meter, read.bytes),))
 
     def problem(self, ways: list[list[search.Way]]) -> search.Problem:
         """The search over these ways, all amounts over one common unit."""

@@ -140,6 +140,11 @@ def _walked(problem: Problem, groups: list[list[int]]) -> tuple[int, ...] | None
     chosen = [0] * len(problem.ways)
     taken = _Taken(problem)
     for group in groups:
+        ways = problem.ways[group[0]]
+        if len(group) == 1 and not any(way.legs for way in ways):
+            amounts = [way.fixed for way in ways]
+            chosen[group[0]] = amounts.index(min(amounts))
+            continue
         found = _walk(problem, group, taken)
         if found is None:
             return None
@@ -190,7 +195,7 @@ def _linear(problem: Problem) -> Problem:
 def _hidden(problem: Problem) -> list[bool]:
     """Links that carry all reads that could come over them while the run goes on anyway."""
     most = [0] * len(problem.speeds)
-    for ways in problem.ways:
+    for ways in problem.ways if most else ():
         largest: dict[int, int] = {}
         for way in ways:
             if way.read is not None and largest.get(way.read[0], 0) < way.read[1]:
@@ -204,6 +209,10 @@ def _largest(ways: Sequence[Way]) -> dict[int, int]:
     """The most bytes that one input may send over each meter."""
     found: dict[int, int] = {}
     for way in ways:
+        if len(way.legs) == 1:
+            ((meter, volume),) = way.legs
+            found[meter] = max(found.get(meter, 0), volume)
+            continue
         sums: dict[int, int] = {}
         for meter, volume in way.legs:
             sums[meter] = sums.get(meter, 0) + volume
@@ -222,6 +231,8 @@ def _rate(meter: Meter, volume: int) -> int | None:
 
 
 def _folded(way: Way, rates: Sequence[int | None], hidden: Sequence[bool]) -> Way:
+    if not way.legs and way.read is None:
+        return way
     fixed, legs = way.fixed, []
     for meter, volume in way.legs:
         rate = rates[meter]
