@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import cost, filters, ratecard, site, units
+from federation.core import cost, filters, job, ratecard, site, units
 from federation.core.job import Candidate, Counterfactual
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _hopeless(decision: planner.Decision, name: str, goal: int) -> bool:
 
 
 def _objective_at(decision: planner.Decision, wider: site.Site, goal: int) -> int | None:
-    """What a site with more room would be ranked by; None where it would be no candidate, come last, or not be below the goal."""
+    """What a site with more room would be ranked by; None where it would be no candidate, come last, or surely be too dear."""
     swept, n = decision.swept, decision.ground.index[wider.site]
     if swept is not None and swept.able[n]:
         # Nothing but room was missing, so the sweep has what it costs.
@@ -283,6 +283,5 @@ def _egress_with(decision: planner.Decision, r: int, origin: str, gb_micros: int
 
 
 def _told(name: str, change: str, subject: str, saving: int, detail: str) -> Counterfactual:
-    return Counterfactual(
-        site=name, change=change, subject=subject, saving_micros=saving, detail=f"{detail}: -{units.usd(saving)}"
-    )
+    fields = {"site": name, "change": change, "subject": subject, "saving_micros": saving}
+    return job.made(Counterfactual, fields | {"detail": f"{detail}: -{units.usd(saving)}"})

@@ -123,16 +123,17 @@ Amounts = tuple[int, int, int]
 
 def no_room(wanted: job.Resources, rows: Iterable[tuple[str, Amounts, Amounts]]) -> list[Rejection]:
     """What `too_small` or `full` say of sites that have so much, of which so much is left, which does not suffice."""
-    refused, told = [], dict[tuple[Amounts, bool], dict[str, Any]]()
+    refused, told = [], dict[tuple[Amounts, Amounts], dict[str, Any]]()
     for name, there, left in rows:
-        never = not (there[1] >= wanted.cpus and there[2] >= wanted.memory_bytes and there[0] >= wanted.gpus)
-        key = (there if never else left), never
-        said = told.get(key)
+        said = told.get((there, left))
         if said is None:
-            found = _short_of(wanted, key[0])
+            never = _short_of(wanted, there)
+            found = never or _short_of(wanted, left)
             assert found is not None
-            said = told[key] = _refusal(found, wanted, "in all" if never else "free", resolvable=not never)
-        refused.append(job.made(Rejection, {"site": name, **said}))
+            said = told[there, left] = _refusal(found, wanted, "in all" if never else "free", resolvable=never is None)
+        fields = said.copy()
+        fields["site"] = name
+        refused.append(job.made(Rejection, fields))
     return refused
 
 

@@ -7,6 +7,7 @@ leaves to that. A test holds the two together.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -200,21 +201,18 @@ def _suffices(wanted: job.Resources, left: tuple[Ints, Ints, Ints]) -> Bools:
 def _refusals(decision: planner.Decision, full: npt.NDArray[np.intp], left: tuple[Ints, Ints, Ints]) -> list[job.Rejection]:
     """Why these sites have no room."""
     ground, wanted = decision.ground, decision.request.resources
-    there = ground.gpus(wanted.gpu_type).there if wanted.gpus else None, ground.cpus_there, ground.memory_bytes_there
-    asked = wanted.gpus, wanted.cpus, wanted.memory_bytes
+    gpus = ground.gpus(wanted.gpu_type).there if wanted.gpus else ground.cpus_there
+    there = _amounts(wanted, (gpus, ground.cpus_there, ground.memory_bytes_there), full)
+    names = [ground.names[n] for n in full.tolist()]
+    return filters.no_room(wanted, zip(names, there, _amounts(wanted, left, full), strict=True))
+
+
+def _amounts(wanted: job.Resources, parts: tuple[Ints, Ints, Ints], full: npt.NDArray[np.intp]) -> Iterable[filters.Amounts]:
+    """How much there is at these sites: nothing where more is in use, or of what is not asked for, so that many are alike."""
     nothing = [0] * len(full)
-    # What nobody asks for is told as nothing, so that more sites are alike.
-    amounts = [
-        zip(*(_told(part, full) if part is not None and count else nothing for part, count in zip(parts, asked, strict=True)))
-        for parts in (there, left)
-    ]
-    return filters.no_room(wanted, zip([ground.names[n] for n in full.tolist()], *amounts, strict=True))
-
-
-def _told(part: Ints, full: npt.NDArray[np.intp]) -> list[int]:
-    """How much there is at these sites; nothing where more is in use than there is."""
-    told: list[int] = np.maximum(part[full], 0).tolist()
-    return told
+    asked = zip(parts, (wanted.gpus, wanted.cpus, wanted.memory_bytes), strict=True)
+    gpus, cpus, memory_bytes = (np.maximum(part[full], 0).tolist() if count else nothing for part, count in asked)
+    return zip(gpus, cpus, memory_bytes, strict=True)
 
 
 def _ranked(decision: planner.Decision, chosen: npt.NDArray[np.intp], objective: Ints) -> npt.NDArray[np.intp]:

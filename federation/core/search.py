@@ -50,8 +50,8 @@ class Way(NamedTuple):
 Clock = Callable[[int, int], int | None]
 
 
-#: So few choices are walked one by one: setting up more than that for them would take longer.
-CHOICES_MAX = 256
+#: Where all choices together have so few parts they are walked one by one: to set up bounds for them would take longer.
+WALK_MAX = 256
 #: Steps of one search, so that a hard site leaves enough for the others.
 STEPS_EACH = 1_000
 #: Seconds of reading, and of staging, that bounds are found for at one site.
@@ -105,9 +105,9 @@ def solve(problem: Problem, budget: Budget, name: str) -> tuple[int, ...] | None
     problem = _linear(problem)
     if problem.clock is None and not problem.speeds:
         groups = _groups(problem)
-        count = sum(math.prod(len(problem.ways[i]) for i in group) for group in groups)
-        if count <= min(CHOICES_MAX, budget.left):
-            budget.left -= count
+        steps = sum(len(group) * math.prod(len(problem.ways[i]) for i in group) for group in groups)
+        if steps <= min(WALK_MAX, budget.left):
+            budget.left -= steps
             return _walked(problem, groups)
     search = _Search(problem, budget)
     try:
@@ -145,35 +145,28 @@ def _walked(problem: Problem, groups: list[list[int]]) -> tuple[int, ...] | None
             amounts = [way.fixed for way in ways]
             chosen[group[0]] = amounts.index(min(amounts))
             continue
-        found = _walk(problem, group, taken)
+        found = _walk([problem.ways[i] for i in group], taken, (), 0, None)
         if found is None:
             return None
-        for i, w in zip(group, found, strict=True):
+        for i, w in zip(group, found[1], strict=True):
             chosen[i] = w
     return tuple(chosen)
 
 
-def _walk(problem: Problem, group: list[int], taken: _Taken) -> tuple[int, ...] | None:
-    """The first of the cheapest choices for inputs that share nothing with others. Costs only grow, so that a dear begin ends."""
-    rows, choice = [problem.ways[i] for i in group], [0] * len(group)
-    least: int | None = None
-    found: tuple[int, ...] | None = None
+def _walk(
+    rows: Sequence[Sequence[Way]], taken: _Taken, begin: tuple[int, ...], total: int, best: tuple[int, tuple[int, ...]] | None
+) -> tuple[int, tuple[int, ...]] | None:
+    """The first of the cheapest choices that begin so, if it is cheaper than the best so far; that one if it is not.
 
-    def walk(depth: int, total: int) -> None:
-        nonlocal least, found
-        for w, way in enumerate(rows[depth]):
-            added = taken.take(way) if way.legs else way.fixed
-            if added is not None and (least is None or total + added < least):
-                choice[depth] = w
-                if depth + 1 < len(rows):
-                    walk(depth + 1, total + added)
-                else:
-                    least, found = total + added, tuple(choice)
-            if way.legs:
-                taken.drop(way)
-
-    walk(0, 0)
-    return found
+    Costs only grow from input to input, so that a dear begin needs no end.
+    """
+    for w, way in enumerate(rows[len(begin)]):
+        added = taken.take(way)
+        if added is not None and (best is None or total + added < best[0]):
+            choice = (*begin, w)
+            best = (total + added, choice) if len(choice) == len(rows) else _walk(rows, taken, choice, total + added, best)
+        taken.drop(way)
+    return best
 
 
 def seconds(volume: int, bytes_per_second: int) -> int:
