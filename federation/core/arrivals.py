@@ -24,6 +24,10 @@ Bools = npt.NDArray[np.bool_]
 #: What a byte costs that is there already: less than nothing, so that it is taken before any that costs nothing.
 _HERE = -1
 _ALL = np.ones((1, 1), dtype=np.bool_)
+#: Neither bytes sent nor micro-dollars paid.
+_NONE = (0, 0)
+_FREE = search.Way()
+_ZEROS: Ints = np.zeros(1, dtype=np.int64)
 #: Floats nearer to each other than this part of them are not told apart.
 _NEAR = 1e-9
 
@@ -125,7 +129,7 @@ class Arrivals:
             tariff = into[origin]
             if origin == region or tariff is None:
                 continue
-            before, paid = sent.get(node) or self._first(node, region, tariff)
+            before, paid = sent.get(node) or (self._first(node, region, tariff) if self._begun else _NONE)
             after = before + reads[i].bytes
             owed = tariff.rounded(after) or 0
             sent[node] = (after, owed)
@@ -194,13 +198,14 @@ class Arrivals:
 
     def _find_reads(self, volumes: Sequence[int]) -> list[Read]:
         ready, known = self.ground.origins, dict[tuple[str, str], int]()
+        place, new = known.setdefault, tuple.__new__
         found = []
         for i, (item, volume) in enumerate(zip(self._world.inputs, volumes, strict=True)):
             sources: dict[tuple[str, str], Source] = {}
             for name in sorted(item.replica_sites):
                 origin = ready.get(name)
                 if origin is not None and origin not in sources:
-                    sources[origin] = Source(*origin, name, known.setdefault(origin, len(known)))
+                    sources[origin] = new(Source, (*origin, name, place(origin, len(known))))
             found.append(Read(i, item, volume, tuple(sources.values())))
         self.nodes = list(known)
         return found
@@ -339,18 +344,18 @@ class _Meters:
     """The meters of one region's search, made as they are met."""
 
     def __init__(self, of: Arrivals, region: str) -> None:
-        self._of, self._region = of, region
+        self._of, self._region, self._into = of, region, of._world.rates.into(region)
         self._found: dict[int, tuple[int, ratecard.Tariff]] = {}
 
     def way(self, read: Read, source: Source) -> search.Way | None:
         """A remote read as the search sees it; None where it has no price."""
         if source.region == self._region:
-            return search.Way()
-        tariff = self._of.tariff(source.node, self._region)
+            return _FREE
+        tariff = self._into[source.region]
         if tariff is None:
             return None
         meter, _ = self._found.setdefault(source.node, (len(self._found), tariff))
-        return search.Way(legs=((meter, read.bytes),))
+        return search.Way(0, ((meter, read.bytes),))
 
     def problem(self, ways: list[list[search.Way]]) -> search.Problem:
         """The search over these ways, all amounts over one common unit."""
@@ -370,8 +375,9 @@ class _Sweep:
     """
 
     def __init__(self, of: Arrivals, tiers: links.Tiers, numbers: npt.NDArray[np.int32]) -> None:
-        self._of, self._tiers, self._numbers = of, tiers, numbers
-        lengths = [len(read.sources) for read in of.reads]
+        # It keeps nothing of `of`, which keeps it: in a ring they would wait for the garbage collector.
+        self._tiers, self._numbers = tiers, numbers
+        self._lengths = lengths = [len(read.sources) for read in of.reads]
         width = max(lengths)
         # Short rows are filled up with a node of their own, and marked: what is not there has no price.
         self._node = np.array(
@@ -407,7 +413,7 @@ class _Sweep:
     def alive(self, r: int) -> list[list[int]]:
         """The sources of each input that may be its best in a region."""
         if self._alive is None:
-            return [list(range(len(read.sources))) for read in self._of.reads]
+            return [list(range(length)) for length in self._lengths]
         return [np.nonzero(row)[0].tolist() for row in self._alive[:, :, r]]
 
     def _lowest(self, price: Ints) -> Ints:
@@ -425,54 +431,59 @@ class _Sweep:
     def _bend(self, price: Ints) -> Ints:
         """`_lowest` without the sources that are never the best, whatever others send; finds where inputs share bent links."""
         tiers, numbers = self._tiers, self._numbers
-        begun = self._begun if self._begun is not None else np.zeros(numbers.shape, dtype=np.int64)
-        reach = np.zeros(len(self._of.nodes), dtype=np.int64)
-        there = np.ones(self._node.shape, dtype=np.bool_) if self._absent is None else ~self._absent
-        np.add.at(reach, self._node[there], np.broadcast_to(self._volume[:, None], there.shape)[there])
-        n, r = np.nonzero((numbers >= 0) & ~tiers.flat[numbers] & (price != _HERE))
-        number, before = numbers[n, r], begun[n, r]
-        first, last = links.begun(tiers, number, before), links.reached(tiers, number, before + reach[n])
-        straight = (last <= first) & (first < tiers.tiers[number])
-        tier = np.arange(tiers.upto.shape[1])[None, :]
-        known = links.reached(tiers, number, before) < tiers.tiers[number]
+        reach = np.zeros(len(numbers), dtype=np.int64)
+        volumes = self._volume[:, None] if self._absent is None else np.where(self._absent, 0, self._volume[:, None])
+        np.add.at(reach, self._node, volumes)
+        at = ((numbers >= 0) & ~tiers.flat.take(numbers) & (price != _HERE)).ravel().nonzero()[0]
+        number, before = numbers.take(at), _ZEROS if self._begun is None else self._begun.take(at)
+        upto, prices, tiers_there = (row.take(number, axis=0) for row in (tiers.upto, tiers.price, tiers.tiers))
+        first = (upto <= before[:, None]).sum(axis=1)
+        last = (upto < (before + reach.take(at // numbers.shape[1]))[:, None]).sum(axis=1)
+        straight = (last <= first) & (first < tiers_there)
+        tier = np.arange(tiers.upto.shape[1])
+        known = (upto < before[:, None]).sum(axis=1) < tiers_there
         # At the very end of the last tier nothing more has a price, but nothing has.
-        first = np.minimum(first, tiers.tiers[number] - 1)
-        used = (tier >= first[:, None]) & (tier <= np.maximum(first, last)[:, None]) & (tier < tiers.tiers[number][:, None])
-        price[n, r] = np.where(known, np.where(used, tiers.price[number], links.BEYOND).min(axis=1), links.BEYOND)
-        bent = np.zeros(numbers.shape, dtype=np.bool_)
-        bent[n, r] = ~straight
+        first = np.minimum(first, tiers_there - 1)
+        used = (tier >= first[:, None]) & (tier <= np.minimum(np.maximum(first, last), tiers_there - 1)[:, None])
+        price.put(at, np.where(known, np.where(used, prices, links.BEYOND).min(axis=1), links.BEYOND))
         if straight.all():
             return self._lowest(price)
+        bent = np.zeros(numbers.shape, dtype=np.bool_)
+        bent.put(at, ~straight)
         high = price.copy()
-        dearest = np.where(used, tiers.price[number], 0).max(axis=1)
-        high[n, r] = np.where(known & (last < tiers.tiers[number]), dearest, links.BEYOND)
+        high.put(at, np.where(known & (last < tiers_there), np.where(used, prices, 0).max(axis=1), links.BEYOND))
         lows, highs = self._lowest(price), self._lowest(high)
         alive = (lows <= highs.min(axis=1)[:, None, :]) & (lows < links.BEYOND)
         bent_here = bent.take(self._node, axis=0)
-        self._money = self._amounts(lows, highs, alive, bent_here & (alive.sum(axis=1) > 1)[:, None, :], (begun, reach))
+        self._money = self._amounts(lows, highs, alive, bent_here & (alive.sum(axis=1) > 1)[:, None, :], reach)
+        self._several = alive.sum(axis=1) > 1
         self._share(alive, bent_here & alive)
         self._alive, self._bent = alive, bent_here
         return np.where(alive, lows, links.BEYOND)
 
-    def _amounts(self, lows: Ints, highs: Ints, alive: Bools, open_: Bools, sent: tuple[Ints, Ints]) -> npt.NDArray[np.float64]:
+    def _amounts(self, lows: Ints, highs: Ints, alive: Bools, open_: Bools, reach: Ints) -> npt.NDArray[np.float64]:
         """What each source costs each input that shares it with none; takes those from `alive` that another always beats."""
-        tiers, (begun, reach) = self._tiers, sent
-        scale = self._volume[:, None, None] / tiers.price_unit
-        money = np.where(lows == _HERE, -1.0, lows * scale)
-        i, j, r = np.nonzero(open_ & alive)
-        if not len(i):
+        tiers, columns = self._tiers, self._columns
+        scale, here = self._volume[:, None, None] / tiers.price_unit, lows == _HERE
+        money = np.where(here, -1.0, lows * scale)
+        at = (open_ & alive).ravel().nonzero()[0]
+        if not len(at):
             return money
-        most = np.where(lows == _HERE, -1.0, np.where(highs < links.BEYOND, highs * scale, np.inf))
-        node, volume = self._node[i, j], self._volume[i]
-        number, before = self._numbers[node, r], begun[node, r]
-        first, known = self._between(number, before, volume)
-        last, end_known = self._between(number, before + reach[node] - volume, volume)
-        per, alone = tiers.unit[number], np.bincount(self._node.ravel(), minlength=len(reach))[node] == 1
-        least = money.copy()
-        low = np.where(tiers.bowed[number] & end_known, np.minimum(first, last) / per, money[i, j, r])
-        money[i, j, r] = np.where(known, first / per, np.inf)
-        least[i, j, r] = np.where(known, np.where(alone, first / per, low), np.inf)
-        most[i, j, r] = np.where(alone & known, first / per, most[i, j, r])
+        most = np.where(here, -1.0, np.where(highs < links.BEYOND, highs * scale, np.inf))
+        link = (self._node[:, :, None] * len(columns) + columns).take(at)
+        node, volume = link // len(columns), self._volume.take(at // money[0].size)
+        number, before = self._numbers.take(link), _ZEROS if self._begun is None else self._begun.take(link)
+        # Right at the begin of what may come, and at its end.
+        both, both_known = self._between(
+            np.stack((number, number)), np.stack((before + 0 * volume, before + reach.take(node) - volume)), volume
+        )
+        (first, last), (known, end_known) = both, both_known
+        per, alone = tiers.unit.take(number), np.bincount(self._node.ravel(), minlength=len(reach)).take(node) == 1
+        least, exact = money.copy(), first / per
+        low = np.where(tiers.bowed.take(number) & end_known, np.minimum(first, last) / per, money.take(at))
+        money.put(at, np.where(known, exact, np.inf))
+        least.put(at, np.where(known, np.where(alone, exact, low), np.inf))
+        most.put(at, np.where(alone & known, exact, most.take(at)))
         # Floats: what is only a little dearer stays.
         bar = np.where(alive, most, np.inf).min(axis=1)
         beaten = least > (bar + np.abs(bar) * _NEAR)[:, None, :]
@@ -481,20 +492,21 @@ class _Sweep:
 
     def _share(self, alive: Bools, bent: Bools) -> None:
         """Regions where inputs may share a bent link, and those of them where one of these inputs has a choice."""
-        i, j, r = np.nonzero(bent & alive)
-        users = np.zeros(self._numbers.shape, dtype=np.int64)
-        np.add.at(users, (self._node[i, j], r), 1)
+        at, columns = bent.ravel().nonzero()[0], self._columns
+        link = (self._node[:, :, None] * len(columns) + columns).take(at)
         # Inputs on the straight part of a link do not bend it: all bytes that could come are in `reach`.
-        several = users[self._node[i, j], r] > 1
-        self.coupled = sorted(set(r[several].tolist()))
-        choice = alive.sum(axis=1)[i, r] > 1
-        self.tangled = sorted(set(r[several & choice].tolist()))
+        several = np.bincount(link).take(link) > 1
+        if not several.any():
+            return
+        at, r = at[several], link[several] % len(columns)
+        self.coupled = sorted(set(r.tolist()))
+        choice = self._several.take(at // alive[0].size * len(columns) + r)
+        self.tangled = sorted(set(r[choice].tolist()))
 
     def _pick_bent(self) -> None:
         """Where an input may choose a bent link of its own, the least amount decides; near ones are for the search."""
         assert self._alive is not None
-        choice = (self._bent & self._alive).any(axis=1) & (self._alive.sum(axis=1) > 1)
-        i, r = np.nonzero(choice)
+        i, r = np.nonzero((self._bent & self._alive).any(axis=1) & self._several)
         if not len(i):
             return
         money = np.where(self._alive[i, :, r], self._money[i, :, r], np.inf)
@@ -503,11 +515,14 @@ class _Sweep:
         near = (least > 0) & ((money <= (least * (1 + _NEAR))[:, None]).sum(axis=1) > 1)
         self.tangled = sorted({*self.tangled, *r[near].tolist()})
 
-    def _between(self, number: npt.NDArray[np.int32], before: Ints, volume: Ints) -> tuple[Ints, Bools]:
-        """What volumes cost after others, as numerators, and whether it is known."""
-        whole, rest, known = links.value(self._tiers, number, before)
-        more_whole, more_rest, more_known = links.value(self._tiers, number, before + volume)
-        return (more_whole - whole) * self._tiers.unit[number] + more_rest - rest, known & more_known
+    def _between(self, number: npt.NDArray[np.int32], before: Ints | None, volume: Ints) -> tuple[Ints, Bools]:
+        """What volumes cost after others, or as the first, as numerators, and whether it is known."""
+        unit = self._tiers.unit.take(number)
+        if before is None:
+            whole, rest, known = links.value(self._tiers, number, volume)
+            return whole * unit + rest, known
+        wholes, rests, all_known = links.value(self._tiers, np.stack((number, number)), np.stack((before, before + volume)))
+        return (wholes[1] - wholes[0]) * unit + rests[1] - rests[0], all_known[0] & all_known[1]
 
     # What was taken
 
@@ -519,10 +534,9 @@ class _Sweep:
             amount = self._tiers.first.take(number) * self._volume[:, None] // unit
             return np.where(self.known, amount, 0) if self.unpriced else amount
         paid = (number >= 0) & self.known
-        before = 0 if self._begun is None else self._begun[self._taken, self._columns]
-        volume = np.broadcast_to(self._volume[:, None], number.shape)
-        amount, known = self._between(number, np.zeros_like(volume) + before, volume)
-        return np.where(paid & known, amount // self._tiers.unit[number], 0)
+        before = None if self._begun is None else self._begun.take(self._links)
+        amount, known = self._between(number, before, np.broadcast_to(self._volume[:, None], number.shape))
+        return np.where(paid & known, amount // self._tiers.unit.take(number), 0)
 
     def charged(self) -> tuple[list[int], list[int], Ints]:
         """Each region's egress in micro-dollars and in bytes, and what each node sends into each region."""

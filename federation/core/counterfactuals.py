@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import cost, filters, ratecard, site, units
+from federation.core import cost, filters, job, ratecard, site, units
 from federation.core.job import Candidate, Counterfactual
 
 if TYPE_CHECKING:
@@ -63,18 +63,19 @@ def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int
     if len(decision.everyday) < len(ranked) or decision.avoided:
         plain = decision.plain_sites
         hopes[:, [k for k, candidate in enumerate(ranked) if candidate.site not in plain or candidate.avoided]] = -1
-    found = 0
-    for i, k in _likeliest(hopes):
-        loser, r = ranked[k], int(columns[k])
-        alike = _alike(decision, i)
-        if r in came.coupled or alike[0] != i:
-            continue
-        others = costs - (gains[i] if len(alike) == 1 else gains[alike].sum(axis=0))
-        least, others[k] = int(others[k]), goal
-        rival = int(others.min())
+    found, alikes = 0, _alikes(decision)
+    tried = [(i, k) for i, k in _likeliest(hopes) if alikes[i][0] == i and int(columns[k]) not in came.coupled]
+    if not tried:
+        return
+    # What each candidate might cost at the least, a row for each that is tried; itself as dear as the choice is now.
+    less = [gains[i] if len(alikes[i]) == 1 else gains[alikes[i]].sum(axis=0) for i, _ in tried]
+    others, own = costs - np.stack(less), (np.arange(len(tried)), [k for _, k in tried])
+    leasts, others[own] = others[own].tolist(), goal
+    for (i, k), least, rival in zip(tried, leasts, others.min(axis=1).tolist(), strict=True):
         if rival <= least:
             # Even at the least that it might cost there, another site could be as cheap.
             continue
+        loser, r, alike = ranked[k], int(columns[k]), alikes[i]
         there = loser.objective_micros - loser.egress_micros + came.without(alike, r)
         if there < goal and rival > there:
             item = decision.world.inputs[i]
@@ -98,18 +99,19 @@ def _gains(decision: planner.Decision, ranked: Sequence[Candidate], columns: Int
     came = decision.came
     gains = came.shares.take(columns, axis=1) + 2
     if came.coupled or len(decision.everyday) < len(ranked):
-        plain = decision.plain_sites
-        for k, candidate in enumerate(ranked):
-            if candidate.site not in plain or int(columns[k]) in came.coupled:
+        plain = decision.plain_sites if len(decision.everyday) < len(ranked) else None
+        for k, (candidate, r) in enumerate(zip(ranked, columns.tolist(), strict=True)):
+            if r in came.coupled or (plain is not None and candidate.site not in plain):
                 gains[:, k] = candidate.objective_micros
     return gains
 
 
-def _alike(decision: planner.Decision, i: int) -> list[int]:
-    """The inputs that are the same version: one replica serves them all."""
-    inputs = decision.world.inputs
-    name = (inputs[i].dataset, inputs[i].version)
-    return [k for k, item in enumerate(inputs) if (item.dataset, item.version) == name]
+def _alikes(decision: planner.Decision) -> list[list[int]]:
+    """For each input those that are the same version: one replica serves them all."""
+    inputs, same = decision.world.inputs, dict[tuple[str, int], list[int]]()
+    for i, item in enumerate(inputs):
+        same.setdefault((item.dataset, item.version), []).append(i)
+    return [same[item.dataset, item.version] for item in inputs]
 
 
 # More capacity
@@ -123,9 +125,9 @@ def _capacities(decision: planner.Decision, ranked: Sequence[Candidate], goal: i
         if _hopeless(decision, name, goal):
             continue
         found = [
-            _told(name, "MORE_CAPACITY", subject, goal - there.objective_micros, f"it would win if it had {subject} more")
+            _told(name, "MORE_CAPACITY", subject, goal - there, f"it would win if it had {subject} more")
             for subject, wider in _wider(decision, decision.sites[name])
-            if (there := decision.supposed(wider, goal)) and not there.avoided and there.objective_micros < goal
+            if (there := _objective_at(decision, wider, goal)) is not None and there < goal
         ]
         yield from sorted(found, key=lambda told: (-told.saving_micros, told.subject))[:1]
 
@@ -134,6 +136,18 @@ def _hopeless(decision: planner.Decision, name: str, goal: int) -> bool:
     """Whether the site would cost too much with all the room there could be; False where only a closer look would tell."""
     swept, n = decision.swept, decision.ground.index[name]
     return swept is not None and bool(swept.able[n]) and int(swept.objective[n]) >= goal
+
+
+def _objective_at(decision: planner.Decision, wider: site.Site, goal: int) -> int | None:
+    """What a site with more room would be ranked by; None where it would be no candidate, come last, or surely be too dear."""
+    swept, n = decision.swept, decision.ground.index[wider.site]
+    if swept is not None and swept.able[n]:
+        # Nothing but room was missing, so the sweep has what it costs.
+        load = filters.in_use(wider, decision.world) or site.SiteLoad(site=wider.site)
+        fits = wider.site not in decision.avoided and filters.short(decision.request.resources, wider, load) is None
+        return int(swept.objective[n]) if fits else None
+    there = decision.supposed(wider, goal)
+    return None if there is None or there.avoided else there.objective_micros
 
 
 def _wider(decision: planner.Decision, at: site.Site) -> Iterator[tuple[str, site.Site]]:
@@ -226,18 +240,19 @@ def _cheaper_link(
     r = came.index.get(region, -1)
     if r < 0 or loser.site not in decision.plain_sites or r in came.coupled or not loser.egress_micros or decision.ways.keepers:
         return None
+    if next(candidate for candidate in ranked if candidate.region == region) is not loser:
+        return None
     by_origin: dict[str, int] = {}
     for source, charge in zip(came.sources(r), came.charges(r), strict=True):
         origin = source.region
         by_origin[origin] = by_origin.get(origin, 0) + charge
-    origin = min(by_origin, key=lambda name: (-by_origin[name], name))
+    most = max(by_origin.values())
+    origin = min(name for name, charge in by_origin.items() if charge == most)
     tariff = decision.world.rates.tariff(origin, region)
-    first = next(candidate for candidate in ranked if candidate.region == region)
-    alone = ratecard.destination_class(origin, region) == region and first is loser
-    if tariff is None or not tariff.flat or not alone:
+    if tariff is None or not tariff.flat or ratecard.destination_class(origin, region) != region:
         return None
     gb_micros, gb_bytes = tariff.listed[0]
-    volume = sum(read.bytes for i, read in enumerate(came.reads) if came.source(i, r).region == origin)
+    volume = sum(read.bytes for read, source in zip(came.reads, came.sources(r), strict=True) if source.region == origin)
     by = -(-(loser.objective_micros - goal + 1 + len(came.nodes)) * gb_bytes // volume)
     if by > gb_micros:
         return None
@@ -254,12 +269,11 @@ def _egress_with(decision: planner.Decision, r: int, origin: str, gb_micros: int
     came, region = decision.came, decision.came.regions[r]
     sent: dict[int, int] = {}
     egress = came.egress[r]
-    for i, charge in enumerate(came.charges(r)):
-        source, read = came.source(i, r), came.reads[i]
+    for read, source, charge in zip(came.reads, came.sources(r), came.charges(r), strict=True):
         if source.region == origin:
             sent[source.node] = sent.get(source.node, 0) + read.bytes
             egress -= charge
-        elif any(other.region == origin for other in read.sources) and gb_micros * read.bytes < (charge + 2) * gb_bytes:
+        elif gb_micros * read.bytes < (charge + 2) * gb_bytes and any(other.region == origin for other in read.sources):
             return None
     for node, volume in sent.items():
         begun = came.begun(node, region)
@@ -269,6 +283,5 @@ def _egress_with(decision: planner.Decision, r: int, origin: str, gb_micros: int
 
 
 def _told(name: str, change: str, subject: str, saving: int, detail: str) -> Counterfactual:
-    return Counterfactual(
-        site=name, change=change, subject=subject, saving_micros=saving, detail=f"{detail}: -{units.usd(saving)}"
-    )
+    fields = {"site": name, "change": change, "subject": subject, "saving_micros": saving}
+    return job.made(Counterfactual, fields | {"detail": f"{detail}: -{units.usd(saving)}"})

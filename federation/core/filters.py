@@ -5,7 +5,8 @@ A filter returns None for a site that passes, else the `Rejection` that people r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from federation.core import job, policy, site, units, world
 from federation.core.job import Rejection
@@ -116,12 +117,24 @@ def full(request: job.JobRequest, at: site.Site, seen: world.World) -> Rejection
     return _refused(found, request.resources, at, "free", resolvable=True) if found else None
 
 
-def no_room(wanted: job.Resources, at: site.Site, left: tuple[int, int, int]) -> Rejection:
-    """What `too_small` or `full` say of a site where so many GPUs, CPUs and bytes of memory are left, which do not suffice."""
-    never = short(wanted, at, _NOTHING)
-    found = never or _short_of(wanted, left)
-    assert found is not None
-    return _refused(found, wanted, at, "in all" if never else "free", resolvable=never is None)
+#: GPUs of the type that was asked for, CPUs and bytes of memory.
+Amounts = tuple[int, int, int]
+
+
+def no_room(wanted: job.Resources, rows: Iterable[tuple[str, Amounts, Amounts]]) -> list[Rejection]:
+    """What `too_small` or `full` say of sites that have so much, of which so much is left, which does not suffice."""
+    refused, told = [], dict[tuple[Amounts, Amounts], dict[str, Any]]()
+    for name, there, left in rows:
+        said = told.get((there, left))
+        if said is None:
+            never = _short_of(wanted, there)
+            found = never or _short_of(wanted, left)
+            assert found is not None
+            said = told[there, left] = _refusal(found, wanted, "in all" if never else "free", resolvable=never is None)
+        fields = said.copy()
+        fields["site"] = name
+        refused.append(job.made(Rejection, fields))
+    return refused
 
 
 #: In this order, so that a site's first reason is its strongest. What no waiting changes comes before what waiting may: else a
@@ -191,13 +204,17 @@ def _short_of(wanted: job.Resources, left: tuple[int, int, int]) -> tuple[str, i
 
 
 def _refused(found: tuple[str, int], wanted: job.Resources, at: site.Site, having: str, *, resolvable: bool) -> Rejection:
+    return job.made(Rejection, {"site": at.site, **_refusal(found, wanted, having, resolvable=resolvable)})
+
+
+def _refusal(found: tuple[str, int], wanted: job.Resources, having: str, *, resolvable: bool) -> dict[str, Any]:
+    """A refusal without its site."""
     reason, left = found
     if reason == "MEMORY_EXHAUSTED":
         asked, told = f"{units.size(wanted.memory_bytes)} of memory", units.size(left)
     else:
         asked, told = _gpu(wanted) if reason == "GPUS_EXHAUSTED" else f"{wanted.cpus} CPUs", str(left)
-    fields = {"site": at.site, "reason": reason, "detail": f"{asked} asked for, {told} {having}", "resolvable": resolvable}
-    return job.made(Rejection, fields)
+    return {"reason": reason, "detail": f"{asked} asked for, {told} {having}", "resolvable": resolvable}
 
 
 def _never_reported(at: site.Site) -> bool:

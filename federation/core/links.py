@@ -128,7 +128,7 @@ def of(card: ratecard.RateCard) -> Links:
 
 def reached(tiers: Tiers, tariff: npt.NDArray[Any], volume: Ints) -> Ints:
     """The tier that a month's volume ends in; the tariff's number of tiers where it ends beyond the last."""
-    return np.asarray((tiers.upto[tariff] < volume[..., None]).sum(axis=-1), dtype=np.int64)
+    return np.asarray((tiers.upto.take(tariff, axis=0) < volume[..., None]).sum(axis=-1), dtype=np.int64)
 
 
 def begun(tiers: Tiers, tariff: npt.NDArray[Any], volume: Ints) -> Ints:
@@ -141,13 +141,11 @@ def value(tiers: Tiers, tariff: npt.NDArray[Any], volume: Ints) -> tuple[Ints, I
     if tiers.all_flat:
         return _NOTHING, tiers.first.take(tariff) * volume, _ALL
     tier = reached(tiers, tariff, volume)
-    known = tier < tiers.tiers[tariff]
-    tier = np.minimum(tier, tiers.upto.shape[1] - 1)
-    return (
-        tiers.whole[tariff, tier],
-        tiers.rest[tariff, tier] + tiers.rate[tariff, tier] * (volume - tiers.begin[tariff, tier]),
-        known,
-    )
+    known = tier < tiers.tiers.take(tariff)
+    width = tiers.upto.shape[1]
+    place = tariff * width + np.minimum(tier, width - 1)
+    numerator = tiers.rest.take(place) + tiers.rate.take(place) * (volume - tiers.begin.take(place))
+    return tiers.whole.take(place), numerator, known
 
 
 def fits(tiers: Tiers, volume: int) -> bool:

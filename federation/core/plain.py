@@ -6,6 +6,8 @@ leaves to that. A test holds the two together.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 _ZERO: Ints = np.zeros(1, dtype=np.int64)
+_FILL = job.Candidate.__dict__["__dict__"].__set__
 #: Longer runs are counted in Python's integers.
 _SECONDS_MAX = 2**33
 
@@ -97,19 +100,20 @@ def _computed(decision: planner.Decision) -> tuple[Bools, Ints] | None:
     """Where a run has a price, and what it costs there, rounded half to even; None where int64 could not hold it."""
     ground, wanted = decision.ground, decision.request.resources
     seconds = decision.predicted(_gpu_type(decision)).seconds
-    priced = ground.alive & (ground.cpu_hour >= 0)
-    hour, parts = wanted.cpus * ground.cpu_hour, None
+    priced, hour, most, parts = ground.priced, wanted.cpus * ground.cpu_hour, wanted.cpus * ground.cpu_hour_most, None
     if wanted.gpus:
         gpus = ground.gpus(wanted.gpu_type)
         priced = priced & (gpus.hour_micros >= 0) & (gpus.there > 0)
         hour = hour + wanted.gpus * gpus.hour_micros
-    dearest = int(ground.memory_hour.max(initial=0))
+        most += wanted.gpus * int(gpus.hour_micros.max(initial=0))
+    dearest = ground.memory_hour_most
     if wanted.memory_bytes and dearest:
         if wanted.memory_bytes * dearest >= links.BEYOND:
             return None
         whole, parts = np.divmod(wanted.memory_bytes * ground.memory_hour, cost.GB)
         hour = hour + whole
-    if seconds >= _SECONDS_MAX or int(hour.max(initial=0)) * max(seconds, 1) >= links.BEYOND:
+        most += int(whole.max(initial=0))
+    if seconds >= _SECONDS_MAX or most * max(seconds, 1) >= links.BEYOND:
         return None
     if parts is None:
         return priced, links.half_even(_ZERO, hour * seconds, cost.HOUR)
@@ -169,12 +173,12 @@ def _left(decision: planner.Decision) -> tuple[Ints, Ints, Ints]:
     ground, wanted = decision.ground, decision.request.resources
     cpus, memory_bytes = ground.cpus, ground.memory_bytes
     gpus = ground.gpus(wanted.gpu_type).free if wanted.gpus else cpus
-    index = ground.index
-    held = [load for load in decision.world.loads if load.site in index]
-    if held:
-        places = [index[load.site] for load in held]
+    numbered = [(n, load) for load in decision.world.loads if (n := ground.index.get(load.site)) is not None]
+    if numbered:
+        places = np.array([n for n, _ in numbered], dtype=np.intp)
+        held = [load for _, load in numbered]
         cpus = cpus.copy()
-        cpus[places] -= [load.cpus for load in held]
+        cpus[places] -= np.array([load.cpus for load in held], dtype=np.int64)
         if wanted.memory_bytes:
             memory_bytes = memory_bytes.copy()
             memory_bytes[places] -= [load.memory_bytes for load in held]
@@ -196,9 +200,19 @@ def _suffices(wanted: job.Resources, left: tuple[Ints, Ints, Ints]) -> Bools:
 
 def _refusals(decision: planner.Decision, full: npt.NDArray[np.intp], left: tuple[Ints, Ints, Ints]) -> list[job.Rejection]:
     """Why these sites have no room."""
-    wanted, sites = decision.request.resources, decision.ground.sites
-    rows = zip(full.tolist(), *(part[full].tolist() for part in left), strict=True)
-    return [filters.no_room(wanted, sites[n], (gpus, cpus, memory_bytes)) for n, gpus, cpus, memory_bytes in rows]
+    ground, wanted = decision.ground, decision.request.resources
+    gpus = ground.gpus(wanted.gpu_type).there if wanted.gpus else ground.cpus_there
+    there = _amounts(wanted, (gpus, ground.cpus_there, ground.memory_bytes_there), full)
+    names = [ground.names[n] for n in full.tolist()]
+    return filters.no_room(wanted, zip(names, there, _amounts(wanted, left, full), strict=True))
+
+
+def _amounts(wanted: job.Resources, parts: tuple[Ints, Ints, Ints], full: npt.NDArray[np.intp]) -> Iterable[filters.Amounts]:
+    """How much there is at these sites: nothing where more is in use, or of what is not asked for, so that many are alike."""
+    nothing = [0] * len(full)
+    asked = zip(parts, (wanted.gpus, wanted.cpus, wanted.memory_bytes), strict=True)
+    gpus, cpus, memory_bytes = (np.maximum(part[full], 0).tolist() if count else nothing for part, count in asked)
+    return zip(gpus, cpus, memory_bytes, strict=True)
 
 
 def _ranked(decision: planner.Decision, chosen: npt.NDArray[np.intp], objective: Ints) -> npt.NDArray[np.intp]:
@@ -222,40 +236,51 @@ def _candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], comput
     nowhere, held, avoided = 0.0 if decision.total_bytes else 1.0, decision.localities, decision.avoided
     sources = ground.both_sources if wanted.memory_bytes else ground.cpu_sources
     gpu_type, grams = _gpu_type(decision), _grams(decision, ranked, seconds)
-    own = ground.gpus(gpu_type).sources if gpu_type else None
-    egress, volumes, names, regions = came.egress, came.bytes, ground.names, ground.region_names
-    # As `job.made` does it: a call for each would be a tenth of the loop.
-    new, fill, kind = object.__new__, object.__setattr__, job.Candidate
-    found = []
-    for n, r, micros in zip(ranked.tolist(), ground.region[ranked].tolist(), compute[ranked].tolist(), strict=True):
-        name = names[n]
-        values: dict[str, Any] = {
+    numbers, regions = ranked.tolist(), ground.region[ranked].tolist()
+    names = [ground.names[n] for n in numbers]
+    fields: list[dict[str, Any]] = [
+        {
             "site": name,
-            "region": regions[n],
+            "region": region,
             "inputs": (),
             "compute_micros": micros,
-            "egress_micros": egress[r],
-            "locality": held.get(name, nowhere),
-            "compute_source": sources[n] if own is None else cost.told([sources[n], own[n]]),
-            "egress_bytes": volumes[r],
+            "egress_micros": egress,
+            "locality": locality,
+            "compute_source": source,
+            "egress_bytes": volume,
             "run_seconds": seconds,
         }
-        if gpu_type:
-            values["gpu_type"] = gpu_type
-        if grams is not None:
+        for name, region, micros, egress, locality, source, volume in zip(
+            names,
+            [ground.region_names[n] for n in numbers],
+            compute[ranked].tolist(),
+            [came.egress[r] for r in regions],
+            [held.get(name, nowhere) for name in names],
+            [sources[n] for n in numbers],
+            [came.bytes[r] for r in regions],
+            strict=True,
+        )
+    ]
+    if gpu_type:
+        own = ground.gpus(gpu_type).sources
+        for n, values in zip(numbers, fields, strict=True):
+            values["gpu_type"], values["compute_source"] = gpu_type, cost.told([sources[n], own[n]])
+    if grams is not None:
+        for n, values in zip(numbers, fields, strict=True):
             values["carbon_grams"] = grams[n]
-        if name in avoided:
-            values["avoided"] = avoided[name].reason
-        candidate = new(kind)
-        fill(candidate, "__dict__", values)
-        found.append(candidate)
+    for values in fields if avoided else ():
+        if values["site"] in avoided:
+            values["avoided"] = avoided[values["site"]].reason
+    # As `job.made` does it, without a call for each.
+    found = list(map(object.__new__, itertools.repeat(job.Candidate, len(fields))))
+    list(map(_FILL, found, fields))
     return found
 
 
 def _grams(decision: planner.Decision, ranked: npt.NDArray[np.intp], seconds: int) -> dict[int, int] | None:
     """Grams of CO2e of the run at each of these sites; None where nobody knows any. Alike ones are reckoned once."""
     ground, wanted = decision.ground, decision.request.resources
-    if not (ground.carbon[ranked] >= 0).any():
+    if not ground.emits or not (ground.carbon[ranked] >= 0).any():
         return None
     watts = np.where(ground.cpu_watts >= 0, wanted.cpus * ground.cpu_watts, -1)
     if wanted.gpus:

@@ -544,20 +544,20 @@ class Decision:
 
     def _read(self, at: site.Site, r: int) -> Iterator[InputPlan]:
         """Each input as the sweep of all regions found it: here, or read remotely."""
-        held, into = self.held.get(at.site, ()), self.world.rates.into(at.region)
-        loads = self.came.loads(r, held) if self.world.speeds else {}
+        into, name, region = self.world.rates.into(at.region), at.site, at.region
+        loads = self.came.loads(r, self.held.get(name, ())) if self.world.speeds else {}
         rows = zip(self.came.reads, self.came.sources(r), self.came.charges(r), self.baseline_charges, strict=True)
-        for i, (read, source, charge, baseline) in enumerate(rows):
+        for read, source, charge, baseline in rows:
             item, origin = read.item, source.region
-            tariff, here = into[origin], i in held
+            tariff, here = into[origin], name in item.replica_sites
             fields = {
                 "alias": item.alias,
                 "dataset": item.dataset,
                 "version": item.version,
                 "way": Way.LOCAL if here else Way.REMOTE,
-                "source_site": at.site if here else source.site,
+                "source_site": name if here else source.site,
                 "source_region": origin,
-                "destination_region": at.region,
+                "destination_region": region,
                 "bytes": read.bytes,
                 "egress_micros": charge,
                 "price_source": tariff.source if tariff else "",

@@ -38,6 +38,8 @@ class Facts(NamedTuple):
     cpus: int
     """Free of what others than the federation's runs use."""
     memory_bytes: int
+    cpus_there: int
+    memory_bytes_there: int
     cpu_hour_micros: int
     memory_hour_micros: int
     cpu_watts: int
@@ -99,11 +101,15 @@ class Prepared:
         rows = list(zip(*facts, strict=True)) or [()] * len(Facts._fields)
         self.alive: Bools = np.array(rows[0], dtype=np.bool_)
         self.answers: Bools = np.array(rows[1], dtype=np.bool_)
-        self.cpus, self.memory_bytes, self.cpu_hour, self.memory_hour, self.cpu_watts, self.carbon = (
-            np.array(row, dtype=np.int64) for row in rows[2:8]
-        )
-        self.stores: Bools = np.array(rows[8], dtype=np.bool_)
-        self.cpu_sources, self.both_sources = list(rows[9]), list(rows[10])
+        figures = [np.array(row, dtype=np.int64) for row in rows[2:10]]
+        self.cpus, self.memory_bytes, self.cpus_there, self.memory_bytes_there = figures[:4]
+        self.cpu_hour, self.memory_hour, self.cpu_watts, self.carbon = figures[4:]
+        self.stores: Bools = np.array(rows[10], dtype=np.bool_)
+        self.cpu_sources, self.both_sources = list(rows[11]), list(rows[12])
+        #: Alive, with a price of CPUs.
+        self.priced: Bools = self.alive & (self.cpu_hour >= 0)
+        self.cpu_hour_most, self.memory_hour_most = (int(row.max(initial=0)) for row in (self.cpu_hour, self.memory_hour))
+        self.emits = bool((self.carbon >= 0).any())
         self.alive_sites: list[site.Site] = [row for row, lives in zip(self.sites, rows[0], strict=True) if lives]
         self.names = [row.site for row in self.sites]
         self.region_names = [row.region for row in self.sites]
@@ -165,6 +171,8 @@ def _facts(at: site.Site) -> Facts:
         not at.compute_error,
         _bounded(capacity.cpus - capacity.used_cpus),
         _bounded(capacity.memory_bytes - capacity.used_memory_bytes),
+        _bounded(capacity.cpus),
+        _bounded(capacity.memory_bytes),
         UNPRICED if offer.cpu_hour_micros is None else offer.cpu_hour_micros,
         offer.memory_gb_hour_micros or 0,
         UNPRICED if offer.cpu_watts is None else offer.cpu_watts,

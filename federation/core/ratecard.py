@@ -187,8 +187,11 @@ class Tariff:
 
     def rounded(self, volume: int) -> int | None:
         """F(volume) to a whole micro-dollar, half to even; None beyond the last tier."""
-        numerator = self.numerator(volume)
-        return None if numerator is None else units.divide_half_even(numerator, self.unit)
+        # As `numerator` does it: a decision asks this of every input in several regions.
+        for from_bytes, upto_bytes, base, rate in self.tiers:
+            if upto_bytes is None or volume <= upto_bytes:
+                return units.divide_half_even(base + rate * (volume - from_bytes), self.unit)
+        return None
 
     def marginal(self, month_to_date_bytes: int, volume: int) -> float | None:
         """The unrounded charge, to compare links by: the float next to the exact figure, so that equals are equal."""

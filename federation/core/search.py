@@ -8,6 +8,7 @@ input.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -49,6 +50,8 @@ class Way(NamedTuple):
 Clock = Callable[[int, int], int | None]
 
 
+#: Where all choices together have so few parts they are walked one by one: to set up bounds for them would take longer.
+WALK_MAX = 256
 #: Steps of one search, so that a hard site leaves enough for the others.
 STEPS_EACH = 1_000
 #: Seconds of reading, and of staging, that bounds are found for at one site.
@@ -99,7 +102,14 @@ def solve(problem: Problem, budget: Budget, name: str) -> tuple[int, ...] | None
     budget.left -= sum(map(len, problem.ways))
     if budget.left < 0:
         raise Exhausted
-    search = _Search(_linear(problem), budget)
+    problem = _linear(problem)
+    if problem.clock is None and not problem.speeds:
+        groups = _groups(problem)
+        steps = sum(len(group) * math.prod(len(problem.ways[i]) for i in group) for group in groups)
+        if steps <= min(WALK_MAX, budget.left):
+            budget.left -= steps
+            return _walked(problem, groups)
+    search = _Search(problem, budget)
     try:
         return search.best()
     except _OutOfSteps:
@@ -107,6 +117,56 @@ def solve(problem: Problem, budget: Budget, name: str) -> tuple[int, ...] | None
             raise Exhausted from None
         budget.unproven[name] = search.above()
         return search.tried
+
+
+def _groups(problem: Problem) -> list[list[int]]:
+    """The inputs that share meters, each with those that it shares one with, directly or through others."""
+    groups: list[tuple[set[int], list[int]]] = []
+    for i, ways in enumerate(problem.ways):
+        meters, together = {meter for way in ways for meter, _ in way.legs}, [i]
+        apart = []
+        for group in groups:
+            if meters.isdisjoint(group[0]):
+                apart.append(group)
+            else:
+                meters |= group[0]
+                together += group[1]
+        groups = [*apart, (meters, together)]
+    return [sorted(together) for _, together in groups]
+
+
+def _walked(problem: Problem, groups: list[list[int]]) -> tuple[int, ...] | None:
+    """The best choice where time costs nothing, group by group, by walking all choices in their order: for few of them."""
+    chosen = [0] * len(problem.ways)
+    taken = _Taken(problem)
+    for group in groups:
+        ways = problem.ways[group[0]]
+        if len(group) == 1 and not any(way.legs for way in ways):
+            amounts = [way.fixed for way in ways]
+            chosen[group[0]] = amounts.index(min(amounts))
+            continue
+        found = _walk([problem.ways[i] for i in group], taken, (), 0, None)
+        if found is None:
+            return None
+        for i, w in zip(group, found[1], strict=True):
+            chosen[i] = w
+    return tuple(chosen)
+
+
+def _walk(
+    rows: Sequence[Sequence[Way]], taken: _Taken, begin: tuple[int, ...], total: int, best: tuple[int, tuple[int, ...]] | None
+) -> tuple[int, tuple[int, ...]] | None:
+    """The first of the cheapest choices that begin so, if it is cheaper than the best so far; that one if it is not.
+
+    Costs only grow from input to input, so that a dear begin needs no end.
+    """
+    for w, way in enumerate(rows[len(begin)]):
+        added = taken.take(way)
+        if added is not None and (best is None or total + added < best[0]):
+            choice = (*begin, w)
+            best = (total + added, choice) if len(choice) == len(rows) else _walk(rows, taken, choice, total + added, best)
+        taken.drop(way)
+    return best
 
 
 def seconds(volume: int, bytes_per_second: int) -> int:
@@ -128,7 +188,7 @@ def _linear(problem: Problem) -> Problem:
 def _hidden(problem: Problem) -> list[bool]:
     """Links that carry all reads that could come over them while the run goes on anyway."""
     most = [0] * len(problem.speeds)
-    for ways in problem.ways:
+    for ways in problem.ways if most else ():
         largest: dict[int, int] = {}
         for way in ways:
             if way.read is not None and largest.get(way.read[0], 0) < way.read[1]:
@@ -142,6 +202,10 @@ def _largest(ways: Sequence[Way]) -> dict[int, int]:
     """The most bytes that one input may send over each meter."""
     found: dict[int, int] = {}
     for way in ways:
+        if len(way.legs) == 1:
+            ((meter, volume),) = way.legs
+            found[meter] = max(found.get(meter, 0), volume)
+            continue
         sums: dict[int, int] = {}
         for meter, volume in way.legs:
             sums[meter] = sums.get(meter, 0) + volume
@@ -160,6 +224,8 @@ def _rate(meter: Meter, volume: int) -> int | None:
 
 
 def _folded(way: Way, rates: Sequence[int | None], hidden: Sequence[bool]) -> Way:
+    if not way.legs and way.read is None:
+        return way
     fixed, legs = way.fixed, []
     for meter, volume in way.legs:
         rate = rates[meter]

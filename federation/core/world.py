@@ -108,9 +108,9 @@ class World:
     @cached_property
     def residencies(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Every residency that binds the job, with what it comes from: `input sales/orders` -> `("EU",)`."""
-        named = [(f"input {row.dataset}", row.residency) for row in self.inputs]
-        named += [(f"output {name}", residency) for name, residency in self.output_residency]
-        return tuple(dict.fromkeys((name, residency) for name, residency in named if residency))
+        named = [(f"input {row.dataset}", row.residency) for row in self.inputs if row.residency]
+        named += [(f"output {name}", residency) for name, residency in self.output_residency if residency]
+        return tuple(dict.fromkeys(named))
 
     # Found once for each world: one decision asks for each of them hundreds of times.
     @cached_property
