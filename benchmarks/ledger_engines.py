@@ -24,8 +24,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 
-from federation import bootstrap, config, ports
+from federation import config, ports
 from federation.adapters import records_tables
+from federation.bootstrap import engine as bootstrap
 from federation.core import analyses, errors
 
 LEDGER = "egress_ledger"
