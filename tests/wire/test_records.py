@@ -46,6 +46,7 @@ def recorded(certs: Certs, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_an_administrator_asks_the_record_in_sql(recorded: tuple[edges.Edge, Noting]) -> None:
     """Rows as Arrow, with the bounds that were asked for, and those of the server where none were or too much was."""
     edge, noting = recorded
+    before = len(noting.asked)
     with edge.client() as client:
         found = client.query_records(
             f"SELECT entry, repeat('x', 300000) AS x FROM {LEDGER} ORDER BY 1", rows_max=2, seconds_max=50
@@ -56,7 +57,7 @@ def test_an_administrator_asks_the_record_in_sql(recorded: tuple[edges.Edge, Not
         assert [len(text) for text in rows.column("x").to_pylist()] == [300_000] * 2
         assert client.query_records("SELECT 1 AS one").complete
         client.query_records("SELECT 1 AS one", rows_max=2**31 - 1, seconds_max=2**31 - 1)
-    assert noting.asked == [(2, 50), (100_000, 60), (100_000, 60)]
+    assert noting.asked[before:] == [(2, 50), (100_000, 60), (100_000, 60)]
 
 
 def test_nobody_else_does(recorded: tuple[edges.Edge, Noting]) -> None:
