@@ -107,6 +107,7 @@ class Process:
             procfs.send(pid, signal.SIGKILL)
         if not self._await_none(10):
             raise errors.Unavailable(f"processes {self.session()} of {self.name} do not end", reason="STOP_FAILED")
+        _reap()  # what ended while it was being looked at is a zombie still
         self._file.unlink(missing_ok=True)
 
     def session(self) -> tuple[int, ...]:
