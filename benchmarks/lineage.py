@@ -59,28 +59,25 @@ def rows(edges: int, seed: int = 7) -> pa.Table:
     regions = pa.array(["aws:eu-central-1", "aws:us-east-1", "gcp:europe-west4"])
     site = rng.integers(0, 3, len(run))
     count = len(run)
-    return pa.Table.from_pydict(
-        {
-            "position": np.arange(1, count + 1),
-            "run": pa.array([f"jobs/j-{i:026d}/runs/1" for i in range(runs)]).take(pa.array(run)),
-            "direction": pa.array(["in", "out"]).take(pa.array(out.astype(np.int32))),
-            "alias": pa.array(["a", "b", "c", "out"]).take(pa.array(np.tile([0, 1, 2, 3], runs))),
-            "node": names.take(pa.array(node)),
-            "manifest_digest": digests.take(pa.array(node)),
-            "site": pa.array(["eu-1", "us-1", "gcp-1"]).take(pa.array(site)),
-            "source_region": regions.take(pa.array(site)),
-            "destination_region": regions.take(pa.array(np.roll(site, 1))),
-            "bytes": rng.integers(1, 10**9, count),
-            "time": pa.array([_TIME] * count, pa.timestamp("us", tz="UTC")),
-            "charge_micros": rng.integers(0, 10**5, count),
-            "charge_usd": pa.nulls(count, pa.decimal128(38, 12)),
-            "rows": rng.integers(0, 10**6, count),
-            "columns": pa.nulls(count, pa.string()),
-            "column_map": pa.nulls(count, pa.string()),
-            "day": pa.array([_TIME.date()] * count),
-        },
-        schema=records_tables.TABLES["lineage_edges"].schema,
-    )
+    schema = records_tables.TABLES["lineage_edges"].schema
+    known = {
+        "position": np.arange(1, count + 1),
+        "run": pa.array([f"jobs/j-{i:026d}/runs/1" for i in range(runs)]).take(pa.array(run)),
+        "direction": pa.array(["in", "out"]).take(pa.array(out.astype(np.int32))),
+        "alias": pa.array(["a", "b", "c", "out"]).take(pa.array(np.tile([0, 1, 2, 3], runs))),
+        "node": names.take(pa.array(node)),
+        "manifest_digest": digests.take(pa.array(node)),
+        "site": pa.array(["eu-1", "us-1", "gcp-1"]).take(pa.array(site)),
+        "source_region": regions.take(pa.array(site)),
+        "destination_region": regions.take(pa.array(np.roll(site, 1))),
+        "bytes": rng.integers(1, 10**9, count),
+        "time": pa.array([_TIME] * count, pa.timestamp("us", tz="UTC")),
+        "charge_micros": rng.integers(0, 10**5, count),
+        "rows": rng.integers(0, 10**6, count),
+        "day": pa.array([_TIME.date()] * count),
+    }
+    rest = {field.name: pa.nulls(count, field.type) for field in schema if field.name not in known}
+    return pa.Table.from_pydict(known | rest, schema=schema)
 
 
 def built(folder: str) -> tuple[lineage_graph.LineageGraph, dict[str, float]]:
