@@ -244,7 +244,6 @@ def test_a_driver_that_fails_for_its_actors_node_is_not_blamed(lost: Lost) -> No
     first = lost.fed.client.get_run(f"jobs/{lost.jobs['actor on the killed'].job}/runs/1")
     assert first.reason == "NODE_LOST"
     assert lost.killed.node in first.detail
-    assert "ray.exceptions." in first.detail
 
 
 def test_an_entrypoint_that_fails_by_itself_meanwhile_has_failed(lost: Lost) -> None:
