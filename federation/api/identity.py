@@ -27,6 +27,8 @@ class IdentityServicer:
             principal=call.principal.name,
             role=str(call.principal.role),
             jurisdiction=call.principal.jurisdiction,
+            groups=call.principal.groups,
+            scopes=call.principal.scopes,
             server_version=metadata.version("dataset-federation"),
             revision=await self._store.run(self._store.catalog.revision),
         )
@@ -57,12 +59,12 @@ class IdentityServicer:
 
 
 def _role(text: str) -> policy.Role:
-    known = {str(role): role for role in (policy.Role.ADMIN, policy.Role.USER)}
+    known = {str(role): role for role in policy.Role if role is not policy.Role.AGENT}
     if text and text not in known:
         raise errors.InvalidArgument(
             f"{text!r} is no role of a person",
             reason="ROLE_INVALID",
-            help="Use ADMIN or USER.",
-            violations={"token.role": "must be ADMIN or USER"},
+            help=f"Use one of {', '.join(known)}.",
+            violations={"token.role": f"must be one of {', '.join(known)}"},
         )
     return known.get(text, policy.Role.USER)

@@ -16,6 +16,34 @@ class DatasetKind(StrEnum):
     MODEL = "MODEL"
 
 
+class Classification(StrEnum):
+    """How much harm misuse of a dataset would do, in rising order."""
+
+    PUBLIC = "PUBLIC"
+    INTERNAL = "INTERNAL"
+    CONFIDENTIAL = "CONFIDENTIAL"
+    RESTRICTED = "RESTRICTED"
+
+    @property
+    def level(self) -> int:
+        """0 for PUBLIC, one more for each step."""
+        return list(Classification).index(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCard:
+    """What people must know of a dataset or model before they use it; what is empty is not known.
+
+    `origin` says where it comes from, `consent` on which consent or other ground it may be processed.
+    """
+
+    origin: str = ""
+    licence: str = ""
+    consent: str = ""
+    known_bias: str = ""
+    sensitive_columns: tuple[str, ...] = ()
+
+
 class ReplicaState(StrEnum):
     """Whether a replica can be read."""
 
@@ -51,6 +79,8 @@ class Dataset:
     `residency` holds jurisdictions (`EU`); empty means anywhere. `latest_version` is 0 before the first.
     `parts` are datasets (`sales/flights-eu`) of which a partitioned one consists; it has no versions of its own, and its parts
     may never meet. Outputs of at most `release_bytes_max` that are made from it may be released from its residency (0: none).
+    It may be used for `purposes` (empty: all) by `readers` (`users/ada`, `groups/analysts`) until `use_expire_time`; under
+    `legal_hold` nothing of it is destroyed. Groups of an exported aggregate are about `group_size_min` people or more.
     """
 
     namespace: str
@@ -63,6 +93,13 @@ class Dataset:
     latest_version: int = 0
     parts: tuple[str, ...] = ()
     release_bytes_max: int = 0
+    classification: Classification = Classification.INTERNAL
+    purposes: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
+    use_expire_time: datetime | None = None
+    legal_hold: bool = False
+    group_size_min: int = 0
+    card: DataCard = DataCard()
     uid: str = ""
     etag: str = ""
     create_time: datetime | None = None

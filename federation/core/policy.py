@@ -14,20 +14,28 @@ from federation.core import errors
 
 
 class Role(StrEnum):
-    """ADMIN runs the federation, USER uses it, AGENT is a site's agent, known by its certificate."""
+    """ADMIN runs the federation, USER uses it, AUDITOR looks at everything and changes nothing, AGENT is a site's agent."""
 
     ADMIN = "ADMIN"
     USER = "USER"
+    AUDITOR = "AUDITOR"
     AGENT = "AGENT"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Principal:
-    """Who is calling. `name` is `users/alice` or `agents/eu-1`; `jurisdiction` is where an administrator says a person is."""
+    """Who is calling. `name` is `users/alice` or `agents/eu-1`; `jurisdiction` is where an administrator says a person is.
+
+    `groups` are those that the identity provider or the token names (`analysts`). `scopes` narrow what a token is good for:
+    permissions, or `noun.*`; empty is all that the role has. `token` names the credential, for audit.
+    """
 
     name: str
     role: Role
     jurisdiction: str = ""
+    groups: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    token: str = ""
 
     @property
     def site(self) -> str:
@@ -80,17 +88,24 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})
+#: What an auditor has beside all that only looks: the record, and the proof of it.
+AUDITOR_PERMISSIONS = frozenset(
+    name for name in ADMIN_PERMISSIONS if name.endswith((".get", ".list")) or name in ("ledger.verify", "records.query")
+)
 PERMISSIONS: dict[Role, frozenset[str]] = {
     Role.ADMIN: ADMIN_PERMISSIONS,
     Role.USER: USER_PERMISSIONS,
+    Role.AUDITOR: AUDITOR_PERMISSIONS,
     Role.AGENT: AGENT_PERMISSIONS,
 }
 KNOWN = ADMIN_PERMISSIONS | AGENT_PERMISSIONS
 
 
 def allowed(principal: Principal, permission: str) -> bool:
-    """Whether the principal's role has the permission."""
-    return permission in PERMISSIONS[principal.role]
+    """Whether the principal's role has the permission, and the scopes of its token, if there are any, leave it."""
+    noun = permission.partition(".")[0]
+    scoped = not principal.scopes or permission in principal.scopes or f"{noun}.*" in principal.scopes
+    return scoped and permission in PERMISSIONS[principal.role]
 
 
 def residency_allows(residency: Iterable[str], jurisdiction: str) -> bool:

@@ -85,6 +85,7 @@ class Site:
     `signing_key` (Ed25519) and `sealing_key` (HPKE X25519) are the agent's public keys, hex, set when it registers.
     `sources` are the store prefixes from which `ingest` may read; nothing else is ever opened. `account` is the billing account
     whose month its egress counts in: sites of one account and region share their tiers; empty is the federation's own.
+    `grade` (A, B, C, or empty before it) is what the admission test made of the site, `admission` what it found.
     """
 
     site: str
@@ -100,6 +101,9 @@ class Site:
     state: SiteState = SiteState.DECLARED
     capacity: Capacity = Capacity()
     compute_error: str = ""
+    grade: str = ""
+    admission: tuple[str, ...] = ()
+    admit_time: datetime | None = None
     heartbeat_time: datetime | None = None
     uid: str = ""
     etag: str = ""

@@ -61,6 +61,28 @@ REPLICA_STATE_SUSPECT: ReplicaState.ValueType  # 3
 REPLICA_STATE_DELETING: ReplicaState.ValueType  # 4
 global___ReplicaState = ReplicaState
 
+class _Classification:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ClassificationEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Classification.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CLASSIFICATION_UNSPECIFIED: _Classification.ValueType  # 0
+    CLASSIFICATION_PUBLIC: _Classification.ValueType  # 1
+    CLASSIFICATION_INTERNAL: _Classification.ValueType  # 2
+    CLASSIFICATION_CONFIDENTIAL: _Classification.ValueType  # 3
+    CLASSIFICATION_RESTRICTED: _Classification.ValueType  # 4
+
+class Classification(_Classification, metaclass=_ClassificationEnumTypeWrapper):
+    """How much harm misuse of a dataset would do, in rising order."""
+
+CLASSIFICATION_UNSPECIFIED: Classification.ValueType  # 0
+CLASSIFICATION_PUBLIC: Classification.ValueType  # 1
+CLASSIFICATION_INTERNAL: Classification.ValueType  # 2
+CLASSIFICATION_CONFIDENTIAL: Classification.ValueType  # 3
+CLASSIFICATION_RESTRICTED: Classification.ValueType  # 4
+global___Classification = Classification
+
 @typing.final
 class Namespace(google.protobuf.message.Message):
     """A room of its own for datasets. Name: `namespaces/{namespace}`."""
@@ -147,6 +169,13 @@ class Dataset(google.protobuf.message.Message):
     DELETE_TIME_FIELD_NUMBER: builtins.int
     PARTS_FIELD_NUMBER: builtins.int
     RELEASE_BYTES_MAX_FIELD_NUMBER: builtins.int
+    CLASSIFICATION_FIELD_NUMBER: builtins.int
+    PURPOSES_FIELD_NUMBER: builtins.int
+    READERS_FIELD_NUMBER: builtins.int
+    USE_EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    LEGAL_HOLD_FIELD_NUMBER: builtins.int
+    GROUP_SIZE_MIN_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
     name: builtins.str
     kind: global___DatasetKind.ValueType
     description: builtins.str
@@ -157,6 +186,12 @@ class Dataset(google.protobuf.message.Message):
     etag: builtins.str
     release_bytes_max: builtins.int
     """Outputs of at most this many bytes that are made from it may be released from its residency; 0 for none."""
+    classification: global___Classification.ValueType
+    """How much harm its misuse would do: PUBLIC, INTERNAL, CONFIDENTIAL or RESTRICTED."""
+    legal_hold: builtins.bool
+    """Whether nothing of it may be destroyed for now."""
+    group_size_min: builtins.int
+    """The least number of people that an exported aggregate's groups may be about; 0 for no such rule."""
     @property
     def residency(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Jurisdictions in which the data may be stored and used; empty for all."""
@@ -173,6 +208,20 @@ class Dataset(google.protobuf.message.Message):
     def parts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Datasets of which a partitioned one consists, as `sales/flights-eu`; it has no versions of its own."""
 
+    @property
+    def purposes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Purposes for which it may be used; empty for all."""
+
+    @property
+    def readers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Who may use it: `users/{user}` or `groups/{group}`."""
+
+    @property
+    def use_expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When its use ends; absent for never."""
+
+    @property
+    def card(self) -> global___DataCard: ...
     def __init__(
         self,
         *,
@@ -190,11 +239,50 @@ class Dataset(google.protobuf.message.Message):
         delete_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         parts: collections.abc.Iterable[builtins.str] | None = ...,
         release_bytes_max: builtins.int = ...,
+        classification: global___Classification.ValueType = ...,
+        purposes: collections.abc.Iterable[builtins.str] | None = ...,
+        readers: collections.abc.Iterable[builtins.str] | None = ...,
+        use_expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        legal_hold: builtins.bool = ...,
+        group_size_min: builtins.int = ...,
+        card: global___DataCard | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "etag", b"etag", "kind", b"kind", "labels", b"labels", "latest_version", b"latest_version", "name", b"name", "owner", b"owner", "parts", b"parts", "release_bytes_max", b"release_bytes_max", "residency", b"residency", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "create_time", b"create_time", "delete_time", b"delete_time", "update_time", b"update_time", "use_expire_time", b"use_expire_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["card", b"card", "classification", b"classification", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "etag", b"etag", "group_size_min", b"group_size_min", "kind", b"kind", "labels", b"labels", "latest_version", b"latest_version", "legal_hold", b"legal_hold", "name", b"name", "owner", b"owner", "parts", b"parts", "purposes", b"purposes", "readers", b"readers", "release_bytes_max", b"release_bytes_max", "residency", b"residency", "uid", b"uid", "update_time", b"update_time", "use_expire_time", b"use_expire_time"]) -> None: ...
 
 global___Dataset = Dataset
+
+@typing.final
+class DataCard(google.protobuf.message.Message):
+    """What people must know of a dataset or model before they use it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: builtins.int
+    LICENCE_FIELD_NUMBER: builtins.int
+    CONSENT_FIELD_NUMBER: builtins.int
+    KNOWN_BIAS_FIELD_NUMBER: builtins.int
+    SENSITIVE_COLUMNS_FIELD_NUMBER: builtins.int
+    origin: builtins.str
+    """Where it comes from."""
+    licence: builtins.str
+    consent: builtins.str
+    """On which consent or other ground it may be processed."""
+    known_bias: builtins.str
+    @property
+    def sensitive_columns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        origin: builtins.str = ...,
+        licence: builtins.str = ...,
+        consent: builtins.str = ...,
+        known_bias: builtins.str = ...,
+        sensitive_columns: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["consent", b"consent", "known_bias", b"known_bias", "licence", b"licence", "origin", b"origin", "sensitive_columns", b"sensitive_columns"]) -> None: ...
+
+global___DataCard = DataCard
 
 @typing.final
 class Version(google.protobuf.message.Message):

@@ -16,7 +16,7 @@ from federation.v1 import options_pb2 as federation_dot_v1_dot_options__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x64\x65ration/v1/identity.proto\x12\rfederation.v1\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"z\n\x05Token\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06secret\x18\x05 \x01(\t\"\x0f\n\rWhoAmIRequest\"q\n\x0eWhoAmIResponse\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12\x16\n\x0eserver_version\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\x03\"d\n\x12\x43reateTokenRequest\x12#\n\x05token\x18\x01 \x01(\x0b\x32\x14.federation.v1.Token\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x32\xbc\x01\n\x08Identity\x12U\n\x06WhoAmI\x12\x1c.federation.v1.WhoAmIRequest\x1a\x1d.federation.v1.WhoAmIResponse\"\x0e\xca\xc1\x18\nserver.get\x12Y\n\x0b\x43reateToken\x12!.federation.v1.CreateTokenRequest\x1a\x14.federation.v1.Token\"\x11\xca\xc1\x18\rtokens.createb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x64\x65ration/v1/identity.proto\x12\rfederation.v1\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x01\n\x05Token\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06secret\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0e\n\x06groups\x18\x07 \x03(\t\x12\x0e\n\x06scopes\x18\x08 \x03(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x0f\n\rWhoAmIRequest\"\x91\x01\n\x0eWhoAmIResponse\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12\x16\n\x0eserver_version\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x0e\n\x06groups\x18\x06 \x03(\t\x12\x0e\n\x06scopes\x18\x07 \x03(\t\"d\n\x12\x43reateTokenRequest\x12#\n\x05token\x18\x01 \x01(\x0b\x32\x14.federation.v1.Token\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x32\xbc\x01\n\x08Identity\x12U\n\x06WhoAmI\x12\x1c.federation.v1.WhoAmIRequest\x1a\x1d.federation.v1.WhoAmIResponse\"\x0e\xca\xc1\x18\nserver.get\x12Y\n\x0b\x43reateToken\x12!.federation.v1.CreateTokenRequest\x1a\x14.federation.v1.Token\"\x11\xca\xc1\x18\rtokens.createb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -27,14 +27,14 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_IDENTITY'].methods_by_name['WhoAmI']._serialized_options = b'\312\301\030\nserver.get'
   _globals['_IDENTITY'].methods_by_name['CreateToken']._options = None
   _globals['_IDENTITY'].methods_by_name['CreateToken']._serialized_options = b'\312\301\030\rtokens.create'
-  _globals['_TOKEN']._serialized_start=109
-  _globals['_TOKEN']._serialized_end=231
-  _globals['_WHOAMIREQUEST']._serialized_start=233
-  _globals['_WHOAMIREQUEST']._serialized_end=248
-  _globals['_WHOAMIRESPONSE']._serialized_start=250
-  _globals['_WHOAMIRESPONSE']._serialized_end=363
-  _globals['_CREATETOKENREQUEST']._serialized_start=365
-  _globals['_CREATETOKENREQUEST']._serialized_end=465
-  _globals['_IDENTITY']._serialized_start=468
-  _globals['_IDENTITY']._serialized_end=656
+  _globals['_TOKEN']._serialized_start=110
+  _globals['_TOKEN']._serialized_end=327
+  _globals['_WHOAMIREQUEST']._serialized_start=329
+  _globals['_WHOAMIREQUEST']._serialized_end=344
+  _globals['_WHOAMIRESPONSE']._serialized_start=347
+  _globals['_WHOAMIRESPONSE']._serialized_end=492
+  _globals['_CREATETOKENREQUEST']._serialized_start=494
+  _globals['_CREATETOKENREQUEST']._serialized_end=594
+  _globals['_IDENTITY']._serialized_start=597
+  _globals['_IDENTITY']._serialized_end=785
 # @@protoc_insertion_point(module_scope)

@@ -4,7 +4,9 @@ isort:skip_file
 """
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import typing
@@ -22,16 +24,32 @@ class Token(google.protobuf.message.Message):
     JURISDICTION_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     SECRET_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
+    SCOPES_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
     user: builtins.str
     """`users/{user}`."""
     role: builtins.str
-    """ADMIN or USER."""
+    """ADMIN, USER or AUDITOR."""
     jurisdiction: builtins.str
     """Where an administrator says this person is; needed to take home data with a residency."""
     secret: builtins.str
     """Only in the answer to CreateToken."""
+    name: builtins.str
+    """`tokens/{token}`: what it is known by once its secret is gone."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def groups(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Groups that its bearer is in."""
+
+    @property
+    def scopes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Permissions, or `noun.*`, that it is good for; empty for all that the role has."""
+
+    @property
+    def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -40,9 +58,13 @@ class Token(google.protobuf.message.Message):
         jurisdiction: builtins.str = ...,
         expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         secret: builtins.str = ...,
+        name: builtins.str = ...,
+        groups: collections.abc.Iterable[builtins.str] | None = ...,
+        scopes: collections.abc.Iterable[builtins.str] | None = ...,
+        create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["expire_time", b"expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["expire_time", b"expire_time", "jurisdiction", b"jurisdiction", "role", b"role", "secret", b"secret", "user", b"user"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "groups", b"groups", "jurisdiction", b"jurisdiction", "name", b"name", "role", b"role", "scopes", b"scopes", "secret", b"secret", "user", b"user"]) -> None: ...
 
 global___Token = Token
 
@@ -65,11 +87,17 @@ class WhoAmIResponse(google.protobuf.message.Message):
     JURISDICTION_FIELD_NUMBER: builtins.int
     SERVER_VERSION_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
+    SCOPES_FIELD_NUMBER: builtins.int
     principal: builtins.str
     role: builtins.str
     jurisdiction: builtins.str
     server_version: builtins.str
     revision: builtins.int
+    @property
+    def groups(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def scopes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(
         self,
         *,
@@ -78,8 +106,10 @@ class WhoAmIResponse(google.protobuf.message.Message):
         jurisdiction: builtins.str = ...,
         server_version: builtins.str = ...,
         revision: builtins.int = ...,
+        groups: collections.abc.Iterable[builtins.str] | None = ...,
+        scopes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["jurisdiction", b"jurisdiction", "principal", b"principal", "revision", b"revision", "role", b"role", "server_version", b"server_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["groups", b"groups", "jurisdiction", b"jurisdiction", "principal", b"principal", "revision", b"revision", "role", b"role", "scopes", b"scopes", "server_version", b"server_version"]) -> None: ...
 
 global___WhoAmIResponse = WhoAmIResponse
 

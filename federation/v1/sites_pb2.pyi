@@ -232,6 +232,9 @@ class Site(google.protobuf.message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     ACCOUNT_FIELD_NUMBER: builtins.int
+    GRADE_FIELD_NUMBER: builtins.int
+    ADMISSION_FIELD_NUMBER: builtins.int
+    ADMIT_TIME_FIELD_NUMBER: builtins.int
     name: builtins.str
     region: builtins.str
     jurisdiction: builtins.str
@@ -245,6 +248,8 @@ class Site(google.protobuf.message.Message):
     etag: builtins.str
     account: builtins.str
     """The billing account whose month its egress counts in; empty for the federation's own."""
+    grade: builtins.str
+    """What its admission test found: A, B or C; empty before it."""
     @property
     def offer(self) -> global___Offer: ...
     @property
@@ -257,6 +262,12 @@ class Site(google.protobuf.message.Message):
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def admission(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What the test found, one line each."""
+
+    @property
+    def admit_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -278,9 +289,12 @@ class Site(google.protobuf.message.Message):
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         account: builtins.str = ...,
+        grade: builtins.str = ...,
+        admission: collections.abc.Iterable[builtins.str] | None = ...,
+        admit_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["capacity", b"capacity", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "offer", b"offer", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["account", b"account", "capacity", b"capacity", "compute_error", b"compute_error", "create_time", b"create_time", "etag", b"etag", "gateway", b"gateway", "has_compute", b"has_compute", "heartbeat_time", b"heartbeat_time", "jurisdiction", b"jurisdiction", "name", b"name", "offer", b"offer", "region", b"region", "sealing_key", b"sealing_key", "signing_key", b"signing_key", "sources", b"sources", "state", b"state", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["admit_time", b"admit_time", "capacity", b"capacity", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "offer", b"offer", "update_time", b"update_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["account", b"account", "admission", b"admission", "admit_time", b"admit_time", "capacity", b"capacity", "compute_error", b"compute_error", "create_time", b"create_time", "etag", b"etag", "gateway", b"gateway", "grade", b"grade", "has_compute", b"has_compute", "heartbeat_time", b"heartbeat_time", "jurisdiction", b"jurisdiction", "name", b"name", "offer", b"offer", "region", b"region", "sealing_key", b"sealing_key", "signing_key", b"signing_key", "sources", b"sources", "state", b"state", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___Site = Site
 

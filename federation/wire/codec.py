@@ -107,6 +107,7 @@ def run_job(name: str) -> str:
 PAIRS: dict[type, type[Message]] = {
     dataset.Namespace: catalog_pb2.Namespace,
     quota.NamespaceUsage: catalog_pb2.NamespaceUsage,
+    dataset.DataCard: catalog_pb2.DataCard,
     dataset.Dataset: catalog_pb2.Dataset,
     dataset.Version: catalog_pb2.Version,
     dataset.Replica: catalog_pb2.Replica,
