@@ -6,6 +6,7 @@ so what was answered is on disk, and one fsync serves many.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import queue
@@ -45,10 +46,15 @@ def engine(path: Path, *, reads_only: bool) -> sa.Engine:
 
 
 def _make(path: Path) -> None:
-    """The file holds wrapped keys and token digests, so nobody else reads it, nor the -wal and -shm that take its mode."""
+    """The file holds wrapped keys and token digests, so nobody else reads it, nor the -wal and -shm that take its mode.
+
+    One that is there is not opened, not even to look: closing it again would drop the locks that SQLite holds on it for the
+    whole process (fcntl), and another process could then take our log away as nobody's, with what was committed to it.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise errors.Unavailable(
             f"the catalog's database {path} cannot be opened: {error.strerror}",
