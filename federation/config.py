@@ -269,6 +269,7 @@ class FederationFile:
     tables_options: tuple[tuple[str, str], ...] = field(repr=False)
     http_listen: str = ""
     openlineage: OpenLineageSettings = OpenLineageSettings()
+    database_file: Path | None = None
 
     def site(self, name: str) -> SiteSettings:
         """One declared site; NotFound with the declared ones otherwise."""
@@ -338,7 +339,8 @@ class Layout:
 
 _TOP = ("federation", "server", "sites", "users")
 _SERVER = (
-    *("listen", "agents_listen", "address", "agents_address", "database", "tables", "rate_card", "offer_card", "tls"),
+    *("listen", "agents_listen", "address", "agents_address", "database", "database_file", "tables", "rate_card", "offer_card"),
+    "tls",
     *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max", "http_listen", "openlineage"),
     *("event_days", "backlog_facts_max", "tables_options", "query", "engine"),
 )
@@ -364,6 +366,8 @@ def federation_file(path: Path) -> FederationFile:
     top = strict.parse(_read_text(path, "federation file"), str(path)).only(_TOP)
     here = path.parent
     server_ = top.table("server").only(_SERVER)
+    if "database" in server_ and "database_file" in server_:
+        server_.refuse("database_file", "`database` is given as well", "Keep one of them.")
     listen = server_.read("listen", _address, "127.0.0.1:7400")
     agents_listen = server_.read("agents_listen", _address, "127.0.0.1:7401")
     return FederationFile(
@@ -374,6 +378,7 @@ def federation_file(path: Path) -> FederationFile:
         address=server_.read("address", _address, listen),
         agents_address=server_.read("agents_address", _address, agents_listen),
         database=server_.text("database", ""),
+        database_file=_optional_path(server_, "database_file", here),
         tables=server_.text("tables", ""),
         rate_card=_optional_path(server_, "rate_card", here),
         offer_card=_optional_path(server_, "offer_card", here),
@@ -401,7 +406,7 @@ def server(file: FederationFile, state_dir: Path) -> ServerSettings:
         state_dir=layout.server,
         listen=file.listen,
         agents_listen=file.agents_listen,
-        database_url=file.database or f"sqlite:///{layout.server / 'catalog.db'}",
+        database_url=_database(file, layout),
         tables_url=file.tables or str(layout.server / "tables"),
         tls=file.tls or layout.server_tls(),
         rate_card=file.rate_card,
@@ -447,6 +452,13 @@ def agent(file: FederationFile, name: str, state_dir: Path) -> AgentSettings:
         transfer_bytes_per_second=row.transfer_bytes_per_second,
         look_seconds=row.look_seconds,
     )
+
+
+def _database(file: FederationFile, layout: Layout) -> str:
+    """The database's URL: out of a file (0600), for a password does not belong among settings, as it stands, or embedded."""
+    if file.database_file:
+        return read_secret(file.database_file, "database file").strip()
+    return file.database or f"sqlite:///{layout.server / 'catalog.db'}"
 
 
 def _query(table: strict.Table) -> QuerySettings:

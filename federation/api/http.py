@@ -1,7 +1,8 @@
 """The server's HTTP listener, for those who speak no gRPC: OpenLineage's standard endpoint, behind the same tokens.
 
-`POST /api/v1/lineage` takes one event or a list of them; `GET /schemas/1-0-0/NAME.json` has the schemas of our facets, for
-anybody. Off unless the settings name an address. Always TLS; a request's size and the time that it takes are bounded.
+`POST /api/v1/lineage` takes one event or a list of them. For anybody: `GET /schemas/1-0-0/NAME.json` has the schemas of our
+facets, `GET /healthz` says whether this server can read its catalog. Off unless the settings name an address. Always TLS; a
+request's size and the time that it takes are bounded.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from federation.services import openlineage as lineage_service
 _log = logging.getLogger(__name__)
 
 LINEAGE_PATH = "/api/v1/lineage"
+HEALTH_PATH = "/healthz"
 PERMISSION = "lineage.create"
 REQUEST_SECONDS = 30.0
 #: Events of one request, which together may have eight times the bytes of the largest.
@@ -66,6 +68,7 @@ class HttpListener:
         """FailedPrecondition (PORT_TAKEN) where it cannot listen."""
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_answered])
         app.router.add_post(LINEAGE_PATH, self._lineage)
+        app.router.add_get(HEALTH_PATH, self._health)
         app.router.add_get(f"/schemas/{openlineage.FACET_VERSION}/{{name}}", self._schema)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -105,6 +108,10 @@ class HttpListener:
             lambda tx: lineage_service.receive(tx, self._terms, principal.name, events), actor=principal.name
         )
         return web.json_response({"runs": received.runs, "ended": received.ended, "ignored": received.ignored}, status=201)
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        await self._store.run(self._store.catalog.revision)
+        return web.json_response({"status": "SERVING"})
 
     async def _schema(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
