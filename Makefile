@@ -9,7 +9,7 @@ BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all campaign-record focus-tools fix proto schemas record-docs lock bench bench-placement demo demo-down
+.PHONY: help setup check test test-all campaign-record focus-tools fix proto aio schemas record-docs lock bench bench-placement demo demo-down
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ fix: $(VENV)/dev.stamp ## Format, and mend what can be mended by itself
 
 proto: $(VENV)/dev.stamp ## Generate federation/v1 from protos/
 	./infra/gen_protos.sh
+
+aio: $(VENV)/dev.stamp ## Print federation/client/aio.py from federation/client/client.py
+	$(BIN)/python infra/gen_aio.py > .aio.py && mv .aio.py federation/client/aio.py
+	$(BIN)/ruff check -q --fix --select I federation/client/aio.py && $(BIN)/ruff format -q federation/client/aio.py
 
 schemas: $(VENV)/dev.stamp ## Generate docs/schemas from the values that world and request files hold
 	for kind in world request; do $(BIN)/fed world schema $$kind > docs/schemas/$$kind.schema.json; done

@@ -75,7 +75,11 @@ class Client:
     """
 
     def __init__(self, target: str, token: str, ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
-        self._connection = Connection(target, token, ca, call_seconds=call_seconds)
+        self._connection = self._connect(target, token, ca, call_seconds)
+
+    @staticmethod
+    def _connect(target: str, token: str, ca: bytes, call_seconds: float) -> Connection:
+        return Connection(target, token, ca, call_seconds=call_seconds)
 
     def __repr__(self) -> str:
         return f"<Client {self._connection.target}>"
@@ -354,7 +358,7 @@ class Client:
                 return current
             if deadline is not None and time.monotonic() >= deadline:
                 raise _unfinished(current, timeout)
-            time.sleep(next(pauses))
+            self._connection.pause(next(pauses))
 
     def logs(self, name: str, *, follow: bool = False) -> Iterator[bytes]:
         """What a job has printed; with `follow` what it goes on to print, over all its runs, until it ends."""
@@ -370,7 +374,7 @@ class Client:
             elif current.state.terminal:
                 return
             else:
-                time.sleep(next(pauses))
+                self._connection.pause(next(pauses))
 
     # Pipelines
 
@@ -459,7 +463,7 @@ class Client:
                     help=f"It goes on; wait longer, or see `fed pipeline show {current.pipeline}`.",
                     metadata={"pipeline": current.pipeline, "state": str(current.state)},
                 )
-            time.sleep(next(pauses))
+            self._connection.pause(next(pauses))
 
     # Transfers and replication rules
 
@@ -529,7 +533,7 @@ class Client:
                     help=f"It goes on; wait longer, or see `fed transfer show {current.transfer}`.",
                     metadata={"transfer": current.transfer, "state": str(current.state)},
                 )
-            time.sleep(next(pauses))
+            self._connection.pause(next(pauses))
 
     def create_replication_rule(
         self, new: moving.ReplicationRule, *, validate_only: bool = False, request_id: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from federation import config
+from federation.client.aio import AsyncClient
 from federation.client.client import Client
 
 
@@ -13,3 +14,9 @@ def connect(context: str = "") -> Client:
     """
     settings = config.client(context)
     return Client(settings.target, settings.token, settings.ca)
+
+
+def connect_async(context: str = "") -> AsyncClient:
+    """The same for an event loop."""
+    settings = config.client(context)
+    return AsyncClient(settings.target, settings.token, settings.ca)

@@ -70,6 +70,10 @@ class Connection:
                 return
             request.page_token = page.next_page_token
 
+    def pause(self, seconds: float) -> None:
+        """Waits between two looks or two tries."""
+        time.sleep(seconds)
+
     def close(self) -> None:
         """Ends this process's channel; a later call makes another."""
         self._channel.close()
@@ -92,7 +96,7 @@ class Connection:
                 drawn = random.uniform(pause / 2, pause)  # noqa: S311 - spreads callers, guards nothing
                 if time.monotonic() + drawn >= deadline:
                     raise
-            time.sleep(drawn)
+            self.pause(drawn)
             pause = min(pause * 2, _PAUSE_SECONDS_MAX)
 
     def _metadata(self) -> tls.Metadata:
