@@ -47,6 +47,7 @@ WORDS = {
     "agent": "federation.cli.processes",
     "sql": "federation.cli.sql",
     "engine": "federation.cli.engine",
+    "mcp": "federation.cli.mcp",
     "help": "federation.cli.help",
 }
 

@@ -17,6 +17,7 @@ WITHOUT_OUTPUT = {
     "server": "it is a process, whose log lines are its output",
     "agent": "it is a process, whose log lines are its output",
     "job logs": "it prints what the job printed, byte by byte",
+    "mcp": "it is a process, which speaks a protocol",
     "dataset get": "it writes files",
     "cost export": "it writes a file, whose kind its --format says",
     "world export": "it prints a world file, which is JSON",

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from federation.cli import jobs, shapes
+from federation.cli import jobs
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
+from federation.client.plain import plain
 from federation.core import dataset as values
 from federation.core import errors, ids, units
 from federation.core import job as job_values
@@ -44,7 +45,7 @@ def show(session: Session, *, name: str) -> None:
     newest = found.name.version(found.latest_version)
     replicas = list(session.client.list_replicas(newest)) if found.latest_version else []
     if session.output.json:
-        session.output.write_json(shapes.plain(found) | {"replicas": [shapes.plain(replica) for replica in replicas]})
+        session.output.write_json(plain(found) | {"replicas": [plain(replica) for replica in replicas]})
         return
     session.output.item(found)
     if replicas:

@@ -11,6 +11,7 @@ import click
 from federation.cli import exits, shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
+from federation.client.plain import plain
 from federation.core import chain, errors, records
 from federation.core.events import TABLES
 
@@ -58,7 +59,7 @@ def verify(
                     tell(f"reading {name}: {step.rows:,} rows, up to position {step.last_position:,}")
         found.append(step)
     if session.output.json:
-        session.output.write_json([{**shapes.plain(each), "intact": each.intact} for each in found])
+        session.output.write_json([{**plain(each), "intact": each.intact} for each in found])
     else:
         session.output.rows(found)
         for each in found:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from federation.cli import shapes
+from federation.client.plain import plain
 from federation.core import errors
 
 FORMATS = ("table", "json")
@@ -37,7 +38,7 @@ class Output:
         """Many values: a table, or a JSON array that is `[]` when there are none."""
         listed = list(values)
         if self.json:
-            self.write_json([shapes.plain(value) for value in listed])
+            self.write_json([plain(value) for value in listed])
         elif listed:
             self.show(table(listed, columns or shapes.columns(type(listed[0]))))
         else:
@@ -46,7 +47,7 @@ class Output:
     def item(self, value: Any) -> None:
         """One value: its fields one under the other, or a JSON object."""
         if self.json:
-            self.write_json(shapes.plain(value))
+            self.write_json(plain(value))
         else:
             self.fields(shapes.fields(value))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from federation.client.plain import PAIRS, plain
 from federation.core import (
     bill,
     budget,
@@ -20,15 +20,11 @@ from federation.core import (
     pipeline,
     quota,
     ratecard,
-    records,
     site,
     transfer,
     units,
 )
 from federation.wire import codec
-
-#: Fields that are pairs of key and value, and read best as a JSON object.
-_PAIRS = frozenset({"labels", "columns", "env", "gpus"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,27 +34,6 @@ class Column:
     heading: str
     show: Callable[[Any], str]
     number: bool = False
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: its fields by name, and its resource name first."""
-    if not dataclasses.is_dataclass(value):
-        return value
-    data = _objects(records.dump(value))
-    named = codec.NAMES.get(type(value))
-    return {"name": named.build(value)} | {key: item for key, item in data.items() if key != "name"} if named else data
-
-
-def _objects(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _object(item) if key in _PAIRS else _objects(item) for key, item in data.items()}
-    return [_objects(item) for item in data] if isinstance(data, list) else data
-
-
-def _object(data: Any) -> Any:
-    if isinstance(data, list) and all(isinstance(item, list) and len(item) == 2 for item in data):
-        return dict(data)
-    return _objects(data)
 
 
 def fields(value: Any) -> list[tuple[str, str]]:
@@ -78,7 +53,7 @@ def _field(name: str, item: Any) -> str:  # noqa: PLR0911 - one return for each 
         return "yes" if item else ""
     if isinstance(item, int):
         return _number(name, item)
-    if isinstance(item, dict) and name in _PAIRS:
+    if isinstance(item, dict) and name in PAIRS:
         return ", ".join(
             f"{key}={inner}" for key, inner in item.items()
         )  # the keys are people's own: nothing is read into them
