@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.keys.local import FILE, LocalKeys
+from connectors.keys.keyfile import FILE
+from connectors.keys.local import LocalKeys
 from connectors.keys.memory import MemoryKeys
 from federation.core import errors
 from federation.crypto import hpke, signing
@@ -103,6 +104,11 @@ class KeySuite:
             assert repr(secret) not in shown
 
 
+def _changed(data: bytes, **changes: str) -> bytes:
+    file = json.loads(data)
+    return json.dumps(file | {"keyring": file["keyring"] | changes}).encode()
+
+
 class TestMemoryKeys(KeySuite):
     """Keys in memory."""
 
@@ -161,20 +167,20 @@ class TestLocalKeys(KeySuite):
             lambda data: b"",
             lambda data: data[:-20],
             lambda data: b"[]",
-            lambda data: data.replace(b'"format": 1', b'"format": 2'),
-            lambda data: json.dumps({**json.loads(data), "current": "kek-none"}).encode(),
-            lambda data: json.dumps({**json.loads(data), "signing": "00"}).encode(),
+            lambda data: data.replace(b'"format": 2', b'"format": 3'),
+            lambda data: _changed(data, current="kek-none"),
+            lambda data: _changed(data, signing="00"),
         ],
     )
     def test_a_damaged_keyring_is_refused_and_not_replaced(self, keys, tmp_path, damage):
         """It is never overwritten by a fresh one, and the error quotes nothing of it."""
-        path = tmp_path / "keys" / FILE
+        path, signing_key = tmp_path / "keys" / FILE, keys.signing_key()
         damaged = damage(path.read_bytes())
         path.write_bytes(damaged)
         with pytest.raises(errors.FailedPrecondition) as caught:
             LocalKeys("eu-1", tmp_path / "keys")
         assert caught.value.reason == "KEYRING_INVALID"
-        assert keys.signing_key().hex() not in str(caught.value)
+        assert signing_key.hex() not in str(caught.value)
         assert caught.value.__cause__ is None
         assert path.read_bytes() == damaged
 
