@@ -285,6 +285,14 @@ class KeyCustody(Protocol):
         ...
 
 
+class KeyBackup(Protocol):
+    """A keyring that can be put back. Its class has `restore(site, folder, options, data, passphrase_file, *, forget)`."""
+
+    def back_up(self, passphrase_file: Path) -> bytes:
+        """What is needed to restore it, sealed; nothing in it brings back what is destroyed after it."""
+        ...
+
+
 class SiteKeys(KeyConnector, KeyCustody, Protocol):
     """What a key connector fills: the keys at work, and their custody."""
 

@@ -114,7 +114,7 @@ class Keks(Protocol):
         ...
 
     def seal(self, kek: str, plaintext: bytes, place: bytes) -> bytes:
-        """Bytes that open with this KEK at this place alone."""
+        """Bytes that open with this KEK at this place alone: purpose, dataset, generation, class, site and KEK, joined."""
         ...
 
     def open(self, kek: str, sealed: bytes, place: bytes) -> bytes:
@@ -321,4 +321,4 @@ def _place(purpose: str, row: WrappedKey) -> bytes:
 
 
 def _kek_place(row: WrappedKey) -> bytes:
-    return canonical.join(_place("fed/kek-wrap/v2", row), row.kek)
+    return canonical.join("fed/kek-wrap/v2", row.dataset_uid, row.generation, row.sensitivity, row.site, row.kek)
