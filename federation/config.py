@@ -155,10 +155,11 @@ class StorageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class KeysSettings:
-    """A site's key connector and the folder of its keyring."""
+    """A site's key connector, the folder of its keyring, and the connector's options, which may hold keys."""
 
     kind: str
     folder: Path
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -444,7 +445,7 @@ def agent(file: FederationFile, name: str, state_dir: Path) -> AgentSettings:
         gateway_listen=row.gateway_listen,
         tls=row.tls or layout.agent_tls(name),
         storage=storage,
-        keys=row.keys or KeysSettings(kind="local", folder=folder / "keys"),
+        keys=_keys_in(row.keys, folder / "keys"),
         compute=_compute(row, layout),
         sources=row.sources,
         quantum_bytes=row.quantum_bytes,
@@ -681,13 +682,27 @@ def _options(table: strict.Table, here: Path, *, leave: tuple[str, ...]) -> tupl
     return tuple(sorted(values.items()))
 
 
+#: Options of key connectors that are paths; `passphrase` and `token` stand in files alone, so that this file holds no secret.
+_KEY_PATHS = ("passphrase_file", "token_file", "ca", "mirror")
+
+
 def _keys(table: strict.Table, here: Path) -> KeysSettings | None:
-    table.only(("kind", "folder"))
-    folder = table.text("folder", "")
-    kind = table.text("kind", "local")
-    if not folder and kind == "local":
+    kind, folder = table.text("kind", "local"), table.text("folder", "")
+    for key in ("passphrase", "token"):
+        if key in table:
+            table.refuse(key, "a secret does not belong into this file", f"Write `{key}_file: FILE`.")
+    options = dict(_options(table, here, leave=("kind", "folder")))
+    options |= {name: str(_resolve(here, options[name])) for name in _KEY_PATHS if name in options}
+    if not folder and kind == "local" and not options:
         return None
-    return KeysSettings(kind=kind, folder=_resolve(here, folder))
+    return KeysSettings(kind=kind, folder=_resolve(here, folder) if folder else Path(), options=tuple(sorted(options.items())))
+
+
+def _keys_in(keys: KeysSettings | None, folder: Path) -> KeysSettings:
+    """With the folder of the site's state where none is named."""
+    if keys is None:
+        return KeysSettings(kind="local", folder=folder)
+    return keys if keys.folder != Path() else dataclasses.replace(keys, folder=folder)
 
 
 def _users(top: strict.Table) -> tuple[UserSettings, ...]:

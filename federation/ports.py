@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeVar
 
+from federation.core import keys
 from federation.core.chain import Head, Links, SignedHead
 from federation.core.dataset import WrappedKey
 from federation.core.events import Event
@@ -228,18 +229,35 @@ class SourceReader(Protocol):
 
 
 class KeyConnector(Protocol):
-    """A site's keys. KEKs never leave it; without it no wrapped DEK opens."""
+    """A site's keys. KEKs and the secrets of generations never leave it; without it no wrapped DEK opens.
 
-    def generate(self, generation: str, dataset_uid: str) -> tuple[bytes, WrappedKey]:
-        """A new 32-byte DEK for a generation of a dataset, and the same wrapped by this site's KEK."""
+    Unavailable (KEYS_UNAVAILABLE) says that what holds them does not answer now.
+    """
+
+    def generate(self, generation: str, dataset_uid: str, sensitivity: str = keys.DEFAULT) -> tuple[bytes, WrappedKey]:
+        """A new 32-byte DEK for a class of a generation of a dataset, and the same wrapped for this site."""
         ...
 
-    def wrap(self, dek: bytes, generation: str, dataset_uid: str) -> WrappedKey:
-        """Wraps a DEK that another site's gateway handed over."""
+    def wrap(self, dek: bytes, generation: str, dataset_uid: str, sensitivity: str = keys.DEFAULT) -> WrappedKey:
+        """Wraps a DEK that another site's gateway handed over; FailedPrecondition (KEY_DESTROYED) after `destroy`."""
         ...
 
     def unwrap(self, key: WrappedKey) -> bytes:
-        """The DEK; PermissionDenied (KEY_NOT_OURS) for another site's row, DataCorrupt (KEY_INVALID) for a changed one."""
+        """The DEK; PermissionDenied (KEY_NOT_OURS) for another site's row, DataCorrupt (KEY_INVALID) for a changed one.
+
+        FailedPrecondition (KEY_DESTROYED) where the secret of its generation was destroyed.
+        """
+        ...
+
+    def destroy(self, dataset_uid: str, generations: Iterable[str]) -> None:
+        """Destroys the generations' secrets for good, durably before it returns: none of their rows opens here again.
+
+        Again is harmless, and other generations live on.
+        """
+        ...
+
+    def status(self) -> keys.ConnectorStatus:
+        """What it holds, by name."""
         ...
 
     def signing_key(self) -> bytes:
@@ -249,6 +267,34 @@ class KeyConnector(Protocol):
     def sealing_pair(self) -> tuple[bytes, bytes]:
         """The site's HPKE keys, (private, public), to which other sites' gateways seal DEKs."""
         ...
+
+
+class KeyCustody(Protocol):
+    """Looking after a site's KEKs. Each connector fills it beside `KeyConnector`."""
+
+    def rotate(self) -> str:
+        """Makes a fresh KEK the current one; its id. Rows of before open as they did."""
+        ...
+
+    def rewrap(self, key: WrappedKey) -> WrappedKey:
+        """The same DEK under the current KEK; the row itself where it is so already. Refuses as `unwrap` does."""
+        ...
+
+    def retire(self, kek: str) -> None:
+        """Destroys a KEK that no row names any more; FailedPrecondition (KEK_CURRENT) for the current one."""
+        ...
+
+
+class KeyBackup(Protocol):
+    """A keyring that can be put back. Its class has `restore(site, folder, options, data, passphrase_file, *, forget)`."""
+
+    def back_up(self, passphrase_file: Path) -> bytes:
+        """What is needed to restore it, sealed; nothing in it brings back what is destroyed after it."""
+        ...
+
+
+class SiteKeys(KeyConnector, KeyCustody, Protocol):
+    """What a key connector fills: the keys at work, and their custody."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ from federation.agent import (
 from federation.agent.identity import Identity
 from federation.core import errors, grants, ids, job, lineage
 from federation.crypto import grants as signed_grants
-from federation.crypto import secrets
+from federation.crypto import hpke, secrets
 from federation.v1 import gateway_pb2
 from federation.wire import codec, tls
 
@@ -44,7 +44,6 @@ FOLLOWERS = 32
 _FOLLOW_SECONDS = 1.0
 #: A log that is followed before its run has come here is waited for so long.
 _ARRIVAL = timedelta(minutes=1)
-_READER_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +275,7 @@ class Gateway:
     def _open_for_grant(self, caller: door.GrantCaller, reader_key: bytes) -> Any:
         grant = caller.grant
         _require(grant, grants.Access.READ)
-        if (grant.for_site or grant.reader_sealing_key) and grant.reader_sealing_key != reader_key.hex():
+        if (grant.for_site or grant.reader_sealing_key) and grant.reader_sealing_key != hpke.fingerprint(reader_key):
             raise errors.PermissionDenied(
                 f"grant {grant.grant} hands keys to site {grant.reader_site} alone, and this is not its sealing key",
                 reason="READER_KEY_FOREIGN",
@@ -435,11 +434,11 @@ def _require(grant: grants.Grant, access: grants.Access) -> None:
 
 
 def _check_reader_key(key: bytes) -> None:
-    if len(key) != _READER_KEY_BYTES:
+    if len(key) != hpke.PUBLIC:
         raise errors.InvalidArgument(
-            f"reader_key is {len(key)} bytes long, an X25519 public key has {_READER_KEY_BYTES}",
+            f"reader_key is {len(key)} bytes long, an MLKEM768-X25519 public key has {hpke.PUBLIC}",
             reason="SEALING_KEY_INVALID",
-            violations={"reader_key": "must be 32 bytes"},
+            violations={"reader_key": f"must be {hpke.PUBLIC} bytes"},
         )
 
 

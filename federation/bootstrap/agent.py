@@ -36,7 +36,7 @@ def make(settings: config.AgentSettings) -> Agent:
             row.prefix: registry.load("sources", row.kind)({"prefix": row.prefix, **dict(row.options)})
             for row in settings.sources
         },
-        keys=registry.load("keys", keys.kind)(settings.site, keys.folder),
+        keys=registry.load("keys", keys.kind)(settings.site, keys.folder, dict(keys.options)),
         compute=registry.load("compute", compute.kind)(compute.address, compute.token_file) if compute else None,
         clock=SystemClock(),
         ids=UlidIds(),

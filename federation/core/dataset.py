@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from federation.core import ids
+from federation.core import ids, keys
 
 
 class DatasetKind(StrEnum):
@@ -203,7 +203,7 @@ class Replica:
 
 @dataclass(frozen=True, kw_only=True)
 class WrappedKey:
-    """The DEK of one generation of a dataset, wrapped by one site's KEK. Opens nothing without that site's key connector."""
+    """The DEK of one class of one generation of a dataset, wrapped by one site. Opens nothing without its key connector."""
 
     generation: str
     site: str
@@ -211,6 +211,7 @@ class WrappedKey:
     kek: str
     wrapped: str
     create_time: datetime | None = None
+    sensitivity: str = keys.DEFAULT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,9 +170,9 @@ KINDS: dict[type, Kind] = {
     ),
     dataset.WrappedKey: Kind(
         table="wrapped_keys",
-        key=lambda v: f"{v.generation}/{v.site}",
+        key=lambda v: f"{v.generation}/{v.site}/{v.sensitivity}",
         parent=lambda v: v.generation,
-        columns={"site": lambda v: v.site, "dataset_uid": lambda v: v.dataset_uid},
+        columns={"site": lambda v: v.site, "dataset_uid": lambda v: v.dataset_uid, "kek": lambda v: v.kek},
     ),
     site.Site: Kind(
         remembered=True,

@@ -82,7 +82,7 @@ class Capacity:
 class Site:
     """A place that holds replicas and may run jobs: one region, one storage root, at most one Ray cluster, one agent.
 
-    `signing_key` (Ed25519) and `sealing_key` (HPKE X25519) are the agent's public keys, hex, set when it registers.
+    `signing_key` (Ed25519) and `sealing_key` (HPKE, 1,216 bytes) are the agent's public keys, hex, set when it registers.
     `sources` are the store prefixes from which `ingest` may read; nothing else is ever opened. `account` is the billing account
     whose month its egress counts in: sites of one account and region share their tiers; empty is the federation's own.
     `grade` (A, B, C, or empty before it) is what the admission test made of the site, `admission` what it found.

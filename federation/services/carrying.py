@@ -14,6 +14,7 @@ from federation import ports
 from federation.core import dataset, errors, grants, ids, kinds, policy, ratecard, site, transfer
 from federation.core.transfer import TransferState
 from federation.crypto import grants as signed
+from federation.crypto import hpke
 from federation.services import access, datasets, pricing, scan, sites
 from federation.services.context import Context
 
@@ -282,7 +283,7 @@ def instruction(tx: ports.Transaction, ctx: Context, running: transfer.Transfer)
         version=version_name(running).short,
         reader_site=reader.site,
         reader_region=record.reader_region,
-        reader_sealing_key=reader.sealing_key,
+        reader_sealing_key=hpke.fingerprint(bytes.fromhex(reader.sealing_key)),
         reader_signing_key=reader.signing_key,
         bytes_max=0 if record.source_region == record.reader_region else ctx.budget_bytes(running.object_bytes),
         issue_time=running.start_time or record.expire_time,

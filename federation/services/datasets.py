@@ -310,26 +310,34 @@ def _require_same(stored: dataset.Dataset, new: dataset.NewVersion) -> None:
 def take_keys(
     tx: ports.Transaction, generations: Iterable[str], keys: Iterable[dataset.WrappedKey], *, dataset_uid: str, at: str
 ) -> None:
-    """Stores a site's keys of generations that are new to it, and requires a row for each one that is not."""
-    given = {key.generation: key for key in keys}
+    """Stores a site's keys of generations that are new to it, of every class, and requires a row for each one that is not."""
+    given: dict[str, list[dataset.WrappedKey]] = {}
+    for key in keys:
+        given.setdefault(key.generation, []).append(key)
     for generation in generations:
-        known = tx.get(dataset.WrappedKey, f"{generation}/{at}")
-        key = known or given.get(generation)
-        if key is None:
+        known = keys_at(tx, generation, at)
+        found = known or given.get(generation, ())
+        if not found:
             raise errors.FailedPrecondition(
                 f"site {at} has no key of generation {generation}",
                 reason="KEY_MISSING",
                 help="Send the wrapped key of each new generation with the version.",
                 metadata={"generation": generation, "site": at},
             )
-        if (key.site, key.dataset_uid) != (at, dataset_uid):
-            raise errors.InvalidArgument(
-                f"the key of generation {generation} is for {key.dataset_uid} at {key.site}, not for {dataset_uid} at {at}",
-                reason="KEY_FOREIGN",
-                metadata={"generation": generation, "site": at},
-            )
-        if known is None:
-            tx.insert(dataclasses.replace(key, create_time=key.create_time or tx.now))
+        for key in found:
+            if (key.site, key.dataset_uid) != (at, dataset_uid):
+                raise errors.InvalidArgument(
+                    f"the key of generation {generation} is for {key.dataset_uid} at {key.site}, not for {dataset_uid} at {at}",
+                    reason="KEY_FOREIGN",
+                    metadata={"generation": generation, "site": at},
+                )
+            if not known:
+                tx.insert(dataclasses.replace(key, create_time=key.create_time or tx.now))
+
+
+def keys_at(tx: ports.Transaction, generation: str, at: str) -> tuple[dataset.WrappedKey, ...]:
+    """The rows of a generation at a site, one for each class. A site without them cannot read it."""
+    return tuple(scan.every(tx, dataset.WrappedKey, parent=generation, where={"site": at}))
 
 
 def _version(
@@ -386,11 +394,9 @@ def sealed_versions(tx: ports.Transaction, at: str) -> Iterator[dataset.SealedVe
 
 
 def _sealed(tx: ports.Transaction, version: dataset.Version, uid: str, at: str) -> dataset.SealedVersion:
-    rows = (tx.get(dataset.WrappedKey, f"{generation}/{at}") for generation in version.generations)
+    rows = tuple(row for generation in version.generations for row in keys_at(tx, generation, at))
     signer = sites.get_site(tx, version.signed_by)
-    return dataset.SealedVersion(
-        version=version, dataset_uid=uid, signing_key=signer.signing_key, keys=tuple(row for row in rows if row is not None)
-    )
+    return dataset.SealedVersion(version=version, dataset_uid=uid, signing_key=signer.signing_key, keys=rows)
 
 
 # Grants of people

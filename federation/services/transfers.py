@@ -435,7 +435,7 @@ def finish(  # noqa: PLR0917 - the agent and its word
             help="Fetch what is missing before the transfer is finished.",
             metadata={"version": version.name.short},
         )
-    whole = stored.attempt == 1 and not any(tx.get(dataset.WrappedKey, f"{each}/{at}") for each in version.generations)
+    whole = stored.attempt == 1 and not any(datasets.keys_at(tx, each, at) for each in version.generations)
     if not carrying.readable_at(tx, version.name, at):
         _arrive(tx, ctx, stored, version, keys)
     if whole:

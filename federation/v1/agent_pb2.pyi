@@ -20,7 +20,7 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class WrappedKey(google.protobuf.message.Message):
-    """A DEK wrapped by a site's KEK."""
+    """A DEK wrapped by a site, under its generation's secret and the site's KEK."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -30,11 +30,14 @@ class WrappedKey(google.protobuf.message.Message):
     KEK_FIELD_NUMBER: builtins.int
     WRAPPED_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    SENSITIVITY_FIELD_NUMBER: builtins.int
     generation: builtins.str
     site: builtins.str
     dataset_uid: builtins.str
     kek: builtins.str
     wrapped: builtins.str
+    sensitivity: builtins.str
+    """Sensitivity class of what the DEK opens."""
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
@@ -46,9 +49,10 @@ class WrappedKey(google.protobuf.message.Message):
         kek: builtins.str = ...,
         wrapped: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        sensitivity: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "dataset_uid", b"dataset_uid", "generation", b"generation", "kek", b"kek", "site", b"site", "wrapped", b"wrapped"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "dataset_uid", b"dataset_uid", "generation", b"generation", "kek", b"kek", "sensitivity", b"sensitivity", "site", b"site", "wrapped", b"wrapped"]) -> None: ...
 
 global___WrappedKey = WrappedKey
 

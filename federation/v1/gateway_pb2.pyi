@@ -91,7 +91,7 @@ global___ExchangeTicketResponse = ExchangeTicketResponse
 
 @typing.final
 class SealedKey(google.protobuf.message.Message):
-    """A DEK sealed by HPKE (base mode, X25519, HKDF-SHA256, AES-256-GCM) to the reader's key."""
+    """A DEK sealed by HPKE (base mode, MLKEM768-X25519, HKDF-SHA256, AES-256-GCM) to the reader's key."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -118,7 +118,7 @@ class OpenVersionRequest(google.protobuf.message.Message):
     input: builtins.str
     """A run's input, by alias or `namespace/dataset`; empty when a grant is borne."""
     reader_key: builtins.bytes
-    """HPKE public key to which the DEKs are sealed, 32 bytes."""
+    """HPKE public key (MLKEM768-X25519) to which the DEKs are sealed, 1,216 bytes."""
     def __init__(
         self,
         *,

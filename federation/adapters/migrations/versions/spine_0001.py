@@ -31,6 +31,7 @@ _KINDS = {
     "wrapped_keys": (
         "site",
         "dataset_uid",
+        "kek",
     ),
     "sites": (
         "region",
