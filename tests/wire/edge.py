@@ -25,6 +25,7 @@ from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
 from federation.wire import errors as wire_errors
 from federation.wire import methods, tls
+from tests import builders
 from tests.wire.certs import Certs
 
 GRANT_KEY = signing.new_private()
@@ -141,6 +142,7 @@ def start(
     """Starts a server, on free ports unless told otherwise."""
     ctx = Context(
         ids=UlidIds(),
+        policies=builders.POLICIES,
         rates=prices.default_rate_card(),
         grant_key=GRANT_KEY,
         package_bytes_max=1024 * 1024,
