@@ -12,8 +12,8 @@ from federation.cli import chargebacks, output, shapes, variances
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.client import focus_file
-from federation.client.plain import plain
 from federation.core import costpicture, errors, focus, metering, units
+from federation.wire.plain import plain
 
 cost = noun("cost", "What left a region, what it cost, and what was saved.")
 

@@ -9,10 +9,10 @@ import click
 from federation.cli import jobs
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
-from federation.client.plain import plain
 from federation.core import dataset as values
 from federation.core import errors, ids, units
 from federation.core import job as job_values
+from federation.wire.plain import plain
 
 dataset = noun("dataset", "Governed collections of data: put in encrypted, brought back, described.")
 

@@ -11,9 +11,9 @@ import click
 from federation.cli import exits, shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
-from federation.client.plain import plain
 from federation.core import chain, errors, records
 from federation.core.events import TABLES
+from federation.wire.plain import plain
 
 ledger = noun("ledger", "The record: its tables, and the proof that no row was changed or cut.")
 

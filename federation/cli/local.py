@@ -11,8 +11,8 @@ from federation import config
 from federation.cli import exits, shapes
 from federation.cli.command import verb
 from federation.cli.session import Session
-from federation.client.plain import plain
 from federation.core import errors
+from federation.wire.plain import plain
 
 _FILE = click.option(
     "-f",

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from federation.cli import shapes
-from federation.client.plain import plain
 from federation.core import errors
+from federation.wire.plain import plain
 
 FORMATS = ("table", "json")
 #: A pipe has no width: nothing is cut or wrapped there.

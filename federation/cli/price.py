@@ -11,8 +11,8 @@ from federation.adapters import prices
 from federation.cli import shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
-from federation.client.plain import plain
 from federation.core import errors, ids, offers, ratecard, units
+from federation.wire.plain import plain
 
 price = noun("price", "What sending, computing and storing costs.")
 

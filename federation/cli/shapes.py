@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from federation.client.plain import PAIRS, plain
 from federation.core import (
     bill,
     budget,
@@ -25,6 +24,7 @@ from federation.core import (
     units,
 )
 from federation.wire import codec
+from federation.wire.plain import PAIRS, plain
 
 
 @dataclass(frozen=True, kw_only=True)

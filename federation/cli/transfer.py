@@ -9,9 +9,9 @@ import click
 from federation.cli import exits
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
-from federation.client.plain import plain
 from federation.core import ids, units
 from federation.core.transfer import Transfer, TransferState
+from federation.wire.plain import plain
 
 transfer = noun("transfer", "Replicas on their way from site to site.")
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from federation.cli import output, plans, shapes
 from federation.cli.output import Output
-from federation.client.plain import plain
 from federation.core import units
 from federation.core.job import Job, JobState
 from federation.core.variance import Variance
+from federation.wire.plain import plain
 
 
 def show(out: Output, heading: str, rows: Sequence[Variance], total: Variance) -> None:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from federation.client import AsyncClient
-from federation.client.plain import plain
 from federation.core import errors, job, units
 from federation.mcp import sizing
+from federation.wire.plain import plain
 
 _LISTED = 25
 _SEARCHED_MAX = 5_000
