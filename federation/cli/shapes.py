@@ -14,6 +14,7 @@ from federation.core import (
     chain,
     dataset,
     job,
+    keys,
     metering,
     offers,
     openlineage,
@@ -28,7 +29,7 @@ from federation.core import (
 from federation.wire import codec
 
 #: Fields that are pairs of key and value, and read best as a JSON object.
-_PAIRS = frozenset({"labels", "columns", "env", "gpus"})
+_PAIRS = frozenset({"labels", "columns", "env", "gpus", "keks"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -364,6 +365,41 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("VERDICT", _verdict),
     ),
     metering.CostSummary: (_text("KEY", lambda v: v.key), *_SUM),
+    keys.SiteKeyring: (
+        _text("SITE", lambda v: v.site),
+        _text("KEYS", lambda v: v.kind or "-"),
+        _text("KEK", lambda v: v.kek or "-"),
+        _text("OTHERS", lambda v: ", ".join(kek for kek in v.keks if kek != v.kek) or "-"),
+        _count("DESTROYED", lambda v: f"{v.destroyed:,}"),
+        _text("ROTATION", lambda v: "under way" if v.rotating else f"{v.done} done" if v.done else "-"),
+        _count("STUCK", lambda v: f"{v.stuck:,}"),
+    ),
+    keys.KeyUse: (
+        _text("SITE", lambda v: v.site),
+        _text("DATASET", lambda v: v.dataset),
+        _count("GENERATIONS", lambda v: f"{v.generations:,}"),
+        _text("CLASSES", lambda v: ", ".join(v.sensitivities)),
+        _text("ROWS BY KEK", lambda v: ", ".join(f"{kek}: {count:,}" for kek, count in v.keks)),
+        _count("ESCROWED", lambda v: f"{v.escrowed:,}"),
+    ),
+    keys.Escrow: (
+        _text("ESCROW", lambda v: v.escrow),
+        _text("SITE", lambda v: v.site),
+        _text("DATASET", lambda v: v.dataset or "all"),
+        _text("CUSTODIANS", lambda v: ", ".join(each.principal.removeprefix("users/") for each in v.custodians)),
+        _count("THRESHOLD", lambda v: str(v.threshold)),
+        _count("ROWS", lambda v: f"{v.keys:,}"),
+        _text("COMPLETE", lambda v: "no" if v.behind else "yes"),
+    ),
+    keys.Opening: (
+        _text("OPENING", lambda v: v.opening),
+        _text("ESCROW", lambda v: v.escrow),
+        _text("STATE", lambda v: str(v.state)),
+        _text("BY", lambda v: v.principal),
+        _text("APPROVED BY", lambda v: ", ".join(each.principal.removeprefix("users/") for each in v.approvals) or "-"),
+        _count("ROWS", lambda v: f"{v.keys:,}"),
+        _text("REASON", lambda v: v.reason),
+    ),
     budget.Budget: (
         _text("BUDGET", lambda v: v.budget),
         _text("SCOPE", lambda v: v.scope),
