@@ -313,7 +313,15 @@ class KeyConnector(Protocol):
 
 
 class KeyCustody(Protocol):
-    """Looking after a site's KEKs. Each connector fills it beside `KeyConnector`."""
+    """Looking after a site's KEKs and rows. Each connector fills it beside `KeyConnector`. No DEK appears in any of it."""
+
+    def inside(self, key: WrappedKey) -> bytes:
+        """The DEK as its generation's secret alone seals it, for an escrow. Refuses as `unwrap` does."""
+        ...
+
+    def adopt(self, inside: bytes, generation: str, dataset_uid: str, sensitivity: str = keys.DEFAULT) -> WrappedKey:
+        """The row of what `inside` gave, under the current KEK; DataCorrupt (KEY_INVALID) where it is of another place."""
+        ...
 
     def rotate(self) -> str:
         """Makes a fresh KEK the current one; its id. Rows of before open as they did."""

@@ -18,6 +18,7 @@ from federation import config, ports
 from federation.agent import (
     capacity,
     check,
+    custody,
     door,
     fetching,
     gateway,
@@ -37,7 +38,7 @@ from federation.agent import (
 )
 from federation.agent import catalog as agent_catalog
 from federation.agent.identity import Identity
-from federation.core import errors, job, transfer
+from federation.core import errors, job, keys, transfer
 from federation.wire import tls
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ class Agent:
         *,
         store: ports.ObjectStore,
         sources: Mapping[str, ports.SourceReader],
-        keys: ports.KeyConnector,
+        keys: ports.SiteKeys,
         compute: ports.Compute | None,
         clock: ports.Clock,
         ids: ports.Ids,
@@ -106,6 +107,9 @@ class Agent:
         self._checker = check.Checker(store=store, keys=keys, catalog=self._catalog, book=self._book, opener=self._opener)
         self._runs = self._make_runs(sources, ids, pace or runs.Pace())
         self._transfers = self._make_transfers(keys, terms or fetching.Terms())
+        self._custody = custody.Custody(
+            site=settings.site, keys=keys, identity=self._identity, book=self._book, catalog=self._catalog
+        )
         self._capacity = capacity.CapacityWatch(compute, self._runs.reserved, look_seconds=settings.look_seconds)
         self._gateway: gateway.Gateway | None = None
         self._server: grpc.Server | None = None
@@ -139,10 +143,12 @@ class Agent:
         self._until_answered(self._heartbeat)
         self._open_gateway(registration)
         self._until_answered(self._writer.sweep)
+        self._until_answered(self._custody.begin)
         self._runs.start(self.address)
         self._transfers.start()
         for name, loop in (("heartbeat", self._beat), ("work", self._take_work), ("sweep", self._sweep)):
             self._thread(name, loop)
+        self._thread("custody", self._custody.run)
         _log.info("%r serves", self)
 
     def stop(self) -> None:
@@ -156,6 +162,7 @@ class Agent:
             self._server.stop(grace=_STOP_SECONDS).wait()
         self._runs.stop()
         self._transfers.stop()
+        self._custody.stop()
         self._catalog.close()
         for thread in self._threads:
             thread.join(timeout=10)
@@ -323,6 +330,8 @@ class Agent:
                 self._transfers.ask_stop(instruction)
             case transfer.DropReplica():
                 self._transfers.drop(instruction)
+            case keys.RotateKeys() | keys.FillEscrow() | keys.OpenEscrow():
+                self._custody.take(instruction)
 
     def _sweep(self) -> None:
         while not self._closing.wait(SWEEP_SECONDS):

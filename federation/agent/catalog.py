@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from federation.agent import journal
-from federation.core import dataset, errors, job, lineage, metering, site, transfer
+from federation.core import dataset, errors, job, keys, lineage, metering, site, transfer
 from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, lineage_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec, tls
 from federation.wire import errors as wire_errors
@@ -23,7 +23,16 @@ from federation.wire import errors as wire_errors
 T = TypeVar("T")
 
 #: What a site is told to do.
-Instruction = job.StartRun | job.StopRun | transfer.StartTransfer | transfer.StopTransfer | transfer.DropReplica
+Instruction = (
+    job.StartRun
+    | job.StopRun
+    | transfer.StartTransfer
+    | transfer.StopTransfer
+    | transfer.DropReplica
+    | keys.RotateKeys
+    | keys.FillEscrow
+    | keys.OpenEscrow
+)
 
 CALL_SECONDS = 20.0
 TRIES = 4
@@ -228,6 +237,72 @@ class Catalog:
     def finish_drop(self, version: str) -> None:
         """Tells that a replica's objects are gone."""
         self._call(self._stub.FinishDrop, agent_pb2.FinishDropRequest(version=version))
+
+    def report_keyring(self, status: keys.ConnectorStatus, *, rotation: int = 0) -> keys.SiteKeyring:
+        """Tells the names of the site's keys; with `rotation`, that the current KEK is what it goes to."""
+        request = agent_pb2.ReportKeyringRequest(
+            kind=status.kind, kek=status.kek, keks=status.keks, destroyed=len(status.destroyed), rotation=rotation
+        )
+        return self._value(self._stub.ReportKeyring, request, keys.SiteKeyring)
+
+    def wrapped_keys(self, *, other_than_kek: str = "", lacking_escrow: str = "") -> Iterator[tuple[dataset.WrappedKey, ...]]:
+        """The site's rows that another KEK wraps, or that an escrow lacks, page by page."""
+        request = agent_pb2.ReadKeysRequest(other_than_kek=other_than_kek, lacking_escrow=lacking_escrow)
+        while True:
+            answer = self._call(self._stub.ReadKeys, request)
+            yield tuple(codec.to_value(key) for key in answer.keys)
+            if not answer.after:
+                return
+            request.after = answer.after
+
+    def replace_keys(self, changed: Iterable[tuple[str, dataset.WrappedKey]]) -> int:
+        """Puts re-wrapped rows in the place of those whose `wrapped` they were made from; the number of those that were."""
+        rows = [
+            agent_pb2.Replacement(previous=previous, key=codec.to_message(key, agent_pb2.WrappedKey))
+            for previous, key in changed
+        ]
+        return int(self._call(self._stub.ReplaceKeys, agent_pb2.ReplaceKeysRequest(replacements=rows)).replaced)
+
+    def finish_rotation(self, number: int) -> keys.SiteKeyring:
+        """Ends a rotation; the answer names the KEKs that may go."""
+        return self._value(self._stub.FinishRotation, agent_pb2.FinishRotationRequest(number=number), keys.SiteKeyring)
+
+    def store_escrow(
+        self,
+        escrow: str,
+        *,
+        public_key: str = "",
+        sealed_shares: Mapping[str, str] | None = None,
+        filled: Iterable[keys.EscrowedKey] = (),
+        complete: bool = False,
+        skipped: int = 0,
+    ) -> keys.Escrow:
+        """Stores an escrow's own key and shares, and what was put into it; `complete` but for `skipped` rows."""
+        request = agent_pb2.StoreEscrowRequest(
+            escrow=escrow,
+            public_key=public_key,
+            sealed_shares=sealed_shares or {},
+            keys=[codec.to_message(row, agent_pb2.EscrowedKey) for row in filled],
+            complete=complete,
+            skipped=skipped,
+        )
+        return self._value(self._stub.StoreEscrow, request, keys.Escrow)
+
+    def escrowed(self, opening: str) -> Iterator[tuple[keys.EscrowedKey, ...]]:
+        """What is in an escrow whose opening is approved, page by page."""
+        request = agent_pb2.ReadEscrowRequest(opening=opening)
+        while True:
+            answer = self._call(self._stub.ReadEscrow, request)
+            yield tuple(codec.to_value(row) for row in answer.keys)
+            if not answer.after:
+                return
+            request.after = answer.after
+
+    def finish_escrow(self, opening: str, given: Iterable[dataset.WrappedKey], *, done: bool = False) -> keys.Opening:
+        """Gives rows of an opened escrow back to the site; `done` ends the opening."""
+        rows = [codec.to_message(key, agent_pb2.WrappedKey) for key in given]
+        request = agent_pb2.FinishEscrowRequest(opening=opening, keys=rows, done=done)
+        return self._value(self._stub.FinishEscrow, request, keys.Opening)
 
     def package(self, digest: str) -> Iterator[bytes]:
         """A package's bytes; not checked here."""

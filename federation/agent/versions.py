@@ -84,10 +84,10 @@ class Versions:
             self._kept.pop(ids.version(name).short, None)
 
     def newest(self, dataset_uid: str) -> Opened | None:
-        """The newest version of a dataset that lies here, None where none does."""
+        """The newest version of a dataset that lies here and may be built on, None where there is none."""
         here = (sealed for sealed in self._catalog.sealed_versions() if sealed.dataset_uid == dataset_uid)
         found = max(here, key=lambda sealed: sealed.version.number, default=None)
-        return None if found is None else self.open(found.version.name.short)
+        return None if found is None or found.outdated else self.open(found.version.name.short)
 
     def checked(self, sealed: dataset.SealedVersion) -> Opened:
         """The version with its manifest read from the store, its digest compared and its signature verified."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 from google.protobuf.message import Message
@@ -14,12 +14,14 @@ from federation.api.mutations import Use
 from federation.api.store import Store
 from federation.core import errors, ids
 from federation.core.job import JobState, StartRun, StopRun
+from federation.core.keys import ConnectorStatus, Escrow, FillEscrow, OpenEscrow, RotateKeys
 from federation.core.metering import Usage
 from federation.core.site import Capacity
 from federation.core.transfer import DropReplica, StartTransfer, StopTransfer, TransferState
 from federation.crypto import grants, signing
 from federation.ports import Transaction
 from federation.services import datasets, jobs, ledger, retention, sites, transfers
+from federation.services import keys as custody
 from federation.services.context import Context
 from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec
@@ -30,7 +32,7 @@ LOOK_SECONDS = 1.0
 #: Grants that one call may settle.
 SETTLEMENTS_MAX = 1000
 
-Instruction = StartRun | StopRun | StartTransfer | StopTransfer | DropReplica
+Instruction = StartRun | StopRun | StartTransfer | StopTransfer | DropReplica | custody.Instruction
 
 
 class AgentServicer:
@@ -216,6 +218,71 @@ class AgentServicer:
 
         return await self._store.write(work, actor=call.principal.name)
 
+    async def report_keyring(self, request: agent_pb2.ReportKeyringRequest, call: Call) -> Message:
+        status = ConnectorStatus(
+            kind=request.kind, kek=request.kek, keks=tuple(request.keks), destroyed=("",) * request.destroyed
+        )
+        return await self._keys(call, lambda tx: custody.report(tx, call.principal.site, status, rotation=request.rotation))
+
+    async def read_keys(self, request: agent_pb2.ReadKeysRequest, call: Call) -> Message:
+        def look(tx: Transaction) -> Message:
+            found, after = custody.rows(
+                tx,
+                call.principal.site,
+                other_than_kek=request.other_than_kek,
+                lacking_escrow=request.lacking_escrow,
+                after=request.after,
+            )
+            return agent_pb2.ReadKeysResponse(keys=[codec.to_message(key, agent_pb2.WrappedKey) for key in found], after=after)
+
+        return await self._store.read(look)
+
+    async def replace_keys(self, request: agent_pb2.ReplaceKeysRequest, call: Call) -> Message:
+        changed = [(row.previous, codec.to_value(row.key)) for row in request.replacements]
+
+        def work(tx: Transaction) -> Message:
+            return agent_pb2.ReplaceKeysResponse(replaced=custody.replace(tx, call.principal.site, changed))
+
+        return await self._store.write(work, actor=call.principal.name, quiet=True)
+
+    async def finish_rotation(self, request: agent_pb2.FinishRotationRequest, call: Call) -> Message:
+        return await self._keys(call, lambda tx: custody.finish_rotation(tx, call.principal.site, request.number))
+
+    async def store_escrow(self, request: agent_pb2.StoreEscrowRequest, call: Call) -> Message:
+        filled = tuple(codec.to_value(row) for row in request.keys)
+
+        def work(tx: Transaction) -> Escrow:
+            return custody.store(
+                tx,
+                call.principal.site,
+                request.escrow,
+                public_key=request.public_key,
+                sealed_shares=dict(request.sealed_shares),
+                filled=filled,
+                complete=request.complete,
+                skipped=request.skipped,
+            )
+
+        return await self._keys(call, work)
+
+    async def read_escrow(self, request: agent_pb2.ReadEscrowRequest, call: Call) -> Message:
+        def look(tx: Transaction) -> Message:
+            found, after = custody.escrowed(tx, call.principal.site, request.opening, request.after)
+            return agent_pb2.ReadEscrowResponse(
+                keys=[codec.to_message(row, agent_pb2.EscrowedKey) for row in found], after=after
+            )
+
+        return await self._store.read(look)
+
+    async def finish_escrow(self, request: agent_pb2.FinishEscrowRequest, call: Call) -> Message:
+        given = [codec.to_value(key) for key in request.keys]
+        return await self._keys(
+            call, lambda tx: custody.give_back(tx, call.principal.site, request.opening, given, done=request.done)
+        )
+
+    async def _keys(self, call: Call, work: Callable[[Transaction], object]) -> Message:
+        return await self._store.write(lambda tx: codec.to_message(work(tx)), actor=call.principal.name)
+
     async def read_package(self, request: agent_pb2.ReadPackageRequest, _call: Call) -> AsyncIterator[Message]:
         pieces = await self._store.run(lambda: self._store.catalog.get_blob(request.digest))
         while piece := await self._store.run(lambda: next(pieces, b"")):
@@ -231,7 +298,7 @@ def _capacity(request: agent_pb2.RegisterRequest | agent_pb2.HeartbeatRequest) -
 
 
 def _due(tx: Transaction, ctx: Context, site: str) -> tuple[Instruction, ...]:
-    return (*jobs.instructions(tx, ctx, site), *transfers.instructions(tx, ctx, site))
+    return (*jobs.instructions(tx, ctx, site), *transfers.instructions(tx, ctx, site), *custody.instructions(tx, site))
 
 
 def _key(instruction: Instruction) -> tuple[str, str]:
@@ -247,6 +314,19 @@ def _key(instruction: Instruction) -> tuple[str, str]:
             return ("stop transfer", name)
         case DropReplica(version=version):
             return ("drop", version)
+        case RotateKeys() | FillEscrow() | OpenEscrow():
+            return _custody_key(instruction)
+
+
+def _custody_key(instruction: custody.Instruction) -> tuple[str, str]:
+    match instruction:
+        case RotateKeys(number=number):
+            return ("rotate", str(number))
+        case FillEscrow(escrow=escrow):
+            # Anew whenever it got behind: its etag is another then.
+            return ("fill escrow", f"{escrow.escrow}/{escrow.etag}")
+        case OpenEscrow(opening=opening):
+            return ("open escrow", opening.opening)
 
 
 def _instruction(instruction: Instruction) -> Message:
@@ -262,6 +342,18 @@ def _instruction(instruction: Instruction) -> Message:
             return agent_pb2.Instruction(stop_transfer=codec.to_message(instruction, agent_pb2.StopTransfer))
         case DropReplica():
             return agent_pb2.Instruction(drop=codec.to_message(instruction, agent_pb2.DropReplica))
+        case RotateKeys() | FillEscrow() | OpenEscrow():
+            return _custody_instruction(instruction)
+
+
+def _custody_instruction(instruction: custody.Instruction) -> Message:
+    match instruction:
+        case RotateKeys():
+            return agent_pb2.Instruction(rotate_keys=codec.to_message(instruction, agent_pb2.RotateKeys))
+        case FillEscrow():
+            return agent_pb2.Instruction(fill_escrow=codec.to_message(instruction, agent_pb2.FillEscrow))
+        case OpenEscrow():
+            return agent_pb2.Instruction(open_escrow=codec.to_message(instruction, agent_pb2.OpenEscrow))
 
 
 def _usage(row: agent_pb2.Settlement, at: str, now: datetime) -> Usage:

@@ -21,6 +21,7 @@ from federation.api.costs import CostsServicer
 from federation.api.http import HttpListener
 from federation.api.identity import IdentityServicer
 from federation.api.jobs import JobsServicer
+from federation.api.keys import KeysServicer
 from federation.api.ledger import LedgerServicer
 from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
@@ -124,6 +125,7 @@ class Server:
             "Costs": CostsServicer(store, pages),
             "Bills": BillsServicer(store, pages),
             "Budgets": BudgetsServicer(store, pages),
+            "Keys": KeysServicer(store, pages),
             "Ledger": LedgerServicer(store, pages, self._reader),
             "Lineage": LineageServicer(store, self._lineage, self._terms),
             "Identity": IdentityServicer(store),

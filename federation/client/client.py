@@ -28,6 +28,7 @@ from federation.core import (
     forecast,
     ids,
     job,
+    keys,
     lineage,
     metering,
     openlineage,
@@ -46,6 +47,7 @@ from federation.v1 import (
     costs_pb2,
     identity_pb2,
     jobs_pb2,
+    keys_pb2,
     ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
@@ -631,6 +633,53 @@ class Client:
         first = begin.replace(day=1)
         sums, _ = self.summarize_costs("day", filter=filter, from_time=first)
         return forecast.forecast({date.fromisoformat(row.key): row.charge_micros for row in sums}, today)
+
+    # The custody of keys
+
+    def list_keyrings(self, site: str = "") -> tuple[tuple[keys.SiteKeyring, ...], tuple[keys.KeyUse, ...]]:
+        """What the catalog knows of each site's keys, and what they wrap of which dataset. Administrators may."""
+        request = keys_pb2.ListKeyringsRequest(site=_named(site, "sites") if site else "")
+        answer = self._connection.call("Keys.ListKeyrings", request)
+        return tuple(map(codec.to_value, answer.keyrings)), tuple(map(codec.to_value, answer.uses))
+
+    def rotate_keys(self, site: str, part: str = "KEK", *, request_id: str = "") -> keys.SiteKeyring:
+        """Has a site's rows re-wrapped under a new KEK (`KEK`), or new versions there share no file with older ones (`DEK`)."""
+        request = keys_pb2.RotateKeysRequest(
+            site=_named(site, "sites"), part=keys_pb2.KeyPart.Value(f"KEY_PART_{part}"), request_id=request_id
+        )
+        return self._value(keys.SiteKeyring, "Keys.RotateKeys", request)
+
+    def create_escrow(self, new: keys.Escrow, *, request_id: str = "") -> keys.Escrow:
+        """Makes a way back to a site's keys for several custodians together. Administrators may."""
+        request = keys_pb2.CreateEscrowRequest(
+            escrow_id=new.escrow, escrow=codec.to_message(new, keys_pb2.Escrow), request_id=request_id
+        )
+        return self._value(keys.Escrow, "Keys.CreateEscrow", request)
+
+    def list_escrows(self, *, filter: str = "") -> Iterator[keys.Escrow]:  # noqa: A002
+        """All escrows, by name."""
+        return self._connection.pages("Keys.ListEscrows", keys_pb2.ListEscrowsRequest(filter=filter))
+
+    def create_opening(self, escrow: str, reason: str, *, request_id: str = "") -> keys.Opening:
+        """Asks for an escrow to be opened. Nothing is before enough custodians have approved it."""
+        request = keys_pb2.CreateOpeningRequest(escrow=_named(escrow, "escrows"), reason=reason, request_id=request_id)
+        return self._value(keys.Opening, "Keys.CreateOpening", request)
+
+    def get_opening(self, name: str) -> tuple[keys.Opening, keys.Escrow]:
+        """One opening, with its escrow: what a custodian needs."""
+        answer = self._connection.call("Keys.GetOpening", keys_pb2.GetOpeningRequest(name=_named(name, "openings")))
+        return codec.to_value(answer.opening), codec.to_value(answer.escrow)
+
+    def list_openings(self, *, filter: str = "") -> Iterator[keys.Opening]:  # noqa: A002
+        """All openings, newest first."""
+        return self._connection.pages("Keys.ListOpenings", keys_pb2.ListOpeningsRequest(filter=filter))
+
+    def approve_opening(self, name: str, sealed_share: bytes, *, request_id: str = "") -> keys.Opening:
+        """A custodian's yes, with their share as `crypto.escrow.approve` sealed it to the site."""
+        request = keys_pb2.ApproveOpeningRequest(
+            name=_named(name, "openings"), sealed_share=sealed_share, request_id=request_id
+        )
+        return self._value(keys.Opening, "Keys.ApproveOpening", request)
 
     # Bills and budgets
 

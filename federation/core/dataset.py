@@ -255,9 +255,13 @@ class NewVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class SealedVersion:
-    """A version as a gateway needs it: with the key of the site that signed its manifest and its own site's wrapped DEKs."""
+    """A version as a gateway needs it: with the key of the site that signed its manifest and its own site's wrapped DEKs.
+
+    Nothing is to be built on an `outdated` one: it has generations from before the site's were to be made anew.
+    """
 
     version: Version
     dataset_uid: str
     signing_key: str
     keys: tuple[WrappedKey, ...]
+    outdated: bool = False

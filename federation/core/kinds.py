@@ -19,6 +19,7 @@ from federation.core import (
     dataset,
     events,
     job,
+    keys,
     lineage,
     metering,
     openlineage,
@@ -174,6 +175,17 @@ KINDS: dict[type, Kind] = {
         key=lambda v: f"{v.generation}/{v.site}/{v.sensitivity}",
         parent=lambda v: v.generation,
         columns={"site": lambda v: v.site, "dataset_uid": lambda v: v.dataset_uid, "kek": lambda v: v.kek},
+    ),
+    keys.SiteKeyring: Kind(table="site_keyrings", key=lambda v: v.site),
+    keys.Escrow: Kind(table="escrows", key=lambda v: v.escrow, columns={"site": lambda v: v.site}),
+    keys.EscrowedKey: Kind(
+        table="escrowed_keys",
+        key=lambda v: f"{v.escrow}/{v.generation}/{v.sensitivity}",
+        parent=lambda v: v.escrow,
+        columns={"dataset_uid": lambda v: v.dataset_uid},
+    ),
+    keys.Opening: Kind(
+        table="openings", key=lambda v: v.opening, columns={"site": lambda v: v.site, "state": lambda v: str(v.state)}
     ),
     site.Site: Kind(
         remembered=True,

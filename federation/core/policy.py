@@ -63,6 +63,7 @@ USER_PERMISSIONS = frozenset(
         "budgets": "get list",
         "ledger": "list",
         "lineage": "get create",
+        "escrows": "get approve",
         "server": "get",
     }.items()
     for verb in verbs.split()
@@ -74,6 +75,11 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "sites.delete",
         "sites.check",
         "tokens.create",
+        "keys.list",
+        "keys.rotate",
+        "escrows.create",
+        "escrows.list",
+        "escrows.open",
         "prices.create",
         "world.export",
         "lineage.check",

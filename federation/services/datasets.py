@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from federation import ports
 from federation.core import dataset, errors, grants, ids, kinds, policy, ratecard, site
+from federation.core import keys as custody
 from federation.core.authorization import Action, parties, purposes, subject
 from federation.crypto import manifest
 from federation.services import access, authorization, bindings, lineage, masks, partitions, pricing, residency, scan, sites
@@ -369,7 +370,22 @@ def take_keys(
                     metadata={"generation": generation, "site": at},
                 )
             if not known:
-                tx.insert(dataclasses.replace(key, create_time=key.create_time or tx.now))
+                _insert_key(tx, key)
+
+
+def _insert_key(tx: ports.Transaction, key: dataset.WrappedKey) -> None:
+    ring = tx.get(custody.SiteKeyring, key.site)
+    if ring is not None and key.kek in ring.retired:
+        raise errors.FailedPrecondition(
+            f"{key.kek} of site {key.site} is retired, and what it wraps would be lost",
+            reason="KEK_RETIRED",
+            help="Try again: the site's agent has the key re-wrapped by now.",
+            metadata={"kek": key.kek, "site": key.site},
+        )
+    tx.insert(dataclasses.replace(key, create_time=key.create_time or tx.now))
+    for escrow in tx.list(custody.Escrow, where={"site": key.site}):
+        if not escrow.behind:
+            tx.replace(dataclasses.replace(escrow, behind=True))
 
 
 def keys_at(tx: ports.Transaction, generation: str, at: str) -> tuple[dataset.WrappedKey, ...]:
@@ -433,7 +449,22 @@ def sealed_versions(tx: ports.Transaction, at: str) -> Iterator[dataset.SealedVe
 def _sealed(tx: ports.Transaction, version: dataset.Version, uid: str, at: str) -> dataset.SealedVersion:
     rows = tuple(row for generation in version.generations for row in keys_at(tx, generation, at))
     signer = sites.get_site(tx, version.signed_by)
-    return dataset.SealedVersion(version=version, dataset_uid=uid, signing_key=signer.signing_key, keys=rows)
+    return dataset.SealedVersion(
+        version=version,
+        dataset_uid=uid,
+        signing_key=signer.signing_key,
+        keys=rows,
+        outdated=_outdated(tx, version, at),
+    )
+
+
+def _outdated(tx: ports.Transaction, version: dataset.Version, at: str) -> bool:
+    """Whether a generation of it is from before the site's were to be made anew: by its oldest row, wherever that is."""
+    ring = tx.get(custody.SiteKeyring, at)
+    if ring is None or ring.dek_time is None:
+        return False
+    rows = (row for generation in version.generations for row in tx.list(dataset.WrappedKey, parent=generation))
+    return any(row.create_time is not None and row.create_time <= ring.dek_time for row in rows)
 
 
 # Grants of people

@@ -21,6 +21,7 @@ from federation.v1 import (
     gateway_pb2,
     identity_pb2,
     jobs_pb2,
+    keys_pb2,
     ledger_pb2,
     lineage_pb2,
     options_pb2,
@@ -32,7 +33,7 @@ from federation.v1 import (
 
 #: What people call, at the server's port for people.
 PEOPLE = (
-    *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets"),
+    *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets", "Keys"),
     *("Ledger", "Lineage", "Identity", "Records"),
 )
 #: What sites' agents call, at the port that wants their certificate.
@@ -50,6 +51,7 @@ _FILES = (
         costs_pb2,
         bills_pb2,
         budgets_pb2,
+        keys_pb2,
         ledger_pb2,
         lineage_pb2,
         identity_pb2,

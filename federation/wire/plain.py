@@ -9,7 +9,7 @@ from federation.core import records
 from federation.wire import codec
 
 #: Fields that are pairs of key and value, and read best as a JSON object.
-PAIRS = frozenset({"labels", "columns", "env", "gpus"})
+PAIRS = frozenset({"labels", "columns", "env", "gpus", "keks"})
 
 
 def plain(value: Any) -> Any:

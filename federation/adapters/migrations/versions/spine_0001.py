@@ -34,6 +34,10 @@ _KINDS = {
         "dataset_uid",
         "kek",
     ),
+    "site_keyrings": (),
+    "escrows": ("site",),
+    "escrowed_keys": ("dataset_uid",),
+    "openings": ("site", "state"),
     "sites": (
         "region",
         "state",
