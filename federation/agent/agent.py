@@ -23,6 +23,7 @@ from federation.agent import (
     gateway,
     ingest,
     journal,
+    leasing,
     locks,
     logs,
     metering,
@@ -37,7 +38,7 @@ from federation.agent import (
 )
 from federation.agent import catalog as agent_catalog
 from federation.agent.identity import Identity
-from federation.core import errors, job, transfer
+from federation.core import erasure, errors, job, transfer
 from federation.wire import tls
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class Agent:
         self._catalog = agent_catalog.Catalog(settings.catalog, self._tls)
         self._lease = door.Lease(clock)
         self._opener = versions.Versions(store, keys, self._catalog)
+        self._leaser = leasing.Leasing(catalog=self._catalog, connector=keys, identity=self._identity, clock=clock)
         self._log = logs.Logs(settings.state_dir / "logs", bytes_max=settings.log_bytes_max)
         self._remotes = remote.Remotes(self._identity, self._tls.ca, clock=clock)
         self._meter = metering.Meter(
@@ -219,6 +221,7 @@ class Agent:
                 book=self._book,
                 entrance=entrance,
                 opener=self._opener,
+                leaser=self._leaser,
                 meter=self._meter,
                 remotes=self._remotes,
                 writer=self._writer,
@@ -323,6 +326,9 @@ class Agent:
                 self._transfers.ask_stop(instruction)
             case transfer.DropReplica():
                 self._transfers.drop(instruction)
+            case erasure.EraseGenerations():
+                self._opener.forget(instruction.version)
+                self._leaser.erase(instruction, self._settings.site)
 
     def _sweep(self) -> None:
         while not self._closing.wait(SWEEP_SECONDS):

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from federation.agent import journal
-from federation.core import dataset, errors, job, lineage, metering, site, transfer
+from federation.core import dataset, erasure, errors, job, leases, lineage, metering, site, transfer
 from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, lineage_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec, tls
 from federation.wire import errors as wire_errors
@@ -23,7 +23,14 @@ from federation.wire import errors as wire_errors
 T = TypeVar("T")
 
 #: What a site is told to do.
-Instruction = job.StartRun | job.StopRun | transfer.StartTransfer | transfer.StopTransfer | transfer.DropReplica
+Instruction = (
+    job.StartRun
+    | job.StopRun
+    | transfer.StartTransfer
+    | transfer.StopTransfer
+    | transfer.DropReplica
+    | erasure.EraseGenerations
+)
 
 CALL_SECONDS = 20.0
 TRIES = 4
@@ -228,6 +235,14 @@ class Catalog:
     def finish_drop(self, version: str) -> None:
         """Tells that a replica's objects are gone."""
         self._call(self._stub.FinishDrop, agent_pb2.FinishDropRequest(version=version))
+
+    def issue_lease(self, asked: leases.Asked) -> leases.Lease:
+        """The lease under which keys may be handed out; a refusal says why not."""
+        return self._value(self._stub.IssueLease, codec.to_message(asked, agent_pb2.IssueLeaseRequest), leases.Lease)
+
+    def confirm_erasure(self, name: str, signature: bytes) -> None:
+        """Tells that the secrets of an erasure are destroyed here."""
+        self._call(self._stub.ConfirmErasure, agent_pb2.ConfirmErasureRequest(erasure=name, signature=signature))
 
     def package(self, digest: str) -> Iterator[bytes]:
         """A package's bytes; not checked here."""

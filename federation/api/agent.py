@@ -13,13 +13,14 @@ from federation.api.calls import Call
 from federation.api.mutations import Use
 from federation.api.store import Store
 from federation.core import errors, ids
+from federation.core.erasure import EraseGenerations
 from federation.core.job import JobState, StartRun, StopRun
 from federation.core.metering import Usage
 from federation.core.site import Capacity
 from federation.core.transfer import DropReplica, StartTransfer, StopTransfer, TransferState
 from federation.crypto import grants, signing
 from federation.ports import Transaction
-from federation.services import datasets, jobs, ledger, retention, sites, transfers
+from federation.services import datasets, erasures, jobs, leases, ledger, retention, sites, transfers
 from federation.services.context import Context
 from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec
@@ -30,7 +31,7 @@ LOOK_SECONDS = 1.0
 #: Grants that one call may settle.
 SETTLEMENTS_MAX = 1000
 
-Instruction = StartRun | StopRun | StartTransfer | StopTransfer | DropReplica
+Instruction = StartRun | StopRun | StartTransfer | StopTransfer | DropReplica | EraseGenerations
 
 
 class AgentServicer:
@@ -216,6 +217,23 @@ class AgentServicer:
 
         return await self._store.write(work, actor=call.principal.name)
 
+    async def issue_lease(self, request: agent_pb2.IssueLeaseRequest, call: Call) -> Message:
+        asked = codec.to_value(request)
+        # A refusal is committed too: the log tells who asked for what they may not have.
+        granted = await self._store.write(
+            lambda tx: leases.answer(tx, self._ctx, call.principal.site, asked), actor=call.principal.name, quiet=True
+        )
+        if isinstance(granted, errors.FederationError):
+            raise granted
+        return codec.to_message(granted)
+
+    async def confirm_erasure(self, request: agent_pb2.ConfirmErasureRequest, call: Call) -> Message:
+        def work(tx: Transaction) -> Message:
+            erasures.confirm(tx, call.principal.site, request.erasure, request.signature)
+            return agent_pb2.ConfirmErasureResponse()
+
+        return await self._store.write(work, actor=call.principal.name)
+
     async def read_package(self, request: agent_pb2.ReadPackageRequest, _call: Call) -> AsyncIterator[Message]:
         pieces = await self._store.run(lambda: self._store.catalog.get_blob(request.digest))
         while piece := await self._store.run(lambda: next(pieces, b"")):
@@ -231,7 +249,11 @@ def _capacity(request: agent_pb2.RegisterRequest | agent_pb2.HeartbeatRequest) -
 
 
 def _due(tx: Transaction, ctx: Context, site: str) -> tuple[Instruction, ...]:
-    return (*jobs.instructions(tx, ctx, site), *transfers.instructions(tx, ctx, site))
+    return (
+        *jobs.instructions(tx, ctx, site),
+        *transfers.instructions(tx, ctx, site),
+        *erasures.instructions(tx, site),
+    )
 
 
 def _key(instruction: Instruction) -> tuple[str, str]:
@@ -247,6 +269,8 @@ def _key(instruction: Instruction) -> tuple[str, str]:
             return ("stop transfer", name)
         case DropReplica(version=version):
             return ("drop", version)
+        case EraseGenerations(erasure=name):
+            return ("erase", name)
 
 
 def _instruction(instruction: Instruction) -> Message:
@@ -262,6 +286,8 @@ def _instruction(instruction: Instruction) -> Message:
             return agent_pb2.Instruction(stop_transfer=codec.to_message(instruction, agent_pb2.StopTransfer))
         case DropReplica():
             return agent_pb2.Instruction(drop=codec.to_message(instruction, agent_pb2.DropReplica))
+        case EraseGenerations():
+            return agent_pb2.Instruction(erase=codec.to_message(instruction, agent_pb2.EraseGenerations))
 
 
 def _usage(row: agent_pb2.Settlement, at: str, now: datetime) -> Usage:

@@ -36,6 +36,7 @@ WORDS = {
     "price": "federation.cli.price",
     "ledger": "federation.cli.ledger",
     "lineage": "federation.cli.lineage",
+    "lease": "federation.cli.lease",
     "token": "federation.cli.token",
     "context": "federation.cli.context",
     "whoami": "federation.cli.whoami",

@@ -18,6 +18,7 @@ WITHOUT_OUTPUT = {
     "agent": "it is a process, whose log lines are its output",
     "job logs": "it prints what the job printed, byte by byte",
     "dataset get": "it writes files",
+    "dataset certificate get": "it writes a file",
     "cost export": "it writes a file, whose kind its --format says",
     "world export": "it prints a world file, which is JSON",
     "world schema": "it prints a JSON Schema",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from federation.cli import jobs, shapes
+from federation.cli import erasure, jobs, shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import dataset as values
@@ -14,6 +14,10 @@ from federation.core import errors, ids, units
 from federation.core import job as job_values
 
 dataset = noun("dataset", "Governed collections of data: put in encrypted, brought back, described.")
+
+dataset.add_command(erasure.erasure)
+dataset.add_command(erasure.certificate)
+verb(dataset, "erase", example='fed dataset erase sales/flights@3 --reason "request 4711"')(erasure.erase)
 
 _RESIDENCY = click.option(
     "--residency", multiple=True, metavar="EU", help="A jurisdiction in which it may be stored and used; repeat for several."

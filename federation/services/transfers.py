@@ -64,7 +64,7 @@ def create(
     _check_terms(keep_seconds, priority, bytes_per_second_max)
     name, number = ids.dataset_or_version(version)
     stored = datasets.usable_dataset(tx, name)
-    wanted = datasets.get_version(tx, ids.VersionName(name, number or datasets.latest(stored)))
+    wanted = datasets.readable_version(tx, ids.VersionName(name, number or datasets.latest(stored)))
     place = sites.get_site(tx, destination)
     residency.require_site(name.short, stored.residency, place.site, place.jurisdiction)
     asked = dataclasses.replace(

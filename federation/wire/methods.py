@@ -21,6 +21,7 @@ from federation.v1 import (
     gateway_pb2,
     identity_pb2,
     jobs_pb2,
+    leases_pb2,
     ledger_pb2,
     lineage_pb2,
     options_pb2,
@@ -33,7 +34,7 @@ from federation.v1 import (
 #: What people call, at the server's port for people.
 PEOPLE = (
     *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets"),
-    *("Ledger", "Lineage", "Identity", "Records"),
+    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures"),
 )
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
@@ -55,6 +56,7 @@ _FILES = (
         identity_pb2,
         agent_pb2,
         gateway_pb2,
+        leases_pb2,
         records_pb2,
     ),
 )
