@@ -6,7 +6,6 @@ It calls the catalog and is never called by it. What it must remember is in its 
 from __future__ import annotations
 
 import logging
-import resource
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -130,7 +129,6 @@ class Agent:
 
     def start(self) -> None:
         """Probes the store, registers, cleans up, opens the gateway and goes on with what was begun. Waits for the catalog."""
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold DEKs
         self._store.probe()
         self._thread("capacity", lambda: self._capacity.refresh(self._closing))
         self._capacity.wait(_FIRST_LOOK_SECONDS)

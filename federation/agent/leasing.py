@@ -46,8 +46,8 @@ class Leasing:
     ) -> leases.Lease:
         """A lease for just this, still good; the catalog's refusal otherwise.
 
-        FailedPrecondition (LEASE_EXPIRED) for an answer that took longer than the lease lasts, DataCorrupt (LEASE_FOREIGN) for one
-        that is for something else.
+        FailedPrecondition (LEASE_EXPIRED) for an answer that took longer than the lease lasts, DataCorrupt (LEASE_FOREIGN) for
+        one that is for something else.
         """
         asked = leases.Asked(
             nonce=nonce,
@@ -82,13 +82,12 @@ class Leasing:
         if hpke.fingerprint(reader_key) != lease.reader_key:
             raise AssertionError(f"lease {lease.lease} is for another key")
         allowed = frozenset(lease.generations)
-        sealed = sealing.seal(
+        return sealing.seal(
             ((generation, dek) for generation, dek in deks if generation in allowed),
             dataset_uid=lease.dataset_uid,
             audience=leases.audience(audience, lease.lease),
             reader_key=reader_key,
         )
-        return sealed
 
     def erase(self, ordered: erasure.EraseGenerations, site: str) -> None:
         """Destroys the generations' secrets in the key connector and tells the catalog, signed. Again is harmless."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from federation import secrecy
 from federation.cli import erasure, jobs, shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
@@ -164,6 +165,7 @@ def put(session: Session, *, name: str, path: Path, site: str, kind: str, reside
 
     It is encrypted before it leaves this process. Files that did not change since the last version are not sent again.
     """
+    secrecy.keep()
     with session.output.transfer(f"put {name}", _bytes_below(path)) as moved:
         made = session.client.put(name, path, site=site, residency=residency, kind=values.DatasetKind(kind), progress=moved)
     session.output.outcome(made)
@@ -176,6 +178,7 @@ def put(session: Session, *, name: str, path: Path, site: str, kind: str, reside
 @click.option("--overwrite", is_flag=True, help="Replace files that are in the folder already.")
 def get(session: Session, *, name: str, folder: Path, site: str, overwrite: bool) -> None:
     """Brings a version's files into a folder, decrypted and verified (`fed dataset show` describes it)."""
+    secrecy.keep()
     with session.output.transfer(f"get {name}", _bytes_of(session, name)) as moved:
         files = session.client.get(name, folder, site=site, overwrite=overwrite, progress=moved)
     session.output.say(f"{len(files)} files are in {folder}")

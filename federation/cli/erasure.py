@@ -58,7 +58,7 @@ def get(session: Session, *, name: str, file: Path) -> None:
 
 @verb(certificate, "verify", example="fed dataset certificate verify flights-3.json --key 6f1c...")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--key", default="", metavar="HEX", help="The catalog's public key. Without it the file's own is taken and told.")
+@click.option("--key", default="", metavar="HEX", help="The catalog's public key; without it the file's own is told.")
 def verify(session: Session, *, file: Path, key: str) -> None:
     """Checks a deletion certificate without the catalog: its signature, each site's, and that every lease had run out."""
     data = file.read_bytes()

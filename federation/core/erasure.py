@@ -1,4 +1,4 @@
-"""Erasures: a version that must be forgotten, what destroys it at each site, and the certificate that it is gone. Values only."""
+"""Erasures: a version that must be forgotten, what destroys it at each site, and the certificate of it. Values only."""
 
 from __future__ import annotations
 

@@ -154,6 +154,13 @@ def _run(tx: ports.Transaction, at: str, asked: leases.Asked, record: kinds.Gran
     current = runs.get_job(tx, run.job)
     if run.state not in runs.LIVE or current.run != run.run or (record is not None and record.attempt != run.attempt):
         raise runs.superseded(run)
+    if current.cancel_requested:
+        raise errors.FailedPrecondition(
+            f"run {run.run} is being cancelled",
+            reason="RUN_SUPERSEDED",
+            help="It is given nothing more.",
+            metadata={"run": run.run, "state": str(run.state)},
+        )
     if record is None:
         _require(asked.use is grants.Access.WRITE, asked, "a run reads under its inputs' grants")
         named = any(spec.dataset == asked.dataset for spec in current.request.outputs)
