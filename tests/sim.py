@@ -481,14 +481,18 @@ def check_transfers(sim: Simulation) -> None:
 
 
 def check_replicas(sim: Simulation) -> None:
-    """None lies where residency forbids, each version is kept somewhere, and keys are where replicas are alone."""
+    """None lies where residency forbids, each version is kept somewhere, and keys are where replicas are alone.
+
+    Of one that was erased nothing is kept, and no key.
+    """
     bound = {each.name: each.residency for each in sim.all(dataset.Dataset)}
     where = {each.site: each.jurisdiction for each in sim.all(site.Site)}
     replicas, keys = sim.all(dataset.Replica), {(key.generation, key.site) for key in sim.all(dataset.WrappedKey)}
-    generations = {version.name: version.generations for version in sim.all(dataset.Version)}
+    versions = sim.all(dataset.Version)
+    generations = {version.name: () if version.erase_time else version.generations for version in versions}
     assert all(policy.residency_allows(bound[row.version.dataset], where[row.site]) for row in replicas)
     kept = {row.version for row in replicas if row.state is not dataset.ReplicaState.DELETING}
-    assert kept == set(generations)
+    assert kept == {version.name for version in versions if version.erase_time is None}
     assert keys == {(generation, row.site) for row in replicas for generation in generations[row.version]}
     brought = {(row.transfer, row.site) for row in replicas if row.transfer}
     done = {(row.transfer, row.destination_site) for row in sim.all(transfer.Transfer, state="SUCCEEDED")}

@@ -6,7 +6,6 @@ It calls the catalog and is never called by it. What it must remember is in its 
 from __future__ import annotations
 
 import logging
-import resource
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from federation.agent import (
     gateway,
     ingest,
     journal,
+    leasing,
     locks,
     logs,
     metering,
@@ -38,7 +38,7 @@ from federation.agent import (
 )
 from federation.agent import catalog as agent_catalog
 from federation.agent.identity import Identity
-from federation.core import errors, job, keys, transfer
+from federation.core import erasure, errors, job, keys, transfer
 from federation.wire import tls
 
 T = TypeVar("T")
@@ -84,6 +84,7 @@ class Agent:
         self._catalog = agent_catalog.Catalog(settings.catalog, self._tls)
         self._lease = door.Lease(clock)
         self._opener = versions.Versions(store, keys, self._catalog)
+        self._leaser = leasing.Leasing(catalog=self._catalog, connector=keys, identity=self._identity, clock=clock)
         self._log = logs.Logs(settings.state_dir / "logs", bytes_max=settings.log_bytes_max)
         self._remotes = remote.Remotes(self._identity, self._tls.ca, clock=clock)
         self._meter = metering.Meter(
@@ -132,7 +133,6 @@ class Agent:
 
     def start(self) -> None:
         """Probes the store, registers, cleans up, opens the gateway and goes on with what was begun. Waits for the catalog."""
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold DEKs
         self._store.probe()
         self._thread("capacity", lambda: self._capacity.refresh(self._closing))
         self._capacity.wait(_FIRST_LOOK_SECONDS)
@@ -226,6 +226,7 @@ class Agent:
                 book=self._book,
                 entrance=entrance,
                 opener=self._opener,
+                leaser=self._leaser,
                 meter=self._meter,
                 remotes=self._remotes,
                 writer=self._writer,
@@ -332,6 +333,9 @@ class Agent:
                 self._transfers.drop(instruction)
             case keys.RotateKeys() | keys.FillEscrow() | keys.OpenEscrow():
                 self._custody.take(instruction)
+            case erasure.EraseGenerations():
+                self._opener.forget(instruction.version)
+                self._leaser.erase(instruction, self._settings.site)
 
     def _sweep(self) -> None:
         while not self._closing.wait(SWEEP_SECONDS):

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from federation.agent import journal
-from federation.core import dataset, errors, job, keys, lineage, metering, site, transfer
+from federation.core import dataset, erasure, errors, job, keys, leases, lineage, metering, site, transfer
 from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, lineage_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec, tls
 from federation.wire import errors as wire_errors
@@ -32,6 +32,7 @@ Instruction = (
     | keys.RotateKeys
     | keys.FillEscrow
     | keys.OpenEscrow
+    | erasure.EraseGenerations
 )
 
 CALL_SECONDS = 20.0
@@ -303,6 +304,14 @@ class Catalog:
         rows = [codec.to_message(key, agent_pb2.WrappedKey) for key in given]
         request = agent_pb2.FinishEscrowRequest(opening=opening, keys=rows, done=done)
         return self._value(self._stub.FinishEscrow, request, keys.Opening)
+
+    def issue_lease(self, asked: leases.Asked) -> leases.Lease:
+        """The lease under which keys may be handed out; a refusal says why not."""
+        return self._value(self._stub.IssueLease, codec.to_message(asked, agent_pb2.IssueLeaseRequest), leases.Lease)
+
+    def confirm_erasure(self, name: str, signature: bytes) -> None:
+        """Tells that the secrets of an erasure are destroyed here."""
+        self._call(self._stub.ConfirmErasure, agent_pb2.ConfirmErasureRequest(erasure=name, signature=signature))
 
     def package(self, digest: str) -> Iterator[bytes]:
         """A package's bytes; not checked here."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from federation import ports
 from federation.agent import catalog as agent_catalog
 from federation.core import dataset, errors, ids
+from federation.core.keys import DEFAULT
 from federation.crypto import layout, manifest
 
 #: Manifests of so many versions are kept ready; what has not been asked for longest goes first.
@@ -108,7 +109,7 @@ class Versions:
 
     def deks(self, opened: Opened) -> Iterator[tuple[str, bytes]]:
         """The DEK of each generation of the version; DataCorrupt (KEY_MISSING) where the catalog has none for this site."""
-        keys = {key.generation: key for key in opened.sealed.keys}
+        keys = {key.generation: key for key in opened.sealed.keys if key.sensitivity == DEFAULT}
         for generation in opened.manifest.generations:
             if generation not in keys:
                 raise errors.DataCorrupt(

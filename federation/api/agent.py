@@ -13,6 +13,7 @@ from federation.api.calls import Call
 from federation.api.mutations import Use
 from federation.api.store import Store
 from federation.core import errors, ids
+from federation.core.erasure import EraseGenerations
 from federation.core.job import JobState, StartRun, StopRun
 from federation.core.keys import ConnectorStatus, Escrow, FillEscrow, OpenEscrow, RotateKeys
 from federation.core.metering import Usage
@@ -20,7 +21,7 @@ from federation.core.site import Capacity
 from federation.core.transfer import DropReplica, StartTransfer, StopTransfer, TransferState
 from federation.crypto import grants, signing
 from federation.ports import Transaction
-from federation.services import datasets, jobs, ledger, retention, sites, transfers
+from federation.services import datasets, erasures, jobs, leases, ledger, retention, sites, transfers
 from federation.services import keys as custody
 from federation.services.context import Context
 from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2, sites_pb2, transfers_pb2
@@ -32,7 +33,7 @@ LOOK_SECONDS = 1.0
 #: Grants that one call may settle.
 SETTLEMENTS_MAX = 1000
 
-Instruction = StartRun | StopRun | StartTransfer | StopTransfer | DropReplica | custody.Instruction
+Instruction = StartRun | StopRun | StartTransfer | StopTransfer | DropReplica | EraseGenerations | custody.Instruction
 
 
 class AgentServicer:
@@ -283,6 +284,23 @@ class AgentServicer:
     async def _keys(self, call: Call, work: Callable[[Transaction], object]) -> Message:
         return await self._store.write(lambda tx: codec.to_message(work(tx)), actor=call.principal.name)
 
+    async def issue_lease(self, request: agent_pb2.IssueLeaseRequest, call: Call) -> Message:
+        asked = codec.to_value(request)
+        # A refusal is committed too: the log tells who asked for what they may not have.
+        granted = await self._store.write(
+            lambda tx: leases.answer(tx, self._ctx, call.principal.site, asked), actor=call.principal.name, quiet=True
+        )
+        if isinstance(granted, errors.FederationError):
+            raise granted
+        return codec.to_message(granted)
+
+    async def confirm_erasure(self, request: agent_pb2.ConfirmErasureRequest, call: Call) -> Message:
+        def work(tx: Transaction) -> Message:
+            erasures.confirm(tx, call.principal.site, request.erasure, request.signature)
+            return agent_pb2.ConfirmErasureResponse()
+
+        return await self._store.write(work, actor=call.principal.name)
+
     async def read_package(self, request: agent_pb2.ReadPackageRequest, _call: Call) -> AsyncIterator[Message]:
         pieces = await self._store.run(lambda: self._store.catalog.get_blob(request.digest))
         while piece := await self._store.run(lambda: next(pieces, b"")):
@@ -298,10 +316,15 @@ def _capacity(request: agent_pb2.RegisterRequest | agent_pb2.HeartbeatRequest) -
 
 
 def _due(tx: Transaction, ctx: Context, site: str) -> tuple[Instruction, ...]:
-    return (*jobs.instructions(tx, ctx, site), *transfers.instructions(tx, ctx, site), *custody.instructions(tx, site))
+    return (
+        *jobs.instructions(tx, ctx, site),
+        *transfers.instructions(tx, ctx, site),
+        *erasures.instructions(tx, site),
+        *custody.instructions(tx, site),
+    )
 
 
-def _key(instruction: Instruction) -> tuple[str, str]:
+def _key(instruction: Instruction) -> tuple[str, str]:  # noqa: PLR0911 - one for each kind
     """What an instruction is about: one that is due for longer is sent once, another attempt of a transfer anew."""
     match instruction:
         case StartRun(run=run):
@@ -314,6 +337,8 @@ def _key(instruction: Instruction) -> tuple[str, str]:
             return ("stop transfer", name)
         case DropReplica(version=version):
             return ("drop", version)
+        case EraseGenerations(erasure=name):
+            return ("erase", name)
         case RotateKeys() | FillEscrow() | OpenEscrow():
             return _custody_key(instruction)
 
@@ -329,7 +354,7 @@ def _custody_key(instruction: custody.Instruction) -> tuple[str, str]:
             return ("open escrow", opening.opening)
 
 
-def _instruction(instruction: Instruction) -> Message:
+def _instruction(instruction: Instruction) -> Message:  # noqa: PLR0911 - one for each kind
     match instruction:
         case StartRun():
             failpoints.hit("server.before_assignment")
@@ -342,6 +367,8 @@ def _instruction(instruction: Instruction) -> Message:
             return agent_pb2.Instruction(stop_transfer=codec.to_message(instruction, agent_pb2.StopTransfer))
         case DropReplica():
             return agent_pb2.Instruction(drop=codec.to_message(instruction, agent_pb2.DropReplica))
+        case EraseGenerations():
+            return agent_pb2.Instruction(erase=codec.to_message(instruction, agent_pb2.EraseGenerations))
         case RotateKeys() | FillEscrow() | OpenEscrow():
             return _custody_instruction(instruction)
 

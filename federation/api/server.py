@@ -22,6 +22,7 @@ from federation.api.http import HttpListener
 from federation.api.identity import IdentityServicer
 from federation.api.jobs import JobsServicer
 from federation.api.keys import KeysServicer
+from federation.api.leases import ErasuresServicer, LeasesServicer
 from federation.api.ledger import LedgerServicer
 from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
@@ -129,6 +130,8 @@ class Server:
             "Ledger": LedgerServicer(store, pages, self._reader),
             "Lineage": LineageServicer(store, self._lineage, self._terms),
             "Identity": IdentityServicer(store),
+            "Leases": LeasesServicer(store, pages),
+            "Erasures": ErasuresServicer(store, pages, self._lineage),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
         return self._server(generic_handlers(servicers, PeopleDoor(store)))

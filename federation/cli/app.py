@@ -37,6 +37,7 @@ WORDS = {
     "ledger": "federation.cli.ledger",
     "lineage": "federation.cli.lineage",
     "key": "federation.cli.key",
+    "lease": "federation.cli.lease",
     "token": "federation.cli.token",
     "context": "federation.cli.context",
     "whoami": "federation.cli.whoami",

@@ -19,6 +19,7 @@ WITHOUT_OUTPUT = {
     "job logs": "it prints what the job printed, byte by byte",
     "mcp": "it is a process, which speaks a protocol",
     "dataset get": "it writes files",
+    "dataset certificate get": "it writes a file",
     "cost export": "it writes a file, whose kind its --format says",
     "world export": "it prints a world file, which is JSON",
     "world schema": "it prints a JSON Schema",

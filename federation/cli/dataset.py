@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from federation.cli import jobs
+from federation import secrecy
+from federation.cli import erasure, jobs
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import dataset as values
@@ -15,6 +16,10 @@ from federation.core import job as job_values
 from federation.wire.plain import plain
 
 dataset = noun("dataset", "Governed collections of data: put in encrypted, brought back, described.")
+
+dataset.add_command(erasure.erasure)
+dataset.add_command(erasure.certificate)
+verb(dataset, "erase", example='fed dataset erase sales/flights@3 --reason "request 4711"')(erasure.erase)
 
 _RESIDENCY = click.option(
     "--residency", multiple=True, metavar="EU", help="A jurisdiction in which it may be stored and used; repeat for several."
@@ -161,6 +166,7 @@ def put(session: Session, *, name: str, path: Path, site: str, kind: str, reside
 
     It is encrypted before it leaves this process. Files that did not change since the last version are not sent again.
     """
+    secrecy.keep()
     with session.output.transfer(f"put {name}", _bytes_below(path)) as moved:
         made = session.client.put(name, path, site=site, residency=residency, kind=values.DatasetKind(kind), progress=moved)
     session.output.outcome(made)
@@ -173,6 +179,7 @@ def put(session: Session, *, name: str, path: Path, site: str, kind: str, reside
 @click.option("--overwrite", is_flag=True, help="Replace files that are in the folder already.")
 def get(session: Session, *, name: str, folder: Path, site: str, overwrite: bool) -> None:
     """Brings a version's files into a folder, decrypted and verified (`fed dataset show` describes it)."""
+    secrecy.keep()
     with session.output.transfer(f"get {name}", _bytes_of(session, name)) as moved:
         files = session.client.get(name, folder, site=site, overwrite=overwrite, progress=moved)
     session.output.say(f"{len(files)} files are in {folder}")

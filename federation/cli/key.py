@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from federation import config
-from federation.cli import shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import errors, ids, keys
 from federation.crypto import escrow as escrows
 from federation.crypto import hpke
+from federation.wire.plain import plain
 
 key = noun("key", "The custody of sites' keys.")
 
@@ -23,9 +23,7 @@ def status(session: Session, *, site: str) -> None:
     """Shows each site's KEKs, and for each dataset which of them wraps how many rows, in which classes, and escrow."""
     rings, uses = session.client.list_keyrings(site)
     if session.output.json:
-        session.output.write_json(
-            {"keyrings": [shapes.plain(row) for row in rings], "uses": [shapes.plain(row) for row in uses]}
-        )
+        session.output.write_json({"keyrings": [plain(row) for row in rings], "uses": [plain(row) for row in uses]})
         return
     session.output.rows(rings)
     session.output.rows(uses)

@@ -12,8 +12,10 @@ from federation.core import (
     budget,
     chain,
     dataset,
+    erasure,
     job,
     keys,
+    leases,
     metering,
     offers,
     openlineage,
@@ -139,6 +141,12 @@ def _verdict(found: chain.Verification) -> str:
     if found.findings:
         return "BROKEN"
     return "intact" if found.proven_position or not found.rows else "consistent, not proven"
+
+
+def _downstream(value: erasure.Erasure) -> str:
+    models = set(value.downstream_models)
+    named = [f"{name} (model)" if name in models else name for name in value.downstream]
+    return ", ".join(named + ([] if value.downstream_complete else ["and more"])) or "nothing"
 
 
 def _alerts(value: budget.Budget) -> str:
@@ -385,6 +393,33 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("IN FLIGHT", lambda v: money(v.reserved_micros)),
         _text("ALERTS", _alerts),
         _text("STOPS", lambda v: "yes" if v.hard else "no"),
+    ),
+    leases.Lease: (
+        _text("LEASE", lambda v: v.lease),
+        _text("USE", lambda v: str(v.use)),
+        _text("OF", lambda v: v.short),
+        _text("SITE", lambda v: v.site),
+        _text("TO", lambda v: v.run or v.reader_site or v.principal),
+        _text("KEY", lambda v: v.reader_key[:12]),
+        _text("FROM", lambda v: moment(v.issue_time) or "-"),
+        _text("UNTIL", lambda v: moment(v.expire_time) or "-"),
+    ),
+    erasure.Erasure: (
+        _text("ERASURE", lambda v: v.erasure),
+        _text("VERSION", lambda v: v.short),
+        _text("STATE", lambda v: str(v.state)),
+        _text("SITES", lambda v: f"{len(v.sites) - len(v.unconfirmed)} of {len(v.sites)} confirmed"),
+        _text("WAITS FOR", lambda v: "; ".join(v.waits_for) or "-"),
+        _text("MADE OF IT", _downstream),
+        _text("REASON", lambda v: v.reason),
+        _text("BY", lambda v: v.principal or "-"),
+        _text("SINCE", lambda v: moment(v.create_time) or "-"),
+        _text("CERTIFIED", lambda v: moment(v.certify_time) or "-"),
+    ),
+    erasure.SiteErasure: (
+        _text("SITE", lambda v: v.site),
+        _text("CONFIRMED", lambda v: moment(v.confirm_time) or "not yet"),
+        _text("SIGNED BY", lambda v: v.signing_key[:16] or "-"),
     ),
     bill.Bill: (
         _text("BILL", lambda v: v.bill),

@@ -23,12 +23,14 @@ from federation.core import (
     budget,
     chain,
     dataset,
+    erasure,
     errors,
     focus,
     forecast,
     ids,
     job,
     keys,
+    leases,
     lineage,
     metering,
     openlineage,
@@ -48,6 +50,7 @@ from federation.v1 import (
     identity_pb2,
     jobs_pb2,
     keys_pb2,
+    leases_pb2,
     ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
@@ -680,6 +683,32 @@ class Client:
             name=_named(name, "openings"), sealed_share=sealed_share, request_id=request_id
         )
         return self._value(keys.Opening, "Keys.ApproveOpening", request)
+
+    # Leases and erasures
+
+    def list_leases(self, *, filter: str = "") -> Iterator[leases.Lease]:  # noqa: A002
+        """Who was given data keys: for example of `version = "sales/flights@3"`, or by `run = "jobs/j-1/runs/1"`."""
+        return self._connection.pages("Leases.ListLeases", leases_pb2.ListLeasesRequest(filter=filter))
+
+    def erase_version(self, version: str, reason: str, *, request_id: str = "", validate_only: bool = False) -> erasure.Erasure:
+        """Destroys for good what opens a version, at every site. Administrators may; with `validate_only` it is only tried."""
+        request = leases_pb2.EraseVersionRequest(
+            version=version, reason=reason, request_id=request_id, validate_only=validate_only
+        )
+        return self._value(erasure.Erasure, "Erasures.EraseVersion", request)
+
+    def get_erasure(self, name: str) -> erasure.Erasure:
+        """One erasure, by its name or its version's: who has confirmed it, and what it waits for."""
+        return self._value(erasure.Erasure, "Erasures.GetErasure", leases_pb2.GetErasureRequest(name=name))
+
+    def list_erasures(self, *, filter: str = "") -> Iterator[erasure.Erasure]:  # noqa: A002
+        """All erasures, for example with `state = "PENDING"`."""
+        return self._connection.pages("Erasures.ListErasures", leases_pb2.ListErasuresRequest(filter=filter))
+
+    def deletion_certificate(self, name: str) -> bytes:
+        """The signed certificate of a version's erasure; FailedPrecondition (ERASURE_PENDING) until it is complete."""
+        request = leases_pb2.GetDeletionCertificateRequest(name=name)
+        return bytes(self._connection.call("Erasures.GetDeletionCertificate", request).certificate)
 
     # Bills and budgets
 

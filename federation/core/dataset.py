@@ -136,7 +136,8 @@ class Version:
     """One immutable state of a dataset. `manifest_digest` is the SHA-256 (hex) of its manifest's bytes.
 
     `signature` (hex, Ed25519) is by `signed_by`'s site over the manifest statement; see `crypto.manifest`.
-    `total_bytes` is of plaintext, `object_bytes` of what lies in the store. `run` is the run that made it, if one did.
+    `total_bytes` is of plaintext, `object_bytes` of what lies in the store. `run` is the run that made it, if one did. From
+    `erase_time` on nothing opens it.
     """
 
     namespace: str
@@ -156,6 +157,7 @@ class Version:
     uid: str = ""
     etag: str = ""
     create_time: datetime | None = None
+    erase_time: datetime | None = None
 
     @property
     def name(self) -> ids.VersionName:

@@ -61,6 +61,8 @@ USER_PERMISSIONS = frozenset(
         "costs": "get list",
         "bills": "get list",
         "budgets": "get list",
+        "leases": "list",
+        "erasures": "get list",
         "ledger": "list",
         "lineage": "get create",
         "escrows": "get approve",
@@ -91,6 +93,7 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "budgets.update",
         "budgets.delete",
         "records.query",
+        "versions.erase",
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})

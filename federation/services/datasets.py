@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Iterator
 
 from federation import ports
-from federation.core import dataset, errors, grants, ids, kinds, policy, ratecard, site
+from federation.core import dataset, erasure, errors, grants, ids, kinds, policy, ratecard, site
 from federation.core import keys as custody
 from federation.core.authorization import Action, parties, purposes, subject
 from federation.crypto import manifest
@@ -284,6 +284,24 @@ def version_absent(name: ids.VersionName) -> errors.NotFound:
     return _absent("version", name.short, f"`fed version list {name.dataset.short}` shows what is there.")
 
 
+def readable_version(tx: ports.Transaction, name: ids.VersionName) -> dataset.Version:
+    """One version that may be read; FailedPrecondition (VERSION_ERASED) for one that nothing opens any more."""
+    found = get_version(tx, name)
+    if found.erase_time is not None:
+        raise version_erased(name)
+    return found
+
+
+def version_erased(name: ids.VersionName) -> errors.FailedPrecondition:
+    """The refusal of what was erased, for good."""
+    return errors.FailedPrecondition(
+        f"{name.short} was erased",
+        reason="VERSION_ERASED",
+        help=f"Use another version: `fed version list {name.dataset.short}` shows them.",
+        metadata={"version": name.short},
+    )
+
+
 def get_replica(tx: ports.Transaction, name: ids.VersionName, at: str) -> dataset.Replica:
     """The replica of a version at a site; NotFound when there is none."""
     found = tx.get(dataset.Replica, f"{kinds.version_key(*name.dataset, name.number)}/{at}")
@@ -320,6 +338,7 @@ def commit_version(tx: ports.Transaction, ctx: Context, new: dataset.NewVersion,
     _require_same(stored, new)
     residency.require_site(stored.name.short, stored.residency, at, source.jurisdiction)
     manifest.verify(source.signing_key, new.dataset_uid, new.manifest_digest, new.signature)
+    _require_unerased(tx, stored, new)
     take_keys(tx, new.generations, new.keys, dataset_uid=new.dataset_uid, at=at)
     version = tx.insert(_version(tx, ctx, stored, new, at=at, run=run))
     replica = tx.insert(new_replica(tx, ctx, version, at))
@@ -343,6 +362,13 @@ def _require_same(stored: dataset.Dataset, new: dataset.NewVersion) -> None:
             f"a version of {new.files} files, {new.total_bytes} bytes and {len(new.generations)} key generations cannot be",
             reason="VERSION_INVALID",
         )
+
+
+def _require_unerased(tx: ports.Transaction, stored: dataset.Dataset, new: dataset.NewVersion) -> None:
+    """No version reuses files of one that was erased while it was written."""
+    for gone in scan.every(tx, erasure.Erasure, where={"dataset": stored.name.short}):
+        if set(gone.generations).intersection(new.generations):
+            raise version_erased(ids.VersionName(stored.name, gone.version))
 
 
 def take_keys(
@@ -580,7 +606,7 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     )
     law = functools.partial(residency.require_person, name.short, stored.residency, principal)
     authorization.require(tx, ctx, asked, law=law)
-    version = get_version(tx, ids.VersionName(name, number or latest(stored)))
+    version = readable_version(tx, ids.VersionName(name, number or latest(stored)))
     source, micros = _source_for_person(tx, ctx, version, at)
     record = access.issue(
         tx,

@@ -30,7 +30,7 @@ from federation.services import (
 from federation.services.context import Context
 
 #: Reasons with which a run fails for good: the same would happen again.
-FINAL_REASONS = frozenset({"ENTRYPOINT_FAILED", "DURATION_EXCEEDED", "DATASET_DELETED"})
+FINAL_REASONS = frozenset({"ENTRYPOINT_FAILED", "DURATION_EXCEEDED", "DATASET_DELETED", "VERSION_ERASED"})
 LEASE_LOST = "LEASE_LOST"
 STOPPED_BEFORE_START = "STOPPED_BEFORE_START"
 #: Reasons with which the catalog ended a run by itself, so that its agent may not know.

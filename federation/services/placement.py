@@ -84,7 +84,7 @@ def world(
 
     `revision` is the position of the newest event that the caller knows of, 0 if it knows none. `of` is the job that is placed
     again, if it is stored, and `seen` what the transaction has already looked at. NotFound or FailedPrecondition
-    (DATASET_DELETED, DATASET_EMPTY) where an input cannot be read.
+    (DATASET_DELETED, DATASET_EMPTY, VERSION_ERASED) where an input cannot be read.
     """
     seen = seen or view(tx, ctx)
     return worlds.World(
@@ -139,6 +139,8 @@ def _inputs(tx: ports.Transaction, specs: Sequence[job.InputSpec]) -> tuple[worl
     found = []
     for spec, row, name in zip(specs, stored, names, strict=True):
         version = versions.get((*name.dataset, name.number)) or datasets.get_version(tx, name)
+        if version.erase_time is not None:
+            raise datasets.version_erased(name)
         found.append(
             worlds.WorldInput(
                 alias=spec.alias,

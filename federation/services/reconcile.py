@@ -10,6 +10,7 @@ from federation.services import (
     access,
     authorization,
     budgets,
+    erasures,
     jobs,
     pipelines,
     queue,
@@ -65,6 +66,7 @@ STEPS: dict[str, Callable[[ports.Transaction, Context, int], int]] = {
     "ended grants": _ended_grants,
     "reservations": lambda tx, ctx, _: access.give_back(tx, ctx),
     "unseen": lambda tx, ctx, _: authorization.tell_unseen(tx, ctx),
+    "erasures": lambda tx, ctx, _: erasures.certify(tx, ctx),
     "budgets": lambda tx, _ctx, _: budgets.alert(tx),
 }
 

@@ -158,7 +158,7 @@ def _pinned(tx: ports.Transaction, spec: job.InputSpec) -> job.InputSpec:
     """The input at a fixed version: what is read is decided when the job is submitted, not when it starts."""
     stored = datasets.whole_dataset(tx, ids.dataset(spec.dataset))
     name = ids.VersionName(stored.name, spec.version or datasets.latest(stored))
-    datasets.get_version(tx, name)
+    datasets.readable_version(tx, name)
     return dataclasses.replace(spec, dataset=stored.name.short, version=name.number)
 
 

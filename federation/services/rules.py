@@ -149,6 +149,8 @@ def _fulfil(tx: ports.Transaction, ctx: Context, stored: transfer.ReplicationRul
     if not bound.latest_version:
         return _say(tx, stored, "DATASET_EMPTY", f"dataset {stored.dataset} has no version yet")
     version = datasets.get_version(tx, ids.VersionName(bound.name, bound.latest_version))
+    if version.erase_time is not None:
+        return _say(tx, stored, "VERSION_ERASED", f"{version.name.short} was erased")
     selected, forbidden = _selected(tx, ctx, stored, bound)
     there = [place for place in selected if carrying.readable_at(tx, version.name, place.site)]
     coming = {row.destination_site: row for row in _coming(tx, version.name)}

@@ -66,7 +66,7 @@ def create(
     name, number = ids.dataset_or_version(version)
     authorization.visible(tx, ctx, principal, name)
     stored = datasets.usable_dataset(tx, name)
-    wanted = datasets.get_version(tx, ids.VersionName(name, number or datasets.latest(stored)))
+    wanted = datasets.readable_version(tx, ids.VersionName(name, number or datasets.latest(stored)))
     place = sites.get_site(tx, destination)
     replicate(tx, ctx, subject(principal), stored, place)
     asked = dataclasses.replace(

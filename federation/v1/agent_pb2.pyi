@@ -8,6 +8,7 @@ import collections.abc
 import federation.v1.catalog_pb2
 import federation.v1.jobs_pb2
 import federation.v1.keys_pb2
+import federation.v1.leases_pb2
 import federation.v1.lineage_pb2
 import federation.v1.sites_pb2
 import federation.v1.transfers_pb2
@@ -241,6 +242,7 @@ class Instruction(google.protobuf.message.Message):
     ROTATE_KEYS_FIELD_NUMBER: builtins.int
     FILL_ESCROW_FIELD_NUMBER: builtins.int
     OPEN_ESCROW_FIELD_NUMBER: builtins.int
+    ERASE_FIELD_NUMBER: builtins.int
     @property
     def start(self) -> global___StartRun: ...
     @property
@@ -257,6 +259,8 @@ class Instruction(google.protobuf.message.Message):
     def fill_escrow(self) -> global___FillEscrow: ...
     @property
     def open_escrow(self) -> global___OpenEscrow: ...
+    @property
+    def erase(self) -> global___EraseGenerations: ...
     def __init__(
         self,
         *,
@@ -268,10 +272,11 @@ class Instruction(google.protobuf.message.Message):
         rotate_keys: global___RotateKeys | None = ...,
         fill_escrow: global___FillEscrow | None = ...,
         open_escrow: global___OpenEscrow | None = ...,
+        erase: global___EraseGenerations | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["drop", b"drop", "fill_escrow", b"fill_escrow", "instruction", b"instruction", "open_escrow", b"open_escrow", "rotate_keys", b"rotate_keys", "start", b"start", "start_transfer", b"start_transfer", "stop", b"stop", "stop_transfer", b"stop_transfer"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["drop", b"drop", "fill_escrow", b"fill_escrow", "instruction", b"instruction", "open_escrow", b"open_escrow", "rotate_keys", b"rotate_keys", "start", b"start", "start_transfer", b"start_transfer", "stop", b"stop", "stop_transfer", b"stop_transfer"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["instruction", b"instruction"]) -> typing.Literal["start", "stop", "start_transfer", "stop_transfer", "drop", "rotate_keys", "fill_escrow", "open_escrow"] | None: ...
+    def HasField(self, field_name: typing.Literal["drop", b"drop", "erase", b"erase", "fill_escrow", b"fill_escrow", "instruction", b"instruction", "open_escrow", b"open_escrow", "rotate_keys", b"rotate_keys", "start", b"start", "start_transfer", b"start_transfer", "stop", b"stop", "stop_transfer", b"stop_transfer"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["drop", b"drop", "erase", b"erase", "fill_escrow", b"fill_escrow", "instruction", b"instruction", "open_escrow", b"open_escrow", "rotate_keys", b"rotate_keys", "start", b"start", "start_transfer", b"start_transfer", "stop", b"stop", "stop_transfer", b"stop_transfer"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["instruction", b"instruction"]) -> typing.Literal["start", "stop", "start_transfer", "stop_transfer", "drop", "rotate_keys", "fill_escrow", "open_escrow", "erase"] | None: ...
 
 global___Instruction = Instruction
 
@@ -1323,3 +1328,113 @@ class FinishEscrowRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["done", b"done", "keys", b"keys", "opening", b"opening"]) -> None: ...
 
 global___FinishEscrowRequest = FinishEscrowRequest
+
+@typing.final
+class EraseGenerations(google.protobuf.message.Message):
+    """Destroy the secrets of these generations for good, and confirm it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ERASURE_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    DATASET_UID_FIELD_NUMBER: builtins.int
+    GENERATIONS_FIELD_NUMBER: builtins.int
+    erasure: builtins.str
+    version: builtins.str
+    """`sales/flights@3`"""
+    dataset_uid: builtins.str
+    @property
+    def generations(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        erasure: builtins.str = ...,
+        version: builtins.str = ...,
+        dataset_uid: builtins.str = ...,
+        generations: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset_uid", b"dataset_uid", "erasure", b"erasure", "generations", b"generations", "version", b"version"]) -> None: ...
+
+global___EraseGenerations = EraseGenerations
+
+@typing.final
+class ConfirmErasureRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ERASURE_FIELD_NUMBER: builtins.int
+    SIGNATURE_FIELD_NUMBER: builtins.int
+    erasure: builtins.str
+    signature: builtins.bytes
+    """Ed25519 by the site over the erasure's statement; see docs/erasure.md."""
+    def __init__(
+        self,
+        *,
+        erasure: builtins.str = ...,
+        signature: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["erasure", b"erasure", "signature", b"signature"]) -> None: ...
+
+global___ConfirmErasureRequest = ConfirmErasureRequest
+
+@typing.final
+class ConfirmErasureResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ConfirmErasureResponse = ConfirmErasureResponse
+
+@typing.final
+class IssueLeaseRequest(google.protobuf.message.Message):
+    """What a gateway wants to hand out, and to whom."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NONCE_FIELD_NUMBER: builtins.int
+    CALL_FIELD_NUMBER: builtins.int
+    USE_FIELD_NUMBER: builtins.int
+    GRANT_FIELD_NUMBER: builtins.int
+    RUN_FIELD_NUMBER: builtins.int
+    DATASET_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    GENERATIONS_FIELD_NUMBER: builtins.int
+    SENSITIVITIES_FIELD_NUMBER: builtins.int
+    READER_KEY_FIELD_NUMBER: builtins.int
+    nonce: builtins.str
+    """Chosen by the reader: good for one lease."""
+    call: builtins.str
+    """Chosen by the agent for this call, so that a lost answer can be asked for again."""
+    use: federation.v1.leases_pb2.LeaseUse.ValueType
+    grant: builtins.str
+    """The grant under which it is asked for; empty for what a run writes."""
+    run: builtins.str
+    """The run that asks; empty for people and for other sites' gateways."""
+    dataset: builtins.str
+    """`sales/flights`"""
+    version: builtins.int
+    """0 for a version that is yet to be written."""
+    reader_key: builtins.str
+    """SHA-256 of the HPKE public key to which the keys will be sealed, hex."""
+    @property
+    def generations(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def sensitivities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        nonce: builtins.str = ...,
+        call: builtins.str = ...,
+        use: federation.v1.leases_pb2.LeaseUse.ValueType = ...,
+        grant: builtins.str = ...,
+        run: builtins.str = ...,
+        dataset: builtins.str = ...,
+        version: builtins.int = ...,
+        generations: collections.abc.Iterable[builtins.str] | None = ...,
+        sensitivities: collections.abc.Iterable[builtins.str] | None = ...,
+        reader_key: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["call", b"call", "dataset", b"dataset", "generations", b"generations", "grant", b"grant", "nonce", b"nonce", "reader_key", b"reader_key", "run", b"run", "sensitivities", b"sensitivities", "use", b"use", "version", b"version"]) -> None: ...
+
+global___IssueLeaseRequest = IssueLeaseRequest

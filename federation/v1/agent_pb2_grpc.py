@@ -6,6 +6,7 @@ from federation.v1 import agent_pb2 as federation_dot_v1_dot_agent__pb2
 from federation.v1 import catalog_pb2 as federation_dot_v1_dot_catalog__pb2
 from federation.v1 import jobs_pb2 as federation_dot_v1_dot_jobs__pb2
 from federation.v1 import keys_pb2 as federation_dot_v1_dot_keys__pb2
+from federation.v1 import leases_pb2 as federation_dot_v1_dot_leases__pb2
 from federation.v1 import transfers_pb2 as federation_dot_v1_dot_transfers__pb2
 
 
@@ -124,6 +125,16 @@ class AgentStub(object):
                 '/federation.v1.Agent/FinishEscrow',
                 request_serializer=federation_dot_v1_dot_agent__pb2.FinishEscrowRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_keys__pb2.Opening.FromString,
+                )
+        self.IssueLease = channel.unary_unary(
+                '/federation.v1.Agent/IssueLease',
+                request_serializer=federation_dot_v1_dot_agent__pb2.IssueLeaseRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_leases__pb2.Lease.FromString,
+                )
+        self.ConfirmErasure = channel.unary_unary(
+                '/federation.v1.Agent/ConfirmErasure',
+                request_serializer=federation_dot_v1_dot_agent__pb2.ConfirmErasureRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_agent__pb2.ConfirmErasureResponse.FromString,
                 )
         self.ReadPackage = channel.unary_stream(
                 '/federation.v1.Agent/ReadPackage',
@@ -285,6 +296,20 @@ class AgentServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IssueLease(self, request, context):
+        """Records that a gateway is about to hand out data keys, or refuses it. No key leaves a gateway before this has answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmErasure(self, request, context):
+        """Tells that the secrets of an erased version are destroyed here, with the site's signature.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadPackage(self, request, context):
         """Streams a package's bytes.
         """
@@ -399,6 +424,16 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.FinishEscrow,
                     request_deserializer=federation_dot_v1_dot_agent__pb2.FinishEscrowRequest.FromString,
                     response_serializer=federation_dot_v1_dot_keys__pb2.Opening.SerializeToString,
+            ),
+            'IssueLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueLease,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.IssueLeaseRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_leases__pb2.Lease.SerializeToString,
+            ),
+            'ConfirmErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmErasure,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.ConfirmErasureRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_agent__pb2.ConfirmErasureResponse.SerializeToString,
             ),
             'ReadPackage': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadPackage,
@@ -771,6 +806,40 @@ class Agent(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/FinishEscrow',
             federation_dot_v1_dot_agent__pb2.FinishEscrowRequest.SerializeToString,
             federation_dot_v1_dot_keys__pb2.Opening.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def IssueLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/IssueLease',
+            federation_dot_v1_dot_agent__pb2.IssueLeaseRequest.SerializeToString,
+            federation_dot_v1_dot_leases__pb2.Lease.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ConfirmErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/ConfirmErasure',
+            federation_dot_v1_dot_agent__pb2.ConfirmErasureRequest.SerializeToString,
+            federation_dot_v1_dot_agent__pb2.ConfirmErasureResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -9,6 +9,7 @@ import federation.v1.agent_pb2
 import federation.v1.catalog_pb2
 import federation.v1.jobs_pb2
 import federation.v1.keys_pb2
+import federation.v1.leases_pb2
 import federation.v1.transfers_pb2
 import grpc
 import grpc.aio
@@ -155,6 +156,18 @@ class AgentStub:
     ]
     """Gives rows of an opened escrow back to the site; `done` ends the opening."""
 
+    IssueLease: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.IssueLeaseRequest,
+        federation.v1.leases_pb2.Lease,
+    ]
+    """Records that a gateway is about to hand out data keys, or refuses it. No key leaves a gateway before this has answered."""
+
+    ConfirmErasure: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ConfirmErasureRequest,
+        federation.v1.agent_pb2.ConfirmErasureResponse,
+    ]
+    """Tells that the secrets of an erased version are destroyed here, with the site's signature."""
+
     ReadPackage: grpc.UnaryStreamMultiCallable[
         federation.v1.agent_pb2.ReadPackageRequest,
         federation.v1.agent_pb2.ReadPackageResponse,
@@ -293,6 +306,18 @@ class AgentAsyncStub:
         federation.v1.keys_pb2.Opening,
     ]
     """Gives rows of an opened escrow back to the site; `done` ends the opening."""
+
+    IssueLease: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.IssueLeaseRequest,
+        federation.v1.leases_pb2.Lease,
+    ]
+    """Records that a gateway is about to hand out data keys, or refuses it. No key leaves a gateway before this has answered."""
+
+    ConfirmErasure: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ConfirmErasureRequest,
+        federation.v1.agent_pb2.ConfirmErasureResponse,
+    ]
+    """Tells that the secrets of an erased version are destroyed here, with the site's signature."""
 
     ReadPackage: grpc.aio.UnaryStreamMultiCallable[
         federation.v1.agent_pb2.ReadPackageRequest,
@@ -474,6 +499,22 @@ class AgentServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.keys_pb2.Opening, collections.abc.Awaitable[federation.v1.keys_pb2.Opening]]:
         """Gives rows of an opened escrow back to the site; `done` ends the opening."""
+
+    @abc.abstractmethod
+    def IssueLease(
+        self,
+        request: federation.v1.agent_pb2.IssueLeaseRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.leases_pb2.Lease, collections.abc.Awaitable[federation.v1.leases_pb2.Lease]]:
+        """Records that a gateway is about to hand out data keys, or refuses it. No key leaves a gateway before this has answered."""
+
+    @abc.abstractmethod
+    def ConfirmErasure(
+        self,
+        request: federation.v1.agent_pb2.ConfirmErasureRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.agent_pb2.ConfirmErasureResponse, collections.abc.Awaitable[federation.v1.agent_pb2.ConfirmErasureResponse]]:
+        """Tells that the secrets of an erased version are destroyed here, with the site's signature."""
 
     @abc.abstractmethod
     def ReadPackage(

@@ -22,6 +22,7 @@ from federation.v1 import (
     identity_pb2,
     jobs_pb2,
     keys_pb2,
+    leases_pb2,
     ledger_pb2,
     lineage_pb2,
     options_pb2,
@@ -34,7 +35,7 @@ from federation.v1 import (
 #: What people call, at the server's port for people.
 PEOPLE = (
     *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets", "Keys"),
-    *("Ledger", "Lineage", "Identity", "Records"),
+    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures"),
 )
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
@@ -57,6 +58,7 @@ _FILES = (
         identity_pb2,
         agent_pb2,
         gateway_pb2,
+        leases_pb2,
         records_pb2,
     ),
 )
