@@ -6,6 +6,7 @@ any file that this process may read; so paths are looked at before anything is r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
@@ -14,6 +15,7 @@ from deltalake import DeltaTable
 
 from federation.core import errors
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 #: More than a name that was encoded and encoded again has of layers.
 _LAYERS = 4
 
@@ -45,10 +47,10 @@ def check_paths(paths: Iterable[str], where: str) -> None:
 def _escapes(path: str) -> bool:
     for _ in range(_LAYERS):
         bare = unquote(path)
-        bad = (
+        bad = bool(
             bare.startswith("/")
             or "\\" in bare
-            or ":" in bare.partition("/")[0]
+            or _SCHEME.match(bare)
             or any(part in ("", ".", "..") for part in bare.split("/"))
             or any(ord(c) < 32 or ord(c) == 127 for c in bare)
         )

@@ -32,11 +32,17 @@ TEXTS: dict[str, int] = {
     "JobRequest.runtime_env": 512 * 1024,
     "JobRequest.entrypoint": 512 * 1024,
     "JobRequest.EnvEntry.value": 512 * 1024,
+    # The type of a column may be a deep struct.
+    "NewVersion.ColumnsEntry.value": 512 * 1024,
+    "CompleteWriteRequest.ColumnsEntry.value": 512 * 1024,
 }
 #: Fields that may have more elements.
 ELEMENTS: dict[str, int] = {
     # A version of a million files may differ from the one before in one.
     "CompleteWriteRequest.reused_paths": 1_000_000,
+    # Some tables are very wide.
+    "NewVersion.columns": 100_000,
+    "CompleteWriteRequest.columns": 100_000,
     # A site tells all its runs and open grants at once.
     "HeartbeatRequest.runs": 100_000,
     "HeartbeatRequest.open_grants": 100_000,
