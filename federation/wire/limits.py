@@ -54,8 +54,11 @@ _HARMLESS_BYTES = min(TEXT_BYTES_MAX, ELEMENTS_MAX)
 
 
 def check(request: Message) -> None:
-    """Returns for a request within its bounds; InvalidArgument (FIELD_TOO_LARGE) names the first field that is not."""
-    if request.ByteSize() > _HARMLESS_BYTES:
+    """Returns for a request within its bounds; InvalidArgument names the first field that is not.
+
+    FIELD_TOO_LARGE, or TEXT_INVALID for a text with a NUL, which ends a text in C and which PostgreSQL keeps in none.
+    """
+    if request.ByteSize() > _HARMLESS_BYTES or b"\0" in request.SerializeToString():
         _walk(request, "", [ELEMENTS_IN_ALL_MAX])
 
 
@@ -109,6 +112,10 @@ def _one(field: descriptor.FieldDescriptor, value: Any, where: str, left: list[i
     most = bound(field)
     if not most:
         return
+    if isinstance(value, str) and "\0" in value:
+        raise errors.InvalidArgument(
+            f"{where} has a NUL", reason="TEXT_INVALID", help="Send text.", violations={where: "must have no NUL"}
+        )
     size = len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else len(value)
     if size > most:
         raise _too_large(where, f"{size} bytes", f"{most} bytes")

@@ -240,7 +240,7 @@ def test_the_poison_works_where_it_is_not_looked_for(tmp_path: Path):
     """Else the test above would refuse what harms nobody: deltalake itself reads outside of its table."""
     from deltalake import DeltaTable, QueryBuilder
 
-    handle = DeltaTable(str(poisoned(tmp_path, "../secret.parquet") / TABLE))
+    handle = DeltaTable(str(poisoned(tmp_path, "../../secret.parquet") / TABLE))
     read = pa.table(QueryBuilder().register("ledger", handle).execute("SELECT position FROM ledger").read_all())
     assert 666 in read.column("position").to_pylist()
 
