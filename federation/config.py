@@ -108,6 +108,25 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RateSettings:
+    """How often a server may be called: what a bucket holds, and how many calls it gets back each second; 0 is no limit.
+
+    There is a bucket for each person, each agent, and each address from which somebody calls who is not let in.
+    """
+
+    calls_per_second: int = 200
+    burst: int = 2_000
+    agent_calls_per_second: int = 1_000
+    agent_burst: int = 10_000
+    strangers_per_second: int = 10
+    strangers_burst: int = 200
+
+
+#: Nobody is limited: for benchmarks, and for tests that call as fast as they can.
+NO_RATES = RateSettings(calls_per_second=0, agent_calls_per_second=0, strangers_per_second=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     """What a catalog server needs. `listen` is for people, `agents_listen` for agents; both `host:port`.
 
@@ -142,6 +161,7 @@ class ServerSettings:
     openlineage: OpenLineageSettings = OpenLineageSettings()
     query: QuerySettings = QuerySettings()
     engine: EngineSettings = EngineSettings()
+    rates: RateSettings = RateSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +291,7 @@ class FederationFile:
     http_listen: str = ""
     openlineage: OpenLineageSettings = OpenLineageSettings()
     database_file: Path | None = None
+    rates: RateSettings = RateSettings()
 
     def site(self, name: str) -> SiteSettings:
         """One declared site; NotFound with the declared ones otherwise."""
@@ -343,8 +364,9 @@ _SERVER = (
     *("listen", "agents_listen", "address", "agents_address", "database", "database_file", "tables", "rate_card", "offer_card"),
     "tls",
     *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max", "http_listen", "openlineage"),
-    *("event_days", "backlog_facts_max", "tables_options", "query", "engine"),
+    *("event_days", "backlog_facts_max", "tables_options", "query", "engine", "rates"),
 )
+_RATES = tuple(row.name for row in dataclasses.fields(RateSettings))
 _OPENLINEAGE = ("url", "token_file", "ca", "file", "producer", "schemas_url")
 _QUERY = ("rows_max", "bytes_max", "seconds_max", "memory", "at_once")
 _ENGINE = ("kind", "master", "remote", "jars_dir", "coordinates", "memory")
@@ -397,6 +419,7 @@ def federation_file(path: Path) -> FederationFile:
         openlineage=_openlineage(server_.table("openlineage").only(_OPENLINEAGE), here),
         query=_query(server_.table("query").only(_QUERY)),
         engine=_engine(server_.table("engine").only(_ENGINE), here),
+        rates=_rates(server_.table("rates").only(_RATES)),
     )
 
 
@@ -426,6 +449,7 @@ def server(file: FederationFile, state_dir: Path) -> ServerSettings:
         openlineage=file.openlineage,
         query=file.query,
         engine=file.engine,
+        rates=file.rates,
     )
 
 
@@ -471,6 +495,12 @@ def _query(table: strict.Table) -> QuerySettings:
         memory_bytes=table.size("memory", usual.memory_bytes),
         at_once=table.integer("at_once", usual.at_once, at_least=1),
     )
+
+
+def _rates(table: strict.Table) -> RateSettings:
+    usual = RateSettings()
+    least = {name: 1 if name.endswith("burst") else 0 for name in _RATES}
+    return RateSettings(**{name: table.integer(name, getattr(usual, name), at_least=least[name]) for name in _RATES})
 
 
 def _engine(table: strict.Table, here: Path) -> EngineSettings:

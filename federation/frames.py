@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from federation.core import errors
+from federation.crypto import arrow
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ def to_bytes(batch: pa.RecordBatch | pa.Table) -> bytes:
 def unpack(cls: type, data: bytes) -> pa.Table:
     """What `pack` made, as a table; InvalidArgument (FRAME_INVALID) for bytes that are not of this class."""
     try:
-        found = pa.ipc.open_stream(pa.py_buffer(data)).read_all()
+        found = arrow.open_stream(data).read_all()
         found.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise _invalid(cls, str(error)) from None

@@ -17,6 +17,7 @@ settings.register_profile("long", deadline=None, max_examples=2000, suppress_hea
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long` runs campaigns in their long form; `--update-scenarios` rewrites the expected output of scenario files."""
     parser.addoption("--long", action="store_true", help="run campaigns in their long form")
+    parser.addoption("--fuzz-seconds", type=float, default=0, help="how long each fuzzing test goes on, by seeds of its own")
     parser.addoption("--update-scenarios", action="store_true", help="rewrite the expected output of scenario files")
 
 

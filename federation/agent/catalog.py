@@ -328,14 +328,22 @@ class Catalog:
         for attempt in range(1, TRIES):
             try:
                 return self._once(method, request)
-            except errors.Unavailable:
-                if self._closing.wait(backoff(attempt, seconds_max=2)):
+            except errors.Unavailable as error:
+                if self._closing.wait(backoff(attempt, seconds_max=2) + (error.retry_seconds or 0)):
                     raise
         return self._once(method, request)
 
     def _once(self, method: Callable[..., Any], request: Any) -> Any:
-        with wire_errors.translated(), self._open():
-            return method(request, timeout=CALL_SECONDS)
+        try:
+            with wire_errors.translated(), self._open():
+                return method(request, timeout=CALL_SECONDS)
+        except errors.ResourceExhausted as error:
+            if not error.passes:
+                raise
+            # A catalog that is called too often is away for a moment: whoever waits for it knows how.
+            raise errors.Unavailable(
+                error.message, reason=error.reason, help=error.help, retry_seconds=error.retry_seconds
+            ) from error
 
     def _stream(self, method: Callable[..., Any], request: Any) -> Any:
         with self._open():

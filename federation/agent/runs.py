@@ -96,6 +96,7 @@ class Runs:
             drive.wake.set()
         for drive in drives:
             drive.thread.join(timeout=10)
+        self._parts.ingester.close()
 
     def names(self) -> tuple[str, ...]:
         """Runs that this agent holds, and whose leases it wants renewed."""

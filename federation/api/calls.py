@@ -1,4 +1,4 @@
-"""The way of every call: request id, deadline, who is it, may they, is it well-formed, do it, map errors.
+"""The way of every call: request id, deadline, who is it, may they, how often, is it well-formed, do it, map errors.
 
 Handlers are made from the contract's descriptors. A method without a permission, or with one that nobody knows, or without a
 function that does it, keeps the server from starting.
@@ -20,9 +20,11 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
+from federation.api.rates import Rates
 from federation.core import errors, policy
+from federation.crypto import secrets
 from federation.wire import errors as wire_errors
-from federation.wire import methods
+from federation.wire import limits, methods
 
 _log = logging.getLogger(__name__)
 
@@ -50,13 +52,34 @@ class Door(Protocol):
     async def admit(self, context: Context) -> policy.Principal: ...
 
 
-def generic_handlers(servicers: Mapping[str, object], door: Door) -> tuple[grpc.GenericRpcHandler, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Entrance:
+    """What every caller comes through: the door, and how often it may be gone through."""
+
+    door: Door
+    rates: Rates
+
+    async def admit(self, context: Context) -> policy.Principal:
+        """Whose call it is; Unauthenticated for nobody's, RATE_LIMITED for one too many."""
+        place, credential = _place(context.peer()), _credential(context)
+        self.rates.knock(place, credential)
+        try:
+            principal = await self.door.admit(context)
+        except errors.Unauthenticated:
+            self.rates.failed(place, credential)
+            raise
+        self.rates.welcome(credential)
+        self.rates.spend(principal)
+        return principal
+
+
+def generic_handlers(servicers: Mapping[str, object], entrance: Entrance) -> tuple[grpc.GenericRpcHandler, ...]:
     """Handlers for all methods of these services, `service name -> servicer`. Refuses what the contract leaves undeclared."""
     made = []
     for name, servicer in servicers.items():
         rows = methods.service(name)
         check_permissions(rows)
-        handlers = {row.name: _handler(row, servicer, door) for row in rows}
+        handlers = {row.name: _handler(row, servicer, entrance) for row in rows}
         made.append(grpc.method_handlers_generic_handler(f"federation.v1.{name}", handlers))
     return tuple(made)
 
@@ -79,26 +102,29 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def _handler(row: methods.Method, servicer: object, door: Door) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(row: methods.Method, servicer: object, entrance: Entrance) -> grpc.RpcMethodHandler[Any, Any]:
     function = getattr(servicer, snake(row.name), None)
     if function is None:
         raise errors.FailedPrecondition(
             f"method {row.key} has no function {snake(row.name)} in {type(servicer).__name__}", reason="METHOD_UNIMPLEMENTED"
         )
     make = getattr(grpc, f"{row.shape}_rpc_method_handler")
-    wrapped = _streaming(row, function, door) if row.response_stream else _unary(row, function, door)
+    wrapped = (_streaming if row.response_stream else _unary)(row, function, entrance)
     handler: grpc.RpcMethodHandler[Any, Any] = make(
         wrapped, request_deserializer=row.request.FromString, response_serializer=row.response.SerializeToString
     )
     return handler
 
 
-def _unary(row: methods.Method, function: Callable[..., Awaitable[Message]], door: Door) -> Callable[..., Awaitable[Message]]:
+def _unary(
+    row: methods.Method, function: Callable[..., Awaitable[Message]], entrance: Entrance
+) -> Callable[..., Awaitable[Message]]:
     async def handle(request: Any, context: Context) -> Message:
         shown_id = _shown_id(request)
         try:
             async with asyncio.timeout(_seconds_left(row, context)):
-                return await function(request, await _enter(row, request, context, door))
+                call = await _enter(row, request, context, entrance)
+                return await function(_within(row, request), call)
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
             await _abort(context, _status(error, row, shown_id))
 
@@ -106,12 +132,13 @@ def _unary(row: methods.Method, function: Callable[..., Awaitable[Message]], doo
 
 
 def _streaming(
-    row: methods.Method, function: Callable[..., AsyncIterator[Message]], door: Door
+    row: methods.Method, function: Callable[..., AsyncIterator[Message]], entrance: Entrance
 ) -> Callable[..., AsyncIterator[Message]]:
     async def handle(request: Any, context: Context) -> AsyncIterator[Message]:
         shown_id = _shown_id(request)
         try:
-            async for answer in function(request, await _enter(row, request, context, door)):
+            call = await _enter(row, request, context, entrance)
+            async for answer in function(_within(row, request), call):
                 yield answer
         except Exception as error:  # noqa: BLE001 - as above
             await _abort(context, _status(error, row, shown_id))
@@ -119,8 +146,27 @@ def _streaming(
     return handle
 
 
-async def _enter(row: methods.Method, request: Any, context: Context, door: Door) -> Call:
-    principal = await door.admit(context)
+def _within(row: methods.Method, request: Any) -> Any:
+    """The request, or each of a stream's, within the bounds of its fields."""
+    if row.request_stream:
+        return limits.checked_async(request)
+    limits.check(request)
+    return request
+
+
+def _place(peer: str) -> str:
+    """From which host somebody calls: gRPC's `ipv4:10.0.0.7:51234` without the port."""
+    return peer.rpartition(":")[0]
+
+
+def _credential(context: Context) -> str:
+    """A digest of the token that a caller shows, '' for none; a certificate is the connection's, and TLS has looked at it."""
+    shown = dict(context.invocation_metadata() or ()).get("authorization", "")
+    return secrets.digest(shown) if isinstance(shown, str) and shown else ""
+
+
+async def _enter(row: methods.Method, request: Any, context: Context, entrance: Entrance) -> Call:
+    principal = await entrance.admit(context)
     if not policy.allowed(principal, row.permission):
         raise errors.PermissionDenied(
             f"{principal.name} may not call {row.key}: role {principal.role} lacks {row.permission}",

@@ -20,9 +20,11 @@ from typing import Any
 from aiohttp import web
 
 from federation.api.authentication import PeopleDoor, bearer
+from federation.api.rates import Rates
 from federation.api.store import Store
 from federation.config import TlsFiles
 from federation.core import errors, openlineage, policy
+from federation.crypto import secrets
 from federation.services import openlineage as lineage_service
 
 _log = logging.getLogger(__name__)
@@ -57,8 +59,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class HttpListener:
     """Listens between `start` and `stop`; `address` is where, with the real port where the settings said `:0`."""
 
-    def __init__(self, store: Store, terms: openlineage.Terms) -> None:
+    def __init__(self, store: Store, terms: openlineage.Terms, rates: Rates) -> None:
         self._store = store
+        self._rates = rates
         self._terms = terms
         self._door = PeopleDoor(store)
         self._runner: web.AppRunner | None = None
@@ -96,7 +99,7 @@ class HttpListener:
             await runner.cleanup()
 
     async def _lineage(self, request: web.Request) -> web.Response:
-        principal = await self._door.principal(bearer({"authorization": request.headers.get("authorization", "")}))
+        principal = await self._admit(request)
         if not policy.allowed(principal, PERMISSION):
             raise errors.PermissionDenied(
                 f"{principal.name} may not send lineage: role {principal.role} lacks {PERMISSION}",
@@ -112,6 +115,19 @@ class HttpListener:
     async def _health(self, _request: web.Request) -> web.Response:
         await self._store.run(self._store.catalog.revision)
         return web.json_response({"status": "SERVING"})
+
+    async def _admit(self, request: web.Request) -> policy.Principal:
+        shown = request.headers.get("authorization", "")
+        place, credential = request.remote or "", secrets.digest(shown) if shown else ""
+        self._rates.knock(place, credential)
+        try:
+            principal = await self._door.principal(bearer({"authorization": shown}))
+        except errors.Unauthenticated:
+            self._rates.failed(place, credential)
+            raise
+        self._rates.welcome(credential)
+        self._rates.spend(principal)
+        return principal
 
     async def _schema(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]

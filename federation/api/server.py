@@ -15,7 +15,7 @@ from federation.api.authentication import AgentsDoor, PeopleDoor
 from federation.api.background import Background, Committer
 from federation.api.bills import BillsServicer
 from federation.api.budgets import BudgetsServicer
-from federation.api.calls import generic_handlers
+from federation.api.calls import Entrance, generic_handlers
 from federation.api.catalog import CatalogServicer
 from federation.api.costs import CostsServicer
 from federation.api.http import HttpListener
@@ -27,6 +27,7 @@ from federation.api.ledger import LedgerServicer
 from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
 from federation.api.pipelines import PipelinesServicer
+from federation.api.rates import Rates
 from federation.api.records import RecordsServicer
 from federation.api.sites import SitesServicer
 from federation.api.store import Store
@@ -40,6 +41,9 @@ from federation.services.openlineage import Emitter
 from federation.wire import methods, tls
 
 _log = logging.getLogger(__name__)
+
+#: What a call may bring at once. No data passes through the catalog: the largest is a list of others' lineage events.
+REQUEST_BYTES_MAX = 16 * 1024 * 1024
 
 
 class Server:
@@ -68,7 +72,8 @@ class Server:
         self._lineage = lineage
         self._emitters = emitters
         self._terms = settings.openlineage.terms(settings.federation)
-        self._http = HttpListener(self._store, self._terms)
+        self._rates = Rates(settings.rates)
+        self._http = HttpListener(self._store, self._terms, self._rates)
         self._reader = reader
         self._background: Background | None = None
         self._servers: list[grpc.aio.Server] = []
@@ -134,13 +139,13 @@ class Server:
             "Erasures": ErasuresServicer(store, pages, self._lineage),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
-        return self._server(generic_handlers(servicers, PeopleDoor(store)))
+        return self._server(generic_handlers(servicers, Entrance(door=PeopleDoor(store), rates=self._rates)))
 
     def _agents(self) -> grpc.aio.Server:
-        return self._server(generic_handlers({"Agent": self._agent}, AgentsDoor()))
+        return self._server(generic_handlers({"Agent": self._agent}, Entrance(door=AgentsDoor(), rates=self._rates)))
 
     def _server(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> grpc.aio.Server:
-        server = grpc.aio.server(options=tls.SERVER_OPTIONS)
+        server = grpc.aio.server(options=(*tls.SERVER_OPTIONS, ("grpc.max_receive_message_length", REQUEST_BYTES_MAX)))
         server.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server

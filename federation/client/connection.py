@@ -87,13 +87,18 @@ class Connection:
             return call(request, timeout=seconds)
 
     def _persistent(self, attempt: Callable[[float], T], seconds: float) -> T:
-        """Tries again while the server is away, in ever longer pauses of random length, until the deadline is near."""
+        """Tries again while the server is away or has too many calls of ours, until the deadline is near.
+
+        In ever longer pauses of random length, and never sooner than the server says.
+        """
         deadline, pause = time.monotonic() + seconds, _PAUSE_SECONDS
         while True:
             try:
                 return attempt(deadline - time.monotonic())
-            except errors.Unavailable:
-                drawn = random.uniform(pause / 2, pause)  # noqa: S311 - spreads callers, guards nothing
+            except errors.FederationError as error:
+                if not error.passes:
+                    raise
+                drawn = random.uniform(pause / 2, pause) + (error.retry_seconds or 0)  # noqa: S311 - spreads callers, guards nothing
                 if time.monotonic() + drawn >= deadline:
                     raise
             self.pause(drawn)

@@ -282,6 +282,7 @@ def _server(folder: Path, certs: certificates.Certs) -> Edge:
         tables_url="",
         tls=certs.layout.server_tls(),
         heartbeat_seconds=1,
+        rates=config.NO_RATES,
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)

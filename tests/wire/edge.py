@@ -138,8 +138,9 @@ def start(
     reader: Any = None,
     queries: Any = None,
     listen: str = "127.0.0.1:0",
+    rates: config.RateSettings = config.NO_RATES,
 ) -> Edge:
-    """Starts a server, on free ports unless told otherwise."""
+    """Starts a server, on free ports unless told otherwise, and without limits on how often it is called."""
     ctx = Context(
         ids=UlidIds(),
         policies=builders.POLICIES,
@@ -158,6 +159,7 @@ def start(
         tls=certs.layout.server_tls(),
         federation="acme",
         http_listen="127.0.0.1:0",
+        rates=rates,
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)

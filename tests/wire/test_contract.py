@@ -105,7 +105,7 @@ def test_the_server_refuses_a_method_without_a_permission():
 def test_the_server_refuses_a_method_that_nothing_does():
     """A servicer that lacks a function of the contract is found at the start, not at the call."""
     with pytest.raises(errors.FailedPrecondition) as caught:
-        calls.generic_handlers({"Identity": object()}, door=None)  # type: ignore[arg-type]
+        calls.generic_handlers({"Identity": object()}, entrance=None)  # type: ignore[arg-type]
     assert caught.value.reason == "METHOD_UNIMPLEMENTED"
 
 
