@@ -19,9 +19,12 @@ from federation.core import (
     budget,
     chain,
     dataset,
+    erasure,
     focus,
     forecast,
     job,
+    keys,
+    leases,
     lineage,
     metering,
     openlineage,
@@ -388,6 +391,60 @@ class AsyncClient(LoopClient):
     async def forecast_costs(self, *, filter: str = "", today: date | None = None) -> forecast.Forecast:
         """What this month will have cost at its end, from its days and the eight weeks before; see `core.forecast`."""
         return await self._call(Client.forecast_costs, filter=filter, today=today)
+
+    async def list_keyrings(self, site: str = "") -> tuple[tuple[keys.SiteKeyring, ...], tuple[keys.KeyUse, ...]]:
+        """What the catalog knows of each site's keys, and what they wrap of which dataset. Administrators may."""
+        return await self._call(Client.list_keyrings, site)
+
+    async def rotate_keys(self, site: str, part: str = "KEK", *, request_id: str = "") -> keys.SiteKeyring:
+        """Has a site's rows re-wrapped under a new KEK (`KEK`), or new versions there share no file with older ones (`DEK`)."""
+        return await self._call(Client.rotate_keys, site, part, request_id=request_id)
+
+    async def create_escrow(self, new: keys.Escrow, *, request_id: str = "") -> keys.Escrow:
+        """Makes a way back to a site's keys for several custodians together. Administrators may."""
+        return await self._call(Client.create_escrow, new, request_id=request_id)
+
+    def list_escrows(self, *, filter: str = "") -> AsyncIterator[keys.Escrow]:
+        """All escrows, by name."""
+        return self._iterate(Client.list_escrows, filter=filter)
+
+    async def create_opening(self, escrow: str, reason: str, *, request_id: str = "") -> keys.Opening:
+        """Asks for an escrow to be opened. Nothing is before enough custodians have approved it."""
+        return await self._call(Client.create_opening, escrow, reason, request_id=request_id)
+
+    async def get_opening(self, name: str) -> tuple[keys.Opening, keys.Escrow]:
+        """One opening, with its escrow: what a custodian needs."""
+        return await self._call(Client.get_opening, name)
+
+    def list_openings(self, *, filter: str = "") -> AsyncIterator[keys.Opening]:
+        """All openings, newest first."""
+        return self._iterate(Client.list_openings, filter=filter)
+
+    async def approve_opening(self, name: str, sealed_share: bytes, *, request_id: str = "") -> keys.Opening:
+        """A custodian's yes, with their share as `crypto.escrow.approve` sealed it to the site."""
+        return await self._call(Client.approve_opening, name, sealed_share, request_id=request_id)
+
+    def list_leases(self, *, filter: str = "") -> AsyncIterator[leases.Lease]:
+        """Who was given data keys: for example of `version = "sales/flights@3"`, or by `run = "jobs/j-1/runs/1"`."""
+        return self._iterate(Client.list_leases, filter=filter)
+
+    async def erase_version(
+        self, version: str, reason: str, *, request_id: str = "", validate_only: bool = False
+    ) -> erasure.Erasure:
+        """Destroys for good what opens a version, at every site. Administrators may; with `validate_only` it is only tried."""
+        return await self._call(Client.erase_version, version, reason, request_id=request_id, validate_only=validate_only)
+
+    async def get_erasure(self, name: str) -> erasure.Erasure:
+        """One erasure, by its name or its version's: who has confirmed it, and what it waits for."""
+        return await self._call(Client.get_erasure, name)
+
+    def list_erasures(self, *, filter: str = "") -> AsyncIterator[erasure.Erasure]:
+        """All erasures, for example with `state = "PENDING"`."""
+        return self._iterate(Client.list_erasures, filter=filter)
+
+    async def deletion_certificate(self, name: str) -> bytes:
+        """The signed certificate of a version's erasure; FailedPrecondition (ERASURE_PENDING) until it is complete."""
+        return await self._call(Client.deletion_certificate, name)
 
     async def import_bill(self, delivered: bills.Delivered) -> bill.Bill:
         """Takes in one delivery of a provider's bill (see `client.bills.read`). The same again changes nothing."""
