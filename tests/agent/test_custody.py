@@ -16,7 +16,7 @@ from federation.client import Client
 from federation.core import dataset, errors, keys
 from federation.core.policy import Role
 from federation.crypto import escrow as escrows
-from federation.crypto import hpke, shares, wrapping
+from federation.crypto import hpke, wrapping
 from federation.services import datasets, identity
 from federation.wire import data
 from tests.agent.federation import Federation, until, write_files
@@ -256,12 +256,3 @@ def test_an_escrow_needs_two_persons_at_least(shared: Federation, persons: dict[
     with pytest.raises(errors.InvalidArgument) as caught:
         shared.client.request_opening("unasked", " ")
     assert caught.value.reason == "REASON_MISSING"
-
-
-@pytest.mark.invariant("K6")
-def test_fewer_shares_than_needed_say_nothing() -> None:
-    """Each value of a byte is as likely as any other, whatever one share is: the secret is any of them with some polynomial."""
-    secret = b"\x07"
-    first = shares.split(secret, shares=2, threshold=2)[0]
-    possible = {shares.combine([first, bytes([2, value])]) for value in range(256)}
-    assert len(possible) == 256
