@@ -9,8 +9,7 @@ from federation.api.calls import Call
 from federation.api.mutations import Use
 from federation.api.pages import Pages
 from federation.api.store import Store
-from federation.core import errors, ids, keys
-from federation.ports import Transaction
+from federation.core import errors, ids, keys, listing
 from federation.services import keys as custody
 from federation.v1 import keys_pb2
 from federation.wire import codec
@@ -24,16 +23,19 @@ class KeysServicer:
         self._ctx = store.ctx
         self._pages = pages_
 
-    async def list_keyrings(self, request: keys_pb2.ListKeyringsRequest, _call: Call) -> Message:
-        at = ids.child(request.site, "sites") if request.site else ""
-        rings, uses = await self._store.read(lambda tx: custody.keyrings(tx, at))
-        return keys_pb2.ListKeyringsResponse(
-            keyrings=[codec.to_message(ring, keys_pb2.SiteKeyring) for ring in rings],
-            uses=[codec.to_message(use, keys_pb2.KeyUse) for use in uses],
+    async def list_keyrings(self, request: keys_pb2.ListKeyringsRequest, call: Call) -> Message:
+        rings = await self._store.read(custody.keyrings)
+        return pages.computed(self._pages, call, request, rings, key=lambda ring: ring.site, fields=("site",))
+
+    async def list_key_uses(self, request: keys_pb2.ListKeyUsesRequest, call: Call) -> Message:
+        at = listing.parse(request.filter, ("site", "dataset")).get("site", "")
+        uses = await self._store.read(lambda tx: custody.uses(tx, at))
+        return pages.computed(
+            self._pages, call, request, uses, key=lambda use: f"{use.site}/{use.dataset}", fields=("site", "dataset")
         )
 
     async def rotate_keys(self, request: keys_pb2.RotateKeysRequest, call: Call) -> Message:
-        at = ids.child(request.site, "sites")
+        at = ids.child(request.name, "sites")
         rotate = {keys_pb2.KEY_PART_KEK: custody.rotate_kek, keys_pb2.KEY_PART_DEK: custody.rotate_dek}.get(request.part)
         if rotate is None:
             raise errors.InvalidArgument(
@@ -46,25 +48,21 @@ class KeysServicer:
         asked: keys.Escrow = codec.to_value(request.escrow)
         return await self._mutate(call, request, lambda tx: custody.create_escrow(tx, call.principal, asked))
 
+    async def get_escrow(self, request: keys_pb2.GetEscrowRequest, _call: Call) -> Message:
+        return codec.to_message(await self._store.read(lambda tx: custody.get_escrow(tx, request.name)))
+
     async def list_escrows(self, request: keys_pb2.ListEscrowsRequest, call: Call) -> Message:
         return await pages.stored(self._store, self._pages, call, request, keys.Escrow)
 
-    async def create_opening(self, request: keys_pb2.CreateOpeningRequest, call: Call) -> Message:
+    async def request_opening(self, request: keys_pb2.RequestOpeningRequest, call: Call) -> Message:
         return await self._mutate(
             call,
             request,
-            lambda tx: custody.create_opening(tx, self._ctx, call.principal, request.escrow, request.reason),
+            lambda tx: custody.request_opening(tx, self._ctx, call.principal, request.name, request.reason),
         )
 
     async def get_opening(self, request: keys_pb2.GetOpeningRequest, _call: Call) -> Message:
-        def look(tx: Transaction) -> Message:
-            opening = custody.get_opening(tx, request.name)
-            return keys_pb2.OpeningView(
-                opening=codec.to_message(opening, keys_pb2.Opening),
-                escrow=codec.to_message(custody.get_escrow(tx, opening.escrow), keys_pb2.Escrow),
-            )
-
-        return await self._store.read(look)
+        return codec.to_message(await self._store.read(lambda tx: custody.get_opening(tx, request.name)))
 
     async def list_openings(self, request: keys_pb2.ListOpeningsRequest, call: Call) -> Message:
         return await pages.stored(self._store, self._pages, call, request, keys.Opening, newest_first=True)

@@ -21,9 +21,11 @@ key = noun("key", "The custody of sites' keys.")
 @click.option("--site", default="", help="Only this site.")
 def status(session: Session, *, site: str) -> None:
     """Shows each site's KEKs, and for each dataset which of them wraps how many rows, in which classes, and escrow."""
-    rings, uses = session.client.list_keyrings(site)
+    at = f'site = "{ids.segment(site, "site")}"' if site else ""
+    rings, uses = tuple(session.client.list_keyrings(filter=at)), tuple(session.client.list_key_uses(filter=at))
     if session.output.json:
-        session.output.write_json({"keyrings": [plain(row) for row in rings], "uses": [plain(row) for row in uses]})
+        found = {"keyrings": rings, "uses": uses}
+        session.output.write_json({name: [plain(row) for row in rows] for name, rows in found.items()})
         return
     session.output.rows(rings)
     session.output.rows(uses)
@@ -98,7 +100,7 @@ def openings(session: Session) -> None:
 @click.option("--reason", required=True, help="Why; the log keeps it.")
 def request(session: Session, *, name: str, reason: str) -> None:
     """Asks for an escrow to be opened. Nothing is opened before its custodians approve, within a day."""
-    session.output.outcome(session.client.create_opening(name, reason))
+    session.output.outcome(session.client.request_opening(name, reason))
 
 
 @verb(escrow, "open", example="fed key escrow open e-01jd4x --key ada.key")
@@ -107,7 +109,8 @@ def request(session: Session, *, name: str, reason: str) -> None:
 @click.option("--as", "user", default="", help="As which custodian, if the token is not named so.")
 def open_(session: Session, *, name: str, file: Path, user: str) -> None:
     """Approves an opening with your share, sealed to the site alone. With the last share needed the site gets its keys back."""
-    opening, found = session.client.get_opening(name)
+    opening = session.client.get_opening(name)
+    found = session.client.get_escrow(opening.escrow)
     principal = f"users/{user}" if user else session.client.who_am_i().principal
     own = next((each for each in found.custodians if each.principal == principal), None)
     if own is None:

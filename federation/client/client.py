@@ -639,16 +639,18 @@ class Client:
 
     # The custody of keys
 
-    def list_keyrings(self, site: str = "") -> tuple[tuple[keys.SiteKeyring, ...], tuple[keys.KeyUse, ...]]:
-        """What the catalog knows of each site's keys, and what they wrap of which dataset. Administrators may."""
-        request = keys_pb2.ListKeyringsRequest(site=_named(site, "sites") if site else "")
-        answer = self._connection.call("Keys.ListKeyrings", request)
-        return tuple(map(codec.to_value, answer.keyrings)), tuple(map(codec.to_value, answer.uses))
+    def list_keyrings(self, *, filter: str = "") -> Iterator[keys.SiteKeyring]:  # noqa: A002
+        """What the catalog knows of each site's keys. Administrators may."""
+        return self._connection.pages("Keys.ListKeyrings", keys_pb2.ListKeyringsRequest(filter=filter))
+
+    def list_key_uses(self, *, filter: str = "") -> Iterator[keys.KeyUse]:  # noqa: A002
+        """What sites' keys wrap, by site and dataset."""
+        return self._connection.pages("Keys.ListKeyUses", keys_pb2.ListKeyUsesRequest(filter=filter))
 
     def rotate_keys(self, site: str, part: str = "KEK", *, request_id: str = "") -> keys.SiteKeyring:
         """Has a site's rows re-wrapped under a new KEK (`KEK`), or new versions there share no file with older ones (`DEK`)."""
         request = keys_pb2.RotateKeysRequest(
-            site=_named(site, "sites"), part=keys_pb2.KeyPart.Value(f"KEY_PART_{part}"), request_id=request_id
+            name=_named(site, "sites"), part=keys_pb2.KeyPart.Value(f"KEY_PART_{part}"), request_id=request_id
         )
         return self._value(keys.SiteKeyring, "Keys.RotateKeys", request)
 
@@ -659,19 +661,22 @@ class Client:
         )
         return self._value(keys.Escrow, "Keys.CreateEscrow", request)
 
+    def get_escrow(self, name: str) -> keys.Escrow:
+        """One escrow, with its custodians' sealed shares."""
+        return self._value(keys.Escrow, "Keys.GetEscrow", keys_pb2.GetEscrowRequest(name=_named(name, "escrows")))
+
     def list_escrows(self, *, filter: str = "") -> Iterator[keys.Escrow]:  # noqa: A002
         """All escrows, by name."""
         return self._connection.pages("Keys.ListEscrows", keys_pb2.ListEscrowsRequest(filter=filter))
 
-    def create_opening(self, escrow: str, reason: str, *, request_id: str = "") -> keys.Opening:
+    def request_opening(self, escrow: str, reason: str, *, request_id: str = "") -> keys.Opening:
         """Asks for an escrow to be opened. Nothing is before enough custodians have approved it."""
-        request = keys_pb2.CreateOpeningRequest(escrow=_named(escrow, "escrows"), reason=reason, request_id=request_id)
-        return self._value(keys.Opening, "Keys.CreateOpening", request)
+        request = keys_pb2.RequestOpeningRequest(name=_named(escrow, "escrows"), reason=reason, request_id=request_id)
+        return self._value(keys.Opening, "Keys.RequestOpening", request)
 
-    def get_opening(self, name: str) -> tuple[keys.Opening, keys.Escrow]:
-        """One opening, with its escrow: what a custodian needs."""
-        answer = self._connection.call("Keys.GetOpening", keys_pb2.GetOpeningRequest(name=_named(name, "openings")))
-        return codec.to_value(answer.opening), codec.to_value(answer.escrow)
+    def get_opening(self, name: str) -> keys.Opening:
+        """One opening of an escrow."""
+        return self._value(keys.Opening, "Keys.GetOpening", keys_pb2.GetOpeningRequest(name=_named(name, "openings")))
 
     def list_openings(self, *, filter: str = "") -> Iterator[keys.Opening]:  # noqa: A002
         """All openings, newest first."""

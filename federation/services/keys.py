@@ -33,12 +33,16 @@ def keyring(tx: ports.Transaction, at: str) -> keys.SiteKeyring:
     return tx.get(keys.SiteKeyring, at) or keys.SiteKeyring(site=at)
 
 
-def keyrings(tx: ports.Transaction, at: str = "") -> tuple[tuple[keys.SiteKeyring, ...], tuple[keys.KeyUse, ...]]:
-    """Each site's keys, or one's, and what they wrap of which dataset."""
-    names = [sites.get_site(tx, at).site] if at else [place.site for place in scan.every(tx, site.Site)]
+def keyrings(tx: ports.Transaction) -> tuple[keys.SiteKeyring, ...]:
+    """Each site's keys."""
+    return tuple(keyring(tx, place.site) for place in scan.every(tx, site.Site))
+
+
+def uses(tx: ports.Transaction, at: str = "") -> tuple[keys.KeyUse, ...]:
+    """What the keys of each site, or of one, wrap of which dataset."""
+    names = [at] if at else [place.site for place in scan.every(tx, site.Site)]
     known = {stored.uid: stored.name.short for stored in scan.every(tx, dataset.Dataset)}
-    rings = tuple(keyring(tx, name) for name in names)
-    return rings, tuple(use for name in names for use in _uses(tx, name, known))
+    return tuple(use for name in names for use in _uses(tx, name, known))
 
 
 def _uses(tx: ports.Transaction, at: str, known: Mapping[str, str]) -> Iterable[keys.KeyUse]:
@@ -258,7 +262,7 @@ def store(
     return tx.replace(changed) if changed != get_escrow(tx, name) or (complete and behind) else escrow
 
 
-def create_opening(
+def request_opening(
     tx: ports.Transaction, ctx: Context, principal: policy.Principal, escrow_name: str, reason: str
 ) -> keys.Opening:
     """Asks for an escrow to be opened. InvalidArgument (REASON_MISSING) without a reason; the log keeps it."""

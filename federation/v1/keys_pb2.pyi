@@ -63,11 +63,11 @@ global___OpeningState = OpeningState
 
 @typing.final
 class SiteKeyring(google.protobuf.message.Message):
-    """What the catalog knows of a site's keys, by its agent's word."""
+    """What the catalog knows of a site's keys, by its agent's word. Name: `sites/{site}/keyring`."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    SITE_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
     KEK_FIELD_NUMBER: builtins.int
     KEKS_FIELD_NUMBER: builtins.int
@@ -80,7 +80,7 @@ class SiteKeyring(google.protobuf.message.Message):
     DEK_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
-    site: builtins.str
+    name: builtins.str
     kind: builtins.str
     """The connector's kind."""
     kek: builtins.str
@@ -110,7 +110,7 @@ class SiteKeyring(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        site: builtins.str = ...,
+        name: builtins.str = ...,
         kind: builtins.str = ...,
         kek: builtins.str = ...,
         keks: collections.abc.Iterable[builtins.str] | None = ...,
@@ -125,13 +125,13 @@ class SiteKeyring(google.protobuf.message.Message):
         etag: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["dek_time", b"dek_time", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dek_time", b"dek_time", "destroyed", b"destroyed", "done", b"done", "etag", b"etag", "kek", b"kek", "keks", b"keks", "kind", b"kind", "retired", b"retired", "site", b"site", "stuck", b"stuck", "target", b"target", "update_time", b"update_time", "wanted", b"wanted"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dek_time", b"dek_time", "destroyed", b"destroyed", "done", b"done", "etag", b"etag", "kek", b"kek", "keks", b"keks", "kind", b"kind", "name", b"name", "retired", b"retired", "stuck", b"stuck", "target", b"target", "update_time", b"update_time", "wanted", b"wanted"]) -> None: ...
 
 global___SiteKeyring = SiteKeyring
 
 @typing.final
 class KeyUse(google.protobuf.message.Message):
-    """The rows of one dataset at one site."""
+    """The rows of one dataset at one site. Name: `sites/{site}/keyUses/{dataset}`."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -151,13 +151,13 @@ class KeyUse(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
-    SITE_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
     DATASET_FIELD_NUMBER: builtins.int
     KEKS_FIELD_NUMBER: builtins.int
     GENERATIONS_FIELD_NUMBER: builtins.int
     SENSITIVITIES_FIELD_NUMBER: builtins.int
     ESCROWED_FIELD_NUMBER: builtins.int
-    site: builtins.str
+    name: builtins.str
     dataset: builtins.str
     generations: builtins.int
     escrowed: builtins.int
@@ -171,14 +171,14 @@ class KeyUse(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        site: builtins.str = ...,
+        name: builtins.str = ...,
         dataset: builtins.str = ...,
         keks: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
         generations: builtins.int = ...,
         sensitivities: collections.abc.Iterable[builtins.str] | None = ...,
         escrowed: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "escrowed", b"escrowed", "generations", b"generations", "keks", b"keks", "sensitivities", b"sensitivities", "site", b"site"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "escrowed", b"escrowed", "generations", b"generations", "keks", b"keks", "name", b"name", "sensitivities", b"sensitivities"]) -> None: ...
 
 global___KeyUse = KeyUse
 
@@ -186,15 +186,21 @@ global___KeyUse = KeyUse
 class ListKeyringsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    SITE_FIELD_NUMBER: builtins.int
-    site: builtins.str
-    """Only this site; empty for all."""
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    page_token: builtins.str
+    filter: builtins.str
+    """For example `site = "eu-1"`."""
     def __init__(
         self,
         *,
-        site: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        filter: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["site", b"site"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
 global___ListKeyringsRequest = ListKeyringsRequest
 
@@ -203,42 +209,83 @@ class ListKeyringsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     KEYRINGS_FIELD_NUMBER: builtins.int
-    USES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
     @property
     def keyrings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SiteKeyring]: ...
-    @property
-    def uses(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___KeyUse]: ...
     def __init__(
         self,
         *,
         keyrings: collections.abc.Iterable[global___SiteKeyring] | None = ...,
-        uses: collections.abc.Iterable[global___KeyUse] | None = ...,
+        next_page_token: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["keyrings", b"keyrings", "uses", b"uses"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["keyrings", b"keyrings", "next_page_token", b"next_page_token"]) -> None: ...
 
 global___ListKeyringsResponse = ListKeyringsResponse
+
+@typing.final
+class ListKeyUsesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    page_token: builtins.str
+    filter: builtins.str
+    """For example `site = "eu-1" AND dataset = "sales/flights"`."""
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        filter: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListKeyUsesRequest = ListKeyUsesRequest
+
+@typing.final
+class ListKeyUsesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEY_USES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def key_uses(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___KeyUse]: ...
+    def __init__(
+        self,
+        *,
+        key_uses: collections.abc.Iterable[global___KeyUse] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["key_uses", b"key_uses", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___ListKeyUsesResponse = ListKeyUsesResponse
 
 @typing.final
 class RotateKeysRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    SITE_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
     PART_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
-    site: builtins.str
+    name: builtins.str
+    """The site."""
     part: global___KeyPart.ValueType
     request_id: builtins.str
     validate_only: builtins.bool
     def __init__(
         self,
         *,
-        site: builtins.str = ...,
+        name: builtins.str = ...,
         part: global___KeyPart.ValueType = ...,
         request_id: builtins.str = ...,
         validate_only: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["part", b"part", "request_id", b"request_id", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "part", b"part", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
 
 global___RotateKeysRequest = RotateKeysRequest
 
@@ -472,49 +519,44 @@ class Opening(google.protobuf.message.Message):
 global___Opening = Opening
 
 @typing.final
-class OpeningView(google.protobuf.message.Message):
+class GetEscrowRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    OPENING_FIELD_NUMBER: builtins.int
-    ESCROW_FIELD_NUMBER: builtins.int
-    @property
-    def opening(self) -> global___Opening: ...
-    @property
-    def escrow(self) -> global___Escrow: ...
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
     def __init__(
         self,
         *,
-        opening: global___Opening | None = ...,
-        escrow: global___Escrow | None = ...,
+        name: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["escrow", b"escrow", "opening", b"opening"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["escrow", b"escrow", "opening", b"opening"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
 
-global___OpeningView = OpeningView
+global___GetEscrowRequest = GetEscrowRequest
 
 @typing.final
-class CreateOpeningRequest(google.protobuf.message.Message):
+class RequestOpeningRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    ESCROW_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
-    escrow: builtins.str
+    name: builtins.str
+    """The escrow."""
     reason: builtins.str
     request_id: builtins.str
     validate_only: builtins.bool
     def __init__(
         self,
         *,
-        escrow: builtins.str = ...,
+        name: builtins.str = ...,
         reason: builtins.str = ...,
         request_id: builtins.str = ...,
         validate_only: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["escrow", b"escrow", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
 
-global___CreateOpeningRequest = CreateOpeningRequest
+global___RequestOpeningRequest = RequestOpeningRequest
 
 @typing.final
 class GetOpeningRequest(google.protobuf.message.Message):

@@ -20,6 +20,11 @@ class KeysStub(object):
                 request_serializer=federation_dot_v1_dot_keys__pb2.ListKeyringsRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_keys__pb2.ListKeyringsResponse.FromString,
                 )
+        self.ListKeyUses = channel.unary_unary(
+                '/federation.v1.Keys/ListKeyUses',
+                request_serializer=federation_dot_v1_dot_keys__pb2.ListKeyUsesRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_keys__pb2.ListKeyUsesResponse.FromString,
+                )
         self.RotateKeys = channel.unary_unary(
                 '/federation.v1.Keys/RotateKeys',
                 request_serializer=federation_dot_v1_dot_keys__pb2.RotateKeysRequest.SerializeToString,
@@ -30,20 +35,25 @@ class KeysStub(object):
                 request_serializer=federation_dot_v1_dot_keys__pb2.CreateEscrowRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_keys__pb2.Escrow.FromString,
                 )
+        self.GetEscrow = channel.unary_unary(
+                '/federation.v1.Keys/GetEscrow',
+                request_serializer=federation_dot_v1_dot_keys__pb2.GetEscrowRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_keys__pb2.Escrow.FromString,
+                )
         self.ListEscrows = channel.unary_unary(
                 '/federation.v1.Keys/ListEscrows',
                 request_serializer=federation_dot_v1_dot_keys__pb2.ListEscrowsRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_keys__pb2.ListEscrowsResponse.FromString,
                 )
-        self.CreateOpening = channel.unary_unary(
-                '/federation.v1.Keys/CreateOpening',
-                request_serializer=federation_dot_v1_dot_keys__pb2.CreateOpeningRequest.SerializeToString,
+        self.RequestOpening = channel.unary_unary(
+                '/federation.v1.Keys/RequestOpening',
+                request_serializer=federation_dot_v1_dot_keys__pb2.RequestOpeningRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_keys__pb2.Opening.FromString,
                 )
         self.GetOpening = channel.unary_unary(
                 '/federation.v1.Keys/GetOpening',
                 request_serializer=federation_dot_v1_dot_keys__pb2.GetOpeningRequest.SerializeToString,
-                response_deserializer=federation_dot_v1_dot_keys__pb2.OpeningView.FromString,
+                response_deserializer=federation_dot_v1_dot_keys__pb2.Opening.FromString,
                 )
         self.ListOpenings = channel.unary_unary(
                 '/federation.v1.Keys/ListOpenings',
@@ -68,6 +78,13 @@ class KeysServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListKeyUses(self, request, context):
+        """Lists what sites' keys wrap, by site and dataset.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RotateKeys(self, request, context):
         """Takes a site's rows to a new KEK, or lets what is put there build on no key generation of before.
         """
@@ -82,6 +99,13 @@ class KeysServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEscrow(self, request, context):
+        """Returns one escrow, with its custodians' sealed shares.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEscrows(self, request, context):
         """Lists escrows by name.
         """
@@ -89,7 +113,7 @@ class KeysServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CreateOpening(self, request, context):
+    def RequestOpening(self, request, context):
         """Asks to open an escrow. Nothing is opened before enough custodians have approved it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -97,14 +121,14 @@ class KeysServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetOpening(self, request, context):
-        """Returns a request, with the escrow that it is about: what a custodian needs to approve it.
+        """Returns one opening: with its escrow, what a custodian needs to approve it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListOpenings(self, request, context):
-        """Lists requests, newest first.
+        """Lists openings, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +149,11 @@ def add_KeysServicer_to_server(servicer, server):
                     request_deserializer=federation_dot_v1_dot_keys__pb2.ListKeyringsRequest.FromString,
                     response_serializer=federation_dot_v1_dot_keys__pb2.ListKeyringsResponse.SerializeToString,
             ),
+            'ListKeyUses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeyUses,
+                    request_deserializer=federation_dot_v1_dot_keys__pb2.ListKeyUsesRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_keys__pb2.ListKeyUsesResponse.SerializeToString,
+            ),
             'RotateKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.RotateKeys,
                     request_deserializer=federation_dot_v1_dot_keys__pb2.RotateKeysRequest.FromString,
@@ -135,20 +164,25 @@ def add_KeysServicer_to_server(servicer, server):
                     request_deserializer=federation_dot_v1_dot_keys__pb2.CreateEscrowRequest.FromString,
                     response_serializer=federation_dot_v1_dot_keys__pb2.Escrow.SerializeToString,
             ),
+            'GetEscrow': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEscrow,
+                    request_deserializer=federation_dot_v1_dot_keys__pb2.GetEscrowRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_keys__pb2.Escrow.SerializeToString,
+            ),
             'ListEscrows': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEscrows,
                     request_deserializer=federation_dot_v1_dot_keys__pb2.ListEscrowsRequest.FromString,
                     response_serializer=federation_dot_v1_dot_keys__pb2.ListEscrowsResponse.SerializeToString,
             ),
-            'CreateOpening': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateOpening,
-                    request_deserializer=federation_dot_v1_dot_keys__pb2.CreateOpeningRequest.FromString,
+            'RequestOpening': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestOpening,
+                    request_deserializer=federation_dot_v1_dot_keys__pb2.RequestOpeningRequest.FromString,
                     response_serializer=federation_dot_v1_dot_keys__pb2.Opening.SerializeToString,
             ),
             'GetOpening': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOpening,
                     request_deserializer=federation_dot_v1_dot_keys__pb2.GetOpeningRequest.FromString,
-                    response_serializer=federation_dot_v1_dot_keys__pb2.OpeningView.SerializeToString,
+                    response_serializer=federation_dot_v1_dot_keys__pb2.Opening.SerializeToString,
             ),
             'ListOpenings': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOpenings,
@@ -189,6 +223,23 @@ class Keys(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
+    def ListKeyUses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Keys/ListKeyUses',
+            federation_dot_v1_dot_keys__pb2.ListKeyUsesRequest.SerializeToString,
+            federation_dot_v1_dot_keys__pb2.ListKeyUsesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
     def RotateKeys(request,
             target,
             options=(),
@@ -223,6 +274,23 @@ class Keys(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
+    def GetEscrow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Keys/GetEscrow',
+            federation_dot_v1_dot_keys__pb2.GetEscrowRequest.SerializeToString,
+            federation_dot_v1_dot_keys__pb2.Escrow.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
     def ListEscrows(request,
             target,
             options=(),
@@ -240,7 +308,7 @@ class Keys(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
-    def CreateOpening(request,
+    def RequestOpening(request,
             target,
             options=(),
             channel_credentials=None,
@@ -250,8 +318,8 @@ class Keys(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(request, target, '/federation.v1.Keys/CreateOpening',
-            federation_dot_v1_dot_keys__pb2.CreateOpeningRequest.SerializeToString,
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Keys/RequestOpening',
+            federation_dot_v1_dot_keys__pb2.RequestOpeningRequest.SerializeToString,
             federation_dot_v1_dot_keys__pb2.Opening.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
@@ -269,7 +337,7 @@ class Keys(object):
             metadata=None):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Keys/GetOpening',
             federation_dot_v1_dot_keys__pb2.GetOpeningRequest.SerializeToString,
-            federation_dot_v1_dot_keys__pb2.OpeningView.FromString,
+            federation_dot_v1_dot_keys__pb2.Opening.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -27,6 +27,12 @@ class KeysStub:
     ]
     """Lists what the catalog knows of each site's keys, by site."""
 
+    ListKeyUses: grpc.UnaryUnaryMultiCallable[
+        federation.v1.keys_pb2.ListKeyUsesRequest,
+        federation.v1.keys_pb2.ListKeyUsesResponse,
+    ]
+    """Lists what sites' keys wrap, by site and dataset."""
+
     RotateKeys: grpc.UnaryUnaryMultiCallable[
         federation.v1.keys_pb2.RotateKeysRequest,
         federation.v1.keys_pb2.SiteKeyring,
@@ -39,29 +45,35 @@ class KeysStub:
     ]
     """Makes a way back to a site's keys, for several custodians together."""
 
+    GetEscrow: grpc.UnaryUnaryMultiCallable[
+        federation.v1.keys_pb2.GetEscrowRequest,
+        federation.v1.keys_pb2.Escrow,
+    ]
+    """Returns one escrow, with its custodians' sealed shares."""
+
     ListEscrows: grpc.UnaryUnaryMultiCallable[
         federation.v1.keys_pb2.ListEscrowsRequest,
         federation.v1.keys_pb2.ListEscrowsResponse,
     ]
     """Lists escrows by name."""
 
-    CreateOpening: grpc.UnaryUnaryMultiCallable[
-        federation.v1.keys_pb2.CreateOpeningRequest,
+    RequestOpening: grpc.UnaryUnaryMultiCallable[
+        federation.v1.keys_pb2.RequestOpeningRequest,
         federation.v1.keys_pb2.Opening,
     ]
     """Asks to open an escrow. Nothing is opened before enough custodians have approved it."""
 
     GetOpening: grpc.UnaryUnaryMultiCallable[
         federation.v1.keys_pb2.GetOpeningRequest,
-        federation.v1.keys_pb2.OpeningView,
+        federation.v1.keys_pb2.Opening,
     ]
-    """Returns a request, with the escrow that it is about: what a custodian needs to approve it."""
+    """Returns one opening: with its escrow, what a custodian needs to approve it."""
 
     ListOpenings: grpc.UnaryUnaryMultiCallable[
         federation.v1.keys_pb2.ListOpeningsRequest,
         federation.v1.keys_pb2.ListOpeningsResponse,
     ]
-    """Lists requests, newest first."""
+    """Lists openings, newest first."""
 
     ApproveOpening: grpc.UnaryUnaryMultiCallable[
         federation.v1.keys_pb2.ApproveOpeningRequest,
@@ -78,6 +90,12 @@ class KeysAsyncStub:
     ]
     """Lists what the catalog knows of each site's keys, by site."""
 
+    ListKeyUses: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.keys_pb2.ListKeyUsesRequest,
+        federation.v1.keys_pb2.ListKeyUsesResponse,
+    ]
+    """Lists what sites' keys wrap, by site and dataset."""
+
     RotateKeys: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.keys_pb2.RotateKeysRequest,
         federation.v1.keys_pb2.SiteKeyring,
@@ -90,29 +108,35 @@ class KeysAsyncStub:
     ]
     """Makes a way back to a site's keys, for several custodians together."""
 
+    GetEscrow: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.keys_pb2.GetEscrowRequest,
+        federation.v1.keys_pb2.Escrow,
+    ]
+    """Returns one escrow, with its custodians' sealed shares."""
+
     ListEscrows: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.keys_pb2.ListEscrowsRequest,
         federation.v1.keys_pb2.ListEscrowsResponse,
     ]
     """Lists escrows by name."""
 
-    CreateOpening: grpc.aio.UnaryUnaryMultiCallable[
-        federation.v1.keys_pb2.CreateOpeningRequest,
+    RequestOpening: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.keys_pb2.RequestOpeningRequest,
         federation.v1.keys_pb2.Opening,
     ]
     """Asks to open an escrow. Nothing is opened before enough custodians have approved it."""
 
     GetOpening: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.keys_pb2.GetOpeningRequest,
-        federation.v1.keys_pb2.OpeningView,
+        federation.v1.keys_pb2.Opening,
     ]
-    """Returns a request, with the escrow that it is about: what a custodian needs to approve it."""
+    """Returns one opening: with its escrow, what a custodian needs to approve it."""
 
     ListOpenings: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.keys_pb2.ListOpeningsRequest,
         federation.v1.keys_pb2.ListOpeningsResponse,
     ]
-    """Lists requests, newest first."""
+    """Lists openings, newest first."""
 
     ApproveOpening: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.keys_pb2.ApproveOpeningRequest,
@@ -132,6 +156,14 @@ class KeysServicer(metaclass=abc.ABCMeta):
         """Lists what the catalog knows of each site's keys, by site."""
 
     @abc.abstractmethod
+    def ListKeyUses(
+        self,
+        request: federation.v1.keys_pb2.ListKeyUsesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.keys_pb2.ListKeyUsesResponse, collections.abc.Awaitable[federation.v1.keys_pb2.ListKeyUsesResponse]]:
+        """Lists what sites' keys wrap, by site and dataset."""
+
+    @abc.abstractmethod
     def RotateKeys(
         self,
         request: federation.v1.keys_pb2.RotateKeysRequest,
@@ -148,6 +180,14 @@ class KeysServicer(metaclass=abc.ABCMeta):
         """Makes a way back to a site's keys, for several custodians together."""
 
     @abc.abstractmethod
+    def GetEscrow(
+        self,
+        request: federation.v1.keys_pb2.GetEscrowRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.keys_pb2.Escrow, collections.abc.Awaitable[federation.v1.keys_pb2.Escrow]]:
+        """Returns one escrow, with its custodians' sealed shares."""
+
+    @abc.abstractmethod
     def ListEscrows(
         self,
         request: federation.v1.keys_pb2.ListEscrowsRequest,
@@ -156,9 +196,9 @@ class KeysServicer(metaclass=abc.ABCMeta):
         """Lists escrows by name."""
 
     @abc.abstractmethod
-    def CreateOpening(
+    def RequestOpening(
         self,
-        request: federation.v1.keys_pb2.CreateOpeningRequest,
+        request: federation.v1.keys_pb2.RequestOpeningRequest,
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.keys_pb2.Opening, collections.abc.Awaitable[federation.v1.keys_pb2.Opening]]:
         """Asks to open an escrow. Nothing is opened before enough custodians have approved it."""
@@ -168,8 +208,8 @@ class KeysServicer(metaclass=abc.ABCMeta):
         self,
         request: federation.v1.keys_pb2.GetOpeningRequest,
         context: _ServicerContext,
-    ) -> typing.Union[federation.v1.keys_pb2.OpeningView, collections.abc.Awaitable[federation.v1.keys_pb2.OpeningView]]:
-        """Returns a request, with the escrow that it is about: what a custodian needs to approve it."""
+    ) -> typing.Union[federation.v1.keys_pb2.Opening, collections.abc.Awaitable[federation.v1.keys_pb2.Opening]]:
+        """Returns one opening: with its escrow, what a custodian needs to approve it."""
 
     @abc.abstractmethod
     def ListOpenings(
@@ -177,7 +217,7 @@ class KeysServicer(metaclass=abc.ABCMeta):
         request: federation.v1.keys_pb2.ListOpeningsRequest,
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.keys_pb2.ListOpeningsResponse, collections.abc.Awaitable[federation.v1.keys_pb2.ListOpeningsResponse]]:
-        """Lists requests, newest first."""
+        """Lists openings, newest first."""
 
     @abc.abstractmethod
     def ApproveOpening(

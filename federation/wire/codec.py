@@ -95,6 +95,15 @@ def _child(collection: str, field: str) -> Named:
     )
 
 
+def _of_site(what: str, *fields: str) -> Named:
+    """`sites/eu-1/keyring`: something of a site, told apart by further fields where there are several."""
+    return Named(
+        fields=frozenset({"site"}),
+        build=lambda value: "/".join(("sites", value.site, what, *(str(getattr(value, field)) for field in fields))),
+        parse=lambda name: {"site": ids.segment(name.split("/")[1], "site")},
+    )
+
+
 def run_job(name: str) -> str:
     """The job of a run's full name: `jobs/j-1/runs/2` is of `j-1`."""
     parts = name.split("/")
@@ -236,6 +245,8 @@ NAMES: dict[type, Named] = {
     pipeline.Pipeline: _child("pipelines", "pipeline"),
     bill.Bill: _child("bills", "bill"),
     budget.Budget: _child("budgets", "budget"),
+    keys.SiteKeyring: _of_site("keyring"),
+    keys.KeyUse: _of_site("keyUses", "dataset"),
     keys.Escrow: _child("escrows", "escrow"),
     keys.Opening: _child("openings", "opening"),
     leases.Lease: _child("leases", "lease"),

@@ -12,6 +12,7 @@ import pytest
 from connectors.keys import keyfile, passphrases
 from connectors.keys.keyfile import FILE, MIRROR
 from connectors.keys.local import LocalKeys
+from connectors.keys.vault import VaultKeys
 from federation.core import errors
 
 DOOMED, KEPT = "g-" + "0" * 26, "g-" + "1" * 26
@@ -160,3 +161,22 @@ def test_options_are_checked(place):
     """One that is not known, and two passphrases, are refused by name."""
     for options in ({"miror": "x"}, {"passphrase_file": "a", "passphrase_fd": "3"}):
         assert refused(lambda options=options: LocalKeys("eu-1", place.folder, options)) == "CONFIG_INVALID"
+
+
+@pytest.mark.invariant("K4")
+def test_a_keyring_of_vault_comes_back_too(bao, tmp_path):
+    """Its file was lost; with backup and mirror it opens what lives, and keeps closed what was erased after the backup."""
+    options = bao.options(path="fed/lost", key="fed-lost", mirror=str(tmp_path / "mirror"))
+    passphrase = Place(root=tmp_path).passphrase
+    passphrase.touch(0o600)
+    passphrase.write_text("a backup's own passphrase", encoding="utf-8")
+    keys = VaultKeys("eu-1", tmp_path / "keys", options)
+    dek, kept = keys.generate(KEPT, "d-1")
+    _, doomed = keys.generate(DOOMED, "d-1")
+    backup, signing_key = keys.back_up(passphrase), keys.signing_key()
+    keys.destroy("d-1", [DOOMED])
+    shutil.rmtree(tmp_path / "keys")
+    restored = VaultKeys.restore("eu-1", tmp_path / "keys", options, backup, passphrase)
+    assert restored.unwrap(kept) == dek
+    assert restored.signing_key() == signing_key
+    assert refused(lambda: restored.unwrap(doomed)) == "KEY_DESTROYED"

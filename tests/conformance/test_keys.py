@@ -23,7 +23,7 @@ from connectors.keys.memory import MemoryKeys
 from connectors.keys.vault import VaultKeys
 from federation.core import errors
 from federation.crypto import hpke, signing
-from tests.conformance import keyservers, s3server
+from tests.conformance import s3server
 from tests.conformance.s3server import OPTIONS
 
 GENERATION = "g-" + "0" * 26
@@ -31,13 +31,6 @@ OTHER = "g-" + "1" * 26
 DOOMED = "g-" + "2" * 26
 #: A connector to a service is asked over the network for each.
 FLIPS = 40
-
-
-@pytest.fixture(scope="session")
-def bao(tmp_path_factory):
-    """One OpenBao for all."""
-    with keyservers.openbao(tmp_path_factory.mktemp("bao")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from federation.core import bill, budget, chain, errors, job, kinds, metering, offers, pipeline, ratecard, transfer
+from federation.core import bill, budget, chain, errors, job, keys, kinds, metering, offers, pipeline, ratecard, transfer
 from federation.crypto import heads
 from federation.v1 import (
     bills_pb2,
@@ -14,6 +14,7 @@ from federation.v1 import (
     catalog_pb2,
     costs_pb2,
     jobs_pb2,
+    keys_pb2,
     ledger_pb2,
     pipelines_pb2,
     sites_pb2,
@@ -44,6 +45,10 @@ REQUESTS: dict[str, Any] = {
     "Ledger.ListRecordHeads": ledger_pb2.ListRecordHeadsRequest(),
     "Bills.ListBills": bills_pb2.ListBillsRequest(),
     "Budgets.ListBudgets": budgets_pb2.ListBudgetsRequest(),
+    "Keys.ListKeyrings": keys_pb2.ListKeyringsRequest(),
+    "Keys.ListKeyUses": keys_pb2.ListKeyUsesRequest(),
+    "Keys.ListEscrows": keys_pb2.ListEscrowsRequest(),
+    "Keys.ListOpenings": keys_pb2.ListOpeningsRequest(),
 }
 LISTS = [row for row in methods.TABLE.values() if row.pager]
 
@@ -105,6 +110,9 @@ def filled(shared_edge: Edge) -> Edge:
             head = chain.Head(table="audit", position=number + 1, rows=1, chain=bytes(32))
             tx.insert(heads.sign(bytes(32), head, builders.NOW))
             tx.insert(budget.Budget(budget=f"b-{number}", scope="all", limit_micros=1))
+            tx.insert(builders.wrapped_key("eu-1", f"g-{number}", dataset_uid=f"uid-{number}"))
+            tx.insert(keys.Escrow(escrow=f"k-{number}", site="eu-1", threshold=2, custodians=()))
+            tx.insert(keys.Opening(opening=f"e-{number}", escrow="k-0", site="eu-1", reason="a test", principal="users/user"))
             tx.insert(bill.Bill(bill=f"aws-{number}-2026-11", provider="aws", account=f"{number}", month="2026-11"))
             egress, compute = ratecard.text(builders.rates().rows), offers.text(())
             tx.insert(kinds.RateCardVersion(number=number + 1, egress=egress, compute=compute, digest=f"{number}"))

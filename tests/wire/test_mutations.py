@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from federation.core import bill, budget, errors, kinds, pipeline, ratecard, site, transfer
+from federation.core import bill, budget, errors, keys, kinds, pipeline, ratecard, site, transfer
 from federation.core.job import JobState
+from federation.crypto import hpke
 from federation.v1 import (
     bills_pb2,
     budgets_pb2,
@@ -19,6 +20,7 @@ from federation.v1 import (
     costs_pb2,
     identity_pb2,
     jobs_pb2,
+    keys_pb2,
     lineage_pb2,
     pipelines_pb2,
     sites_pb2,
@@ -29,6 +31,7 @@ from tests import builders
 from tests.unit.core.test_openlineage import foreign
 from tests.wire.edge import Edge
 
+CUSTODIAN = hpke.new_pair()[1].hex()
 FLIGHTS = "namespaces/sales/datasets/flights"
 MUTATIONS = [row for row in methods.TABLE.values() if row.is_mutation]
 
@@ -103,6 +106,17 @@ REQUESTS: dict[str, Any] = {
         update_mask=FieldMask(paths=["limit_micros"]),
     ),
     "Budgets.DeleteBudget": budgets_pb2.DeleteBudgetRequest(name="budgets/old"),
+    "Keys.RotateKeys": keys_pb2.RotateKeysRequest(name="sites/eu-1", part=keys_pb2.KEY_PART_DEK),
+    "Keys.CreateEscrow": keys_pb2.CreateEscrowRequest(
+        escrow_id="new",
+        escrow=keys_pb2.Escrow(
+            site="eu-1",
+            threshold=2,
+            custodians=[keys_pb2.Custodian(principal=f"users/{name}", public_key=CUSTODIAN) for name in ("ada", "bob")],
+        ),
+    ),
+    "Keys.RequestOpening": keys_pb2.RequestOpeningRequest(name="escrows/old", reason="a test"),
+    "Keys.ApproveOpening": keys_pb2.ApproveOpeningRequest(name="openings/e-1", sealed_share=b"sealed"),
     "Identity.CreateToken": identity_pb2.CreateTokenRequest(token=identity_pb2.Token(user="users/ada", role="USER")),
 }
 
@@ -136,6 +150,9 @@ def ready(edge: Edge) -> Edge:
         tx.insert(pipeline.Pipeline(pipeline="p-runs", request=asked, state=state, tasks=(runs,)))
 
         tx.insert(budget.Budget(budget="old", scope="all", limit_micros=1))
+        guards = tuple(keys.Custodian(principal=f"users/{name}", public_key=CUSTODIAN) for name in ("admin", "bob"))
+        tx.insert(keys.Escrow(escrow="old", site="eu-1", threshold=2, custodians=guards, public_key=CUSTODIAN))
+        tx.insert(keys.Opening(opening="e-1", escrow="old", site="eu-1", reason="a test", principal="users/user"))
         tx.insert(bill.Bill(bill="aws-1-2026-11", provider="aws", account="1", month="2026-11", version=1, covered_time=tx.now))
 
     edge.catalog.write(work)

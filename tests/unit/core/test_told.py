@@ -32,6 +32,11 @@ HARMLESS = {
     ("SignedHead", "signature"): "the catalog's public word",
     ("Edge", "manifest_digest"): "names a manifest",
     ("WrappedKey", "kek"): "the name of a key, not the key; no event tells one: a law of the simulation",
+    ("Custodian", "public_key"): "the public half",
+    ("Escrow", "public_key"): "the public half",
+    ("Opening", "sealing_key"): "the public half",
+    ("SiteKeyring", "kek"): "the name of a key, not the key",
+    ("SiteKeyring", "keks"): "names of keys, not the keys",
     ("WrappedKey", "wrapped"): "opened by its site's KEK alone; no event tells one: a law of the simulation",
 }
 
