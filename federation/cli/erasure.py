@@ -21,8 +21,8 @@ certificate = noun("certificate", "Deletion certificates: signed proof that noth
 def erase(session: Session, *, version: str, reason: str, dry_run: bool) -> None:
     """Destroys a version's keys at every site, for good. No backup brings it back.
 
-    Nobody is given it from now on. What was made of it stays, and is listed. A certificate follows once every site has confirmed
-    and the last lease has run out.
+    Nobody is given it from now on. What was made of it stays, and is listed. A certificate follows once every site has
+    confirmed and the last lease has run out.
     """
     found = session.client.erase_version(version, reason, validate_only=dry_run)
     session.output.outcome(found)

@@ -76,7 +76,7 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
             nonce=asked.nonce,
             call=asked.call,
             issue_time=tx.now,
-            expire_time=tx.now + timedelta(seconds=leases.LIFE_SECONDS),
+            expire_time=tx.now + timedelta(seconds=ctx.key_lease_seconds),
         )
     )
     tx.emit("lease.granted", f"leases/{lease.lease}", lease)
