@@ -45,7 +45,7 @@ def died(folder: Path, how: str, number: signal.Signals) -> subprocess.Completed
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="core files and prctl as Linux has them")
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV])
 def test_an_aborted_process_that_holds_a_key_leaves_no_dump(tmp_path: Path, number: signal.Signals) -> None:
-    """Although a core file of any size was allowed; and where cores go into the folder, the same death without it leaves one."""
+    """Although a core file of any size was allowed. Where cores go into the folder the same death without it leaves one."""
     ended = died(tmp_path, "kept", number)
     assert ended.returncode == -number
     assert ended.stdout.split()[0] == "0"
@@ -55,6 +55,7 @@ def test_an_aborted_process_that_holds_a_key_leaves_no_dump(tmp_path: Path, numb
         assert died(tmp_path, "bare", number).returncode == -number
         (dump,) = tmp_path.glob("core*")
         assert bytes.fromhex(CANARY) in dump.read_bytes()
+        dump.unlink()
 
 
 @pytest.mark.invariant("L3")
