@@ -85,9 +85,10 @@ def test_a_process_reads_a_version_under_one_lease_until_it_ends(flights: Federa
     held = opened.open("a.csv")
     assert len(granted(flights, run=run)) == 2
     monkeypatch.setattr(data.time, "monotonic", lambda: now() + 2 * leases.LIFE_SECONDS)
+    assert held.read(4) == b"x,y\n"
+    assert len(granted(flights, run=run)) == 2
     flights.client.cancel_job(launcher.row.start.run.job)
     assert reason(lambda: opened.open("a.csv")) == "RUN_SUPERSEDED"
-    assert held.read(4) == b"x,y\n"
     assert not dict(opened.deks)
 
 

@@ -19,6 +19,7 @@ from federation.v1 import (
     costs_pb2,
     identity_pb2,
     jobs_pb2,
+    leases_pb2,
     lineage_pb2,
     pipelines_pb2,
     sites_pb2,
@@ -103,6 +104,7 @@ REQUESTS: dict[str, Any] = {
         update_mask=FieldMask(paths=["limit_micros"]),
     ),
     "Budgets.DeleteBudget": budgets_pb2.DeleteBudgetRequest(name="budgets/old"),
+    "Erasures.EraseVersion": leases_pb2.EraseVersionRequest(version="sales/read@1", reason="request 4711"),
     "Identity.CreateToken": identity_pb2.CreateTokenRequest(token=identity_pb2.Token(user="users/ada", role="USER")),
 }
 

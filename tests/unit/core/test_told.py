@@ -30,6 +30,11 @@ HARMLESS = {
     ("SignedHead", "key"): "the catalog's public key",
     ("SignedHead", "signature"): "the catalog's public word",
     ("Edge", "manifest_digest"): "names a manifest",
+    ("Lease", "reader_key"): "the fingerprint of a public key",
+    ("Erasure", "manifest_digest"): "names a manifest",
+    ("Erasure", "certificate_digest"): "of a certificate, which is for everybody to see",
+    ("SiteErasure", "signing_key"): "the public half",
+    ("SiteErasure", "signature"): "a site's public word",
     ("WrappedKey", "kek"): "the name of a key, not the key; no event tells one: a law of the simulation",
     ("WrappedKey", "wrapped"): "opened by its site's KEK alone; no event tells one: a law of the simulation",
 }
