@@ -132,11 +132,12 @@ class ServerSettings:
 
     `http_listen` is for OpenLineage events of others, '' for nobody. `federation` is what others know this one by.
 
-    A run's lease lasts `lease_seconds` and is renewed every `heartbeat_seconds`; a grant lasts at most `grant_seconds`;
-    a working directory's package holds at most `package_bytes_max`. Without `rate_card` and `offer_card` the shipped prices
-    hold, until others are imported. Events stay in the catalog's log for `event_days` at least, and until the record's tables
-    hold them for good; while `backlog_facts_max` of them wait to be carried there, facts in bulk are refused. `tables_options`
-    are the options of the S3 store of `tables_url`, as a site's store has them; they may hold keys.
+    A run's lease lasts `lease_seconds` and is renewed every `heartbeat_seconds`; a grant lasts at most `grant_seconds`, a lease
+    of data keys `key_lease_seconds` (at most 300); a working directory's package holds at most `package_bytes_max`. Without
+    `rate_card` and `offer_card` the shipped prices hold, until others are imported. Events stay in the catalog's log for
+    `event_days` at least, and until the record's tables hold them for good; while `backlog_facts_max` of them wait to be
+    carried there, facts in bulk are refused. `tables_options` are the options of the S3 store of `tables_url`, as a site's
+    store has them; they may hold keys.
     """
 
     state_dir: Path
@@ -152,6 +153,7 @@ class ServerSettings:
     lease_seconds: int = 15
     heartbeat_seconds: int = 3
     grant_seconds: int = 43_200
+    key_lease_seconds: int = 300
     package_bytes_max: int = 64 * MIB
     event_days: int = EVENT_DAYS
     backlog_facts_max: int = BACKLOG_FACTS_MAX
@@ -280,6 +282,7 @@ class FederationFile:
     sites: tuple[SiteSettings, ...]
     users: tuple[UserSettings, ...]
     lease_seconds: int
+    key_lease_seconds: int
     heartbeat_seconds: int
     grant_seconds: int
     package_bytes_max: int
@@ -364,7 +367,7 @@ _SERVER = (
     *("listen", "agents_listen", "address", "agents_address", "database", "database_file", "tables", "rate_card", "offer_card"),
     "tls",
     *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max", "http_listen", "openlineage"),
-    *("event_days", "backlog_facts_max", "tables_options", "query", "engine", "rates"),
+    *("key_lease_seconds", "event_days", "backlog_facts_max", "tables_options", "query", "engine", "rates"),
 )
 _RATES = tuple(row.name for row in dataclasses.fields(RateSettings))
 _OPENLINEAGE = ("url", "token_file", "ca", "file", "producer", "schemas_url")
@@ -411,6 +414,7 @@ def federation_file(path: Path) -> FederationFile:
         lease_seconds=server_.integer("lease_seconds", 15, at_least=3),
         heartbeat_seconds=server_.integer("heartbeat_seconds", 3, at_least=1),
         grant_seconds=server_.integer("grant_seconds", 43_200, at_least=60),
+        key_lease_seconds=server_.integer("key_lease_seconds", 300, at_least=1, at_most=300),
         package_bytes_max=server_.size("package_bytes_max", 64 * MIB),
         event_days=server_.integer("event_days", EVENT_DAYS, at_least=1),
         backlog_facts_max=server_.integer("backlog_facts_max", BACKLOG_FACTS_MAX, at_least=1),
@@ -440,6 +444,7 @@ def server(file: FederationFile, state_dir: Path) -> ServerSettings:
         lease_seconds=file.lease_seconds,
         heartbeat_seconds=file.heartbeat_seconds,
         grant_seconds=file.grant_seconds,
+        key_lease_seconds=file.key_lease_seconds,
         package_bytes_max=file.package_bytes_max,
         event_days=file.event_days,
         backlog_facts_max=file.backlog_facts_max,

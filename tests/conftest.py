@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import guard
+from tests import canary, guard
 
 settings.register_profile("default", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("long", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Sets what every test process needs."""
+    config.pluginmanager.register(canary.Canary(), "canary")
     settings.load_profile("long" if config.getoption("--long") else "default")
     # gRPC's fork handlers and Ray do not mix; no test forks after a channel exists.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -291,6 +291,7 @@ class Agent:
         registration = self._registration
         assert registration is not None
         self._meter.fold()
+        self._remotes.forget_expired()
         totals, compute_error = self._capacity.look()
         asked = self._clock.now()
         answer = self._catalog.heartbeat(

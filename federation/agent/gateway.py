@@ -233,7 +233,7 @@ class Gateway:
         base = self._parts.opener.newest(owner.dataset_uid) if wanted else None
         row, dek = self._parts.writer.begin(owner, base=base.name if base else "")
         try:
-            lease = self._lease(reader, row.dataset, (row.generation,), use=grants.Access.WRITE)
+            lease = self._lease(reader, row.dataset, (row.generation,), use=leases.Use.WRITE)
             opened = self._opened(base, reader.again()) if base else None
         except errors.FederationError:
             if row.grant:  # a run's write may be that of others too
@@ -346,7 +346,7 @@ class Gateway:
         return self._sealed(answer, lease, reader, self._parts.opener.deks(opened))
 
     def _lease(
-        self, reader: _Reader, name: str, generations: tuple[str, ...], *, use: grants.Access = grants.Access.READ
+        self, reader: _Reader, name: str, generations: tuple[str, ...], *, use: leases.Use = leases.Use.READ
     ) -> leases.Lease:
         """The catalog's leave to hand out the keys of a version, or of one that is yet to be written."""
         found, number = ids.dataset_or_version(name)

@@ -14,7 +14,6 @@ from federation.agent import catalog as agent_catalog
 from federation.agent import sealing
 from federation.agent.identity import Identity
 from federation.core import erasure, errors, keys, leases
-from federation.core.grants import Access
 from federation.crypto import erasure as signed
 from federation.crypto import hpke
 
@@ -37,7 +36,7 @@ class Leasing:
         nonce: str,
         reader_key: bytes,
         *,
-        use: Access = Access.READ,
+        use: leases.Use = leases.Use.READ,
         grant: str = "",
         run: str = "",
         dataset: str,

@@ -69,10 +69,8 @@ class Remotes:
 
     def open(self, given: job.InputAssignment) -> Handed:
         """The input's version from its source. Asked for once, as long as it is in use and its lease lasts."""
-        now = self._clock.now()
+        self.forget_expired()
         with self._lock:
-            for over in [grant for grant, kept in self._handed.items() if kept.expire_time <= now]:
-                del self._handed[over]
             if given.grant in self._handed:
                 self._handed.move_to_end(given.grant)
                 return self._handed[given.grant]
@@ -82,6 +80,13 @@ class Remotes:
             while len(self._handed) > _KEPT:
                 self._handed.popitem(last=False)
         return handed
+
+    def forget_expired(self) -> None:
+        """Lets go of what was handed over under leases that have run out."""
+        now = self._clock.now()
+        with self._lock:
+            for over in [grant for grant, kept in self._handed.items() if kept.expire_time <= now]:
+                del self._handed[over]
 
     def deks(self, given: job.InputAssignment, handed: Handed) -> Iterator[tuple[str, bytes]]:
         """The DEKs that the source sealed to this site."""

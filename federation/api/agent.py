@@ -175,7 +175,12 @@ class AgentServicer:
 
     async def get_sealed_version(self, request: agent_pb2.GetSealedVersionRequest, call: Call) -> Message:
         name = ids.version(request.version)
-        return codec.to_message(await self._store.read(lambda tx: datasets.sealed_version(tx, name, call.principal.site)))
+
+        def look(tx: Transaction) -> Message:
+            datasets.readable_version(tx, name)
+            return codec.to_message(datasets.sealed_version(tx, name, call.principal.site))
+
+        return await self._store.read(look)
 
     async def list_sealed_versions(self, _request: agent_pb2.ListSealedVersionsRequest, call: Call) -> AsyncIterator[Message]:
         for sealed in await self._store.read(lambda tx: tuple(datasets.sealed_versions(tx, call.principal.site))):

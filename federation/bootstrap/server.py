@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from federation import config, logs, ports
+from federation import config, logs, ports, secrecy
 from federation.adapters import prices
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.engine_embedded import DeltaFusionEngine
@@ -48,6 +48,7 @@ _DECLARED_FIELDS = ("region", "jurisdiction", "account", "offer", "sources")
 
 def run(settings: config.ServerSettings) -> None:
     """Runs a server until SIGTERM or SIGINT, then lets open calls end."""
+    secrecy.keep()
     logs.configure()
     asyncio.run(_serve(make(settings)))
 
@@ -64,6 +65,7 @@ def make(settings: config.ServerSettings) -> Server:
         grant_key=config.keep_secret(settings.state_dir / "grant.key", signing.new_private),
         lease_seconds=settings.lease_seconds,
         grant_seconds=settings.grant_seconds,
+        key_lease_seconds=settings.key_lease_seconds,
         package_bytes_max=settings.package_bytes_max,
         start_time=clock.now(),
         solver=HighsSolver() if importlib.util.find_spec("highspy") else None,

@@ -392,9 +392,13 @@ class AsyncClient(LoopClient):
         """What this month will have cost at its end, from its days and the eight weeks before; see `core.forecast`."""
         return await self._call(Client.forecast_costs, filter=filter, today=today)
 
-    async def list_keyrings(self, site: str = "") -> tuple[tuple[keys.SiteKeyring, ...], tuple[keys.KeyUse, ...]]:
-        """What the catalog knows of each site's keys, and what they wrap of which dataset. Administrators may."""
-        return await self._call(Client.list_keyrings, site)
+    def list_keyrings(self, *, filter: str = "") -> AsyncIterator[keys.SiteKeyring]:
+        """What the catalog knows of each site's keys. Administrators may."""
+        return self._iterate(Client.list_keyrings, filter=filter)
+
+    def list_key_uses(self, *, filter: str = "") -> AsyncIterator[keys.KeyUse]:
+        """What sites' keys wrap, by site and dataset."""
+        return self._iterate(Client.list_key_uses, filter=filter)
 
     async def rotate_keys(self, site: str, part: str = "KEK", *, request_id: str = "") -> keys.SiteKeyring:
         """Has a site's rows re-wrapped under a new KEK (`KEK`), or new versions there share no file with older ones (`DEK`)."""
@@ -404,16 +408,20 @@ class AsyncClient(LoopClient):
         """Makes a way back to a site's keys for several custodians together. Administrators may."""
         return await self._call(Client.create_escrow, new, request_id=request_id)
 
+    async def get_escrow(self, name: str) -> keys.Escrow:
+        """One escrow, with its custodians' sealed shares."""
+        return await self._call(Client.get_escrow, name)
+
     def list_escrows(self, *, filter: str = "") -> AsyncIterator[keys.Escrow]:
         """All escrows, by name."""
         return self._iterate(Client.list_escrows, filter=filter)
 
-    async def create_opening(self, escrow: str, reason: str, *, request_id: str = "") -> keys.Opening:
+    async def request_opening(self, escrow: str, reason: str, *, request_id: str = "") -> keys.Opening:
         """Asks for an escrow to be opened. Nothing is before enough custodians have approved it."""
-        return await self._call(Client.create_opening, escrow, reason, request_id=request_id)
+        return await self._call(Client.request_opening, escrow, reason, request_id=request_id)
 
-    async def get_opening(self, name: str) -> tuple[keys.Opening, keys.Escrow]:
-        """One opening, with its escrow: what a custodian needs."""
+    async def get_opening(self, name: str) -> keys.Opening:
+        """One opening of an escrow."""
         return await self._call(Client.get_opening, name)
 
     def list_openings(self, *, filter: str = "") -> AsyncIterator[keys.Opening]:

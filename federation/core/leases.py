@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from federation.core import errors, keys
-from federation.core.grants import Access
 
 #: How long a lease lasts. Whoever opens another file of the version later asks for a new one.
 LIFE_SECONDS = 300
@@ -24,6 +24,13 @@ _HEX = frozenset("0123456789abcdef")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
+class Use(StrEnum):
+    """What keys are handed out for."""
+
+    READ = "READ"
+    WRITE = "WRITE"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What a gateway wants to hand out, and to whom. `call` tells a repeated question from a replayed one.
@@ -33,7 +40,7 @@ class Asked:
 
     nonce: str
     call: str
-    use: Access
+    use: Use
     grant: str = ""
     run: str = ""
     dataset: str
@@ -56,7 +63,7 @@ class Lease:
     """
 
     lease: str
-    use: Access
+    use: Use
     site: str
     dataset: str
     dataset_uid: str
@@ -95,7 +102,7 @@ class Lease:
 class Refusal:
     """A lease that was asked for and not granted, as the log tells it."""
 
-    use: Access
+    use: Use
     site: str
     dataset: str
     version: int
@@ -125,7 +132,7 @@ def check(asked: Asked) -> None:
         raise _invalid("reader_key", "must be the SHA-256 of a public key, in hexadecimal digits")
     if not asked.call or len(asked.call) > NONCE_CHARS_MAX:
         raise _invalid("call", f"must have 1 to {NONCE_CHARS_MAX} characters")
-    if asked.use not in (Access.READ, Access.WRITE) or (asked.use is Access.READ and not asked.version) or asked.version < 0:
+    if asked.version < 0 or (asked.use is Use.READ and not asked.version):
         raise _invalid("use", "must be READ of a version, or WRITE")
 
 

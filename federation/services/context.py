@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from federation import ports
+from federation.core import leases, prepared, ratecard, site
 from federation.core import offers as offer_cards
-from federation.core import prepared, ratecard, site
 
 
 class Cards:
@@ -61,9 +61,10 @@ class Context:
     """The terms on which one catalog works. Made once, by the wiring; immutable.
 
     `grant_key` is the catalog's private Ed25519 key. A run's lease, and a site's silence, last `lease_seconds`; a grant lasts
-    `grant_seconds` at least. A read across regions may move `budget_factor` times the version's bytes and `budget_slack_bytes`
-    more before its gateway stops it, so that reading twice works and reading for ever does not. `rates` and `offers` hold until
-    prices are imported: `services.pricing` says which are used; `cards` is its memory, as `sight` is that of `placement`.
+    `grant_seconds` at least, and a lease of data keys `key_lease_seconds`. A read across regions may move `budget_factor` times
+    the version's bytes and `budget_slack_bytes` more before its gateway stops it, so that reading twice works and reading for
+    ever does not. `rates` and `offers` hold until prices are imported: `services.pricing` says which are used; `cards` is its
+    memory, as `sight` is that of `placement`.
     At most `transfers_per_site` transfers run into one site at once.
     `solver` is asked where pipelines are too wide for exact methods of our own; None: the best found, with its proven bound.
     `policies` compiles what `services.authorization` asks, and `engines` is its memory.
@@ -80,6 +81,7 @@ class Context:
     grant_key: bytes = field(repr=False)
     lease_seconds: int = 15
     grant_seconds: int = 43_200
+    key_lease_seconds: int = leases.LIFE_SECONDS
     package_bytes_max: int = 64 * 1024 * 1024
     budget_factor: int = 4
     budget_slack_bytes: int = 1024 * 1024

@@ -76,7 +76,7 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
             nonce=asked.nonce,
             call=asked.call,
             issue_time=tx.now,
-            expire_time=tx.now + timedelta(seconds=leases.LIFE_SECONDS),
+            expire_time=tx.now + timedelta(seconds=ctx.key_lease_seconds),
         )
     )
     tx.emit("lease.granted", f"leases/{lease.lease}", lease)
@@ -129,7 +129,7 @@ def _grant(tx: ports.Transaction, at: str, asked: leases.Asked) -> kinds.GrantRe
         (record.namespace, record.dataset) == tuple(ids.dataset(asked.dataset)), asked, f"grant {record.grant} is for another"
     )
     if record.access is grants.Access.READ:
-        _require(asked.use is grants.Access.READ, asked, f"grant {record.grant} lets read alone")
+        _require(asked.use is leases.Use.READ, asked, f"grant {record.grant} lets read alone")
         _require(record.version == asked.version, asked, f"grant {record.grant} is for another version")
     if access.ended(record, tx.now):
         raise errors.FailedPrecondition(
@@ -162,7 +162,7 @@ def _run(tx: ports.Transaction, at: str, asked: leases.Asked, record: kinds.Gran
             metadata={"run": run.run, "state": str(run.state)},
         )
     if record is None:
-        _require(asked.use is grants.Access.WRITE, asked, "a run reads under its inputs' grants")
+        _require(asked.use is leases.Use.WRITE, asked, "a run reads under its inputs' grants")
         named = any(spec.dataset == asked.dataset for spec in current.request.outputs)
         _require(named, asked, f"it is not an output of {name}")
     return run

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 
 from federation import ports
-from federation.core import dataset, errors, grants, ids, job, kinds, metering, policy, ratecard, site
+from federation.core import dataset, erasure, errors, grants, ids, job, kinds, metering, policy, ratecard, site
 from federation.services import access, masks, pricing, residency, scan
 from federation.services.context import Context
 
@@ -83,12 +83,15 @@ def update_site(tx: ports.Transaction, ctx: Context, given: site.Site, mask: fro
 
 
 def delete_site(tx: ports.Transaction, name: str, etag: str = "") -> None:
-    """Removes a site that holds no replica, runs nothing and has signed nothing; FailedPrecondition (SITE_IN_USE) otherwise."""
+    """Removes a site that holds no replica, runs and erases nothing and has signed nothing; SITE_IN_USE otherwise."""
     stored = get_site(tx, name)
     _require_unused(tx, stored, "delete")
     signed = _signed(tx, stored.site)
     if signed:
         raise _in_use(stored, "delete", f"it signed {signed[0].name.short}, whose copies are verified by its key")
+    for row in scan.every(tx, erasure.Erasure, where={"state": str(erasure.ErasureState.PENDING)}):
+        if stored.site in row.unconfirmed:
+            raise _in_use(stored, "delete", f"it has yet to confirm that {row.short} is erased")
     tx.delete(site.Site, stored.site, etag=etag)
     if tx.get(site.SiteLoad, stored.site) is not None:
         tx.delete(site.SiteLoad, stored.site)

@@ -100,8 +100,9 @@ class OpenedVersion:
     def open(self, path: str) -> FileReader:
         """One of the files, for reading. Nothing is fetched before it is read."""
         entry = self.entry(path)
-        if isinstance(self.deks, _Leased):
-            self.deks.require()
+        if isinstance(self.deks, _Leased) and self.deks.over:
+            self._sources.clear()
+            self.deks.renew()
         source = self._sources.get(path, lambda: self._source(entry))
         return FileReader(source, name=f"{self.version}/{path}", watcher=self.counts)
 
@@ -150,6 +151,11 @@ class _Sources:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Source] = OrderedDict()
+
+    def clear(self) -> None:
+        """Keeps none; those of open files live as long as these."""
+        with self._lock:
+            self._kept.clear()
 
     def get(self, path: str, make: Callable[[], Source]) -> Source:
         with self._lock:
@@ -217,13 +223,18 @@ class _Leased(Mapping[str, bytes]):
     def __len__(self) -> int:
         return len(self._deks)
 
-    def require(self) -> None:
-        """Returns when something may be opened; asks for a new lease where the last one has run out."""
+    @property
+    def over(self) -> bool:
+        """Whether the lease has run out: nothing more may be opened under it."""
+        return time.monotonic() >= self._until
+
+    def renew(self) -> None:
+        """Lets go of the keys and asks for a new lease, unless another thread has done so meanwhile."""
         with self._lock:
-            asked = time.monotonic()
-            if asked < self._until:
+            if not self.over:
                 return
             self._deks = {}
+            asked = time.monotonic()
             private, public = hpke.new_pair()
             answer = self._gateway.open_version(public, self._input, keys_only=True)
             if answer.manifest_digest != self._digest:

@@ -10,7 +10,7 @@ from federation.core import dataset, errors, ids, job, kinds, leases, transfer
 from federation.core.erasure import Erasure, ErasureState
 from federation.crypto import erasure as signed
 from federation.crypto import signing
-from federation.services import datasets, erasures, jobs, transfers
+from federation.services import datasets, erasures, jobs, sites, transfers
 from tests import builders
 from tests.services.test_leases import asked, granted, refusal, running
 from tests.sim import GRANT_KEY, Simulation
@@ -106,6 +106,8 @@ def test_every_site_that_ever_had_its_keys_is_told(sim: Simulation) -> None:
             agent.drop_replica(version)
     assert not [row for row in sim.all(dataset.Replica, site="eu-1") if row.dataset == "flights"]
     assert [part.site for part in erase(sim).sites] == ["eu-1", "us-1"]
+    sim.declare("vu-1")
+    sim.write(lambda tx: sites.delete_site(tx, "vu-1"))
 
 
 def test_what_shares_files_or_is_held_is_not_erased(sim: Simulation) -> None:
@@ -216,3 +218,16 @@ def test_a_certificate_that_was_changed_is_found(sim: Simulation) -> None:
         with pytest.raises(errors.DataCorrupt) as caught:
             signed.verify(changed, key)
         assert caught.value.reason == "CERTIFICATE_INVALID"
+
+
+def test_a_site_that_has_yet_to_confirm_is_not_deleted(sim: Simulation) -> None:
+    """Else the erasure would wait for it for ever."""
+    sim.declare("vu-1")
+    alice = builders.person()
+    sim.write(lambda tx: transfers.create(tx, sim.ctx, alice, FLIGHTS, "vu-1"))
+    sim.sweep()
+    sim.agents["vu-1"].work()
+    erase(sim)
+    assert reason(sim, lambda tx: sites.delete_site(tx, "vu-1")) == "SITE_IN_USE"
+    confirm(sim, "vu-1")
+    sim.write(lambda tx: sites.delete_site(tx, "vu-1"))

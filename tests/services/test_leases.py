@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from federation.core import errors, grants, ids, job, leases
+from federation.core import errors, ids, job, leases
 from federation.core.job import JobState
 from federation.crypto import hpke
 from federation.services import access, datasets
@@ -42,7 +42,7 @@ def asked(sim: Simulation, of: str, *, alias: str = "flights", **changes: Any) -
         **{
             "nonce": nonce(),
             "call": "call-1",
-            "use": grants.Access.READ,
+            "use": leases.Use.READ,
             "grant": access.run_grant_id(of, alias),
             "run": of,
             "dataset": FLIGHTS,
@@ -145,7 +145,7 @@ def test_a_lease_is_for_its_own_run_version_and_site(sim: Simulation) -> None:
         {"dataset": "sales/weather"},
         {"generations": ("g-00000000000000000000000009",)},
         {"grant": ""},
-        {"use": grants.Access.WRITE},
+        {"use": leases.Use.WRITE},
     ):
         assert refusal(sim, agent.name, asked(sim, run, **change)) == "LEASE_FOREIGN", change
     assert refusal(sim, "eu-1", asked(sim, run)) == "LEASE_FOREIGN"
@@ -158,7 +158,7 @@ def test_a_run_that_is_over_gets_no_lease(sim: Simulation, end: str) -> None:
     """Cancelled, ended, or superseded by the next attempt: neither what it reads nor what it writes."""
     agent, run = running(sim)
     wanted = asked(sim, run)
-    writing = asked(sim, run, use=grants.Access.WRITE, grant="", dataset="ml/delay-model", version=0, generations=("g-new",))
+    writing = asked(sim, run, use=leases.Use.WRITE, grant="", dataset="ml/delay-model", version=0, generations=("g-new",))
     if end == "cancelled":
         sim.cancel(sim.all(job.Job)[0].job)
     elif end == "failed":
@@ -175,9 +175,9 @@ def test_a_run_that_is_over_gets_no_lease(sim: Simulation, end: str) -> None:
 def test_what_a_run_writes_is_leased_too(sim: Simulation) -> None:
     """The key of a new generation, for a process of the run; a dataset that is no output of it is refused."""
     agent, run = running(sim)
-    writing = {"use": grants.Access.WRITE, "grant": "", "version": 0, "generations": ("g-new",)}
+    writing = {"use": leases.Use.WRITE, "grant": "", "version": 0, "generations": ("g-new",)}
     lease = granted(sim, agent.name, asked(sim, run, dataset="ml/delay-model", **writing))
-    assert (lease.use, lease.short, lease.run) == (grants.Access.WRITE, "ml/delay-model", run)
+    assert (lease.use, lease.short, lease.run) == (leases.Use.WRITE, "ml/delay-model", run)
     assert refusal(sim, agent.name, asked(sim, run, dataset="sales/weather", **writing)) == "LEASE_FOREIGN"
 
 

@@ -22,6 +22,7 @@ from federation.v1 import (
     identity_pb2,
     jobs_pb2,
     keys_pb2,
+    leases_pb2,
     ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
@@ -32,6 +33,7 @@ from federation.v1 import (
 from federation.wire import methods
 
 FILES = (catalog_pb2, sites_pb2, jobs_pb2, pipelines_pb2, transfers_pb2, costs_pb2, bills_pb2, budgets_pb2, keys_pb2)
+FILES += (leases_pb2,)
 FILES += (ledger_pb2, lineage_pb2, identity_pb2, records_pb2, agent_pb2, gateway_pb2)
 ALL = list(methods.TABLE.values())
 PEOPLE = [row for row in ALL if row.service in methods.PEOPLE]

@@ -6,7 +6,22 @@ from typing import Any
 
 import pytest
 
-from federation.core import bill, budget, chain, errors, job, keys, kinds, metering, offers, pipeline, ratecard, transfer
+from federation.core import (
+    bill,
+    budget,
+    chain,
+    erasure,
+    errors,
+    job,
+    keys,
+    kinds,
+    leases,
+    metering,
+    offers,
+    pipeline,
+    ratecard,
+    transfer,
+)
 from federation.crypto import heads
 from federation.v1 import (
     bills_pb2,
@@ -15,6 +30,7 @@ from federation.v1 import (
     costs_pb2,
     jobs_pb2,
     keys_pb2,
+    leases_pb2,
     ledger_pb2,
     pipelines_pb2,
     sites_pb2,
@@ -44,6 +60,8 @@ REQUESTS: dict[str, Any] = {
     "Costs.ListRateCards": costs_pb2.ListRateCardsRequest(),
     "Ledger.ListRecordHeads": ledger_pb2.ListRecordHeadsRequest(),
     "Bills.ListBills": bills_pb2.ListBillsRequest(),
+    "Leases.ListLeases": leases_pb2.ListLeasesRequest(),
+    "Erasures.ListErasures": leases_pb2.ListErasuresRequest(),
     "Budgets.ListBudgets": budgets_pb2.ListBudgetsRequest(),
     "Keys.ListKeyrings": keys_pb2.ListKeyringsRequest(),
     "Keys.ListKeyUses": keys_pb2.ListKeyUsesRequest(),
@@ -84,6 +102,42 @@ def ledger_entry(name: str) -> metering.LedgerEntry:
     )
 
 
+def lease(nonce: str) -> leases.Lease:
+    """A lease of flights."""
+    return leases.Lease(
+        lease=leases.name(nonce),
+        use=leases.Use.READ,
+        site="eu-1",
+        dataset="sales/flights",
+        dataset_uid="d-1",
+        version=1,
+        generations=(builders.GENERATION,),
+        sensitivities=("default",),
+        principal="users/user",
+        reader_key="00" * 32,
+        nonce=nonce,
+        call="call",
+        issue_time=builders.NOW,
+        expire_time=builders.NOW,
+    )
+
+
+def erased(name: str, number: int) -> erasure.Erasure:
+    """An erasure that is complete."""
+    return erasure.Erasure(
+        erasure=name,
+        dataset="n-0/d-0",
+        dataset_uid="d-0",
+        version=number + 1,
+        manifest_digest="00" * 32,
+        reason="a test",
+        principal="users/root",
+        state=erasure.ErasureState.CERTIFIED,
+        generations=(),
+        sites=(),
+    )
+
+
 @pytest.fixture(scope="module")
 def filled(shared_edge: Edge) -> Edge:
     """The server with several of everything."""
@@ -114,6 +168,8 @@ def filled(shared_edge: Edge) -> Edge:
             tx.insert(keys.Escrow(escrow=f"k-{number}", site="eu-1", threshold=2, custodians=()))
             tx.insert(keys.Opening(opening=f"e-{number}", escrow="k-0", site="eu-1", reason="a test", principal="users/user"))
             tx.insert(bill.Bill(bill=f"aws-{number}-2026-11", provider="aws", account=f"{number}", month="2026-11"))
+            tx.insert(lease(f"{number:032x}"))
+            tx.insert(erased(f"e-{number}", number))
             egress, compute = ratecard.text(builders.rates().rows), offers.text(())
             tx.insert(kinds.RateCardVersion(number=number + 1, egress=egress, compute=compute, digest=f"{number}"))
 

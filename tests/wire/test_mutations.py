@@ -21,6 +21,7 @@ from federation.v1 import (
     identity_pb2,
     jobs_pb2,
     keys_pb2,
+    leases_pb2,
     lineage_pb2,
     pipelines_pb2,
     sites_pb2,
@@ -117,6 +118,7 @@ REQUESTS: dict[str, Any] = {
     ),
     "Keys.RequestOpening": keys_pb2.RequestOpeningRequest(name="escrows/old", reason="a test"),
     "Keys.ApproveOpening": keys_pb2.ApproveOpeningRequest(name="openings/e-1", sealed_share=b"sealed"),
+    "Erasures.EraseVersion": leases_pb2.EraseVersionRequest(version="sales/read@1", reason="request 4711"),
     "Identity.CreateToken": identity_pb2.CreateTokenRequest(token=identity_pb2.Token(user="users/ada", role="USER")),
 }
 
