@@ -111,7 +111,7 @@ def _handler(row: methods.Method, servicer: object, entrance: Entrance) -> grpc.
     make = getattr(grpc, f"{row.shape}_rpc_method_handler")
     wrapped = (_streaming if row.response_stream else _unary)(row, function, entrance)
     handler: grpc.RpcMethodHandler[Any, Any] = make(
-        wrapped, request_deserializer=row.request.FromString, response_serializer=row.response.SerializeToString
+        wrapped, request_deserializer=limits.reader(row.request), response_serializer=row.response.SerializeToString
     )
     return handler
 

@@ -140,7 +140,7 @@ class Server:
         return self._server(generic_handlers({"Agent": self._agent}, Entrance(door=AgentsDoor(), rates=self._rates)))
 
     def _server(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> grpc.aio.Server:
-        server = grpc.aio.server(options=(*tls.SERVER_OPTIONS, ("grpc.max_receive_message_length", REQUEST_BYTES_MAX)))
+        server = grpc.aio.server(options=tls.server_options(REQUEST_BYTES_MAX))
         server.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server

@@ -274,8 +274,15 @@ def from_time(time: datetime) -> Timestamp:
 
 
 def to_time(stamp: Timestamp) -> datetime:
-    """A Timestamp as UTC time."""
-    return stamp.ToDatetime(UTC)
+    """A Timestamp as UTC time; InvalidArgument (TIME_INVALID) for one that is none."""
+    try:
+        return stamp.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise errors.InvalidArgument(
+            f"{stamp.seconds} s and {stamp.nanos} ns since 1970 are no time",
+            reason="TIME_INVALID",
+            help="Use a time of the years 1 to 9999.",
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
