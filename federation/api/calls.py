@@ -47,7 +47,7 @@ class Call:
 class Door(Protocol):
     """Tells who is calling, or refuses with Unauthenticated."""
 
-    async def admit(self, context: Context) -> policy.Principal: ...
+    async def admit(self, context: Context, method: methods.Method) -> policy.Principal: ...
 
 
 def generic_handlers(servicers: Mapping[str, object], door: Door) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -64,7 +64,7 @@ def generic_handlers(servicers: Mapping[str, object], door: Door) -> tuple[grpc.
 def check_permissions(rows: Iterable[methods.Method]) -> None:
     """FailedPrecondition (PERMISSION_UNDECLARED) unless each method declares a permission that some role can have."""
     for row in rows:
-        if row.permission not in policy.KNOWN:
+        if row.permission not in policy.KNOWN | {policy.PUBLIC}:
             said = f"the unknown permission {row.permission!r}" if row.permission else "no permission"
             raise errors.FailedPrecondition(
                 f"method {row.key} declares {said}; the server does not start",
@@ -120,10 +120,12 @@ def _streaming(
 
 
 async def _enter(row: methods.Method, request: Any, context: Context, door: Door) -> Call:
-    principal = await door.admit(context)
-    if not policy.allowed(principal, row.permission):
+    principal = policy.STRANGER if row.permission == policy.PUBLIC else await door.admit(context, row)
+    if row.permission != policy.PUBLIC and not policy.allowed(principal, row.permission):
+        scoped = row.permission in policy.PERMISSIONS[principal.role]
+        lacks = "its token lacks" if scoped else f"role {principal.role} lacks"
         raise errors.PermissionDenied(
-            f"{principal.name} may not call {row.key}: role {principal.role} lacks {row.permission}",
+            f"{principal.name} may not call {row.key}: {lacks} {row.permission}",
             reason="PERMISSION_MISSING",
             help="Ask an administrator.",
             metadata={"permission": row.permission, "principal": principal.name},
