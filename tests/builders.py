@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from federation.core import admission, grants, ids, kinds, metering, ratecard, units
 from federation.core import dataset as datasets
-from federation.core import grants, ids, kinds, metering, ratecard, units
 from federation.core import job as jobs
 from federation.core import site as sites
 from federation.core import world as worlds
@@ -70,6 +70,9 @@ def site(name: str = "eu-1", region: str = "", jurisdiction: str = "", **changes
         "heartbeat_time": NOW,
         "signing_key": "11" * 32,
         "sealing_key": "22" * 32,
+        "grade": "A",
+        "admission": tuple(row.line for row in findings()),
+        "join_time": NOW,
     }
     return sites.Site(**values | changes)
 
@@ -345,3 +348,10 @@ def _input_spec(text: str) -> jobs.InputSpec:
 def _output_spec(text: str) -> jobs.OutputSpec:
     alias, name = _named(text)
     return jobs.OutputSpec(alias=alias, dataset=name)
+
+
+def findings(**grades: str) -> tuple[admission.Finding, ...]:
+    """What the admission test of a good site finds; `disk="B"` changes one, and ``compute=""`` keeps the site out."""
+    return tuple(
+        admission.Finding(check=name, grade=grades.get(name, "A"), detail="as the test says") for name in admission.MANDATORY
+    )

@@ -49,7 +49,7 @@ class Call:
 class Door(Protocol):
     """Tells who is calling, or refuses with Unauthenticated."""
 
-    async def admit(self, context: Context) -> policy.Principal: ...
+    async def admit(self, context: Context, method: methods.Method) -> policy.Principal: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +59,15 @@ class Entrance:
     door: Door
     rates: Rates
 
-    async def admit(self, context: Context) -> policy.Principal:
+    async def admit(self, context: Context, method: methods.Method) -> policy.Principal:
         """Whose call it is; Unauthenticated for nobody's, RATE_LIMITED for one too many."""
         place, credential = _place(context.peer()), _credential(context)
+        if method.permission == policy.PUBLIC:
+            self.rates.spend_by_place(place)
+            return policy.STRANGER
         self.rates.knock(place, credential)
         try:
-            principal = await self.door.admit(context)
+            principal = await self.door.admit(context, method)
         except errors.Unauthenticated:
             self.rates.failed(place, credential)
             raise
@@ -87,7 +90,7 @@ def generic_handlers(servicers: Mapping[str, object], entrance: Entrance) -> tup
 def check_permissions(rows: Iterable[methods.Method]) -> None:
     """FailedPrecondition (PERMISSION_UNDECLARED) unless each method declares a permission that some role can have."""
     for row in rows:
-        if row.permission not in policy.KNOWN:
+        if row.permission not in policy.KNOWN | {policy.PUBLIC}:
             said = f"the unknown permission {row.permission!r}" if row.permission else "no permission"
             raise errors.FailedPrecondition(
                 f"method {row.key} declares {said}; the server does not start",
@@ -166,10 +169,12 @@ def _credential(context: Context) -> str:
 
 
 async def _enter(row: methods.Method, request: Any, context: Context, entrance: Entrance) -> Call:
-    principal = await entrance.admit(context)
-    if not policy.allowed(principal, row.permission):
+    principal = await entrance.admit(context, row)
+    if row.permission != policy.PUBLIC and not policy.allowed(principal, row.permission):
+        scoped = row.permission in policy.PERMISSIONS[principal.role]
+        lacks = "its token lacks" if scoped else f"role {principal.role} lacks"
         raise errors.PermissionDenied(
-            f"{principal.name} may not call {row.key}: role {principal.role} lacks {row.permission}",
+            f"{principal.name} may not call {row.key}: {lacks} {row.permission}",
             reason="PERMISSION_MISSING",
             help="Ask an administrator.",
             metadata={"permission": row.permission, "principal": principal.name},

@@ -112,6 +112,12 @@ class AgentStub:
     ]
     """Tells that a replica's objects are gone."""
 
+    RenewCertificate: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.RenewCertificateRequest,
+        federation.v1.agent_pb2.RenewCertificateResponse,
+    ]
+    """Signs a new certificate for the site, with the names of the one that the caller has."""
+
     ReadPackage: grpc.UnaryStreamMultiCallable[
         federation.v1.agent_pb2.ReadPackageRequest,
         federation.v1.agent_pb2.ReadPackageResponse,
@@ -208,6 +214,12 @@ class AgentAsyncStub:
         federation.v1.agent_pb2.FinishDropResponse,
     ]
     """Tells that a replica's objects are gone."""
+
+    RenewCertificate: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.RenewCertificateRequest,
+        federation.v1.agent_pb2.RenewCertificateResponse,
+    ]
+    """Signs a new certificate for the site, with the names of the one that the caller has."""
 
     ReadPackage: grpc.aio.UnaryStreamMultiCallable[
         federation.v1.agent_pb2.ReadPackageRequest,
@@ -333,6 +345,14 @@ class AgentServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.agent_pb2.FinishDropResponse, collections.abc.Awaitable[federation.v1.agent_pb2.FinishDropResponse]]:
         """Tells that a replica's objects are gone."""
+
+    @abc.abstractmethod
+    def RenewCertificate(
+        self,
+        request: federation.v1.agent_pb2.RenewCertificateRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.agent_pb2.RenewCertificateResponse, collections.abc.Awaitable[federation.v1.agent_pb2.RenewCertificateResponse]]:
+        """Signs a new certificate for the site, with the names of the one that the caller has."""
 
     @abc.abstractmethod
     def ReadPackage(

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from federation.core import (
+    admission,
     bill,
     budget,
     chain,
@@ -30,6 +31,7 @@ from federation.core import (
     lineage,
     metering,
     openlineage,
+    people,
     pipeline,
     quota,
     ratecard,
@@ -43,6 +45,7 @@ from federation.v1 import (
     budgets_pb2,
     catalog_pb2,
     costs_pb2,
+    identity_pb2,
     jobs_pb2,
     ledger_pb2,
     lineage_pb2,
@@ -118,6 +121,9 @@ PAIRS: dict[type, type[Message]] = {
     site.Offer: sites_pb2.Offer,
     site.Capacity: sites_pb2.Capacity,
     site.Site: sites_pb2.Site,
+    admission.Finding: agent_pb2.AdmissionFinding,
+    people.Token: identity_pb2.Token,
+    people.SignIn: identity_pb2.Issuer,
     site.Link: sites_pb2.Link,
     job.InputSpec: jobs_pb2.InputSpec,
     job.OutputSpec: jobs_pb2.OutputSpec,
@@ -216,6 +222,7 @@ NAMES: dict[type, Named] = {
     pipeline.Pipeline: _child("pipelines", "pipeline"),
     bill.Bill: _child("bills", "bill"),
     budget.Budget: _child("budgets", "budget"),
+    people.Token: _child("tokens", "token"),
 }
 
 #: Fields that stay on one side on purpose, each with the reason.

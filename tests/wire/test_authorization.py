@@ -16,7 +16,8 @@ from federation.services import identity
 from federation.wire import methods
 from tests.wire.edge import PEOPLE, Edge
 
-AT_PEOPLE = [row for row in methods.TABLE.values() if row.service in methods.PEOPLE]
+PUBLIC = [row for row in methods.TABLE.values() if row.service in methods.PEOPLE and row.permission == policy.PUBLIC]
+AT_PEOPLE = [row for row in methods.TABLE.values() if row.service in methods.PEOPLE and row not in PUBLIC]
 AT_AGENTS = [row for row in methods.TABLE.values() if row.service in methods.AGENTS]
 REFUSED = {"PERMISSION_MISSING", "TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "CERTIFICATE_INVALID"}
 
@@ -52,8 +53,13 @@ def test_the_matrix_has_a_no_in_it():
     user = policy.Principal(name="users/user", role=policy.Role.USER)
     assert {row.key for row in AT_PEOPLE if not policy.allowed(user, row.permission)} >= {
         "Sites.CreateSite",
-        "Identity.CreateToken",
+        "Sites.InviteSite",
     }
+
+
+def test_few_methods_are_open_to_anybody_and_each_is_named_here():
+    """How to come in is told to strangers; a site that joins proves itself by its join token."""
+    assert {row.key for row in PUBLIC} == {"Identity.FindEntrance", "Sites.JoinSite"}
 
 
 @named(AT_PEOPLE)
@@ -98,7 +104,7 @@ def test_a_certificate_that_names_no_site_is_no_agent(shared_edge, row):
     assert reason(shared_edge, row, who="server") == "CERTIFICATE_INVALID"
 
 
-@named(AT_PEOPLE)
+@named(AT_PEOPLE + PUBLIC)
 def test_the_agents_port_serves_no_method_of_people(shared_edge, row):
     """A stolen agent's certificate opens the agents' service alone."""
     assert reason(shared_edge, row, who="agent:eu-1", agents=True) == "UNIMPLEMENTED"

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from federation.core import bill, budget, chain, errors, job, kinds, metering, offers, pipeline, ratecard, transfer
+from federation.core import bill, budget, chain, errors, job, kinds, metering, offers, pipeline, policy, ratecard, transfer
 from federation.crypto import heads
 from federation.v1 import (
     bills_pb2,
     budgets_pb2,
     catalog_pb2,
     costs_pb2,
+    identity_pb2,
     jobs_pb2,
     ledger_pb2,
     pipelines_pb2,
@@ -21,7 +22,7 @@ from federation.v1 import (
 )
 from federation.wire import methods
 from tests import builders, records
-from tests.wire.edge import Edge
+from tests.wire.edge import PEOPLE, Edge
 
 COUNT = 7
 
@@ -44,6 +45,7 @@ REQUESTS: dict[str, Any] = {
     "Ledger.ListRecordHeads": ledger_pb2.ListRecordHeadsRequest(),
     "Bills.ListBills": bills_pb2.ListBillsRequest(),
     "Budgets.ListBudgets": budgets_pb2.ListBudgetsRequest(),
+    "Identity.ListTokens": identity_pb2.ListTokensRequest(),
 }
 LISTS = [row for row in methods.TABLE.values() if row.pager]
 
@@ -106,6 +108,8 @@ def filled(shared_edge: Edge) -> Edge:
             tx.insert(heads.sign(bytes(32), head, builders.NOW))
             tx.insert(budget.Budget(budget=f"b-{number}", scope="all", limit_micros=1))
             tx.insert(bill.Bill(bill=f"aws-{number}-2026-11", provider="aws", account=f"{number}", month="2026-11"))
+            if number >= len(PEOPLE):  # who have one already
+                tx.insert(kinds.TokenRecord(token=f"t-{number}", digest="", user="ada", role=policy.Role.USER))
             egress, compute = ratecard.text(builders.rates().rows), offers.text(())
             tx.insert(kinds.RateCardVersion(number=number + 1, egress=egress, compute=compute, digest=f"{number}"))
 
