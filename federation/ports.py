@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeVar
 
 from federation.core import people
 from federation.core.admission import Finding
+from federation.core.authorization import Answer, Problem, Question, Rule, SiteFacts
 from federation.core.chain import Head, Links, SignedHead
 from federation.core.dataset import WrappedKey
 from federation.core.events import Event
@@ -177,6 +178,48 @@ class ObjectInfo:
 
     key: str
     bytes: int
+
+
+class PolicyEngine(Protocol):
+    """One compiled set of policies. Denies what no policy permits, and whatever it cannot evaluate. Thread-safe."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what the policies say, whatever their order and layout."""
+        ...
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Its policies, in the order of their text."""
+        ...
+
+    def decide(self, question: Question) -> Answer:
+        """The answer; it depends on nothing but the question, and never raises."""
+        ...
+
+    def general(self, question: Question) -> Question:
+        """The question without what none of its policies asks about; it has the same answer."""
+        ...
+
+    def general_site(self, place: SiteFacts) -> SiteFacts:
+        """The same for a site: sites that become equal are forbidden or not together."""
+        ...
+
+
+class PolicyCompiler(Protocol):
+    """Makes sets of policies from their text."""
+
+    def default(self) -> str:
+        """The text that is shipped."""
+        ...
+
+    def problems(self, text: str) -> tuple[Problem, ...]:
+        """All that keeps a text from being a set of policies; () for a good one."""
+        ...
+
+    def compile(self, text: str) -> PolicyEngine:
+        """The set; InvalidArgument (POLICY_INVALID) tells what is wrong with the text."""
+        ...
 
 
 class ObjectStore(Protocol):

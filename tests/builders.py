@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from federation.core import admission, grants, ids, kinds, metering, ratecard, units
+from federation.adapters.policy_cedar import CedarPolicies
+from federation.core import admission, authorization, grants, ids, kinds, metering, ratecard, units
 from federation.core import dataset as datasets
 from federation.core import job as jobs
 from federation.core import site as sites
@@ -23,6 +24,9 @@ GIB = 2**30
 TIB = 2**40
 SHA = "0" * 64
 GENERATION = "g-00000000000000000000000001"
+
+#: The real engine: what tests decide by is what is shipped.
+POLICIES = CedarPolicies()
 
 #: Where the builders' sites lie unless a test says otherwise: name -> (region, jurisdiction).
 PLACES = {
@@ -83,14 +87,15 @@ def load(name: str = "eu-1", cpus: int = 0, memory: int | str = 0, gpus: Mapping
 
 
 def namespace(name: str = "sales", **changes: Any) -> datasets.Namespace:
-    """A namespace."""
-    return datasets.Namespace(**{"name": name} | changes)
+    """A namespace in which everybody may make datasets, and decides over them."""
+    return datasets.Namespace(**{"name": name, "owner": authorization.EVERYONE} | changes)
 
 
 def dataset(name: str = "sales/flights", residency: Iterable[str] = (), **changes: Any) -> datasets.Dataset:
-    """A dataset; residency as `("EU",)`."""
+    """A dataset that everybody may use; residency as `("EU",)`."""
     parsed = ids.dataset(name)
     values: dict[str, Any] = {"namespace": parsed.namespace, "dataset": parsed.dataset, "residency": tuple(residency)}
+    values["readers"] = (authorization.EVERYONE,)
     return datasets.Dataset(**values | changes)
 
 

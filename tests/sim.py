@@ -345,6 +345,7 @@ class Simulation:
         self.catalog = catalog(self.clock, self.ids)
         self.ctx = Context(
             ids=self.ids,
+            policies=builders.POLICIES,
             rates=builders.rates(),
             grant_key=GRANT_KEY,
             lease_seconds=LEASE_SECONDS,

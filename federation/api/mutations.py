@@ -103,7 +103,7 @@ async def _try(store: Store, work: Work, *, actor: str) -> Message:
         raise _Tried(work(tx))
 
     try:
-        await store.run(lambda: store.catalog.write(tried, actor=actor))
+        await store.run(lambda: store.audited(lambda: store.catalog.write(tried, actor=actor), actor=actor))
     except _Tried as done:
         return done.answer
     raise AssertionError("a tried transaction committed")

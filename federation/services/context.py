@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,6 +21,19 @@ class Cards:
         self.newest = 0
         self.rates: dict[int, ratecard.RateCard] = {}
         self.offers: dict[int, offer_cards.OfferCard] = {}
+
+
+class Engines:
+    """Sets of policies that this process has compiled already, by their revision: what they say never changes.
+
+    `unseen` counts who asked for datasets that they may not know of, or that are not there, since it was last told.
+    """
+
+    def __init__(self) -> None:
+        self.newest = 0
+        self.compiled: dict[int, ports.PolicyEngine] = {}
+        self.unseen: Counter[str] = Counter()
+        self.told_time: datetime | None = None
 
 
 class Seen(NamedTuple):
@@ -55,11 +69,14 @@ class Context:
     never more than `token_days_max`.
     `solver` is asked where pipelines are too wide for exact methods of our own; None: the best found, with its proven bound.
     `authority` signs certificates of sites, which name them in `trust_domain`; None where another CA does.
+    `policies` compiles what `services.authorization` asks, and `engines` is its memory.
     `start_time` is when this server began to listen: silence before it proves nothing about a site. None: always listening.
     """
 
     ids: ports.Ids
     rates: ratecard.RateCard
+    policies: ports.PolicyCompiler
+    engines: Engines = field(default_factory=Engines, repr=False, compare=False)
     offers: offer_cards.OfferCard = offer_cards.NO_OFFERS
     cards: Cards = field(default_factory=Cards, repr=False, compare=False)
     sight: Sight = field(default_factory=Sight, repr=False, compare=False)

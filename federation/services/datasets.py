@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 
 from federation import ports
 from federation.core import dataset, errors, grants, ids, kinds, policy, ratecard, site
+from federation.core.authorization import Action, parties, purposes, subject
 from federation.crypto import manifest
-from federation.services import access, bindings, lineage, masks, partitions, pricing, residency, scan, sites
+from federation.services import access, authorization, bindings, lineage, masks, partitions, pricing, residency, scan, sites
 from federation.services.context import Context
 
 NAMESPACE_MUTABLE = frozenset({"description", "owner"})
 WEIGHT_MAX = 1_000_000
 QUOTA_MAX = 10**15
-DATASET_MUTABLE = frozenset({"description", "owner", "labels", "residency", "parts", "release_bytes_max"})
+DATASET_MUTABLE = frozenset(
+    {
+        *("description", "owner", "labels", "residency", "parts", "release_bytes_max"),
+        *("classification", "purposes", "readers", "use_expire_time", "legal_hold", "group_size_min"),
+    }
+)
+GROUP_SIZE_MAX = 10**9
 
 
 # Namespaces
@@ -120,6 +128,7 @@ def create_dataset(
     get_namespace(tx, new.namespace)
     ids.segment(new.dataset, "dataset")
     new = partitions.checked(tx, new)
+    _check_group_size(new)
     taken = tx.get(dataset.Dataset, new.name.short)
     if taken is not None:
         raise _taken("dataset", new.name.short, deleted=taken.delete_time is not None)
@@ -127,6 +136,8 @@ def create_dataset(
         dataclasses.replace(
             new,
             residency=residency.normal(new.residency),
+            purposes=purposes(new.purposes),
+            readers=parties(new.readers, "readers"),
             owner=new.owner or tx.actor,
             latest_version=0,
             uid=ctx.ids.new("d"),
@@ -141,11 +152,21 @@ def create_dataset(
     return stored
 
 
+def _check_group_size(given: dataset.Dataset) -> None:
+    if not 0 <= given.group_size_min <= GROUP_SIZE_MAX:
+        raise errors.InvalidArgument(
+            f"group_size_min is {given.group_size_min}",
+            reason="GROUP_SIZE_INVALID",
+            help=f"Use 0 to {GROUP_SIZE_MAX}; 0 is no rule.",
+            violations={"group_size_min": f"must be 0 to {GROUP_SIZE_MAX}"},
+        )
+
+
 def get_dataset(tx: ports.Transaction, name: ids.DatasetName) -> dataset.Dataset:
     """One dataset, also a deleted one; NotFound when it was never there."""
     found = tx.get(dataset.Dataset, name.short)
     if found is None:
-        raise _absent("dataset", name.short, f"`fed dataset list {name.namespace}` shows what is there.")
+        raise authorization.absent(name)
     return found
 
 
@@ -176,7 +197,13 @@ def update_dataset(tx: ports.Transaction, ctx: Context, given: dataset.Dataset, 
     """
     del ctx
     merged = masks.merge(usable_dataset(tx, given.name), given, mask, DATASET_MUTABLE)
-    changed = dataclasses.replace(merged, residency=residency.normal(merged.residency))
+    changed = dataclasses.replace(
+        merged,
+        residency=residency.normal(merged.residency),
+        purposes=purposes(merged.purposes),
+        readers=parties(merged.readers, "readers"),
+    )
+    _check_group_size(changed)
     return put_dataset(tx, partitions.checked(tx, changed), etag=given.etag)
 
 
@@ -247,16 +274,26 @@ def get_version(tx: ports.Transaction, name: ids.VersionName) -> dataset.Version
     """One version; NotFound when it is not there."""
     found = tx.get(dataset.Version, kinds.version_key(*name.dataset, name.number))
     if found is None:
-        raise _absent("version", name.short, f"`fed version list {name.dataset.short}` shows what is there.")
+        raise version_absent(name)
     return found
+
+
+def version_absent(name: ids.VersionName) -> errors.NotFound:
+    """What is said of a version that is not there, and of one that its caller may not know of."""
+    return _absent("version", name.short, f"`fed version list {name.dataset.short}` shows what is there.")
 
 
 def get_replica(tx: ports.Transaction, name: ids.VersionName, at: str) -> dataset.Replica:
     """The replica of a version at a site; NotFound when there is none."""
     found = tx.get(dataset.Replica, f"{kinds.version_key(*name.dataset, name.number)}/{at}")
     if found is None:
-        raise _absent("replica", f"{name.short} at {at}", f"`fed replica list {name.dataset.short}` shows where it lies.")
+        raise replica_absent(name, at)
     return found
+
+
+def replica_absent(name: ids.VersionName, at: str) -> errors.NotFound:
+    """What is said of a replica that is not there, and of one that its caller may not know of."""
+    return _absent("replica", f"{name.short} at {at}", f"`fed replica list {name.dataset.short}` shows where it lies.")
 
 
 def latest(stored: dataset.Dataset) -> int:
@@ -400,10 +437,13 @@ def open_write(
     tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: ids.DatasetName, at: str
 ) -> grants.Grant:
     """Lets a person write one new version of a dataset at a site's gateway. It commits once, or never."""
+    authorization.visible(tx, ctx, principal, name)
     stored = whole_dataset(tx, name)
     place = sites.get_site(tx, at)
-    residency.require_site(name.short, stored.residency, at, place.jurisdiction)
     sites.require_ready(place)
+    asked = authorization.question(tx, subject(principal), Action.WRITE, stored, at=place)
+    law = functools.partial(residency.require_site, name.short, stored.residency, at, place.jurisdiction)
+    authorization.require(tx, ctx, asked, law=law)
     record = access.issue(
         tx,
         kinds.GrantRecord(
@@ -489,13 +529,20 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     name: ids.DatasetName,
     number: int | None = None,
     at: str = "",
+    *,
+    purpose: str = "",
 ) -> grants.Grant:
     """Lets a person take a version home from a site that holds it; without a site, from the one whose egress is cheapest.
 
     Refused where the person is not in the dataset's residency, and where the price of the way home is unknown.
     """
+    authorization.visible(tx, ctx, principal, name)
     stored = whole_dataset(tx, name)
-    residency.require_person(name.short, stored.residency, principal)
+    asked = authorization.question(
+        tx, subject(principal), Action.EXPORT, stored, purpose=purpose, destination=principal.jurisdiction
+    )
+    law = functools.partial(residency.require_person, name.short, stored.residency, principal)
+    authorization.require(tx, ctx, asked, law=law)
     version = get_version(tx, ids.VersionName(name, number or latest(stored)))
     source, micros = _source_for_person(tx, ctx, version, at)
     record = access.issue(

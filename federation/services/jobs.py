@@ -13,7 +13,20 @@ from datetime import timedelta
 from federation import ports
 from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle, lineage, planner, policy, site
 from federation.crypto import grants as signed
-from federation.services import access, datasets, outputs, placement, placing, queue, requests, runs, scan, sites, transfers
+from federation.services import (
+    access,
+    authorization,
+    datasets,
+    outputs,
+    placement,
+    placing,
+    queue,
+    requests,
+    runs,
+    scan,
+    sites,
+    transfers,
+)
 from federation.services.context import Context
 
 #: Reasons with which a run fails for good: the same would happen again.
@@ -37,6 +50,7 @@ def plan_only(
     tx: ports.Transaction, ctx: Context, principal: policy.Principal, request: job.JobRequest, *, revision: int = 0
 ) -> job.Job:
     """The job as it would be placed now, stored nowhere; sizes may be assumed."""
+    authorization.require_inputs(tx, ctx, principal, request)
     complete = requests.complete(tx, principal, request, assuming=True)
     outputs.settle(tx, complete)
     seen = placement.view(tx, ctx)
@@ -66,6 +80,7 @@ def submit(
         raise errors.FailedPrecondition(
             f"there is no package {request.working_dir}", reason="PACKAGE_MISSING", help="Upload the working directory first."
         )
+    authorization.require_inputs(tx, ctx, principal, request)
     complete = requests.complete(tx, principal, request, assuming=False)
     targets = outputs.settle(tx, complete)
     name = ctx.ids.new("j")

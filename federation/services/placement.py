@@ -10,7 +10,7 @@ from typing import TypeVar
 from federation import ports
 from federation.core import dataset, ids, job, kinds, metering, offers, prepared, profile, ratecard, site, transfer
 from federation.core import world as worlds
-from federation.services import budgets, datasets, pricing, quotas, scan, transfers
+from federation.services import authorization, budgets, datasets, pricing, quotas, scan, transfers
 from federation.services.context import Context, Seen
 
 T = TypeVar("T")
@@ -97,6 +97,7 @@ def world(
         volumes=seen.volumes,
         output_residency=tuple(_bound(tx, spec) for spec in request.outputs),
         excluded=_excluded(tx, of),
+        forbidden=authorization.forbidden_sites(tx, ctx, request, seen.sites),
         reservations=seen.reservations,
         speeds=seen.speeds,
         occupations=seen.occupations,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 
 from federation import ports
-from federation.core import dataset, errors, ids, job, kinds, lineage, policy
+from federation.core import authorization, dataset, errors, ids, job, kinds, lineage, policy
 from federation.services import datasets, scan, sites
 
 ATTEMPTS_MAX = 10
@@ -33,7 +33,8 @@ def complete(tx: ports.Transaction, principal: policy.Principal, request: job.Jo
     _check_texts(request)
     if not assuming and any(spec.assumed_bytes for spec in request.inputs):
         raise _wrong("inputs", "an assumed size is for planning only", "Use `fed job plan`, or leave it out.")
-    filled = dataclasses.replace(request, principal=principal.name)
+    authorization.purpose(request.purpose) if request.purpose else None
+    filled = dataclasses.replace(request, principal=principal.name, groups=tuple(sorted(set(principal.groups))))
     _look_up(tx, request)
     return dataclasses.replace(
         filled,

@@ -1015,12 +1015,15 @@ class OpenReadRequest(google.protobuf.message.Message):
     SITE_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    PURPOSE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """A version, or a dataset for its newest version."""
     site: builtins.str
     """A site that holds it; empty for the cheapest for this caller."""
     request_id: builtins.str
     validate_only: builtins.bool
+    purpose: builtins.str
+    """What it is wanted for; policies decide by it."""
     def __init__(
         self,
         *,
@@ -1028,7 +1031,8 @@ class OpenReadRequest(google.protobuf.message.Message):
         site: builtins.str = ...,
         request_id: builtins.str = ...,
         validate_only: builtins.bool = ...,
+        purpose: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name", "request_id", b"request_id", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "purpose", b"purpose", "request_id", b"request_id", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
 
 global___OpenReadRequest = OpenReadRequest

@@ -265,6 +265,7 @@ class JobRequest(google.protobuf.message.Message):
     PIPELINE_FIELD_NUMBER: builtins.int
     TASK_FIELD_NUMBER: builtins.int
     PURPOSE_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
     kind: global___JobKind.ValueType
     label: builtins.str
     namespace: builtins.str
@@ -303,6 +304,10 @@ class JobRequest(google.protobuf.message.Message):
     def entrypoint(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
     def env(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
+    @property
+    def groups(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The groups that its submitter had then, by which policies decide; set by the server."""
+
     def __init__(
         self,
         *,
@@ -331,9 +336,10 @@ class JobRequest(google.protobuf.message.Message):
         pipeline: builtins.str = ...,
         task: builtins.str = ...,
         purpose: builtins.str = ...,
+        groups: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_hour_value_micros", b"_hour_value_micros", "hour_value_micros", b"hour_value_micros", "resources", b"resources"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_hour_value_micros", b"_hour_value_micros", "carbon_tonne_micros", b"carbon_tonne_micros", "deadline_seconds", b"deadline_seconds", "duration_limit_seconds", b"duration_limit_seconds", "duration_seconds", b"duration_seconds", "entrypoint", b"entrypoint", "env", b"env", "hour_value_micros", b"hour_value_micros", "ingest_from", b"ingest_from", "inputs", b"inputs", "kind", b"kind", "label", b"label", "max_attempts", b"max_attempts", "namespace", b"namespace", "no_copies", b"no_copies", "outputs", b"outputs", "pipeline", b"pipeline", "principal", b"principal", "priority", b"priority", "purpose", b"purpose", "resources", b"resources", "runtime_env", b"runtime_env", "sites", b"sites", "spot", b"spot", "task", b"task", "working_dir", b"working_dir"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_hour_value_micros", b"_hour_value_micros", "carbon_tonne_micros", b"carbon_tonne_micros", "deadline_seconds", b"deadline_seconds", "duration_limit_seconds", b"duration_limit_seconds", "duration_seconds", b"duration_seconds", "entrypoint", b"entrypoint", "env", b"env", "groups", b"groups", "hour_value_micros", b"hour_value_micros", "ingest_from", b"ingest_from", "inputs", b"inputs", "kind", b"kind", "label", b"label", "max_attempts", b"max_attempts", "namespace", b"namespace", "no_copies", b"no_copies", "outputs", b"outputs", "pipeline", b"pipeline", "principal", b"principal", "priority", b"priority", "purpose", b"purpose", "resources", b"resources", "runtime_env", b"runtime_env", "sites", b"sites", "spot", b"spot", "task", b"task", "working_dir", b"working_dir"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_hour_value_micros", b"_hour_value_micros"]) -> typing.Literal["hour_value_micros"] | None: ...
 
 global___JobRequest = JobRequest

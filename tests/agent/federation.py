@@ -260,7 +260,9 @@ def write_files(folder: Path, **files: bytes) -> Path:
 def _server(folder: Path, certs: certificates.Certs) -> Edge:
     clock, ids = SystemClock(), UlidIds()
     catalog = MemoryCatalog(clock, ids)
-    ctx = Context(ids=ids, rates=prices.default_rate_card(), grant_key=signing.new_private(), lease_seconds=6)
+    ctx = Context(
+        ids=ids, policies=builders.POLICIES, rates=prices.default_rate_card(), grant_key=signing.new_private(), lease_seconds=6
+    )
     tokens = catalog.write(lambda tx: {"admin": identity.create_token(tx, ctx, "admin", Role.ADMIN, "EU")[1]})
     for name, (region, jurisdiction) in PLACES.items():
         declared = sites_core.Site(

@@ -15,6 +15,7 @@ from federation.core import errors, policy, ratecard, site
 from federation.crypto import signing
 from federation.services import identity
 from federation.services.context import Context
+from tests import builders
 
 EU = site.Site(site="eu-1", region="aws:eu-central-1", jurisdiction="EU", sources=("file:///lake/",))
 ADA = config.UserSettings(user="ada", jurisdiction="EU")
@@ -29,7 +30,12 @@ def catalog():
 @pytest.fixture
 def ctx():
     """The terms of a server."""
-    return Context(ids=SeededIds(2), rates=ratecard.RateCard(rows=()), grant_key=signing.new_private())
+    return Context(
+        ids=SeededIds(2),
+        policies=builders.POLICIES,
+        rates=ratecard.RateCard(rows=()),
+        grant_key=signing.new_private(),
+    )
 
 
 def settings(folder: Path, **changes) -> config.ServerSettings:

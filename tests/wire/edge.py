@@ -144,6 +144,7 @@ def start(
     """Starts a server, on free ports unless told otherwise, and without limits on how often it is called."""
     ctx = Context(
         ids=UlidIds(),
+        policies=builders.POLICIES,
         rates=prices.default_rate_card(),
         grant_key=GRANT_KEY,
         package_bytes_max=1024 * 1024,

@@ -28,6 +28,7 @@ HARMLESS = {
     ("Site", "signing_key"): "the public half",
     ("Site", "sealing_key"): "the public half",
     ("RateCardVersion", "digest"): "of public prices",
+    ("PolicyRevision", "digest"): "of policies, which all may read",
     ("Bill", "digest"): "of the lines of a bill that are stored beside it",
     ("SignedHead", "key"): "the catalog's public key",
     ("SignedHead", "signature"): "the catalog's public word",

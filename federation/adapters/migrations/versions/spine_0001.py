@@ -13,6 +13,7 @@ depends_on = None
 # Written out, and not taken from the code: a migration says what was, whatever the code says later.
 _KINDS = {
     "namespaces": (),
+    "policy_revisions": (),
     "datasets": (
         "kind",
         "owner",
