@@ -180,7 +180,7 @@ def start(
     return edge
 
 
-PEOPLE = {"admin": Role.ADMIN, "user": Role.USER}
+PEOPLE = {"admin": Role.ADMIN, "user": Role.USER, "auditor": Role.AUDITOR}
 
 
 def clock() -> SystemClock:
