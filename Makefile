@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= .demo
+FUZZ_SECONDS ?= 240
 # What the contract must not break: the published main branch, or the last commit where there is none.
 BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all campaign-record focus-tools fix proto aio schemas record-docs lock bench bench-placement demo demo-down
+.PHONY: help setup check test test-all campaign-record focus-tools fix proto aio schemas record-docs authorization-docs fuzz lock bench bench-placement demo demo-down
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,12 @@ schemas: $(VENV)/dev.stamp ## Generate docs/schemas from the values that world a
 
 record-docs: $(VENV)/dev.stamp ## Write the columns of the record's tables into docs/record.md
 	$(BIN)/python -m federation.adapters.records_docs docs/record.md
+
+authorization-docs: $(VENV)/dev.stamp ## Write who may call what into docs/authorization.md
+	$(BIN)/python -m federation.api.matrix docs/authorization.md
+
+fuzz: $(VENV)/dev.stamp ## Fuzz formats and every method for FUZZ_SECONDS (240) each, by seeds of its own
+	$(BIN)/python -m pytest tests/attacks/test_fuzz_methods.py tests/attacks/test_fuzz_formats.py -p no:randomly --timeout 0 --fuzz-seconds $(FUZZ_SECONDS)
 
 lock: ## Renew constraints.txt from what the registry has now
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv

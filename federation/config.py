@@ -19,12 +19,16 @@ from typing import TypeVar
 import yaml
 
 from federation import strict
-from federation.core import errors, ids, openlineage, policy, site
+from federation.core import errors, ids, openlineage, people, policy, site
+from federation.wire import https
 
 T = TypeVar("T")
 
 _JURISDICTION = re.compile(r"[A-Z]{2,8}(-[A-Z0-9]{1,8})?")
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+
+#: In whose name certificates name sites, where no settings say otherwise.
+TRUST_DOMAIN = "federation"
 
 MIB = 1024 * 1024
 
@@ -52,11 +56,12 @@ class TlsFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class UserSettings:
-    """A declared person. Their token is made at the server's first start that knows them."""
+    """A declared person. Their token is made at the server's first start that knows them, and lasts while they are declared."""
 
     user: str
     role: policy.Role = policy.Role.USER
     jurisdiction: str = ""
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +143,10 @@ class ServerSettings:
     `event_days` at least, and until the record's tables hold them for good; while `backlog_facts_max` of them wait to be
     carried there, facts in bulk are refused. `tables_options` are the options of the S3 store of `tables_url`, as a site's
     store has them; they may hold keys.
+
+    Agents are known by certificates that name them in `trust_domain`. People are vouched for by `issuers`, or by API tokens
+    that last `token_days`, or what is asked for up to `token_days_max`. With `ca_key`, a file (0600) with the key of the CA in
+    `tls`, the server signs the certificates of sites that join; without it joining only lets them in.
     """
 
     state_dir: Path
@@ -164,6 +173,11 @@ class ServerSettings:
     query: QuerySettings = QuerySettings()
     engine: EngineSettings = EngineSettings()
     rates: RateSettings = RateSettings()
+    trust_domain: str = TRUST_DOMAIN
+    issuers: tuple[people.Issuer, ...] = ()
+    token_days: int = 30
+    token_days_max: int = 366
+    ca_key: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,6 +309,11 @@ class FederationFile:
     openlineage: OpenLineageSettings = OpenLineageSettings()
     database_file: Path | None = None
     rates: RateSettings = RateSettings()
+    trust_domain: str = TRUST_DOMAIN
+    issuers: tuple[people.Issuer, ...] = ()
+    token_days: int = 30
+    token_days_max: int = 366
+    ca_key: Path | None = None
 
     def site(self, name: str) -> SiteSettings:
         """One declared site; NotFound with the declared ones otherwise."""
@@ -368,8 +387,15 @@ _SERVER = (
     "tls",
     *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max", "http_listen", "openlineage"),
     *("key_lease_seconds", "event_days", "backlog_facts_max", "tables_options", "query", "engine", "rates"),
+    *("trust_domain", "issuers", "token_days", "token_days_max", "ca_key"),
+)
+_ISSUER = (
+    *("issuer", "url", "audience", "client", "client_secret", "algorithms", "bearer", "scope", "ca", "loopback"),
+    *("user_claim", "user_suffix", "user_prefix", "groups_claim", "role_claim", "roles", "role"),
+    *("jurisdiction_claim", "jurisdiction", "jurisdictions", "leeway_seconds", "life_seconds_max"),
 )
 _RATES = tuple(row.name for row in dataclasses.fields(RateSettings))
+_PEOPLES_ROLES = ("ADMIN", "USER", "AUDITOR")
 _OPENLINEAGE = ("url", "token_file", "ca", "file", "producer", "schemas_url")
 _QUERY = ("rows_max", "bytes_max", "seconds_max", "memory", "at_once")
 _ENGINE = ("kind", "master", "remote", "jars_dir", "coordinates", "memory")
@@ -424,6 +450,11 @@ def federation_file(path: Path) -> FederationFile:
         query=_query(server_.table("query").only(_QUERY)),
         engine=_engine(server_.table("engine").only(_ENGINE), here),
         rates=_rates(server_.table("rates").only(_RATES)),
+        trust_domain=server_.read("trust_domain", _trust_domain, top.segment("federation")),
+        issuers=_issuers(server_, here),
+        token_days=server_.integer("token_days", 30, at_least=1),
+        token_days_max=server_.integer("token_days_max", 366, at_least=1),
+        ca_key=_optional_path(server_, "ca_key", here),
     )
 
 
@@ -455,6 +486,11 @@ def server(file: FederationFile, state_dir: Path) -> ServerSettings:
         query=file.query,
         engine=file.engine,
         rates=file.rates,
+        trust_domain=file.trust_domain,
+        issuers=file.issuers,
+        token_days=file.token_days,
+        token_days_max=file.token_days_max,
+        ca_key=file.ca_key or (None if file.tls else layout.ca_key),
     )
 
 
@@ -743,15 +779,16 @@ def _keys_in(keys: KeysSettings | None, folder: Path) -> KeysSettings:
 def _users(top: strict.Table) -> tuple[UserSettings, ...]:
     rows: list[UserSettings] = []
     for table in top.tables("users"):
-        table.only(("user", "role", "jurisdiction"))
+        table.only(("user", "role", "jurisdiction", "groups"))
         name = table.segment("user")
         if name == "admin" or any(row.user == name for row in rows):
             table.refuse(
                 "user", f"the user {name!r} is there already", "Give each a name of their own; 'admin' is always there."
             )
-        role = policy.Role(table.choice("role", ("ADMIN", "USER"), "USER"))
+        role = policy.Role(table.choice("role", _PEOPLES_ROLES, "USER"))
         place = table.read("jurisdiction", _jurisdiction) if "jurisdiction" in table else ""
-        rows.append(UserSettings(user=name, role=role, jurisdiction=place))
+        groups = tuple(sorted(set(table.list_of_texts("groups"))))
+        rows.append(UserSettings(user=name, role=role, jurisdiction=place, groups=groups))
     return tuple(rows)
 
 
@@ -770,6 +807,69 @@ def _optional_path(table: strict.Table, key: str, here: Path) -> Path | None:
 
 def _resolve(here: Path, text: str) -> Path:
     return Path(os.path.normpath(here / Path(text.removeprefix("//")).expanduser()))
+
+
+def _issuers(server_: strict.Table, here: Path) -> tuple[people.Issuer, ...]:
+    rows: list[people.Issuer] = []
+    for table in server_.tables("issuers"):
+        row = _issuer(table.only(_ISSUER), here)
+        if any(row.issuer == other.issuer or row.url == other.url for other in rows):
+            table.refuse("issuer", "this issuer is there already", "Name each once.")
+        # Two issuers must never mean the same user by two people.
+        if any(
+            row.user_prefix.startswith(other.user_prefix) or other.user_prefix.startswith(row.user_prefix) for other in rows
+        ):
+            table.refuse("user_prefix", "another issuer could name the same user", "Give each a prefix of its own: `corp-`.")
+        rows.append(row)
+    return tuple(rows)
+
+
+def _issuer(table: strict.Table, here: Path) -> people.Issuer:
+    usual = people.Issuer(issuer="", url="", audience="")
+    loopback = table.flag("loopback")
+    algorithms = tuple(table.list_of_texts("algorithms")) or usual.algorithms
+    unknown = sorted(set(algorithms) - set(people.ALGORITHMS))
+    if unknown:
+        table.refuse("algorithms", f"{unknown[0]!r} proves nobody", f"Known are {', '.join(people.ALGORITHMS)}.")
+    prefix = table.text("user_prefix", "")
+    if prefix and not re.fullmatch(r"[a-z][a-z0-9]*-", prefix):
+        table.refuse("user_prefix", f"{prefix!r} is no prefix", "Write letters and a dash, for example `corp-`.")
+    roles = tuple(
+        (row.text("value"), policy.Role(row.choice("role", _PEOPLES_ROLES)))
+        for row in (found.only(("value", "role")) for found in table.tables("roles"))
+    )
+    role = table.choice("role", (*_PEOPLES_ROLES, "NONE"), "USER")
+    ca = _optional_path(table, "ca", here)
+    return people.Issuer(
+        issuer=table.segment("issuer"),
+        url=table.read("url", lambda text: https.checked(text, loopback=loopback).geturl()),
+        audience=table.text("audience"),
+        client=table.text("client", ""),
+        client_secret=table.text("client_secret", ""),
+        algorithms=algorithms,
+        bearer=table.choice("bearer", ("id_token", "access_token"), usual.bearer),
+        scope=table.text("scope", usual.scope),
+        user_claim=table.text("user_claim", usual.user_claim),
+        user_suffix=table.text("user_suffix", ""),
+        user_prefix=prefix,
+        groups_claim=table.text("groups_claim", usual.groups_claim),
+        role_claim=table.text("role_claim", usual.role_claim),
+        roles=roles,
+        role=None if role == "NONE" else policy.Role(role),
+        jurisdiction_claim=table.text("jurisdiction_claim", ""),
+        jurisdiction=table.read("jurisdiction", _jurisdiction) if "jurisdiction" in table else "",
+        jurisdictions=tuple(sorted((key, _jurisdiction(text)) for key, text in table.table("jurisdictions").texts().items())),
+        leeway_seconds=table.integer("leeway_seconds", usual.leeway_seconds),
+        life_seconds_max=table.integer("life_seconds_max", usual.life_seconds_max, at_least=60),
+        ca=str(ca) if ca else "",
+        loopback=loopback,
+    )
+
+
+def _trust_domain(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,253}[a-z0-9])?", text):
+        raise errors.InvalidArgument(f"{text!r} is no trust domain", help="Write for example acme or fed.acme.example.")
+    return text
 
 
 def _openlineage(table: strict.Table, here: Path) -> OpenLineageSettings:

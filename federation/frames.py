@@ -56,11 +56,12 @@ def unpack(cls: type, data: bytes) -> pa.Table:
     try:
         found = arrow.open_stream(data).read_all()
         found.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+        columns = ", ".join(f"{field.name} {field.type}" for field in found.schema)
+    except (pa.ArrowException, OSError, ValueError) as error:  # a name that is no UTF-8 shows when it is asked for
         raise _invalid(cls, str(error)) from None
     wanted = schema(cls)
     if found.schema.names != wanted.names or found.schema.types != wanted.types:
-        raise _invalid(cls, f"its columns are {', '.join(f'{field.name} {field.type}' for field in found.schema)}")
+        raise _invalid(cls, f"its columns are {columns}")
     for field in wanted:
         if not field.nullable and found.column(field.name).null_count:
             raise _invalid(cls, f"{field.name} has nulls")

@@ -11,12 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeVar
 
-from federation.core import keys
+from federation.core import keys, people
+from federation.core.admission import Finding
 from federation.core.authorization import Answer, Problem, Question, Rule, SiteFacts
 from federation.core.chain import Head, Links, SignedHead
 from federation.core.dataset import WrappedKey
 from federation.core.events import Event
 from federation.core.lineage_graph import Columns
+from federation.core.policy import Principal
 from federation.core.program import Program, Solution
 from federation.core.site import Capacity
 
@@ -348,6 +350,21 @@ class SiteKeys(KeyConnector, KeyCustody, Protocol):
     """What a key connector fills: the keys at work, and their custody."""
 
 
+class People(Protocol):
+    """Issuers that vouch for people by signed tokens (JWT)."""
+
+    def person(self, token: str, now: datetime) -> Principal:
+        """Whom a token stands for; Unauthenticated where it proves nobody, Unavailable where its issuer's keys cannot be had.
+
+        May block for as long as it takes to fetch keys.
+        """
+        ...
+
+    def sign_ins(self) -> tuple[people.SignIn, ...]:
+        """How people sign in with each issuer."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class ComputeState:
     """What a site's cluster says of one submission. `state`: PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED or ABSENT.
@@ -412,6 +429,13 @@ class Compute(Protocol):
 
     def capacity(self) -> Capacity:
         """Totals of the cluster; Unavailable (COMPUTE_UNAVAILABLE) when it does not answer."""
+        ...
+
+    def examine(self) -> Finding:
+        """What the site's admission test finds of it, as `compute`: whether anybody else could run code there, above all.
+
+        A cluster that does not answer is told as such, and is no error.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from federation.adapters.policy_cedar import CedarPolicies
-from federation.core import authorization, grants, ids, kinds, metering, ratecard, units
+from federation.core import admission, authorization, grants, ids, kinds, metering, ratecard, units
 from federation.core import dataset as datasets
 from federation.core import job as jobs
 from federation.core import site as sites
@@ -74,6 +74,9 @@ def site(name: str = "eu-1", region: str = "", jurisdiction: str = "", **changes
         "heartbeat_time": NOW,
         "signing_key": "11" * 32,
         "sealing_key": "22" * 32,
+        "grade": "A",
+        "admission": tuple(row.line for row in findings()),
+        "join_time": NOW,
     }
     return sites.Site(**values | changes)
 
@@ -350,3 +353,10 @@ def _input_spec(text: str) -> jobs.InputSpec:
 def _output_spec(text: str) -> jobs.OutputSpec:
     alias, name = _named(text)
     return jobs.OutputSpec(alias=alias, dataset=name)
+
+
+def findings(**grades: str) -> tuple[admission.Finding, ...]:
+    """What the admission test of a good site finds; `disk="B"` changes one, and ``compute=""`` keeps the site out."""
+    return tuple(
+        admission.Finding(check=name, grade=grades.get(name, "A"), detail="as the test says") for name in admission.MANDATORY
+    )

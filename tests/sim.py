@@ -108,6 +108,7 @@ class SimulatedAgent:
                 has_compute=True,
                 capacity=self.capacity,
                 compute_error=self.compute_error,
+                findings=builders.findings(),
             )
         )
 
@@ -360,7 +361,7 @@ class Simulation:
     def declare(self, name: str, *, up: bool = True) -> SimulatedAgent:
         """A site, with its agent up unless told otherwise."""
         place = dataclasses.replace(builders.site(name), sources=("s3://raw",))
-        self.write(lambda tx: sites.create_site(tx, self.ctx, place), actor="users/root")
+        self.write(lambda tx: sites.create_site(tx, self.ctx, place, joined=True), actor="users/root")
         self.agents[name] = agent = SimulatedAgent(self, name)
         if up:
             agent.come_up()

@@ -32,7 +32,7 @@ LOOK_BYTES_MAX = 16 << 20
 #: What the process may take: its code, its question, and what a decoder makes of it.
 _MEMORY_BYTES = 2 << 30
 _ANSWER_BYTES_MAX = 16 << 20
-#: Until an answer is there; a process that starts is given as long again.
+#: Until an answer is there, with the start of a process where one is needed.
 _SECONDS = 20.0
 _LENGTH = 8
 _PARQUET, _CSV = b"P", b"C"

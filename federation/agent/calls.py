@@ -39,7 +39,7 @@ def _handler(row: methods.Method, servicer: object, entrance: door.Door) -> Any:
         )
     make = getattr(grpc, f"{row.shape}_rpc_method_handler")
     wrapped = (_streaming if row.response_stream else _unary)(row, function, entrance)
-    return make(wrapped, request_deserializer=row.request.FromString, response_serializer=row.response.SerializeToString)
+    return make(wrapped, request_deserializer=limits.reader(row.request), response_serializer=row.response.SerializeToString)
 
 
 def _unary(row: methods.Method, function: Callable[..., Any], entrance: door.Door) -> Callable[..., Any]:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+import grpc
+
 from federation.agent import journal
-from federation.core import dataset, erasure, errors, job, keys, leases, lineage, metering, site, transfer
+from federation.core import admission, dataset, erasure, errors, job, keys, leases, lineage, metering, site, transfer
 from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, lineage_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec, tls
 from federation.wire import errors as wire_errors
@@ -37,6 +39,8 @@ Instruction = (
 
 CALL_SECONDS = 20.0
 TRIES = 4
+#: Connections with certificates of before, and the newest: streams of older ones begin anew.
+_CHANNELS_MAX = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +64,17 @@ class Heartbeat:
 
 
 class Catalog:
-    """The Agent service, called as the site that the certificate names."""
+    """The Agent service, called as the site that the certificate names.
 
-    def __init__(self, target: str, credentials: tls.Tls) -> None:
+    A certificate that has changed is used by calls that begin from then on; streams of before live on over their connection.
+    """
+
+    def __init__(self, target: str, credentials: tls.Source) -> None:
         self._target = target
-        self._channel = tls.channel(target, credentials)
-        # The generated stub tells no types that its messages do not tell already.
-        self._stub: Any = agent_pb2_grpc.AgentStub(self._channel)
+        self._credentials = credentials
+        self._lock = threading.Lock()
+        self._channels: list[grpc.Channel] = []
+        self._connect(credentials.current())
         self._closing = threading.Event()
 
     def __repr__(self) -> str:
@@ -75,7 +83,26 @@ class Catalog:
     def close(self) -> None:
         """Ends all calls."""
         self._closing.set()
-        self._channel.close()
+        with self._lock:
+            for channel in self._channels:
+                channel.close()
+
+    @property
+    def _stub(self) -> Any:
+        """The generated stub, which tells no types that its messages do not tell already, with the certificate of now."""
+        with self._lock:
+            identity = self._credentials.current()
+            if identity is not self._identity and not self._closing.is_set():
+                self._connect(identity)
+            return self._newest
+
+    def _connect(self, identity: tls.Tls) -> None:
+        """Another connection; of older ones the last stays for what still runs over it, and the one before it is ended."""
+        self._identity = identity
+        self._channels.append(tls.channel(self._target, identity))
+        self._newest = agent_pb2_grpc.AgentStub(self._channels[-1])
+        if len(self._channels) > _CHANNELS_MAX:
+            self._channels.pop(0).close()
 
     def register(
         self,
@@ -86,8 +113,13 @@ class Catalog:
         has_compute: bool,
         capacity: site.Capacity,
         compute_error: str,
+        findings: Iterable[admission.Finding],
+        now: Callable[[], datetime],
     ) -> Registration:
-        """Tells the catalog the site's keys, gateway and capacity."""
+        """Tells the catalog the site's keys, gateway and capacity, and what its admission test found.
+
+        FailedPrecondition (SITE_NOT_JOINED, SITE_NOT_ADMITTED) where the site is not let in. `now` is its clock.
+        """
         request = agent_pb2.RegisterRequest(
             gateway=gateway,
             signing_key=signing_key,
@@ -95,14 +127,26 @@ class Catalog:
             has_compute=has_compute,
             capacity=codec.to_message(capacity, sites_pb2.Capacity),
             compute_error=compute_error,
+            findings=[codec.to_message(row, agent_pb2.AdmissionFinding) for row in findings],
         )
-        answer = self._call(self._stub.Register, request)
+
+        def register(request: agent_pb2.RegisterRequest, **how: Any) -> agent_pb2.RegisterResponse:
+            request.agent_time.CopyFrom(codec.from_time(now()))
+            answered: agent_pb2.RegisterResponse = self._stub.Register(request, **how)
+            return answered
+
+        answer = self._call(register, request)
         return Registration(
             site=codec.to_value(answer.site),
             grant_key=answer.grant_key,
             lease_seconds=answer.lease_seconds,
             heartbeat_seconds=answer.heartbeat_seconds,
         )
+
+    def renew_certificate(self, csr: bytes) -> bytes:
+        """A new certificate (PEM) for the site; FailedPrecondition (CA_ELSEWHERE) where the catalog signs none."""
+        request = agent_pb2.RenewCertificateRequest(csr=csr)
+        return bytes(self._call(self._stub.RenewCertificate, request).certificate)
 
     def heartbeat(
         self, *, capacity: site.Capacity, compute_error: str, runs: tuple[str, ...], open_grants: tuple[str, ...]

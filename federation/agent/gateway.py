@@ -418,7 +418,7 @@ class Gateway:
         return {"run": caller.run}
 
 
-def listen(address: str, credentials: tls.Tls) -> tuple[grpc.Server, int]:
+def listen(address: str, credentials: tls.Source) -> tuple[grpc.Server, int]:
     """A listener that has its port and answers nobody yet; `Gateway.serve` starts it.
 
     Unavailable (ADDRESS_IN_USE) when the address is taken.

@@ -12,20 +12,20 @@ from federation.api import changes
 from federation.api.calls import Call
 from federation.api.mutations import Use
 from federation.api.store import Store
-from federation.core import errors, ids
+from federation.core import admission, errors, ids
 from federation.core.erasure import EraseGenerations
 from federation.core.job import JobState, StartRun, StopRun
 from federation.core.keys import ConnectorStatus, Escrow, FillEscrow, OpenEscrow, RotateKeys
 from federation.core.metering import Usage
-from federation.core.site import Capacity
+from federation.core.site import Capacity, Site
 from federation.core.transfer import DropReplica, StartTransfer, StopTransfer, TransferState
 from federation.crypto import grants, signing
 from federation.ports import Transaction
-from federation.services import datasets, erasures, jobs, leases, ledger, retention, sites, transfers
+from federation.services import datasets, erasures, jobs, joining, leases, ledger, retention, sites, transfers
 from federation.services import keys as custody
 from federation.services.context import Context
 from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2, sites_pb2, transfers_pb2
-from federation.wire import codec
+from federation.wire import codec, tls
 
 #: How often a work stream looks by itself: what other server processes write reaches it within this time.
 LOOK_SECONDS = 1.0
@@ -39,8 +39,9 @@ Instruction = StartRun | StopRun | StartTransfer | StopTransfer | DropReplica | 
 class AgentServicer:
     """Each function does the method of its name."""
 
-    def __init__(self, store: Store, *, heartbeat_seconds: int) -> None:
+    def __init__(self, store: Store, files: tls.Source, *, heartbeat_seconds: int) -> None:
         self._store = store
+        self._files = files
         self._ctx = store.ctx
         self._heartbeat_seconds = heartbeat_seconds
         self._stopping = False
@@ -51,8 +52,11 @@ class AgentServicer:
         self._store.changes.notify()
 
     async def register(self, request: agent_pb2.RegisterRequest, call: Call) -> Message:
-        def work(tx: Transaction) -> sites_pb2.Site:
-            registered = sites.register(
+        findings = tuple(codec.to_value(row) for row in request.findings)
+        agent_time = codec.to_time(request.agent_time) if request.HasField("agent_time") else None
+
+        def work(tx: Transaction) -> Site:
+            return sites.register(
                 tx,
                 self._ctx,
                 call.principal.site,
@@ -62,15 +66,23 @@ class AgentServicer:
                 has_compute=request.has_compute,
                 capacity=_capacity(request),
                 compute_error=request.compute_error,
+                findings=(*findings, admission.clock(agent_time, tx.now)),
             )
-            return codec.to_message(registered, sites_pb2.Site)
 
+        registered = await self._store.write(work, actor=call.principal.name)
+        sites.require_admitted(registered)  # after it was written: people see why a site stays out
         return agent_pb2.RegisterResponse(
-            site=await self._store.write(work, actor=call.principal.name),
+            site=codec.to_message(registered, sites_pb2.Site),
             grant_key=signing.public_hex(self._ctx.grant_key),
             lease_seconds=self._ctx.lease_seconds,
             heartbeat_seconds=self._heartbeat_seconds,
         )
+
+    async def renew_certificate(self, request: agent_pb2.RenewCertificateRequest, call: Call) -> Message:
+        certificate = await self._store.write(
+            lambda tx: joining.renew(tx, self._ctx, call.principal.site, request.csr), actor=call.principal.name
+        )
+        return agent_pb2.RenewCertificateResponse(certificate=certificate, ca=self._files.current().ca)
 
     async def heartbeat(self, request: agent_pb2.HeartbeatRequest, call: Call) -> Message:
         def work(tx: Transaction) -> Message:

@@ -8,6 +8,7 @@ request's size and the time that it takes are bounded.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -26,6 +27,7 @@ from federation.config import TlsFiles
 from federation.core import errors, openlineage, policy
 from federation.crypto import secrets
 from federation.services import openlineage as lineage_service
+from federation.wire import tls
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ LINEAGE_PATH = "/api/v1/lineage"
 HEALTH_PATH = "/healthz"
 PERMISSION = "lineage.create"
 REQUEST_SECONDS = 30.0
+RENEW_SECONDS = 5.0
 #: Events of one request, which together may have eight times the bytes of the largest.
 EVENTS_MAX = 1000
 BODY_BYTES_MAX = 8 * openlineage.EVENT_BYTES_MAX
@@ -59,15 +62,16 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class HttpListener:
     """Listens between `start` and `stop`; `address` is where, with the real port where the settings said `:0`."""
 
-    def __init__(self, store: Store, terms: openlineage.Terms, rates: Rates) -> None:
+    def __init__(self, store: Store, terms: openlineage.Terms, door: PeopleDoor, rates: Rates) -> None:
         self._store = store
         self._rates = rates
         self._terms = terms
-        self._door = PeopleDoor(store)
+        self._door = door
         self._runner: web.AppRunner | None = None
+        self._watch: asyncio.Task[None] | None = None
         self.address = ""
 
-    async def start(self, address: str, files: TlsFiles) -> None:
+    async def start(self, address: str, files: TlsFiles, identity: tls.Source) -> None:
         """FailedPrecondition (PORT_TAKEN) where it cannot listen."""
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_answered])
         app.router.add_post(LINEAGE_PATH, self._lineage)
@@ -90,11 +94,14 @@ class HttpListener:
                 metadata={"address": address},
             ) from error
         self._runner = runner
+        self._watch = asyncio.create_task(_renew(context, files, identity))
         self.address = f"{host}:{runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Lets what is under way end; again is harmless."""
         runner, self._runner = self._runner, None
+        if self._watch is not None:
+            self._watch.cancel()
         if runner is not None:
             await runner.cleanup()
 
@@ -135,6 +142,18 @@ class HttpListener:
         if text is None:
             raise errors.NotFound(f"there is no schema {name[:64]!r}", reason="SCHEMA_UNKNOWN")
         return web.Response(text=text, content_type="application/schema+json")
+
+
+async def _renew(context: ssl.SSLContext, files: TlsFiles, identity: tls.Source) -> None:
+    """Has new connections use a certificate that has changed, within `RENEW_SECONDS`. One that cannot be used is none."""
+    known = identity.current()
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        now = identity.current()
+        if now is not known:
+            known = now
+            with contextlib.suppress(ssl.SSLError, OSError):  # changed again meanwhile: the next look finds that
+                context.load_cert_chain(files.cert, files.key)
 
 
 def schema(name: str) -> str | None:

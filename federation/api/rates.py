@@ -63,6 +63,12 @@ class Rates:
         if wait:
             raise _limited(principal.name, wait)
 
+    def spend_by_place(self, place: str) -> None:
+        """Counts a call that anybody may make, where it comes from; RATE_LIMITED as in `spend`."""
+        wait = self._strangers.take(place, self._clock())
+        if wait:
+            raise _limited(f"callers from {place}", wait)
+
     def knock(self, place: str, credential: str) -> None:
         """Lets somebody try to get in. RATE_LIMITED where a place has failed too often, but for a credential that was good."""
         if credential and credential in self._known:

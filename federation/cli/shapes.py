@@ -19,6 +19,7 @@ from federation.core import (
     metering,
     offers,
     openlineage,
+    people,
     pipeline,
     quota,
     ratecard,
@@ -110,6 +111,11 @@ def _site_of(value: job.Job) -> str:
 
 def _gpus(capacity: site.Capacity) -> str:
     return _joined(f"{count} {kind}" for kind, count in capacity.gpus)
+
+
+def _kept_out(place: site.Site) -> str:
+    """Why a site that was tested is not let in."""
+    return "" if place.grade else "; ".join(line for line in place.admission if line.startswith("refused"))
 
 
 def _because(value: Any) -> str:
@@ -232,11 +238,22 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("REGION", lambda v: v.region),
         _text("JURISDICTION", lambda v: v.jurisdiction),
         _text("STATE", lambda v: str(v.state)),
+        _text("GRADE", lambda v: v.grade or "-"),
         _count("CPUS", lambda v: str(v.capacity.cpus or "-")),
         _text("GPUS", lambda v: _gpus(v.capacity)),
         _count("CPU HOUR", lambda v: money(v.offer.cpu_hour_micros)),
         _text("GATEWAY", lambda v: v.gateway),
-        _text("PROBLEM", lambda v: v.compute_error),
+        _text("PROBLEM", lambda v: v.compute_error or _kept_out(v)),
+    ),
+    people.Token: (
+        _text("TOKEN", lambda v: v.token),
+        _text("USER", lambda v: v.user.removeprefix("users/")),
+        _text("ROLE", lambda v: v.role),
+        _text("JURISDICTION", lambda v: v.jurisdiction),
+        _text("GROUPS", lambda v: ", ".join(v.groups)),
+        _text("SCOPES", lambda v: ", ".join(v.scopes)),
+        _text("ENDS", lambda v: f"{v.expire_time:%Y-%m-%d %H:%M}" if v.expire_time else "-"),
+        _text("CREATOR", lambda v: v.creator),
     ),
     site.Link: (
         _text("FROM", lambda v: v.source_region),

@@ -5,6 +5,6 @@ Values of the core in and out, never messages.
 
 from federation.client.aio import AsyncClient
 from federation.client.client import Client
-from federation.client.values import Access, CreatedToken, Finding, Package, WhoAmI
+from federation.client.values import Access, Entrance, Finding, Package, WhoAmI
 
-__all__ = ["Access", "AsyncClient", "Client", "CreatedToken", "Finding", "Package", "WhoAmI"]
+__all__ = ["Access", "AsyncClient", "Client", "Entrance", "Finding", "Package", "WhoAmI"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from federation.client import bills, transfer
 from federation.client.client import PACKAGE_BYTES_MAX, Client
 from federation.client.loop import LoopClient
-from federation.client.values import Access, CreatedToken, Finding, Package, QueryResult, WhoAmI
+from federation.client.values import Access, Entrance, Finding, Invitation, Joined, Package, QueryResult, WhoAmI
 from federation.core import (
     bill,
     budget,
@@ -28,6 +28,7 @@ from federation.core import (
     lineage,
     metering,
     openlineage,
+    people,
     pipeline,
     quota,
     ratecard,
@@ -142,6 +143,22 @@ class AsyncClient(LoopClient):
     async def create_site(self, new: site.Site, *, request_id: str = "") -> site.Site:
         """Declares a site; its agent makes it READY. For administrators."""
         return await self._call(Client.create_site, new, request_id=request_id)
+
+    async def invite_site(
+        self, name: str, *, hosts: Iterable[str] = (), expires_in_seconds: int = 0, request_id: str = ""
+    ) -> Invitation:
+        """A join token for a declared site, good once; `hosts` are those of its gateway. For administrators."""
+        return await self._call(
+            Client.invite_site, name, hosts=hosts, expires_in_seconds=expires_in_seconds, request_id=request_id
+        )
+
+    async def join_site(self, secret: str, csr: bytes = b"") -> Joined:
+        """Comes in as a site: its name, its certificate, and the CA's. Needs no token but the join token's secret."""
+        return await self._call(Client.join_site, secret, csr)
+
+    async def admit_site(self, name: str, grade: str, reason: str = "", *, request_id: str = "") -> site.Site:
+        """Holds a site's grade down to B or C; with A its tests decide again. For administrators."""
+        return await self._call(Client.admit_site, name, grade, reason, request_id=request_id)
 
     async def get_site(self, name: str) -> site.Site:
         """One site."""
@@ -620,17 +637,42 @@ class AsyncClient(LoopClient):
         return await self._call(Client.who_am_i)
 
     async def create_token(
-        self, user: str, *, role: str = "USER", jurisdiction: str = "", expires_in_seconds: int = 0, request_id: str = ""
-    ) -> CreatedToken:
-        """A new token for a person; it does not end by itself unless told to. For administrators."""
+        self,
+        user: str = "",
+        *,
+        role: str = "USER",
+        jurisdiction: str = "",
+        groups: Iterable[str] = (),
+        scopes: Iterable[str] = (),
+        expires_in_seconds: int = 0,
+        request_id: str = "",
+    ) -> people.Token:
+        """A new token, one's own unless `user` says whose, with its secret: it is told here and nowhere else.
+
+        It has nothing that its creator lacks, and lasts as long as the server's settings say unless told otherwise.
+        """
         return await self._call(
             Client.create_token,
             user,
             role=role,
             jurisdiction=jurisdiction,
+            groups=groups,
+            scopes=scopes,
             expires_in_seconds=expires_in_seconds,
             request_id=request_id,
         )
+
+    def list_tokens(self, *, filter: str = "") -> AsyncIterator[people.Token]:
+        """Tokens, without their secrets: one's own, for administrators and auditors everybody's."""
+        return self._iterate(Client.list_tokens, filter=filter)
+
+    async def revoke_token(self, name: str, *, request_id: str = "") -> people.Token:
+        """Ends a token at once, and all that were made with it."""
+        return await self._call(Client.revoke_token, name, request_id=request_id)
+
+    async def find_entrance(self) -> Entrance:
+        """How anybody comes in: the federation's name, its CA, and who vouches for people. Needs no token."""
+        return await self._call(Client.find_entrance)
 
     async def put(
         self,

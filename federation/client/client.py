@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from federation import frames
 from federation.client import bills, files, focus_file, transfer
 from federation.client.connection import CALL_SECONDS, Connection
-from federation.client.values import Access, CreatedToken, Finding, Package, QueryResult, WhoAmI
+from federation.client.values import Access, Entrance, Finding, Invitation, Joined, Package, QueryResult, WhoAmI
 from federation.core import (
     bill,
     budget,
@@ -34,6 +34,7 @@ from federation.core import (
     lineage,
     metering,
     openlineage,
+    people,
     pipeline,
     quota,
     ratecard,
@@ -247,6 +248,30 @@ class Client:
             site_id=new.site, site=codec.to_message(new, sites_pb2.Site), request_id=request_id
         )
         return self._value(site.Site, "Sites.CreateSite", request)
+
+    def invite_site(
+        self, name: str, *, hosts: Iterable[str] = (), expires_in_seconds: int = 0, request_id: str = ""
+    ) -> Invitation:
+        """A join token for a declared site, good once; `hosts` are those of its gateway. For administrators."""
+        request = sites_pb2.InviteSiteRequest(name=f"sites/{ids.child(name, 'sites')}", hosts=hosts, request_id=request_id)
+        if expires_in_seconds:
+            request.expire_time.FromDatetime(datetime.now(UTC) + timedelta(seconds=expires_in_seconds))
+        made = self._connection.call("Sites.InviteSite", request)
+        return Invitation(
+            site=made.site, secret=made.secret, expire_time=codec.to_time(made.expire_time), hosts=tuple(made.hosts)
+        )
+
+    def join_site(self, secret: str, csr: bytes = b"") -> Joined:
+        """Comes in as a site: its name, its certificate, and the CA's. Needs no token but the join token's secret."""
+        answer = self._connection.call("Sites.JoinSite", sites_pb2.JoinSiteRequest(secret=secret, csr=csr))
+        return Joined(site=ids.child(answer.site, "sites"), certificate=answer.certificate, ca=answer.ca)
+
+    def admit_site(self, name: str, grade: str, reason: str = "", *, request_id: str = "") -> site.Site:
+        """Holds a site's grade down to B or C; with A its tests decide again. For administrators."""
+        request = sites_pb2.AdmitSiteRequest(
+            name=f"sites/{ids.child(name, 'sites')}", grade=grade, reason=reason, request_id=request_id
+        )
+        return self._value(site.Site, "Sites.AdmitSite", request)
 
     def get_site(self, name: str) -> site.Site:
         """One site."""
@@ -925,27 +950,52 @@ class Client:
             principal=answer.principal,
             role=answer.role,
             jurisdiction=answer.jurisdiction,
+            groups=tuple(answer.groups),
+            scopes=tuple(answer.scopes),
+            credential=answer.credential,
+            expire_time=codec.to_time(answer.expire_time) if answer.HasField("expire_time") else None,
             server_version=answer.server_version,
             revision=answer.revision,
         )
 
     def create_token(
-        self, user: str, *, role: str = "USER", jurisdiction: str = "", expires_in_seconds: int = 0, request_id: str = ""
-    ) -> CreatedToken:
-        """A new token for a person; it does not end by itself unless told to. For administrators."""
-        token = identity_pb2.Token(user=user, role=role, jurisdiction=jurisdiction)
+        self,
+        user: str = "",
+        *,
+        role: str = "USER",
+        jurisdiction: str = "",
+        groups: Iterable[str] = (),
+        scopes: Iterable[str] = (),
+        expires_in_seconds: int = 0,
+        request_id: str = "",
+    ) -> people.Token:
+        """A new token, one's own unless `user` says whose, with its secret: it is told here and nowhere else.
+
+        It has nothing that its creator lacks, and lasts as long as the server's settings say unless told otherwise.
+        """
+        token = identity_pb2.Token(user=user, role=role, jurisdiction=jurisdiction, groups=groups, scopes=scopes)
         if expires_in_seconds:
             token.expire_time.GetCurrentTime()
             token.expire_time.FromDatetime(codec.to_time(token.expire_time) + timedelta(seconds=expires_in_seconds))
-        answer = self._connection.call(
-            "Identity.CreateToken", identity_pb2.CreateTokenRequest(token=token, request_id=request_id)
-        )
-        return CreatedToken(
-            user=answer.user,
-            role=answer.role,
-            jurisdiction=answer.jurisdiction,
-            expire_time=codec.to_time(answer.expire_time) if answer.HasField("expire_time") else None,
-            secret=answer.secret,
+        request = identity_pb2.CreateTokenRequest(token=token, request_id=request_id)
+        made: people.Token = codec.to_value(self._connection.call("Identity.CreateToken", request))
+        return made
+
+    def list_tokens(self, *, filter: str = "") -> Iterator[people.Token]:  # noqa: A002 - the contract's word
+        """Tokens, without their secrets: one's own, for administrators and auditors everybody's."""
+        return self._connection.pages("Identity.ListTokens", identity_pb2.ListTokensRequest(filter=filter))
+
+    def revoke_token(self, name: str, *, request_id: str = "") -> people.Token:
+        """Ends a token at once, and all that were made with it."""
+        request = identity_pb2.RevokeTokenRequest(name=f"tokens/{ids.child(name, 'tokens')}", request_id=request_id)
+        ended: people.Token = codec.to_value(self._connection.call("Identity.RevokeToken", request))
+        return ended
+
+    def find_entrance(self) -> Entrance:
+        """How anybody comes in: the federation's name, its CA, and who vouches for people. Needs no token."""
+        answer = self._connection.call("Identity.FindEntrance", identity_pb2.FindEntranceRequest())
+        return Entrance(
+            federation=answer.federation, ca=answer.ca, issuers=tuple(codec.to_value(row) for row in answer.issuers)
         )
 
     # What moves data

@@ -37,13 +37,42 @@ from federation.core.policy import Role
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRecord:
-    """A person's API token as it is stored: SHA-256 of the secret, never the secret."""
+    """A person's API token as it is stored: SHA-256 of the secret, never the secret. `token` is what it is known by.
 
+    `creator` is who made it (`users/root`, or `server` for those that the settings declare), `made_with` the token that they
+    showed: what was made with a token ends when that one is taken back.
+    """
+
+    token: str
     digest: str
     user: str
     role: Role
     jurisdiction: str = ""
+    groups: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    creator: str = ""
+    made_with: str = ""
+    create_time: datetime | None = None
     expire_time: datetime | None = None
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinRecord:
+    """A join token as it is stored: SHA-256 of its secret, and for which site it is good, at which hosts.
+
+    Once it was used, `used_for` is SHA-256 of the certificate request it was used with, and `certificate` (PEM) the answer.
+    """
+
+    join: str
+    digest: str
+    site: str
+    hosts: tuple[str, ...]
+    create_time: datetime
+    expire_time: datetime
+    use_time: datetime | None = None
+    used_for: str = ""
+    certificate: str = ""
     etag: str = ""
 
 
@@ -264,7 +293,10 @@ KINDS: dict[type, Kind] = {
         columns={"principal": lambda v: v.principal},
     ),
     events.Cursor: Kind(table="cursors", key=lambda v: v.name),
-    TokenRecord: Kind(table="tokens", key=lambda v: v.digest, columns={"user": lambda v: v.user}),
+    TokenRecord: Kind(
+        table="tokens", key=lambda v: v.token, columns={"user": lambda v: v.user, "made_with": lambda v: v.made_with}
+    ),
+    JoinRecord: Kind(table="joins", key=lambda v: v.join, columns={"site": lambda v: v.site}),
     GrantRecord: Kind(
         table="grants",
         key=lambda v: v.grant,

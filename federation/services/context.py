@@ -11,6 +11,7 @@ from typing import NamedTuple
 from federation import ports
 from federation.core import leases, prepared, ratecard, site
 from federation.core import offers as offer_cards
+from federation.crypto import certificates
 
 
 class Cards:
@@ -65,8 +66,10 @@ class Context:
     the version's bytes and `budget_slack_bytes` more before its gateway stops it, so that reading twice works and reading for
     ever does not. `rates` and `offers` hold until prices are imported: `services.pricing` says which are used; `cards` is its
     memory, as `sight` is that of `placement`.
-    At most `transfers_per_site` transfers run into one site at once.
+    At most `transfers_per_site` transfers run into one site at once. A token lasts `token_days` unless asked otherwise, and
+    never more than `token_days_max`.
     `solver` is asked where pipelines are too wide for exact methods of our own; None: the best found, with its proven bound.
+    `authority` signs certificates of sites, which name them in `trust_domain`; None where another CA does.
     `policies` compiles what `services.authorization` asks, and `engines` is its memory.
     `start_time` is when this server began to listen: silence before it proves nothing about a site. None: always listening.
     """
@@ -86,8 +89,12 @@ class Context:
     budget_factor: int = 4
     budget_slack_bytes: int = 1024 * 1024
     transfers_per_site: int = 4
+    token_days: int = 30
+    token_days_max: int = 366
     start_time: datetime | None = None
     solver: ports.Solver | None = None
+    authority: certificates.Authority | None = None
+    trust_domain: str = "federation"
 
     @property
     def lease(self) -> timedelta:

@@ -93,6 +93,66 @@ class SealedVersion(google.protobuf.message.Message):
 global___SealedVersion = SealedVersion
 
 @typing.final
+class AdmissionFinding(google.protobuf.message.Message):
+    """What one part of a site's admission test found."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: builtins.int
+    GRADE_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    check: builtins.str
+    """What was tested, such as `ray_auth`."""
+    grade: builtins.str
+    """The best grade that a site can have with it: A, B or C; empty for what keeps it out."""
+    detail: builtins.str
+    def __init__(
+        self,
+        *,
+        check: builtins.str = ...,
+        grade: builtins.str = ...,
+        detail: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["check", b"check", "detail", b"detail", "grade", b"grade"]) -> None: ...
+
+global___AdmissionFinding = AdmissionFinding
+
+@typing.final
+class RenewCertificateRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CSR_FIELD_NUMBER: builtins.int
+    csr: builtins.bytes
+    """A certificate request (PKCS #10, PEM). Its key and signature count; its names do not."""
+    def __init__(
+        self,
+        *,
+        csr: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["csr", b"csr"]) -> None: ...
+
+global___RenewCertificateRequest = RenewCertificateRequest
+
+@typing.final
+class RenewCertificateResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: builtins.int
+    CA_FIELD_NUMBER: builtins.int
+    certificate: builtins.bytes
+    """PEM."""
+    ca: builtins.bytes
+    def __init__(
+        self,
+        *,
+        certificate: builtins.bytes = ...,
+        ca: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ca", b"ca", "certificate", b"certificate"]) -> None: ...
+
+global___RenewCertificateResponse = RenewCertificateResponse
+
+@typing.final
 class RegisterRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -102,6 +162,8 @@ class RegisterRequest(google.protobuf.message.Message):
     HAS_COMPUTE_FIELD_NUMBER: builtins.int
     CAPACITY_FIELD_NUMBER: builtins.int
     COMPUTE_ERROR_FIELD_NUMBER: builtins.int
+    FINDINGS_FIELD_NUMBER: builtins.int
+    AGENT_TIME_FIELD_NUMBER: builtins.int
     gateway: builtins.str
     signing_key: builtins.str
     sealing_key: builtins.str
@@ -109,6 +171,14 @@ class RegisterRequest(google.protobuf.message.Message):
     compute_error: builtins.str
     @property
     def capacity(self) -> federation.v1.sites_pb2.Capacity: ...
+    @property
+    def findings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AdmissionFinding]:
+        """What the site's admission test found. Without it no site is admitted."""
+
+    @property
+    def agent_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """The site's clock when this was sent."""
+
     def __init__(
         self,
         *,
@@ -118,9 +188,11 @@ class RegisterRequest(google.protobuf.message.Message):
         has_compute: builtins.bool = ...,
         capacity: federation.v1.sites_pb2.Capacity | None = ...,
         compute_error: builtins.str = ...,
+        findings: collections.abc.Iterable[global___AdmissionFinding] | None = ...,
+        agent_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["capacity", b"capacity"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["capacity", b"capacity", "compute_error", b"compute_error", "gateway", b"gateway", "has_compute", b"has_compute", "sealing_key", b"sealing_key", "signing_key", b"signing_key"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["agent_time", b"agent_time", "capacity", b"capacity"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_time", b"agent_time", "capacity", b"capacity", "compute_error", b"compute_error", "findings", b"findings", "gateway", b"gateway", "has_compute", b"has_compute", "sealing_key", b"sealing_key", "signing_key", b"signing_key"]) -> None: ...
 
 global___RegisterRequest = RegisterRequest
 

@@ -136,6 +136,11 @@ class AgentStub(object):
                 request_serializer=federation_dot_v1_dot_agent__pb2.ConfirmErasureRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_agent__pb2.ConfirmErasureResponse.FromString,
                 )
+        self.RenewCertificate = channel.unary_unary(
+                '/federation.v1.Agent/RenewCertificate',
+                request_serializer=federation_dot_v1_dot_agent__pb2.RenewCertificateRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_agent__pb2.RenewCertificateResponse.FromString,
+                )
         self.ReadPackage = channel.unary_stream(
                 '/federation.v1.Agent/ReadPackage',
                 request_serializer=federation_dot_v1_dot_agent__pb2.ReadPackageRequest.SerializeToString,
@@ -310,6 +315,13 @@ class AgentServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenewCertificate(self, request, context):
+        """Signs a new certificate for the site, with the names of the one that the caller has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadPackage(self, request, context):
         """Streams a package's bytes.
         """
@@ -434,6 +446,11 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.ConfirmErasure,
                     request_deserializer=federation_dot_v1_dot_agent__pb2.ConfirmErasureRequest.FromString,
                     response_serializer=federation_dot_v1_dot_agent__pb2.ConfirmErasureResponse.SerializeToString,
+            ),
+            'RenewCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewCertificate,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.RenewCertificateRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_agent__pb2.RenewCertificateResponse.SerializeToString,
             ),
             'ReadPackage': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadPackage,
@@ -840,6 +857,23 @@ class Agent(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/ConfirmErasure',
             federation_dot_v1_dot_agent__pb2.ConfirmErasureRequest.SerializeToString,
             federation_dot_v1_dot_agent__pb2.ConfirmErasureResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RenewCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/RenewCertificate',
+            federation_dot_v1_dot_agent__pb2.RenewCertificateRequest.SerializeToString,
+            federation_dot_v1_dot_agent__pb2.RenewCertificateResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

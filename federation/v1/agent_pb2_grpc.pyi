@@ -168,6 +168,12 @@ class AgentStub:
     ]
     """Tells that the secrets of an erased version are destroyed here, with the site's signature."""
 
+    RenewCertificate: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.RenewCertificateRequest,
+        federation.v1.agent_pb2.RenewCertificateResponse,
+    ]
+    """Signs a new certificate for the site, with the names of the one that the caller has."""
+
     ReadPackage: grpc.UnaryStreamMultiCallable[
         federation.v1.agent_pb2.ReadPackageRequest,
         federation.v1.agent_pb2.ReadPackageResponse,
@@ -318,6 +324,12 @@ class AgentAsyncStub:
         federation.v1.agent_pb2.ConfirmErasureResponse,
     ]
     """Tells that the secrets of an erased version are destroyed here, with the site's signature."""
+
+    RenewCertificate: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.RenewCertificateRequest,
+        federation.v1.agent_pb2.RenewCertificateResponse,
+    ]
+    """Signs a new certificate for the site, with the names of the one that the caller has."""
 
     ReadPackage: grpc.aio.UnaryStreamMultiCallable[
         federation.v1.agent_pb2.ReadPackageRequest,
@@ -515,6 +527,14 @@ class AgentServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.agent_pb2.ConfirmErasureResponse, collections.abc.Awaitable[federation.v1.agent_pb2.ConfirmErasureResponse]]:
         """Tells that the secrets of an erased version are destroyed here, with the site's signature."""
+
+    @abc.abstractmethod
+    def RenewCertificate(
+        self,
+        request: federation.v1.agent_pb2.RenewCertificateRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.agent_pb2.RenewCertificateResponse, collections.abc.Awaitable[federation.v1.agent_pb2.RenewCertificateResponse]]:
+        """Signs a new certificate for the site, with the names of the one that the caller has."""
 
     @abc.abstractmethod
     def ReadPackage(

@@ -19,7 +19,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x64\x65ration/v1/sites.proto\x12\rfederation.v1\x1a\x1b\x66\x65\x64\x65ration/v1/catalog.proto\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x01\n\x08GpuOffer\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x17\n\x0fgpu_hour_micros\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\x12!\n\x14spot_gpu_hour_micros\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x14preemptions_per_hour\x18\x05 \x01(\x01\x12\x12\n\x05watts\x18\x06 \x01(\x03H\x01\x88\x01\x01\x42\x17\n\x15_spot_gpu_hour_microsB\x08\n\x06_watts\"\x94\x03\n\x05Offer\x12\x1c\n\x0f\x63pu_hour_micros\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\ncpu_source\x18\x02 \x01(\t\x12%\n\x04gpus\x18\x03 \x03(\x0b\x32\x17.federation.v1.GpuOffer\x12$\n\x17storage_gb_month_micros\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x16\n\x0estorage_source\x18\x05 \x01(\t\x12\"\n\x15memory_gb_hour_micros\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x15\n\rmemory_source\x18\x07 \x01(\t\x12\x16\n\tcpu_watts\x18\x08 \x01(\x03H\x03\x88\x01\x01\x12\x1d\n\x10\x63\x61rbon_g_per_kwh\x18\t \x01(\x03H\x04\x88\x01\x01\x12\x15\n\rcarbon_source\x18\n \x01(\tB\x12\n\x10_cpu_hour_microsB\x1a\n\x18_storage_gb_month_microsB\x18\n\x16_memory_gb_hour_microsB\x0c\n\n_cpu_wattsB\x13\n\x11_carbon_g_per_kwh\"\xb5\x02\n\x08\x43\x61pacity\x12\x0c\n\x04\x63pus\x18\x01 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12/\n\x04gpus\x18\x03 \x03(\x0b\x32!.federation.v1.Capacity.GpusEntry\x12\x11\n\tused_cpus\x18\x04 \x01(\x03\x12\x19\n\x11used_memory_bytes\x18\x05 \x01(\x03\x12\x38\n\tused_gpus\x18\x06 \x03(\x0b\x32%.federation.v1.Capacity.UsedGpusEntry\x12\x0e\n\x06queued\x18\x07 \x01(\x03\x1a+\n\tGpusEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a/\n\rUsedGpusEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xbf\x04\n\x04Site\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12\x0f\n\x07gateway\x18\x04 \x01(\t\x12\x13\n\x0bhas_compute\x18\x05 \x01(\x08\x12#\n\x05offer\x18\x06 \x01(\x0b\x32\x14.federation.v1.Offer\x12\x0f\n\x07sources\x18\x07 \x03(\t\x12\x13\n\x0bsigning_key\x18\x08 \x01(\t\x12\x13\n\x0bsealing_key\x18\t \x01(\t\x12\'\n\x05state\x18\n \x01(\x0e\x32\x18.federation.v1.SiteState\x12)\n\x08\x63\x61pacity\x18\x0b \x01(\x0b\x32\x17.federation.v1.Capacity\x12\x15\n\rcompute_error\x18\x0c \x01(\t\x12\x32\n\x0eheartbeat_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03uid\x18\x0e \x01(\t\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x12/\n\x0b\x63reate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x63\x63ount\x18\x12 \x01(\t\x12\r\n\x05grade\x18\x13 \x01(\t\x12\x11\n\tadmission\x18\x14 \x03(\t\x12.\n\nadmit_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x02\n\x04Link\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rsource_region\x18\x02 \x01(\t\x12\x1a\n\x12\x64\x65stination_region\x18\x03 \x01(\t\x12\x16\n\tgb_micros\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08gb_bytes\x18\x05 \x01(\x03\x12\x1b\n\x13month_to_date_bytes\x18\x06 \x01(\x03\x12\x14\n\x0cprice_source\x18\x07 \x01(\t\x12\r\n\x05\x61s_of\x18\x08 \x01(\t\x12\x16\n\x0ereserved_bytes\x18\t \x01(\x03\x12\x1d\n\x10\x62ytes_per_second\x18\n \x01(\x03H\x01\x88\x01\x01\x42\x0c\n\n_gb_microsB\x13\n\x11_bytes_per_second\"r\n\x11\x43reateSiteRequest\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12!\n\x04site\x18\x02 \x01(\x0b\x32\x13.federation.v1.Site\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"\x1e\n\x0eGetSiteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x10ListSitesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"P\n\x11ListSitesResponse\x12\"\n\x05sites\x18\x01 \x03(\x0b\x32\x13.federation.v1.Site\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x11UpdateSiteRequest\x12!\n\x04site\x18\x01 \x01(\x0b\x32\x13.federation.v1.Site\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"Z\n\x11\x44\x65leteSiteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"I\n\x10ListLinksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"P\n\x11ListLinksResponse\x12\"\n\x05links\x18\x01 \x03(\x0b\x32\x13.federation.v1.Link\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12\x45xportWorldRequest\x12\x10\n\x08\x64\x61tasets\x18\x01 \x03(\t\"#\n\x13\x45xportWorldResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"K\n\x10OpenCheckRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08*k\n\tSiteState\x12\x1a\n\x16SITE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SITE_STATE_DECLARED\x10\x01\x12\x14\n\x10SITE_STATE_READY\x10\x02\x12\x13\n\x0fSITE_STATE_LOST\x10\x03\x32\xdd\x05\n\x05Sites\x12U\n\nCreateSite\x12 .federation.v1.CreateSiteRequest\x1a\x13.federation.v1.Site\"\x10\xca\xc1\x18\x0csites.create\x12L\n\x07GetSite\x12\x1d.federation.v1.GetSiteRequest\x1a\x13.federation.v1.Site\"\r\xca\xc1\x18\tsites.get\x12^\n\tListSites\x12\x1f.federation.v1.ListSitesRequest\x1a .federation.v1.ListSitesResponse\"\x0e\xca\xc1\x18\nsites.list\x12U\n\nUpdateSite\x12 .federation.v1.UpdateSiteRequest\x1a\x13.federation.v1.Site\"\x10\xca\xc1\x18\x0csites.update\x12X\n\nDeleteSite\x12 .federation.v1.DeleteSiteRequest\x1a\x16.google.protobuf.Empty\"\x10\xca\xc1\x18\x0csites.delete\x12^\n\tListLinks\x12\x1f.federation.v1.ListLinksRequest\x1a .federation.v1.ListLinksResponse\"\x0e\xca\xc1\x18\nlinks.list\x12h\n\x0b\x45xportWorld\x12!.federation.v1.ExportWorldRequest\x1a\".federation.v1.ExportWorldResponse\"\x10\xca\xc1\x18\x0cworld.export0\x01\x12T\n\tOpenCheck\x12\x1f.federation.v1.OpenCheckRequest\x1a\x15.federation.v1.Access\"\x0f\xca\xc1\x18\x0bsites.checkb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x64\x65ration/v1/sites.proto\x12\rfederation.v1\x1a\x1b\x66\x65\x64\x65ration/v1/catalog.proto\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x01\n\x08GpuOffer\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x17\n\x0fgpu_hour_micros\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\x12!\n\x14spot_gpu_hour_micros\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x14preemptions_per_hour\x18\x05 \x01(\x01\x12\x12\n\x05watts\x18\x06 \x01(\x03H\x01\x88\x01\x01\x42\x17\n\x15_spot_gpu_hour_microsB\x08\n\x06_watts\"\x94\x03\n\x05Offer\x12\x1c\n\x0f\x63pu_hour_micros\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\ncpu_source\x18\x02 \x01(\t\x12%\n\x04gpus\x18\x03 \x03(\x0b\x32\x17.federation.v1.GpuOffer\x12$\n\x17storage_gb_month_micros\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x16\n\x0estorage_source\x18\x05 \x01(\t\x12\"\n\x15memory_gb_hour_micros\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x15\n\rmemory_source\x18\x07 \x01(\t\x12\x16\n\tcpu_watts\x18\x08 \x01(\x03H\x03\x88\x01\x01\x12\x1d\n\x10\x63\x61rbon_g_per_kwh\x18\t \x01(\x03H\x04\x88\x01\x01\x12\x15\n\rcarbon_source\x18\n \x01(\tB\x12\n\x10_cpu_hour_microsB\x1a\n\x18_storage_gb_month_microsB\x18\n\x16_memory_gb_hour_microsB\x0c\n\n_cpu_wattsB\x13\n\x11_carbon_g_per_kwh\"\xb5\x02\n\x08\x43\x61pacity\x12\x0c\n\x04\x63pus\x18\x01 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12/\n\x04gpus\x18\x03 \x03(\x0b\x32!.federation.v1.Capacity.GpusEntry\x12\x11\n\tused_cpus\x18\x04 \x01(\x03\x12\x19\n\x11used_memory_bytes\x18\x05 \x01(\x03\x12\x38\n\tused_gpus\x18\x06 \x03(\x0b\x32%.federation.v1.Capacity.UsedGpusEntry\x12\x0e\n\x06queued\x18\x07 \x01(\x03\x1a+\n\tGpusEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a/\n\rUsedGpusEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x9a\x05\n\x04Site\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12\x0f\n\x07gateway\x18\x04 \x01(\t\x12\x13\n\x0bhas_compute\x18\x05 \x01(\x08\x12#\n\x05offer\x18\x06 \x01(\x0b\x32\x14.federation.v1.Offer\x12\x0f\n\x07sources\x18\x07 \x03(\t\x12\x13\n\x0bsigning_key\x18\x08 \x01(\t\x12\x13\n\x0bsealing_key\x18\t \x01(\t\x12\'\n\x05state\x18\n \x01(\x0e\x32\x18.federation.v1.SiteState\x12)\n\x08\x63\x61pacity\x18\x0b \x01(\x0b\x32\x17.federation.v1.Capacity\x12\x15\n\rcompute_error\x18\x0c \x01(\t\x12\x32\n\x0eheartbeat_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03uid\x18\x0e \x01(\t\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x12/\n\x0b\x63reate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x63\x63ount\x18\x12 \x01(\t\x12\r\n\x05grade\x18\x13 \x01(\t\x12\x11\n\tadmission\x18\x14 \x03(\t\x12.\n\nadmit_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\tgrade_max\x18\x90\x03 \x01(\t\x12\x15\n\x0cgrade_reason\x18\x91\x03 \x01(\t\x12.\n\tjoin_time\x18\x92\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x02\n\x04Link\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rsource_region\x18\x02 \x01(\t\x12\x1a\n\x12\x64\x65stination_region\x18\x03 \x01(\t\x12\x16\n\tgb_micros\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08gb_bytes\x18\x05 \x01(\x03\x12\x1b\n\x13month_to_date_bytes\x18\x06 \x01(\x03\x12\x14\n\x0cprice_source\x18\x07 \x01(\t\x12\r\n\x05\x61s_of\x18\x08 \x01(\t\x12\x16\n\x0ereserved_bytes\x18\t \x01(\x03\x12\x1d\n\x10\x62ytes_per_second\x18\n \x01(\x03H\x01\x88\x01\x01\x42\x0c\n\n_gb_microsB\x13\n\x11_bytes_per_second\"r\n\x11\x43reateSiteRequest\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12!\n\x04site\x18\x02 \x01(\x0b\x32\x13.federation.v1.Site\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"\x1e\n\x0eGetSiteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x10ListSitesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"P\n\x11ListSitesResponse\x12\"\n\x05sites\x18\x01 \x03(\x0b\x32\x13.federation.v1.Site\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x11UpdateSiteRequest\x12!\n\x04site\x18\x01 \x01(\x0b\x32\x13.federation.v1.Site\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"Z\n\x11\x44\x65leteSiteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"I\n\x10ListLinksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"P\n\x11ListLinksResponse\x12\"\n\x05links\x18\x01 \x03(\x0b\x32\x13.federation.v1.Link\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12\x45xportWorldRequest\x12\x10\n\x08\x64\x61tasets\x18\x01 \x03(\t\"#\n\x13\x45xportWorldResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"K\n\x10OpenCheckRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"\x8c\x01\n\x11InviteSiteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05hosts\x18\x02 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"j\n\nInvitation\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05hosts\x18\x04 \x03(\t\".\n\x0fJoinSiteRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\"A\n\x10JoinSiteResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0c\x12\n\n\x02\x63\x61\x18\x03 \x01(\x0c\"j\n\x10\x41\x64mitSiteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05grade\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08*k\n\tSiteState\x12\x1a\n\x16SITE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SITE_STATE_DECLARED\x10\x01\x12\x14\n\x10SITE_STATE_READY\x10\x02\x12\x13\n\x0fSITE_STATE_LOST\x10\x03\x32\xe7\x07\n\x05Sites\x12U\n\nCreateSite\x12 .federation.v1.CreateSiteRequest\x1a\x13.federation.v1.Site\"\x10\xca\xc1\x18\x0csites.create\x12L\n\x07GetSite\x12\x1d.federation.v1.GetSiteRequest\x1a\x13.federation.v1.Site\"\r\xca\xc1\x18\tsites.get\x12^\n\tListSites\x12\x1f.federation.v1.ListSitesRequest\x1a .federation.v1.ListSitesResponse\"\x0e\xca\xc1\x18\nsites.list\x12U\n\nUpdateSite\x12 .federation.v1.UpdateSiteRequest\x1a\x13.federation.v1.Site\"\x10\xca\xc1\x18\x0csites.update\x12X\n\nDeleteSite\x12 .federation.v1.DeleteSiteRequest\x1a\x16.google.protobuf.Empty\"\x10\xca\xc1\x18\x0csites.delete\x12^\n\tListLinks\x12\x1f.federation.v1.ListLinksRequest\x1a .federation.v1.ListLinksResponse\"\x0e\xca\xc1\x18\nlinks.list\x12h\n\x0b\x45xportWorld\x12!.federation.v1.ExportWorldRequest\x1a\".federation.v1.ExportWorldResponse\"\x10\xca\xc1\x18\x0cworld.export0\x01\x12[\n\nInviteSite\x12 .federation.v1.InviteSiteRequest\x1a\x19.federation.v1.Invitation\"\x10\xca\xc1\x18\x0csites.invite\x12W\n\x08JoinSite\x12\x1e.federation.v1.JoinSiteRequest\x1a\x1f.federation.v1.JoinSiteResponse\"\n\xca\xc1\x18\x06public\x12R\n\tAdmitSite\x12\x1f.federation.v1.AdmitSiteRequest\x1a\x13.federation.v1.Site\"\x0f\xca\xc1\x18\x0bsites.admit\x12T\n\tOpenCheck\x12\x1f.federation.v1.OpenCheckRequest\x1a\x15.federation.v1.Access\"\x0f\xca\xc1\x18\x0bsites.checkb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,10 +44,16 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_SITES'].methods_by_name['ListLinks']._serialized_options = b'\312\301\030\nlinks.list'
   _globals['_SITES'].methods_by_name['ExportWorld']._options = None
   _globals['_SITES'].methods_by_name['ExportWorld']._serialized_options = b'\312\301\030\014world.export'
+  _globals['_SITES'].methods_by_name['InviteSite']._options = None
+  _globals['_SITES'].methods_by_name['InviteSite']._serialized_options = b'\312\301\030\014sites.invite'
+  _globals['_SITES'].methods_by_name['JoinSite']._options = None
+  _globals['_SITES'].methods_by_name['JoinSite']._serialized_options = b'\312\301\030\006public'
+  _globals['_SITES'].methods_by_name['AdmitSite']._options = None
+  _globals['_SITES'].methods_by_name['AdmitSite']._serialized_options = b'\312\301\030\013sites.admit'
   _globals['_SITES'].methods_by_name['OpenCheck']._options = None
   _globals['_SITES'].methods_by_name['OpenCheck']._serialized_options = b'\312\301\030\013sites.check'
-  _globals['_SITESTATE']._serialized_start=2812
-  _globals['_SITESTATE']._serialized_end=2919
+  _globals['_SITESTATE']._serialized_start=3377
+  _globals['_SITESTATE']._serialized_end=3484
   _globals['_GPUOFFER']._serialized_start=199
   _globals['_GPUOFFER']._serialized_end=384
   _globals['_OFFER']._serialized_start=387
@@ -59,31 +65,41 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_CAPACITY_USEDGPUSENTRY']._serialized_start=1056
   _globals['_CAPACITY_USEDGPUSENTRY']._serialized_end=1103
   _globals['_SITE']._serialized_start=1106
-  _globals['_SITE']._serialized_end=1681
-  _globals['_LINK']._serialized_start=1684
-  _globals['_LINK']._serialized_end=1953
-  _globals['_CREATESITEREQUEST']._serialized_start=1955
-  _globals['_CREATESITEREQUEST']._serialized_end=2069
-  _globals['_GETSITEREQUEST']._serialized_start=2071
-  _globals['_GETSITEREQUEST']._serialized_end=2101
-  _globals['_LISTSITESREQUEST']._serialized_start=2103
-  _globals['_LISTSITESREQUEST']._serialized_end=2176
-  _globals['_LISTSITESRESPONSE']._serialized_start=2178
-  _globals['_LISTSITESRESPONSE']._serialized_end=2258
-  _globals['_UPDATESITEREQUEST']._serialized_start=2261
-  _globals['_UPDATESITEREQUEST']._serialized_end=2407
-  _globals['_DELETESITEREQUEST']._serialized_start=2409
-  _globals['_DELETESITEREQUEST']._serialized_end=2499
-  _globals['_LISTLINKSREQUEST']._serialized_start=2501
-  _globals['_LISTLINKSREQUEST']._serialized_end=2574
-  _globals['_LISTLINKSRESPONSE']._serialized_start=2576
-  _globals['_LISTLINKSRESPONSE']._serialized_end=2656
-  _globals['_EXPORTWORLDREQUEST']._serialized_start=2658
-  _globals['_EXPORTWORLDREQUEST']._serialized_end=2696
-  _globals['_EXPORTWORLDRESPONSE']._serialized_start=2698
-  _globals['_EXPORTWORLDRESPONSE']._serialized_end=2733
-  _globals['_OPENCHECKREQUEST']._serialized_start=2735
-  _globals['_OPENCHECKREQUEST']._serialized_end=2810
-  _globals['_SITES']._serialized_start=2922
-  _globals['_SITES']._serialized_end=3655
+  _globals['_SITE']._serialized_end=1772
+  _globals['_LINK']._serialized_start=1775
+  _globals['_LINK']._serialized_end=2044
+  _globals['_CREATESITEREQUEST']._serialized_start=2046
+  _globals['_CREATESITEREQUEST']._serialized_end=2160
+  _globals['_GETSITEREQUEST']._serialized_start=2162
+  _globals['_GETSITEREQUEST']._serialized_end=2192
+  _globals['_LISTSITESREQUEST']._serialized_start=2194
+  _globals['_LISTSITESREQUEST']._serialized_end=2267
+  _globals['_LISTSITESRESPONSE']._serialized_start=2269
+  _globals['_LISTSITESRESPONSE']._serialized_end=2349
+  _globals['_UPDATESITEREQUEST']._serialized_start=2352
+  _globals['_UPDATESITEREQUEST']._serialized_end=2498
+  _globals['_DELETESITEREQUEST']._serialized_start=2500
+  _globals['_DELETESITEREQUEST']._serialized_end=2590
+  _globals['_LISTLINKSREQUEST']._serialized_start=2592
+  _globals['_LISTLINKSREQUEST']._serialized_end=2665
+  _globals['_LISTLINKSRESPONSE']._serialized_start=2667
+  _globals['_LISTLINKSRESPONSE']._serialized_end=2747
+  _globals['_EXPORTWORLDREQUEST']._serialized_start=2749
+  _globals['_EXPORTWORLDREQUEST']._serialized_end=2787
+  _globals['_EXPORTWORLDRESPONSE']._serialized_start=2789
+  _globals['_EXPORTWORLDRESPONSE']._serialized_end=2824
+  _globals['_OPENCHECKREQUEST']._serialized_start=2826
+  _globals['_OPENCHECKREQUEST']._serialized_end=2901
+  _globals['_INVITESITEREQUEST']._serialized_start=2904
+  _globals['_INVITESITEREQUEST']._serialized_end=3044
+  _globals['_INVITATION']._serialized_start=3046
+  _globals['_INVITATION']._serialized_end=3152
+  _globals['_JOINSITEREQUEST']._serialized_start=3154
+  _globals['_JOINSITEREQUEST']._serialized_end=3200
+  _globals['_JOINSITERESPONSE']._serialized_start=3202
+  _globals['_JOINSITERESPONSE']._serialized_end=3267
+  _globals['_ADMITSITEREQUEST']._serialized_start=3269
+  _globals['_ADMITSITEREQUEST']._serialized_end=3375
+  _globals['_SITES']._serialized_start=3487
+  _globals['_SITES']._serialized_end=4486
 # @@protoc_insertion_point(module_scope)

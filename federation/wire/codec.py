@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from federation.core import (
+    admission,
     bill,
     budget,
     chain,
@@ -33,6 +34,7 @@ from federation.core import (
     lineage,
     metering,
     openlineage,
+    people,
     pipeline,
     quota,
     ratecard,
@@ -46,6 +48,7 @@ from federation.v1 import (
     budgets_pb2,
     catalog_pb2,
     costs_pb2,
+    identity_pb2,
     jobs_pb2,
     keys_pb2,
     leases_pb2,
@@ -142,6 +145,9 @@ PAIRS: dict[type, type[Message]] = {
     site.Offer: sites_pb2.Offer,
     site.Capacity: sites_pb2.Capacity,
     site.Site: sites_pb2.Site,
+    admission.Finding: agent_pb2.AdmissionFinding,
+    people.Token: identity_pb2.Token,
+    people.SignIn: identity_pb2.Issuer,
     site.Link: sites_pb2.Link,
     job.InputSpec: jobs_pb2.InputSpec,
     job.OutputSpec: jobs_pb2.OutputSpec,
@@ -251,6 +257,7 @@ NAMES: dict[type, Named] = {
     keys.Opening: _child("openings", "opening"),
     leases.Lease: _child("leases", "lease"),
     erasure.Erasure: _child("erasures", "erasure"),
+    people.Token: _child("tokens", "token"),
 }
 
 #: Fields that stay on one side on purpose, each with the reason.
@@ -309,8 +316,15 @@ def from_time(time: datetime) -> Timestamp:
 
 
 def to_time(stamp: Timestamp) -> datetime:
-    """A Timestamp as UTC time."""
-    return stamp.ToDatetime(UTC)
+    """A Timestamp as UTC time; InvalidArgument (TIME_INVALID) for one that is none."""
+    try:
+        return stamp.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise errors.InvalidArgument(
+            f"{stamp.seconds} s and {stamp.nanos} ns since 1970 are no time",
+            reason="TIME_INVALID",
+            help="Use a time of the years 1 to 9999.",
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

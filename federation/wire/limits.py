@@ -7,11 +7,11 @@ why; use cases that want less say so themselves.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from google.protobuf import descriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from federation.core import errors
 
@@ -53,11 +53,32 @@ _PACKAGE = "federation.v1."
 _HARMLESS_BYTES = min(TEXT_BYTES_MAX, ELEMENTS_MAX)
 
 
-def check(request: Message) -> None:
+class Malformed:
+    """What came in place of a message. gRPC itself would answer with UNKNOWN and tell of our classes."""
+
+
+def reader(cls: type[Message]) -> Callable[[bytes], Message | Malformed]:
+    """Decodes requests of a method; what cannot be decoded is told when it is checked."""
+
+    def read(data: bytes) -> Message | Malformed:
+        try:
+            return cls.FromString(data)
+        except DecodeError:
+            return Malformed()
+
+    return read
+
+
+def check(request: Message | Malformed) -> None:
     """Returns for a request within its bounds; InvalidArgument names the first field that is not.
 
-    FIELD_TOO_LARGE, or TEXT_INVALID for a text with a NUL, which ends a text in C and which PostgreSQL keeps in none.
+    FIELD_TOO_LARGE; TEXT_INVALID for a text with a NUL, which ends a text in C and which PostgreSQL keeps in none;
+    MESSAGE_MALFORMED for bytes that are no message of the method's.
     """
+    if isinstance(request, Malformed):
+        raise errors.InvalidArgument(
+            "the request is not a message of this method", reason="MESSAGE_MALFORMED", help="Send it as the contract says."
+        )
     if request.ByteSize() > _HARMLESS_BYTES or b"\0" in request.SerializeToString():
         _walk(request, "", [ELEMENTS_IN_ALL_MAX])
 

@@ -273,7 +273,7 @@ def _server(folder: Path, certs: certificates.Certs) -> Edge:
             # More than the agent's own settings allow, which have the last word.
             sources=(f"file://{folder}/{name}", f"file://{folder}/{name}/incomingx", "file:///etc", "s3://bucket"),
         )
-        catalog.write(lambda tx, declared=declared: sites.create_site(tx, ctx, declared))  # type: ignore[misc]
+        catalog.write(lambda tx, declared=declared: sites.create_site(tx, ctx, declared, joined=True))  # type: ignore[misc]
     settings = config.ServerSettings(
         state_dir=folder / "server",
         listen="127.0.0.1:0",

@@ -147,8 +147,6 @@ class Caller:
             told = str(next(iter(answer), "")) if row.response_stream else str(answer)
             if row.response_stream:
                 answer.cancel()
-            self._judge(row, requests, grpc.StatusCode.OK, told)
-            return ""
         except grpc.RpcError as error:
             status = rpc_status.from_call(error)
             told = error.details() or ""
@@ -161,6 +159,8 @@ class Caller:
                     reason = info.reason
             self._judge(row, requests, error.code(), told)
             return reason
+        self._judge(row, requests, grpc.StatusCode.OK, told)
+        return ""
 
     def _judge(self, row: methods.Method, requests: tuple[Message, ...], code: grpc.StatusCode, told: str) -> None:
         self.codes[code.name] = self.codes.get(code.name, 0) + 1

@@ -27,7 +27,7 @@ from tests.wire import edge as edges
 CATALOG = [row for row in methods.TABLE.values() if row.service in methods.PEOPLE + methods.AGENTS]
 GATEWAY = [row for row in methods.TABLE.values() if row.service in methods.GATEWAY]
 #: Calls of each method in the short form.
-ROUNDS = 12
+ROUNDS = 8
 
 
 @pytest.fixture(scope="module")

@@ -137,6 +137,7 @@ def start(
     committer: Any = None,
     reader: Any = None,
     queries: Any = None,
+    people: ports.People | None = None,
     listen: str = "127.0.0.1:0",
     rates: config.RateSettings = config.NO_RATES,
 ) -> Edge:
@@ -171,6 +172,7 @@ def start(
         committer or NoCommitter(),
         reader=reader,
         queries=queries,
+        people=people,
         lineage=lineage_index(catalog),
     )
     edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, loop=loop, thread=thread, tokens=tokens)
@@ -178,7 +180,7 @@ def start(
     return edge
 
 
-PEOPLE = {"admin": Role.ADMIN, "user": Role.USER}
+PEOPLE = {"admin": Role.ADMIN, "user": Role.USER, "auditor": Role.AUDITOR}
 
 
 def clock() -> SystemClock:
@@ -191,7 +193,7 @@ def populate(edge: Edge) -> None:
 
     def work(tx: ports.Transaction) -> None:
         for name, region, where in (("eu-1", "aws:eu-central-1", "EU"), ("us-1", "aws:us-east-1", "US")):
-            sites.create_site(tx, edge.ctx, site.Site(site=name, region=region, jurisdiction=where))
+            sites.create_site(tx, edge.ctx, site.Site(site=name, region=region, jurisdiction=where), joined=True)
             sites.register(
                 tx,
                 edge.ctx,
@@ -201,6 +203,7 @@ def populate(edge: Edge) -> None:
                 sealing_key="22" * 32,
                 has_compute=True,
                 capacity=site.Capacity(cpus=4, memory_bytes=8 * 10**9),
+                findings=builders.findings(),
             )
         datasets.create_namespace(tx, edge.ctx, dataset.Namespace(name="sales"))
         datasets.create_dataset(tx, edge.ctx, dataset.Dataset(namespace="sales", dataset="flights"))

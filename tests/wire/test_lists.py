@@ -19,6 +19,7 @@ from federation.core import (
     metering,
     offers,
     pipeline,
+    policy,
     ratecard,
     transfer,
 )
@@ -28,6 +29,7 @@ from federation.v1 import (
     budgets_pb2,
     catalog_pb2,
     costs_pb2,
+    identity_pb2,
     jobs_pb2,
     keys_pb2,
     leases_pb2,
@@ -38,7 +40,7 @@ from federation.v1 import (
 )
 from federation.wire import methods
 from tests import builders, records
-from tests.wire.edge import Edge
+from tests.wire.edge import PEOPLE, Edge
 
 COUNT = 7
 
@@ -67,6 +69,7 @@ REQUESTS: dict[str, Any] = {
     "Keys.ListKeyUses": keys_pb2.ListKeyUsesRequest(),
     "Keys.ListEscrows": keys_pb2.ListEscrowsRequest(),
     "Keys.ListOpenings": keys_pb2.ListOpeningsRequest(),
+    "Identity.ListTokens": identity_pb2.ListTokensRequest(),
 }
 LISTS = [row for row in methods.TABLE.values() if row.pager]
 
@@ -170,6 +173,8 @@ def filled(shared_edge: Edge) -> Edge:
             tx.insert(bill.Bill(bill=f"aws-{number}-2026-11", provider="aws", account=f"{number}", month="2026-11"))
             tx.insert(lease(f"{number:032x}"))
             tx.insert(erased(f"e-{number}", number))
+            if number >= len(PEOPLE):  # who have one already
+                tx.insert(kinds.TokenRecord(token=f"t-{number}", digest="", user="ada", role=policy.Role.USER))
             egress, compute = ratecard.text(builders.rates().rows), offers.text(())
             tx.insert(kinds.RateCardVersion(number=number + 1, egress=egress, compute=compute, digest=f"{number}"))
 

@@ -21,6 +21,8 @@ _SUSPICIOUS = re.compile(
 #: Fields with such a name that hold none, each with the reason.
 HARMLESS = {
     ("TokenRecord", "digest"): "SHA-256 of 32 random bytes: nobody finds what it is of",
+    ("TokenRecord", "token"): "the beginning of its digest: what it is known by",
+    ("JoinRecord", "digest"): "SHA-256 of 32 random bytes: nobody finds what it is of",
     ("Version", "manifest_digest"): "names a manifest, which is ciphertext's",
     ("Version", "signature"): "a site's public word",
     ("Site", "signing_key"): "the public half",

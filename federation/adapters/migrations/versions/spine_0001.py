@@ -80,7 +80,8 @@ _KINDS = {
     "residency_facts": (),
     "foreign_runs": ("principal",),
     "cursors": (),
-    "tokens": ("user",),
+    "tokens": ("user", "made_with"),
+    "joins": ("site",),
     "grants": (
         "run",
         "source_site",
