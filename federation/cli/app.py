@@ -38,6 +38,8 @@ WORDS = {
     "lineage": "federation.cli.lineage",
     "token": "federation.cli.token",
     "context": "federation.cli.context",
+    "login": "federation.cli.login",
+    "logout": "federation.cli.login",
     "whoami": "federation.cli.whoami",
     "fsck": "federation.cli.fsck",
     "up": "federation.cli.local",

@@ -75,7 +75,7 @@ class Client:
     often its call had to be repeated.
     """
 
-    def __init__(self, target: str, token: str, ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
+    def __init__(self, target: str, token: str | Callable[[], str], ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
         self._connection = Connection(target, token, ca, call_seconds=call_seconds)
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from federation import config
+from federation.client import login
 from federation.client.client import Client
 
 
@@ -12,4 +13,5 @@ def connect(context: str = "") -> Client:
     NotFound (CONTEXT_MISSING) when none is chosen: `fed up` and `fed context use` choose one. Nothing is dialled yet.
     """
     settings = config.client(context)
-    return Client(settings.target, settings.token, settings.ca)
+    token = settings.token or (login.Kept(settings.signed_in).token if settings.signed_in else "")
+    return Client(settings.target, token, settings.ca)
