@@ -142,14 +142,10 @@ def test_a_join_token_is_good_for_one_key_and_a_short_time(joinable):
     with Client(joinable.server.address, "", joinable.certs.ca) as stranger:
         first = stranger.join_site(secret, csr)
         assert stranger.join_site(secret, csr) == first
-        for sent, reason in (
-            ((secret, other), "JOIN_TOKEN_USED"),
-            (("fedjoin_x", csr), "JOIN_TOKEN_INVALID"),
-            (("", csr), None),
-        ):
+        for sent, why in ((secret, "JOIN_TOKEN_USED"), ("fedjoin_x", "JOIN_TOKEN_INVALID"), ("", "JOIN_TOKEN_INVALID")):
             with pytest.raises(errors.Unauthenticated) as caught:
-                stranger.join_site(*sent)
-            assert reason in (None, caught.value.reason)
+                stranger.join_site(sent, other)
+            assert caught.value.reason == why
 
 
 @pytest.mark.invariant("I4")

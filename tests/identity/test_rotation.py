@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import socket
@@ -9,6 +10,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -23,9 +25,11 @@ from federation.core import errors
 from federation.local import pki
 from federation.v1 import agent_pb2, agent_pb2_grpc
 from federation.wire import tls
+from tests import builders
 from tests.wire import certs as certificates
 from tests.wire import edge as edges
 from tests.wire.edge import Edge
+from tests.wire.test_server import submit
 
 
 @pytest.fixture
@@ -42,9 +46,11 @@ def served(address: str, ca: bytes) -> int:
     host, _, port = address.rpartition(":")
     context = ssl.create_default_context(cadata=ca.decode())
     context.set_alpn_protocols(["h2"])
-    with socket.create_connection((host, int(port)), timeout=5) as plain:
-        with context.wrap_socket(plain, server_hostname=host) as connection:
-            return x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"").serial_number
+    with (
+        socket.create_connection((host, int(port)), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname=host) as connection,
+    ):
+        return x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"").serial_number
 
 
 def renew(layout: config.Layout, files: config.TlsFiles) -> int:
@@ -61,25 +67,20 @@ def test_a_server_shows_a_new_certificate_and_open_streams_live_on(rotating):
     with tls.channel(rotating.server.agents_address, rotating.certs.agent("eu-1")) as channel:
         stub = agent_pb2_grpc.AgentStub(channel)
         stream, woken = stub.Work(agent_pb2.WorkRequest()), threading.Event()
-        threading.Thread(target=lambda: _first(stream, woken), daemon=True).start()
+        threading.Thread(target=_await_first, args=(stream, woken), daemon=True).start()
         now = renew(layout, layout.server_tls())
         assert served(rotating.server.address, ca) == now != before
         with tls.channel(rotating.server.agents_address, rotating.certs.agent("us-1")) as fresh:
             agent_pb2_grpc.AgentStub(fresh).Heartbeat(agent_pb2.HeartbeatRequest(), timeout=5)
-        with rotating.client() as client:
-            from federation.core import job
-
-            client.create_job(job.JobRequest(namespace="sales", entrypoint=("true",), sites=("eu-1",)))
+        submit(rotating)
         assert woken.wait(10)
         stream.cancel()
 
 
-def _first(stream: grpc.Call, woken: threading.Event) -> None:
-    try:
-        next(iter(stream))  # type: ignore[call-overload]
+def _await_first(stream: Any, woken: threading.Event) -> None:
+    with contextlib.suppress(grpc.RpcError):
+        next(iter(stream))
         woken.set()
-    except grpc.RpcError:
-        pass
 
 
 def test_a_bad_file_keeps_the_certificate_that_was_and_is_logged(rotating, caplog):
@@ -128,19 +129,12 @@ def test_an_agent_calls_with_a_new_certificate(rotating):
         old = catalog._identity
         renew(layout, files)
         for _ in range(3):
-            catalog.heartbeat(capacity=builders_capacity(), compute_error="", runs=(), open_grants=())
+            catalog.heartbeat(capacity=builders.capacity(), compute_error="", runs=(), open_grants=())
         assert catalog._identity != old
         assert len(catalog._channels) == 2
         stream.cancel()
     finally:
         catalog.close()
-
-
-def builders_capacity():
-    """What a site has."""
-    from tests import builders
-
-    return builders.capacity()
 
 
 def test_files_that_cannot_be_used_at_the_start_are_refused(tmp_path):
