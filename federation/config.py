@@ -909,12 +909,16 @@ def _jurisdiction(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """How a person reaches one federation: `host:port`, the file of its CA, the file (0600) of their token."""
+    """How a person reaches one federation: `host:port`, the file of its CA, the file (0600) of their token.
+
+    `signed_in` is the file (0600) of a sign-in by `fed login`, which goes before the token; either may be missing.
+    """
 
     context: str
     target: str
     ca: Path
-    token: Path
+    token: Path | None = None
+    signed_in: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -946,6 +950,7 @@ class ClientSettings:
     ca: bytes = field(repr=False)
     token: str = field(repr=False)
     context: str = ""
+    signed_in: Path | None = None
 
 
 def client(context: str = "") -> ClientSettings:
@@ -956,8 +961,17 @@ def client(context: str = "") -> ClientSettings:
     found = None if complete else _current(contexts(), wanted)
     target = env.get("FED_TARGET") or (found.target if found else "")
     ca = Path(env["FED_CA"]) if env.get("FED_CA") else (found.ca if found else Path())
-    token = env.get("FED_TOKEN") or (read_secret(found.token, "token file").strip() if found else "")
-    return ClientSettings(target=target, ca=_read(ca, "CA file"), token=token, context=found.context if found else "")
+    signed_in = found.signed_in if found and found.signed_in and not env.get("FED_TOKEN") else None
+    kept = found.token if found and not signed_in else None
+    token = env.get("FED_TOKEN") or (read_secret(kept, "token file").strip() if kept else "")
+    return ClientSettings(
+        target=target, ca=_read(ca, "CA file"), token=token, context=found.context if found else "", signed_in=signed_in
+    )
+
+
+def chosen_context(name: str = "") -> Context:
+    """The named context, or the current one; NotFound (CONTEXT_MISSING) where none is chosen."""
+    return _current(contexts(), name or environment().get("FED_CONTEXT", ""))
 
 
 def contexts() -> Contexts:
@@ -969,9 +983,10 @@ def contexts() -> Contexts:
     table = top.table("contexts")
     rows = []
     for name in table.keys():  # noqa: SIM118 - a Table is no dict
-        row = table.table(name).only(("target", "ca", "token"))
-        ca, token = (Path(row.text(key)).expanduser() for key in ("ca", "token"))
-        rows.append(Context(context=name, target=row.read("target", _address), ca=ca, token=token))
+        row = table.table(name).only(("target", "ca", "token", "signed_in"))
+        ca = Path(row.text("ca")).expanduser()
+        token, signed_in = (Path(row.text(key)).expanduser() if key in row else None for key in ("token", "signed_in"))
+        rows.append(Context(context=name, target=row.read("target", _address), ca=ca, token=token, signed_in=signed_in))
     return Contexts(path=path, current=top.text("current", ""), contexts=tuple(rows))
 
 
@@ -1022,9 +1037,14 @@ def _current(all_: Contexts, wanted: str) -> Context:
 
 
 def _save(all_: Contexts) -> None:
-    rows = {row.context: {"target": row.target, "ca": str(row.ca), "token": str(row.token)} for row in all_.contexts}
+    rows = {row.context: _told_context(row) for row in all_.contexts}
     text = yaml.safe_dump({"current": all_.current, "contexts": rows}, sort_keys=False)
     write_secret(all_.path, text.encode())
+
+
+def _told_context(row: Context) -> dict[str, str]:
+    files = {"ca": row.ca, "token": row.token, "signed_in": row.signed_in}
+    return {"target": row.target} | {key: str(path) for key, path in files.items() if path is not None}
 
 
 def environment() -> Mapping[str, str]:

@@ -144,8 +144,10 @@ class RayCompute:
         Whoever reaches an open Jobs API runs code on the cluster (CVE-2023-48022), so one that is open keeps the site out.
         """
         try:
-            mode = json.loads(self._stranger("/api/authentication_mode")[1] or b"{}").get("authentication_mode")
-            status, _ = self._stranger("/api/jobs/")
+            mode = json.loads(self._asked("/api/authentication_mode")[1] or b"{}").get("authentication_mode")
+            status, _ = self._asked("/api/jobs/")
+            known, told = self._asked("/api/version", self._token())
+            version = str(json.loads(told).get("ray_version")) if known == HTTPStatus.OK else ""
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             return _examined("C", f"{admission.UNASKED}: {type(error).__name__}")
         if mode != "token" or status != HTTPStatus.UNAUTHORIZED:
@@ -154,23 +156,23 @@ class RayCompute:
                 f"Ray's dashboard is open: its mode is {str(mode)[:30]!r}, and without a token it answers {status}, not 401; "
                 "start Ray with RAY_AUTH_MODE=token",
             )
-        try:
-            with _translated(self._address):
-                version = str(self._get("/api/version")["ray_version"])
-        except errors.Unavailable as error:
-            return _examined("C", f"{admission.UNASKED}: {error.message[:200]}")
+        if not version:
+            return _examined("C", f"{admission.UNASKED}: it answers the site's own token with {known}")
         if _release(version) < RAY_RELEASE_MIN:
             least = ".".join(map(str, RAY_RELEASE_MIN))
             return _examined(admission.REFUSED, f"Ray {version} has holes; use {least} or a newer one")
         return _examined("A", f"Ray {version} answers with its token alone")
 
-    def _stranger(self, path: str) -> tuple[int, bytes]:
-        """Status and body that anybody gets who reaches the cluster; no redirect is followed, and no proxy asked."""
+    def _token(self) -> str:
+        return self._token_file.read_text().strip() if self._token_file else ""
+
+    def _asked(self, path: str, token: str = "") -> tuple[int, bytes]:
+        """Status and body that whoever has the token, or nothing, gets; no redirect is followed, and no proxy asked."""
         parts = urllib.parse.urlsplit(self._address)
         make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = make(parts.hostname or "", parts.port, timeout=CONNECT_SECONDS)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
             answer = connection.getresponse()
             return answer.status, answer.read(65_536)
         finally:
@@ -193,7 +195,7 @@ class RayCompute:
     def _jobs(self) -> JobSubmissionClient:
         with self._lock:
             if self._client is None:
-                token = self._token_file.read_text().strip() if self._token_file else ""
+                token = self._token()
                 self._client = _client_type()(self._address, headers={"Authorization": f"Bearer {token}"} if token else {})
             return self._client
 

@@ -133,21 +133,12 @@ class _Keys:
             _log.warning("keys of %s stay as they are (%s old): %s", self.issuer.url, f"{age:.0f} s", error)
 
     def _fetch(self) -> tuple[Key, ...]:
-        found = discover(self.issuer.url, ca=self.issuer.ca, loopback=self.issuer.loopback)
+        found = https.discover(self.issuer.url, ca=self.issuer.ca, loopback=self.issuer.loopback)
         url = str(found.get("jwks_uri", ""))
         status, body = https.ask(url, ca=self.issuer.ca or None, loopback=self.issuer.loopback)
         if status != 200 or not isinstance(body.get("keys"), list):
             raise https.unavailable(url, f"HTTP {status}, and no list of keys")
         return tuple(key for key in map(_key, body["keys"][:KEYS_MAX]) if key is not None)
-
-
-def discover(url: str, *, ca: str = "", loopback: bool = False) -> dict[str, Any]:
-    """An issuer's discovery document; Unavailable where there is none, or one that speaks for another issuer."""
-    place = f"{url.rstrip('/')}/.well-known/openid-configuration"
-    status, found = https.ask(place, ca=ca or None, loopback=loopback)
-    if status != 200 or found.get("issuer") != url:
-        raise https.unavailable(place, f"HTTP {status}, for the issuer {str(found.get('issuer'))[:100]!r}")
-    return found
 
 
 def _key(data: Any) -> Key | None:

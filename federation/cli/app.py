@@ -40,6 +40,8 @@ WORDS = {
     "lease": "federation.cli.lease",
     "token": "federation.cli.token",
     "context": "federation.cli.context",
+    "login": "federation.cli.login",
+    "logout": "federation.cli.login",
     "whoami": "federation.cli.whoami",
     "fsck": "federation.cli.fsck",
     "up": "federation.cli.local",

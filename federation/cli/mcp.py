@@ -24,6 +24,8 @@ def mcp(session: Session, listen: str, cert: Path | None, key: Path | None, may_
     An agent finds datasets, asks where a job would run and what it would cost, and reads costs and lineage. It can do what you
     may do, and nothing more; policy and audit are the catalog's.
     """
+    from federation.client import connect  # noqa: PLC0415 - gRPC takes a third of a second to import
+
     try:
         from federation.mcp import server  # noqa: PLC0415 - an extra, and slow to load
     except ImportError as error:
@@ -31,7 +33,7 @@ def mcp(session: Session, listen: str, cert: Path | None, key: Path | None, may_
             f"MCP needs the package {error.name!r}", reason="EXTRA_MISSING", help="pip install 'dataset-federation[mcp]'"
         ) from None
     settings = config.client(session.context)
-    callers = server.Callers(settings.target, settings.ca, "" if listen else settings.token)
+    callers = server.Callers(settings.target, settings.ca, "" if listen else connect.bearer(settings))
     made = server.make(callers, may_submit=may_submit)
     if not listen:
         asyncio.run(made.run_stdio_async())

@@ -80,11 +80,11 @@ class Client:
     often its call had to be repeated.
     """
 
-    def __init__(self, target: str, token: str, ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
+    def __init__(self, target: str, token: str | Callable[[], str], ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
         self._connection = self._connect(target, token, ca, call_seconds)
 
     @staticmethod
-    def _connect(target: str, token: str, ca: bytes, call_seconds: float) -> Connection:
+    def _connect(target: str, token: str | Callable[[], str], ca: bytes, call_seconds: float) -> Connection:
         return Connection(target, token, ca, call_seconds=call_seconds)
 
     def __repr__(self) -> str:

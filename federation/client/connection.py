@@ -31,9 +31,10 @@ class Connection:
     """A catalog as one caller reaches it.
 
     The channel is made at the first call in each process, so that a fork may inherit a connection. Threads may share it.
+    `token` may be a function, asked at each call: a sign-in is refreshed while its owner works.
     """
 
-    def __init__(self, target: str, token: str, ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
+    def __init__(self, target: str, token: str | Callable[[], str], ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
         self.target = target
         self.ca = ca
         self.call_seconds = call_seconds
@@ -105,4 +106,5 @@ class Connection:
             pause = min(pause * 2, _PAUSE_SECONDS_MAX)
 
     def _metadata(self) -> tls.Metadata:
-        return [("authorization", f"Bearer {self._token}")] if self._token else []
+        token = self._token if isinstance(self._token, str) else self._token()
+        return [("authorization", f"Bearer {token}")] if token else []

@@ -30,7 +30,7 @@ _OVER = object()
 class LoopClient:
     """What `AsyncClient` has beside the methods: it belongs to the event loop that it is first used on, and to its process."""
 
-    def __init__(self, target: str, token: str, ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
+    def __init__(self, target: str, token: str | Callable[[], str], ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
         self._bridged = _Bridged(target, token, ca, call_seconds=call_seconds)
         self._threaded = Client(target, token, ca, call_seconds=call_seconds)
 
@@ -99,14 +99,14 @@ class _Bridged(Client):
     """The methods of `Client`, over a connection that waits on the event loop."""
 
     @staticmethod
-    def _connect(target: str, token: str, ca: bytes, call_seconds: float) -> Connection:
+    def _connect(target: str, token: str | Callable[[], str], ca: bytes, call_seconds: float) -> Connection:
         return _LoopConnection(target, token, ca, call_seconds=call_seconds)
 
 
 class _LoopConnection(Connection):
     """A connection whose channel is asyncio's: made at the first call on a loop, and anew after a fork or on another loop."""
 
-    def __init__(self, target: str, token: str, ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
+    def __init__(self, target: str, token: str | Callable[[], str], ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
         super().__init__(target, token, ca, call_seconds=call_seconds)
         self._made: tuple[int, asyncio.AbstractEventLoop, grpc.aio.Channel] | None = None
 

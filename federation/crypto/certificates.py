@@ -51,6 +51,25 @@ def fingerprint(ca: bytes) -> str:
     return hashlib.sha256(x509.load_pem_x509_certificate(ca).public_bytes(serialization.Encoding.DER)).hexdigest()
 
 
+def pinned(ca: bytes, pin: str) -> bytes:
+    """The one certificate (PEM) of a text that has the fingerprint; Unauthenticated (CA_UNKNOWN) where none has.
+
+    Others beside it are left out: whoever sent them may have put one of their own there.
+    """
+    try:
+        found = x509.load_pem_x509_certificates(ca)
+    except ValueError:
+        found = []
+    for certificate in found:
+        if hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest() == pin:
+            return pem(certificate)
+    raise errors.Unauthenticated(
+        "the server there is not the one that made this join token: its CA is another",
+        reason="CA_UNKNOWN",
+        help="See that the address is right, and that nobody stands between; ask for another join token.",
+    )
+
+
 def request(key: ec.EllipticCurvePrivateKey) -> bytes:
     """A request (PKCS #10, PEM) that proves to hold the key, and asks for no name: names are the CA's to give."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))

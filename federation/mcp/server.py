@@ -71,9 +71,9 @@ class Confirmation(BaseModel):
 class Callers:
     """A client for each caller: the one of `token` on stdio, over HTTP that of each request's bearer token."""
 
-    def __init__(self, target: str, ca: bytes, token: str = "") -> None:
+    def __init__(self, target: str, ca: bytes, token: str | Callable[[], str] = "") -> None:
         self._target, self._ca, self._token = target, ca, token
-        self._clients: OrderedDict[str, AsyncClient] = OrderedDict()
+        self._clients: OrderedDict[str | Callable[[], str], AsyncClient] = OrderedDict()
 
     async def of(self, context: Context[Any, Any]) -> AsyncClient:
         """The client of whoever makes this call; Unauthenticated (TOKEN_MISSING) for nobody."""

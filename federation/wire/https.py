@@ -96,6 +96,15 @@ def ask(
         connection.close()
 
 
+def discover(url: str, *, ca: str = "", loopback: bool = False) -> dict[str, Any]:
+    """An issuer's discovery document; Unavailable where there is none, or one that speaks for another issuer."""
+    place = f"{url.rstrip('/')}/.well-known/openid-configuration"
+    status, found = ask(place, ca=ca or None, loopback=loopback)
+    if status != 200 or found.get("issuer") != url:
+        raise unavailable(place, f"HTTP {status}, for the issuer {str(found.get('issuer'))[:100]!r}")
+    return found
+
+
 def unavailable(url: str, why: str) -> errors.Unavailable:
     """The refusal where a provider gives no usable answer."""
     return errors.Unavailable(
