@@ -114,8 +114,14 @@ class Custody:
     def _retire(self, ring: keys.SiteKeyring) -> keys.SiteKeyring:
         status = self._keys.status()
         gone = [kek for kek in status.keks if kek in ring.retired and kek != status.kek]
+        if gone:
+            # Whatever was being written down as the rotation began.
+            self._book.rekey(lambda key: self._rewrapped(key) or key)
         for kek in gone:
-            self._keys.retire(kek)
+            try:
+                self._keys.retire(kek)
+            except errors.FailedPrecondition as error:
+                _log.warning("%s: %s stays: %s", self._site, kek, error)
         return self._catalog.report_keyring(self._keys.status()) if gone else ring
 
     # Escrow
