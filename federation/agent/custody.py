@@ -82,14 +82,11 @@ class Custody:
     # Rotation
 
     def _rotate(self, told: keys.RotateKeys) -> None:
-        target = told.target
-        if not target:
+        if not told.target:
             self._keys.rotate()
             failpoints.hit("agent.kek_made")
-            target = self._catalog.report_keyring(self._keys.status(), rotation=told.number).target
-        if self._keys.status().kek != target:
-            # A rotation to a fresh one was begun beside it, or the keyring was restored: the newest is the one to have.
-            raise errors.FailedPrecondition(f"{target} is not the current KEK of {self._site}", reason="KEK_NOT_CURRENT")
+        # A keyring that was restored meanwhile may have another current KEK than the one that was begun with.
+        target = self._catalog.report_keyring(self._keys.status(), rotation=told.number).target
         # What is no version yet first: nothing new names an old KEK from here on.
         self._book.rekey(lambda key: self._rewrapped(key) or key)
         for page in self._catalog.wrapped_keys(other_than_kek=target):

@@ -87,7 +87,7 @@ def rotate_dek(tx: ports.Transaction, at: str) -> keys.SiteKeyring:
 
 
 def report(tx: ports.Transaction, at: str, status: keys.ConnectorStatus, *, rotation: int = 0) -> keys.SiteKeyring:
-    """Takes a site's word on its keys. Of a rotation its first word on the target counts."""
+    """Takes a site's word on its keys; with the number of the rotation that is under way, that it goes to the current KEK."""
     ring = keyring(tx, at)
     told = dataclasses.replace(
         ring,
@@ -95,7 +95,7 @@ def report(tx: ports.Transaction, at: str, status: keys.ConnectorStatus, *, rota
         kek=status.kek,
         keks=status.keks,
         destroyed=len(status.destroyed),
-        target=ring.target or (status.kek if ring.rotating and rotation == ring.wanted else ""),
+        target=status.kek if ring.rotating and rotation == ring.wanted else ring.target,
     )
     return ring if told == ring else _put(tx, told)
 
