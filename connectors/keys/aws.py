@@ -48,9 +48,8 @@ class AwsKeys(keyfile.FileKeyring):
         file.begin(lambda: wrapping.Material.new(site, keks=False))
         super().__init__(file, keks)
 
-    @classmethod
+    @staticmethod
     def restore(
-        cls,
         site: str,
         folder: str | Path,
         options: Mapping[str, str],
@@ -58,11 +57,10 @@ class AwsKeys(keyfile.FileKeyring):
         passphrase_file: Path,
         *,
         forget: bool = False,
-    ) -> AwsKeys:
+    ) -> None:
         """See `keyfile.KeyFile.restore`."""
         keks = KmsKeks(_client("kms", options), options.get("alias", f"alias/fed-{site}"), site)
         _file(site, folder, options, keks).restore(keyfile.open_backup(data, passphrase_file, site), forget=forget)
-        return cls(site, folder, options)
 
 
 class KmsKeks:
@@ -78,7 +76,8 @@ class KmsKeks:
         #: Seals what lies beside KMS under the current KEK, before an older one goes.
         self.reseal: Callable[[], object] = lambda: None
         try:
-            self.current()
+            with _looking():
+                kms.describe_key(KeyId=alias)
         except LookupError:
             self.rotate()
 
@@ -138,7 +137,7 @@ class KmsKeks:
         self._known -= {kek}
 
     def _decrypt(self, kek: str, sealed: bytes, context: Mapping[str, str]) -> bytes:
-        with _ours():
+        with _looking():
             answer = self._kms.decrypt(KeyId=kek, CiphertextBlob=sealed, EncryptionContext=context)
             return bytes(answer["Plaintext"])
 
@@ -188,7 +187,7 @@ class ParameterProtection:
 
     def _read(self, name: str) -> Secret:
         try:
-            with _ours():
+            with _looking():
                 found = self._ssm.get_parameter(Name=f"{self._path}/{name}", WithDecryption=True)
         except LookupError:
             raise ValueError("the key was deleted") from None
@@ -220,7 +219,21 @@ def _context(place: bytes) -> dict[str, str]:
 
 @contextmanager
 def _ours() -> Iterator[None]:
-    """AWS's errors become ours: Unavailable (KEYS_UNAVAILABLE), PermissionDenied (KEYS_DENIED), LookupError, ValueError."""
+    """AWS's errors become ours: KEYS_UNAVAILABLE, KEYS_DENIED, KEYS_REFUSED."""
+    try:
+        with _looking():
+            yield
+    except (LookupError, ValueError) as error:
+        raise errors.FailedPrecondition(
+            f"AWS does not do as it is asked: {error}",
+            reason="KEYS_REFUSED",
+            help="See whether the current KEK is enabled, and where its alias points.",
+        ) from None
+
+
+@contextmanager
+def _looking() -> Iterator[None]:
+    """As `_ours`, but LookupError for what is not there, and ValueError for what is wrong."""
     try:
         yield
     except botocore.exceptions.ClientError as error:

@@ -121,7 +121,8 @@ class KeyFile:
                     help="Mount it, or restore without what was sealed before: --forget.",
                 )
             # A mirror older than the backup has missed erasures that the backup knows by name.
-            self._write(material_of(self._site, backup.data, tree).without(gone))
+            material = material_of(self._site, backup.data, tree)
+            self._write(material.without((*material.destroyed, *gone)))
 
     def material(self) -> wrapping.Material:
         """See `wrapping.Store`. Another process's change is seen by the file being another."""

@@ -21,9 +21,8 @@ class LocalKeys(keyfile.FileKeyring):
         file.begin(lambda: wrapping.Material.new(site))
         super().__init__(file, wrapping.OwnKeks(file, "local"))
 
-    @classmethod
+    @staticmethod
     def restore(
-        cls,
         site: str,
         folder: str | Path,
         options: Mapping[str, str],
@@ -31,10 +30,9 @@ class LocalKeys(keyfile.FileKeyring):
         passphrase_file: Path,
         *,
         forget: bool = False,
-    ) -> LocalKeys:
+    ) -> None:
         """See `keyfile.KeyFile.restore`."""
         _file(site, folder, options).restore(keyfile.open_backup(data, passphrase_file, site), forget=forget)
-        return cls(site, folder, options)
 
 
 def _file(site: str, folder: str | Path, options: Mapping[str, str]) -> keyfile.KeyFile:

@@ -44,9 +44,8 @@ class VaultKeys(keyfile.FileKeyring):
         file.begin(lambda: wrapping.Material.new(site, keks=False))
         super().__init__(file, keks)
 
-    @classmethod
+    @staticmethod
     def restore(
-        cls,
         site: str,
         folder: str | Path,
         options: Mapping[str, str],
@@ -54,10 +53,9 @@ class VaultKeys(keyfile.FileKeyring):
         passphrase_file: Path,
         *,
         forget: bool = False,
-    ) -> VaultKeys:
+    ) -> None:
         """See `keyfile.KeyFile.restore`."""
         _file(site, folder, options, Server(options)).restore(keyfile.open_backup(data, passphrase_file, site), forget=forget)
-        return cls(site, folder, options)
 
 
 class Server:
@@ -81,7 +79,18 @@ class Server:
         )
 
     def ask(self, call: Callable[[Any], T]) -> T:
-        """What the call on the client gives. KEYS_UNAVAILABLE, KEYS_DENIED, LookupError for 404, ValueError for 400."""
+        """What the call on the client gives; KEYS_UNAVAILABLE, KEYS_DENIED, KEYS_REFUSED."""
+        try:
+            return self.look(call)
+        except (LookupError, ValueError) as error:
+            raise errors.FailedPrecondition(
+                f"{self.address} does not do as it is asked: {error}",
+                reason="KEYS_REFUSED",
+                help="See that the mounts are there: transit, and KV of version 2.",
+            ) from None
+
+    def look(self, call: Callable[[Any], T]) -> T:
+        """As `ask`, but LookupError for what is not there, and ValueError for what is wrong."""
         try:
             try:
                 return call(self._client.secrets)
@@ -96,7 +105,7 @@ class Server:
                 help="Give it a policy as docs/keys.md has it, and see that it is renewed.",
             ) from None
         except hvac.exceptions.InvalidPath:
-            raise LookupError("not there") from None
+            raise LookupError("a path is not there") from None
         except hvac.exceptions.InvalidRequest as error:
             raise ValueError(str(error)) from None
         except (hvac.exceptions.VaultError, requests.RequestException) as error:
@@ -128,7 +137,7 @@ class TransitKeks:
         self._mount = mount
         self._name = name
         try:
-            self._describe()
+            server.look(lambda api: api.transit.read_key(name, mount_point=mount))
         except LookupError:
             server.ask(lambda api: api.transit.create_key(name, key_type="aes256-gcm96", mount_point=mount))
 
@@ -157,7 +166,7 @@ class TransitKeks:
         """See `Keks`."""
         ciphertext = f"vault:v{self._version(kek)}:{_text(sealed)}"
         try:
-            answer = self._server.ask(
+            answer = self._server.look(
                 lambda api: api.transit.decrypt_data(
                     self._name, ciphertext=ciphertext, associated_data=_text(place), mount_point=self._mount
                 )
@@ -245,7 +254,7 @@ class KvProtection:
 
     def _read(self, version: int) -> Secret:
         try:
-            answer = self._server.ask(
+            answer = self._server.look(
                 lambda api: api.kv.v2.read_secret_version(
                     self._path, version=version, mount_point=self._mount, raise_on_deleted_version=True
                 )

@@ -412,5 +412,6 @@ class Agent:
             try:
                 self._writer.sweep()
                 self._transfers.sweep()
+                self._custody.begin()
             except errors.FederationError as error:
                 _log.warning("what was left behind is removed later: %s", error)

@@ -82,14 +82,11 @@ class Custody:
     # Rotation
 
     def _rotate(self, told: keys.RotateKeys) -> None:
-        target = told.target
-        if not target:
+        if not told.target:
             self._keys.rotate()
             failpoints.hit("agent.kek_made")
-            target = self._catalog.report_keyring(self._keys.status(), rotation=told.number).target
-        if self._keys.status().kek != target:
-            # A rotation to a fresh one was begun beside it, or the keyring was restored: the newest is the one to have.
-            raise errors.FailedPrecondition(f"{target} is not the current KEK of {self._site}", reason="KEK_NOT_CURRENT")
+        # A keyring that was restored meanwhile may have another current KEK than the one that was begun with.
+        target = self._catalog.report_keyring(self._keys.status(), rotation=told.number).target
         # What is no version yet first: nothing new names an old KEK from here on.
         self._book.rekey(lambda key: self._rewrapped(key) or key)
         for page in self._catalog.wrapped_keys(other_than_kek=target):
@@ -114,8 +111,14 @@ class Custody:
     def _retire(self, ring: keys.SiteKeyring) -> keys.SiteKeyring:
         status = self._keys.status()
         gone = [kek for kek in status.keks if kek in ring.retired and kek != status.kek]
+        if gone:
+            # Whatever was being written down as the rotation began.
+            self._book.rekey(lambda key: self._rewrapped(key) or key)
         for kek in gone:
-            self._keys.retire(kek)
+            try:
+                self._keys.retire(kek)
+            except errors.FailedPrecondition as error:
+                _log.warning("%s: %s stays: %s", self._site, kek, error)
         return self._catalog.report_keyring(self._keys.status()) if gone else ring
 
     # Escrow

@@ -40,7 +40,8 @@ def status(session: Session, *, site: str) -> None:
 def rotate(session: Session, *, site: str, part: str) -> None:
     """Makes a site's keys anew. Of a KEK's rotation no data is rewritten; the site's agent does it, and goes on after a crash.
 
-    The old KEK is destroyed once no row names it: `fed key status` tells. With --dek old versions stay readable as they are.
+    The old KEK is destroyed once no row names it: `fed key status` tells. Back a local keyring up anew afterwards.
+    With --dek old versions stay readable as they are.
     """
     session.output.outcome(session.client.rotate_keys(site, part))
 

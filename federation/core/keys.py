@@ -25,8 +25,8 @@ class SiteKeyring:
     """What the catalog knows of a site's keys, by its agent's word.
 
     `wanted` rotations were asked for and `done` of them are; `target` is the KEK to which the present one goes. `retired` KEKs
-    are not taken in rows any more; `stuck` rows could not be re-wrapped, and keep the KEKs of before. What is put at the site
-    builds on no generation from before `dek_time`. `destroyed` counts generations whose secret is gone.
+    are not taken in rows any more; `stuck` rows could not be re-wrapped, and keep the KEKs that they name. What is put at the
+    site builds on no generation from before `dek_time`. `destroyed` counts generations whose secret is gone.
     """
 
     site: str

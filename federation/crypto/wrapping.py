@@ -84,8 +84,9 @@ class Material:
 
     def without(self, names: Iterable[tuple[str, str]]) -> Material:
         """With the secrets of those generations destroyed."""
-        gone = tuple(sorted({*self.destroyed, *names}))
-        return dataclasses.replace(self, tree=self.tree.without(shredding.point(*name) for name in gone), destroyed=gone)
+        gone = tuple(names)
+        tree = self.tree.without(shredding.point(*name) for name in gone)
+        return dataclasses.replace(self, tree=tree, destroyed=tuple(sorted({*self.destroyed, *gone})))
 
 
 class Store(Protocol):

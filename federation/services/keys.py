@@ -87,7 +87,7 @@ def rotate_dek(tx: ports.Transaction, at: str) -> keys.SiteKeyring:
 
 
 def report(tx: ports.Transaction, at: str, status: keys.ConnectorStatus, *, rotation: int = 0) -> keys.SiteKeyring:
-    """Takes a site's word on its keys. Of a rotation its first word on the target counts."""
+    """Takes a site's word on its keys; with the number of the rotation that is under way, that it goes to the current KEK."""
     ring = keyring(tx, at)
     told = dataclasses.replace(
         ring,
@@ -95,7 +95,7 @@ def report(tx: ports.Transaction, at: str, status: keys.ConnectorStatus, *, rota
         kek=status.kek,
         keks=status.keks,
         destroyed=len(status.destroyed),
-        target=ring.target or (status.kek if ring.rotating and rotation == ring.wanted else ""),
+        target=status.kek if ring.rotating and rotation == ring.wanted else ring.target,
     )
     return ring if told == ring else _put(tx, told)
 
@@ -141,17 +141,17 @@ def replace(tx: ports.Transaction, at: str, changed: Iterable[tuple[str, dataset
 
 
 def finish_rotation(tx: ports.Transaction, at: str, number: int) -> keys.SiteKeyring:
-    """Ends a rotation. KEKs of before may go if no row names them; from here on none is taken that does.
+    """Ends a rotation. Each KEK of before that no row names may go; from here on no row is taken that does.
 
-    Rows that still do were not to be re-wrapped: they are told as `stuck`, and the old KEKs stay.
+    Rows that name another than the target were not to be re-wrapped: they are told as `stuck`, and theirs stay.
     """
     ring = keyring(tx, at)
     if number != ring.wanted or not ring.rotating or not ring.target:
         return ring
-    stuck = sum(key.kek != ring.target for key in scan.every(tx, dataset.WrappedKey, where={"site": at}))
-    old = tuple(kek for kek in ring.keks if kek != ring.target)
-    retired = ring.retired if stuck else tuple(dict.fromkeys((*ring.retired, *old)))
-    done = _put(tx, dataclasses.replace(ring, done=number, stuck=stuck, retired=retired))
+    named = Counter(key.kek for key in scan.every(tx, dataset.WrappedKey, where={"site": at}))
+    free = (kek for kek in ring.keks if kek != ring.target and not named[kek])
+    stuck = sum(named.values()) - named[ring.target]
+    done = _put(tx, dataclasses.replace(ring, done=number, stuck=stuck, retired=tuple(dict.fromkeys((*ring.retired, *free)))))
     tx.emit("keys.rotated", f"sites/{at}", _noted(done))
     return done
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from connectors.keys.keyfile import FILE
 from connectors.keys.local import LocalKeys
 from federation.agent import custody, journal
 from federation.client import Client
-from federation.core import dataset, errors, keys
+from federation.core import dataset, errors, keys, kinds
 from federation.core.policy import Role
 from federation.crypto import escrow as escrows
 from federation.crypto import hpke, wrapping
@@ -242,6 +243,29 @@ def test_a_share_goes_to_the_site_alone(shared: Federation, persons: dict[str, C
     own = escrows.approve(escrow, found, escrow.custodians[0], persons["ada"].private)
     with pytest.raises(errors.Unauthenticated):
         hpke.open_(persons["ada"].private, own, b"")
+
+
+@pytest.mark.invariant("K3")
+def test_the_catalog_holds_nothing_that_opens_data(shared: Federation, persons: dict[str, Custodian], tmp_path: Path) -> None:
+    """No key of a site, of a custodian or of data is in any row or event, in bytes, hex or base64."""
+    shared.put("sales/held", write_files(tmp_path / "f", a_bin=b"held"), "us-1")
+    make_escrow(shared, persons, "held")
+    shared.client.rotate_keys("us-1")
+    rotated(shared)
+    connector, place = ring(shared), shared.places["us-1"]
+    file = json.loads((place.settings.keys.folder / FILE).read_bytes())["keyring"]
+    deks = [connector.unwrap(row) for row in rows(shared) if row.generation not in connector.status().destroyed]
+    secrets = [connector.signing_key(), connector.sealing_pair()[0], *deks, *(each.private for each in persons.values())]
+    secrets += [bytes.fromhex(kek) for kek in file["keks"].values()]
+    assert len(deks) > 1
+    held = repr(shared.edge.catalog.read(lambda tx: [list(tx.list(kind, limit=10_000)) for kind in kinds.KINDS])) + repr(
+        [event.body for event in shared.edge.catalog.events(0, limit=10_000)]
+    )
+    assert rows(shared)[0].wrapped in held
+    for secret in secrets:
+        for shown in (repr(secret)[2:-1], secret.hex(), base64.b64encode(secret).decode().rstrip("=")):
+            assert shown not in held
+    assert file["tree"] not in held
 
 
 @pytest.mark.invariant("K6")

@@ -46,7 +46,8 @@ class Place:
         return LocalKeys("eu-1", self.folder, self.options)
 
     def restore(self, backup: bytes, *, forget: bool = False, mirror: bool = True, site: str = "eu-1") -> LocalKeys:
-        return LocalKeys.restore(site, self.folder, self.options if mirror else {}, backup, self.passphrase, forget=forget)
+        LocalKeys.restore(site, self.folder, self.options if mirror else {}, backup, self.passphrase, forget=forget)
+        return self.keys()
 
 
 @pytest.fixture
@@ -176,7 +177,8 @@ def test_a_keyring_of_vault_comes_back_too(bao, tmp_path):
     backup, signing_key = keys.back_up(passphrase), keys.signing_key()
     keys.destroy("d-1", [DOOMED])
     shutil.rmtree(tmp_path / "keys")
-    restored = VaultKeys.restore("eu-1", tmp_path / "keys", options, backup, passphrase)
+    VaultKeys.restore("eu-1", tmp_path / "keys", options, backup, passphrase)
+    restored = VaultKeys("eu-1", tmp_path / "keys", options)
     assert restored.unwrap(kept) == dek
     assert restored.signing_key() == signing_key
     assert refused(lambda: restored.unwrap(doomed)) == "KEY_DESTROYED"

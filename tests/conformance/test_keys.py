@@ -270,6 +270,13 @@ class TestVaultKeys(KeySuite):
         ring._keks._server._client.token = "ended"
         assert ring.unwrap(row) == keys.unwrap(row)
 
+    def test_a_vault_without_its_mounts_is_told(self, bao, tmp_path):
+        """By what is missing, not by an error of its own."""
+        for mounts in ({"transit": "nowhere"}, {"kv": "nowhere"}):
+            with pytest.raises(errors.FailedPrecondition) as caught:
+                VaultKeys("eu-1", tmp_path / "k", bao.options(**mounts))
+            assert caught.value.reason == "KEYS_REFUSED"
+
     def test_a_vault_that_is_away_may_be_asked_again(self, tmp_path):
         """Unavailable, which is retryable, and names where it was looked for."""
         (tmp_path / "token").write_text("x", encoding="utf-8")

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from connectors.keys import passphrases
+from federation import config
 from federation.cli import app, exits
+from federation.core import errors
 from tests.wire import edge as edges
 
 Fed = Callable[..., Result]
@@ -61,8 +64,10 @@ def test_rotations_and_escrows_are_asked_for(fed: Fed, tmp_path: Path) -> None:
     assert json.loads(fed("key", "escrow", "openings", "-o", "json").stdout) == []
 
 
-def test_a_keyring_is_backed_up_and_restored_where_it_lies(fed: Fed, tmp_path: Path) -> None:
+def test_a_keyring_is_backed_up_and_restored_where_it_lies(fed: Fed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the federation file alone; with its mirror it is what it was, and a passphrase that others can read is refused."""
+    # What is tried here does not depend on what a guess costs.
+    monkeypatch.setattr(passphrases.Passphrase.__init__, "__defaults__", (2**4,))
     (tmp_path / "fed.yaml").write_text(FEDERATION, encoding="utf-8")
     passphrase = tmp_path / "passphrase"
     passphrase.touch(0o600)
@@ -82,7 +87,6 @@ def test_a_keyring_is_backed_up_and_restored_where_it_lies(fed: Fed, tmp_path: P
 def test_settings_of_connectors_are_read(tmp_path: Path) -> None:
     """Paths are from the file's folder, options go to the connector, and a secret in the file is refused."""
     from federation import config
-    from federation.core import errors
 
     def keys(line: str) -> config.KeysSettings:
         path = tmp_path / "fed.yaml"
