@@ -345,3 +345,14 @@ def test_a_wrong_offer_is_refused_by_its_key(tmp_path, old, new, key):
     assert old in OFFERING
     error = refused(tmp_path, OFFERING.replace(old, new, 1))
     assert key in error.metadata["key"]
+
+
+def test_how_often_a_server_may_be_called_is_read(tmp_path: Path) -> None:
+    """What is not told is as usual; 0 is no limit, and a bucket that holds nothing is refused."""
+    path = tmp_path / "federation.yaml"
+    path.write_text("federation: acme\nserver: {rates: {calls_per_second: 7, strangers_per_second: 0}}\n")
+    assert config.federation_file(path).rates == config.RateSettings(calls_per_second=7, strangers_per_second=0)
+    path.write_text("federation: acme\nserver: {rates: {burst: 0}}\n")
+    with pytest.raises(errors.InvalidArgument) as refused:
+        config.federation_file(path)
+    assert refused.value.reason == "CONFIG_INVALID"
