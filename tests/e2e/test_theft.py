@@ -184,6 +184,7 @@ def test_the_copy_is_the_whole_server(loot: Loot):
     assert len(loot.rows) >= 3
 
 
+@pytest.mark.invariant("K3")
 def test_no_plaintext_and_no_key_lies_in_the_copy(loot: Loot):
     """Neither raw nor in any form that something might have written it in, in no file and no value of a database."""
     assert _found(loot.secrets, _files(loot.copy)) == []
@@ -256,6 +257,7 @@ def _read(store: Path, dataset_uid: str, entry: dataset.FileEntry, key: bytes) -
     ).read_at(0, entry.file_bytes)
 
 
+@pytest.mark.invariant("K1")
 def test_another_sites_keys_refuse_the_rows(loot: Loot, tmp_path: Path):
     """A keyring opens its own site's rows alone: not another's, not one that was moved, not one of a fresh keyring's site."""
     keys = {site: LocalKeys(site, loot.fed.layout.site(site) / "keys") for site in SITES}

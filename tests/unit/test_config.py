@@ -361,3 +361,14 @@ def test_a_databases_url_may_lie_in_a_file_of_its_own(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("database_file: db.url", "database_file: db.url, database: 'sqlite:///x'"))
     with pytest.raises(errors.InvalidArgument, match="Keep one"):
         config.federation_file(file)
+
+
+def test_how_often_a_server_may_be_called_is_read(tmp_path: Path) -> None:
+    """What is not told is as usual; 0 is no limit, and a bucket that holds nothing is refused."""
+    path = tmp_path / "federation.yaml"
+    path.write_text("federation: acme\nserver: {rates: {calls_per_second: 7, strangers_per_second: 0}}\n")
+    assert config.federation_file(path).rates == config.RateSettings(calls_per_second=7, strangers_per_second=0)
+    path.write_text("federation: acme\nserver: {rates: {burst: 0}}\n")
+    with pytest.raises(errors.InvalidArgument) as refused:
+        config.federation_file(path)
+    assert refused.value.reason == "CONFIG_INVALID"
