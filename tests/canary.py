@@ -16,6 +16,7 @@ import contextlib
 import functools
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,8 +30,7 @@ import pyarrow.parquet
 import pytest
 
 from connectors.keys.local import LocalKeys
-from federation.adapters import catalog_sql, system
-from federation.core import dataset, errors
+from federation.core import dataset, errors, records
 from federation.crypto import wrapping
 from federation.local import procfs
 from federation.local.ray_cluster import RayCluster
@@ -173,11 +173,9 @@ def _take_material(known: Known, ring: LocalKeys) -> None:
 
 
 def _take_catalog(known: Known, path: Path, rings: Mapping[str, list[LocalKeys]]) -> None:
-    catalog = catalog_sql.SqlCatalog(f"sqlite:///file:{path}?mode=ro&uri=true", system.SystemClock(), system.UlidIds())
-    try:
-        rows = catalog.read(lambda tx: tx.list(dataset.WrappedKey, where={}, limit=1000))
-    finally:
-        catalog.close()
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        bodies = database.execute("SELECT body FROM wrapped_keys LIMIT 1000").fetchall()
+    rows = [records.loads(dataset.WrappedKey, body) for (body,) in bodies]
     for row in rows:
         for ring in rings.get(row.site, ()):
             with contextlib.suppress(errors.FederationError):
