@@ -52,7 +52,7 @@ def show(session: Session, *, name: str) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def get(session: Session, *, name: str, file: Path) -> None:
     """Writes the deletion certificate of an erasure that is CERTIFIED into a file."""
-    file.write_bytes(session.client.deletion_certificate(name))
+    file.write_bytes(session.client.get_deletion_certificate(name))
     session.output.say(f"the certificate is in {file}")
 
 

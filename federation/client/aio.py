@@ -467,9 +467,9 @@ class AsyncClient(LoopClient):
         """All erasures, for example with `state = "PENDING"`."""
         return self._iterate(Client.list_erasures, filter=filter)
 
-    async def deletion_certificate(self, name: str) -> bytes:
+    async def get_deletion_certificate(self, name: str) -> bytes:
         """The signed certificate of a version's erasure; FailedPrecondition (ERASURE_PENDING) until it is complete."""
-        return await self._call(Client.deletion_certificate, name)
+        return await self._call(Client.get_deletion_certificate, name)
 
     async def import_bill(self, delivered: bills.Delivered) -> bill.Bill:
         """Takes in one delivery of a provider's bill (see `client.bills.read`). The same again changes nothing."""

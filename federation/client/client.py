@@ -735,7 +735,7 @@ class Client:
         """All erasures, for example with `state = "PENDING"`."""
         return self._connection.pages("Erasures.ListErasures", leases_pb2.ListErasuresRequest(filter=filter))
 
-    def deletion_certificate(self, name: str) -> bytes:
+    def get_deletion_certificate(self, name: str) -> bytes:
         """The signed certificate of a version's erasure; FailedPrecondition (ERASURE_PENDING) until it is complete."""
         request = leases_pb2.GetDeletionCertificateRequest(name=name)
         return bytes(self._connection.call("Erasures.GetDeletionCertificate", request).certificate)
