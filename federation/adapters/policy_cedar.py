@@ -1,7 +1,7 @@
 """Policies in Cedar: compiled once, asked of the few that a question can concern, and explained where they say no.
 
-Cedar skips a policy that fails, a forbid too. So an answer is a yes only if Cedar allows, no policy failed and the request fits the
-schema, which is always given. Names reach Cedar as values of entities; no text of a policy is ever made from one.
+Cedar skips a policy that fails, a forbid too. So an answer is a yes only if Cedar allows, no policy failed and the request fits
+the schema, which is always given. Names reach Cedar as values of entities; no text of a policy is ever made from one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ANSWERS_MAX = 65_536
 SLICES_MAX = 1024
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _ANNOTATIONS = ("id", "because", "control")
-_USE = frozenset({Action.RUN, Action.RELEASE_KEY, Action.WRITE})
+_AT_SITES = frozenset({Action.RUN, Action.RELEASE_KEY, Action.WRITE, Action.REPLICATE})
 
 
 class CedarPolicies:
@@ -357,8 +357,7 @@ def _refs(kind: str, names: Iterable[str]) -> list[dict[str, dict[str, str]]]:
 
 
 def _request(question: Question) -> dict[str, Any]:
-    time = question.time
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ") if time.year > 1 else "1970-01-01T00:00:00Z"
+    stamp = question.time.strftime("%Y-%m-%dT%H:%M:%SZ")
     context: dict[str, Any] = {"now": {"__extn": {"fn": "datetime", "arg": stamp}}}
     if question.action not in (Action.BROWSE, Action.DESTROY):
         context["use_ended"] = question.use_ended
@@ -370,9 +369,8 @@ def _request(question: Question) -> dict[str, Any]:
                 "namespace": question.job.namespace,
                 "code": question.job.code,
             }
-    if question.action in _USE or question.action is Action.REPLICATE:
-        if question.site is not None:
-            context["site"] = _ref("Site", question.site.site)
+    if question.action in _AT_SITES and question.site is not None:
+        context["site"] = _ref("Site", question.site.site)
     if question.action is Action.REPLICATE:
         context["for_job"] = question.for_job
     if question.action is Action.EXPORT:

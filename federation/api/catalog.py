@@ -102,6 +102,14 @@ class CatalogServicer:
             call, request, lambda tx: governance.update_dataset(tx, self._ctx, call.principal, value, mask)
         )
 
+    async def declassify_dataset(self, request: catalog_pb2.DeclassifyDatasetRequest, call: Call) -> Message:
+        value, mask = codec.to_value(request.dataset), frozenset(request.update_mask.paths)
+        return await self._mutate(
+            call,
+            request,
+            lambda tx: governance.declassify(tx, self._ctx, call.principal, value, mask, request.reason),
+        )
+
     async def delete_dataset(self, request: catalog_pb2.DeleteDatasetRequest, call: Call) -> Message:
         name = ids.dataset(request.name)
         return await self._mutate(

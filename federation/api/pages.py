@@ -103,8 +103,8 @@ async def stored(
 ) -> Message:
     """A page of stored values of one kind. `where` are the path's conditions; `check` refuses a parent that is not there.
 
-    `show` makes what is sent of what is stored. `keep` leaves out what the caller may not see; a page is then shorter than asked,
-    empty too, where so much had to be left out that the look would take long: its token goes on all the same.
+    `show` makes what is sent of what is stored. `keep` leaves out what the caller may not see; a page is then shorter than
+    asked, even empty, where so much had to be left out that the look would take long: its token goes on all the same.
     """
     fixed = dict(where or {})
     kind = kinds.KINDS[cls]

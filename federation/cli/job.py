@@ -40,6 +40,7 @@ _OPTIONS = (
     click.option("--carbon-price", default="", metavar="USD", help="Weigh a tonne of CO2e at this price."),
     click.option("--hour-value", default="", metavar="USD", help="What an hour less of waiting and running is worth."),
     click.option("--deadline", default="", metavar="6h", help="It must have ended so long after its submission."),
+    click.option("--purpose", default="", metavar="PURPOSE", help="What the result is for; policies decide by it."),
     click.option("--priority", type=click.IntRange(-1000, 1000), default=0, help="Higher goes first."),
     click.option("--duration", default="10m", show_default=True, help="How long you think it runs, if no earlier run tells."),
     click.option("--site", "sites", multiple=True, help="Consider only this site; repeat for several."),

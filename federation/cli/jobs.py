@@ -145,6 +145,7 @@ def request(
     carbon_price: str = "",
     spot: str = "never",
     no_copies: bool = False,
+    purpose: str = "",
 ) -> JobRequest:
     """The request that the options say."""
     first = [spec.dataset for spec in outputs_] + [spec.dataset for spec in inputs_]
@@ -172,6 +173,7 @@ def request(
         carbon_tonne_micros=units.micros(_dollars(carbon_price)) if carbon_price else 0,
         spot=Spot(spot.upper()),
         no_copies=no_copies,
+        purpose=purpose,
     )
 
 

@@ -108,6 +108,12 @@ class AsyncClient(LoopClient):
         """Changes the named fields, or all that are filled; Conflict when `changed.etag` is given and stale."""
         return await self._call(Client.update_dataset, changed, fields, request_id=request_id)
 
+    async def declassify_dataset(
+        self, changed: dataset.Dataset, fields: Iterable[str], reason: str, *, request_id: str = ""
+    ) -> dataset.Dataset:
+        """Loosens what a dataset inherited, in the named fields; the reason is kept in the audit."""
+        return await self._call(Client.declassify_dataset, changed, fields, reason, request_id=request_id)
+
     async def delete_dataset(self, name: str, *, etag: str = "", request_id: str = "") -> dataset.Dataset:
         """Marks a dataset deleted: nothing reads or writes it any more."""
         return await self._call(Client.delete_dataset, name, etag=etag, request_id=request_id)
@@ -136,9 +142,9 @@ class AsyncClient(LoopClient):
         """A grant to write one new version of a dataset at a site's gateway."""
         return await self._call(Client.open_write, name, site, request_id=request_id)
 
-    async def open_read(self, name: str, site: str = "", *, request_id: str = "") -> Access:
+    async def open_read(self, name: str, site: str = "", *, purpose: str = "", request_id: str = "") -> Access:
         """A grant to read a version, or a dataset's newest, at a site that holds it: the cheapest, if none is named."""
-        return await self._call(Client.open_read, name, site, request_id=request_id)
+        return await self._call(Client.open_read, name, site, purpose=purpose, request_id=request_id)
 
     async def create_site(self, new: site.Site, *, request_id: str = "") -> site.Site:
         """Declares a site; its agent makes it READY. For administrators."""
@@ -693,13 +699,20 @@ class AsyncClient(LoopClient):
         return await self._thread(Client.put, name, path, site=site, residency=residency, kind=kind, progress=progress)
 
     async def get(
-        self, name: str, folder: Path, *, site: str = "", overwrite: bool = False, progress: transfer.Progress = lambda _: None
+        self,
+        name: str,
+        folder: Path,
+        *,
+        site: str = "",
+        overwrite: bool = False,
+        purpose: str = "",
+        progress: transfer.Progress = lambda _: None,
     ) -> list[Path]:
         """Brings a version (or a dataset's newest) into a folder and decrypts it there; returns the files.
 
         All files come whole and authenticated, or none does. One that is there already is refused unless `overwrite`.
         """
-        return await self._thread(Client.get, name, folder, site=site, overwrite=overwrite, progress=progress)
+        return await self._thread(Client.get, name, folder, site=site, overwrite=overwrite, purpose=purpose, progress=progress)
 
     def check(self, site: str, read_objects: bool = False) -> AsyncIterator[Finding]:
         """What is wrong between a site's store and the catalog; nothing when all is well. `read_objects` reads every byte."""

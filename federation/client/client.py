@@ -196,6 +196,18 @@ class Client:
         )
         return self._value(dataset.Dataset, "Catalog.UpdateDataset", request)
 
+    def declassify_dataset(
+        self, changed: dataset.Dataset, fields: Iterable[str], reason: str, *, request_id: str = ""
+    ) -> dataset.Dataset:
+        """Loosens what a dataset inherited, in the named fields; the reason is kept in the audit."""
+        request = catalog_pb2.DeclassifyDatasetRequest(
+            dataset=codec.to_message(changed, catalog_pb2.Dataset),
+            update_mask=_mask(fields),
+            reason=reason,
+            request_id=request_id,
+        )
+        return self._value(dataset.Dataset, "Catalog.DeclassifyDataset", request)
+
     def delete_dataset(self, name: str, *, etag: str = "", request_id: str = "") -> dataset.Dataset:
         """Marks a dataset deleted: nothing reads or writes it any more."""
         request = catalog_pb2.DeleteDatasetRequest(name=ids.dataset(name).resource, etag=etag, request_id=request_id)
@@ -233,11 +245,11 @@ class Client:
         request = catalog_pb2.OpenWriteRequest(name=ids.dataset(name).resource, site=site, request_id=request_id)
         return _access(self._connection.call("Catalog.OpenWrite", request))
 
-    def open_read(self, name: str, site: str = "", *, request_id: str = "") -> Access:
+    def open_read(self, name: str, site: str = "", *, purpose: str = "", request_id: str = "") -> Access:
         """A grant to read a version, or a dataset's newest, at a site that holds it: the cheapest, if none is named."""
         found, number = ids.dataset_or_version(name)
         resource = found.version(number) if number else found.resource
-        request = catalog_pb2.OpenReadRequest(name=resource, site=site, request_id=request_id)
+        request = catalog_pb2.OpenReadRequest(name=resource, site=site, purpose=purpose, request_id=request_id)
         return _access(self._connection.call("Catalog.OpenRead", request))
 
     # Sites and links
@@ -1028,13 +1040,14 @@ class Client:
         *,
         site: str = "",
         overwrite: bool = False,
+        purpose: str = "",
         progress: transfer.Progress = lambda _: None,
     ) -> list[Path]:
         """Brings a version (or a dataset's newest) into a folder and decrypts it there; returns the files.
 
         All files come whole and authenticated, or none does. One that is there already is refused unless `overwrite`.
         """
-        access = self.open_read(name, site)
+        access = self.open_read(name, site, purpose=purpose)
         return transfer.get(self._connection.ca, access, folder, overwrite=overwrite, progress=progress)
 
     def check(self, site: str, read_objects: bool = False) -> Iterator[Finding]:

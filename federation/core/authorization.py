@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from federation.core import dataset, errors, job, site
@@ -21,6 +21,8 @@ EVERYONE = "groups/everyone"
 _PARTY = re.compile(r"(users|groups)/[a-z0-9][a-z0-9._@-]{0,127}")
 _PURPOSE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 NAMES_MAX = 1000
+#: Stands for the time in questions whose answer does not depend on it.
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Action(StrEnum):
@@ -388,7 +390,7 @@ def general(question: Question, named: frozenset[str], asked: frozenset[str]) ->
         subject=who if "jurisdiction" in asked or not who.jurisdiction else dataclasses.replace(who, jurisdiction=""),
         dataset=facts,
         site=general_site(question.site, named) if question.site else None,
-        time=question.time if "now" in asked else datetime.min,
+        time=question.time if "now" in asked else _NO_TIME,
         job=question.job if "job" in asked else None,
     )
 

@@ -147,8 +147,8 @@ def no_room(wanted: job.Resources, rows: Iterable[tuple[str, Amounts, Amounts]])
 #: In this order, so that a site's first reason is its strongest. What no waiting changes comes before what waiting may: else a
 #: forbidden site that happens to be lost would keep a job waiting for it. What rests on a report (compute, capacity) comes
 #: after the agent has registered; of a cluster that does not answer, what it last reported is judged, if it ever did: else a
-#: job that no site could ever run would wait for it. Residency and policy come early, and prices are only looked up for sites that pass
-#: all of these: the price of a forbidden site must not leak.
+#: job that no site could ever run would wait for it. Residency and policy come early, and prices are only looked up for sites
+#: that pass all of these: the price of a forbidden site must not leak.
 FILTERS: tuple[Filter, ...] = (
     not_requested,
     residency_denied,

@@ -182,6 +182,7 @@ KINDS: dict[type, Kind] = {
         parent=lambda v: v.namespace,
         columns={"kind": lambda v: str(v.kind), "owner": lambda v: v.owner, "deleted": lambda v: _flag(v.delete_time)},
     ),
+    dataset.Inherited: Kind(table="inherited", key=lambda v: v.dataset),
     dataset.Version: Kind(
         remembered=True,
         table="versions",

@@ -58,7 +58,7 @@ USER_PERMISSIONS = frozenset(
     f"{noun}.{verb}"
     for noun, verbs in {
         "namespaces": "get list create update delete",
-        "datasets": "get list create update delete read write",
+        "datasets": "get list create update declassify delete read write",
         "versions": "get list delete",
         "replicas": "get list create",
         "transfers": "get list cancel",

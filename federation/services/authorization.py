@@ -1,9 +1,9 @@
 """The one check: what the policy says of a person, an action and a dataset, asked by all who are about to let something happen.
 
-`require` writes the decision into the log in the transaction of its effect, so that no effect is without it. A refusal leaves no
-trace in a transaction that fails: it is carried by the error, and whoever ends the call writes it down (`note`).
-Looking at what is there is not told look by look, or the log would hold little else; who looks for what they may not know of is
-counted, and told once a minute.
+`require` writes the decision into the log in the transaction of its effect, so that no effect is without it. A refusal leaves
+no trace in a transaction that fails: it is carried by the error, and whoever ends the call writes it down (`note`). Looking at
+what is there is not told look by look, or the log would hold little else; who looks for what they may not know of is counted,
+and told once a minute.
 """
 
 from __future__ import annotations

@@ -128,17 +128,13 @@ def create_dataset(
     """
     get_namespace(tx, new.namespace)
     ids.segment(new.dataset, "dataset")
-    new = partitions.checked(tx, new)
-    _check_group_size(new)
+    new = checked(tx, new)
     taken = tx.get(dataset.Dataset, new.name.short)
     if taken is not None:
         raise _taken("dataset", new.name.short, deleted=taken.delete_time is not None)
     stored = tx.insert(
         dataclasses.replace(
             new,
-            residency=residency.normal(new.residency),
-            purposes=purposes(new.purposes),
-            readers=parties(new.readers, "readers"),
             owner=new.owner or tx.actor,
             latest_version=0,
             uid=ctx.ids.new("d"),
@@ -151,16 +147,6 @@ def create_dataset(
     if stored.residency:
         bindings.note_changed(tx, stored, origin)
     return stored
-
-
-def _check_group_size(given: dataset.Dataset) -> None:
-    if not 0 <= given.group_size_min <= GROUP_SIZE_MAX:
-        raise errors.InvalidArgument(
-            f"group_size_min is {given.group_size_min}",
-            reason="GROUP_SIZE_INVALID",
-            help=f"Use 0 to {GROUP_SIZE_MAX}; 0 is no rule.",
-            violations={"group_size_min": f"must be 0 to {GROUP_SIZE_MAX}"},
-        )
 
 
 def get_dataset(tx: ports.Transaction, name: ids.DatasetName) -> dataset.Dataset:
@@ -198,14 +184,40 @@ def update_dataset(tx: ports.Transaction, ctx: Context, given: dataset.Dataset, 
     """
     del ctx
     merged = masks.merge(usable_dataset(tx, given.name), given, mask, DATASET_MUTABLE)
-    changed = dataclasses.replace(
-        merged,
-        residency=residency.normal(merged.residency),
-        purposes=purposes(merged.purposes),
-        readers=parties(merged.readers, "readers"),
+    changed = checked(tx, merged)
+    _require_inherited(tx, changed)
+    return put_dataset(tx, changed, etag=given.etag)
+
+
+def checked(tx: ports.Transaction, given: dataset.Dataset) -> dataset.Dataset:
+    """A dataset whose fields are in order: names checked, each once; InvalidArgument for what cannot be."""
+    if not 0 <= given.group_size_min <= GROUP_SIZE_MAX:
+        raise errors.InvalidArgument(
+            f"group_size_min is {given.group_size_min}",
+            reason="GROUP_SIZE_INVALID",
+            help=f"Use 0 to {GROUP_SIZE_MAX}; 0 is no rule.",
+            violations={"group_size_min": f"must be 0 to {GROUP_SIZE_MAX}"},
+        )
+    normal = dataclasses.replace(
+        given,
+        residency=residency.normal(given.residency),
+        purposes=purposes(given.purposes),
+        readers=parties(given.readers, "readers"),
     )
-    _check_group_size(changed)
-    return put_dataset(tx, partitions.checked(tx, changed), etag=given.etag)
+    return partitions.checked(tx, normal)
+
+
+def _require_inherited(tx: ports.Transaction, changed: dataset.Dataset) -> None:
+    """FailedPrecondition (LABEL_INHERITED) for a change that would loosen what it inherited from what it was made of."""
+    known = bindings.inherited(tx, changed.name)
+    looser = changed.restrictions.looser(known.restrictions)
+    if looser:
+        raise errors.FailedPrecondition(
+            f"{changed.name.short} inherited its {', '.join(looser)} from what it was made of",
+            reason="LABEL_INHERITED",
+            help=f"Only a declassification loosens that: `fed dataset declassify {changed.name.short} --reason ...`.",
+            metadata={"dataset": changed.name.short, "fields": ",".join(looser)},
+        )
 
 
 def put_dataset(

@@ -11,7 +11,7 @@ from federation import ports
 from federation.core import authorization as values
 from federation.core import dataset, errors, ids, policy
 from federation.core.authorization import Action
-from federation.services import authorization, datasets
+from federation.services import authorization, bindings, datasets
 from federation.services.context import Context
 
 
@@ -60,6 +60,81 @@ def update_dataset(
     for part in given.parts:
         authorization.visible(tx, ctx, principal, ids.dataset(part))
     return datasets.update_dataset(tx, ctx, given, mask)
+
+
+#: What a declassification may loosen.
+DECLASSIFIED = frozenset({"classification", "residency", "purposes", "use_expire_time", "group_size_min"})
+REASON_MAX = 500
+
+
+def declassify(  # noqa: PLR0917 - the caller, what, which fields and why
+    tx: ports.Transaction,
+    ctx: Context,
+    principal: policy.Principal,
+    given: dataset.Dataset,
+    mask: frozenset[str],
+    reason: str,
+) -> dataset.Dataset:
+    """Loosens what a dataset inherited, in the fields that the mask names, and tells it with the reason.
+
+    By somebody who decides over everything that it was made of, or by an administrator who owns neither it nor its namespace:
+    whoever made it cannot do it alone. PermissionDenied (DECLASSIFY_NOT_YOURS) for all others.
+    """
+    stored = authorization.visible(tx, ctx, principal, given.name)
+    if not mask or not mask <= DECLASSIFIED:
+        raise errors.InvalidArgument(
+            f"a declassification cannot change {', '.join(sorted(mask - DECLASSIFIED)) or 'nothing'}",
+            reason="FIELD_MASK_INVALID",
+            help=f"These can be loosened: {', '.join(sorted(DECLASSIFIED))}.",
+        )
+    if not 0 < len(reason.strip()) <= REASON_MAX:
+        raise errors.InvalidArgument(
+            f"a declassification needs a reason of at most {REASON_MAX} characters",
+            reason="REASON_MISSING",
+            help="Say who decided it and why: it is kept in the audit.",
+            violations={"reason": "must not be empty"},
+        )
+    known = bindings.inherited(tx, stored.name)
+    _require_declassifier(tx, ctx, principal, stored, known)
+    named = {name: getattr(given, name) for name in mask}
+    changed = datasets.checked(tx, dataclasses.replace(stored, **named))
+    now = {name: getattr(changed, name) for name in mask}
+    bindings.put_inherited(tx, dataclasses.replace(known, restrictions=dataclasses.replace(known.restrictions, **now)), known)
+    made = datasets.put_dataset(tx, changed, etag=given.etag)
+    told = dataset.Declassified(
+        dataset=stored.name.short,
+        by=principal.name,
+        reason=reason.strip(),
+        before=stored.restrictions,
+        after=made.restrictions,
+        sources=known.sources,
+    )
+    tx.emit("dataset.declassified", stored.name.resource, told)
+    return made
+
+
+def _require_declassifier(
+    tx: ports.Transaction,
+    ctx: Context,
+    principal: policy.Principal,
+    stored: dataset.Dataset,
+    known: dataset.Inherited,
+) -> None:
+    who = values.subject(principal)
+    facts = values.dataset_facts(stored, tx.get(dataset.Namespace, stored.namespace))
+    if principal.role is policy.Role.ADMIN and not {principal.name, *who.parties} & set(facts.owners):
+        return
+    sources = [found for name in known.sources if (found := tx.get(dataset.Dataset, name)) is not None]
+    for source in sources or [stored]:
+        if not authorization.answer(tx, ctx, authorization.question(tx, who, Action.WRITE, source)).allowed:
+            raise errors.PermissionDenied(
+                f"{principal.name} may not declassify {stored.name.short}",
+                reason="DECLASSIFY_NOT_YOURS",
+                help="Ask whoever decides over all that it was made of, or an administrator who does not own it.",
+                metadata={"dataset": stored.name.short},
+            )
+    for source in sources or [stored]:
+        _require(tx, ctx, principal, Action.WRITE, source)
 
 
 def delete_dataset(

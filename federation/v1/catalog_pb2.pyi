@@ -1014,6 +1014,41 @@ class OpenWriteRequest(google.protobuf.message.Message):
 global___OpenWriteRequest = OpenWriteRequest
 
 @typing.final
+class DeclassifyDatasetRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: builtins.int
+    UPDATE_MASK_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    reason: builtins.str
+    """Who decided it and why."""
+    request_id: builtins.str
+    validate_only: builtins.bool
+    @property
+    def dataset(self) -> global___Dataset:
+        """Its name, etag, and the fields that the mask names as they shall be."""
+
+    @property
+    def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
+        """Of classification, residency, purposes, use_expire_time and group_size_min."""
+
+    def __init__(
+        self,
+        *,
+        dataset: global___Dataset | None = ...,
+        update_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["dataset", b"dataset", "update_mask", b"update_mask"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "reason", b"reason", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]) -> None: ...
+
+global___DeclassifyDatasetRequest = DeclassifyDatasetRequest
+
+@typing.final
 class OpenReadRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

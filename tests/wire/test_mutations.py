@@ -49,6 +49,11 @@ REQUESTS: dict[str, Any] = {
     "Catalog.UpdateDataset": catalog_pb2.UpdateDatasetRequest(
         dataset=catalog_pb2.Dataset(name=FLIGHTS, description="changed"), update_mask=FieldMask(paths=["description"])
     ),
+    "Catalog.DeclassifyDataset": catalog_pb2.DeclassifyDatasetRequest(
+        dataset=catalog_pb2.Dataset(name=FLIGHTS, classification=catalog_pb2.CLASSIFICATION_PUBLIC),
+        update_mask=FieldMask(paths=["classification"]),
+        reason="it is published",
+    ),
     "Catalog.DeleteDataset": catalog_pb2.DeleteDatasetRequest(name=FLIGHTS),
     "Catalog.UndeleteDataset": catalog_pb2.UndeleteDatasetRequest(name="namespaces/sales/datasets/gone"),
     "Catalog.OpenWrite": catalog_pb2.OpenWriteRequest(name=FLIGHTS, site="eu-1"),

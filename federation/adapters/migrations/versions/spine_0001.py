@@ -14,6 +14,7 @@ depends_on = None
 _KINDS = {
     "namespaces": (),
     "policy_revisions": (),
+    "inherited": (),
     "datasets": (
         "kind",
         "owner",
