@@ -10,8 +10,9 @@ from datetime import timedelta
 
 from federation import ports
 from federation.core import dataset, errors, grants, ids, job, kinds, leases
+from federation.core.authorization import Denied, acting, job_facts
 from federation.crypto import hpke
-from federation.services import access, datasets, runs, sites
+from federation.services import access, authorization, datasets, runs, sites
 from federation.services.context import Context
 
 
@@ -20,6 +21,8 @@ def answer(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) ->
     try:
         return issue(tx, ctx, at, asked)
     except errors.FederationError as refused:
+        if isinstance(refused, Denied) and refused.decision is not None:
+            authorization.note(tx, refused.decision)
         told = leases.Refusal(
             use=asked.use,
             site=at,
@@ -55,7 +58,8 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
     _require(asked.generations == generations, asked, "the version has other key generations")
     reader_site = _reader(tx, asked, record)
     principal = record.principal if record else _principal(tx, run)
-    _authorize(tx, ctx, principal, stored, at=reader_site or at, asked=asked)
+    if run is not None and asked.use is leases.Use.READ:
+        _authorize(tx, ctx, runs.get_job(tx, run.job), stored, run.site)
     lease = tx.insert(
         leases.Lease(
             lease=leases.name(asked.nonce),
@@ -83,11 +87,16 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
     return lease
 
 
-def _authorize(
-    tx: ports.Transaction, ctx: Context, principal: str, stored: dataset.Dataset, *, at: str, asked: leases.Asked
-) -> None:
-    """Where policy is asked whether the key may be released (RELEASE_KEY) to that principal, of that dataset, at that site."""
-    del tx, ctx, principal, stored, at, asked
+def _authorize(tx: ports.Transaction, ctx: Context, of: job.Job, stored: dataset.Dataset, at: str) -> None:
+    """Asks the policy anew whether a run may have the key where it runs: labels, readers and policies change while it waits.
+
+    What people and transfers may take was decided with their grant; a run's grants last as long as the run.
+    """
+    request = of.request
+    who, facts = acting(request), job_facts(request)
+    authorization.release_key(
+        tx, ctx, who, stored, sites.get_site(tx, at), purpose=request.purpose, of=facts, job=f"jobs/{of.job}"
+    )
 
 
 def _repeated(tx: ports.Transaction, at: str, asked: leases.Asked, known: leases.Lease) -> leases.Lease:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
 import pytest
 
-from federation.core import errors, ids, job, leases
+from federation import ports
+from federation.core import dataset, errors, ids, job, leases
 from federation.core.job import JobState
 from federation.crypto import hpke
 from federation.services import access, datasets
@@ -214,3 +216,21 @@ def test_what_cannot_be_a_lease_is_refused_by_name(sim: Simulation, change: dict
     """A nonce that could be guessed, a key that is none."""
     agent, run = running(sim)
     assert refusal(sim, agent.name, asked(sim, run, **change)) == "LEASE_INVALID"
+
+
+@pytest.mark.invariant("P2")
+def test_the_policy_is_asked_anew_before_a_run_gets_a_key(sim: Simulation) -> None:
+    """A dataset that was given up for other purposes while the run waited opens for it no more; both are told in the log."""
+    agent, run = running(sim)
+    granted(sim, agent.name, asked(sim, run))
+    decided = sim.events("policy.decided")[-1].body
+    assert '"action":"release_key"' in decided.replace('": "', '":"')
+
+    def limit(tx: ports.Transaction) -> None:
+        stored = tx.get(dataset.Dataset, FLIGHTS)
+        assert stored is not None
+        tx.emit("dataset.updated", ids.dataset(FLIGHTS).resource, tx.replace(dataclasses.replace(stored, purposes=("fraud",))))
+
+    sim.write(limit)
+    assert refusal(sim, agent.name, asked(sim, run)) == "POLICY_DENIED"
+    assert '"allowed":false' in sim.events("policy.decided")[-1].body.replace('": ', '":')
