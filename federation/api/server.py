@@ -25,6 +25,7 @@ from federation.api.ledger import LedgerServicer
 from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
 from federation.api.pipelines import PipelinesServicer
+from federation.api.policies import PoliciesServicer
 from federation.api.records import RecordsServicer
 from federation.api.sites import SitesServicer
 from federation.api.store import Store
@@ -127,6 +128,7 @@ class Server:
             "Ledger": LedgerServicer(store, pages, self._reader),
             "Lineage": LineageServicer(store, self._lineage, self._terms),
             "Identity": IdentityServicer(store),
+            "Policies": PoliciesServicer(store),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
         return self._server(generic_handlers(servicers, PeopleDoor(store)))

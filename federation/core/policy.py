@@ -63,6 +63,7 @@ USER_PERMISSIONS = frozenset(
         "budgets": "get list",
         "ledger": "list",
         "lineage": "get create",
+        "policies": "get",
         "server": "get",
     }.items()
     for verb in verbs.split()
@@ -85,6 +86,9 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "budgets.update",
         "budgets.delete",
         "records.query",
+        "policies.apply",
+        "policies.diff",
+        "policies.replay",
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})

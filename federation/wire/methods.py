@@ -25,6 +25,7 @@ from federation.v1 import (
     lineage_pb2,
     options_pb2,
     pipelines_pb2,
+    policies_pb2,
     records_pb2,
     sites_pb2,
     transfers_pb2,
@@ -33,7 +34,7 @@ from federation.v1 import (
 #: What people call, at the server's port for people.
 PEOPLE = (
     *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets"),
-    *("Ledger", "Lineage", "Identity", "Records"),
+    *("Ledger", "Lineage", "Identity", "Records", "Policies"),
 )
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
@@ -56,6 +57,7 @@ _FILES = (
         agent_pb2,
         gateway_pb2,
         records_pb2,
+        policies_pb2,
     ),
 )
 

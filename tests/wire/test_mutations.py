@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from federation.core import bill, budget, errors, kinds, pipeline, ratecard, site, transfer
+from federation.core import bill, budget, errors, kinds, pipeline, ratecard, records, site, transfer
 from federation.core.job import JobState
 from federation.v1 import (
     bills_pb2,
@@ -21,6 +21,7 @@ from federation.v1 import (
     jobs_pb2,
     lineage_pb2,
     pipelines_pb2,
+    policies_pb2,
     sites_pb2,
     transfers_pb2,
 )
@@ -106,6 +107,9 @@ REQUESTS: dict[str, Any] = {
     "Budgets.UpdateBudget": budgets_pb2.UpdateBudgetRequest(
         budget=budgets_pb2.Budget(name="budgets/old", scope="all", limit_micros=2),
         update_mask=FieldMask(paths=["limit_micros"]),
+    ),
+    "Policies.ApplyPolicies": policies_pb2.ApplyPoliciesRequest(
+        text=builders.POLICIES.default(), cases=[records.dumps(builders.case())], note="as shipped"
     ),
     "Budgets.DeleteBudget": budgets_pb2.DeleteBudgetRequest(name="budgets/old"),
     "Identity.CreateToken": identity_pb2.CreateTokenRequest(token=identity_pb2.Token(user="users/ada", role="USER")),
