@@ -329,6 +329,15 @@ def usage(sent: int | str = "1GB", unsettled: int | str = 0, **changes: Any) -> 
     return metering.Usage(**values | changes)
 
 
+def case(**changes: Any) -> authorization.Case:
+    """An expected decision: a reader may browse."""
+    facts = authorization.DatasetFacts(namespace="sales", dataset="flights", classification=1, readers=("users/alice",))
+    asked = authorization.Question(
+        subject=authorization.Subject(name="users/alice"), action=authorization.Action.BROWSE, dataset=facts, time=NOW
+    )
+    return authorization.Case(**{"name": "a reader browses", "question": asked, "allowed": True} | changes)
+
+
 def person(name: str = "alice", role: Role = Role.USER, jurisdiction: str = "") -> Principal:
     """A person who calls."""
     return Principal(name=f"users/{name}", role=role, jurisdiction=jurisdiction)

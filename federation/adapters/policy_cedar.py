@@ -108,7 +108,7 @@ class CedarEngine:
 
     def decide_anew(self, question: Question) -> Answer:
         """The answer to this very question, worked out."""
-        concerned = self._index.concerned(question)
+        concerned = self.concerned(question)
         request, entities = _request(question), self._facts(question.subject, question.dataset, question.site)
         found = cedarpy.is_authorized(request, self._slice(concerned), entities, schema=self._schema)
         failed = tuple(sorted(found.diagnostics.errors))
@@ -122,6 +122,10 @@ class CedarEngine:
             first = self._parsed[reasons[0]].rule
             return Answer(allowed=False, policies=reasons, because=first.because, control=first.control)
         return Answer(allowed=False, nearest=self._nearest(concerned, request, entities))
+
+    def concerned(self, question: Question) -> tuple[str, ...]:
+        """The policies that can concern a question, by their scopes; all others are left out of its decision."""
+        return self._index.concerned(question)
 
     def _sliced(self, concerned: tuple[str, ...]) -> cedarpy.PolicySet:
         return _policy_set({name: self._parsed[name].json for name in concerned})
@@ -328,7 +332,7 @@ def _policy_set(policies: Mapping[str, Any]) -> cedarpy.PolicySet:
 
 def _text(row: Mapping[str, Any]) -> str:
     whole = json.dumps({"templates": {}, "staticPolicies": {"p": row}, "templateLinks": []})
-    return cedarpy.format_policies(cedarpy.policies_from_json_str(whole), 100, 2).strip()
+    return cedarpy.policies_from_json_str(whole).strip()
 
 
 def _condition_text(body: Any) -> str:

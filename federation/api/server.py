@@ -27,6 +27,7 @@ from federation.api.ledger import LedgerServicer
 from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
 from federation.api.pipelines import PipelinesServicer
+from federation.api.policies import PoliciesServicer
 from federation.api.rates import Rates
 from federation.api.records import RecordsServicer
 from federation.api.sites import SitesServicer
@@ -141,6 +142,7 @@ class Server:
             "Leases": LeasesServicer(store, pages),
             "Erasures": ErasuresServicer(store, pages, self._lineage),
             "Identity": IdentityServicer(store, pages, self._door, self._issuers, self._settings.federation, self._identity),
+            "Policies": PoliciesServicer(store),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
         return self._server(generic_handlers(servicers, Entrance(door=self._door, rates=self._rates)))

@@ -24,14 +24,13 @@ from federation.adapters.lineage_record import DeltaLineage
 from federation.adapters.oidc import OidcPeople
 from federation.adapters.openlineage_file import FileTransport
 from federation.adapters.openlineage_http import HttpTransport
-from federation.adapters.policy_cedar import CedarPolicies
 from federation.adapters.records_delta import DeltaRecords
 from federation.adapters.records_files import Place
 from federation.adapters.records_links import DeltaReader
 from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
 from federation.api.server import Server
-from federation.bootstrap import engine
+from federation.bootstrap import engine, policies
 from federation.core import errors, kinds, policy, site
 from federation.crypto import certificates, secrets, signing
 from federation.services import identity, sites
@@ -61,7 +60,7 @@ def make(settings: config.ServerSettings) -> Server:
     clock, ids = SystemClock(), UlidIds()
     ctx = Context(
         ids=ids,
-        policies=CedarPolicies(),
+        policies=policies.compiler(),
         rates=prices.load_rate_card(settings.rate_card) if settings.rate_card else prices.default_rate_card(),
         offers=prices.load_offer_card(settings.offer_card) if settings.offer_card else prices.default_offer_card(),
         grant_key=config.keep_secret(settings.state_dir / "grant.key", signing.new_private),

@@ -34,6 +34,7 @@ WORDS = {
     "bill": "federation.cli.bill",
     "budget": "federation.cli.budget",
     "price": "federation.cli.price",
+    "policy": "federation.cli.policy",
     "ledger": "federation.cli.ledger",
     "lineage": "federation.cli.lineage",
     "key": "federation.cli.key",

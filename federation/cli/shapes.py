@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from federation.core import (
+    authorization,
     bill,
     budget,
     chain,
@@ -399,6 +400,24 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("APPROVED BY", lambda v: ", ".join(each.principal.removeprefix("users/") for each in v.approvals) or "-"),
         _count("ROWS", lambda v: f"{v.keys:,}"),
         _text("REASON", lambda v: v.reason),
+    ),
+    authorization.PolicyRevision: (
+        _count("REVISION", lambda v: str(v.number)),
+        _count("POLICIES", lambda v: str(v.policies)),
+        _text("DIGEST", lambda v: v.digest[:16]),
+        _text("BY", lambda v: v.principal or "-"),
+        _text("APPLIED", lambda v: moment(v.create_time)),
+        _text("NOTE", lambda v: v.note),
+    ),
+    authorization.PolicyFlip: (
+        _text("WHO", lambda v: ", ".join((v.principal, *(f"groups/{group}" for group in v.groups)))),
+        _text("ACTION", lambda v: v.action),
+        _text("DATASET", lambda v: v.dataset),
+        _text("SITE", lambda v: v.site or "-"),
+        _text("PURPOSE", lambda v: v.purpose or "-"),
+        _text("NOW", lambda v: "allowed" if v.before else "denied"),
+        _text("THEN", lambda v: "allowed" if v.after else "denied"),
+        _text("BECAUSE", lambda v: v.because),
     ),
     budget.Budget: (
         _text("BUDGET", lambda v: v.budget),

@@ -15,6 +15,7 @@ from federation.client.client import PACKAGE_BYTES_MAX, Client
 from federation.client.loop import LoopClient
 from federation.client.values import Access, Entrance, Finding, Invitation, Joined, Package, QueryResult, WhoAmI
 from federation.core import (
+    authorization,
     bill,
     budget,
     chain,
@@ -476,6 +477,33 @@ class AsyncClient(LoopClient):
     async def get_deletion_certificate(self, name: str) -> bytes:
         """The signed certificate of a version's erasure; FailedPrecondition (ERASURE_PENDING) until it is complete."""
         return await self._call(Client.get_deletion_certificate, name)
+
+    async def get_policies(self, number: int | None = None) -> authorization.PolicyRevision:
+        """The policies that hold, or a revision before them; 0 is the set that is shipped."""
+        return await self._call(Client.get_policies, number)
+
+    async def apply_policies(
+        self,
+        text: str,
+        cases: Iterable[authorization.Case],
+        *,
+        note: str = "",
+        etag: str = "",
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> authorization.PolicyRevision:
+        """Puts a set in force, if it is in order and decides the cases as expected. For administrators."""
+        return await self._call(
+            Client.apply_policies, text, cases, note=note, etag=etag, validate_only=validate_only, request_id=request_id
+        )
+
+    async def diff_policies(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int, int]:
+        """Decisions that a set would change: some of them, how many were asked, of how many, and where to go on (0: done)."""
+        return await self._call(Client.diff_policies, text, start)
+
+    async def replay_policies(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int]:
+        """Past decisions that a set would make otherwise: some, how many were asked, and where to go on (0: done)."""
+        return await self._call(Client.replay_policies, text, start)
 
     async def import_bill(self, delivered: bills.Delivered) -> bill.Bill:
         """Takes in one delivery of a provider's bill (see `client.bills.read`). The same again changes nothing."""

@@ -19,6 +19,7 @@ from federation.client import bills, files, focus_file, transfer
 from federation.client.connection import CALL_SECONDS, Connection
 from federation.client.values import Access, Entrance, Finding, Invitation, Joined, Package, QueryResult, WhoAmI
 from federation.core import (
+    authorization,
     bill,
     budget,
     chain,
@@ -38,6 +39,7 @@ from federation.core import (
     pipeline,
     quota,
     ratecard,
+    records,
     site,
     variance,
 )
@@ -55,6 +57,7 @@ from federation.v1 import (
     ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
+    policies_pb2,
     records_pb2,
     sites_pb2,
     transfers_pb2,
@@ -751,6 +754,46 @@ class Client:
         """The signed certificate of a version's erasure; FailedPrecondition (ERASURE_PENDING) until it is complete."""
         request = leases_pb2.GetDeletionCertificateRequest(name=name)
         return bytes(self._connection.call("Erasures.GetDeletionCertificate", request).certificate)
+
+    # Policies
+
+    def get_policies(self, number: int | None = None) -> authorization.PolicyRevision:
+        """The policies that hold, or a revision before them; 0 is the set that is shipped."""
+        request = policies_pb2.GetPolicyRevisionRequest(name=f"policies/{'-' if number is None else number}")
+        return self._value(authorization.PolicyRevision, "Policies.GetPolicyRevision", request)
+
+    def apply_policies(
+        self,
+        text: str,
+        cases: Iterable[authorization.Case],
+        *,
+        note: str = "",
+        etag: str = "",
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> authorization.PolicyRevision:
+        """Puts a set in force, if it is in order and decides the cases as expected. For administrators."""
+        request = policies_pb2.ApplyPoliciesRequest(
+            text=text,
+            note=note,
+            cases=[records.dumps(case) for case in cases],
+            etag=etag,
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+        return self._value(authorization.PolicyRevision, "Policies.ApplyPolicies", request)
+
+    def diff_policies(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int, int]:
+        """Decisions that a set would change: some of them, how many were asked, of how many, and where to go on (0: done)."""
+        request = policies_pb2.ExplainPolicyDiffRequest(text=text, start=start)
+        found = self._connection.call("Policies.ExplainPolicyDiff", request)
+        return [codec.to_value(row) for row in found.flips], found.asked, found.total, found.next_start
+
+    def replay_policies(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int]:
+        """Past decisions that a set would make otherwise: some, how many were asked, and where to go on (0: done)."""
+        request = policies_pb2.ExplainPolicyReplayRequest(text=text, start=start)
+        found = self._connection.call("Policies.ExplainPolicyReplay", request)
+        return [codec.to_value(row) for row in found.flips], found.asked, found.next_start
 
     # Bills and budgets
 

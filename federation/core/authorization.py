@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -58,10 +58,10 @@ class DatasetFacts:
 
     namespace: str
     dataset: str
+    classification: int
     owners: tuple[str, ...] = ()
     readers: tuple[str, ...] = ()
     kind: str = "DATA"
-    classification: int = 0
     residency: tuple[str, ...] = ()
     purposes: tuple[str, ...] = ()
     legal_hold: bool = False
@@ -401,4 +401,70 @@ def general_site(place: SiteFacts, named: frozenset[str]) -> SiteFacts:
         place,
         site=place.site if f"Site::{place.site}" in named else "-",
         region=place.region if f"Region::{place.region}" in named else "-",
+    )
+
+
+# Sets of policies compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """An expected decision: what is asked, whether it is allowed, and by which policies, if that is said."""
+
+    name: str
+    question: Question
+    allowed: bool
+    policies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A case that a set of policies decides otherwise, and what it says."""
+
+    case: str
+    told: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyFlip:
+    """A decision that two sets of policies make differently. `position` is where in the log it was made, 0 for nowhere."""
+
+    principal: str
+    groups: tuple[str, ...] = ()
+    action: str
+    dataset: str
+    site: str = ""
+    purpose: str = ""
+    before: bool
+    after: bool
+    because: str = ""
+    position: int = 0
+
+
+def failures(cases: Iterable[Case], decide: Callable[[Question], Answer]) -> tuple[Failure, ...]:
+    """The cases that are decided otherwise than expected."""
+    found = []
+    for case in cases:
+        answer = decide(case.question)
+        if answer.allowed is not case.allowed or (case.policies and answer.policies != tuple(sorted(case.policies))):
+            said = f"allowed by {', '.join(answer.policies)}" if answer.allowed else f"denied: {told(answer)}"
+            found.append(Failure(case=case.name, told=f"it is {said}"))
+    return tuple(found)
+
+
+def flip(asked: Question, *, before: bool, after: Answer, position: int = 0) -> PolicyFlip | None:
+    """How a decision changes, None where it does not."""
+    if before is after.allowed:
+        return None
+    return PolicyFlip(
+        principal=asked.subject.name,
+        groups=asked.subject.groups,
+        action=str(asked.action),
+        dataset=asked.dataset.short,
+        site=asked.site.site if asked.site else "",
+        purpose=asked.purpose,
+        before=before,
+        after=after.allowed,
+        because=after.because if after.allowed else told(after),
+        position=position,
     )

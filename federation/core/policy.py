@@ -76,6 +76,7 @@ USER_PERMISSIONS = frozenset(
         "ledger": "list",
         "lineage": "get create",
         "escrows": "get approve",
+        "policies": "get",
         "server": "get",
         "tokens": "create list delete",
     }.items()
@@ -106,6 +107,9 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "budgets.delete",
         "records.query",
         "versions.erase",
+        "policies.apply",
+        "policies.diff",
+        "policies.replay",
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})

@@ -9,7 +9,7 @@ and told once a minute.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from federation import ports
@@ -174,6 +174,27 @@ def require_inputs(tx: ports.Transaction, ctx: Context, principal: Principal, re
         name = ids.dataset(written.dataset)
         target = tx.get(dataset.Dataset, name.short) or _made(tx, name, principal.name)
         _precheck(tx, ctx, question(tx, _plain(who), Action.WRITE, target, purpose=request.purpose, of=of))
+    if any(spec.release for spec in request.outputs):
+        mine = dataclasses.replace(request, principal=who.name, groups=who.groups)
+        for asked in _releases(tx, mine):
+            _precheck(tx, ctx, asked)
+
+
+def require_release(tx: ports.Transaction, ctx: Context, request: job.JobRequest, *, job: str) -> None:
+    """Tells of the decisions that let an output leave the residency of its inputs, one for each that binds; else raises.
+
+    Nobody counts the groups of an aggregate yet: where a least size is asked for, nothing leaves.
+    """
+    for asked in _releases(tx, request):
+        require(tx, ctx, asked, job=job)
+
+
+def _releases(tx: ports.Transaction, request: job.JobRequest) -> Iterator[Question]:
+    who, of = authorization.acting(request), authorization.job_facts(request)
+    for name in dict.fromkeys(ids.dataset(spec.dataset).short for spec in request.inputs):
+        stored = tx.get(dataset.Dataset, name)
+        if stored is not None and stored.residency:
+            yield question(tx, who, Action.EXPORT, stored, purpose=request.purpose, of=of, aggregate=True)
 
 
 def _plain(who: Subject) -> Subject:

@@ -334,7 +334,7 @@ def finish_run(
     lifecycle.next_state(run.state, "committed")
     ordered = _matched(stored.request, given)
     versions = tuple((alias, datasets.commit_version(tx, ctx, new, at, run=run.run)) for alias, new in ordered)
-    outputs.release(tx, stored.request, run.run, versions)
+    outputs.release(tx, ctx, stored.request, run.run, versions)
     _deliver(tx, ctx, stored, versions, at)
     ended = runs.end(tx, stored, run, "committed", exit_code=0, versions=versions, report=report)
     placing.end_job(tx, stored, "committed")

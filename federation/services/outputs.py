@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from federation import ports
 from federation.core import dataset, errors, ids, job, lineage, policy, units
 from federation.core.dataset import NO_RESTRICTIONS, Restrictions
-from federation.services import bindings, datasets, residency, sites
+from federation.services import authorization, bindings, datasets, residency, sites
 from federation.services.context import Context
 
 
@@ -196,8 +196,10 @@ def _restricted(stored: dataset.Dataset, target: Target) -> dataset.Dataset:
 # Release
 
 
-def release(tx: ports.Transaction, request: job.JobRequest, run: str, versions: Iterable[tuple[str, dataset.Version]]) -> None:
-    """Tells of each committed output, by alias, that left its inputs' residency.
+def release(
+    tx: ports.Transaction, ctx: Context, request: job.JobRequest, run: str, versions: Iterable[tuple[str, dataset.Version]]
+) -> None:
+    """Tells of each committed output, by alias, that left its inputs' residency, and before of the decisions that let it.
 
     Raises for one that may not, so that nothing is committed: RELEASE_TOO_LARGE, or RELEASE_NOT_ALLOWED where an owner has
     changed their mind since it was submitted.
@@ -205,6 +207,7 @@ def release(tx: ports.Transaction, request: job.JobRequest, run: str, versions: 
     asked = {spec.alias: spec for spec in request.outputs if spec.release}
     for alias, version in versions:
         if alias in asked:
+            authorization.require_release(tx, ctx, request, job=run.rpartition("/runs/")[0])
             _release(tx, asked[alias], run, version, _inputs(tx, request))
 
 

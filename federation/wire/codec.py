@@ -21,6 +21,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from federation.core import (
     admission,
+    authorization,
     bill,
     budget,
     chain,
@@ -55,6 +56,7 @@ from federation.v1 import (
     ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
+    policies_pb2,
     sites_pb2,
     transfers_pb2,
 )
@@ -190,6 +192,8 @@ PAIRS: dict[type, type[Message]] = {
     bill.LinkReconciliation: bills_pb2.LinkReconciliation,
     bill.Reconciliation: bills_pb2.Reconciliation,
     budget.Budget: budgets_pb2.Budget,
+    authorization.PolicyRevision: policies_pb2.PolicyRevision,
+    authorization.PolicyFlip: policies_pb2.PolicyFlip,
     ratecard.TierUse: costs_pb2.TierUse,
     ratecard.Quote: costs_pb2.PriceEgressResponse,
     ratecard.CardInfo: costs_pb2.RateCard,

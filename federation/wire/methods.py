@@ -27,6 +27,7 @@ from federation.v1 import (
     lineage_pb2,
     options_pb2,
     pipelines_pb2,
+    policies_pb2,
     records_pb2,
     sites_pb2,
     transfers_pb2,
@@ -35,7 +36,7 @@ from federation.v1 import (
 #: What people call, at the server's port for people.
 PEOPLE = (
     *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets", "Keys"),
-    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures"),
+    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures", "Policies"),
 )
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
@@ -60,6 +61,7 @@ _FILES = (
         gateway_pb2,
         leases_pb2,
         records_pb2,
+        policies_pb2,
     ),
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from federation.core import bill, budget, errors, keys, kinds, pipeline, policy, ratecard, site, transfer
+from federation.core import bill, budget, errors, keys, kinds, pipeline, policy, ratecard, records, site, transfer
 from federation.core.job import JobState
 from federation.crypto import hpke
 from federation.v1 import (
@@ -24,6 +24,7 @@ from federation.v1 import (
     leases_pb2,
     lineage_pb2,
     pipelines_pb2,
+    policies_pb2,
     sites_pb2,
     transfers_pb2,
 )
@@ -110,6 +111,9 @@ REQUESTS: dict[str, Any] = {
     "Budgets.UpdateBudget": budgets_pb2.UpdateBudgetRequest(
         budget=budgets_pb2.Budget(name="budgets/old", scope="all", limit_micros=2),
         update_mask=FieldMask(paths=["limit_micros"]),
+    ),
+    "Policies.ApplyPolicies": policies_pb2.ApplyPoliciesRequest(
+        text=builders.POLICIES.default(), cases=[records.dumps(builders.case())], note="as shipped"
     ),
     "Budgets.DeleteBudget": budgets_pb2.DeleteBudgetRequest(name="budgets/old"),
     "Keys.RotateKeys": keys_pb2.RotateKeysRequest(name="sites/eu-1", part=keys_pb2.KEY_PART_DEK),
