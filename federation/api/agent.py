@@ -15,7 +15,7 @@ from federation.api.store import Store
 from federation.core import admission, errors, ids
 from federation.core.erasure import EraseGenerations
 from federation.core.job import JobState, StartRun, StopRun
-from federation.core.keys import ConnectorStatus, Escrow, FillEscrow, OpenEscrow, RotateKeys
+from federation.core.keys import Escrow, FillEscrow, OpenEscrow, RotateKeys
 from federation.core.metering import Usage
 from federation.core.site import Capacity, Site
 from federation.core.transfer import DropReplica, StartTransfer, StopTransfer, TransferState
@@ -237,10 +237,8 @@ class AgentServicer:
         return await self._store.write(work, actor=call.principal.name)
 
     async def report_keyring(self, request: agent_pb2.ReportKeyringRequest, call: Call) -> Message:
-        status = ConnectorStatus(
-            kind=request.kind, kek=request.kek, keks=tuple(request.keks), destroyed=("",) * request.destroyed
-        )
-        return await self._keys(call, lambda tx: custody.report(tx, call.principal.site, status, rotation=request.rotation))
+        told = (request.kind, request.kek, tuple(request.keks), request.destroyed)
+        return await self._keys(call, lambda tx: custody.report(tx, call.principal.site, *told, rotation=request.rotation))
 
     async def read_keys(self, request: agent_pb2.ReadKeysRequest, call: Call) -> Message:
         def look(tx: Transaction) -> Message:

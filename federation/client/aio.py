@@ -478,9 +478,9 @@ class AsyncClient(LoopClient):
         """The signed certificate of a version's erasure; FailedPrecondition (ERASURE_PENDING) until it is complete."""
         return await self._call(Client.get_deletion_certificate, name)
 
-    async def get_policies(self, number: int | None = None) -> authorization.PolicyRevision:
+    async def get_policy_revision(self, number: int | None = None) -> authorization.PolicyRevision:
         """The policies that hold, or a revision before them; 0 is the set that is shipped."""
-        return await self._call(Client.get_policies, number)
+        return await self._call(Client.get_policy_revision, number)
 
     async def apply_policies(
         self,
@@ -497,13 +497,13 @@ class AsyncClient(LoopClient):
             Client.apply_policies, text, cases, note=note, etag=etag, validate_only=validate_only, request_id=request_id
         )
 
-    async def diff_policies(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int, int]:
+    async def explain_policy_diff(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int, int]:
         """Decisions that a set would change: some of them, how many were asked, of how many, and where to go on (0: done)."""
-        return await self._call(Client.diff_policies, text, start)
+        return await self._call(Client.explain_policy_diff, text, start)
 
-    async def replay_policies(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int]:
+    async def explain_policy_replay(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int]:
         """Past decisions that a set would make otherwise: some, how many were asked, and where to go on (0: done)."""
-        return await self._call(Client.replay_policies, text, start)
+        return await self._call(Client.explain_policy_replay, text, start)
 
     async def import_bill(self, delivered: bills.Delivered) -> bill.Bill:
         """Takes in one delivery of a provider's bill (see `client.bills.read`). The same again changes nothing."""

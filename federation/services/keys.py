@@ -86,16 +86,18 @@ def rotate_dek(tx: ports.Transaction, at: str) -> keys.SiteKeyring:
     return asked
 
 
-def report(tx: ports.Transaction, at: str, status: keys.ConnectorStatus, *, rotation: int = 0) -> keys.SiteKeyring:
+def report(  # noqa: PLR0917 - the agent's words
+    tx: ports.Transaction, at: str, kind: str, kek: str, keks: tuple[str, ...], destroyed: int, *, rotation: int = 0
+) -> keys.SiteKeyring:
     """Takes a site's word on its keys; with the number of the rotation that is under way, that it goes to the current KEK."""
     ring = keyring(tx, at)
     told = dataclasses.replace(
         ring,
-        kind=status.kind,
-        kek=status.kek,
-        keks=status.keks,
-        destroyed=len(status.destroyed),
-        target=status.kek if ring.rotating and rotation == ring.wanted else ring.target,
+        kind=kind,
+        kek=kek,
+        keks=keks,
+        destroyed=destroyed,
+        target=kek if ring.rotating and rotation == ring.wanted else ring.target,
     )
     return ring if told == ring else _put(tx, told)
 

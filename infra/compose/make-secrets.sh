@@ -18,7 +18,7 @@ leaf() { # folder, common name, subject alternative names
 openssl ecparam -name prime256v1 -genkey -noout -out secrets/ca/ca.key
 openssl req -x509 -new -key secrets/ca/ca.key -days 3650 -subj "/CN=federation compose CA" -addext "keyUsage=critical,keyCertSign,cRLSign" -out secrets/ca/ca.crt
 leaf server server "DNS:server,DNS:server-2,DNS:localhost,IP:127.0.0.1"
-leaf agent agent "DNS:agent,DNS:localhost,IP:127.0.0.1,URI:spiffe://federation/agents/eu-1"
+leaf agent agent "DNS:agent,DNS:localhost,IP:127.0.0.1,URI:spiffe://compose/agents/eu-1"
 
 password=$(openssl rand -hex 24)
 printf '%s' "$password" > secrets/postgres_password

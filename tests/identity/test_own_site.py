@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -10,14 +11,15 @@ import pytest
 
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
-from federation.core import dataset, errors, grants, job, kinds, site, transfer
+from federation.core import dataset, erasure, errors, grants, job, keys, kinds, leases, site, transfer
 from federation.crypto import grants as signed_grants
-from federation.v1 import agent_pb2, transfers_pb2
+from federation.v1 import agent_pb2, leases_pb2, transfers_pb2
 from federation.wire import methods
 from tests import builders
 from tests.wire import certs as certificates
 from tests.wire import edge as edges
 from tests.wire.edge import Edge
+from tests.wire.test_lists import erased
 
 pytestmark = pytest.mark.invariant("I3")
 
@@ -36,6 +38,20 @@ def prepared(certs: certificates.Certs) -> Iterator[Edge]:
         tx.insert(builders.replica("sales/read@1", "eu-1"))
         tx.insert(dataset.WrappedKey(generation=builders.GENERATION, site="eu-1", dataset_uid="d-read", kek="k", wrapped="ab"))
         soon = tx.now + timedelta(hours=1)
+        tx.insert(keys.Escrow(escrow="own", site="eu-1", threshold=2, custodians=()))
+        opened = keys.OpeningState.APPROVED
+        tx.insert(
+            keys.Opening(
+                opening="e-1",
+                escrow="own",
+                site="eu-1",
+                reason="a test",
+                principal="users/user",
+                state=opened,
+                expire_time=soon,
+            )
+        )
+        tx.insert(dataclasses.replace(erased("erased", 1), state=erasure.ErasureState.PENDING))
         tx.insert(site.SiteLoad(site="eu-1", cpus=1, runs=1))
         tx.insert(builders.job("j-1", run=RUN, attempt=1, state=job.JobState.RUNNING))
         tx.insert(builders.run(1, job_="j-1", site="eu-1", state=job.JobState.RUNNING, lease_time=soon, start_time=tx.now))
@@ -90,11 +106,37 @@ FOREIGN: dict[str, Any] = {
         transfer="t-1", attempt=1, state=transfers_pb2.TRANSFER_STATE_FAILED, reason="X"
     ),
     "FinishTransfer": lambda _: agent_pb2.FinishTransferRequest(transfer="t-1"),
+    "ReplaceKeys": lambda _: agent_pb2.ReplaceKeysRequest(
+        replacements=[
+            agent_pb2.Replacement(
+                previous="ab",
+                key=agent_pb2.WrappedKey(
+                    generation=builders.GENERATION, site="eu-1", dataset_uid="d-read", kek="k-2", wrapped="cd"
+                ),
+            )
+        ]
+    ),
+    "StoreEscrow": lambda _: agent_pb2.StoreEscrowRequest(escrow="own", public_key="aa", complete=True),
+    "ReadEscrow": lambda _: agent_pb2.ReadEscrowRequest(opening="e-1"),
+    "FinishEscrow": lambda _: agent_pb2.FinishEscrowRequest(opening="e-1", done=True),
+    "IssueLease": lambda _: agent_pb2.IssueLeaseRequest(
+        nonce="ab" * 16,
+        call="c",
+        use=leases_pb2.LEASE_USE_READ,
+        grant="a-1",
+        run=RUN,
+        dataset="sales/read",
+        version=1,
+        generations=[builders.GENERATION],
+        reader_key="cd" * 32,
+    ),
+    "ConfirmErasure": lambda _: agent_pb2.ConfirmErasureRequest(erasure="erasures/erased", signature=b"s" * 64),
 }
 #: What has no word about anything of others, or is answered for each thing apart (tests below).
 OF_THE_CALLER = {
     *("Register", "Heartbeat", "Work", "ListSealedVersions", "RenewCertificate", "SettleGrants", "FinishDrop"),
     "GetSealedVersion",
+    *("ReportKeyring", "ReadKeys", "FinishRotation"),
     "ReadPackage",  # by the digest of its bytes: whoever knows that may have it
 }
 
@@ -113,6 +155,10 @@ def state(edge: Edge) -> tuple[Any, ...]:
             tx.get(site.Site, "eu-1"),
             tx.list(dataset.Replica, where={"site": "eu-1"}),
             tx.list(dataset.Version),
+            tx.list(dataset.WrappedKey, where={"site": "eu-1"}),
+            tx.list(leases.Lease),
+            tx.get(keys.Escrow, "own"),
+            tx.get(keys.Opening, "e-1"),
         )
     )
 

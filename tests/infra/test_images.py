@@ -16,6 +16,7 @@ from cryptography import x509
 
 from federation import config
 from federation.api import authentication
+from federation.crypto import certificates
 from tests.infra import rendered
 
 ROOT = rendered.INFRA.parent
@@ -128,7 +129,8 @@ def test_the_secrets_of_compose_are_what_its_processes_take(tmp_path: Path) -> N
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         assert (name == "agent") == bool(uris)
         if uris:
-            assert authentication.agent_site({"x509_subject_alternative_name": [uri.encode() for uri in uris]}) == "eu-1"
+            peer = {"x509_subject_alternative_name": [uri.encode() for uri in uris]}
+            assert authentication.agent_site(peer, certificates.agent_uri("compose", "")) == "eu-1"
     file = folder / "federation.yaml"
     file.write_text(file.read_text().replace("/run/fed/", "secrets/server/"))
     read = config.federation_file(file)

@@ -13,7 +13,7 @@ from federation.core import dataset, errors, ids, job, records
 from federation.core.authorization import Action, Decided
 from federation.core.dataset import Classification
 from federation.core.policy import Role
-from federation.services import authorization, datasets, governance, jobs, policies, transfers
+from federation.services import authorization, datasets, governance, jobs, joining, policies, transfers
 from tests import builders
 from tests.sim import Simulation
 
@@ -87,6 +87,8 @@ def test_what_one_may_not_know_of_is_answered_as_if_it_were_not_there(sim: Simul
 @pytest.mark.invariant("P2")
 def test_one_decision_serves_planner_grants_keys_replication_and_reads(sim: Simulation) -> None:
     """A classification that the sites' grades do not carry forbids each of them, by the same policy."""
+    for name in ("eu-1", "us-1", "us-2"):
+        sim.write(lambda tx, name=name: joining.admit(tx, name, "C", "its keyring lies on a shared disk"))
     change(sim, "sales/flights", classification=Classification.RESTRICTED)
     flights = ids.dataset("sales/flights")
     placed = sim.submit(builders.request(["sales/flights"]))
@@ -94,7 +96,7 @@ def test_one_decision_serves_planner_grants_keys_replication_and_reads(sim: Simu
     assert {each.reason for each in placed.plan.rejections} == {"POLICY_DENIED"}
     assert all("ceiling.restricted" in each.detail for each in placed.plan.rejections)
     stored = sim.read(lambda tx: datasets.get_dataset(tx, flights))
-    place = builders.site("us-1")
+    place = builders.site("us-1", grade="C")
     for work in (
         lambda tx: datasets.open_write(tx, sim.ctx, ALICE, flights, "us-1"),
         lambda tx: transfers.create(tx, sim.ctx, ALICE, "sales/flights", "eu-1"),
