@@ -14,7 +14,7 @@ from federation.api.store import Store
 from federation.core import errors, ids
 from federation.core.pipeline import Pipeline, PipelineRequest, TaskSpec
 from federation.ports import Transaction
-from federation.services import pipelines, scatter
+from federation.services import authorization, pipelines, scatter
 from federation.v1 import pipelines_pb2
 from federation.wire import codec
 
@@ -38,6 +38,9 @@ class PipelinesServicer:
         packages = {map_.working_dir, reduce.working_dir if reduce else ""}
 
         def expand(tx: Transaction) -> PipelineRequest:
+            for spec in map_.inputs:
+                if spec.alias == request.alias:  # its parts are nobody's business who may not know of it
+                    authorization.visible(tx, self._ctx, call.principal, ids.dataset(spec.dataset))
             return scatter.expand(tx, map_, request.alias, reduce, request.parts_min)
 
         return await self._create(call, request, packages, expand)
