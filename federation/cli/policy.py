@@ -25,7 +25,7 @@ _TESTS = click.option(
 @click.option("--revision", type=click.IntRange(0), default=None, help="A revision before; 0 is the set that is shipped.")
 def show(session: Session, revision: int | None) -> None:
     """Shows the policies that hold, as Cedar text with who applied them and when."""
-    found = session.client.get_policies(revision)
+    found = session.client.get_policy_revision(revision)
     if session.output.json:
         session.output.item(found)
         return
@@ -34,25 +34,23 @@ def show(session: Session, revision: int | None) -> None:
     click.echo(found.text)
 
 
-@verb(policy, "lint", example="fed policy lint policies.cedar", has_output=False)
+@verb(policy, "lint", example="fed policy lint policies.cedar")
 @_FILE
 def lint(session: Session, file: Path) -> int:
     """Says all that is wrong with a file of policies: syntax, names and types, and policies without id, reason or control."""
     found = _compiler().problems(_text(file))
-    for problem in found:
-        session.output.say(f"{file}: {problem}")
+    session.output.rows(found)
     return exits.ERROR if found else exits.OK
 
 
-@verb(policy, "test", example="fed policy test policies.cedar --tests cases.yaml", has_output=False)
+@verb(policy, "test", example="fed policy test policies.cedar --tests cases.yaml")
 @_FILE
 @_TESTS
 def test(session: Session, file: Path, tests: tuple[Path, ...]) -> int:
     """Asks expected decisions of a file of policies, and says which are others."""
     engine, cases = _compiler().compile(_text(file)), _cases(tests)
     failed = authorization.failures(cases, engine.decide)
-    for one in failed:
-        session.output.say(f"{one.case}: {one.told}")
+    session.output.rows(failed)
     used = {name for case in cases for name in engine.decide(case.question).policies}
     for name in sorted({rule.policy for rule in engine.rules} - used):
         session.output.say(f"no case is decided by {name}")
@@ -68,7 +66,7 @@ def diff(session: Session, file: Path, limit: int) -> None:
     text = _text(file)
 
     def ask(start: int) -> tuple[list[authorization.PolicyFlip], int, int]:
-        flips, asked, _, following = session.client.diff_policies(text, start)
+        flips, asked, _, following = session.client.explain_policy_diff(text, start)
         return flips, asked, following
 
     _tell(session, ask, limit, 0, "questions")
@@ -81,7 +79,7 @@ def diff(session: Session, file: Path, limit: int) -> None:
 def replay(session: Session, file: Path, start: int, limit: int) -> None:
     """Asks the decisions that the log holds again, under a file of policies, and lists those that would be others."""
     text = _text(file)
-    _tell(session, lambda at: session.client.replay_policies(text, at), limit, start, "past decisions")
+    _tell(session, lambda at: session.client.explain_policy_replay(text, at), limit, start, "past decisions")
 
 
 @verb(policy, "apply", example='fed policy apply policies.cedar --tests cases.yaml --note "the DPO asked for it"')

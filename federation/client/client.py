@@ -645,7 +645,7 @@ class Client:
 
     # Policies
 
-    def get_policies(self, number: int | None = None) -> authorization.PolicyRevision:
+    def get_policy_revision(self, number: int | None = None) -> authorization.PolicyRevision:
         """The policies that hold, or a revision before them; 0 is the set that is shipped."""
         request = policies_pb2.GetPolicyRevisionRequest(name=f"policies/{'-' if number is None else number}")
         return self._value(authorization.PolicyRevision, "Policies.GetPolicyRevision", request)
@@ -671,13 +671,13 @@ class Client:
         )
         return self._value(authorization.PolicyRevision, "Policies.ApplyPolicies", request)
 
-    def diff_policies(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int, int]:
+    def explain_policy_diff(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int, int]:
         """Decisions that a set would change: some of them, how many were asked, of how many, and where to go on (0: done)."""
         request = policies_pb2.ExplainPolicyDiffRequest(text=text, start=start)
         found = self._connection.call("Policies.ExplainPolicyDiff", request)
         return [codec.to_value(row) for row in found.flips], found.asked, found.total, found.next_start
 
-    def replay_policies(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int]:
+    def explain_policy_replay(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int]:
         """Past decisions that a set would make otherwise: some, how many were asked, and where to go on (0: done)."""
         request = policies_pb2.ExplainPolicyReplayRequest(text=text, start=start)
         found = self._connection.call("Policies.ExplainPolicyReplay", request)
