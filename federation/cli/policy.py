@@ -39,11 +39,7 @@ def show(session: Session, revision: int | None) -> None:
 def lint(session: Session, file: Path) -> int:
     """Says all that is wrong with a file of policies: syntax, names and types, and policies without id, reason or control."""
     found = _compiler().problems(_text(file))
-    if session.output.json:
-        session.output.write_json([str(problem) for problem in found])
-        return exits.ERROR if found else exits.OK
-    for problem in found:
-        session.output.say(f"{file}: {problem}")
+    session.output.rows(found)
     return exits.ERROR if found else exits.OK
 
 
@@ -54,15 +50,9 @@ def test(session: Session, file: Path, tests: tuple[Path, ...]) -> int:
     """Asks expected decisions of a file of policies, and says which are others."""
     engine, cases = _compiler().compile(_text(file)), _cases(tests)
     failed = authorization.failures(cases, engine.decide)
+    session.output.rows(failed)
     used = {name for case in cases for name in engine.decide(case.question).policies}
-    unused = sorted({rule.policy for rule in engine.rules} - used)
-    if session.output.json:
-        told = {one.case: one.told for one in failed}
-        session.output.write_json({"cases": len(cases), "failed": told, "undecided_by": unused})
-        return exits.ERROR if failed else exits.OK
-    for one in failed:
-        session.output.say(f"{one.case}: {one.told}")
-    for name in unused:
+    for name in sorted({rule.policy for rule in engine.rules} - used):
         session.output.say(f"no case is decided by {name}")
     session.output.say(f"{len(cases) - len(failed)} of {len(cases)} decisions are as expected")
     return exits.ERROR if failed else exits.OK

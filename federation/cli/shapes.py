@@ -409,6 +409,14 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("APPLIED", lambda v: moment(v.create_time)),
         _text("NOTE", lambda v: v.note),
     ),
+    authorization.Problem: (
+        _text("POLICY", lambda v: v.policy or "-"),
+        _text("PROBLEM", lambda v: v.detail),
+    ),
+    authorization.Failure: (
+        _text("CASE", lambda v: v.case),
+        _text("BUT", lambda v: v.told),
+    ),
     authorization.PolicyFlip: (
         _text("WHO", lambda v: ", ".join((v.principal, *(f"groups/{group}" for group in v.groups)))),
         _text("ACTION", lambda v: v.action),
