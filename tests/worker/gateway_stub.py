@@ -314,7 +314,7 @@ def serving(folder: Path, stub: GatewayStub | None = None) -> Iterator[Served]:
     ca = files.ca.read_bytes()
     server = grpc.server(ThreadPoolExecutor(16), options=tls.SERVER_OPTIONS)
     gateway_pb2_grpc.add_GatewayServicer_to_server(stub, server)
-    own = tls.Tls(ca, files.cert.read_bytes(), files.key.read_bytes())
+    own = tls.Files(files.ca, files.cert, files.key)
     port = server.add_secure_port("127.0.0.1:0", tls.server_credentials(own, require_client=False))
     server.start()
     client = GatewayClient(f"127.0.0.1:{port}", ca, token=stub.token)
