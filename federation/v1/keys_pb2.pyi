@@ -53,7 +53,8 @@ class _OpeningStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     OPENING_STATE_APPROVED: _OpeningState.ValueType  # 2
     OPENING_STATE_OPENED: _OpeningState.ValueType  # 3
 
-class OpeningState(_OpeningState, metaclass=_OpeningStateEnumTypeWrapper): ...
+class OpeningState(_OpeningState, metaclass=_OpeningStateEnumTypeWrapper):
+    """Lifecycle of an opening of an escrow."""
 
 OPENING_STATE_UNSPECIFIED: OpeningState.ValueType  # 0
 OPENING_STATE_PENDING: OpeningState.ValueType  # 1
