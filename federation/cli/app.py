@@ -39,6 +39,7 @@ WORDS = {
     "lineage": "federation.cli.lineage",
     "key": "federation.cli.key",
     "lease": "federation.cli.lease",
+    "events": "federation.cli.events",
     "token": "federation.cli.token",
     "context": "federation.cli.context",
     "login": "federation.cli.login",

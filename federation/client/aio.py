@@ -35,6 +35,7 @@ from federation.core import (
     ratecard,
     site,
     variance,
+    watching,
 )
 from federation.core import transfer as moving
 
@@ -302,6 +303,25 @@ class AsyncClient(LoopClient):
         `progress` hears of each change of it.
         """
         return await self._call(Client.wait_pipeline, name, timeout, progress=progress)
+
+    def watch(
+        self,
+        filter: str = "",
+        *,
+        start_revision: int = 0,
+        names_only: bool = False,
+        until_now: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncIterator[watching.Change]:
+        """Changes of the catalog in order, each once, from a revision on, or from now on.
+
+        `filter` is like `type = "jobs" AND namespace = "sales"`. Goes on by itself where a connection breaks, at whichever
+        server there is, until `timeout` seconds are over; with `until_now` until all that is there has been told. OutOfRange
+        (REVISION_COMPACTED) where the log no longer holds what comes next.
+        """
+        return self._iterate(
+            Client.watch, filter, start_revision=start_revision, names_only=names_only, until_now=until_now, timeout=timeout
+        )
 
     async def create_transfer(
         self,
