@@ -12,7 +12,7 @@ from federation.cli import exits, jobs, plans, variances
 from federation.cli import scatter as scatters
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
-from federation.core import ids, units
+from federation.core import ids, specs, units
 from federation.core.job import Job
 
 job = noun("job", "Work that is sent to where its data lies.")
@@ -113,7 +113,7 @@ def submit(
     In the job, `federation.inputs["ALIAS"]` and `federation.outputs["ALIAS"]` are its data. Exits with 6 when no site may or
     can run it, and with --wait or --follow with 8 when it failed.
     """
-    request = jobs.request(inputs_=jobs.inputs(input_texts), outputs_=jobs.outputs(output_texts, column_maps), **options)
+    request = jobs.request(inputs_=specs.inputs(input_texts), outputs_=specs.outputs(output_texts, column_maps), **options)
     scatters.require_scatter(scatter=scatter, reduce=reduce, parts_min=parts_min, follow=follow)
     if scatter:
         return scatters.submit(session, request, working_dir, scatter=scatter, reduce=reduce, parts_min=parts_min, wait=wait)
@@ -148,8 +148,8 @@ def plan(
 ) -> int:
     """Tells where a job would run, at what cost, and why not elsewhere. Nothing is stored or started."""
     del working_dir  # what travels with a job changes no plan
-    inputs = jobs.inputs(input_texts, assume_size)
-    request = jobs.request(inputs_=inputs, outputs_=jobs.outputs(output_texts, column_maps), **options)
+    inputs = specs.inputs(input_texts, assume_size)
+    request = jobs.request(inputs_=inputs, outputs_=specs.outputs(output_texts, column_maps), **options)
     return _show_plan(session, session.client.plan(request), plot)
 
 
