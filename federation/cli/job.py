@@ -201,7 +201,15 @@ def show(session: Session, *, name: str) -> None:
         ("submitted by", request.principal),
         ("run", found.run),
     )
-    session.output.fields((name_, value) for name_, value in pairs if value)
+    session.output.fields((name_, value) for name_, value in (*pairs, ("dashboard", _dashboard(session, found))) if value)
+
+
+def _dashboard(session: Session, found: Job) -> str:
+    """Where Ray's own dashboard shows the job's newest run, for those who reach its site's network."""
+    if not found.run:
+        return ""
+    run = session.client.get_run(found.run)
+    return session.client.get_site(run.site).dashboard_of(run.submission_id)
 
 
 @verb(job, "runs", example="fed job runs j-01k9...")

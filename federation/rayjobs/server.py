@@ -109,7 +109,7 @@ class RayJobs:
         found: list[dict[str, Any]] = []
         async with _closing(client.list_jobs(filter='kind = "RAY"')) as jobs:
             async for job in jobs:
-                found.append(translate.details(job, None))
+                found.append(translate.details(job))
                 if len(found) == LISTED_MAX:
                     break
         return web.json_response(found)
@@ -117,8 +117,11 @@ class RayJobs:
     async def _show(self, request: web.Request) -> web.Response:
         client = await self._client(request)
         job = await _job(client, request)
-        run = await client.get_run(job.run) if job.run else None
-        return web.json_response(translate.details(job, run))
+        if not job.run:
+            return web.json_response(translate.details(job))
+        run = await client.get_run(job.run)
+        place = await client.get_site(run.site)
+        return web.json_response(translate.details(job, run, place.dashboard_of(run.submission_id)))
 
     async def _stop(self, request: web.Request) -> web.Response:
         client = await self._client(request)

@@ -89,8 +89,11 @@ def submission_id(job: Job) -> str:
     return job.request.submission_id or job.job
 
 
-def details(job: Job, run: Run | None) -> dict[str, Any]:
-    """A job as Ray's JobDetails. Of environment variables the names alone are told; where it runs stands in the metadata."""
+def details(job: Job, run: Run | None = None, dashboard: str = "") -> dict[str, Any]:
+    """A job as Ray's JobDetails. Of environment variables the names alone are told; where it runs stands in the metadata.
+
+    `dashboard` is where Ray's own dashboard shows its newest run.
+    """
     command = job.request.entrypoint
     started = run.start_time if run is not None else None
     return {
@@ -104,7 +107,7 @@ def details(job: Job, run: Run | None) -> dict[str, Any]:
         "error_type": job.reason or None if job.state.terminal else None,
         "start_time": _milliseconds(started or job.create_time),
         "end_time": _milliseconds(job.end_time),
-        "metadata": dict(job.request.metadata) | _facts(job),
+        "metadata": dict(job.request.metadata) | _facts(job) | ({"fed.dashboard": dashboard} if dashboard else {}),
         "runtime_env": _runtime_env(job.request),
         "driver_agent_http_address": None,
         "driver_node_id": None,

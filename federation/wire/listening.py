@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
 from federation.core import errors
+from federation.wire import https
 
 _BEARER = "bearer "
 
@@ -37,7 +37,7 @@ def parse(text: str, cert: Path | None = None, key: Path | None = None) -> Liste
     if not host or not port.isdecimal():
         raise errors.InvalidArgument(f"{text!r} is not host:port", help="Write for example 127.0.0.1:7420.")
     host = host.strip("[]")
-    if cert is None and not _is_loopback(host):
+    if cert is None and not https.is_loopback(host):
         raise errors.FailedPrecondition(
             f"tokens would travel to {host} in the clear",
             reason="TLS_MISSING",
@@ -55,10 +55,3 @@ def bearer(authorization: str) -> str:
         reason="TOKEN_MISSING",
         help="Sign in with `fed login`, or send `Authorization: Bearer fed_...` (`fed token create`).",
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

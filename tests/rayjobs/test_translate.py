@@ -153,7 +153,7 @@ def test_every_state_is_one_of_rays(state: JobState) -> None:
     pytest.importorskip("ray")
     from ray.dashboard.modules.job.pydantic_models import JobDetails
 
-    told = JobDetails(**translate.details(placed(state), None))
+    told = JobDetails(**translate.details(placed(state)))
     assert told.status.is_terminal() is state.terminal
     assert told.submission_id == "j-1"
 
@@ -180,4 +180,4 @@ def test_details_tell_where_it_runs_and_no_secret() -> None:
 def test_the_submitters_own_id_goes_before_ours() -> None:
     """It is what they ask by."""
     own = placed(JobState.RUNNING, request=JobRequest(entrypoint=("x",), submission_id="mine"))
-    assert translate.details(own, None)["submission_id"] == "mine"
+    assert translate.details(own)["submission_id"] == "mine"
