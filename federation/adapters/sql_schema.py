@@ -65,6 +65,7 @@ def fts_of(terms: sa.Table) -> str:
     """SQLite's full-text index of such a table. It is no table of the metadata, which knows no virtual ones."""
     return f"{terms.name}_fts"
 
+
 events = sa.Table(
     "events",
     metadata,

@@ -277,7 +277,7 @@ class _Parser:
         try:
             found = datetime.fromisoformat(raw)
         except ValueError:
-            self._fail(f"{name!r} is a time such as 2026-11-28 or \"2026-11-28T12:00:00Z\", not {raw!r}")
+            self._fail(f'{name!r} is a time such as 2026-11-28 or "2026-11-28T12:00:00Z", not {raw!r}')
         return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     def _rest(self) -> str:

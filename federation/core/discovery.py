@@ -1,7 +1,7 @@
 """Which datasets are found by which words, in which order, and why. Pure.
 
-What matches in a better place comes first, whatever else matches: the name itself, words of the name, labels and owner, columns,
-and last description and card; and in each place whole words before beginnings. Within that what was created last comes first.
+What matches in a better place comes first, whatever else matches: the name itself, words of the name, labels and owner,
+columns, and last description and card; in each place whole words before beginnings; and of those alike what was created last.
 So a page costs what its own rows cost, and not what all matches would cost to be weighed.
 """
 
@@ -23,7 +23,7 @@ TERMS_BYTES_MAX = 256 * 1024
 MATCHES_MAX = 5
 TEXT_CHARS_MAX = 160
 
-#: The letters of terms, best place first: the whole name, a word of it, a label or the owner, a column, the description or card.
+#: The letters of terms, best place first: the name, a word of it, a label or the owner, a column, the description or card.
 _TITLE, _NAME, _LABEL, _COLUMN, _TOLD = "t", "n", "l", "c", "d"
 _PLACES = _NAME + _LABEL + _COLUMN + _TOLD
 
@@ -161,15 +161,17 @@ def queries(text: str, narrowed: Query | None = None) -> tuple[Query, ...]:
     asked = words(text)
     if not asked:
         return (narrowed or conditions.ALL,)
-    title: Query = Term(_TITLE + _joined(text))
-    ranked: list[Query] = [title]
-    better: Query | None = None
+    # Narrowed before anything is left out: else an index would first look for what is left of two sets that are nearly alike.
+    within = (narrowed,) if narrowed is not None else ()
+    title = Term(_TITLE + _joined(text))
+    ranked: list[Query] = [Every((title, *within))]
+    better: tuple[Query, ...] = (title,)
     for last in range(1, len(_PLACES) + 1):
-        for prefix in (False, True):
-            wider = _each(asked, _PLACES[:last], prefix=prefix)
-            ranked.append(Without(wider, title if better is None else Some((title, better))))
-            better = wider if better is None or prefix else Some((better, wider))
-    return tuple(each if narrowed is None else Every((each, narrowed)) for each in ranked)
+        whole, begun = (_each(asked, _PLACES[:last], prefix=prefix) for prefix in (False, True))
+        ranked.append(Without(Every((whole, *within)), Some(better)))
+        ranked.append(Without(Every((begun, *within)), Some((*better, whole))))
+        better = (title, begun)
+    return tuple(ranked)
 
 
 def _each(asked: tuple[str, ...], places: str, *, prefix: bool) -> Query:

@@ -182,6 +182,8 @@ def version_key(namespace: str, name: str, number: int) -> str:
 
 def columns_of(lookup: Lookup, stored: dataset.Dataset) -> tuple[str, ...]:
     """The names of the columns of a dataset's newest version, as far as its files tell them."""
+    if not stored.latest_version:
+        return ()
     newest = lookup(dataset.Version, version_key(stored.namespace, stored.dataset, stored.latest_version))
     return () if newest is None else tuple(name for name, _ in newest.columns)
 

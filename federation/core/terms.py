@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -86,7 +87,7 @@ def parts(text: str) -> Iterator[Word]:
         yield word
         humps = [word.start, *(word.start + at.start() for at in _HUMP.finditer(text[word.start : word.end])), word.end]
         if len(humps) > 2:
-            for start, end in zip(humps, humps[1:], strict=False):
+            for start, end in itertools.pairwise(humps):
                 yield Word(text=folded(text[start:end]), start=start, end=end)
 
 
