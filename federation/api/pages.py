@@ -1,4 +1,7 @@
-"""Pages of a listing (AIP-158): signed opaque tokens that are good for the listing they came from, and for no other."""
+"""Pages of a listing (AIP-158): sealed tokens that are good for the listing they came from, and for no other.
+
+Sealed, and not only signed: where a page ends, there may be the name of something that its reader may not know of.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import hmac
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from google.protobuf.message import Message
 
 from federation.api.calls import Call
@@ -21,44 +26,41 @@ SIZE_DEFAULT = 50
 SIZE_MAX = 1000
 #: Values that one page looks at, at most, to find those that its caller may see.
 LOOKED_AT_MAX = 5000
-_TAG_BYTES = 16
 
 
 class Pages:
-    """Signs and checks tokens with a key of the catalog, so that every server of it takes the others' tokens."""
+    """Seals and opens tokens with a key of the catalog, so that every server of it takes the others' tokens."""
 
     def __init__(self, secret: bytes) -> None:
-        self._key = hmac.digest(secret, b"fed/page-token/v1", hashlib.sha256)
+        # Deterministic (RFC 5297): the same place of the same listing is the same token, and no nonce can be used twice.
+        self._sealer = AESSIV(hmac.digest(secret, b"fed/page-token/v1", hashlib.sha512))
 
     def after(self, call: Call, request: Any) -> str:
         """The key after which the asked page begins; InvalidArgument (PAGE_TOKEN_INVALID) for another listing's token."""
         if not request.page_token:
             return ""
-        raw = _decoded(request.page_token)
-        tag, key = raw[:_TAG_BYTES], raw[_TAG_BYTES:]
-        if key and hmac.compare_digest(tag, self._tag(call, request, key)):
-            return key.decode()
-        raise errors.InvalidArgument(
-            "page_token is not of this listing",
-            reason="PAGE_TOKEN_INVALID",
-            help="Pass next_page_token of the page before, with parent and filter unchanged, or none to begin anew.",
-            violations={"page_token": "must be the next_page_token of the same listing"},
-        )
+        try:
+            return self._sealer.decrypt(_decoded(request.page_token), self._bound(call, request)).decode()
+        except (InvalidTag, ValueError):  # of another listing, or no token of ours at all
+            raise errors.InvalidArgument(
+                "page_token is not of this listing",
+                reason="PAGE_TOKEN_INVALID",
+                help="Pass next_page_token of the page before, with parent and filter unchanged, or none to begin anew.",
+                violations={"page_token": "must be the next_page_token of the same listing"},
+            ) from None
 
     def token(self, call: Call, request: Any, key: str) -> str:
         """The token of the page that begins after a key."""
-        raw = key.encode()
-        return _encoded(self._tag(call, request, raw) + raw)
+        return _encoded(self._sealer.encrypt(key.encode(), self._bound(call, request)))
 
-    def _tag(self, call: Call, request: Any, key: bytes) -> bytes:
+    @staticmethod
+    def _bound(call: Call, request: Any) -> list[bytes]:
         # Everything that shapes the listing is bound, the size of its pages is not; nor may a token wander to another caller.
         bare = type(request)()
         bare.CopyFrom(request)
         bare.ClearField("page_size")
         bare.ClearField("page_token")
-        parts = (call.method.key.encode(), call.principal.name.encode(), bare.SerializeToString(deterministic=True), key)
-        framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-        return hmac.digest(self._key, framed, hashlib.sha256)[:_TAG_BYTES]
+        return [call.method.key.encode(), call.principal.name.encode(), bare.SerializeToString(deterministic=True)]
 
 
 def _encoded(raw: bytes) -> str:
@@ -99,7 +101,7 @@ async def stored(
     newest_first: bool = False,
     check: Callable[[Transaction], object] = lambda _: None,
     show: Callable[[Any], Any] = lambda value: value,
-    keep: Callable[[Transaction, Any], bool] | None = None,
+    keep: Callable[[Transaction], Callable[[Any], bool]] | None = None,
 ) -> Message:
     """A page of stored values of one kind. `where` are the path's conditions; `check` refuses a parent that is not there.
 
@@ -118,10 +120,11 @@ async def stored(
     if keep is None:
         values = await store.read(look)
         return _page(pages, call, request, values, limit=limit, key=kind.key, show=show)
-    sees = keep
+    keeper = keep
 
     def sift(tx: Transaction) -> tuple[list[Any], str]:
         check(tx)
+        sees = keeper(tx)
         kept: list[Any] = []
         last, looked_at = after, 0
         while looked_at < LOOKED_AT_MAX:
@@ -129,7 +132,7 @@ async def stored(
                 cls, parent=parent, where=wanted, after=last, limit=limit + 1, newest_first=newest_first
             )
             for row in rows:
-                if sees(tx, row):
+                if sees(row):
                     if len(kept) == limit:
                         return kept, last
                     kept.append(row)

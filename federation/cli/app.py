@@ -20,6 +20,7 @@ from federation.core import errors
 WORDS = {
     "namespace": "federation.cli.namespace",
     "dataset": "federation.cli.dataset",
+    "search": "federation.cli.search",
     "version": "federation.cli.version",
     "replica": "federation.cli.replica",
     "site": "federation.cli.site",

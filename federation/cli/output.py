@@ -182,8 +182,15 @@ def table(values: Sequence[Any], columns: Sequence[shapes.Column]) -> Table:
     for column in columns:
         drawn.add_column(column.heading, justify="right" if column.number else "left", overflow="fold", no_wrap=column.number)
     for value in values:
-        drawn.add_row(*(Text(safe(column.show(value))) for column in columns))
+        drawn.add_row(*(_cell(column, value) for column in columns))
     return drawn
+
+
+def _cell(column: shapes.Column, value: Any) -> Text:
+    text = Text(safe(column.show(value)))  # as long as what was shown, so that places in it stay
+    for start, end in column.emphasis(value):
+        text.stylize("bold", start, end)
+    return text
 
 
 def _console(stream: Any) -> Console:

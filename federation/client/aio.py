@@ -21,6 +21,7 @@ from federation.core import (
     budget,
     chain,
     dataset,
+    discovery,
     erasure,
     focus,
     forecast,
@@ -104,6 +105,16 @@ class AsyncClient(LoopClient):
     ) -> AsyncIterator[dataset.Dataset]:
         """The datasets of a namespace, or of all, by name."""
         return self._iterate(Client.list_datasets, namespace, filter=filter, show_deleted=show_deleted)
+
+    def search_datasets(
+        self, query: str = "", *, namespace: str = "", filter: str = "", show_deleted: bool = False
+    ) -> AsyncIterator[discovery.Found]:
+        """Datasets that have each of the words, or one that begins so, best matches first; without words all, newest first.
+
+        They are looked for in name, labels, owner, columns, description and card. Pages are fetched as they are needed, so the
+        first few cost no more than one look.
+        """
+        return self._iterate(Client.search_datasets, query, namespace=namespace, filter=filter, show_deleted=show_deleted)
 
     async def update_dataset(
         self, changed: dataset.Dataset, fields: Iterable[str] = (), *, request_id: str = ""

@@ -23,6 +23,7 @@ from federation.core import (
     budget,
     chain,
     dataset,
+    discovery,
     erasure,
     errors,
     focus,
@@ -68,6 +69,8 @@ from federation.wire import changes, codec
 T = TypeVar("T")
 
 PACKAGE_BYTES_MAX = 64 * 1024 * 1024
+#: Who searches reads the best matches, and seldom more than those.
+_SEARCH_PAGE_SIZE = 50
 #: A sum reads a month of tables or years of them, and a reconciliation every read of a month.
 _SUMMARIZE_SECONDS = 120.0
 _RECONCILE_SECONDS = 600.0
@@ -186,9 +189,30 @@ class Client:
         show_deleted: bool = False,
     ) -> Iterator[dataset.Dataset]:
         """The datasets of a namespace, or of all, by name."""
-        parent = _named(namespace, "namespaces") if namespace not in ("", "-", "namespaces/-") else "namespaces/-"
-        request = catalog_pb2.ListDatasetsRequest(parent=parent, filter=filter, show_deleted=show_deleted)
+        request = catalog_pb2.ListDatasetsRequest(parent=_any_namespace(namespace), filter=filter, show_deleted=show_deleted)
         return self._connection.pages("Catalog.ListDatasets", request)
+
+    def search_datasets(
+        self,
+        query: str = "",
+        *,
+        namespace: str = "",
+        filter: str = "",  # noqa: A002
+        show_deleted: bool = False,
+    ) -> Iterator[discovery.Found]:
+        """Datasets that have each of the words, or one that begins so, best matches first; without words all, newest first.
+
+        They are looked for in name, labels, owner, columns, description and card. Pages are fetched as they are needed, so the
+        first few cost no more than one look.
+        """
+        request = catalog_pb2.SearchDatasetsRequest(
+            parent=_any_namespace(namespace),
+            query=query,
+            filter=filter,
+            show_deleted=show_deleted,
+            page_size=_SEARCH_PAGE_SIZE,
+        )
+        return self._connection.pages("Catalog.SearchDatasets", request)
 
     def update_dataset(self, changed: dataset.Dataset, fields: Iterable[str] = (), *, request_id: str = "") -> dataset.Dataset:
         """Changes the named fields, or all that are filled; Conflict when `changed.etag` is given and stale."""
@@ -1160,6 +1184,11 @@ def _as_of(request: Any, time_: datetime | None, position: int) -> None:
     if time_ is not None:
         request.as_of_time.CopyFrom(codec.from_time(time_))
     codec.assign(request, "as_of_position", position)
+
+
+def _any_namespace(name: str) -> str:
+    """The parent of a listing: one namespace, or all."""
+    return "namespaces/-" if name in ("", "-", "namespaces/-") else _named(name, "namespaces")
 
 
 def _named(name: str, collection: str) -> str:
