@@ -30,6 +30,7 @@ from federation.api.pipelines import PipelinesServicer
 from federation.api.policies import PoliciesServicer
 from federation.api.rates import Rates
 from federation.api.records import RecordsServicer
+from federation.api.redaction import Redaction
 from federation.api.sites import SitesServicer
 from federation.api.store import Store
 from federation.api.transfers import TransfersServicer
@@ -145,7 +146,8 @@ class Server:
             "Policies": PoliciesServicer(store),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
-        return self._server(generic_handlers(servicers, Entrance(door=self._door, rates=self._rates)))
+        entrance = Entrance(door=self._door, rates=self._rates, redaction=Redaction(store))
+        return self._server(generic_handlers(servicers, entrance))
 
     def _agents(self) -> grpc.aio.Server:
         door = AgentsDoor(self._store, self._settings.trust_domain)

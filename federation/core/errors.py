@@ -6,7 +6,7 @@ once published; people and programs match on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -45,6 +45,17 @@ class FederationError(Exception):
     def passes(self) -> bool:
         """Whether the same call may go through later, without anybody doing anything."""
         return isinstance(self, Unavailable) or self.reason == RATE_LIMITED
+
+    def retold(self, words: Callable[[str], str]) -> FederationError:
+        """The same refusal with all that it says put through `words`; kind and reason stay."""
+        return type(self)(
+            words(self.message),
+            reason=self.reason,
+            help=words(self.help),
+            metadata={key: words(value) for key, value in self.metadata.items()},
+            violations={field: words(text) for field, text in self.violations.items()},
+            retry_seconds=self.retry_seconds,
+        )
 
     def __str__(self) -> str:
         return f"{self.message} [{self.reason}]" + (f" {self.help}" if self.help else "")

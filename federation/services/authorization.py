@@ -305,6 +305,15 @@ def absent(name: ids.DatasetName) -> errors.NotFound:
     )
 
 
+def namespace_absent(name: str) -> errors.NotFound:
+    """The same of a namespace."""
+    return errors.NotFound(
+        f"namespace {name} does not exist",
+        help="`fed namespace list` shows what is there.",
+        metadata={"namespace": name},
+    )
+
+
 def _browsable(engine: ports.PolicyEngine, asked: Question) -> bool:
     bare = Question(subject=asked.subject, action=Action.BROWSE, dataset=asked.dataset, time=asked.time)
     return engine.decide(bare).allowed

@@ -31,7 +31,13 @@ GROUP_SIZE_MAX = 10**9
 
 def create_namespace(tx: ports.Transaction, ctx: Context, namespace: dataset.Namespace) -> dataset.Namespace:
     """A new, empty namespace; AlreadyExists when its name is taken."""
-    ids.segment(namespace.name, "namespace")
+    if ids.segment(namespace.name, "namespace") == ids.HIDDEN:
+        raise errors.InvalidArgument(
+            f"no namespace can be named {ids.HIDDEN}: it stands for those that somebody may not know of",
+            reason="NAME_RESERVED",
+            help="Choose another name.",
+            violations={"namespace_id": "is reserved"},
+        )
     if tx.get(dataset.Namespace, namespace.name) is not None:
         raise _taken("namespace", namespace.name)
     stored = tx.insert(
@@ -56,7 +62,7 @@ def get_namespace(tx: ports.Transaction, name: str) -> dataset.Namespace:
     key = ids.child(name, "namespaces")
     found = tx.get(dataset.Namespace, key)
     if found is None:
-        raise _absent("namespace", key, "`fed namespace list` shows what is there.")
+        raise authorization.namespace_absent(key)
     return found
 
 
