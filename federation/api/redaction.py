@@ -21,7 +21,7 @@ from federation.api.store import Store
 from federation.core import errors
 from federation.core.ids import HIDDEN
 from federation.core.policy import Principal
-from federation.services.disclosure import Disclosure
+from federation.services.disclosure import Disclosure, foreign
 
 #: Texts that name a dataset (`sales/flights`) or a version (`sales/flights@3`), by message and field.
 DATASETS: dict[str, frozenset[str]] = {
@@ -131,9 +131,11 @@ class Redaction:
         return message
 
     async def refusal(self, principal: Principal, error: errors.FederationError, request: Message) -> errors.FederationError:
-        """The refusal as its caller may have it. Names that they said stay: those are answered alike, there or not."""
-        said = str(request) if isinstance(request, Message) else ""
-        if not any("/" in text for text in (error.message, error.help, *error.metadata.values(), *error.violations.values())):
+        """The refusal as its caller may have it. Names that they said stay: those are answered alike, there or not.
+
+        What is sent as a stream (packages, bills) is refused for what it is, by nothing that the catalog knows.
+        """
+        if not isinstance(request, Message) or not foreign(error, said := str(request)):
             return error
         return await self._store.read(lambda tx: Disclosure(tx, self._store.ctx, principal).refusal(error, said))
 

@@ -17,7 +17,7 @@ REGION = re.compile(r"[a-z][a-z0-9-]{0,31}:[a-z0-9][a-z0-9-]{0,62}")
 #: An input or output alias: a Python identifier, so that `inputs.flights` could be written.
 ALIAS = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 #: The namespace that stands for those which somebody may not know of. Nobody can make it.
-HIDDEN = "hidden"
+HIDDEN = "redacted"
 #: What turns the direction of text around: a path with one is shown as another than it is.
 _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 

@@ -23,6 +23,8 @@ from federation.services.context import Context
 #: The namespace that tokens of datasets are in; nobody can make it.
 HIDDEN = ids.HIDDEN
 _DOMAIN = b"fed/hidden-name/v1"
+#: How help writes a name: there may be a dataset of that name, and it tells nothing of it.
+_EXAMPLE = re.compile(r"for example \S+")
 _SEGMENT = re.compile(r"[a-z0-9-]+")
 _SHORT = re.compile(r"([a-z][a-z0-9-]*)/([a-z][a-z0-9-]*)(@[0-9]+)?")
 #: Each pair of segments in a text, also those that overlap: `sales/flights`, `fed://sales/flights/a`, `sites/eu-1/keyUses/…`.
@@ -128,15 +130,19 @@ class Disclosure:
 
         Only what is there is looked for, and it came from the catalog: what callers say is answered alike, there or not.
         """
-        told = "\n".join((error.message, error.help, *error.metadata.values(), *error.violations.values()))
-        names = {(found[1], f"{found[2]}/{found[3]}") for found in _PAIRS.finditer(told)}
-        words = set(_SEGMENT.findall(said))
-        foreign = [(text, short) for text, short in names if not words.issuperset(short.split("/"))]
-        there = [(text, short) for text, short in foreign if self._tx.get(dataset.Dataset, short) is not None]
+        there = [(text, short) for text, short in foreign(error, said) if self._tx.get(dataset.Dataset, short) is not None]
         hidden = {text: self.token(short) for text, short in there if not self.sees(short)}
         if not hidden:
             return error
         return error.retold(lambda words: _replaced(words, hidden))
+
+
+def foreign(error: errors.FederationError, said: str) -> list[tuple[str, str]]:
+    """What may be names of datasets in an error, as written and short, without those that the caller `said`."""
+    told = "\n".join((error.message, error.help, *error.metadata.values(), *error.violations.values()))
+    names = {(found[1], f"{found[2]}/{found[3]}") for found in _PAIRS.finditer(_EXAMPLE.sub("", told))}
+    words = set(_SEGMENT.findall(said))
+    return sorted((text, short) for text, short in names if not words.issuperset(short.split("/")))
 
 
 def _replaced(words: str, hidden: dict[str, str]) -> str:

@@ -37,7 +37,7 @@ from federation.core import (
     transfer,
 )
 from federation.services import lineage as lineage_facts
-from federation.v1 import catalog_pb2, costs_pb2, jobs_pb2, lineage_pb2, transfers_pb2
+from federation.v1 import catalog_pb2, costs_pb2, lineage_pb2
 from federation.wire import methods
 from tests import builders
 from tests.attacks.messages import with_text
@@ -50,7 +50,18 @@ HIDDEN, OPEN, MADE = "titan/merger", "sales/flights", "sales/report"
 JOB = "j-00000000000000000000000001"
 RUN = f"jobs/{JOB}/runs/1"
 NAMES = (
-    *(HIDDEN, f"{HIDDEN}@1", "namespaces/titan", f"{OPEN}@1", MADE, f"{MADE}@1", "namespaces/-", f"{HIDDEN}@-", JOB, RUN, "puts/a-9"),
+    *(
+        HIDDEN,
+        f"{HIDDEN}@1",
+        "namespaces/titan",
+        f"{OPEN}@1",
+        MADE,
+        f"{MADE}@1",
+        "namespaces/-",
+        JOB,
+        RUN,
+        "puts/a-9",
+    ),
     *("p-1", "t-1", "everywhere", "cap", "e-1", "e-2", "k-1", "o-1", "aws-1-2026-11", "eu-1", "2026-11", "users/root"),
 )
 FILTERS = (
@@ -235,6 +246,24 @@ def _custody(tx: Any) -> None:
     tx.insert(keys.Escrow(escrow="k-1", site="eu-1", threshold=2, custodians=(), dataset=HIDDEN))
 
 
+#: Where more than one field must be set to get far.
+FURTHER: dict[str, list[Message]] = {
+    "Costs.SummarizeCosts": [
+        costs_pb2.SummarizeCostsRequest(by=by, filter=where)
+        for where in ('namespace = "titan"', 'payer = "titan"', 'payer = "sales"', f'job = "{JOB}"')
+        for by in KEYS[:4]
+    ],
+    "Costs.SummarizeVariances": [
+        costs_pb2.SummarizeVariancesRequest(by="input", filter=where)
+        for where in ("", 'dataset = "merger"', 'namespace = "titan"')
+    ],
+    "Costs.ListLedgerEntries": [costs_pb2.ListLedgerEntriesRequest(page_size=1)],
+    "Catalog.ListNamespaces": [catalog_pb2.ListNamespacesRequest(page_size=1)],
+    "Catalog.ListDatasets": [catalog_pb2.ListDatasetsRequest(parent="namespaces/-", page_size=1)],
+    "Lineage.GetLineage": [lineage_pb2.GetLineageRequest(name=MADE, depth=depth, edges_max=1) for depth in (1, 10)],
+}
+
+
 def requests(row: methods.Method) -> Iterator[Message]:
     """Requests that ask for everything that there is."""
     yield row.request()
@@ -242,24 +271,7 @@ def requests(row: methods.Method) -> Iterator[Message]:
         for path, request in with_text(row.request, text):
             if text in TEXTS.get(path.rpartition(".")[2], NAMES):
                 yield request
-    if row.key == "Costs.SummarizeCosts":
-        for where in ('namespace = "titan"', 'payer = "titan"', 'payer = "sales"', f'job = "{JOB}"'):
-            for by in KEYS[:4]:
-                yield costs_pb2.SummarizeCostsRequest(by=by, filter=where)
-    if row.key == "Costs.SummarizeVariances":
-        yield costs_pb2.SummarizeVariancesRequest(by="input")
-        yield costs_pb2.SummarizeVariancesRequest(by="input", filter='dataset = "merger"')
-    if row.pager:
-        yield row.request(page_size=1)
-    if row.key == "Catalog.ListDatasets":
-        yield catalog_pb2.ListDatasetsRequest(parent="namespaces/-", page_size=1)
-    if row.key == "Jobs.ListRuns":
-        yield jobs_pb2.ListRunsRequest(parent=f"jobs/{JOB}", page_size=1)
-    if row.key == "Transfers.ListTransfers":
-        yield transfers_pb2.ListTransfersRequest(filter='destination_site = "us-1"')
-    if row.key == "Lineage.GetLineage":
-        for depth in (1, 10):
-            yield lineage_pb2.GetLineageRequest(name=MADE, depth=depth, edges_max=1)
+    yield from FURTHER.get(row.key, ())
 
 
 class Teller:
@@ -314,8 +326,8 @@ def test_what_is_told_of_a_hidden_one_is_the_same_each_time(hiding: edges.Edge):
     user = hiding.client("user")
     seen = user.get_job(JOB)
     (token,) = {spec.dataset for spec in seen.request.inputs if spec.dataset != OPEN}
-    assert token.startswith("hidden/d-")
-    assert [spec.alias for spec in seen.request.inputs] == ["hidden", "flights"]
+    assert token.startswith("redacted/d-")
+    assert [spec.alias for spec in seen.request.inputs] == ["redacted", "flights"]
     assert (seen.state, seen.run, seen.request.entrypoint, seen.request.env) == (job.JobState.SUCCEEDED, RUN, (), ())
     assert user.get_transfer("t-1").dataset == token
     assert user.get_transfer("t-1").destination_site == "us-1"
