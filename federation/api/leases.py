@@ -10,9 +10,9 @@ from federation.api import mutations, pages
 from federation.api.calls import Call
 from federation.api.pages import Pages
 from federation.api.store import Store
-from federation.core import erasure, leases
+from federation.core import erasure, ids, leases
 from federation.ports import Transaction
-from federation.services import disclosure, erasures, lineage_queries
+from federation.services import authorization, datasets, disclosure, erasures, lineage_queries
 from federation.services.lineage_index import LineageIndex
 from federation.v1 import leases_pb2
 from federation.wire import codec
@@ -52,6 +52,8 @@ class ErasuresServicer:
         view, position = await self._store.run(self._index.view)
 
         def work(tx: Transaction) -> Message:
+            name = ids.version(request.version)
+            authorization.visible(tx, self._ctx, call.principal, name.dataset, as_absent=datasets.version_absent(name))
             end = time.monotonic() + WALK_SECONDS
             found = lineage_queries.impact(tx, view, position, request.version, expired=lambda: time.monotonic() > end)
             came = erasures.Downstream(
@@ -59,7 +61,7 @@ class ErasuresServicer:
                 models=tuple(each.node for each in found.affected if each.kind == "MODEL"),
                 complete=found.complete,
             )
-            return codec.to_message(erasures.request(tx, self._store.ctx, request.version, request.reason, came))
+            return codec.to_message(erasures.request(tx, self._ctx, call.principal, request.version, request.reason, came))
 
         return await mutations.mutate(self._store, call, request, work)
 

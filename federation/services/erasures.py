@@ -11,9 +11,11 @@ import hashlib
 from collections.abc import Iterable
 
 from federation import ports
+from federation.core import authorization as authorization_values
 from federation.core import dataset, erasure, errors, ids, job, kinds, leases, policy, site, transfer
+from federation.core.authorization import Action
 from federation.crypto import erasure as signed
-from federation.services import access, carrying, datasets, disclosure, runs, scan, sites
+from federation.services import access, authorization, carrying, datasets, disclosure, runs, scan, sites
 from federation.services.context import Context
 from federation.services.disclosure import Disclosure
 
@@ -29,13 +31,19 @@ class Downstream:
     complete: bool = True
 
 
-def request(
-    tx: ports.Transaction, ctx: Context, version: str, reason: str, downstream: Downstream = Downstream()
+def request(  # noqa: PLR0917 - who, what, why, and what came of it
+    tx: ports.Transaction,
+    ctx: Context,
+    principal: policy.Principal,
+    version: str,
+    reason: str,
+    downstream: Downstream = Downstream(),
 ) -> erasure.Erasure:
     """Erases a version: from this transaction on nobody is granted it. Its sites are told, and confirm.
 
-    FailedPrecondition (LEGAL_HOLD) under a legal hold, (ERASURE_SHARED) where another version has files of the same
-    generations, (VERSION_ERASED) where it was done already.
+    The policy is asked for DESTROY, and its yes is told before anything is destroyed: PermissionDenied (POLICY_DENIED)
+    otherwise. A legal hold stands whatever the policies say: FailedPrecondition (LEGAL_HOLD),
+    as (ERASURE_SHARED) where another version has files of the same generations, and (VERSION_ERASED) where it was done already.
     """
     if not reason.strip() or len(reason) > REASON_CHARS_MAX:
         raise errors.InvalidArgument(
@@ -53,6 +61,8 @@ def request(
             help="Have the hold lifted first.",
             metadata={"dataset": name.dataset.short},
         )
+    asked = authorization.question(tx, authorization_values.subject(principal), Action.DESTROY, stored)
+    authorization.require(tx, ctx, asked)
     found = datasets.readable_version(tx, name)
     _require_alone(tx, found)
     erased = tx.replace(dataclasses.replace(found, erase_time=tx.now))
