@@ -455,6 +455,8 @@ def _version(
         generations=new.generations,
         run=run,
         source=new.source,
+        # Of what a person puts nobody knows what its columns count.
+        group_size=new.group_size if run else None,
         uid=ctx.ids.new("v"),
         create_time=tx.now,
     )
@@ -619,8 +621,16 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     """
     authorization.visible(tx, ctx, principal, name)
     stored = whole_dataset(tx, name)
+    wanted = ids.VersionName(name, number or stored.latest_version)
+    known = tx.get(dataset.Version, kinds.version_key(*name, wanted.number))
     asked = authorization.question(
-        tx, subject(principal), Action.EXPORT, stored, purpose=purpose, destination=principal.jurisdiction
+        tx,
+        subject(principal),
+        Action.EXPORT,
+        stored,
+        purpose=purpose,
+        destination=principal.jurisdiction,
+        group_size=known.group_size if known else None,
     )
     law = functools.partial(residency.require_person, name.short, stored.residency, principal)
     authorization.require(tx, ctx, asked, law=law)
