@@ -44,6 +44,7 @@ from federation.agent.identity import Identity
 from federation.core import erasure, errors, job, keys, transfer
 from federation.core.admission import UNASKED, Finding
 from federation.wire import tls
+from federation.wire.rates import Rates
 
 T = TypeVar("T")
 
@@ -243,6 +244,7 @@ class Agent:
                 identity=self._identity,
                 book=self._book,
                 entrance=entrance,
+                rates=Rates(settings.rates),
                 opener=self._opener,
                 leaser=self._leaser,
                 meter=self._meter,

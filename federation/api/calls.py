@@ -21,12 +21,12 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from federation.api.rates import Rates
 from federation.api.redaction import Redaction
 from federation.core import errors, policy
 from federation.crypto import secrets
 from federation.wire import errors as wire_errors
 from federation.wire import limits, methods
+from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Entrance:
             self.rates.failed(place, credential)
             raise
         self.rates.welcome(credential)
-        self.rates.spend(principal)
+        self.rates.spend(principal.name, machine=principal.role is policy.Role.AGENT)
         return principal
 
     async def told(self, call: Call, answer: Message) -> Message:

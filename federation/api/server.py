@@ -28,7 +28,6 @@ from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
 from federation.api.pipelines import PipelinesServicer
 from federation.api.policies import PoliciesServicer
-from federation.api.rates import Rates
 from federation.api.records import RecordsServicer
 from federation.api.redaction import Redaction
 from federation.api.sites import SitesServicer
@@ -41,6 +40,7 @@ from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
 from federation.services.openlineage import Emitter
 from federation.wire import methods, tls
+from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
 
