@@ -53,6 +53,7 @@ WORDS = {
     "sql": "federation.cli.sql",
     "engine": "federation.cli.engine",
     "mcp": "federation.cli.mcp",
+    "ray": "federation.cli.ray",
     "help": "federation.cli.help",
 }
 

@@ -21,6 +21,7 @@ from federation.cli.session import Session
 WITHOUT_OUTPUT = {
     "server": "it is a process: its log lines, a JSON object each, are what it tells",
     "mcp": "it is a process, which speaks a protocol on stdout",
+    "ray": "it is a process, which speaks a protocol",
 }
 
 
