@@ -97,7 +97,7 @@ def _reference(kind: type, found: dict[str, Any], *, named: bool) -> dict[str, A
 
 def _object(kind: Any, doc: str | None, found: dict[str, Any], *, named: bool) -> dict[str, Any]:
     fields = formats.fields_of(kind, named=named)
-    optional = {name for name, hint in fields.items() if types.NoneType in typing.get_args(hint)}
+    optional = {name for name, hint in fields.items() if hint is Any or types.NoneType in typing.get_args(hint)}
     pairs = pairs_of(kind.kind if isinstance(kind, formats.Extended) else kind)
     inner = formats.tells_names(kind)
     return {

@@ -120,10 +120,16 @@ def paths_of(rows: Iterable[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for row in rows for key in (row if isinstance(row, Mapping) else {"value": row})))
 
 
-def name_of(data: Any) -> str:
-    """The resource name of what `plain` gave; of what has none, its first field."""
-    found = (data["name"] if "name" in data else next(iter(data.values()), "")) if isinstance(data, Mapping) else data
-    return safe(_text(found))
+def name_of(value: Any) -> str:
+    """The resource name of a value; of what has none its first field, or the name of the resource that stands there."""
+    data = told(value)
+    if not isinstance(data, Mapping):
+        return safe(_text(data))
+    if "name" in data:
+        return safe(_text(data["name"]))
+    if dataclasses.is_dataclass(value) and not isinstance(value, Extension):
+        return name_of(getattr(value, next(iter(data))))
+    return safe(_text(next(iter(data.values()), "")))
 
 
 def members(kind: Any) -> tuple[Any, ...]:

@@ -70,7 +70,8 @@ _OPTIONS = (
         "output_texts",
         multiple=True,
         metavar="[ALIAS=]DATASET[:MODEL]",
-        help="A dataset that it writes. After commas: deliver=SITE for a replica there, size=2GB to reckon with, release.",
+        help="A dataset that it writes. After commas: deliver=SITE for a replica there, size=2GB to reckon with,"
+        " release, count=COLUMN for an aggregate: the column that says how many people are behind each row.",
     ),
     click.option(
         "--input",

@@ -104,7 +104,7 @@ class Output:
                 ("" if self._told_each else formats.csv_header(paths)) + formats.csv_row(formats.told(value), paths)
             )
         elif self.format == "name":
-            sys.stdout.write(formats.name_of(formats.told(value)) + "\n")
+            sys.stdout.write(formats.name_of(value) + "\n")
         else:
             sys.stdout.write(formats.json_line(formats.told(value)))
         self._told_each = True
@@ -131,7 +131,7 @@ class Output:
                 sys.stdout.write(formats.json_line(formats.told(value)))
         elif self.format == "name":
             for value in values:
-                sys.stdout.write(formats.name_of(formats.told(value)) + "\n")
+                sys.stdout.write(formats.name_of(value) + "\n")
         else:
             self._csv(values, tuple(column.heading for column in columns or ()))
 
@@ -280,8 +280,15 @@ def table(values: Sequence[Any], columns: Sequence[shapes.Column]) -> Table:
     for column in columns:
         drawn.add_column(column.heading, justify="right" if column.number else "left", overflow="fold", no_wrap=column.number)
     for value in values:
-        drawn.add_row(*(Text(safe(column.show(value))) for column in columns))
+        drawn.add_row(*(_cell(column, value) for column in columns))
     return drawn
+
+
+def _cell(column: shapes.Column, value: Any) -> Text:
+    text = Text(safe(column.show(value)))  # as long as what was shown, so that places in it stay
+    for start, end in column.emphasis(value):
+        text.stylize("bold", start, end)
+    return text
 
 
 def _console(stream: Any) -> Console:
