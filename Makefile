@@ -12,7 +12,7 @@ BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all campaign-record focus-tools fix proto aio schemas record-docs authorization-docs fuzz lock bench bench-placement demo demo-down
+.PHONY: help setup check test test-all campaign-record focus-tools fix proto aio schemas record-docs sdk-docs authorization-docs fuzz lock bench bench-placement demo demo-down
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ fix: $(VENV)/dev.stamp ## Format, and mend what can be mended by itself
 
 proto: $(VENV)/dev.stamp ## Generate federation/v1 from protos/
 	./infra/gen_protos.sh
+
+sdk-docs: $(VENV)/dev.stamp ## Print the reference of docs/sdk.md from federation/client/client.py
+	$(BIN)/python infra/gen_sdk_docs.py
 
 aio: $(VENV)/dev.stamp ## Print federation/client/aio.py from federation/client/client.py
 	$(BIN)/python infra/gen_aio.py > .aio.py && mv .aio.py federation/client/aio.py

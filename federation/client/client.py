@@ -107,7 +107,11 @@ class Client:
     # Namespaces
 
     def create_namespace(self, new: dataset.Namespace, *, request_id: str = "") -> dataset.Namespace:
-        """Creates a namespace; AlreadyExists when its name is taken."""
+        """Creates a namespace; AlreadyExists when its name is taken.
+
+        >>> client.create_namespace(dataset.Namespace(name="research")).owner
+        'users/user'
+        """
         request = catalog_pb2.CreateNamespaceRequest(
             namespace_id=new.name, namespace=codec.to_message(new, catalog_pb2.Namespace), request_id=request_id
         )
@@ -166,7 +170,12 @@ class Client:
     # Datasets, versions, replicas
 
     def create_dataset(self, new: dataset.Dataset, *, request_id: str = "") -> dataset.Dataset:
-        """Creates a dataset without a version; its namespace must be there."""
+        """Creates a dataset without a version; its namespace must be there.
+
+        >>> made = client.create_dataset(dataset.Dataset(namespace="research", dataset="returns", residency=("EU",)))
+        >>> made.name.short, made.residency
+        ('research/returns', ('EU',))
+        """
         request = catalog_pb2.CreateDatasetRequest(
             parent=f"namespaces/{new.namespace}",
             dataset_id=new.dataset,
@@ -188,7 +197,11 @@ class Client:
         filter: str = "",  # noqa: A002
         show_deleted: bool = False,
     ) -> Iterator[dataset.Dataset]:
-        """The datasets of a namespace, or of all, by name."""
+        """The datasets of a namespace, or of all, by name.
+
+        >>> [row.name.short for row in client.list_datasets()]
+        ['research/returns', 'sales/flights']
+        """
         request = catalog_pb2.ListDatasetsRequest(parent=_any_namespace(namespace), filter=filter, show_deleted=show_deleted)
         return self._connection.pages("Catalog.ListDatasets", request)
 
@@ -204,6 +217,9 @@ class Client:
 
         They are looked for in name, labels, owner, columns, description and card. Pages are fetched as they are needed, so the
         first few cost no more than one look.
+
+        >>> [found.dataset.name.short for found in client.search_datasets("retu")]
+        ['research/returns']
         """
         request = catalog_pb2.SearchDatasetsRequest(
             parent=_any_namespace(namespace),
@@ -355,11 +371,22 @@ class Client:
         return self._value(job.Job, "Jobs.CreateJob", message)
 
     def plan(self, request: job.JobRequest) -> job.Job:
-        """Where the job would run now, with the plan that explains it. Nothing is stored."""
+        """Where the job would run now, with the plan that explains it. Nothing is stored.
+
+        >>> flights = job.InputSpec(alias="flights", dataset="sales/flights")
+        >>> planned = client.plan(job.JobRequest(inputs=(flights,), entrypoint=("python", "train.py")))
+        >>> planned.plan.choice.site, planned.plan.choice.locality
+        ('eu-1', 1.0)
+        """
         return self.create_job(request, validate_only=True)
 
     def submit(self, request: job.JobRequest, working_dir: Path | None = None, *, request_id: str = "") -> job.Job:
-        """Submits a job, with its working directory if it has one: sent once, whichever jobs use it."""
+        """Submits a job, with its working directory if it has one: sent once, whichever jobs use it.
+
+        >>> started = client.submit(job.JobRequest(label="train", entrypoint=("python", "train.py")))
+        >>> str(started.state), started.attempt
+        ('PLACED', 1)
+        """
         if working_dir is not None:
             request = dataclasses.replace(request, working_dir=self.upload_package(working_dir).digest)
         return self.create_job(request, request_id=request_id)
@@ -369,7 +396,11 @@ class Client:
         return self._value(job.Job, "Jobs.GetJob", jobs_pb2.GetJobRequest(name=_named(name, "jobs")))
 
     def list_jobs(self, *, filter: str = "") -> Iterator[job.Job]:  # noqa: A002
-        """All jobs, newest first."""
+        """All jobs, newest first.
+
+        >>> [found.request.label for found in client.list_jobs(filter='label = "train"')]
+        ['train']
+        """
         return self._connection.pages("Jobs.ListJobs", jobs_pb2.ListJobsRequest(filter=filter))
 
     def cancel_job(self, name: str, *, etag: str = "", request_id: str = "") -> job.Job:
@@ -537,6 +568,10 @@ class Client:
         `filter` is like `type = "jobs" AND namespace = "sales"`. Goes on by itself where a connection breaks, at whichever
         server there is, until `timeout` seconds are over; with `until_now` until all that is there has been told. OutOfRange
         (REVISION_COMPACTED) where the log no longer holds what comes next.
+
+        >>> changes = client.watch('type = "datasets" AND namespace = "research"', start_revision=1, until_now=True)
+        >>> [(change.kind, change.name) for change in changes][-1]
+        ('dataset.created', 'namespaces/research/datasets/returns')
         """
         request = events_pb2.WatchRequest(
             filter=filter, start_revision=start_revision, names_only=names_only, until_now=until_now
@@ -903,7 +938,11 @@ class Client:
         requests: int = 0,
         account: str = "",
     ) -> ratecard.Quote:
-        """What a volume would cost now, or after a stated volume of a month; a destination may be `internet`."""
+        """What a volume would cost now, or after a stated volume of a month; a destination may be `internet`.
+
+        >>> client.price_egress("aws:us-east-2", "internet", 10 * 2**40, month_to_date_bytes=0).charge_micros
+        921510000
+        """
         request = costs_pb2.PriceEgressRequest(
             source_region=source_region, destination_region=destination_region, account=account
         )
@@ -1019,7 +1058,11 @@ class Client:
         return QueryResult(stream=b"".join(piece.data for piece in pieces), rows=pieces[0].rows, complete=pieces[0].complete)
 
     def who_am_i(self) -> WhoAmI:
-        """Who the server says the caller is."""
+        """Who the server says the caller is.
+
+        >>> client.who_am_i().principal
+        'users/user'
+        """
         answer = self._connection.call("Identity.WhoAmI", identity_pb2.WhoAmIRequest())
         return WhoAmI(
             principal=answer.principal,
