@@ -89,7 +89,8 @@ def measure_ours(folder: Path, url: str, name: str, size: int, calls: int) -> No
     store.write(lambda tx: [tx.insert(dataset.Namespace(name=f"ns{number}")) for number in range(100)])
     catalog_search.fill(store, words, size)
     print(f"-- {name}: {size:,} datasets, filled in {time.perf_counter() - begun:.0f} s")
-    some = random.Random(3).sample([row.name.short for row in store.read(lambda tx: tx.list(dataset.Dataset, limit=1000))], min(size, 500))
+    listed = [row.name.short for row in store.read(lambda tx: tx.list(dataset.Dataset, limit=1000))]
+    some = random.Random(3).sample(listed, min(len(listed), 500))
     store.close()
     if "postgres" in url:
         catalog_search.postgres_analyzes(url)
