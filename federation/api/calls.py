@@ -230,7 +230,12 @@ def _seconds_left(row: methods.Method, context: Context) -> float:
 async def _on_the_grid(error: Exception, begun: float) -> None:
     """Waits, where something is not there, until a moment that does not tell why."""
     if isinstance(error, errors.NotFound):
-        await asyncio.sleep(ABSENT_SECONDS - (time.perf_counter() - begun) % ABSENT_SECONDS)
+        await until_the_grid(begun)
+
+
+async def until_the_grid(begun: float) -> None:
+    """Waits until a whole number of ABSENT_SECONDS has gone by since the call began, by `time.perf_counter`."""
+    await asyncio.sleep(ABSENT_SECONDS - (time.perf_counter() - begun) % ABSENT_SECONDS)
 
 
 def _status(error: Exception, row: methods.Method, request_id: str) -> status_pb2.Status:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from federation.api import access, mutations, pages
+from federation.api import access, calls, mutations, pages
 from federation.api.calls import Call
 from federation.api.mutations import Use
 from federation.api.pages import Pages
 from federation.api.store import Store
 from federation.core import dataset, ids, quota
 from federation.ports import Transaction
-from federation.services import authorization, datasets, disclosure, governance, quotas
+from federation.services import authorization, datasets, disclosure, discovery, governance, quotas
 from federation.services.disclosure import Disclosure
 from federation.v1 import catalog_pb2
 from federation.wire import codec
@@ -107,6 +108,22 @@ class CatalogServicer:
             where={} if request.show_deleted else {"deleted": ""},
             check=lambda tx: every or disclosure.require_namespace(tx, self._ctx, call.principal, parent),
             keep=disclosure.seen(self._ctx, call.principal, lambda row: row.name.short),
+        )
+
+    async def search_datasets(self, request: catalog_pb2.SearchDatasetsRequest, call: Call) -> Message:
+        begun = time.perf_counter()
+        parent = "" if request.parent in ("", "namespaces/-") else ids.child(request.parent, "namespaces")
+        asked = discovery.Search(text=request.query, namespace=parent, filter=request.filter, deleted=request.show_deleted)
+        limit, after = pages.size(request), self._pages.after(call, request)
+        found, following = await self._store.read(
+            lambda tx: discovery.search(tx, self._ctx, call.principal, asked, after=after, limit=limit)
+        )
+        if not found:
+            # What is hidden takes a little longer to be left out than what is not there takes to be missed.
+            await calls.until_the_grid(begun)
+        more = {"next_page_token": self._pages.token(call, request, following)} if following else {}
+        return catalog_pb2.SearchDatasetsResponse(
+            found=[codec.to_message(row, catalog_pb2.FoundDataset) for row in found], **more
         )
 
     async def update_dataset(self, request: catalog_pb2.UpdateDatasetRequest, call: Call) -> Message:

@@ -77,6 +77,12 @@ class Output:
         sys.stdout.write(safe_json(json.dumps(data, ensure_ascii=False)) + "\n")
         sys.stdout.flush()
 
+    def tell(self, value: Any) -> None:
+        """One value as a line of its table, at once: for whoever follows something as it goes on."""
+        shown = (column.show(value) for column in shapes.columns(type(value)))
+        sys.stdout.write("  ".join(map(safe, shown)) + "\n")
+        sys.stdout.flush()
+
     def show(self, renderable: RenderableType) -> None:
         """Something drawn, to stdout; in a pipe without the blanks that fill up a table's lines."""
         console = _console(sys.stdout)
@@ -176,8 +182,15 @@ def table(values: Sequence[Any], columns: Sequence[shapes.Column]) -> Table:
     for column in columns:
         drawn.add_column(column.heading, justify="right" if column.number else "left", overflow="fold", no_wrap=column.number)
     for value in values:
-        drawn.add_row(*(Text(safe(column.show(value))) for column in columns))
+        drawn.add_row(*(_cell(column, value) for column in columns))
     return drawn
+
+
+def _cell(column: shapes.Column, value: Any) -> Text:
+    text = Text(safe(column.show(value)))  # as long as what was shown, so that places in it stay
+    for start, end in column.emphasis(value):
+        text.stylize("bold", start, end)
+    return text
 
 
 def _console(stream: Any) -> Console:

@@ -13,6 +13,7 @@ from federation.core import (
     budget,
     chain,
     dataset,
+    discovery,
     erasure,
     job,
     keys,
@@ -27,6 +28,7 @@ from federation.core import (
     site,
     transfer,
     units,
+    watching,
 )
 from federation.wire import codec
 from federation.wire.plain import PAIRS, plain
@@ -34,11 +36,12 @@ from federation.wire.plain import PAIRS, plain
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a table: its heading, what it shows of a value, and whether it is a number."""
+    """One column of a table: its heading, what it shows of a value and from where to where in bold, whether it is a number."""
 
     heading: str
     show: Callable[[Any], str]
     number: bool = False
+    emphasis: Callable[[Any], Iterable[tuple[int, int]]] = lambda _: ()
 
 
 def fields(value: Any) -> list[tuple[str, str]]:
@@ -123,6 +126,21 @@ def _because(value: Any) -> str:
     return ": ".join(part for part in (value.reason, value.detail) if part)
 
 
+def _found_in_name(value: discovery.Found) -> list[tuple[int, int]]:
+    return [(span.start, span.end) for match in value.matches if match.field == "name" for span in match.spans]
+
+
+def _found_elsewhere(value: discovery.Found) -> tuple[str, list[tuple[int, int]]]:
+    """Where else the words stand, and from where to where in that."""
+    told, bold = "", []
+    for match in value.matches:
+        if match.field != "name":
+            told += f"{'; ' if told else ''}{match.field}: "
+            bold += [(len(told) + span.start, len(told) + span.end) for span in match.spans]
+            told += match.text
+    return told, bold
+
+
 def _link_price(link: site.Link) -> str:
     if link.gb_micros is None:
         return "unknown"
@@ -180,6 +198,13 @@ _SUM = (
 )
 
 _COLUMNS: dict[type, Sequence[Column]] = {
+    watching.Change: (
+        _count("REVISION", lambda v: str(v.revision)),
+        _text("TIME", lambda v: moment(v.time)),
+        _text("KIND", lambda v: v.kind),
+        _text("NAME", lambda v: v.name),
+        _text("BY", lambda v: v.actor),
+    ),
     dataset.Namespace: (
         _text("NAME", lambda v: v.name),
         _text("OWNER", lambda v: v.owner),
@@ -195,6 +220,13 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("OWNER", lambda v: v.owner),
         _text("CREATED", lambda v: moment(v.create_time)),
         _text("DELETED", lambda v: moment(v.delete_time)),
+    ),
+    discovery.Found: (
+        Column(heading="NAME", show=lambda v: v.dataset.name.short, emphasis=_found_in_name),
+        _text("KIND", lambda v: str(v.dataset.kind)),
+        _text("OWNER", lambda v: v.dataset.owner),
+        Column(heading="FOUND IN", show=lambda v: _found_elsewhere(v)[0], emphasis=lambda v: _found_elsewhere(v)[1]),
+        _text("DESCRIPTION", lambda v: v.dataset.description),
     ),
     dataset.Version: (
         _text("VERSION", lambda v: v.name.short),

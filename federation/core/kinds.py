@@ -17,6 +17,7 @@ from federation.core import (
     budget,
     chain,
     dataset,
+    discovery,
     erasure,
     events,
     job,
@@ -73,6 +74,16 @@ class JoinRecord:
     use_time: datetime | None = None
     used_for: str = ""
     certificate: str = ""
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageAlias:
+    """What `principal` calls a package of a working directory: a name is theirs alone, so nobody puts code in its place."""
+
+    principal: str
+    alias: str
+    digest: str
     etag: str = ""
 
 
@@ -154,7 +165,8 @@ class RateCardVersion:
 class Kind:
     """One stored kind: its table, its key, its parent and the columns that listings may filter by.
 
-    `remembered` are small values that every placement looks at: what was read once is not decoded again.
+    `remembered` are small values that every placement looks at: what was read once is not decoded again. `terms` are what a
+    value is found by, sorted (`core.terms`); it may look at other values that the same transaction sees.
     """
 
     table: str
@@ -162,6 +174,11 @@ class Kind:
     parent: Callable[[Any], str] = lambda _: ""
     columns: Mapping[str, Callable[[Any], str]] | None = None
     remembered: bool = False
+    terms: Callable[[Lookup, Any], tuple[str, ...]] | None = None
+
+
+#: The value of a class under a key, or None.
+Lookup = Callable[[type, str], Any]
 
 
 def _flag(filled: object) -> str:
@@ -173,6 +190,14 @@ def version_key(namespace: str, name: str, number: int) -> str:
     return f"{namespace}/{name}@{number:010d}"
 
 
+def columns_of(lookup: Lookup, stored: dataset.Dataset) -> tuple[str, ...]:
+    """The names of the columns of a dataset's newest version, as far as its files tell them."""
+    if not stored.latest_version:
+        return ()
+    newest = lookup(dataset.Version, version_key(stored.namespace, stored.dataset, stored.latest_version))
+    return () if newest is None else tuple(name for name, _ in newest.columns)
+
+
 KINDS: dict[type, Kind] = {
     dataset.Namespace: Kind(table="namespaces", key=lambda v: v.name, remembered=True),
     dataset.Dataset: Kind(
@@ -181,6 +206,7 @@ KINDS: dict[type, Kind] = {
         key=lambda v: v.name.short,
         parent=lambda v: v.namespace,
         columns={"kind": lambda v: str(v.kind), "owner": lambda v: v.owner, "deleted": lambda v: _flag(v.delete_time)},
+        terms=lambda lookup, v: discovery.terms_of(v, columns_of(lookup, v)),
     ),
     dataset.Inherited: Kind(table="inherited", key=lambda v: v.dataset),
     dataset.Version: Kind(
@@ -239,6 +265,7 @@ KINDS: dict[type, Kind] = {
             "label": lambda v: v.request.label,
             "principal": lambda v: v.request.principal,
             "pipeline": lambda v: v.request.pipeline,
+            "submission_id": lambda v: v.request.submission_id,
         },
     ),
     job.Run: Kind(
@@ -297,6 +324,7 @@ KINDS: dict[type, Kind] = {
     TokenRecord: Kind(
         table="tokens", key=lambda v: v.token, columns={"user": lambda v: v.user, "made_with": lambda v: v.made_with}
     ),
+    PackageAlias: Kind(table="package_aliases", key=lambda v: f"{v.principal}/{v.alias}", parent=lambda v: v.principal),
     JoinRecord: Kind(table="joins", key=lambda v: v.join, columns={"site": lambda v: v.site}),
     GrantRecord: Kind(
         table="grants",

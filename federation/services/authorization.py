@@ -279,7 +279,14 @@ def require_run(tx: ports.Transaction, ctx: Context, of: job.Job, at: site.Site)
 
 def may_browse(tx: ports.Transaction, ctx: Context, principal: Principal, stored: dataset.Dataset) -> bool:
     """Whether somebody may know that a dataset is there."""
-    return answer(tx, ctx, question(tx, authorization.subject(principal), Action.BROWSE, stored)).allowed
+    return browser(tx, ctx, principal)(stored)
+
+
+def browser(tx: ports.Transaction, ctx: Context, principal: Principal) -> Callable[[dataset.Dataset], bool]:
+    """`may_browse` for many datasets: who asks, and by which policies, is looked up once."""
+    engine, _ = current(tx, ctx)
+    who = authorization.subject(principal)
+    return lambda stored: engine.decide(question(tx, who, Action.BROWSE, stored)).allowed
 
 
 def visible(

@@ -802,6 +802,137 @@ class ListDatasetsResponse(google.protobuf.message.Message):
 global___ListDatasetsResponse = ListDatasetsResponse
 
 @typing.final
+class SearchDatasetsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    QUERY_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    SHOW_DELETED_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`namespaces/{namespace}`; empty or `namespaces/-` for all."""
+    query: builtins.str
+    """Words, each of which a dataset has or has one that begins so; empty for all datasets, newest first."""
+    page_size: builtins.int
+    page_token: builtins.str
+    filter: builtins.str
+    """As AIP-160 has it: `labels.team = "bio" AND (kind = MODEL OR -columns:email)`."""
+    show_deleted: builtins.bool
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        query: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        filter: builtins.str = ...,
+        show_deleted: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "query", b"query", "show_deleted", b"show_deleted"]) -> None: ...
+
+global___SearchDatasetsRequest = SearchDatasetsRequest
+
+@typing.final
+class SearchDatasetsResponse(google.protobuf.message.Message):
+    """There is no number of all matches: it would have to leave out what its caller may not know of, match by match."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def found(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FoundDataset]: ...
+    def __init__(
+        self,
+        *,
+        found: collections.abc.Iterable[global___FoundDataset] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["found", b"found", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___SearchDatasetsResponse = SearchDatasetsResponse
+
+@typing.final
+class FoundDataset(google.protobuf.message.Message):
+    """A dataset that was found, and why."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    DATASET_FIELD_NUMBER: builtins.int
+    MATCHES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """That of the dataset."""
+    @property
+    def dataset(self) -> global___Dataset: ...
+    @property
+    def matches(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Match]:
+        """A few fields in which the words stand, best place first."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        dataset: global___Dataset | None = ...,
+        matches: collections.abc.Iterable[global___Match] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["dataset", b"dataset"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "matches", b"matches", "name", b"name"]) -> None: ...
+
+global___FoundDataset = FoundDataset
+
+@typing.final
+class Match(google.protobuf.message.Message):
+    """A field in which words were found."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    SPANS_FIELD_NUMBER: builtins.int
+    field: builtins.str
+    """`name`, `labels`, `owner`, `columns`, `description` or `card.known_bias`."""
+    text: builtins.str
+    """Its text, or of a long one the part with the first word."""
+    @property
+    def spans(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Span]:
+        """Where in that text."""
+
+    def __init__(
+        self,
+        *,
+        field: builtins.str = ...,
+        text: builtins.str = ...,
+        spans: collections.abc.Iterable[global___Span] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["field", b"field", "spans", b"spans", "text", b"text"]) -> None: ...
+
+global___Match = Match
+
+@typing.final
+class Span(google.protobuf.message.Message):
+    """A piece of a text, in Unicode characters: from `start` up to `end`."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    START_FIELD_NUMBER: builtins.int
+    END_FIELD_NUMBER: builtins.int
+    start: builtins.int
+    end: builtins.int
+    def __init__(
+        self,
+        *,
+        start: builtins.int = ...,
+        end: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["end", b"end", "start", b"start"]) -> None: ...
+
+global___Span = Span
+
+@typing.final
 class UpdateDatasetRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
