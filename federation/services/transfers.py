@@ -1,7 +1,7 @@
 """Transfers: asked for by people, jobs, rules and deliveries, shared, run by the destination's agent, and ended once.
 
 There is at most one live transfer of a version to a site: whoever wants the same joins it. Residency and policy are asked when
-a transfer is made, each second while it lives, before its source hands keys over, and in the transaction that makes the replica.
+a transfer is made, each second while it lives, before its source hands over keys, and in the transaction that makes a replica.
 """
 
 from __future__ import annotations
