@@ -81,7 +81,7 @@ def test_the_engine_and_the_log_sum_to_the_same(scene, by):
 def test_the_position_is_the_tables(scene):
     """What is after it is read from the log; without tables all is."""
     catalog, engine = scene
-    assert (seams.position(engine), costs.position(None)) == (CARRIED, 0, costs.TABLE)
+    assert (seams.position(engine, costs.TABLE), seams.position(None, costs.TABLE)) == (CARRIED, 0)
     assert len(list(costs.tail(catalog, CARRIED))) == COUNT - CARRIED
 
 
