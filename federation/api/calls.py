@@ -84,9 +84,9 @@ class Entrance:
         self.rates.spend(principal.name, machine=principal.role is policy.Role.AGENT)
         return principal
 
-    async def told(self, call: Call, answer: Message) -> Message:
+    async def told(self, call: Call, answer: Message, request: Any) -> Message:
         """The answer as the caller may have it."""
-        return answer if self.redaction is None else await self.redaction.answer(call.principal, answer)
+        return answer if self.redaction is None else await self.redaction.answer(call.principal, answer, request)
 
     async def refused(self, call: Call | None, error: Exception, request: Any) -> Exception:
         """The refusal as the caller may have it; of who is not known nothing was looked at."""
@@ -147,7 +147,7 @@ def _unary(
         try:
             async with asyncio.timeout(_seconds_left(row, context)):
                 call = await _enter(row, request, context, entrance)
-                return await entrance.told(call, await function(_within(row, request), call))
+                return await entrance.told(call, await function(_within(row, request), call), request)
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
             told = await entrance.refused(call, error, request)
             await _on_the_grid(told, begun)
@@ -165,7 +165,7 @@ def _streaming(
         try:
             call = await _enter(row, request, context, entrance)
             async for answer in function(_within(row, request), call):
-                yield await entrance.told(call, answer)
+                yield await entrance.told(call, answer, request)
         except Exception as error:  # noqa: BLE001 - as above
             told = await entrance.refused(call, error, request)
             await _on_the_grid(told, begun)

@@ -543,9 +543,11 @@ class AsyncClient(LoopClient):
         """Decisions that a set would change: some of them, how many were asked, of how many, and where to go on (0: done)."""
         return await self._call(Client.explain_policy_diff, text, start)
 
-    async def explain_policy_replay(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int]:
+    async def explain_policy_replay(
+        self, text: str, start: int = 0, *, from_time: datetime | None = None, to_time: datetime | None = None
+    ) -> tuple[list[authorization.PolicyFlip], int, int]:
         """Past decisions that a set would make otherwise: some, how many were asked, and where to go on (0: done)."""
-        return await self._call(Client.explain_policy_replay, text, start)
+        return await self._call(Client.explain_policy_replay, text, start, from_time=from_time, to_time=to_time)
 
     async def import_bill(self, delivered: bills.Delivered) -> bill.Bill:
         """Takes in one delivery of a provider's bill (see `client.bills.read`). The same again changes nothing."""

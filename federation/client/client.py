@@ -844,9 +844,11 @@ class Client:
         found = self._connection.call("Policies.ExplainPolicyDiff", request)
         return [codec.to_value(row) for row in found.flips], found.asked, found.total, found.next_start
 
-    def explain_policy_replay(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int]:
+    def explain_policy_replay(
+        self, text: str, start: int = 0, *, from_time: datetime | None = None, to_time: datetime | None = None
+    ) -> tuple[list[authorization.PolicyFlip], int, int]:
         """Past decisions that a set would make otherwise: some, how many were asked, and where to go on (0: done)."""
-        request = policies_pb2.ExplainPolicyReplayRequest(text=text, start=start)
+        request = policies_pb2.ExplainPolicyReplayRequest(text=text, start=start, **_times(from_time, to_time))
         found = self._connection.call("Policies.ExplainPolicyReplay", request)
         return [codec.to_value(row) for row in found.flips], found.asked, found.next_start
 

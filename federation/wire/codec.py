@@ -274,6 +274,8 @@ NOT_CARRIED: dict[type, Mapping[str, str]] = {
     transfer.Transfer: {
         "grant": "bookkeeping of the catalog; the agent gets the signed grant itself",
         "failed_sources": "bookkeeping of the catalog: what it chooses the next attempt's source by",
+        "role": "for whom the policy is asked again while it runs; nobody else's business",
+        "groups": "as `role`",
     },
     job.Run: {
         "grants": "ids of read grants are bookkeeping of the catalog; the agent gets the signed grants themselves",
