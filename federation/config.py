@@ -25,6 +25,7 @@ from federation.wire import https
 T = TypeVar("T")
 
 _JURISDICTION = re.compile(r"[A-Z]{2,8}(-[A-Z0-9]{1,8})?")
+_PAGE = re.compile(r"https?://[A-Za-z0-9._\[\]:-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?")
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 
 #: In whose name certificates name sites, where no settings say otherwise.
@@ -200,11 +201,15 @@ class KeysSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeSettings:
-    """A site's compute: connector kind, where it is (a Jobs API, or a folder for jobs as plain processes), its token's file."""
+    """A site's compute: connector kind, where it is (a Jobs API, or a folder for jobs as plain processes), its token's file.
+
+    `dashboard` is where people see the cluster's own pages: the address itself unless it has another one for people.
+    """
 
     kind: str
     address: str
     token_file: Path | None = None
+    dashboard: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -572,7 +577,7 @@ def local_ray(row: SiteSettings, layout: Layout) -> ComputeSettings:
     if row.ray is None:
         raise errors.FailedPrecondition(f"site {row.site} has no Ray cluster of its own", reason="NO_COMPUTE")
     address = f"http://{row.ray.address_ip}:{RAY_DASHBOARD_PORT}"
-    return ComputeSettings(kind="ray", address=address, token_file=layout.ray(row.site) / "ray.token")
+    return ComputeSettings(kind="ray", address=address, token_file=layout.ray(row.site) / "ray.token", dashboard=address)
 
 
 def _sites(top: strict.Table, here: Path) -> tuple[SiteSettings, ...]:
@@ -631,9 +636,13 @@ def _ray(table: strict.Table, here: Path, gateway: str, taken: set[str]) -> tupl
         return None, None
     ray = table.table("ray")
     if "address" in ray:
-        ray.only(("address", "token_file"))
+        ray.only(("address", "token_file", "dashboard"))
+        address = ray.text("address")
         return None, ComputeSettings(
-            kind="ray", address=ray.text("address"), token_file=_optional_path(ray, "token_file", here)
+            kind="ray",
+            address=address,
+            token_file=_optional_path(ray, "token_file", here),
+            dashboard=ray.read("dashboard", _page, address),
         )
     ray.only(("cpus", "gpus", "memory", "address_ip", "port_base"))
     gpus = ray.table("gpus")
@@ -888,6 +897,15 @@ def _address(text: str) -> str:
     if not match or not 0 < int(match[2]) < 65536:
         raise errors.InvalidArgument(f"{text!r} is not host:port", help="Write for example 127.0.0.1:7400.")
     return text
+
+
+def _page(text: str) -> str:
+    """The address of a page for people, without a slash at its end."""
+    if not _PAGE.fullmatch(text):
+        raise errors.InvalidArgument(
+            f"{text!r} is not the address of a page", help="Write for example https://ray.eu-1.example."
+        )
+    return text.rstrip("/")
 
 
 def _loopback(text: str) -> str:

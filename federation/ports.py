@@ -146,6 +146,13 @@ class EventLog(Protocol):
         """Position of the newest committed event, 0 before the first."""
         ...
 
+    def wait(self, after: int, seconds: float) -> int:
+        """Position of the newest committed event, once it is beyond `after` or so many seconds are over.
+
+        Whoever wrote it: another process's is seen within a second, as a rule at once.
+        """
+        ...
+
     def floor(self) -> int:
         """Position up to which the log was trimmed, 0 while it is whole."""
         ...

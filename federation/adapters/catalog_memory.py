@@ -48,6 +48,7 @@ class MemoryCatalog:
         self._ids = ids
         self._backlog_facts_max = backlog_facts_max
         self._turn = threading.Lock()
+        self._grown = threading.Condition()
         self._trimming = threading.Lock()
         self._writer = 0
         self._state = _State()
@@ -96,6 +97,11 @@ class MemoryCatalog:
         self._open()
         return self._state.revision
 
+    def wait(self, after: int, seconds: float) -> int:
+        with self._grown:
+            self._grown.wait_for(lambda: self._closed or self._state.revision > after, seconds)
+        return self.revision()
+
     def floor(self) -> int:
         self._open()
         return self._floor
@@ -129,7 +135,9 @@ class MemoryCatalog:
         return None if blob is None else len(blob)
 
     def close(self) -> None:
-        self._closed = True
+        with self._grown:
+            self._closed = True
+            self._grown.notify_all()
 
     def _run(self, work: Callable[[ports.Transaction], T], actor: str, request_id: str) -> T:
         tx = _Transaction(
@@ -137,7 +145,9 @@ class MemoryCatalog:
         )
         result = work(tx)
         self._events.extend(tx.emitted)
-        self._state = tx.state()
+        with self._grown:
+            self._state = tx.state()
+            self._grown.notify_all()
         return result
 
     def _open(self) -> None:

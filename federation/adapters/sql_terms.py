@@ -92,7 +92,9 @@ class _Statements:
             f"INSERT INTO {table} AS known (key, terms) VALUES (:key, CAST(:terms AS tsvector)) "  # noqa: S608
             "ON CONFLICT (key) DO UPDATE SET terms = EXCLUDED.terms WHERE known.terms <> EXCLUDED.terms"
         )
-        joined = f"SELECT t.number, v.body FROM {{}} t JOIN {values.name} v ON v.key = t.key ORDER BY t.number DESC LIMIT :limit"  # noqa: S608
+        joined = (
+            f"SELECT t.number, v.body FROM {{}} t JOIN {values.name} v ON v.key = t.key ORDER BY t.number DESC LIMIT :limit"  # noqa: S608
+        )
         newest = f"SELECT number, key, terms FROM {table} WHERE number < :before ORDER BY number DESC LIMIT :among"  # noqa: S608
         matching = f"SELECT number, key FROM ({newest}) n WHERE n.terms @@ CAST(:query AS tsquery)"  # noqa: S608
         self.find_among = sa.text(joined.format(f"({matching})"))

@@ -199,14 +199,15 @@ class SqlTransaction:
         if not self._change(_insert_unless_there(sql_schema.requests), values):
             raise catalog_rows.remembered(key)
 
-    def finish(self) -> None:
-        """Writes the emitted events. Raises what the database complained of before, even if the work swallowed it."""
+    def finish(self) -> bool:
+        """Writes the emitted events; whether there are any. Raises what the database has complained of, even if swallowed."""
         if self._failure:
             raise self._failure
         if self._emitted:
             self._run(_INSERT_EVENTS, self._emitted)
             self._run(_SET_COUNTER, {"value": self._position})
         self._finished = True
+        return bool(self._emitted)
 
     def _emit(self, kind: str, name: str, *, body: str, data: bytes, rows: int) -> int:
         self._check_writable()

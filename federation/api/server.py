@@ -18,6 +18,8 @@ from federation.api.budgets import BudgetsServicer
 from federation.api.calls import Entrance, generic_handlers
 from federation.api.catalog import CatalogServicer
 from federation.api.costs import CostsServicer
+from federation.api.events import EventsServicer
+from federation.api.feed import Feed
 from federation.api.http import HttpListener
 from federation.api.identity import IdentityServicer
 from federation.api.jobs import JobsServicer
@@ -71,6 +73,7 @@ class Server:
         self._issuers = people
         self._settings = settings
         self._store = Store(catalog, ctx, engine)
+        self._feed = Feed(self._store)
         self._committer = committer
         self._lineage = lineage
         self._emitters = emitters
@@ -97,6 +100,7 @@ class Server:
             agents, self._settings.agents_listen, tls.server_credentials(identity, require_client=True)
         )
         self._servers = [people, agents]
+        await self._feed.start()
         if self._settings.http_listen:
             await self._http.start(self._settings.http_listen, self._settings.tls, identity)
             self.http_address = self._http.address
@@ -119,6 +123,7 @@ class Server:
             return
         await self._health.enter_graceful_shutdown()
         self._agent.stop()
+        await self._feed.stop()
         await self._http.stop()
         await asyncio.gather(*(server.stop(grace) for server in self._servers))
         await background.stop()
@@ -143,6 +148,7 @@ class Server:
             "Erasures": ErasuresServicer(store, pages, self._lineage),
             "Identity": IdentityServicer(store, pages, self._door, self._issuers, self._settings.federation, self._identity),
             "Policies": PoliciesServicer(store),
+            "Events": EventsServicer(self._feed),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
         return self._server(generic_handlers(servicers, Entrance(door=self._door, rates=self._rates)))

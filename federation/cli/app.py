@@ -40,6 +40,7 @@ WORDS = {
     "lineage": "federation.cli.lineage",
     "key": "federation.cli.key",
     "lease": "federation.cli.lease",
+    "events": "federation.cli.events",
     "token": "federation.cli.token",
     "context": "federation.cli.context",
     "login": "federation.cli.login",
@@ -54,6 +55,7 @@ WORDS = {
     "sql": "federation.cli.sql",
     "engine": "federation.cli.engine",
     "mcp": "federation.cli.mcp",
+    "ray": "federation.cli.ray",
     "help": "federation.cli.help",
 }
 

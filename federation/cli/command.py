@@ -20,6 +20,7 @@ WITHOUT_OUTPUT = {
     "agent join": "it writes files",
     "job logs": "it prints what the job printed, byte by byte",
     "mcp": "it is a process, which speaks a protocol",
+    "ray": "it is a process, which speaks a protocol",
     "dataset get": "it writes files",
     "dataset certificate get": "it writes a file",
     "cost export": "it writes a file, whose kind its --format says",

@@ -77,6 +77,12 @@ class Output:
         sys.stdout.write(safe_json(json.dumps(data, ensure_ascii=False)) + "\n")
         sys.stdout.flush()
 
+    def tell(self, value: Any) -> None:
+        """One value as a line of its table, at once: for whoever follows something as it goes on."""
+        shown = (column.show(value) for column in shapes.columns(type(value)))
+        sys.stdout.write("  ".join(map(safe, shown)) + "\n")
+        sys.stdout.flush()
+
     def show(self, renderable: RenderableType) -> None:
         """Something drawn, to stdout; in a pipe without the blanks that fill up a table's lines."""
         console = _console(sys.stdout)

@@ -28,6 +28,7 @@ from federation.core import (
     site,
     transfer,
     units,
+    watching,
 )
 from federation.wire import codec
 from federation.wire.plain import PAIRS, plain
@@ -197,6 +198,13 @@ _SUM = (
 )
 
 _COLUMNS: dict[type, Sequence[Column]] = {
+    watching.Change: (
+        _count("REVISION", lambda v: str(v.revision)),
+        _text("TIME", lambda v: moment(v.time)),
+        _text("KIND", lambda v: v.kind),
+        _text("NAME", lambda v: v.name),
+        _text("BY", lambda v: v.actor),
+    ),
     dataset.Namespace: (
         _text("NAME", lambda v: v.name),
         _text("OWNER", lambda v: v.owner),

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -561,6 +562,79 @@ def test_events_are_read_by_as_many_facts_and_bytes_as_are_wanted(catalog: ports
     assert read(facts_max=1) == read(bytes_max=1) == [10]
     assert read(facts_max=30, bytes_max=300) == [10, 20, 30]
     assert catalog.events(30, facts_max=1) == ()
+
+
+def test_whoever_waits_for_the_log_to_grow_is_told(catalog: ports.Catalog) -> None:
+    """At once, and with what is there already at once too; nothing that comes is slept over."""
+
+    def emit() -> int:
+        return catalog.write(lambda tx: tx.emit("x.y", "n", None))
+
+    assert emit() == catalog.wait(0, 30) == 1
+    assert catalog.wait(1, 0.05) == 1
+    with ThreadPoolExecutor(1) as pool:
+        for position in range(2, 30):
+            waiting = pool.submit(catalog.wait, position - 1, 30)
+            assert emit() == waiting.result(timeout=5) == position
+
+
+def test_whoever_waits_hears_of_what_others_write(url: str) -> None:
+    """Another process's catalog of the same database."""
+    here, there = opened(url), opened(url)
+    with ThreadPoolExecutor(1) as pool:
+        for position in range(1, 4):
+            waiting = pool.submit(here.wait, position - 1, 30)
+            there.write(lambda tx: tx.emit("x.y", "n", None))
+            assert waiting.result(timeout=5) == position
+    there.close()
+    here.close()
+
+
+def test_a_lost_connection_of_the_listener_is_made_anew(request: pytest.FixtureRequest) -> None:
+    """The database ends it, as a restart would: it is waited on, by looking, until it listens again."""
+    url = request.getfixturevalue("postgres_url")
+    catalog = opened(url)
+    assert catalog.wait(0, 0.01) == 0
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND pid <> pg_backend_pid()"
+    other = sa.create_engine(url)
+    with other.begin() as connection:
+        assert len(connection.execute(sa.text(end)).all()) >= 1
+    other.dispose()
+    catalog.wait(0, 0.3)
+    catalog.write(lambda tx: tx.emit("x.y", "n", None))
+    assert catalog.wait(0, 30) == 1
+    catalog.close()
+
+
+def test_nothing_appears_behind_what_was_read(url: str) -> None:
+    """Eight writers on two servers, transactions of unequal length: whoever reads to the end has read all up to there."""
+    servers = [opened(url), opened(url)]
+    done = threading.Event()
+
+    def write(number: int) -> int:
+        def work(tx: ports.Transaction) -> None:
+            tx.emit("x.y", "n", number)
+            time.sleep(0.001 * (number % 4))
+            tx.emit("x.y", "n", number)
+
+        for _ in range(12):
+            servers[number % 2].write(work)
+        return 24
+
+    def read(server: SqlCatalog) -> list[int]:
+        seen: list[int] = []
+        while not done.is_set() or server.revision() > (seen[-1] if seen else 0):
+            seen += [event.position for event in server.events(seen[-1] if seen else 0)]
+        return seen
+
+    with ThreadPoolExecutor(CLIENTS + 2) as pool:
+        reading = [pool.submit(read, server) for server in servers]
+        written = sum(pool.map(write, range(CLIENTS)))
+        done.set()
+        for future in reading:
+            assert future.result() == list(range(1, written + 1))
+    for server in servers:
+        server.close()
 
 
 def test_kinds_can_be_left_out(catalog: ports.Catalog) -> None:

@@ -52,6 +52,7 @@ _KINDS = {
         "label",
         "principal",
         "pipeline",
+        "submission_id",
     ),
     "runs": (
         "state",
@@ -84,6 +85,7 @@ _KINDS = {
     "cursors": (),
     "tokens": ("user", "made_with"),
     "joins": ("site",),
+    "package_aliases": (),
     "grants": (
         "run",
         "source_site",
