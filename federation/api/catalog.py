@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
@@ -12,9 +13,10 @@ from federation.api.calls import Call
 from federation.api.mutations import Use
 from federation.api.pages import Pages
 from federation.api.store import Store
-from federation.core import dataset, ids
+from federation.core import dataset, ids, quota
 from federation.ports import Transaction
-from federation.services import authorization, datasets, discovery, governance, quotas
+from federation.services import authorization, datasets, disclosure, discovery, governance, quotas
+from federation.services.disclosure import Disclosure
 from federation.v1 import catalog_pb2
 from federation.wire import codec
 
@@ -32,12 +34,18 @@ class CatalogServicer:
         value = codec.to_value(request.namespace)
         return await self._mutate(call, request, lambda tx: datasets.create_namespace(tx, self._ctx, value))
 
-    async def get_namespace(self, request: catalog_pb2.GetNamespaceRequest, _call: Call) -> Message:
+    async def get_namespace(self, request: catalog_pb2.GetNamespaceRequest, call: Call) -> Message:
         name = ids.child(request.name, "namespaces")
-        return codec.to_message(await self._store.read(lambda tx: datasets.get_namespace(tx, name)))
+        return codec.to_message(
+            await self._store.read(lambda tx: disclosure.require_namespace(tx, self._ctx, call.principal, name))
+        )
 
     async def list_namespaces(self, request: catalog_pb2.ListNamespacesRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, dataset.Namespace)
+        def keeping(tx: Transaction) -> Callable[[dataset.Namespace], bool]:
+            known = Disclosure(tx, self._ctx, call.principal)
+            return lambda row: known.sees_namespace(row.name)
+
+        return await pages.stored(self._store, self._pages, call, request, dataset.Namespace, keep=keeping)
 
     async def update_namespace(self, request: catalog_pb2.UpdateNamespaceRequest, call: Call) -> Message:
         value, mask = codec.to_value(request.namespace), frozenset(request.update_mask.paths)
@@ -60,15 +68,19 @@ class CatalogServicer:
             ),
         )
 
-    async def summarize_usage(self, request: catalog_pb2.SummarizeUsageRequest, _call: Call) -> Message:
-        rows = await self._store.read(lambda tx: quotas.usages(tx, request.month))
+    async def summarize_usage(self, request: catalog_pb2.SummarizeUsageRequest, call: Call) -> Message:
+        def look(tx: Transaction) -> tuple[quota.NamespaceUsage, ...]:
+            known = Disclosure(tx, self._ctx, call.principal)
+            return tuple(row for row in quotas.usages(tx, request.month) if known.sees_namespace(row.namespace))
+
+        rows = await self._store.read(look)
         return catalog_pb2.SummarizeUsageResponse(usages=[codec.to_message(row, catalog_pb2.NamespaceUsage) for row in rows])
 
     async def delete_namespace(self, request: catalog_pb2.DeleteNamespaceRequest, call: Call) -> Message:
         name = ids.child(request.name, "namespaces")
 
         def work(tx: Transaction) -> Message:
-            governance.delete_namespace(tx, call.principal, name, request.etag)
+            governance.delete_namespace(tx, self._ctx, call.principal, name, request.etag)
             return Empty()
 
         return await mutations.mutate(self._store, call, request, work)
@@ -94,8 +106,8 @@ class CatalogServicer:
             dataset.Dataset,
             parent=parent,
             where={} if request.show_deleted else {"deleted": ""},
-            check=lambda tx: every or datasets.get_namespace(tx, parent),
-            keep=lambda tx: authorization.browser(tx, self._ctx, call.principal),
+            check=lambda tx: every or disclosure.require_namespace(tx, self._ctx, call.principal, parent),
+            keep=disclosure.seen(self._ctx, call.principal, lambda row: row.name.short),
         )
 
     async def search_datasets(self, request: catalog_pb2.SearchDatasetsRequest, call: Call) -> Message:

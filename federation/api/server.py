@@ -30,8 +30,8 @@ from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
 from federation.api.pipelines import PipelinesServicer
 from federation.api.policies import PoliciesServicer
-from federation.api.rates import Rates
 from federation.api.records import RecordsServicer
+from federation.api.redaction import Redaction
 from federation.api.sites import SitesServicer
 from federation.api.store import Store
 from federation.api.transfers import TransfersServicer
@@ -42,6 +42,7 @@ from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
 from federation.services.openlineage import Emitter
 from federation.wire import methods, tls
+from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
 
@@ -151,7 +152,8 @@ class Server:
             "Events": EventsServicer(self._feed),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
-        return self._server(generic_handlers(servicers, Entrance(door=self._door, rates=self._rates)))
+        entrance = Entrance(door=self._door, rates=self._rates, redaction=Redaction(store))
+        return self._server(generic_handlers(servicers, entrance))
 
     def _agents(self) -> grpc.aio.Server:
         door = AgentsDoor(self._store, self._settings.trust_domain)

@@ -322,6 +322,7 @@ class Version(google.protobuf.message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     ERASE_TIME_FIELD_NUMBER: builtins.int
+    GROUP_SIZE_FIELD_NUMBER: builtins.int
     name: builtins.str
     manifest_digest: builtins.str
     """SHA-256 of the manifest's bytes, hex."""
@@ -341,6 +342,8 @@ class Version(google.protobuf.message.Message):
     """Where it was ingested from, if it was."""
     uid: builtins.str
     etag: builtins.str
+    group_size: builtins.int
+    """The size of its smallest group, where it is an aggregate whose site has counted that in its files."""
     @property
     def columns(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Column names and types, where the files tell."""
@@ -374,9 +377,11 @@ class Version(google.protobuf.message.Message):
         etag: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         erase_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        group_size: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "erase_time", b"erase_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_group_size", b"_group_size", "create_time", b"create_time", "erase_time", b"erase_time", "group_size", b"group_size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "group_size", b"group_size", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_group_size", b"_group_size"]) -> typing.Literal["group_size"] | None: ...
 
 global___Version = Version
 

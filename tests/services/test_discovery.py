@@ -22,7 +22,7 @@ def names(sim: Simulation, text: str = "", who: Principal = ADA, limit: int = 50
     found, after = [], ""
     while True:
         page, after = sim.read(
-            lambda tx, after=after: discovery.search(tx, sim.ctx, who, search, after=after, limit=limit)  # type: ignore[misc]
+            lambda tx, asked=search, after=after: discovery.search(tx, sim.ctx, who, asked, after=after, limit=limit)  # type: ignore[misc]
         )
         found += [row.dataset.name.short for row in page]
         if not after:
