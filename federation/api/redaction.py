@@ -27,6 +27,8 @@ from federation.services.disclosure import Disclosure, foreign
 #: Texts that name a dataset (`sales/flights`) or a version (`sales/flights@3`), by message and field.
 DATASETS: dict[str, frozenset[str]] = {
     "Dataset": frozenset({"parts"}),
+    "ExplainedCard": frozenset({"dataset", "made_of"}),
+    "CardFact": frozenset({"source"}),
     "InputSpec": frozenset({"dataset"}),
     "OutputSpec": frozenset({"dataset"}),
     "InputPlan": frozenset({"dataset"}),

@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from federation import secrecy
-from federation.cli import erasure, formats, governed, jobs
+from federation.cli import cards, erasure, formats, governed, jobs, shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import dataset as values
 from federation.core import errors, ids, units
 from federation.core import job as job_values
+from federation.core.card import CardFact
 from federation.core.erasure import Erasure
 
 
@@ -26,8 +27,10 @@ class Fetched:
     files: tuple[str, ...]
 
 
-#: A dataset, and where its newest version lies.
-_SHOWN = formats.extended(values.Dataset, replicas=list[values.Replica])
+#: A dataset, where its newest version lies, what it was made of, and what its card has from there.
+_SHOWN = formats.extended(
+    values.Dataset, replicas=list[values.Replica], made_of=list[str], inherited=list[CardFact], unseen_sources=int
+)
 
 dataset = noun("dataset", "Governed collections of data: put in encrypted, brought back, described.")
 
@@ -49,7 +52,9 @@ _ETAG = click.option("--etag", default="", help="Refuse if it changed since this
 
 @verb(dataset, "list", answers=list[values.Dataset], example="fed dataset list sales")
 @click.argument("namespace", metavar="[NAMESPACE]", default="-")
-@click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'kind = \"MODEL\"'.")
+@click.option(
+    "--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'labels.team = ops'; see `fed search`."
+)
 @click.option("--show-deleted", is_flag=True, help="List deleted ones too.")
 def list_(session: Session, *, namespace: str, filter_: str, show_deleted: bool) -> None:
     """Lists the datasets of a namespace, or of all."""
@@ -59,17 +64,26 @@ def list_(session: Session, *, namespace: str, filter_: str, show_deleted: bool)
 @verb(dataset, "show", answers=_SHOWN, example="fed dataset show sales/flights")
 @click.argument("name", metavar="DATASET")
 def show(session: Session, *, name: str) -> None:
-    """Shows one dataset: kind, residency, labels, newest version and where that lies (`fed dataset get` brings its data)."""
+    """Shows one dataset: kind, residency, labels, data card, newest version and where that lies, and what its card inherits.
+
+    `fed dataset get` brings its data, `fed dataset preview` the first rows.
+    """
     found = session.client.get_dataset(name)
     newest = found.name.version(found.latest_version)
     replicas = list(session.client.list_replicas(newest)) if found.latest_version else []
 
-    def draw() -> None:
-        session.output.item(found)
-        if replicas:
-            session.output.rows(replicas)
+    card = session.client.explain_card(name)
+    unseen = f"{card.unseen} more that you may not know of" if card.unseen else ""
+    sources = ", ".join((*card.made_of, *((unseen,) if unseen else ())))
 
-    session.output.item(formats.extend(found, replicas=replicas), draw)
+    def draw() -> None:
+        session.output.fields([*shapes.fields(found), *((("made of", sources),) if sources else ())])
+        for rows in (card.facts, replicas):
+            if rows:
+                session.output.rows(rows)
+
+    more = {"replicas": replicas, "made_of": card.made_of, "inherited": card.facts, "unseen_sources": card.unseen}
+    session.output.item(formats.extend(found, **more), draw)
 
 
 @verb(
@@ -85,6 +99,7 @@ def show(session: Session, *, name: str) -> None:
 @click.option("--part", "parts", multiple=True, metavar="DATASET", help="A dataset that it consists of; repeat for each.")
 @click.option("--description", default="", help="A sentence on what it holds.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; repeat for several.")
+@cards.create_options
 @governed.create_options
 def create(
     session: Session,
@@ -96,13 +111,14 @@ def create(
     parts: tuple[str, ...],
     description: str,
     labels: tuple[str, ...],
-    **governance: Any,
+    **more: Any,
 ) -> None:
     """Creates a dataset without data, and its namespace if that is not there.
 
     One with --part is a name for its parts, which may lie apart and may never meet: it is read by `fed job submit --scatter`.
     """
     wanted = ids.dataset(name)
+    card, governance = cards.said(more), governed.said(**more)
     _ensure_namespace(session, wanted.namespace)
     made = values.Dataset(
         namespace=wanted.namespace,
@@ -114,7 +130,7 @@ def create(
         parts=parts,
         release_bytes_max=units.parse_size(release_max) if release_max else 0,
     )
-    session.output.outcome(session.client.create_dataset(governed.said(**governance).put(made)))
+    session.output.outcome(session.client.create_dataset(governance.put(card.put(made))))
 
 
 @verb(dataset, "update", answers=values.Dataset, example="fed dataset update sales/flights --residency EU --residency US")
@@ -124,6 +140,7 @@ def create(
 @click.option("--any-residency", is_flag=True, help="Lift the residency: it may be anywhere.")
 @click.option("--description", default=None, help="The new sentence on what it holds.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="All labels from now on; repeat for several.")
+@cards.update_options
 @governed.update_options
 @_ETAG
 def update(
@@ -136,7 +153,7 @@ def update(
     description: str | None,
     labels: tuple[str, ...],
     etag: str,
-    **governance: Any,
+    **more: Any,
 ) -> None:
     """Changes what is given and leaves the rest."""
     if residency and any_residency:
@@ -148,8 +165,8 @@ def update(
         "labels": labels,
         "release_bytes_max": release_max is not None,
     }
-    more = governed.said(**governance)
-    paths = (*(field for field, given in mask.items() if given), *more.names)
+    card, governance = cards.said(more), governed.said(**more)
+    paths = (*(field for field, given in mask.items() if given), *card.names, *governance.names)
     if not paths:
         raise click.UsageError("say what to change: `fed dataset update --help` lists what can be")
     changed = values.Dataset(
@@ -161,7 +178,7 @@ def update(
         release_bytes_max=units.parse_size(release_max) if release_max else 0,
         etag=etag,
     )
-    session.output.outcome(session.client.update_dataset(more.put(changed), paths))
+    session.output.outcome(session.client.update_dataset(governance.put(card.put(changed)), paths))
 
 
 @verb(

@@ -19,6 +19,7 @@ from federation.core import (
     authorization,
     bill,
     budget,
+    card,
     chain,
     dataset,
     discovery,
@@ -115,6 +116,10 @@ class AsyncClient(LoopClient):
         first few cost no more than one look.
         """
         return self._iterate(Client.search_datasets, query, namespace=namespace, filter=filter, show_deleted=show_deleted)
+
+    async def explain_card(self, name: str) -> card.Explained:
+        """A dataset's data card, of which datasets its versions were made, and what it inherits from those."""
+        return await self._call(Client.explain_card, name)
 
     async def update_dataset(
         self, changed: dataset.Dataset, fields: Iterable[str] = (), *, request_id: str = ""

@@ -21,6 +21,7 @@ from federation.core import (
     authorization,
     bill,
     budget,
+    card,
     chain,
     dataset,
     discovery,
@@ -229,6 +230,12 @@ class Client:
             page_size=_SEARCH_PAGE_SIZE,
         )
         return self._connection.pages("Catalog.SearchDatasets", request)
+
+    def explain_card(self, name: str) -> card.Explained:
+        """A dataset's data card, of which datasets its versions were made, and what it inherits from those."""
+        return self._value(
+            card.Explained, "Catalog.ExplainCard", catalog_pb2.ExplainCardRequest(name=ids.dataset(name).resource)
+        )
 
     def update_dataset(self, changed: dataset.Dataset, fields: Iterable[str] = (), *, request_id: str = "") -> dataset.Dataset:
         """Changes the named fields, or all that are filled; Conflict when `changed.etag` is given and stale."""

@@ -35,7 +35,8 @@ class Classification(StrEnum):
 class DataCard:
     """What people must know of a dataset or model before they use it; what is empty is not known.
 
-    `origin` says where it comes from, `consent` on which consent or other ground it may be processed.
+    `origin` says where it comes from, `consent` on which consent or other ground it may be processed. `without` are fields of
+    which it is known that there is nothing to say: nothing is inherited into them.
     """
 
     origin: str = ""
@@ -43,6 +44,7 @@ class DataCard:
     consent: str = ""
     known_bias: str = ""
     sensitive_columns: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +109,15 @@ def strictest(several: Iterable[Restrictions]) -> Restrictions:
 
 @dataclass(frozen=True, kw_only=True)
 class Inherited:
-    """What a dataset (`ml/sums`) has inherited from all that it was ever made of: only a declassification loosens it."""
+    """What a dataset (`ml/sums`) has inherited from all that it was ever made of: only a declassification loosens it.
+
+    `sources` are those that restrict it, as soon as a job is to make it; `made_of` are all that its versions were made of.
+    """
 
     dataset: str
     restrictions: Restrictions
     sources: tuple[str, ...] = ()
+    made_of: tuple[str, ...] = ()
     etag: str = ""
 
 

@@ -37,9 +37,11 @@ async def list_namespaces(client: AsyncClient, limit: int = _LISTED) -> dict[str
 
 
 async def describe_dataset(client: AsyncClient, name: str, versions: int = 3) -> dict[str, Any]:
-    """A dataset: what governs it and why, its newest versions with their columns, and where those lie."""
+    """A dataset: what governs it and why, its data card with what it inherits, its newest versions with columns and places."""
     found = await client.get_dataset(name)
-    answer: dict[str, Any] = {"dataset": plain(found), "versions": []}
+    card = plain(await client.explain_card(name))
+    inherited = {key: card[key] for key in ("made_of", "facts", "unseen")}
+    answer: dict[str, Any] = {"dataset": plain(found), "inherited_card": inherited, "versions": []}
     for number in range(found.latest_version, max(0, found.latest_version - versions), -1):
         version = f"{found.name.short}@{number}"
         replicas = [plain(row) async for row in client.list_replicas(version)]

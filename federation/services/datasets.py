@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Iterator
 
 from federation import ports
-from federation.core import dataset, erasure, errors, grants, ids, kinds, policy, ratecard, site
+from federation.core import card, dataset, erasure, errors, grants, ids, kinds, policy, ratecard, site
 from federation.core import keys as custody
 from federation.core.authorization import Action, parties, purposes, subject
 from federation.crypto import manifest
@@ -21,6 +21,7 @@ DATASET_MUTABLE = frozenset(
     {
         *("description", "owner", "labels", "residency", "parts", "release_bytes_max"),
         *("classification", "purposes", "readers", "use_expire_time", "legal_hold", "group_size_min"),
+        *("card", *(f"card.{field.name}" for field in dataclasses.fields(dataset.DataCard))),
     }
 )
 GROUP_SIZE_MAX = 10**9
@@ -134,7 +135,7 @@ def create_dataset(
     """
     get_namespace(tx, new.namespace)
     ids.segment(new.dataset, "dataset")
-    new = checked(tx, new)
+    new = checked(tx, dataclasses.replace(new, card=card.checked(new.card)))
     taken = tx.get(dataset.Dataset, new.name.short)
     if taken is not None:
         raise _taken("dataset", new.name.short, deleted=taken.delete_time is not None)
@@ -189,7 +190,10 @@ def update_dataset(tx: ports.Transaction, ctx: Context, given: dataset.Dataset, 
     A residency that forbids a site where a replica already lies is refused (RESIDENCY_VIOLATED): a rule is never only on paper.
     """
     del ctx
-    merged = masks.merge(usable_dataset(tx, given.name), given, mask, DATASET_MUTABLE)
+    stored = usable_dataset(tx, given.name)
+    merged = masks.merge(stored, given, mask, DATASET_MUTABLE)
+    if merged.card != stored.card:
+        merged = dataclasses.replace(merged, card=card.checked(merged.card, kinds.columns_of(tx.get, stored), stored.card))
     changed = checked(tx, merged)
     _require_inherited(tx, changed)
     return put_dataset(tx, changed, etag=given.etag)

@@ -16,6 +16,7 @@ from federation.crypto import grants as signed
 from federation.services import (
     access,
     authorization,
+    cards,
     datasets,
     outputs,
     placement,
@@ -376,6 +377,7 @@ def finish_run(
     ordered = _matched(stored.request, given)
     versions = tuple((alias, datasets.commit_version(tx, ctx, new, at, run=run.run)) for alias, new in ordered)
     outputs.release(tx, ctx, stored.request, run.run, versions)
+    cards.note_made(tx, stored.request, versions)
     _deliver(tx, ctx, stored, versions, at)
     ended = runs.end(tx, stored, run, "committed", exit_code=0, versions=versions, report=report)
     placing.end_job(tx, stored, "committed")

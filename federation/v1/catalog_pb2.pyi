@@ -263,6 +263,7 @@ class DataCard(google.protobuf.message.Message):
     CONSENT_FIELD_NUMBER: builtins.int
     KNOWN_BIAS_FIELD_NUMBER: builtins.int
     SENSITIVE_COLUMNS_FIELD_NUMBER: builtins.int
+    WITHOUT_FIELD_NUMBER: builtins.int
     origin: builtins.str
     """Where it comes from."""
     licence: builtins.str
@@ -271,6 +272,10 @@ class DataCard(google.protobuf.message.Message):
     known_bias: builtins.str
     @property
     def sensitive_columns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def without(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Fields of which it is known that there is nothing to say: nothing is inherited into them."""
+
     def __init__(
         self,
         *,
@@ -279,10 +284,74 @@ class DataCard(google.protobuf.message.Message):
         consent: builtins.str = ...,
         known_bias: builtins.str = ...,
         sensitive_columns: collections.abc.Iterable[builtins.str] | None = ...,
+        without: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["consent", b"consent", "known_bias", b"known_bias", "licence", b"licence", "origin", b"origin", "sensitive_columns", b"sensitive_columns"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["consent", b"consent", "known_bias", b"known_bias", "licence", b"licence", "origin", b"origin", "sensitive_columns", b"sensitive_columns", "without", b"without"]) -> None: ...
 
 global___DataCard = DataCard
+
+@typing.final
+class ExplainedCard(google.protobuf.message.Message):
+    """A dataset's card, of which datasets its versions were made by jobs, and what it inherits from those."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
+    MADE_OF_FIELD_NUMBER: builtins.int
+    FACTS_FIELD_NUMBER: builtins.int
+    UNSEEN_FIELD_NUMBER: builtins.int
+    dataset: builtins.str
+    """`sales/flights`"""
+    unseen: builtins.int
+    """How many of the datasets that it was made of the caller may not know of."""
+    @property
+    def card(self) -> global___DataCard: ...
+    @property
+    def made_of(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def facts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CardFact]: ...
+    def __init__(
+        self,
+        *,
+        dataset: builtins.str = ...,
+        card: global___DataCard | None = ...,
+        made_of: collections.abc.Iterable[builtins.str] | None = ...,
+        facts: collections.abc.Iterable[global___CardFact] | None = ...,
+        unseen: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["card", b"card", "dataset", b"dataset", "facts", b"facts", "made_of", b"made_of", "unseen", b"unseen"]) -> None: ...
+
+global___ExplainedCard = ExplainedCard
+
+@typing.final
+class CardFact(google.protobuf.message.Message):
+    """What a dataset has from one that it was made of, however many steps ago."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    field: builtins.str
+    """`consent`, `known_bias` or `sensitive_columns`."""
+    source: builtins.str
+    """Whose card says so: `sales/orders`."""
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """One text, or several columns."""
+
+    def __init__(
+        self,
+        *,
+        field: builtins.str = ...,
+        values: collections.abc.Iterable[builtins.str] | None = ...,
+        source: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["field", b"field", "source", b"source", "values", b"values"]) -> None: ...
+
+global___CardFact = CardFact
 
 @typing.final
 class Version(google.protobuf.message.Message):
@@ -931,6 +1000,22 @@ class Span(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["end", b"end", "start", b"start"]) -> None: ...
 
 global___Span = Span
+
+@typing.final
+class ExplainCardRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The dataset."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___ExplainCardRequest = ExplainCardRequest
 
 @typing.final
 class UpdateDatasetRequest(google.protobuf.message.Message):
