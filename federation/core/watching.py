@@ -5,8 +5,7 @@ A kind of event that is not named here is told to nobody: what is new in the log
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -17,6 +16,7 @@ from federation.core import (
     authorization,
     bill,
     budget,
+    conditions,
     dataset,
     erasure,
     errors,
@@ -27,6 +27,7 @@ from federation.core import (
     site,
     transfer,
 )
+from federation.core.conditions import And, Compare, Condition, Not, Or, Shape
 from federation.core.events import Event
 
 
@@ -134,7 +135,13 @@ UNTOLD: Mapping[str, str] = MappingProxyType(
 )
 _BY_TYPE = {row.collection: row for row in (*TOLD.values(), *filter(None, EXCEPTIONS.values()))}
 TYPES = tuple(sorted(_BY_TYPE))
-FIELDS = ("type", "name", "kind", "namespace", "dataset")
+#: What a filter may ask. `within` is the resource and all that it lies in: `jobs/j-1` has the job and its runs.
+FIELDS: Mapping[str, Shape] = MappingProxyType(
+    {
+        **dict.fromkeys(("type", "name", "kind", "namespace", "dataset"), Shape.TEXT),
+        "within": Shape.LIST,
+    }
+)
 
 
 def told(kind: str) -> Told | None:
@@ -163,9 +170,9 @@ class Change:
     value: Any = None
 
 
-@dataclass(frozen=True)
-class Sight:
-    """One event of the log as it is looked at by all who watch: what is made of it is made once."""
+@dataclass(frozen=True, eq=False)
+class Sight(Mapping[str, Any]):
+    """One event of the log as it is looked at by all who watch: what is made of it is made once. Its items are `FIELDS`."""
 
     event: Event
     row: Told = field(repr=False)
@@ -206,19 +213,30 @@ class Sight:
             value=self.value,
         )
 
-    def of(self, name: str) -> str:
-        """The field that a filter names."""
+    def __getitem__(self, name: str) -> Any:
+        """A field that a filter names, worked out when it is asked for."""
         match name:
             case "type":
                 return self.row.collection
             case "name":
                 return self.event.name
+            case "within":
+                parts = self.event.name.split("/")
+                return tuple("/".join(parts[:end]) for end in range(2, len(parts) + 1, 2))
             case "kind":
                 return self.event.kind
             case "namespace":
                 return self.row.namespace(self.event.name, self.value)
-            case _:
+            case "dataset":
                 return self.dataset
+            case _:
+                raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FIELDS)
+
+    def __len__(self) -> int:
+        return len(FIELDS)
 
 
 def sight(event: Event) -> Sight | None:
@@ -228,86 +246,60 @@ def sight(event: Event) -> Sight | None:
 
 
 @dataclass(frozen=True)
-class Term:
-    """That a field has a value, or begins with it."""
-
-    field: str
-    value: str
-    is_prefix: bool = False
-
-    def holds(self, found: str) -> bool:
-        return found.startswith(self.value) if self.is_prefix else found == self.value
-
-
-@dataclass(frozen=True)
 class Filter:
-    """All of the clauses must hold; of a clause one term must."""
+    """Which events somebody wants; all without a condition.
 
-    clauses: tuple[tuple[Term, ...], ...] = ()
+    `names` are names, and `types` types, of which each wanted event has one; () where the condition leaves them open.
+    """
+
+    condition: Condition | None = None
 
     def matches(self, one: Sight) -> bool:
         """Whether the event is wanted."""
-        return all(any(term.holds(one.of(term.field)) for term in clause) for clause in self.clauses)
+        return self.condition is None or conditions.holds(self.condition, one)
 
-    @property
+    @cached_property
     def names(self) -> frozenset[str]:
-        """Names one of which each wanted event has; () where the filter does not say."""
-        for clause in self.clauses:
-            if all(term.field == "name" and not term.is_prefix for term in clause):
-                return frozenset(term.value for term in clause)
-        return frozenset()
+        return _required(self.condition, "name")
 
-    @property
+    @cached_property
     def types(self) -> frozenset[str]:
-        """Types that the filter names; () where it leaves them open."""
-        for clause in self.clauses:
-            if all(term.field == "type" and not term.is_prefix for term in clause):
-                return frozenset(term.value for term in clause)
-        return frozenset()
-
-
-_TERM = re.compile(r'\s*([a-z_]+)\s*=\s*"((?:[^"\\]|\\["\\])*)"\s*')
-_JOIN = re.compile(r"(AND|OR)\b")
+        return _required(self.condition, "type")
 
 
 def parse(text: str) -> Filter:
-    """`field = "value"` terms joined by AND and, tighter (as AIP-160 has it), by OR; a value may end with `*`.
-
-    InvalidArgument (FILTER_INVALID) for anything else.
-    """
-    clauses: list[list[Term]] = [[]]
-    position = 0
-    while text.strip():
-        found = _TERM.match(text, position)
-        if not found:
-            raise _invalid(text, f"cannot be read from position {position}: {text[position : position + 40]!r}")
-        clauses[-1].append(_term(text, found[1], re.sub(r"\\(.)", r"\1", found[2])))
-        position = found.end()
-        if position == len(text):
-            break
-        join = _JOIN.match(text, position)
-        if not join:
-            raise _invalid(text, f"expected AND or OR at position {position}: {text[position : position + 40]!r}")
-        if join[1] == "AND":
-            clauses.append([])
-        position = join.end()
-    return Filter(tuple(map(tuple, filter(None, clauses))))
+    """The filter; InvalidArgument (FILTER_INVALID) for what cannot be read, and for a type that nobody is told of."""
+    condition = conditions.parse(text, FIELDS)
+    unknown = sorted(_named(condition, "type") - set(TYPES))
+    if unknown:
+        raise errors.InvalidArgument(
+            f"there is no type {unknown[0]!r} to watch",
+            reason="FILTER_INVALID",
+            help=f"Types are {', '.join(TYPES)}.",
+            violations={"filter": f"unknown type {unknown[0]}"},
+        )
+    return Filter(condition)
 
 
-def _term(text: str, name: str, value: str) -> Term:
-    if name not in FIELDS:
-        raise _invalid(text, f"there is no field {name!r} to filter by")
-    made = Term(name, value.removesuffix("*"), value.endswith("*"))
-    if name == "type" and not any(made.holds(known) for known in TYPES):
-        raise _invalid(text, f"there is no type {value!r}; types are {', '.join(TYPES)}")
-    return made
+def _required(condition: Condition | None, field_: str) -> frozenset[str]:
+    match condition:
+        case Compare(field=asked, operator="=", value=str(value)) if asked == field_:
+            return frozenset({value})
+        case Or(of=of):
+            each = [_required(one, field_) for one in of]
+            return frozenset[str]().union(*each) if all(each) else frozenset()
+        case And(of=of):
+            return next(filter(None, (_required(one, field_) for one in of)), frozenset())
+    return frozenset()
 
 
-def _invalid(text: str, why: str) -> errors.InvalidArgument:
-    return errors.InvalidArgument(
-        f"the filter {text!r} {why}",
-        reason="FILTER_INVALID",
-        help=f'Write field = "value", joined by AND or OR; a value may end with *. Fields: {", ".join(FIELDS)}.',
-        violations={"filter": why},
-        metadata={"fields": ", ".join(FIELDS)},
-    )
+def _named(condition: Condition | None, field_: str) -> set[str]:
+    """Every value that a field is compared with."""
+    match condition:
+        case Compare(field=asked, value=str(value)) if asked == field_:
+            return {value}
+        case Not(of=one):
+            return _named(one, field_)
+        case And(of=of) | Or(of=of):
+            return set().union(*(_named(one, field_) for one in of))
+    return set()
