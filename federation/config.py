@@ -1034,7 +1034,7 @@ def save_context(context: Context, *, use: bool = True) -> Contexts:
 
     InvalidArgument for a target that is not host:port: a file with one could not be read again.
     """
-    _address(context.target)
+    _addresses(context.target)
     old = contexts()
     rows = (*(row for row in old.contexts if row.context != context.context), context)
     new = Contexts(path=old.path, current=context.context if use or not old.current else old.current, contexts=rows)
