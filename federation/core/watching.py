@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from federation.core import (
     authorization,
@@ -31,17 +31,26 @@ from federation.core.conditions import And, Compare, Condition, Not, Or, Shape
 from federation.core.events import Event
 
 
+class Subject(NamedTuple):
+    """Something that an event tells to be there: a `dataset` (`sales/flights`), a `namespace`, or the `scope` of a budget."""
+
+    kind: Literal["dataset", "namespace", "scope"]
+    name: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Told:
     """One type of resource as it is watched: whoever has `permission` may be told of it, as they may get it.
 
-    `value` is what its events hold. `dataset` says of which dataset it tells that it is there: that is told to those alone who
-    may browse it. `namespace` is the one that a filter means.
+    `value` is what its events hold. `subject` says of what it tells that it is there: it is told to those alone who may know
+    of that. Without one all are told, and names in it that its caller may not know of become tokens on their way out.
+    `dataset` and `namespace` are what a filter means.
     """
 
     collection: str
     permission: str
     value: type
+    subject: Callable[[str, Any], Subject | None] = lambda _name, _value: None
     dataset: Callable[[str, Any], str] = lambda _name, _value: ""
     namespace: Callable[[str, Any], str] = lambda _name, _value: ""
 
@@ -61,6 +70,7 @@ def _of_dataset(type_: str, permission: str, value: type, which: Callable[[str, 
         collection=type_,
         permission=permission,
         value=value,
+        subject=lambda name, stored: Subject("dataset", which(name, stored)),
         dataset=which,
         namespace=lambda name, stored: which(name, stored).partition("/")[0],
     )
@@ -77,6 +87,7 @@ TOLD: Mapping[str, Told] = MappingProxyType(
             collection="namespaces",
             permission="namespaces.get",
             value=dataset.Namespace,
+            subject=lambda name, _: Subject("namespace", name.removeprefix("namespaces/")),
             namespace=lambda name, _: name.removeprefix("namespaces/"),
         ),
         "dataset": _of_dataset("datasets", "datasets.get", dataset.Dataset, _named_dataset),
@@ -90,7 +101,12 @@ TOLD: Mapping[str, Told] = MappingProxyType(
         "transfer": _of_dataset("transfers", "transfers.get", transfer.Transfer, _held_dataset),
         "rule": _of_dataset("replicationRules", "rules.get", transfer.ReplicationRule, _held_dataset),
         "site": Told(collection="sites", permission="sites.get", value=site.Site),
-        "budget": Told(collection="budgets", permission="budgets.get", value=budget.Budget),
+        "budget": Told(
+            collection="budgets",
+            permission="budgets.get",
+            value=budget.Budget,
+            subject=lambda _, value: Subject("scope", "" if value is None else value.scope),
+        ),
         "erasure": _of_dataset("erasures", "erasures.get", erasure.Erasure, _held_dataset),
         "bill": Told(collection="bills", permission="bills.get", value=bill.Bill),
         "policy": Told(collection="policies", permission="policies.get", value=authorization.PolicyRevision),
@@ -190,14 +206,14 @@ class Sight(Mapping[str, Any]):
             return None
 
     @cached_property
-    def dataset(self) -> str:
-        """The dataset of whose being there it tells, `sales/flights`; '' where it tells of none."""
-        return self.row.dataset(self.event.name, self.value)
+    def subject(self) -> Subject | None:
+        """Of what it tells that it is there; None where of nothing that anybody may not know of."""
+        return self.row.subject(self.event.name, self.value)
 
-    @property
+    @cached_property
     def hidden(self) -> bool:
-        """Whether nobody can tell of which dataset it speaks, so that nobody is told."""
-        return self.row.dataset is _held_dataset and self.value is None
+        """Whether nobody can tell of what it speaks, so that nobody is told."""
+        return self.subject is not None and not self.subject.name.strip("/")
 
     @cached_property
     def change(self) -> Change:
@@ -228,7 +244,7 @@ class Sight(Mapping[str, Any]):
             case "namespace":
                 return self.row.namespace(self.event.name, self.value)
             case "dataset":
-                return self.dataset
+                return self.row.dataset(self.event.name, self.value)
             case _:
                 raise KeyError(name)
 
@@ -265,6 +281,11 @@ class Filter:
     @cached_property
     def types(self) -> frozenset[str]:
         return _required(self.condition, "type")
+
+    def subjects(self, one: Sight) -> tuple[Subject, ...]:
+        """All that its caller must be able to know of to be told: a filter shall not find out what a value would not tell."""
+        asked = Subject("namespace", one["namespace"]) if conditions.mentions(self.condition, "namespace") else None
+        return tuple(found for found in (one.subject, asked) if found is not None and found.name)
 
 
 def parse(text: str) -> Filter:
