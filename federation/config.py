@@ -297,7 +297,10 @@ class SiteSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FederationFile:
-    """A federation as it was declared in a file. Agents reach the server at `agents_address`, people at `address`."""
+    """A federation as it was declared in a file. Agents reach the server at `agents_address`, people at `address`.
+
+    Each is `host:port`, of several servers of one catalog with commas between.
+    """
 
     path: Path
     federation: str
@@ -444,8 +447,8 @@ def federation_file(path: Path) -> FederationFile:
         federation=top.segment("federation"),
         listen=listen,
         agents_listen=agents_listen,
-        address=server_.read("address", _address, listen),
-        agents_address=server_.read("agents_address", _address, agents_listen),
+        address=server_.read("address", _addresses, listen),
+        agents_address=server_.read("agents_address", _addresses, agents_listen),
         database=server_.text("database", ""),
         database_file=_optional_path(server_, "database_file", here),
         tables=server_.text("tables", ""),
@@ -912,6 +915,11 @@ def _address(text: str) -> str:
     return text
 
 
+def _addresses(text: str) -> str:
+    """One `host:port`, or several with commas between: servers of one catalog, which all prove to be the first one's host."""
+    return ",".join(_address(one.strip()) for one in text.split(","))
+
+
 def _page(text: str) -> str:
     """The address of a page for people, without a slash at its end."""
     if not _PAGE.fullmatch(text):
@@ -940,7 +948,7 @@ def _jurisdiction(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """How a person reaches one federation: `host:port`, the file of its CA, the file (0600) of their token.
+    """How a person reaches one federation: `host:port`, of several servers with commas between, CA's file, token's file (0600).
 
     `signed_in` is the file (0600) of a sign-in by `fed login`, which goes before the token; either may be missing.
     """
@@ -1017,7 +1025,7 @@ def contexts() -> Contexts:
         row = table.table(name).only(("target", "ca", "token", "signed_in"))
         ca = Path(row.text("ca")).expanduser()
         token, signed_in = (Path(row.text(key)).expanduser() if key in row else None for key in ("token", "signed_in"))
-        rows.append(Context(context=name, target=row.read("target", _address), ca=ca, token=token, signed_in=signed_in))
+        rows.append(Context(context=name, target=row.read("target", _addresses), ca=ca, token=token, signed_in=signed_in))
     return Contexts(path=path, current=top.text("current", ""), contexts=tuple(rows))
 
 
@@ -1026,7 +1034,7 @@ def save_context(context: Context, *, use: bool = True) -> Contexts:
 
     InvalidArgument for a target that is not host:port: a file with one could not be read again.
     """
-    _address(context.target)
+    _addresses(context.target)
     old = contexts()
     rows = (*(row for row in old.contexts if row.context != context.context), context)
     new = Contexts(path=old.path, current=context.context if use or not old.current else old.current, contexts=rows)

@@ -1,4 +1,7 @@
-"""What the server does unasked: it reconciles each second, carries events to the Delta tables, and takes care of those."""
+"""What the server does unasked: it reconciles each second, carries events to the Delta tables, and takes care of those.
+
+Of several servers of one catalog one does each of these things at a time: whoever has the turn, or the lease.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import Protocol, TypeVar
 from federation.api.store import Store
 from federation.services import reconcile
 from federation.services.lineage_index import LineageIndex
+from federation.services.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +72,7 @@ class Background:
         self._committer = committer
         self._lineage = lineage
         self._emitters = emitters
+        self._turns = Turns(store.catalog, store.ctx.ids.new("server"), (reconcile.TURN, *map(repr, emitters)))
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         # Tables have threads of their own: a store that hangs keeps no request waiting, and no table another.
@@ -100,14 +105,18 @@ class Background:
         try:
             await asyncio.gather(*(self._carry(table) for table in self._committer.tables))
             await self._run(self._committer.release)
+            await self._run(self._turns.release)
         except Exception:  # noqa: BLE001 - logged: the next server carries it, once the leases have run out
             _log.exception("the committer could not finish")
         await asyncio.to_thread(self._pool.shutdown)
 
     async def _sweep(self) -> None:
         """Each step in its own transaction; one that fails keeps none of the others, and is told once all were taken."""
+        await self._store.run(self._turns.hold)
         failures: list[Exception] = []
         for name in reconcile.STEPS:
+            if name not in reconcile.OWN and not self._turns.held(reconcile.TURN):
+                continue
             try:
                 await self._step(name)
             except Exception as error:  # noqa: BLE001 - told below
@@ -157,7 +166,8 @@ class Background:
         await self._store.run(self._lineage.view)
 
     async def _emit(self, emitter: Emitter) -> None:
-        await self._store.run(emitter.run_once)
+        if self._turns.held(repr(emitter)):
+            await self._store.run(emitter.run_once)
 
     async def _repeat(
         self, name: str, step: Callable[[], Awaitable[None]], seconds: float, *, rest: float | None = None

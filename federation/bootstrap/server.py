@@ -77,6 +77,7 @@ def make(settings: config.ServerSettings) -> Server:
     )
     catalog = SqlCatalog(settings.database_url, clock, ids, backlog_facts_max=settings.backlog_facts_max)
     try:
+        agree(catalog, ctx)
         declare(catalog, ctx, settings)
         committer = _committer(catalog, ctx, settings)
     except BaseException:
@@ -144,6 +145,25 @@ async def _serve(made: Server) -> None:
     _log.info("server stops")
     await made.stop()
     _log.info("server ended")
+
+
+def agree(catalog: ports.Catalog, ctx: Context) -> None:
+    """Refuses (GRANT_KEY_DIFFERS) a key for grants that is not that of the catalog's other servers.
+
+    Its gateways would take the grants of one of them and not those of another, and no page of a listing would lead to the next.
+    """
+    ours = signing.public_hex(ctx.grant_key)
+
+    def work(tx: ports.Transaction) -> str:
+        known = tx.get(kinds.Agreement, "grant_key") or tx.insert(kinds.Agreement(name="grant_key", value=ours))
+        return known.value
+
+    if catalog.write(work, actor="server") != ours:
+        raise errors.FailedPrecondition(
+            "this server's grant.key is not the one that the catalog's servers have",
+            reason="GRANT_KEY_DIFFERS",
+            help="Copy grant.key from the state folder of another server of this catalog, or restore it from its backup.",
+        )
 
 
 def declare(catalog: ports.Catalog, ctx: Context, settings: config.ServerSettings) -> None:

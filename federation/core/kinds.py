@@ -145,6 +145,23 @@ class CommitterLease:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Turn:
+    """Which server does, until when, what one of those that share a catalog is enough for. See `services.turns`."""
+
+    name: str
+    holder: str
+    expire_time: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """What all servers of one catalog must have alike, as the first of them had it."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RateCardVersion:
     """One state of the federation's prices, as it was imported: `number` counts from 1, the newest is used.
 
@@ -356,6 +373,8 @@ KINDS: dict[type, Kind] = {
     ),
     erasure.StoredCertificate: Kind(table="certificates", key=lambda v: v.erasure),
     CommitterLease: Kind(table="committer_leases", key=lambda v: v.table),
+    Turn: Kind(table="turns", key=lambda v: v.name),
+    Agreement: Kind(table="agreements", key=lambda v: v.name),
     RateCardVersion: Kind(table="rate_cards", key=lambda v: f"{v.number:010d}"),
     site.LinkReservation: Kind(table="link_reservations", key=lambda v: v.scope, remembered=True),
     site.LinkSpeed: Kind(

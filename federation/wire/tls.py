@@ -9,7 +9,7 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ import grpc
 
 from federation.core import errors
 from federation.crypto import certificates
+from federation.wire import balancing
 
 _log = logging.getLogger(__name__)
 
@@ -137,24 +138,32 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def channel(
-    target: str, tls: Tls, *, metadata: Callable[[], Metadata] | None = None, own_connection: bool = False
+    target: str,
+    tls: Tls,
+    *,
+    metadata: Callable[[], Metadata] | None = None,
+    own_connection: bool = False,
+    repeatable: Iterable[str] = (),
 ) -> grpc.Channel:
-    """A channel to `host:port`. `metadata` is asked at each call, so that a token may change while the channel lives.
+    """A channel to `host:port`, or several (see `balancing`). `metadata` is asked at each call: a token may change meanwhile.
 
     Connects at the first call. Make it in the process that uses it: a channel does not survive a fork. Channels to the same
     place share one connection, unless one is to have its own: a connection is encrypted by one core at a time.
     """
     credentials = grpc.ssl_channel_credentials(tls.ca, tls.key or None, tls.cert or None)
-    options = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", int(own_connection)))
-    opened = grpc.secure_channel(target, credentials, options=options)
+    place, options = balancing.settings(target, repeatable)
+    own = ("grpc.use_local_subchannel_pool", int(own_connection))
+    opened = grpc.secure_channel(place, credentials, options=(*CHANNEL_OPTIONS, own, *options))
     return grpc.intercept_channel(opened, _Bearer(metadata)) if metadata else opened
 
 
 class ProcessChannel:
     """The channel of whichever process asks: made at its first call there, so its owner may be forked. Threads share it."""
 
-    def __init__(self, target: str, tls: Tls, *, metadata: Callable[[], Metadata] | None = None) -> None:
-        self._make = functools.partial(channel, target, tls, metadata=metadata)
+    def __init__(
+        self, target: str, tls: Tls, *, metadata: Callable[[], Metadata] | None = None, repeatable: Iterable[str] = ()
+    ) -> None:
+        self._make = functools.partial(channel, target, tls, metadata=metadata, repeatable=tuple(repeatable))
         self._lock = threading.Lock()
         self._made: tuple[int, grpc.Channel] | None = None
 

@@ -97,6 +97,8 @@ _KINDS = {
     "erasures": ("dataset", "state"),
     "certificates": (),
     "committer_leases": (),
+    "turns": (),
+    "agreements": (),
     "rate_cards": (),
     "link_reservations": (),
     "link_speeds": (
