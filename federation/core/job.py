@@ -8,12 +8,9 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
 
 from federation.core import records
 from federation.core.lineage import ColumnSource
-
-T = TypeVar("T")
 
 
 class JobState(StrEnum):
@@ -408,13 +405,3 @@ class StopRun:
 
     run: str
     reason: str
-
-
-def made(cls: type[T], fields: dict[str, Any]) -> T:
-    """A frozen dataclass with these fields and the defaults of the others, in a part of the time of its `__init__`.
-
-    The fields become its own: nobody else may hold them. A default that it has not been given is its class's.
-    """
-    value = object.__new__(cls)
-    object.__setattr__(value, "__dict__", fields)
-    return value

@@ -271,7 +271,7 @@ def _candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], comput
     for values in fields if avoided else ():
         if values["site"] in avoided:
             values["avoided"] = avoided[values["site"]].reason
-    # As `job.made` does it, without a call for each.
+    # As `records.made` does it, without a call for each.
     found = list(map(object.__new__, itertools.repeat(job.Candidate, len(fields))))
     list(map(_FILL, found, fields))
     return found

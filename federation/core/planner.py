@@ -22,7 +22,6 @@ from federation.core import (
     counterfactuals,
     errors,
     filters,
-    job,
     links,
     measured,
     plain,
@@ -31,6 +30,7 @@ from federation.core import (
     prepared,
     quota,
     ratecard,
+    records,
     search,
     site,
     units,
@@ -512,7 +512,7 @@ class Decision:
             "spot": option.spot,
             "avoided": avoided.reason if avoided else "",
         }
-        return job.made(Candidate, fields)
+        return records.made(Candidate, fields)
 
     def locality(self, at: site.Site) -> float:
         """Share of the inputs' bytes that lie at the site; 1 where there is nothing to read."""
@@ -527,13 +527,13 @@ class Decision:
             return candidate
         chosen = self.choice(at)
         if chosen is None:
-            return job.made(Candidate, candidate.__dict__ | {"inputs": tuple(self._read(at, r))})
+            return records.made(Candidate, candidate.__dict__ | {"inputs": tuple(self._read(at, r))})
         rows = zip(self.came.reads, chosen.had, chosen.charges, chosen.seconds, self.baseline_charges, strict=True)
         inputs = tuple(
             copies.planned(read, had, charge, seconds, at, baseline, self._price_source(had, at))
             for read, had, charge, seconds, baseline in rows
         )
-        return job.made(Candidate, candidate.__dict__ | {"inputs": inputs})
+        return records.made(Candidate, candidate.__dict__ | {"inputs": inputs})
 
     def choice(self, at: site.Site) -> copies.Chosen | None:
         """What was found for a site where reading alone did not settle it."""
@@ -565,7 +565,7 @@ class Decision:
             }
             if loads and not here:
                 fields["seconds"] = loads.get(origin, 0)
-            yield job.made(InputPlan, fields)
+            yield records.made(InputPlan, fields)
 
     def _price_source(self, had: copies.Had, at: site.Site) -> str:
         legs = had.legs or ((at.region, "", at.region, 0),)
