@@ -156,12 +156,14 @@ class SqlTransaction:
         limit: int = 1000,
         newest_first: bool = False,
     ) -> tuple[T, ...]:
-        statement = listing(cls, parent=parent, where=where, keys=keys, after=after, limit=limit, newest_first=newest_first)
+        statement, values = listing(
+            cls, parent=parent, where=where, keys=keys, after=after, limit=limit, newest_first=newest_first
+        )
         alone = catalog_rows.kind_of(cls).remembered and 0 < len(keys) <= limit and not (parent or where or after)
         if alone and all((cls, key) in self._read for key in keys):
             known = ((key, self._read[cls, key]) for key in sorted(set(keys), reverse=newest_first))
             return tuple(value for _, value in known if value is not None)
-        found = tuple(catalog_rows.to_value(cls, body) for body in self._run(statement).scalars())
+        found = catalog_rows.to_values(cls, self._run(statement, values).scalars().all())
         if alone:
             there = {catalog_rows.kind_of(cls).key(value): value for value in found}
             self._read.update({(cls, key): there.get(key) for key in keys})
@@ -261,26 +263,35 @@ def listing(
     after: str,
     limit: int,
     newest_first: bool,
-) -> sa.Select[tuple[str]]:
-    """The one query of a listing: along an index, from the key `after` on."""
-    wanted = catalog_rows.checked_where(cls, where)
-    table = sql_schema.TABLES[cls]
-    statement = sa.select(table.c.body).limit(catalog_rows.checked_limit(limit))
-    if parent:
-        statement = statement.where(_any_of(table.c.parent, parent))
-    if keys:
-        statement = statement.where(_any_of(table.c.key, keys))
-    for name, value in wanted.items():
-        statement = statement.where(_any_of(table.c[name], value))
+) -> tuple[sa.Select[tuple[str]], dict[str, Any]]:
+    """The one query of a listing, along an index, from the key `after` on; and the values in it."""
+    asked = {"parent": parent, "key": keys, **catalog_rows.checked_where(cls, where)}
+    narrowed = {name: value for name, value in asked.items() if value or name not in {"parent", "key"}}
+    values: dict[str, Any] = {f"this_{name}": _checked(value) for name, value in narrowed.items()}
+    values["this_limit"] = catalog_rows.checked_limit(limit)
     if after:
-        statement = statement.where(table.c.key < after if newest_first else table.c.key > after)
+        values["after"] = after
+    shape = tuple((name, isinstance(value, str)) for name, value in narrowed.items())
+    return _listing(sql_schema.TABLES[cls], shape, after=bool(after), newest_first=newest_first), values
+
+
+@functools.cache
+def _listing(
+    table: sa.Table, narrowed: tuple[tuple[str, bool], ...], *, after: bool, newest_first: bool
+) -> sa.Select[tuple[str]]:
+    """Built once for each of the few shapes that are asked for: SQLAlchemy takes as long to build it as SQLite to answer."""
+    statement = sa.select(table.c.body).limit(sa.bindparam("this_limit", type_=sa.Integer))
+    for name, one in narrowed:
+        wanted: sa.BindParameter[Any] = sa.bindparam(f"this_{name}", expanding=not one)
+        statement = statement.where(table.c[name] == wanted if one else table.c[name].in_(wanted))
+    if after:
+        begin: sa.BindParameter[str] = sa.bindparam("after")
+        statement = statement.where(table.c.key < begin if newest_first else table.c.key > begin)
     return statement.order_by(table.c.key.desc() if newest_first else table.c.key)
 
 
-def _any_of(column: sa.Column[str], wanted: str | tuple[str, ...]) -> sa.ColumnElement[bool]:
-    if isinstance(wanted, str):
-        return column == catalog_rows.text(wanted)
-    return column.in_([catalog_rows.text(value) for value in wanted])
+def _checked(wanted: str | tuple[str, ...]) -> str | list[str]:
+    return catalog_rows.text(wanted) if isinstance(wanted, str) else [catalog_rows.text(value) for value in wanted]
 
 
 def _values(row: Row) -> dict[str, Any]:

@@ -35,11 +35,11 @@ def view(tx: ports.Transaction, ctx: Context) -> View:
 
     Rows are read in this very transaction; what was worked out from those that have not changed is taken from the last look.
     """
-    seen, rates = _seen(tx, ctx), pricing.rates(tx, ctx)
+    seen = _seen(tx, ctx)
     return View(
         sites=seen.sites,
         loads=tuple(scan.every(tx, site.SiteLoad)),
-        rates=rates,
+        rates=seen.rates,
         volumes=tuple(scan.every(tx, site.LinkVolume, parent=metering.month(tx.now))),
         reservations=tuple(scan.every(tx, site.LinkReservation)),
         speeds=seen.speeds,

@@ -294,10 +294,10 @@ def test_every_listing_runs_along_an_index(tmp_path: Path) -> None:
             filters = [{}, *({column: "x"} for column in kind.columns or {})]
             for parent, where in [("", where) for where in filters] + [("p", {})]:
                 for newest_first in (False, True):
-                    statement = sql_transaction.listing(
+                    statement, values = sql_transaction.listing(
                         cls, parent=parent, where=where, after="k", limit=10, newest_first=newest_first
                     )
-                    sql = statement.compile(connection, compile_kwargs={"literal_binds": True})
+                    sql = statement.params(values).compile(connection, compile_kwargs={"literal_binds": True})
                     plan = "; ".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}"))
                     assert plan.startswith("SEARCH"), (kind.table, where, plan)
                     assert "TEMP B-TREE" not in plan, (kind.table, where, plan)
