@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,23 +27,38 @@ _FILL = job.Candidate.__dict__["__dict__"].__set__
 _SECONDS_MAX = 2**33
 
 
-class Everyday(NamedTuple):
-    """The everyday sites, in the order of their names: what each would cost, whether there is room, and the candidates.
+class Everyday:
+    """The everyday sites, in the order of their names: what each would cost, whether there is room, and how they rank.
 
-    `compute` is what a run would cost at each site that has a price (`priced`), `objective` that and its egress. `able` are
-    those that would be candidates if they had room; those that have none are `full`. `candidates` are in the order of rank, so
-    are their `objectives` and their numbers (`ranked`). `rest` are the numbers of the sites that are left for a closer look.
+    All in arrays: values for people are made when they are asked for. A decision needs two of them, and to make a hundred takes
+    longer than to find the two.
     """
 
-    priced: Bools
-    compute: Ints
-    able: Bools
-    objective: Ints
-    candidates: list[job.Candidate]
-    objectives: Ints
-    ranked: npt.NDArray[np.intp]
-    full: list[job.Rejection]
-    rest: list[int]
+    def __init__(
+        self, decision: planner.Decision, priced: Bools, compute: Ints, egress: Ints, *, barred: Bools, able: Bools
+    ) -> None:
+        self._decision = decision
+        #: Where a run has a price, and what it costs there.
+        self.priced, self.compute = priced, compute
+        #: Sites that would be candidates if they had room, and what they would be ranked by.
+        self.able, self.objective = able, compute + egress
+        self._left = _left(decision)
+        self._fits = able & _suffices(decision.request.resources, self._left)
+        #: Numbers of the candidates, in the order of rank.
+        self.ranked = _ranked(decision, np.nonzero(self._fits)[0], self.objective)
+        #: Numbers of the sites that are refused for what the sites are or the request says: why is for a closer look.
+        self.barred = np.nonzero(barred)[0].tolist()
+        #: Numbers of the sites that are left for a closer look.
+        self.rest = np.nonzero(~(able | barred))[0].tolist()
+
+    def candidates(self, most: int | None = None) -> list[job.Candidate]:
+        """The candidates, or so many of them at most, in the order of rank."""
+        decision = self._decision
+        return _candidates(decision, self.ranked[:most], self.compute, decision.predicted(_gpu_type(decision)).seconds)
+
+    def refusals(self) -> list[job.Rejection]:
+        """Why the sites that lack nothing but room are refused."""
+        return _refusals(self._decision, np.nonzero(self.able & ~self._fits)[0], self._left)
 
 
 def sweep(decision: planner.Decision) -> Everyday | None:
@@ -56,24 +71,10 @@ def sweep(decision: planner.Decision) -> Everyday | None:
     priced, compute = spent
     # One more: sites in regions without a cluster are at -1, and not able.
     egress = np.array([*came.egress, 0], dtype=np.int64)[ground.region]
-    able = priced & ground.answers & _simple(decision)[ground.region] & _allowed(decision)
-    objective = compute + egress
+    possible = ground.alive & ground.answers & _allowed(decision)
+    able = possible & priced & _simple(decision)[ground.region]
     _leave(decision, able, egress)
-    left = _left(decision)
-    fits = able & _suffices(decision.request.resources, left)
-    chosen = np.nonzero(fits)[0]
-    ranked = _ranked(decision, chosen, objective)
-    return Everyday(
-        priced,
-        compute,
-        able,
-        objective,
-        _candidates(decision, ranked, compute, decision.predicted(_gpu_type(decision)).seconds),
-        objective[ranked],
-        ranked,
-        _refusals(decision, np.nonzero(able & ~fits)[0], left),
-        np.nonzero(~able)[0].tolist(),
-    )
+    return Everyday(decision, priced, compute, egress, barred=~possible, able=able)
 
 
 def applies(decision: planner.Decision) -> bool:

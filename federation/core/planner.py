@@ -37,12 +37,22 @@ from federation.core import (
     waiting,
 )
 from federation.core import budget as budgets
-from federation.core.job import Candidate, InputPlan, JobKind, JobRequest, PastAttempt, Plan, Rejection, Spot, Way
+from federation.core.job import (
+    Candidate,
+    Counterfactual,
+    InputPlan,
+    JobKind,
+    JobRequest,
+    PastAttempt,
+    Plan,
+    Rejection,
+    Spot,
+    Way,
+)
 from federation.core.world import World, WorldInput
 
 Objectives = npt.NDArray[Any]
 
-_NOTHING: Objectives = np.zeros(0, dtype=np.int64)
 #: Steps that all searches of one decision may take together. A step takes some 20 microseconds, and planning happens inside the
 #: write transaction, where others wait. Steps are counted and no clock is read, so that equal worlds get equal plans.
 STEPS_MAX = 2_500
@@ -78,30 +88,20 @@ def plan(
     residencies exclude each other (RESIDENCY_CONTRADICTION), an ingestion that names no site (SITE_REQUIRED), a delivery to
     nowhere (SITE_UNKNOWN).
     """
+    return decide(request, world, ground=ground).plan(at=at, explain=explain)
+
+
+def decide(request: JobRequest, world: World, *, ground: prepared.Prepared | None = None) -> Decision:
+    """The best placement of a job in a world, decided and not yet explained; refuses what `plan` refuses.
+
+    What the decision does not hang on is worked out when it is asked for: so `decide(...).brief()` is the fastest answer, and
+    `plan` the whole one.
+    """
     checks.request(request)
     checks.look(world)
-    world, assumed = _sized(request, world)
-    policy.binding(world.residencies)
-    decision = Decision(request, world, ground)
-    ranked, forced = _forced(decision.ranked, at)
-    told = [decision.told(candidate) for candidate in ranked[:2]]
-    if told:
-        copied, kept = decision.kept(told[0])
-        if budgets.refusal(request, copied, world.caps) is None:  # else a copy would exceed what the read does not
-            told[0], assumed = copied, (*assumed, *kept)
-    notes = (*assumed, *decision.notes(told[0] if told else None), *forced)
-    silent = not explain or forced or not ranked or request.kind is JobKind.INGEST
-    return Plan(
-        revision=world.revision,
-        decide_time=world.now,
-        ranked=(*told, *ranked[2:]),
-        rejections=tuple(sorted((*decision.rejections, *_unknown_sites(request, world)), key=lambda rejection: rejection.site)),
-        baseline_site=decision.baseline_site,
-        baseline_egress_micros=decision.baseline_micros,
-        notes=notes,
-        counterfactuals=() if silent or decision.doubtful else counterfactuals.find(decision, ranked),
-        attempts=world.attempts,
-    )
+    sized, assumed = _sized(request, world)
+    policy.binding(sized.residencies)
+    return Decision(request, sized, ground, assumed)
 
 
 def waits(plan_: Plan) -> bool:
@@ -112,8 +112,11 @@ def waits(plan_: Plan) -> bool:
 class Decision:
     """One decision in the making: what is found for all sites, and remembered for those who explain it."""
 
-    def __init__(self, request: JobRequest, world: World, ground: prepared.Prepared | None = None) -> None:
-        self.request, self.world = request, world
+    def __init__(
+        self, request: JobRequest, world: World, ground: prepared.Prepared | None = None, assumed: tuple[str, ...] = ()
+    ) -> None:
+        """`assumed` are notes on what the world was made to say."""
+        self.request, self.world, self._assumed = request, world, assumed
         self._predictions: dict[str, prediction.Prediction] = {}
         self.terms = _terms(request, world)
         self.timed = bool(request.deadline_seconds) or request.hour_value_micros is not None
@@ -145,27 +148,101 @@ class Decision:
         #: What one sweep of arrays found, for sites where that is certain.
         self.settled: dict[str, measured.Settled] = {}
         self.swept = plain.sweep(self)
-        #: Candidates of one option that read all inputs remotely, in the order of rank.
-        self.everyday = self.swept.candidates if self.swept else []
-        sites = self.ground.sites
-        answers = self._answers([sites[n] for n in self.swept.rest] if self.swept else sites)
-        answers += self.swept.full if self.swept else ()
-        self.rejections = [answer for answer in answers if isinstance(answer, Rejection)]
-        #: All candidates, and their objectives, in the order of rank.
-        self.ranked, self.objectives = self.everyday, self.swept.objectives if self.swept else _NOTHING
-        if len(self.rejections) < len(answers):
-            self.ranked = sorted((*self.everyday, *(answer for answer in answers if isinstance(answer, Candidate))), key=rank)
-            self.objectives = _objectives(self.ranked)
-        if world.caps:
-            self._keep_within_budgets()
+        #: What a closer look says of the sites that the sweep has left.
+        self._looked_at = self._answers([self.ground.sites[n] for n in self.swept.rest] if self.swept else self.ground.sites)
+        self._closer = [answer for answer in self._looked_at if isinstance(answer, Candidate)]
+        self._told: dict[str, Candidate] = {}
 
-    def _keep_within_budgets(self) -> None:
-        """Sets candidates aside that would exceed a hard budget, each by the way that was found for it."""
-        judged = [(row, budgets.refusal(self.request, self.told(row), self.world.caps)) for row in self.ranked]
-        kept = [row for row, no in judged if no is None]
-        if len(kept) < len(judged):
-            self.ranked, self.objectives = kept, _objectives(kept)
-            self.rejections += [no for _, no in judged if no is not None]
+    # What was decided
+
+    def brief(self) -> Plan:
+        """The choice and the runner-up, told with their inputs, and the baseline; why sites are refused only where all are."""
+        return self._plan(self.leading, () if self.leading else self._refusals())
+
+    def plan(self, *, at: str = "", explain: bool = True) -> Plan:
+        """The choice and everything that it was compared with, as `planner.plan` promises."""
+        ranked, forced = _forced(self.ranked, at)
+        silent = not explain or forced or not ranked or self.request.kind is JobKind.INGEST or self.doubtful
+        found = () if silent else counterfactuals.find(self, ranked)
+        return self._plan(ranked, self._refusals(), found=found, forced=forced)
+
+    def _plan(
+        self,
+        ranked: Sequence[Candidate],
+        refused: tuple[Rejection, ...],
+        *,
+        found: tuple[Counterfactual, ...] = (),
+        forced: tuple[str, ...] = (),
+    ) -> Plan:
+        told, kept = [self.told(candidate) for candidate in ranked[:2]], tuple[str, ...]()
+        if told:
+            copied, why = self.kept(told[0])
+            if (
+                budgets.refusal(self.request, copied, self.world.caps) is None
+            ):  # else a copy would exceed what the read does not
+                told[0], kept = copied, why
+        return Plan(
+            revision=self.world.revision,
+            decide_time=self.world.now,
+            ranked=(*told, *ranked[2:]),
+            rejections=refused,
+            baseline_site=self.baseline_site,
+            baseline_egress_micros=self.baseline_micros,
+            notes=(*self._assumed, *kept, *self.notes(told[0] if told else None), *forced),
+            counterfactuals=found,
+            attempts=self.world.attempts,
+        )
+
+    def _refusals(self) -> tuple[Rejection, ...]:
+        refused = (*self.rejections, *_unknown_sites(self.request, self.world))
+        return tuple(sorted(refused, key=lambda rejection: rejection.site))
+
+    @cached_property
+    def leading(self) -> Sequence[Candidate]:
+        """The choice and the runner-up, as far as there are two."""
+        if self.world.caps or self.swept is None:
+            return self.ranked[:2]
+        return sorted((*self.swept.candidates(2), *self._closer), key=rank)[:2]
+
+    # All that it was decided from
+
+    @cached_property
+    def everyday(self) -> list[Candidate]:
+        """Candidates of one option that read all inputs remotely, in the order of rank."""
+        return self.swept.candidates() if self.swept else []
+
+    @cached_property
+    def _all(self) -> tuple[list[Candidate], list[Rejection]]:
+        """All candidates in the order of rank, and why all other sites are refused."""
+        refused = [answer for answer in self._looked_at if isinstance(answer, Rejection)]
+        if self.swept is not None:
+            barred = self._answers([self.ground.sites[n] for n in self.swept.barred])
+            refused += [answer for answer in barred if isinstance(answer, Rejection)]
+            refused += self.swept.refusals()
+        ranked = sorted((*self.everyday, *self._closer), key=rank) if self._closer else self.everyday
+        if self.world.caps:
+            # Those that would exceed a hard budget are set aside, each by the way that was found for it.
+            judged = [(row, budgets.refusal(self.request, self.told(row), self.world.caps)) for row in ranked]
+            ranked = [row for row, no in judged if no is None]
+            refused += [no for _, no in judged if no is not None]
+        return ranked, refused
+
+    @property
+    def ranked(self) -> list[Candidate]:
+        """All candidates, in the order of rank."""
+        return self._all[0]
+
+    @property
+    def rejections(self) -> list[Rejection]:
+        """Why the other sites are refused, in any order."""
+        return self._all[1]
+
+    @cached_property
+    def objectives(self) -> Objectives:
+        """What the candidates are ranked by, in their order."""
+        if self.swept is not None and self.ranked is self.everyday:
+            return self.swept.objective[self.swept.ranked]
+        return _objectives(self.ranked)
 
     def _answers(self, sites: Sequence[site.Site]) -> list[Candidate | Rejection]:
         """What is said of sites, in any order: those where only reading or copying is still to be chosen, all at once."""
@@ -522,6 +599,12 @@ class Decision:
 
     def told(self, candidate: Candidate) -> Candidate:
         """The same with its inputs, in the request's order."""
+        found = self._told.get(candidate.site)
+        if found is None:
+            found = self._told[candidate.site] = self._with_inputs(candidate)
+        return found
+
+    def _with_inputs(self, candidate: Candidate) -> Candidate:
         at, r = self.sites[candidate.site], self.came.index.get(candidate.region)
         if r is None:
             return candidate
