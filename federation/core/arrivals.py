@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import links, prepared, ratecard, search, site, world
+from federation.core import links, prepared, ratecard, search, world
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -74,7 +74,8 @@ class Arrivals:
         self._world = seen
         self.ground = ground
         self._budget = budget
-        self._begun = bool(seen.volumes or seen.reservations)
+        #: What counts as sent already in the world.
+        self.sent = ground.sent_in(seen)
         self._sources: dict[int, list[Source]] = {}
         self._charges: dict[int, list[int]] = {}
         regions: Sequence[str] = [] if idle else ground.regions
@@ -82,6 +83,8 @@ class Arrivals:
         self.index: Mapping[str, int] = {} if idle else ground.region_index
         self.nodes: list[tuple[str, str]] = []
         self.reads = self._find_reads(volumes)
+        #: Of these bytes, what counts before the next one from each node into each region; None where nothing does.
+        self.before = self.sent.before(self.nodes, regions)
         #: Positions in the order in which reads are charged.
         self.order = sorted(
             range(len(self.reads)),
@@ -129,7 +132,7 @@ class Arrivals:
             tariff = into[origin]
             if origin == region or tariff is None:
                 continue
-            before, paid = sent.get(node) or (self._first(node, region, tariff) if self._begun else _NONE)
+            before, paid = sent.get(node) or (_NONE if self.before is None else self._first(node, region, tariff))
             after = before + reads[i].bytes
             owed = tariff.rounded(after) or 0
             sent[node] = (after, owed)
@@ -184,10 +187,7 @@ class Arrivals:
 
     def begun(self, node: int, region: str) -> int:
         """What counts as sent already on a node's way into a region."""
-        if not self._begun:
-            return 0
-        source_region, account = self.nodes[node]
-        return self._world.sent_bytes(ratecard.scope(source_region, region, account))
+        return 0 if self.before is None else int(self.before[node, self.index[region]])
 
     @property
     def speeds(self) -> Mapping[tuple[str, str], int]:
@@ -213,7 +213,7 @@ class Arrivals:
     def _solve(self, volumes: Sequence[int]) -> None:
         table = links.of(self._world.rates)
         numbers = table.between([region for region, _ in self.nodes], self.regions, self.ground.columns)
-        most = sum(volumes) + max((self._world.sent_bytes(scope) for scope in self._world.scopes), default=0)
+        most = sum(volumes) + self.sent.most
         if not table.tariffs or not table.tiers.comparable or not links.fits(table.tiers, max(most, 1)):
             self.coupled.update(range(len(self.regions)))
             for r in range(len(self.regions)):
@@ -320,26 +320,6 @@ def _gone(read: Read) -> Unreadable:
     return Unreadable("REPLICA_MISSING", f"no replica of {name} can be read now ({', '.join(item.replica_sites)})", True)
 
 
-def sent_before(seen: world.World, nodes: Sequence[tuple[str, str]], regions: Sequence[str]) -> Ints | None:
-    """Bytes that each origin's scope into each region counts already; None where nothing counts anywhere."""
-    if not (seen.volumes or seen.reservations):
-        return None
-    origins: dict[str, list[int]] = {}
-    for n, (region, account) in enumerate(nodes):
-        origins.setdefault(f"{account}/{region}" if account else region, []).append(n)
-    found = np.zeros((len(nodes), len(regions)), dtype=np.int64)
-    for scope in seen.scopes:
-        origin, _, destination = scope.partition("~")
-        for n in origins.get(origin, ()):
-            if destination == site.INTERNET:
-                provider = nodes[n][0].partition(":")[0]
-                found[n, [region.partition(":")[0] != provider for region in regions]] = seen.sent_bytes(scope)
-            else:
-                here = [r for r, region in enumerate(regions) if region == destination]
-                found[n, here] = seen.sent_bytes(scope)
-    return found if found.any() else None
-
-
 class _Meters:
     """The meters of one region's search, made as they are met."""
 
@@ -390,7 +370,7 @@ class _Sweep:
             n * len(of.regions) + r for n, (region, _) in enumerate(of.nodes) if (r := of.index.get(region)) is not None
         ]
         self._columns = np.arange(len(of.regions))
-        self._begun = sent_before(of._world, of.nodes, of.regions)
+        self._begun = of.before
         self.tangled: list[int] = []
         self.coupled: list[int] = []
         self._alive: npt.NDArray[np.bool_] | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import checks, cost, links, ratecard, site
+from federation.core import checks, cost, links, ratecard, sent, site
 
 if TYPE_CHECKING:
     from federation.core import world
@@ -87,6 +87,7 @@ class Prepared:
         self.origins = {row.site: (row.region, row.account) for row in sites if row.state is site.SiteState.READY}
         self._speed_table: tuple[Mapping[str, int], Ints] | None
         self._gpus: dict[str, Gpus] = {}
+        self._sent: sent.Sent | None = before._sent if before is not None else None
         same_links = before is not None and before.speed_rows is speeds
         if before is not None and same_links:
             self.speeds: Mapping[tuple[str, str], int] = before.speeds
@@ -124,6 +125,18 @@ class Prepared:
             found = self._gpus[gpu_type] = _gpus(self.sites, gpu_type)
         return found
 
+    def sent_in(self, seen: world.World) -> sent.Sent:
+        """What counts as sent already in a world; the same again while its volumes and reservations are these very objects."""
+        known = self._sent
+        if (
+            known is None
+            or known.volumes is not seen.volumes
+            or known.reservations is not seen.reservations
+            or known.regions is not self.regions
+        ):
+            known = self._sent = sent.Sent(seen.volumes, seen.reservations, self.regions)
+        return known
+
     @cached_property
     def keepers(self) -> list[site.Site]:
         """Sites that could keep a relay's copy, by name: of each region, account and jurisdiction what stores for the least."""
@@ -155,11 +168,18 @@ class Prepared:
         return rows, table
 
 
-def of(seen: world.World, known: Prepared | None = None) -> Prepared:
-    """What a world's sites, links and prices say: what is `known` where that is of these very ones, else made now."""
-    if known is not None and known.given is seen.sites and known.rates is seen.rates and known.speed_rows is seen.speeds:
-        return known
-    return Prepared(seen.sites, seen.rates, seen.speeds, known)
+def of(seen: world.World, before: Prepared | None = None) -> Prepared:
+    """What a world's sites, links and prices say: what is known where that is of these very ones, else made now."""
+    return known(seen.sites, seen.rates, seen.speeds, before)
+
+
+def known(
+    sites: tuple[site.Site, ...], rates: ratecard.RateCard, speeds: tuple[site.LinkSpeed, ...], before: Prepared | None
+) -> Prepared:
+    """What was prepared before, if it is of these very objects; else what they say, with what of it still holds."""
+    if before is not None and before.given is sites and before.rates is rates and before.speed_rows is speeds:
+        return before
+    return Prepared(sites, rates, speeds, before)
 
 
 def _facts(at: site.Site) -> Facts:
