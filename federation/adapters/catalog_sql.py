@@ -24,7 +24,7 @@ from federation.adapters import (
     sql_sqlite,
     sql_transaction,
 )
-from federation.adapters.sql_transaction import SqlTransaction
+from federation.adapters.sql_transaction import Looks, SqlTransaction
 from federation.core import errors
 from federation.core.events import Event
 
@@ -52,6 +52,7 @@ class SqlCatalog:
         self._clock = clock
         self._ids = ids
         self._backlog_facts_max = backlog_facts_max
+        self._looks: Looks = {}
         self._closed = False
         self._writer, self._reader = _open(url)
 
@@ -64,6 +65,7 @@ class SqlCatalog:
                 actor=actor,
                 request_id=request_id,
                 backlog_facts_max=self._backlog_facts_max,
+                looks=self._looks,
             )
             result = work(tx)
             tx.finish()
@@ -73,7 +75,9 @@ class SqlCatalog:
 
     def read(self, work: Callable[[ports.Transaction], T]) -> T:
         return self._read(
-            lambda connection: work(SqlTransaction(connection, now=self._clock.now(), ids=self._ids, writable=False))
+            lambda connection: work(
+                SqlTransaction(connection, now=self._clock.now(), ids=self._ids, writable=False, looks=self._looks)
+            )
         )
 
     def events(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -63,8 +64,19 @@ _COUNTER = sa.select(sql_schema.counters.c.value).where(sql_schema.counters.c.na
 _ANSWER = sa.select(sql_schema.requests.c.hash, sql_schema.requests.c.answer).where(
     sql_schema.requests.c.actor == sa.bindparam("actor"), sql_schema.requests.c.key == sa.bindparam("key")
 )
+_STAMPS = sa.select(sql_schema.stamps.c.table, sql_schema.stamps.c.stamp)
+_SET_STAMPS = sa.text(
+    'INSERT INTO stamps ("table", stamp) VALUES (:table, :stamp) ON CONFLICT ("table") DO UPDATE SET stamp = excluded.stamp'
+)
 _INSERT_EVENTS = sa.insert(sql_schema.events)
 _SET_COUNTER = sa.update(sql_schema.counters).where(sql_schema.counters.c.name == sql_schema.EVENTS)
+
+
+#: What listings found last, with the stamp of their kind at the time.
+Looks = dict[tuple[Any, ...], tuple[int, tuple[Any, ...]]]
+#: So many listings are remembered before all are forgotten.
+_LOOKS_MAX = 256
+_STAMP_BITS = 63
 
 
 def revision(connection: sa.Connection) -> int:
@@ -83,7 +95,9 @@ class SqlTransaction:
 
     Events are numbered as they are emitted and written by `finish`, which the owner of the connection calls before the commit.
     What was read by its key, of kinds that are remembered, is not asked for again: nobody else's change shows inside a
-    transaction, and each of its own is known.
+    transaction, and each of its own is known. Nor is a listing of such a kind as long as its table has the stamp that it had
+    then: every transaction that changes a table gives it a stamp of its own, by chance and not by counting, so that one which
+    is taken back leaves no stamp that another state could have.
     """
 
     def __init__(
@@ -96,6 +110,7 @@ class SqlTransaction:
         request_id: str = "",
         writable: bool = True,
         backlog_facts_max: int = catalog_rows.BACKLOG_FACTS_MAX,
+        looks: Looks | None = None,
     ) -> None:
         self.now = now
         self.actor = actor
@@ -105,6 +120,9 @@ class SqlTransaction:
         self._writable = writable
         self._backlog_facts_max = backlog_facts_max
         self._position: int | None = None
+        self._looks = {} if looks is None else looks
+        self._stamps: Mapping[str, int] | None = None
+        self._changed: set[str] = set()
         self._read: dict[tuple[type, str], Any] = {}
         self._emitted: list[dict[str, Any]] = []
         self._failure: errors.FederationError | None = None
@@ -122,14 +140,14 @@ class SqlTransaction:
 
     def insert(self, value: T) -> T:
         stored, row = self._prepared(value)
-        self._read.pop((type(value), row.key), None)
+        self._forget(type(value), row.key)
         if not self._change(self._of(type(value)).insert, _values(row)):
             raise catalog_rows.taken(type(value), row.key)
         return stored
 
     def replace(self, value: T, *, etag: str = "") -> T:
         stored, row = self._prepared(value)
-        self._read.pop((type(value), row.key), None)
+        self._forget(type(value), row.key)
         statements = self._of(type(value))
         statement = statements.replace_matching if etag else statements.replace
         # `key` is in WHERE alone: PostgreSQL then sees that no index on it changes.
@@ -140,7 +158,7 @@ class SqlTransaction:
 
     def delete(self, cls: type, key: str, *, etag: str = "") -> None:
         self._check_writable()
-        self._read.pop((cls, key), None)
+        self._forget(cls, key)
         statements = self._of(cls)
         if not self._change(statements.delete_matching if etag else statements.delete, _this(key, etag)):
             raise self._refusal(cls, key)
@@ -160,13 +178,38 @@ class SqlTransaction:
             cls, parent=parent, where=where, keys=keys, after=after, limit=limit, newest_first=newest_first
         )
         alone = catalog_rows.kind_of(cls).remembered and 0 < len(keys) <= limit and not (parent or where or after)
+        if not keys and not after and self._stamped(cls):
+            shape = (cls, parent, tuple((where or {}).items()), limit, newest_first)
+            return self._unless_changed(shape, lambda: self._listed(cls, statement, values))
         if alone and all((cls, key) in self._read for key in keys):
             known = ((key, self._read[cls, key]) for key in sorted(set(keys), reverse=newest_first))
             return tuple(value for _, value in known if value is not None)
-        found = catalog_rows.to_values(cls, self._run(statement, values).scalars().all())
+        found = self._listed(cls, statement, values)
         if alone:
             there = {catalog_rows.kind_of(cls).key(value): value for value in found}
             self._read.update({(cls, key): there.get(key) for key in keys})
+        return found
+
+    def _listed(self, cls: type[T], statement: sa.Select[tuple[str]], values: Mapping[str, Any]) -> tuple[T, ...]:
+        return catalog_rows.to_values(cls, self._run(statement, values).scalars().all())
+
+    def _stamped(self, cls: type) -> bool:
+        """Whether a listing may be answered from memory: not what this very transaction has changed."""
+        kind = catalog_rows.kind_of(cls)
+        return kind.remembered and kind.table not in self._changed
+
+    def _unless_changed(self, shape: tuple[Any, ...], look: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
+        """What the same listing found before, if its table has the same stamp now; else what a `look` finds."""
+        if self._stamps is None:
+            self._stamps = {row.table: row.stamp for row in self._run(_STAMPS)}
+        stamp = self._stamps.get(catalog_rows.kind_of(shape[0]).table, 0)
+        known = self._looks.get(shape)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        found = look()
+        if len(self._looks) >= _LOOKS_MAX:
+            self._looks.clear()
+        self._looks[shape] = stamp, found
         return found
 
     def emit(self, kind: str, name: str, body: Any) -> int:
@@ -196,6 +239,10 @@ class SqlTransaction:
         if self._emitted:
             self._run(_INSERT_EVENTS, self._emitted)
             self._run(_SET_COUNTER, {"value": self._position})
+        if self._changed:
+            self._run(
+                _SET_STAMPS, [{"table": table, "stamp": secrets.randbits(_STAMP_BITS)} for table in sorted(self._changed)]
+            )
         self._finished = True
 
     def _emit(self, kind: str, name: str, *, body: str, data: bytes, rows: int) -> int:
@@ -228,6 +275,13 @@ class SqlTransaction:
         self._check_writable()
         stored = catalog_rows.stamped(value, self._ids)
         return stored, catalog_rows.to_row(stored)
+
+    def _forget(self, cls: type, key: str) -> None:
+        """Before a change: what is known of the value, and of listings of its kind, may not be so any more."""
+        self._read.pop((cls, key), None)
+        kind = catalog_rows.kind_of(cls)
+        if kind.remembered:
+            self._changed.add(kind.table)
 
     def _refusal(self, cls: type, key: str) -> errors.FederationError:
         there = self._run(self._of(cls).get, {"this_key": key}).scalar_one_or_none()
