@@ -71,13 +71,11 @@ class Arrivals:
         idle: bool = False,
     ) -> None:
         """`volumes` are the bytes that a run reads of each input, in the request's order."""
-        self._world = seen
+        self._world, self._volumes = seen, volumes
         self.ground = ground
         self._budget = budget
         #: What counts as sent already in the world.
         self.sent = ground.sent_in(seen)
-        self._sources: dict[int, list[Source]] = {}
-        self._charges: dict[int, list[int]] = {}
         regions: Sequence[str] = [] if idle else ground.regions
         self.regions = regions
         self.index: Mapping[str, int] = {} if idle else ground.region_index
@@ -91,7 +89,16 @@ class Arrivals:
             key=lambda i: (-volumes[i], (item := seen.inputs[i]).dataset, item.version, item.alias),
         )
         self.hopeless = next((_gone(read) for read in self.reads if not read.sources), None)
-        shape = (len(self.reads), len(regions))
+        #: The links within a region, by their place among all.
+        self.here = [n * len(regions) + r for n, (name, _) in enumerate(self.nodes) if (r := self.index.get(name)) is not None]
+        self._whole = False
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing is known of any region."""
+        shape, regions = (len(self.reads), len(self.regions)), self.regions
+        self._sources: dict[int, list[Source]] = {}
+        self._charges: dict[int, list[int]] = {}
         #: Which of its sources each input takes in each region.
         self.picks: npt.NDArray[np.intp] = np.zeros(shape, dtype=np.intp)
         self._shares: Callable[[], Ints] = lambda: np.zeros(shape, dtype=np.int64)
@@ -104,8 +111,34 @@ class Arrivals:
         self.blocked: dict[int, Unreadable] = {}
         #: Regions where inputs share tiers, so that one of them less changes what the others cost.
         self.coupled: set[int] = set()
-        if self.reads and regions and self.hopeless is None:
-            self._solve(volumes)
+
+    def solve(self) -> None:
+        """Finds the reads into all regions at once, if that is not done yet; some may have been asked for alone before."""
+        if not self._whole:
+            self._whole = True
+            self._forget()
+            if self.reads and self.regions and self.hopeless is None:
+                self._solve()
+
+    @property
+    def solved(self) -> bool:
+        """Whether all regions are known."""
+        return self._whole
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether some search could not prove its answer."""
+        return bool(self._budget.unproven)
+
+    @cached_property
+    def priced(self) -> tuple[links.Tiers, npt.NDArray[np.int32]] | None:
+        """All tariffs, and which of them each node's link into each region has; None where int64 could not hold the amounts."""
+        table = links.of(self._world.rates)
+        numbers = table.between([region for region, _ in self.nodes], self.regions, self.ground.columns)
+        if not table.tariffs:
+            return None
+        tiers = table.tiers
+        return (tiers, numbers) if tiers.comparable and links.fits(tiers, max(sum(self._volumes) + self.sent.most, 1)) else None
 
     @cached_property
     def shares(self) -> Ints:
@@ -210,16 +243,13 @@ class Arrivals:
         self.nodes = list(known)
         return found
 
-    def _solve(self, volumes: Sequence[int]) -> None:
-        table = links.of(self._world.rates)
-        numbers = table.between([region for region, _ in self.nodes], self.regions, self.ground.columns)
-        most = sum(volumes) + self.sent.most
-        if not table.tariffs or not table.tiers.comparable or not links.fits(table.tiers, max(most, 1)):
+    def _solve(self) -> None:
+        if self.priced is None:
             self.coupled.update(range(len(self.regions)))
             for r in range(len(self.regions)):
-                self._choose_together(r, [range(len(read.sources)) for read in self.reads])
+                self.choose(r, [range(len(read.sources)) for read in self.reads])
             return
-        sweep = _Sweep(self, table.tiers, numbers)
+        sweep = _Sweep(self, *self.priced)
         self.picks, self._shares = sweep.picks, sweep.shares
         for r in sweep.unpriced:
             self.blocked[r] = self._unpriced(r, sweep.known[:, r])
@@ -229,7 +259,7 @@ class Arrivals:
         self.coupled.update(sweep.coupled)
         for r in sweep.tangled:
             if r not in self.blocked:
-                self._choose_together(r, sweep.alive(r))
+                self.choose(r, sweep.alive(r))
 
     def _slowest(self, sent: Ints) -> list[int]:
         """How long the slowest link of each region takes for what it carries, as far as its speed is known."""
@@ -252,7 +282,19 @@ class Arrivals:
 
     # One region
 
-    def _choose_together(self, r: int, alive: Sequence[Sequence[int]]) -> None:
+    def take(self, r: int, picks: Sequence[int]) -> None:
+        """Into a region each input comes from this one of its sources."""
+        self.picks[:, r] = picks
+        self._sources.pop(r, None)
+        self._charges.pop(r, None)
+        self.egress[r] = sum(self.charges(r))
+        self.bytes[r] = sum(
+            read.bytes for read, source in zip(self.reads, self.sources(r), strict=True) if source.region != self.regions[r]
+        )
+        if self._world.speeds:
+            self.slowest[r] = max(self.loads(r, ()).values(), default=0)
+
+    def choose(self, r: int, alive: Sequence[Sequence[int]]) -> None:
         """The best joint choice for one region, in Python's integers, of the sources of each input that may be the best."""
         region = self.regions[r]
         possible: list[list[tuple[int, search.Way]]] = []
@@ -275,15 +317,9 @@ class Arrivals:
             self.blocked[r] = unpriced(self.reads[self.order[0]], region)
             return
         self.blocked.pop(r, None)
-        for i, row, c in zip(self.order, possible, chosen, strict=True):
-            self.picks[i, r] = row[c][0]
-        self._sources.pop(r, None)
-        self._charges.pop(r, None)
-        charges = self._together[r] = self.charges(r)
-        self.egress[r] = sum(charges)
-        self.bytes[r] = sum(read.bytes for i, read in enumerate(self.reads) if self.source(i, r).region != region)
-        if self._world.speeds:
-            self.slowest[r] = max(self.loads(r, ()).values(), default=0)
+        picked = {i: row[c][0] for i, row, c in zip(self.order, possible, chosen, strict=True)}
+        self.take(r, [picked[i] for i in range(len(picked))])
+        self._together[r] = self.charges(r)
 
     def _solved_like(self, problem: search.Problem, region: str) -> tuple[int, ...] | None:
         """The search's answer; of several regions that ask the very same, the first one's."""
@@ -365,10 +401,7 @@ class _Sweep:
         )
         self._absent = None if min(lengths) == width else np.arange(width)[None, :] >= np.array(lengths)[:, None]
         self._volume: Ints = np.array([read.bytes for read in of.reads], dtype=np.int64)
-        #: The links within a region, by their place among all.
-        self._here = [
-            n * len(of.regions) + r for n, (region, _) in enumerate(of.nodes) if (r := of.index.get(region)) is not None
-        ]
+        self._here = of.here
         self._columns = np.arange(len(of.regions))
         self._begun = of.before
         self.tangled: list[int] = []

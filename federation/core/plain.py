@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,13 @@ _FILL = job.Candidate.__dict__["__dict__"].__set__
 _SECONDS_MAX = 2**33
 
 
+class Spent(NamedTuple):
+    """Where a run has a price, and what it costs there, by the number of the site."""
+
+    priced: Bools
+    compute: Ints
+
+
 class Everyday:
     """The everyday sites, in the order of their names: what each would cost, whether there is room, and how they rank.
 
@@ -34,12 +41,9 @@ class Everyday:
     longer than to find the two.
     """
 
-    def __init__(
-        self, decision: planner.Decision, priced: Bools, compute: Ints, egress: Ints, *, barred: Bools, able: Bools
-    ) -> None:
+    def __init__(self, decision: planner.Decision, compute: Ints, egress: Ints, *, barred: Bools, able: Bools) -> None:
         self._decision = decision
-        #: Where a run has a price, and what it costs there.
-        self.priced, self.compute = priced, compute
+        self.compute = compute
         #: Sites that would be candidates if they had room, and what they would be ranked by.
         self.able, self.objective = able, compute + egress
         self._left = _left(decision)
@@ -53,8 +57,7 @@ class Everyday:
 
     def candidates(self, most: int | None = None) -> list[job.Candidate]:
         """The candidates, or so many of them at most, in the order of rank."""
-        decision = self._decision
-        return _candidates(decision, self.ranked[:most], self.compute, decision.predicted(_gpu_type(decision)).seconds)
+        return candidates(self._decision, self.ranked[:most], self.compute)
 
     def refusals(self) -> list[job.Rejection]:
         """Why the sites that lack nothing but room are refused."""
@@ -63,7 +66,7 @@ class Everyday:
 
 def sweep(decision: planner.Decision) -> Everyday | None:
     """All everyday sites; None where the request asks for something that needs a closer look at every site."""
-    spent = _computed(decision) if applies(decision) else None
+    spent = decision.spent
     most = max(decision.came.egress, default=0)
     if spent is None or most >= links.BEYOND:
         return None
@@ -71,10 +74,22 @@ def sweep(decision: planner.Decision) -> Everyday | None:
     priced, compute = spent
     # One more: sites in regions without a cluster are at -1, and not able.
     egress = np.array([*came.egress, 0], dtype=np.int64)[ground.region]
-    possible = ground.alive & ground.answers & _allowed(decision)
-    able = possible & priced & _simple(decision)[ground.region]
+    open_ = possible(decision)
+    able = open_ & priced & _simple(decision)[ground.region]
     _leave(decision, able, egress)
-    return Everyday(decision, priced, compute, egress, barred=~possible, able=able)
+    return Everyday(decision, compute, egress, barred=~open_, able=able)
+
+
+def possible(decision: planner.Decision) -> Bools:
+    """Sites that are not refused for what they are, or for what the request or the law says."""
+    ground, wanted = decision.ground, decision.request.resources
+    found = ground.alive & ground.answers & _allowed(decision)
+    return found & (ground.gpus(wanted.gpu_type).there > 0) if wanted.gpus else found
+
+
+def fitting(decision: planner.Decision, among: Bools) -> npt.NDArray[np.intp]:
+    """The numbers of those of these sites that have room."""
+    return np.nonzero(among & _suffices(decision.request.resources, _left(decision)))[0]
 
 
 def applies(decision: planner.Decision) -> bool:
@@ -97,8 +112,10 @@ def _gpu_type(decision: planner.Decision) -> str:
     return wanted.gpu_type if wanted.gpus else ""
 
 
-def _computed(decision: planner.Decision) -> tuple[Bools, Ints] | None:
-    """Where a run has a price, and what it costs there, rounded half to even; None where int64 could not hold it."""
+def spent(decision: planner.Decision) -> Spent | None:
+    """What a run costs at all sites, rounded half to even; None where int64 could not hold it, or the request asks for more."""
+    if not applies(decision):
+        return None
     ground, wanted = decision.ground, decision.request.resources
     seconds = decision.predicted(_gpu_type(decision)).seconds
     priced, hour, most, parts = ground.priced, wanted.cpus * ground.cpu_hour, wanted.cpus * ground.cpu_hour_most, None
@@ -117,9 +134,9 @@ def _computed(decision: planner.Decision) -> tuple[Bools, Ints] | None:
     if seconds >= _SECONDS_MAX or most * max(seconds, 1) >= links.BEYOND:
         return None
     if parts is None:
-        return priced, links.half_even(_ZERO, hour * seconds, cost.HOUR)
+        return Spent(priced, links.half_even(_ZERO, hour * seconds, cost.HOUR))
     whole, rest = np.divmod(hour * seconds, cost.HOUR)
-    return priced, links.half_even(whole, rest * cost.GB + parts * seconds, cost.UNIT)
+    return Spent(priced, links.half_even(whole, rest * cost.GB + parts * seconds, cost.UNIT))
 
 
 def _simple(decision: planner.Decision) -> Bools:
@@ -231,12 +248,14 @@ def _ranked(decision: planner.Decision, chosen: npt.NDArray[np.intp], objective:
     return chosen[np.lexsort(keys)]
 
 
-def _candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], compute: Ints, seconds: int) -> list[job.Candidate]:
+def candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], compute: Ints) -> list[job.Candidate]:
     """The sites as candidates. One loop, written out: a call for each part would cost more than the parts."""
     ground, came, wanted = decision.ground, decision.came, decision.request.resources
     nowhere, held, avoided = 0.0 if decision.total_bytes else 1.0, decision.localities, decision.avoided
     sources = ground.both_sources if wanted.memory_bytes else ground.cpu_sources
-    gpu_type, grams = _gpu_type(decision), _grams(decision, ranked, seconds)
+    gpu_type = _gpu_type(decision)
+    seconds = decision.predicted(gpu_type).seconds
+    grams = _grams(decision, ranked, seconds)
     numbers, regions = ranked.tolist(), ground.region[ranked].tolist()
     names = [ground.names[n] for n in numbers]
     fields: list[dict[str, Any]] = [

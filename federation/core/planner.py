@@ -32,6 +32,7 @@ from federation.core import (
     ratecard,
     records,
     search,
+    shortlist,
     site,
     units,
     waiting,
@@ -147,10 +148,8 @@ class Decision:
         self.egress_left = _egress_left(world)
         #: What one sweep of arrays found, for sites where that is certain.
         self.settled: dict[str, measured.Settled] = {}
-        self.swept = plain.sweep(self)
-        #: What a closer look says of the sites that the sweep has left.
-        self._looked_at = self._answers([self.ground.sites[n] for n in self.swept.rest] if self.swept else self.ground.sites)
-        self._closer = [answer for answer in self._looked_at if isinstance(answer, Candidate)]
+        #: What a run costs at all sites, where nothing but money counts.
+        self.spent = plain.spent(self)
         self._told: dict[str, Candidate] = {}
 
     # What was decided
@@ -200,11 +199,38 @@ class Decision:
     @cached_property
     def leading(self) -> Sequence[Candidate]:
         """The choice and the runner-up, as far as there are two."""
+        numbers = shortlist.leading(self, self.spent)
+        if numbers is not None and self.spent is not None:
+            return plain.candidates(self, np.array(numbers, dtype=np.intp), self.spent.compute)
         if self.world.caps or self.swept is None:
             return self.ranked[:2]
         return sorted((*self.swept.candidates(2), *self._closer), key=rank)[:2]
 
+    @cached_property
+    def bounds(self) -> shortlist.Bounds | None:
+        """What reads cost at the least; None where all regions are known already, or no such bound can be had."""
+        came = self.came
+        if came.solved or not came.reads or came.hopeless or not came.regions or not all(read.bytes for read in came.reads):
+            return None
+        seconds = self.predicted(self.request.resources.gpu_type if self.request.resources.gpus else "").seconds
+        return None if came.priced is None else shortlist.Bounds(came, *came.priced, seconds)
+
     # All that it was decided from
+
+    @cached_property
+    def swept(self) -> plain.Everyday | None:
+        """The sites where nothing but money counts; None where the request asks for more."""
+        self.came.solve()
+        return plain.sweep(self)
+
+    @cached_property
+    def _looked_at(self) -> list[Candidate | Rejection]:
+        """What a closer look says of the sites that the sweep has left."""
+        return self._answers([self.ground.sites[n] for n in self.swept.rest] if self.swept else self.ground.sites)
+
+    @cached_property
+    def _closer(self) -> list[Candidate]:
+        return [answer for answer in self._looked_at if isinstance(answer, Candidate)]
 
     @cached_property
     def everyday(self) -> list[Candidate]:
@@ -725,9 +751,9 @@ class Decision:
         """
         if self.request.kind is JobKind.INGEST:
             return "", 0
-        best = self._swept_baseline()
-        priced = self.swept.priced if self.swept else None
-        for n in np.nonzero(self.ground.alive if priced is None else self.ground.alive & ~priced)[0].tolist():
+        best = self._cheapest_spent()
+        others = self.ground.alive if self.spent is None else self.ground.alive & ~self.spent.priced
+        for n in np.nonzero(others)[0].tolist():
             at = self.ground.sites[n]
             micros = self._cheapest(at)
             if micros is not None and (best is None or micros <= best[0]):
@@ -736,12 +762,12 @@ class Decision:
                 best = key if best is None or key < best else best
         return (best[3], None if best[1] else best[2]) if best else ("", None)
 
-    def _swept_baseline(self) -> tuple[int, bool, int, str] | None:
-        """The best of all sites that have a price in the sweep, whether they have room or not."""
-        swept, ground = self.swept, self.ground
-        if swept is None or not swept.priced.any():
+    def _cheapest_spent(self) -> tuple[int, bool, int, str] | None:
+        """The best of all sites that have a price in the arrays, whether they have room or not."""
+        spent, ground = self.spent, self.ground
+        if spent is None or not spent.priced.any():
             return None
-        compute = np.where(swept.priced, swept.compute, links.BEYOND)
+        compute = np.where(spent.priced, spent.compute, links.BEYOND)
         least = int(compute.min())
         cheapest = np.nonzero(compute == least)[0].tolist()
         keys = ((self._thumb(ground.sites[n]), ground.names[n]) for n in cheapest)
@@ -760,6 +786,8 @@ class Decision:
     def _thumb(self, at: site.Site) -> int | None:
         """What bringing all inputs to a site by remote reads costs."""
         r = self.came.index[at.region]
+        if not self.came.solved and (self.bounds is None or self.bounds.exact(r) is None):
+            self.came.solve()
         return None if self.came.hopeless or r in self.came.blocked else self.came.egress[r]
 
     @property

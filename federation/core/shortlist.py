@@ -1,0 +1,158 @@
+"""The short list: the two best sites of an everyday decision, by bounds, with exact prices only of the regions that could win.
+
+What all reads into a region cost at the least is found for all regions at once, as floats below the exact figure. Then regions
+are priced exactly, the one with the least bound first, until no other can come before the two best. It says nothing of its own:
+its two sites are the first two of all, and where it is not certain of that it says nothing at all. A test holds it to that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from federation.core import arrivals, links, plain
+
+if TYPE_CHECKING:
+    from federation.core import planner
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+#: So many regions are priced one by one; with more of them to price, all at once takes less.
+REGIONS_MAX = 8
+#: Floats are compared with this part of them to spare.
+_SPARE = 1e-9
+
+
+def leading(decision: planner.Decision, spent: plain.Spent | None) -> list[int] | None:
+    """The numbers of the two best sites in the order of rank, of fewer if there are fewer; None where all must be compared."""
+    bounds = decision.bounds
+    if spent is None or bounds is None or _particular(decision):
+        return None
+    ground = decision.ground
+    possible = plain.possible(decision)
+    if (possible & ~spent.priced).any():
+        return None
+    fits = plain.fitting(decision, possible)
+    if not len(fits):
+        return None
+    regions = ground.region[fits]
+    least = spent.compute[fits] + bounds.least[regions]
+    order = np.argsort(least, kind="stable")
+    best: list[tuple[int, float, int]] = []
+    for k, bound in zip(order.tolist(), least[order].tolist(), strict=True):
+        if len(best) == 2 and bound > best[1][0]:
+            break
+        n = int(fits[k])
+        egress = bounds.exact(int(regions[k]))
+        if egress is None:
+            return None
+        best = sorted([*best, (int(spent.compute[n]) + egress, -decision.locality(ground.sites[n]), n)])[:2]
+    return [n for _, _, n in best]
+
+
+def _particular(decision: planner.Decision) -> bool:
+    """Whether some site may need a closer look, or come after dearer ones."""
+    return bool(
+        decision.world.caps
+        or decision.avoided
+        or decision.egress_left is not None
+        or decision.ways.arriving
+        or (decision.ground.keepers and not decision.request.no_copies)
+    )
+
+
+class Bounds:
+    """What all reads into each region cost at the least; and exactly, region by region, where that is asked for."""
+
+    def __init__(self, came: arrivals.Arrivals, tiers: links.Tiers, numbers: npt.NDArray[np.int32], seconds: int) -> None:
+        """A region whose reads would take longer than the run's `seconds` is not priced: waiting costs, too."""
+        self._came, self._numbers, self._seconds, self._asked = came, numbers, seconds, 0
+        self._known: dict[int, int | None] = {}
+        width = max(len(read.sources) for read in came.reads)
+        # Short rows repeat their first source: the least of all is the same.
+        nodes = np.array(
+            [[s.node for s in read.sources] + [read.sources[0].node] * (width - len(read.sources)) for read in came.reads]
+        )
+        volumes = np.array([read.bytes for read in came.reads], dtype=np.float64)
+        self._lines(tiers, nodes, volumes)
+        bound = volumes @ self._slope.take(nodes, axis=0).min(axis=1) - self._slack.sum(axis=0)
+        # What is charged for a link is the difference of two rounded figures.
+        self.least: Floats = np.maximum(bound * (1 - _SPARE) / tiers.price_unit - len(numbers) - 1, 0)
+
+    def _lines(self, tiers: links.Tiers, nodes: npt.NDArray[np.intp], volumes: Floats) -> None:
+        """For each link a price of a byte, by `slack` more than what all bytes that may come cost less; and the dearest byte.
+
+        Whatever else comes over the link, what some of the bytes add is nowhere below their number times that price, less the
+        slack: of each tier that may be used, what it is cheaper by.
+        """
+        numbers, here = self._numbers, self._came.here
+        self._slope = tiers.begins_at.take(numbers).astype(np.float64)
+        self._slope[numbers < 0] = np.inf
+        self._slope.put(here, 0)
+        self._high, self._slack = self._slope, np.zeros(numbers.shape)
+        bent = (numbers >= 0) & ~tiers.flat.take(numbers)
+        bent.put(here, False)
+        at = bent.ravel().nonzero()[0]
+        if not len(at):
+            return
+        number, n = numbers.take(at), at // numbers.shape[1]
+        reach = np.bincount(nodes.ravel(), np.broadcast_to(volumes[:, None], nodes.shape).ravel(), len(numbers)).take(n)
+        before = 0 if self._came.before is None else self._came.before.take(at)[:, None]
+        # How many bytes come to the end of each tier, from what was sent already on, and which of them fall into it.
+        ends = tiers.upto.take(number, axis=0) - before
+        until = np.clip(ends, 0, reach[:, None])
+        used = np.diff(until, axis=1, prepend=0)
+        price = tiers.price.take(number, axis=0).astype(np.float64)
+        last = (ends < reach[:, None]).sum(axis=1)
+        slope = np.take_along_axis(price, np.minimum(last, price.shape[1] - 1)[:, None], axis=1)
+        self._high = self._slope.copy()
+        self._slope.put(at, slope)
+        self._slack.put(at, (np.maximum(slope - price, 0) * used).sum(axis=1))
+        high = np.where(used > 0, price, 0).max(axis=1)
+        self._high.put(at, np.where(last < tiers.tiers.take(number), high, np.inf))
+
+    def exact(self, r: int) -> int | None:
+        """A region's egress in micro-dollars, and how it comes about in `Arrivals`; None where a closer look is needed."""
+        if r not in self._known:
+            self._asked += 1
+            self._known[r] = self._exact(r) if self._asked <= REGIONS_MAX else None
+        return self._known[r]
+
+    def _exact(self, r: int) -> int | None:
+        came, alive = self._came, self._alive(r)
+        if alive is None:
+            return None
+        if all(len(row) == 1 for row in alive):
+            came.take(r, [row[0] for row in alive])
+        else:
+            came.choose(r, alive)
+        certain = r not in came.blocked and not came.doubtful and came.slowest[r] <= self._seconds
+        return came.egress[r] if certain else None
+
+    def _alive(self, r: int) -> list[list[int]] | None:
+        """The sources of each input that may be its best in a region; None where one has none whose price is sure."""
+        region = self._came.regions[r]
+        slope, slack, high = (row[:, r].tolist() for row in (self._slope, self._slack, self._high))
+        found = []
+        for read in self._came.reads:
+            nodes = [source.node for source in read.sources]
+            row = [j for j, source in enumerate(read.sources) if source.region == region][:1]
+            if not row:
+                bar = min([high[n] for n in nodes]) * read.bytes
+                if bar == np.inf:
+                    return None
+                bar += bar * _SPARE
+                row = [j for j, n in enumerate(nodes) if slope[n] * read.bytes - slack[n] <= bar]
+                if len(row) > 1 and self._alike([nodes[j] for j in row], r, slope, high):
+                    row = row[:1]
+                if len(row) == 1 and high[nodes[row[0]]] == np.inf:
+                    return None
+            found.append(row)
+        return found
+
+    def _alike(self, nodes: list[int], r: int, slope: list[float], high: list[float]) -> bool:
+        """Whether every byte costs the same on all of these links, by one tariff."""
+        return all(slope[n] == high[n] for n in nodes) and len({int(self._numbers[n, r]) for n in nodes}) == 1
