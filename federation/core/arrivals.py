@@ -288,18 +288,19 @@ class Arrivals:
         self._sources.pop(r, None)
         self._charges.pop(r, None)
         self.egress[r] = sum(self.charges(r))
+        region = self.regions[r]
         self.bytes[r] = sum(
-            read.bytes for read, source in zip(self.reads, self.sources(r), strict=True) if source.region != self.regions[r]
+            [read.bytes for read, (origin, *_) in zip(self.reads, self.sources(r), strict=True) if origin != region]
         )
         if self._world.speeds:
             self.slowest[r] = max(self.loads(r, ()).values(), default=0)
 
     def choose(self, r: int, alive: Sequence[Sequence[int]]) -> None:
         """The best joint choice for one region, in Python's integers, of the sources of each input that may be the best."""
-        region = self.regions[r]
+        region, picked = self.regions[r], self._apart(r, alive)
         possible: list[list[tuple[int, search.Way]]] = []
-        meters = _Meters(self, region)
-        for i in self.order:
+        meters, together = _Meters(self, region), [i for i in self.order if i not in picked]
+        for i in together:
             read = self.reads[i]
             row = [(j, way) for j in alive[i] if (way := meters.way(read, read.sources[j])) is not None]
             if not row:
@@ -317,9 +318,26 @@ class Arrivals:
             self.blocked[r] = unpriced(self.reads[self.order[0]], region)
             return
         self.blocked.pop(r, None)
-        picked = {i: row[c][0] for i, row, c in zip(self.order, possible, chosen, strict=True)}
+        picked |= {i: row[c][0] for i, row, c in zip(together, possible, chosen, strict=True)}
         self.take(r, [picked[i] for i in range(len(picked))])
         self._together[r] = self.charges(r)
+
+    def _apart(self, r: int, alive: Sequence[Sequence[int]]) -> dict[int, int]:
+        """Inputs with one source, whose link none that has several might share, and that source: nothing hangs on them."""
+        region = self.regions[r]
+        several = {self.reads[i].sources[j].node for i, row in enumerate(alive) if len(row) > 1 for j in row}
+        found: dict[int, int] = {}
+        volumes: dict[int, int] = {}
+        for i, row in enumerate(alive):
+            if len(row) == 1 and (source := self.reads[i].sources[row[0]]).node not in several:
+                found[i] = row[0]
+                if source.region != region:
+                    volumes[source.node] = volumes.get(source.node, 0) + self.reads[i].bytes
+        for node, volume in volumes.items():
+            tariff = self.tariff(node, region)
+            if tariff is None or tariff.rounded(self.begun(node, region) + volume) is None:
+                return {}
+        return found
 
     def _solved_like(self, problem: search.Problem, region: str) -> tuple[int, ...] | None:
         """The search's answer; of several regions that ask the very same, the first one's."""

@@ -191,10 +191,9 @@ def _left(decision: planner.Decision) -> tuple[Ints, Ints, Ints]:
     ground, wanted = decision.ground, decision.request.resources
     cpus, memory_bytes = ground.cpus, ground.memory_bytes
     gpus = ground.gpus(wanted.gpu_type).free if wanted.gpus else cpus
-    numbered = [(n, load) for load in decision.world.loads if (n := ground.index.get(load.site)) is not None]
-    if numbered:
-        places = np.array([n for n, _ in numbered], dtype=np.intp)
-        held = [load for _, load in numbered]
+    held = [load for load in decision.world.loads if load.site in ground.index]
+    if held:
+        places = np.array([ground.index[load.site] for load in held], dtype=np.intp)
         cpus = cpus.copy()
         cpus[places] -= np.array([load.cpus for load in held], dtype=np.int64)
         if wanted.memory_bytes:

@@ -130,7 +130,6 @@ class Decision:
         volumes = [expected.read_bytes(item.alias, item.bytes) for item in world.inputs]
         _check_volumes(world.inputs, volumes)
         self.came = arrivals.Arrivals(world, self.ground, volumes, self._budget, idle=request.kind is JobKind.INGEST)
-        self.ways = copies.Ways(request, world, self.came)
         self.total_bytes = sum(item.bytes for item in world.inputs)
         #: Share of the inputs' bytes that lie at each site that holds any.
         self.localities = _localities(world.inputs, self.total_bytes)
@@ -143,7 +142,6 @@ class Decision:
         self.sites = self.ground.by_name
         #: What the search found, for sites where reading alone did not settle it.
         self.chosen: dict[str, copies.Chosen] = {}
-        self._concerned = filters.concerned(request, world)
         #: What is left of the namespace's quota for egress; None where it has none.
         self.egress_left = _egress_left(world)
         #: What one sweep of arrays found, for sites where that is certain.
@@ -152,11 +150,21 @@ class Decision:
         self.spent = plain.spent(self)
         self._told: dict[str, Candidate] = {}
 
+    @cached_property
+    def ways(self) -> copies.Ways:
+        """All ways to have the inputs, site by site."""
+        return copies.Ways(self.request, self.world, self.came)
+
+    @cached_property
+    def _concerned(self) -> tuple[filters.Filter, ...]:
+        """The filters that may refuse any site at all."""
+        return filters.concerned(self.request, self.world)
+
     # What was decided
 
     def brief(self) -> Plan:
-        """The choice and the runner-up, told with their inputs, and the baseline; why sites are refused only where all are."""
-        return self._plan(self.leading, () if self.leading else self._refusals())
+        """The choice, told with its inputs, the runner-up and the baseline; why sites are refused only where all are."""
+        return self._plan(self.leading, () if self.leading else self._refusals(), told_in_full=1)
 
     def plan(self, *, at: str = "", explain: bool = True) -> Plan:
         """The choice and everything that it was compared with, as `planner.plan` promises."""
@@ -172,8 +180,9 @@ class Decision:
         *,
         found: tuple[Counterfactual, ...] = (),
         forced: tuple[str, ...] = (),
+        told_in_full: int = 2,
     ) -> Plan:
-        told, kept = [self.told(candidate) for candidate in ranked[:2]], tuple[str, ...]()
+        told, kept = [self.told(candidate) for candidate in ranked[:told_in_full]], tuple[str, ...]()
         if told:
             copied, why = self.kept(told[0])
             if (
@@ -183,7 +192,7 @@ class Decision:
         return Plan(
             revision=self.world.revision,
             decide_time=self.world.now,
-            ranked=(*told, *ranked[2:]),
+            ranked=(*told, *ranked[told_in_full:]),
             rejections=refused,
             baseline_site=self.baseline_site,
             baseline_egress_micros=self.baseline_micros,

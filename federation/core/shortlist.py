@@ -59,7 +59,7 @@ def _particular(decision: planner.Decision) -> bool:
         decision.world.caps
         or decision.avoided
         or decision.egress_left is not None
-        or decision.ways.arriving
+        or any(item.arriving for item in decision.world.inputs)
         or (decision.ground.keepers and not decision.request.no_copies)
     )
 
@@ -77,10 +77,26 @@ class Bounds:
             [[s.node for s in read.sources] + [read.sources[0].node] * (width - len(read.sources)) for read in came.reads]
         )
         volumes = np.array([read.bytes for read in came.reads], dtype=np.float64)
-        self._lines(tiers, nodes, volumes)
-        bound = volumes @ self._slope.take(nodes, axis=0).min(axis=1) - self._slack.sum(axis=0)
+        #: Where every byte of a link costs the same on all of them, which source each input takes in each region.
+        self._picks: npt.NDArray[np.intp] | None = None
+        if tiers.all_flat:
+            bound = self._flat(tiers, nodes, volumes)
+        else:
+            self._lines(tiers, nodes, volumes)
+            bound = volumes @ self._slope.take(nodes, axis=0).min(axis=1) - self._slack.sum(axis=0)
         # What is charged for a link is the difference of two rounded figures.
         self.least: Floats = np.maximum(bound * (1 - _SPARE) / tiers.price_unit - len(numbers) - 1, 0)
+
+    def _flat(self, tiers: links.Tiers, nodes: npt.NDArray[np.intp], volumes: Floats) -> Floats:
+        """What the least priced sources cost, the first of equals, and what is in the region itself before all others."""
+        price = tiers.begins_at.take(self._numbers)
+        price.put(self._came.here, -1)
+        prices = price.take(nodes, axis=0)
+        self._picks = prices.argmin(axis=1)
+        least = np.maximum(prices.min(axis=1), 0)
+        bound: Floats = volumes @ least
+        bound[least.max(axis=0) >= links.BEYOND] = np.inf
+        return bound
 
     def _lines(self, tiers: links.Tiers, nodes: npt.NDArray[np.intp], volumes: Floats) -> None:
         """For each link a price of a byte, by `slack` more than what all bytes that may come cost less; and the dearest byte.
@@ -103,11 +119,12 @@ class Bounds:
         before = 0 if self._came.before is None else self._came.before.take(at)[:, None]
         # How many bytes come to the end of each tier, from what was sent already on, and which of them fall into it.
         ends = tiers.upto.take(number, axis=0) - before
-        until = np.clip(ends, 0, reach[:, None])
-        used = np.diff(until, axis=1, prepend=0)
+        used = np.maximum(np.minimum(ends, reach[:, None]), 0)
+        used[:, 1:] -= used[:, :-1].copy()
         price = tiers.price.take(number, axis=0).astype(np.float64)
         last = (ends < reach[:, None]).sum(axis=1)
-        slope = np.take_along_axis(price, np.minimum(last, price.shape[1] - 1)[:, None], axis=1)
+        width = price.shape[1]
+        slope = price.take(np.arange(0, price.size, width) + np.minimum(last, width - 1))[:, None]
         self._high = self._slope.copy()
         self._slope.put(at, slope)
         self._slack.put(at, (np.maximum(slope - price, 0) * used).sum(axis=1))
@@ -122,7 +139,13 @@ class Bounds:
         return self._known[r]
 
     def _exact(self, r: int) -> int | None:
-        came, alive = self._came, self._alive(r)
+        came = self._came
+        if self._picks is not None:
+            if not np.isfinite(self.least[r]):
+                return None
+            came.take(r, self._picks[:, r].tolist())
+            return came.egress[r] if came.slowest[r] <= self._seconds else None
+        alive = self._alive(r)
         if alive is None:
             return None
         if all(len(row) == 1 for row in alive):
