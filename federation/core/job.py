@@ -297,6 +297,11 @@ class Plan:
     def choice(self) -> Candidate | None:
         return self.ranked[0] if self.ranked else None
 
+    @property
+    def margin_micros(self) -> int | None:
+        """By how much the runner-up is dearer than the choice; None where there are not two."""
+        return self.ranked[1].objective_micros - self.ranked[0].objective_micros if len(self.ranked) > 1 else None
+
     def __repr__(self) -> str:
         chosen = self.choice
         where = f"site={chosen.site} egress={chosen.egress_bytes} B" if chosen else "site=none"

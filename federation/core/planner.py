@@ -352,12 +352,14 @@ class Decision:
 
     @property
     def steps_left(self) -> int:
-        """How many steps of searching are left, below 0 by what the last of them took too many."""
+        """How many steps of searching are left once all sites were looked at, below 0 by what the last took too many."""
+        _ = self._looked_at
         return self._budget.left
 
     @property
     def doubtful(self) -> bool:
         """Whether the steps did not suffice for some site: then nothing is told of what would have changed the choice."""
+        _ = self._looked_at
         return bool(self._doubts)
 
     @cached_property
