@@ -167,7 +167,7 @@ class _Transaction:
         return _State(
             tables={**self._base.tables, **self._changed} if self._changed else self._base.tables,
             requests={**requests, **self._requests} if self._requests else requests,
-            revision=self._revision(),
+            revision=self.revision(),
         )
 
     def get(self, cls: type[T], key: str) -> T | None:
@@ -224,7 +224,7 @@ class _Transaction:
         self._check_writable()
         if kind in TABLE_OF_KIND:
             lease = self.get(CommitterLease, TABLE_OF_KIND[kind])
-            catalog_rows.check_backlog(kind, self._revision(), lease, self._backlog_facts_max)
+            catalog_rows.check_backlog(kind, self.revision(), lease, self._backlog_facts_max)
         return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows, data))
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
@@ -241,7 +241,7 @@ class _Transaction:
     def _emit(self, kind: str, name: str, *, body: str, data: bytes, rows: int) -> int:
         self._check_writable()
         event = Event(
-            position=self._revision() + rows,
+            position=self.revision() + rows,
             time=self.now,
             kind=catalog_rows.text(kind),
             name=catalog_rows.text(name),
@@ -254,7 +254,7 @@ class _Transaction:
         self.emitted.append(event)
         return event.position
 
-    def _revision(self) -> int:
+    def revision(self) -> int:
         return self.emitted[-1].position if self.emitted else self._base.revision
 
     def _prepared(self, value: T) -> tuple[T, Row, dict[str, Row]]:

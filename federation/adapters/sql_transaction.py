@@ -219,7 +219,7 @@ class SqlTransaction:
         self._check_writable()
         if kind in TABLE_OF_KIND:
             lease = self.get(CommitterLease, TABLE_OF_KIND[kind])
-            catalog_rows.check_backlog(kind, self._newest(), lease, self._backlog_facts_max)
+            catalog_rows.check_backlog(kind, self.revision(), lease, self._backlog_facts_max)
         return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows, data))
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
@@ -257,12 +257,11 @@ class SqlTransaction:
             "rows": rows,
             "data": data,
         }
-        self._position = self._newest() + rows
+        self._position = self.revision() + rows
         self._emitted.append({"position": self._position, **values})
         return self._position
 
-    def _newest(self) -> int:
-        """Position of the newest event, those of this transaction among them."""
+    def revision(self) -> int:
         if self._position is None:
             self._position = int(self._run(_COUNTER).scalar_one())
         return self._position

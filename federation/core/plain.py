@@ -42,7 +42,7 @@ class Everyday:
     """
 
     def __init__(self, decision: planner.Decision, compute: Ints, egress: Ints, *, barred: Bools, able: Bools) -> None:
-        self._decision = decision
+        # It keeps nothing of the decision, which keeps it: in a ring they would wait for the garbage collector.
         self.compute = compute
         #: Sites that would be candidates if they had room, and what they would be ranked by.
         self.able, self.objective = able, compute + egress
@@ -55,13 +55,13 @@ class Everyday:
         #: Numbers of the sites that are left for a closer look.
         self.rest = np.nonzero(~(able | barred))[0].tolist()
 
-    def candidates(self, most: int | None = None) -> list[job.Candidate]:
+    def candidates(self, decision: planner.Decision, most: int | None = None) -> list[job.Candidate]:
         """The candidates, or so many of them at most, in the order of rank."""
-        return candidates(self._decision, self.ranked[:most], self.compute)
+        return candidates(decision, self.ranked[:most], self.compute)
 
-    def refusals(self) -> list[job.Rejection]:
+    def refusals(self, decision: planner.Decision) -> list[job.Rejection]:
         """Why the sites that lack nothing but room are refused."""
-        return _refusals(self._decision, np.nonzero(self.able & ~self._fits)[0], self._left)
+        return _refusals(decision, np.nonzero(self.able & ~self._fits)[0], self._left)
 
 
 def sweep(decision: planner.Decision) -> Everyday | None:

@@ -213,7 +213,7 @@ class Decision:
             return plain.candidates(self, np.array(numbers, dtype=np.intp), self.spent.compute)
         if self.world.caps or self.swept is None:
             return self.ranked[:2]
-        return sorted((*self.swept.candidates(2), *self._closer), key=rank)[:2]
+        return sorted((*self.swept.candidates(self, 2), *self._closer), key=rank)[:2]
 
     @cached_property
     def bounds(self) -> shortlist.Bounds | None:
@@ -244,7 +244,7 @@ class Decision:
     @cached_property
     def everyday(self) -> list[Candidate]:
         """Candidates of one option that read all inputs remotely, in the order of rank."""
-        return self.swept.candidates() if self.swept else []
+        return self.swept.candidates(self) if self.swept else []
 
     @cached_property
     def _all(self) -> tuple[list[Candidate], list[Rejection]]:
@@ -253,7 +253,7 @@ class Decision:
         if self.swept is not None:
             barred = self._answers([self.ground.sites[n] for n in self.swept.barred])
             refused += [answer for answer in barred if isinstance(answer, Rejection)]
-            refused += self.swept.refusals()
+            refused += self.swept.refusals(self)
         ranked = sorted((*self.everyday, *self._closer), key=rank) if self._closer else self.everyday
         if self.world.caps:
             # Those that would exceed a hard budget are set aside, each by the way that was found for it.

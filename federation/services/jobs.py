@@ -33,14 +33,13 @@ get_run = runs.get
 # What people ask
 
 
-def plan_only(
-    tx: ports.Transaction, ctx: Context, principal: policy.Principal, request: job.JobRequest, *, revision: int = 0
-) -> job.Job:
+def plan_only(tx: ports.Transaction, ctx: Context, principal: policy.Principal, request: job.JobRequest) -> job.Job:
     """The job as it would be placed now, stored nowhere; sizes may be assumed."""
     complete = requests.complete(tx, principal, request, assuming=True)
     outputs.settle(tx, complete)
     seen = placement.view(tx, ctx)
-    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=revision, seen=seen), ground=seen.prepared)
+    world = placement.world(tx, ctx, complete, revision=tx.revision(), seen=seen)
+    plan = planner.plan(complete, world, ground=seen.prepared)
     thought = job.Job(job=ctx.ids.new("j"), request=complete, plan=plan, create_time=tx.now, update_time=tx.now)
     if plan.choice is not None:
         return dataclasses.replace(thought, state=lifecycle.next_state(thought.state, "placed"))

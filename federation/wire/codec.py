@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -259,8 +260,8 @@ def to_value(message: Message) -> Any:
     """The value that a message mirrors; InvalidArgument for a name, an enum or a missing field that no value can have."""
     way = _way(_VALUES[type(message)])
     found = dict(zip(way.taken, way.take(message), strict=True))
-    for field in way.decoded:
-        found[field.name] = _decode(message, field)
+    for name, decode in way.decoded:
+        found[name] = decode(message)
     if way.named:
         found.update(way.named.parse(getattr(message, "name")))  # noqa: B009 - Message has no `name` that mypy knows of
     return way.cls(**found) if way.makes_itself else records.made(way.cls, found)
@@ -309,10 +310,10 @@ class _Way(NamedTuple):
     makes_itself: bool
     sent: tuple[str, ...]
     look: Callable[[Any], tuple[Any, ...]]
-    encoded: tuple[_Field, ...]
+    encoded: tuple[tuple[str, Callable[[Any], Any]], ...]
     taken: tuple[str, ...]
     take: Callable[[Message], tuple[Any, ...]]
-    decoded: tuple[_Field, ...]
+    decoded: tuple[tuple[str, Callable[[Message], Any]], ...]
 
 
 @functools.cache
@@ -337,10 +338,10 @@ def _way(cls: type[Any]) -> _Way:
         makes_itself=records.makes_itself(kind),
         sent=sent,
         look=records.getter(sent),
-        encoded=tuple(field for field in fields if not field.sent_as_it_is),
+        encoded=tuple((field.name, _encoder(field)) for field in fields if not field.sent_as_it_is),
         taken=taken,
         take=records.getter(taken),
-        decoded=tuple(field for field in fields if not field.taken_as_it_is),
+        decoded=tuple((field.name, _decoder(field, wire[field.name])) for field in fields if not field.taken_as_it_is),
     )
 
 
@@ -364,23 +365,24 @@ def _told(value: Any) -> dict[str, Any]:
     kind: type = type(value)
     way = _way(kind)
     told = dict(zip(way.sent, way.look(value), strict=True))
-    for field in way.encoded:
-        item = getattr(value, field.name)
+    for name, encode in way.encoded:
+        item = getattr(value, name)
         if item is not None:
-            told[field.name] = _encoded(field, item)
+            told[name] = encode(item)
     if way.named:
         told["name"] = way.named.build(value)
     return told
 
 
-def _encoded(field: _Field, item: Any) -> Any:
+def _encoder(field: _Field) -> Callable[[Any], Any]:
+    """What makes of a field's item what its message is made of."""
     if field.item in PAIRS:
-        return [_told(each) for each in item]
+        return lambda item: [_told(each) for each in item]
     if field.item is not None:
-        return dict(item)
+        return dict
     if field.inner in PAIRS:
-        return _told(item)
-    return from_time(item) if field.inner is datetime else f"{field.prefix}{item}"
+        return _told
+    return from_time if field.inner is datetime else lambda item: f"{field.prefix}{item}"
 
 
 def _name_what_cannot_be_sent(message: type[Message], told: Mapping[str, Any]) -> None:
@@ -411,38 +413,39 @@ def _guarded(name: str, put: Callable[[], object]) -> None:
         ) from None
 
 
-def _decode(message: Message, field: _Field) -> Any:
-    found = getattr(message, field.name)
+def _decoder(field: _Field, wire: Any) -> Callable[[Message], Any]:
+    """What makes the field's item of a message."""
+    read = operator.attrgetter(field.name)
     if field.item is not None:
-        return _decode_many(found, field)
+        if typing.get_origin(field.item) is tuple:
+            return lambda message: tuple(sorted(read(message).items()))
+        return (
+            (lambda message: tuple(map(to_value, read(message))))
+            if field.item in PAIRS
+            else lambda message: tuple(read(message))
+        )
     if field.inner in PAIRS or field.inner is datetime or field.optional:
-        if not message.HasField(field.name):
-            return _absent(message, field)
-        if field.inner is datetime:
-            return to_time(found)
-        return to_value(found) if field.inner in PAIRS else found
-    return _decode_enum(message, field, found)
+        make = to_value if field.inner in PAIRS else to_time if field.inner is datetime else _itself
+        return lambda message: make(read(message)) if message.HasField(field.name) else _absent(message, field)
+    names = {number: value.name.removeprefix(field.prefix) for number, value in wire.enum_type.values_by_number.items()}
+    return lambda message: _decoded_enum(message, field, names, read(message))
 
 
-def _decode_many(found: Any, field: _Field) -> tuple[Any, ...]:
-    if typing.get_origin(field.item) is tuple:
-        return tuple(sorted(found.items()))
-    return tuple(map(to_value, found)) if field.item in PAIRS else tuple(found)
+def _itself(item: Any) -> Any:
+    return item
 
 
-def _decode_enum(message: Message, field: _Field, number: int) -> StrEnum:
+def _decoded_enum(message: Message, field: _Field, names: Mapping[int, str], number: int) -> StrEnum:
     if not number:
         return typing.cast("StrEnum", _absent(message, field))
-    wire: Any = message.DESCRIPTOR.fields_by_name[field.name]
-    known = wire.enum_type.values_by_number.get(number)
-    if known is None:
+    if number not in names:
         raise errors.InvalidArgument(
             f"{field.name} has no value number {number}",
             reason="ENUM_UNKNOWN",
             help="The sender may be of a newer version than this side.",
             violations={field.name: f"unknown value {number}"},
         )
-    return typing.cast("StrEnum", field.inner(known.name.removeprefix(field.prefix)))
+    return typing.cast("StrEnum", field.inner(names[number]))
 
 
 def _absent(message: Message, field: _Field) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.core import planner, ratecard, search
+from federation.core import job, planner, ratecard, search
 from tests import builders
 
 _EDGES = st.integers(1, 40)
@@ -58,15 +59,16 @@ def test_a_walk_takes_steps_of_the_budget_and_is_not_begun_without() -> None:
         search.solve(problem, search.Budget(3), "it")
 
 
-def test_a_decision_leaves_nothing_to_the_garbage_collector() -> None:
+@pytest.mark.parametrize("how", [planner.Decision.plan, planner.Decision.brief])
+def test_a_decision_leaves_nothing_to_the_garbage_collector(how: Callable[[planner.Decision], job.Plan]) -> None:
     """Nothing that it makes holds itself in a ring: all of it is gone when the plan is."""
     sites = [builders.site(f"s{n}", f"aws:r{n}") for n in range(5)]
     seen = builders.world(sites, [builders.world_input("a", ["s1", "s2"], 10**12)], rates=builders.rates())
-    planner.plan(builders.request(cpus=4), seen)
+    how(planner.decide(builders.request(cpus=4), seen))
     gc.collect()
     gc.disable()
     try:
-        planner.plan(builders.request(cpus=4), seen)
+        how(planner.decide(builders.request(cpus=4), seen))
         assert gc.collect() == 0
     finally:
         gc.enable()

@@ -116,7 +116,7 @@ def test_no_region_costs_less_than_its_bound_and_its_exact_price_is_the_one_of_a
 
 
 def test_with_a_hundred_sites_and_the_shipped_prices_few_regions_are_priced(monkeypatch: pytest.MonkeyPatch):
-    """That is what makes it quick: no sweep over all regions, and exact prices of hardly more than the three that it tells of."""
+    """That is what makes it quick: no sweep over all regions, and exact prices of hardly more than the three it tells of."""
     card, rnd = prices.default_rate_card(), random.Random(4)
     regions = sorted({f"{row.source_provider}:{row.source_place}" for row in card.rows if row.source_place != "*"})
     names = [f"s{n:02d}" for n in range(100)]
