@@ -35,9 +35,18 @@ class JobsServicer:
 
     async def create_job(self, request: jobs_pb2.CreateJobRequest, call: Call) -> Message:
         wanted = asked(request.request, call.principal.name)
+        if request.view and not request.validate_only:
+            raise errors.InvalidArgument(
+                "a job that is stored has its whole plan",
+                reason="VIEW_NOT_PLANNING",
+                help="Leave view out, or set validate_only.",
+                violations={"view": "is for validate_only"},
+            )
         if request.validate_only:
             # A dry run only reads: it takes no turn of those who write, and none of them waits for it.
-            return await self._store.read(lambda tx: codec.to_message(jobs.plan_only(tx, self._ctx, call.principal, wanted)))
+            brief = request.view == jobs_pb2.PLAN_VIEW_BASIC
+            planned = await self._store.read(lambda tx: jobs.plan_only(tx, self._ctx, call.principal, wanted, brief=brief))
+            return codec.to_message(planned)
         known = not wanted.working_dir or await self._package_bytes(wanted.working_dir) is not None
 
         def work(tx: Transaction) -> Message:

@@ -283,9 +283,16 @@ class Client:
         )
         return self._value(job.Job, "Jobs.CreateJob", message)
 
-    def plan(self, request: job.JobRequest) -> job.Job:
-        """Where the job would run now, with the plan that explains it. Nothing is stored."""
-        return self.create_job(request, validate_only=True)
+    def plan(self, request: job.JobRequest, *, brief: bool = False) -> job.Job:
+        """Where the job would run now, with the plan that explains it. Nothing is stored.
+
+        A `brief` plan tells of the choice and the runner-up alone, and takes less: for whoever asks for many.
+        """
+        view = jobs_pb2.PLAN_VIEW_BASIC if brief else jobs_pb2.PLAN_VIEW_FULL
+        message = jobs_pb2.CreateJobRequest(
+            request=codec.to_message(request, jobs_pb2.JobRequest), validate_only=True, view=view
+        )
+        return self._value(job.Job, "Jobs.CreateJob", message)
 
     def submit(self, request: job.JobRequest, working_dir: Path | None = None, *, request_id: str = "") -> job.Job:
         """Submits a job, with its working directory if it has one: sent once, whichever jobs use it."""

@@ -44,6 +44,7 @@ def test_a_walk_through_all_choices_answers_what_the_search_does(problem: search
     walked = search.solve(problem, search.Budget(10_000), "walked")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(search, "WALK_MAX", 0)
+        patched.setattr(search, "WALK_FEW", 0)
         assert search.solve(problem, search.Budget(10_000), "searched") == walked
 
 
