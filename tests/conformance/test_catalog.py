@@ -640,6 +640,74 @@ def test_four_processes_on_one_database_lose_nothing(url: str) -> None:
     catalog.close()
 
 
+# -- listings from memory ------------------------------------------------------------------------------------------------------
+
+
+def loads(catalog: ports.Catalog) -> list[tuple[str, int]]:
+    """All site loads, as a placement lists them: a kind that is remembered."""
+    return [(row.site, row.cpus) for row in catalog.read(lambda tx: tx.list(site.SiteLoad))]
+
+
+def test_a_listing_is_the_same_object_until_something_changes(url: str) -> None:
+    """Then what was worked out from it still holds, and the database is asked for a stamp alone."""
+    catalog = opened(url)
+    insert(catalog, builders.load("eu-1"), builders.load("us-1"))
+    first = catalog.read(lambda tx: tx.list(site.SiteLoad))
+    insert(catalog, builders.namespace("another-kind"))
+    assert catalog.read(lambda tx: tx.list(site.SiteLoad)) is first
+    catalog.write(lambda tx: tx.delete(site.SiteLoad, "us-1"))
+    assert catalog.read(lambda tx: tx.list(site.SiteLoad)) == first[:1]
+    catalog.close()
+
+
+def test_a_listing_sees_what_another_process_changed(url: str) -> None:
+    """Each change gives its table a stamp that no state of it had before, whoever makes it."""
+    ours, theirs = opened(url), opened(url)
+    insert(ours, builders.load("eu-1"))
+    for runs in (1, 2, 1):
+        assert loads(ours) == loads(theirs)
+        theirs.write(lambda tx, runs=runs: tx.replace(builders.load("eu-1", runs)))  # type: ignore[misc]
+        assert loads(ours) == loads(theirs) == [("eu-1", runs)]
+    ours.close()
+    theirs.close()
+
+
+def test_what_a_transaction_listed_and_took_back_was_never_there(url: str) -> None:
+    """Its own changes show in its own listings, and in nobody's memory: not even after another change has come instead."""
+    catalog = opened(url)
+    insert(catalog, builders.load("eu-1"))
+
+    def tried(tx: ports.Transaction, name: str) -> None:
+        tx.insert(builders.load(name))
+        assert [row.site for row in tx.list(site.SiteLoad)] == ["eu-1", name]
+        raise errors.FailedPrecondition("second thoughts")
+
+    for name in ("us-1", "us-2"):
+        with pytest.raises(errors.FailedPrecondition):
+            catalog.write(lambda tx, name=name: tried(tx, name))  # type: ignore[misc]
+        assert [name for name, _ in loads(catalog)] == ["eu-1"]
+    insert(catalog, builders.load("us-3"))
+    assert [name for name, _ in loads(catalog)] == ["eu-1", "us-3"]
+    catalog.close()
+
+
+def test_listings_of_many_threads_are_of_some_committed_state(url: str) -> None:
+    """Two rows that always change together are never seen apart, whichever thread remembers what."""
+    catalog = opened(url)
+    insert(catalog, builders.load("eu-1"), builders.load("us-1"))
+
+    def change(runs: int) -> None:
+        catalog.write(lambda tx: [tx.replace(builders.load(name, runs)) for name in ("eu-1", "us-1")])
+
+    with ThreadPoolExecutor(4) as pool:
+        changes = [pool.submit(change, runs) for runs in range(1, 30)]
+        seen = [pool.submit(loads, catalog) for _ in range(120)]
+        assert all(len({runs for _, runs in look.result()}) == 1 for look in seen)
+        assert [each.result() for each in changes]
+    assert loads(catalog)[0][1] == loads(catalog)[1][1]
+    catalog.close()
+
+
 # -- blobs -------------------------------------------------------------------------------------------------------------------
 
 
