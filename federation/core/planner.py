@@ -281,6 +281,8 @@ class Decision:
 
     def _answers(self, sites: Sequence[site.Site]) -> list[Candidate | Rejection]:
         """What is said of sites, in any order: those where only reading or copying is still to be chosen, all at once."""
+        if not sites:
+            return []
         answers: list[Candidate | Rejection] = []
         pending: list[measured.Pending] = []
         for at in sites:
