@@ -71,7 +71,9 @@ class Arrivals:
         idle: bool = False,
     ) -> None:
         """`volumes` are the bytes that a run reads of each input, in the request's order."""
-        self._world, self._volumes = seen, volumes
+        self._world = seen
+        #: Bytes that are read in all.
+        self.volume = sum(volumes)
         self.ground = ground
         self._budget = budget
         #: What counts as sent already in the world.
@@ -138,7 +140,7 @@ class Arrivals:
         if not table.tariffs:
             return None
         tiers = table.tiers
-        return (tiers, numbers) if tiers.comparable and links.fits(tiers, max(sum(self._volumes) + self.sent.most, 1)) else None
+        return (tiers, numbers) if tiers.comparable and links.fits(tiers, max(self.volume + self.sent.most, 1)) else None
 
     @cached_property
     def shares(self) -> Ints:

@@ -222,7 +222,8 @@ class Decision:
         if came.solved or not came.reads or came.hopeless or not came.regions or not all(read.bytes for read in came.reads):
             return None
         seconds = self.predicted(self.request.resources.gpu_type if self.request.resources.gpus else "").seconds
-        return None if came.priced is None else shortlist.Bounds(came, *came.priced, seconds)
+        under = self.ground.lines_for(self.world, came.volume)
+        return None if under.tiers is None else shortlist.Bounds(came, under, under.tiers, seconds)
 
     # All that it was decided from
 

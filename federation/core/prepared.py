@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import checks, cost, links, ratecard, sent, site
+from federation.core import checks, cost, lines, links, ratecard, sent, site
 
 if TYPE_CHECKING:
     from federation.core import world
@@ -24,6 +24,8 @@ Bools = npt.NDArray[np.bool_]
 
 #: Above every figure that is counted in int64 here, so far that two of them may be added.
 _MOST = 2**60
+#: So many volumes have their lines before all are forgotten.
+_LINES_MAX = 64
 #: An amount that is not priced.
 UNPRICED = -1
 
@@ -97,6 +99,19 @@ class Prepared:
             self._speed_table = None
             self.speeds = {(row.source_region, row.destination_region): row.bytes_per_second for row in speeds}
         self.columns = links.of(rates).places(regions)
+        origins = sorted({(row.region, row.account) for row in sites})
+        #: All origins, whether their sites can be read from now or not, and the number of each.
+        self.all_origins: list[tuple[str, str]] = (
+            before.all_origins if before is not None and before.all_origins == origins else origins
+        )
+        self.origin_rows = {origin: n for n, origin in enumerate(self.all_origins)}
+        same = (
+            before is not None
+            and before.rates is rates
+            and before.regions is self.regions
+            and before.all_origins is self.all_origins
+        )
+        self._lines: dict[int, lines.Lines] = before._lines if before is not None and same else {}
 
     def _fill(self, facts: Sequence[Facts]) -> None:
         rows = list(zip(*facts, strict=True)) or [()] * len(Facts._fields)
@@ -135,6 +150,16 @@ class Prepared:
             or known.regions is not self.regions
         ):
             known = self._sent = sent.Sent(seen.volumes, seen.reservations, self.regions)
+        return known
+
+    def lines_for(self, seen: world.World, volume: int) -> lines.Lines:
+        """What a byte costs at the least on every link, for decisions that move so many bytes in all."""
+        table, counted, most = links.of(self.rates), self.sent_in(seen), lines.rounded_up(volume)
+        known = self._lines.get(most)
+        if known is None or known.sent is not counted or known.tariffs != len(table.tariffs):
+            if len(self._lines) >= _LINES_MAX:
+                self._lines.clear()
+            known = self._lines[most] = lines.Lines(table, self.all_origins, self.regions, counted, most)
         return known
 
     @cached_property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import arrivals, links, plain
+from federation.core import arrivals, lines, links, plain
 
 if TYPE_CHECKING:
     from federation.core import planner
@@ -67,69 +67,41 @@ def _particular(decision: planner.Decision) -> bool:
 class Bounds:
     """What all reads into each region cost at the least; and exactly, region by region, where that is asked for."""
 
-    def __init__(self, came: arrivals.Arrivals, tiers: links.Tiers, numbers: npt.NDArray[np.int32], seconds: int) -> None:
+    def __init__(self, came: arrivals.Arrivals, under: lines.Lines, tiers: links.Tiers, seconds: int) -> None:
         """A region whose reads would take longer than the run's `seconds` is not priced: waiting costs, too."""
-        self._came, self._numbers, self._seconds, self._asked = came, numbers, seconds, 0
+        self._came, self._under, self._seconds, self._asked = came, under, seconds, 0
         self._known: dict[int, int | None] = {}
-        width = max(len(read.sources) for read in came.reads)
+        self._rows = [came.ground.origin_rows[node] for node in came.nodes]
+        width, rows = max(len(read.sources) for read in came.reads), self._rows
         # Short rows repeat their first source: the least of all is the same.
-        nodes = np.array(
-            [[s.node for s in read.sources] + [read.sources[0].node] * (width - len(read.sources)) for read in came.reads]
-        )
+        links_ = [
+            [rows[s.node] for s in (*read.sources, *read.sources[:1] * (width - len(read.sources)))] for read in came.reads
+        ]
+        from_ = np.array(links_, dtype=np.intp)
         volumes = np.array([read.bytes for read in came.reads], dtype=np.float64)
         #: Where every byte of a link costs the same on all of them, which source each input takes in each region.
         self._picks: npt.NDArray[np.intp] | None = None
         if tiers.all_flat:
-            bound = self._flat(tiers, nodes, volumes)
+            # The first of the least priced, and what is in the region itself before all others.
+            prices = under.price.take(from_, axis=0)
+            self._picks = prices.argmin(axis=1)
+            per_byte = np.maximum(prices.min(axis=1), 0)
+            bound: Floats = volumes @ per_byte
+            bound[per_byte.max(axis=0) >= links.BEYOND] = np.inf
         else:
-            self._lines(tiers, nodes, volumes)
-            bound = volumes @ self._slope.take(nodes, axis=0).min(axis=1) - self._slack.sum(axis=0)
+            bound = volumes @ under.slope.take(from_, axis=0).min(axis=1) - self._slack()
         # What is charged for a link is the difference of two rounded figures.
-        self.least: Floats = np.maximum(bound * (1 - _SPARE) / tiers.price_unit - len(numbers) - 1, 0)
+        self.least: Floats = np.maximum(bound * (1 - _SPARE) / tiers.price_unit - len(rows) - 1, 0)
 
-    def _flat(self, tiers: links.Tiers, nodes: npt.NDArray[np.intp], volumes: Floats) -> Floats:
-        """What the least priced sources cost, the first of equals, and what is in the region itself before all others."""
-        price = tiers.begins_at.take(self._numbers)
-        price.put(self._came.here, -1)
-        prices = price.take(nodes, axis=0)
-        self._picks = prices.argmin(axis=1)
-        least = np.maximum(prices.min(axis=1), 0)
-        bound: Floats = volumes @ least
-        bound[least.max(axis=0) >= links.BEYOND] = np.inf
-        return bound
-
-    def _lines(self, tiers: links.Tiers, nodes: npt.NDArray[np.intp], volumes: Floats) -> None:
-        """For each link a price of a byte, by `slack` more than what all bytes that may come cost less; and the dearest byte.
-
-        Whatever else comes over the link, what some of the bytes add is nowhere below their number times that price, less the
-        slack: of each tier that may be used, what it is cheaper by.
-        """
-        numbers, here = self._numbers, self._came.here
-        self._slope = tiers.begins_at.take(numbers).astype(np.float64)
-        self._slope[numbers < 0] = np.inf
-        self._slope.put(here, 0)
-        self._high, self._slack = self._slope, np.zeros(numbers.shape)
-        bent = (numbers >= 0) & ~tiers.flat.take(numbers)
-        bent.put(here, False)
-        at = bent.ravel().nonzero()[0]
-        if not len(at):
-            return
-        number, n = numbers.take(at), at // numbers.shape[1]
-        reach = np.bincount(nodes.ravel(), np.broadcast_to(volumes[:, None], nodes.shape).ravel(), len(numbers)).take(n)
-        before = 0 if self._came.before is None else self._came.before.take(at)[:, None]
-        # How many bytes come to the end of each tier, from what was sent already on, and which of them fall into it.
-        ends = tiers.upto.take(number, axis=0) - before
-        used = np.maximum(np.minimum(ends, reach[:, None]), 0)
-        used[:, 1:] -= used[:, :-1].copy()
-        price = tiers.price.take(number, axis=0).astype(np.float64)
-        last = (ends < reach[:, None]).sum(axis=1)
-        width = price.shape[1]
-        slope = price.take(np.arange(0, price.size, width) + np.minimum(last, width - 1))[:, None]
-        self._high = self._slope.copy()
-        self._slope.put(at, slope)
-        self._slack.put(at, (np.maximum(slope - price, 0) * used).sum(axis=1))
-        high = np.where(used > 0, price, 0).max(axis=1)
-        self._high.put(at, np.where(last < tiers.tiers.take(number), high, np.inf))
+    def _slack(self) -> Floats:
+        """By how much all links into a region may cost less than their slopes say: none of them costs less than nothing."""
+        reach = [0] * len(self._rows)
+        for read in self._came.reads:
+            for source in read.sources:
+                reach[source.node] += read.bytes
+        free = self._under.slope.take(self._rows, axis=0) * np.array(reach, dtype=np.float64)[:, None]
+        slack: Floats = np.minimum(self._under.slack.take(self._rows, axis=0), free).sum(axis=0)
+        return slack
 
     def exact(self, r: int) -> int | None:
         """A region's egress in micro-dollars, and how it comes about in `Arrivals`; None where a closer look is needed."""
@@ -158,7 +130,8 @@ class Bounds:
     def _alive(self, r: int) -> list[list[int]] | None:
         """The sources of each input that may be its best in a region; None where one has none whose price is sure."""
         region = self._came.regions[r]
-        slope, slack, high = (row[:, r].tolist() for row in (self._slope, self._slack, self._high))
+        under = self._under
+        slope, slack, high = (row[:, r].take(self._rows).tolist() for row in (under.slope, under.slack, under.high))
         found = []
         for read in self._came.reads:
             nodes = [source.node for source in read.sources]
@@ -178,4 +151,4 @@ class Bounds:
 
     def _alike(self, nodes: list[int], r: int, slope: list[float], high: list[float]) -> bool:
         """Whether every byte costs the same on all of these links, by one tariff."""
-        return all(slope[n] == high[n] for n in nodes) and len({int(self._numbers[n, r]) for n in nodes}) == 1
+        return all(slope[n] == high[n] for n in nodes) and len({int(self._under.numbers[self._rows[n], r]) for n in nodes}) == 1
