@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import secrets
-from collections.abc import Callable, Mapping
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -72,10 +73,12 @@ _INSERT_EVENTS = sa.insert(sql_schema.events)
 _SET_COUNTER = sa.update(sql_schema.counters).where(sql_schema.counters.c.name == sql_schema.EVENTS)
 
 
-#: What listings found last, with the stamp of their kind at the time.
-Looks = dict[tuple[Any, ...], tuple[int, tuple[Any, ...]]]
-#: So many listings are remembered before all are forgotten.
-_LOOKS_MAX = 256
+#: What listings and keys gave last, with the stamp of their table at the time.
+Looks = dict[tuple[Any, ...], tuple[int, Any]]
+#: So many of them are remembered before all are forgotten.
+_LOOKS_MAX = 16_384
+_UNKNOWN: Any = object()
+_PARENT = "parent"
 _STAMP_BITS = 63
 
 
@@ -95,7 +98,7 @@ class SqlTransaction:
 
     Events are numbered as they are emitted and written by `finish`, which the owner of the connection calls before the commit.
     What was read by its key, of kinds that are remembered, is not asked for again: nobody else's change shows inside a
-    transaction, and each of its own is known. Nor is a listing of such a kind as long as its table has the stamp that it had
+    transaction, and each of its own is known. Nor is what was read in others, as long as its table has the stamp that it had
     then: every transaction that changes a table gives it a stamp of its own, by chance and not by counting, so that one which
     is taken back leaves no stamp that another state could have.
     """
@@ -129,13 +132,12 @@ class SqlTransaction:
         self._finished = False
 
     def get(self, cls: type[T], key: str) -> T | None:
-        if (cls, key) in self._read:
-            known: T | None = self._read[cls, key]
-            return known
+        known = self._known(cls, key)
+        if known is not _UNKNOWN:
+            return typing.cast("T | None", known)
         body = self._run(self._of(cls).get, {"this_key": catalog_rows.text(key)}).scalar_one_or_none()
         found = None if body is None else catalog_rows.to_value(cls, body)
-        if catalog_rows.kind_of(cls).remembered:
-            self._read[cls, key] = found
+        self._keep(cls, {key: found})
         return found
 
     def insert(self, value: T) -> T:
@@ -174,43 +176,98 @@ class SqlTransaction:
         limit: int = 1000,
         newest_first: bool = False,
     ) -> tuple[T, ...]:
-        statement, values = listing(
-            cls, parent=parent, where=where, keys=keys, after=after, limit=limit, newest_first=newest_first
-        )
-        alone = catalog_rows.kind_of(cls).remembered and 0 < len(keys) <= limit and not (parent or where or after)
-        if not keys and not after and self._stamped(cls):
-            shape = (cls, parent, tuple((where or {}).items()), limit, newest_first)
-            return self._unless_changed(shape, lambda: self._listed(cls, statement, values))
-        if alone and all((cls, key) in self._read for key in keys):
-            known = ((key, self._read[cls, key]) for key in sorted(set(keys), reverse=newest_first))
-            return tuple(value for _, value in known if value is not None)
-        found = self._listed(cls, statement, values)
-        if alone:
-            there = {catalog_rows.kind_of(cls).key(value): value for value in found}
-            self._read.update({(cls, key): there.get(key) for key in keys})
-        return found
+        catalog_rows.checked_limit(limit)
+        if keys and len(keys) <= limit and not (parent or where or after):
+            return self._list_keys(cls, sorted(set(keys), reverse=newest_first), limit)
+        if keys or after or not self._stamped(cls):
+            return self._listed(cls, parent=parent, where=where, keys=keys, after=after, limit=limit, newest_first=newest_first)
+        asked = {_PARENT: parent or "", **(where or {})}
+        return self._looked_up(cls, asked, limit=limit, newest_first=newest_first)
 
-    def _listed(self, cls: type[T], statement: sa.Select[tuple[str]], values: Mapping[str, Any]) -> tuple[T, ...]:
+    def _looked_up(
+        self, cls: type[T], asked: Mapping[str, str | tuple[str, ...]], *, limit: int, newest_first: bool
+    ) -> tuple[T, ...]:
+        """A listing as others have found it under this stamp, or as it is found now.
+
+        Where it is of several parents, or values of a column, each is remembered apart: whoever asks for some of them again,
+        with others, asks the database for the others alone.
+        """
+        split = next((name for name, wanted in asked.items() if not isinstance(wanted, str)), _PARENT)
+        rest = tuple((name, wanted) for name, wanted in asked.items() if name != split)
+        one = asked[split]
+        apart = (one,) if isinstance(one, str) else tuple(dict.fromkeys(one))
+        # A listing that its limit did not cut answers for every limit; one row is mostly the newest.
+        shapes = {each: (cls, split, each, rest, newest_first, limit == 1) for each in apart}
+        stamp = self._stamp(cls)
+        looks = ((each, self._looks.get(shape)) for each, shape in shapes.items())
+        known = {each: look[1] for each, look in looks if look is not None and look[0] == stamp}
+
+        def ask(wanted: str | tuple[str, ...]) -> tuple[T, ...]:
+            narrowed = {**asked, split: wanted}
+            return self._listed(cls, parent=narrowed.pop(_PARENT), where=narrowed, limit=limit, newest_first=newest_first)
+
+        missing = tuple(each for each in apart if each not in known)
+        if missing:
+            found = ask(one if isinstance(one, str) else missing)
+            if len(found) == limit > 1:
+                return found if len(missing) == len(apart) else ask(one)
+            parts = {missing[0]: found} if isinstance(one, str) else _parted(cls, split, missing, found)
+            for each, values in parts.items():
+                known[each] = values
+                self._remember_look(shapes[each], stamp, values)
+        if isinstance(one, str):
+            whole: tuple[T, ...] = known[one]
+            return whole if len(whole) <= limit else whole[:limit]
+        key = catalog_rows.kind_of(cls).key
+        merged = sorted((value for each in apart for value in known[each]), key=key, reverse=newest_first)
+        return tuple(merged[:limit])
+
+    def _list_keys(self, cls: type[T], keys: Sequence[str], limit: int) -> tuple[T, ...]:
+        """The values under these keys, in their order; the database is asked for all of them unless all are known."""
+        if self._stamped(cls):
+            self._stamp(cls)
+        known = [self._known(cls, key) for key in keys]
+        if any(value is _UNKNOWN for value in known):
+            there = {catalog_rows.kind_of(cls).key(value): value for value in self._listed(cls, keys=tuple(keys), limit=limit)}
+            known = [there.get(key) for key in keys]
+            self._keep(cls, dict(zip(keys, known, strict=True)))
+        return tuple(value for value in known if value is not None)
+
+    def _listed(self, cls: type[T], **how: Any) -> tuple[T, ...]:
+        statement, values = listing(cls, **how)
         return catalog_rows.to_values(cls, self._run(statement, values).scalars().all())
 
+    # What is known without asking
+
     def _stamped(self, cls: type) -> bool:
-        """Whether a listing may be answered from memory: not what this very transaction has changed."""
+        """Whether what others have read of a kind may be believed: not once this very transaction has changed its table."""
         kind = catalog_rows.kind_of(cls)
         return kind.remembered and kind.table not in self._changed
 
-    def _unless_changed(self, shape: tuple[Any, ...], look: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
-        """What the same listing found before, if its table has the same stamp now; else what a `look` finds."""
+    def _stamp(self, cls: type) -> int:
+        """The stamp of the kind's table, as this transaction sees it; all are read at once."""
         if self._stamps is None:
             self._stamps = {row.table: row.stamp for row in self._run(_STAMPS)}
-        stamp = self._stamps.get(catalog_rows.kind_of(shape[0]).table, 0)
-        known = self._looks.get(shape)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        found = look()
+        return self._stamps.get(catalog_rows.kind_of(cls).table, 0)
+
+    def _known(self, cls: type, key: str) -> Any:
+        """The value under a key, None for none, as far as it was read before: here, or elsewhere under the same stamp."""
+        found = self._read.get((cls, key), _UNKNOWN)
+        look = self._looks.get((cls, key)) if found is _UNKNOWN and self._stamped(cls) else None
+        return look[1] if look is not None and look[0] == self._stamp(cls) else found
+
+    def _keep(self, cls: type, found: Mapping[str, Any]) -> None:
+        """Remembers what was read; for others, too, if the stamps are at hand: one value alone is not worth asking for them."""
+        if catalog_rows.kind_of(cls).remembered:
+            self._read.update({(cls, key): value for key, value in found.items()})
+            if self._stamps is not None and self._stamped(cls):
+                for key, value in found.items():
+                    self._remember_look((cls, key), self._stamp(cls), value)
+
+    def _remember_look(self, shape: tuple[Any, ...], stamp: int, found: Any) -> None:
         if len(self._looks) >= _LOOKS_MAX:
             self._looks.clear()
         self._looks[shape] = stamp, found
-        return found
 
     def emit(self, kind: str, name: str, body: Any) -> int:
         return self._emit(kind, name, body=records.dumps(body, telling=True), data=b"", rows=1)
@@ -310,12 +367,12 @@ class SqlTransaction:
 def listing(
     cls: type,
     *,
-    parent: str | tuple[str, ...],
-    where: Mapping[str, str | tuple[str, ...]] | None,
+    parent: str | tuple[str, ...] = "",
+    where: Mapping[str, str | tuple[str, ...]] | None = None,
     keys: tuple[str, ...] = (),
-    after: str,
+    after: str = "",
     limit: int,
-    newest_first: bool,
+    newest_first: bool = False,
 ) -> tuple[sa.Select[tuple[str]], dict[str, Any]]:
     """The one query of a listing, along an index, from the key `after` on; and the values in it."""
     asked = {"parent": parent, "key": keys, **catalog_rows.checked_where(cls, where)}
@@ -341,6 +398,16 @@ def _listing(
         begin: sa.BindParameter[str] = sa.bindparam("after")
         statement = statement.where(table.c.key < begin if newest_first else table.c.key > begin)
     return statement.order_by(table.c.key.desc() if newest_first else table.c.key)
+
+
+def _parted(cls: type[T], name: str, wanted: Sequence[str], found: Iterable[T]) -> dict[str, tuple[T, ...]]:
+    """What was found by what it has in a column, or as its parent."""
+    kind = catalog_rows.kind_of(cls)
+    of = kind.parent if name == _PARENT else (kind.columns or {})[name]
+    parts: dict[str, list[T]] = {each: [] for each in wanted}
+    for value in found:
+        parts[of(value)].append(value)
+    return {each: tuple(values) for each, values in parts.items()}
 
 
 def _checked(wanted: str | tuple[str, ...]) -> str | list[str]:

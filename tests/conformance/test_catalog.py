@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
@@ -660,16 +661,57 @@ def test_a_listing_is_the_same_object_until_something_changes(url: str) -> None:
     catalog.close()
 
 
+def by_keys(catalog: ports.Catalog, *keys: str) -> list[tuple[str, int]]:
+    """These site loads, asked for one by one and all at once, which agree."""
+    found = catalog.read(lambda tx: tx.list(site.SiteLoad, keys=keys))
+    assert found == catalog.read(lambda tx: tuple(row for key in sorted(keys) if (row := tx.get(site.SiteLoad, key))))
+    return [(row.site, row.cpus) for row in found]
+
+
 def test_a_listing_sees_what_another_process_changed(url: str) -> None:
-    """Each change gives its table a stamp that no state of it had before, whoever makes it."""
+    """Each change gives its table a stamp that no state of it had before, whoever makes it. So does what is read by its key."""
     ours, theirs = opened(url), opened(url)
     insert(ours, builders.load("eu-1"))
     for runs in (1, 2, 1):
-        assert loads(ours) == loads(theirs)
+        assert loads(ours) == loads(theirs) == by_keys(ours, "us-1", "eu-1") == by_keys(theirs, "us-1", "eu-1")
         theirs.write(lambda tx, runs=runs: tx.replace(builders.load("eu-1", runs)))  # type: ignore[misc]
-        assert loads(ours) == loads(theirs) == [("eu-1", runs)]
+        assert loads(ours) == loads(theirs) == by_keys(ours, "us-1", "eu-1") == [("eu-1", runs)]
+    insert(theirs, builders.load("us-1"))
+    assert by_keys(ours, "us-1", "eu-1") == [("eu-1", 1), ("us-1", 0)]
     ours.close()
     theirs.close()
+
+
+LISTINGS = st.tuples(
+    st.lists(st.sampled_from("abcd"), min_size=1, max_size=3),  # parents that are listed together
+    st.sampled_from([{}, {"state": "AVAILABLE"}, {"state": ("AVAILABLE", "SUSPECT"), "version": "1"}]),
+    st.sampled_from([1, 2, 5, 1000]),
+    st.booleans(),
+)
+REPLICAS = st.tuples(st.sampled_from("abcd"), st.integers(1, 2), st.sampled_from(["s-1", "s-2"]))
+
+
+def test_a_listing_from_memory_is_the_one_that_the_database_gives(tmp_path: Path) -> None:
+    """Of several parents, of some again with others, of any columns, cut by any limit, either way round."""
+    catalog = opened(f"sqlite:///{tmp_path / 'catalog.db'}")
+
+    @given(st.lists(REPLICAS, max_size=6, unique=True), st.lists(LISTINGS, max_size=8))
+    def law(there: list[Any], asked: list[Any]) -> None:
+        catalog.write(
+            lambda tx: [tx.delete(dataset.Replica, kinds.KINDS[dataset.Replica].key(row)) for row in tx.list(dataset.Replica)]
+        )
+        insert(catalog, *(builders.replica(f"sales/{name}@{number}", at) for name, number, at in there))
+        for names_, where, limit, newest_first in asked:
+            how = {"parent": tuple(f"sales/{name}" for name in names_), "where": where, "limit": limit}
+            how["newest_first"] = newest_first
+            statement, values = sql_transaction.listing(dataset.Replica, **how)
+            with catalog._reader.begin() as connection:
+                bodies = connection.execute(statement, values).scalars().all()
+            remembered = catalog.read(lambda tx, how=how: tx.list(dataset.Replica, **how))  # type: ignore[misc]
+            assert remembered == catalog_rows.to_values(dataset.Replica, bodies)
+
+    law()
+    catalog.close()
 
 
 def test_what_a_transaction_listed_and_took_back_was_never_there(url: str) -> None:
