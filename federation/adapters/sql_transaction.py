@@ -190,7 +190,7 @@ class SqlTransaction:
         """A listing as others have found it under this stamp, or as it is found now.
 
         Where it is of several parents, or values of a column, each is remembered apart: whoever asks for some of them again,
-        with others, asks the database for the others alone.
+        with others, asks the database for the others alone. What its limit may have cut tells nothing of each, except of one.
         """
         split = next((name for name, wanted in asked.items() if not isinstance(wanted, str)), _PARENT)
         rest = tuple((name, wanted) for name, wanted in asked.items() if name != split)
@@ -209,7 +209,7 @@ class SqlTransaction:
         missing = tuple(each for each in apart if each not in known)
         if missing:
             found = ask(one if isinstance(one, str) else missing)
-            if len(found) == limit > 1:
+            if len(found) == limit and (limit > 1 or len(apart) > 1):
                 return found if len(missing) == len(apart) else ask(one)
             parts = {missing[0]: found} if isinstance(one, str) else _parted(cls, split, missing, found)
             for each, values in parts.items():
