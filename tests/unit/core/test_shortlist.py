@@ -35,7 +35,7 @@ CARD = ratecard.RateCard(
 
 @st.composite
 def everyday(draw) -> World:
-    """A dozen sites in five regions, inputs that share links with tiers, and volumes of the month."""
+    """A dozen sites in five regions, some forbidden, inputs that share links with tiers, and volumes of the month."""
     names = [f"s{n:02d}" for n in range(draw(st.integers(2, 12)))]
     rows = [
         builders.site(
@@ -64,6 +64,7 @@ def everyday(draw) -> World:
         loads=tuple(builders.load(name, draw(st.sampled_from([0, 0, 16]))) for name in names),
         volumes=tuple(site.LinkVolume(scope=s, month="2026-11", sent_bytes=draw(st.integers(0, 50 * GB))) for s in sent),
         reservations=tuple(site.LinkReservation(scope=s, reserved_bytes=draw(st.integers(0, GB))) for s in sent[:1]),
+        forbidden=tuple((name, "not there") for name in draw(st.lists(st.sampled_from(names), unique=True, max_size=3))),
         speeds=draw(
             st.sampled_from([(), (site.LinkSpeed(source_region="aws:a", destination_region="aws:b", bytes_per_second=10**7),)])
         ),
@@ -82,6 +83,7 @@ def holds(request: job.JobRequest, world: World) -> planner.Decision:
     assert brief.notes == whole.notes
     assert brief.rejections == (() if whole.ranked else whole.rejections)
     assert decision.plan() == whole
+    assert not {row.site for row in whole.ranked} & set(world.denials)
     return decision
 
 
