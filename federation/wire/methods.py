@@ -18,6 +18,7 @@ from federation.v1 import (
     budgets_pb2,
     catalog_pb2,
     costs_pb2,
+    events_pb2,
     gateway_pb2,
     identity_pb2,
     jobs_pb2,
@@ -36,7 +37,7 @@ from federation.v1 import (
 #: What people call, at the server's port for people.
 PEOPLE = (
     *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets", "Keys"),
-    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures", "Policies"),
+    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures", "Policies", "Events"),
 )
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
@@ -62,6 +63,7 @@ _FILES = (
         leases_pb2,
         records_pb2,
         policies_pb2,
+        events_pb2,
     ),
 )
 
