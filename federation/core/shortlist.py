@@ -69,7 +69,7 @@ class Bounds:
 
     def __init__(self, came: arrivals.Arrivals, under: lines.Lines, tiers: links.Tiers, seconds: int) -> None:
         """A region whose reads would take longer than the run's `seconds` is not priced: waiting costs, too."""
-        self._came, self._under, self._seconds, self._asked = came, under, seconds, 0
+        self._came, self._under, self._flat, self._seconds, self._asked = came, under, tiers.flat, seconds, 0
         self._known: dict[int, int | None] = {}
         self._rows = [came.ground.origin_rows[node] for node in came.nodes]
         width, rows = max(len(read.sources) for read in came.reads), self._rows
@@ -150,5 +150,11 @@ class Bounds:
         return found
 
     def _alike(self, nodes: list[int], r: int, slope: list[float], high: list[float]) -> bool:
-        """Whether every byte costs the same on all of these links, by one tariff."""
-        return all(slope[n] == high[n] for n in nodes) and len({int(self._under.numbers[self._rows[n], r]) for n in nodes}) == 1
+        """Whether every byte costs the same on all of these links: by one tariff, or by several that are flat and equal."""
+        if any(slope[n] != high[n] for n in nodes):
+            return False
+        rows = [self._rows[n] for n in nodes]
+        numbers = {int(self._under.numbers[row, r]) for row in rows}
+        if len(numbers) == 1:
+            return True
+        return all(self._flat[n] for n in numbers) and len({int(self._under.price[row, r]) for row in rows}) == 1
