@@ -112,6 +112,10 @@ class Transaction(Index, Protocol):
         """
         ...
 
+    def revision(self) -> int:
+        """Position of the newest event that the transaction sees, its own among them."""
+        ...
+
     def replay(self, key: str, request_hash: str) -> bytes | None:
         """The recorded answer to (actor, key), None for a new one; InvalidArgument (REQUEST_ID_REUSED) for another request."""
         ...

@@ -188,7 +188,7 @@ class _Transaction:
             tables={**self._base.tables, **self._changed} if self._changed else self._base.tables,
             terms={**self._base.terms, **self._terms} if self._terms else self._base.terms,
             requests={**requests, **self._requests} if self._requests else requests,
-            revision=self._revision(),
+            revision=self.revision(),
         )
 
     def get(self, cls: type[T], key: str) -> T | None:
@@ -258,7 +258,7 @@ class _Transaction:
         self._check_writable()
         if kind in TABLE_OF_KIND:
             lease = self.get(CommitterLease, TABLE_OF_KIND[kind])
-            catalog_rows.check_backlog(kind, self._revision(), lease, self._backlog_facts_max)
+            catalog_rows.check_backlog(kind, self.revision(), lease, self._backlog_facts_max)
         return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows, data))
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
@@ -275,7 +275,7 @@ class _Transaction:
     def _emit(self, kind: str, name: str, *, body: str, data: bytes, rows: int) -> int:
         self._check_writable()
         event = Event(
-            position=self._revision() + rows,
+            position=self.revision() + rows,
             time=self.now,
             kind=catalog_rows.text(kind),
             name=catalog_rows.text(name),
@@ -288,7 +288,7 @@ class _Transaction:
         self.emitted.append(event)
         return event.position
 
-    def _revision(self) -> int:
+    def revision(self) -> int:
         return self.emitted[-1].position if self.emitted else self._base.revision
 
     def _prepared(self, value: T) -> tuple[T, Row, dict[str, Row]]:

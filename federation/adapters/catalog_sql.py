@@ -26,7 +26,7 @@ from federation.adapters import (
     sql_sqlite,
     sql_transaction,
 )
-from federation.adapters.sql_transaction import SqlTransaction
+from federation.adapters.sql_transaction import Looks, SqlTransaction
 from federation.core import errors
 from federation.core.events import Event
 
@@ -54,6 +54,7 @@ class SqlCatalog:
         self._clock = clock
         self._ids = ids
         self._backlog_facts_max = backlog_facts_max
+        self._looks: Looks = {}
         self._closed = False
         self._writer, self._reader = _open(url)
         self._signal = sql_signal.of(self._reader)
@@ -67,6 +68,7 @@ class SqlCatalog:
                 actor=actor,
                 request_id=request_id,
                 backlog_facts_max=self._backlog_facts_max,
+                looks=self._looks,
             )
             result = work(tx)
             if tx.finish():
@@ -79,7 +81,9 @@ class SqlCatalog:
 
     def read(self, work: Callable[[ports.Transaction], T]) -> T:
         return self._read(
-            lambda connection: work(SqlTransaction(connection, now=self._clock.now(), ids=self._ids, writable=False))
+            lambda connection: work(
+                SqlTransaction(connection, now=self._clock.now(), ids=self._ids, writable=False, looks=self._looks)
+            )
         )
 
     def events(

@@ -107,6 +107,14 @@ blob_chunks = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
+#: By the table of each kind that is remembered: a number that no other state of it has, or had.
+stamps = sa.Table(
+    "stamps",
+    metadata,
+    sa.Column("table", _Text, primary_key=True),
+    sa.Column("stamp", sa.BigInteger, nullable=False),
+)
+
 counters = sa.Table(
     "counters",
     metadata,

@@ -217,9 +217,12 @@ class AsyncClient(LoopClient):
         """Submits a job whose working directory, if it has one, was uploaded. With `validate_only` it is only planned."""
         return await self._call(Client.create_job, request, validate_only=validate_only, request_id=request_id)
 
-    async def plan(self, request: job.JobRequest) -> job.Job:
-        """Where the job would run now, with the plan that explains it. Nothing is stored."""
-        return await self._call(Client.plan, request)
+    async def plan(self, request: job.JobRequest, *, brief: bool = False) -> job.Job:
+        """Where the job would run now, with the plan that explains it. Nothing is stored.
+
+        A `brief` plan tells of the choice and the runner-up alone, and takes less: for whoever asks for many.
+        """
+        return await self._call(Client.plan, request, brief=brief)
 
     async def submit(self, request: job.JobRequest, working_dir: Path | None = None, *, request_id: str = "") -> job.Job:
         """Submits a job, with its working directory if it has one: sent once, whichever jobs use it."""

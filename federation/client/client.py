@@ -377,15 +377,21 @@ class Client:
         )
         return self._value(job.Job, "Jobs.CreateJob", message)
 
-    def plan(self, request: job.JobRequest) -> job.Job:
+    def plan(self, request: job.JobRequest, *, brief: bool = False) -> job.Job:
         """Where the job would run now, with the plan that explains it. Nothing is stored.
+
+        A `brief` plan tells of the choice and the runner-up alone, and takes less: for whoever asks for many.
 
         >>> flights = job.InputSpec(alias="flights", dataset="sales/flights")
         >>> planned = client.plan(job.JobRequest(inputs=(flights,), entrypoint=("python", "train.py")))
         >>> planned.plan.choice.site, planned.plan.choice.locality
         ('eu-1', 1.0)
         """
-        return self.create_job(request, validate_only=True)
+        view = jobs_pb2.PLAN_VIEW_BASIC if brief else jobs_pb2.PLAN_VIEW_FULL
+        message = jobs_pb2.CreateJobRequest(
+            request=codec.to_message(request, jobs_pb2.JobRequest), validate_only=True, view=view
+        )
+        return self._value(job.Job, "Jobs.CreateJob", message)
 
     def submit(self, request: job.JobRequest, working_dir: Path | None = None, *, request_id: str = "") -> job.Job:
         """Submits a job, with its working directory if it has one: sent once, whichever jobs use it.

@@ -37,7 +37,7 @@ class Engines:
 
 
 class Seen(NamedTuple):
-    """What one look at the federation found of its sites, links and prices, and what was worked out from them.
+    """What one look at the federation found of its sites, links, prices and what was sent, and what was worked out from them.
 
     `filled` are sites as they are stored and with what the offer card adds, by the object's id.
     """
@@ -47,6 +47,8 @@ class Seen(NamedTuple):
     filled: Mapping[int, tuple[site.Site, site.Site]]
     sites: tuple[site.Site, ...]
     speeds: tuple[site.LinkSpeed, ...]
+    volumes: tuple[site.LinkVolume, ...]
+    reservations: tuple[site.LinkReservation, ...]
     prepared: prepared.Prepared
 
 

@@ -32,8 +32,7 @@ def offline(file: whatif.WorldFile, request: job.JobRequest) -> job.Plan:
 
 def on_server(sim: Simulation, request: job.JobRequest) -> job.Plan:
     """The plan that CreateJob with validate_only answers."""
-    revision = sim.catalog.revision()
-    planned = sim.write(lambda tx: jobs.plan_only(tx, sim.ctx, builders.person(), request, revision=revision)).plan
+    planned = sim.write(lambda tx: jobs.plan_only(tx, sim.ctx, builders.person(), request)).plan
     assert planned is not None
     return planned
 

@@ -166,6 +166,7 @@ def upgrade() -> None:
         sa.Column("time", sa.Text, nullable=False),
     )
     _make_blobs(text)
+    op.create_table("stamps", sa.Column("table", text, primary_key=True), sa.Column("stamp", sa.BigInteger, nullable=False))
     counters = op.create_table(
         "counters", sa.Column("name", text, primary_key=True), sa.Column("value", sa.BigInteger, nullable=False)
     )
