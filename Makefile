@@ -12,7 +12,7 @@ BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all campaign-record focus-tools fix proto aio schemas record-docs sdk-docs authorization-docs fuzz lock bench bench-placement demo demo-down
+.PHONY: help setup check test test-all campaign-record focus-tools fix baseline proto aio schemas record-docs sdk-docs authorization-docs fuzz lock bench bench-placement demo demo-down
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,7 @@ check: $(VENV)/dev.stamp ## Lint, types, import contracts, protos
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against '.git#ref=$(BASE),subdir=protos'
+	$(BIN)/buf breaking protos --against tests/upgrade/released/contract.binpb
 
 test: $(VENV)/dev.stamp ## All tests, campaigns in their short form
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
@@ -41,6 +42,9 @@ focus-tools: $(VENV)/dev.stamp ## Make the environments of the tools that check 
 fix: $(VENV)/dev.stamp ## Format, and mend what can be mended by itself
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+baseline: $(VENV)/dev.stamp ## Freeze what is here as the release that upgrades are tested from; when a release is made
+	$(BIN)/python -m tests.upgrade.baseline
 
 proto: $(VENV)/dev.stamp ## Generate federation/v1 from protos/
 	./infra/gen_protos.sh

@@ -21,6 +21,8 @@ from tests import builders, localfed
 from tests.watch_history import History, Writes, problems
 
 WRITERS = 3
+#: No stream is followed for longer.
+SECONDS = 600
 #: The last thing that is written: whoever was told of it has been told of everything.
 END = "namespaces/end/datasets/end"
 #: What everybody follows.
@@ -72,7 +74,8 @@ class Load:
             except BaseException as error:  # noqa: BLE001 - told by `finish`
                 self._failures.append(error)
 
-        thread = threading.Thread(target=run)
+        # Daemons: a test that fails must not wait for those who wait for a server that is gone.
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         return thread
 
@@ -118,7 +121,7 @@ class Load:
     def _answers(self, client: Client, history: History, *, until_now: bool = False) -> Iterator[events_pb2.WatchResponse]:
         history.streams += 1
         request = events_pb2.WatchRequest(start_revision=history.position + 1, filter=WANTED, until_now=until_now)
-        return following.answers(client._connection, request)
+        return following.answers(client._connection, request, SECONDS)
 
     def _take(self, history: History, answers: Iterator[events_pb2.WatchResponse]) -> None:
         for _ in self._each(history, answers):

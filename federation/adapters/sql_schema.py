@@ -17,6 +17,9 @@ EVENTS = "events"
 #: The row of `counters` that holds the position up to which the log was trimmed.
 FLOOR = "floor"
 
+#: The row of `counters` with the number of the oldest revision whose code may run on these tables.
+OLDEST = "oldest"
+
 metadata = sa.MetaData()
 
 # Keys are compared byte by byte on every database, so that a listing has one order everywhere.

@@ -1018,10 +1018,29 @@ def test_a_database_from_the_future_is_refused(url: str) -> None:
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE schema_version SET version_num = '9999'"))
+        connection.execute(sa.text("UPDATE counters SET value = 9999 WHERE name = 'oldest'"))
     engine.dispose()
     with pytest.raises(errors.FailedPrecondition, match="9999") as caught:
         opened(url)
     assert caught.value.reason == "DATABASE_NEWER"
+
+
+def test_a_database_that_a_newer_release_has_only_added_to_is_opened_as_it_is(url: str) -> None:
+    """Servers are renewed one after the other: one of before may be started again while the newer ones run."""
+    opened(url).close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE schema_version SET version_num = '0002'"))
+        connection.execute(sa.text("ALTER TABLE turns ADD COLUMN colour TEXT"))
+    catalog = opened(url)
+    insert(catalog, builders.dataset())
+    catalog.close()
+    with engine.begin() as connection:
+        assert connection.execute(sa.text("SELECT version_num FROM schema_version")).scalar_one() == "0002"
+        connection.execute(sa.text("DELETE FROM counters WHERE name = 'oldest'"))
+    engine.dispose()
+    with pytest.raises(errors.FailedPrecondition):
+        opened(url)
 
 
 def test_a_migration_that_fails_leaves_nothing(url: str) -> None:

@@ -33,6 +33,8 @@ with federation.outputs["total"].open("total.txt", "w") as file:
     file.write(str(numbers.n.sum()))
 """
 ROUNDS = 20
+#: What is written beside the jobs, at the least.
+ENOUGH = 30
 
 
 class Pair:
@@ -113,12 +115,12 @@ def test_two_servers_on_postgresql_die_one_after_the_other_and_nothing_is_lost_o
             fed.kill("server")
             time.sleep(0.5)
             fed.up()
+        localfed.until(lambda: len(load.writes.acknowledged) > ENOUGH, 60, "enough to be written")
         load.finish()
         _is_done_once(fed, client, names)
         _is_all_there(fed, client, names, tmp_path)
     with contextlib.closing(SqlCatalog(postgres_url, SystemClock(), UlidIds())) as catalog:
         log = whole_log(catalog)
-    assert len(load.writes.acknowledged) > 20
     assert problems(load.histories, log, load.writes) == []
     assert {"version.committed", "run.succeeded", "ledger.entry", "lineage.edge"} <= {event.kind for event in log}
     assert not list(fed.layout.server.glob("*.db")), "no SQLite file was made beside PostgreSQL"

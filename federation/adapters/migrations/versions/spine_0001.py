@@ -10,6 +10,8 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+# The oldest revision whose code may go on running once this one is in place.
+oldest = "0001"
 
 # Written out, and not taken from the code: a migration says what was, whatever the code says later.
 _KINDS = {
