@@ -12,7 +12,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -1022,7 +1022,11 @@ def contexts() -> Contexts:
 
 
 def save_context(context: Context, *, use: bool = True) -> Contexts:
-    """Adds or replaces a context, and makes it the current one if asked; returns all as they are now."""
+    """Adds or replaces a context, and makes it the current one if asked; returns all as they are now.
+
+    InvalidArgument for a target that is not host:port: a file with one could not be read again.
+    """
+    _address(context.target)
     old = contexts()
     rows = (*(row for row in old.contexts if row.context != context.context), context)
     new = Contexts(path=old.path, current=context.context if use or not old.current else old.current, contexts=rows)
@@ -1037,6 +1041,32 @@ def use_context(name: str) -> Contexts:
     new = Contexts(path=old.path, current=name, contexts=old.contexts)
     _save(new)
     return new
+
+
+def rename_context(name: str, new: str) -> Contexts:
+    """Gives a context another name; NotFound (CONTEXT_MISSING), AlreadyExists (CONTEXT_EXISTS)."""
+    old = contexts()
+    found = old.find(name)
+    if any(row.context == new for row in old.contexts):
+        raise errors.AlreadyExists(
+            f"{old.path} has a context {new!r} already",
+            reason="CONTEXT_EXISTS",
+            help="Choose another name, or delete that one.",
+        )
+    rows = tuple(replace(row, context=new) if row == found else row for row in old.contexts)
+    changed = Contexts(path=old.path, current=new if old.current == name else old.current, contexts=rows)
+    _save(changed)
+    return changed
+
+
+def delete_context(name: str) -> Contexts:
+    """Forgets a context; afterwards none is current if it was. NotFound (CONTEXT_MISSING) where there is none of that name."""
+    old = contexts()
+    found = old.find(name)
+    rows = tuple(row for row in old.contexts if row != found)
+    changed = Contexts(path=old.path, current="" if old.current == name else old.current, contexts=rows)
+    _save(changed)
+    return changed
 
 
 def config_path() -> Path:

@@ -11,13 +11,12 @@ from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import errors
 from federation.core.watching import TYPES, Change
-from federation.wire.plain import plain
 
 #: How far back the newest events are looked for.
 _BACK = 10_000
 
 
-@verb(None, "events", example="fed events --follow --type jobs --type runs")
+@verb(None, "events", answers=list[Change], example="fed events --follow --type jobs --type runs")
 @click.option("--follow", "-f", is_flag=True, help="Go on as more happens, until you press Ctrl-C.")
 @click.option(
     "--filter", "filter_", default="", metavar="EXPRESSION", help="For example 'namespace = \"sales\"' or 'kind = \"job.*\"'."
@@ -35,20 +34,13 @@ def events(session: Session, *, follow: bool, filter_: str, types: tuple[str, ..
     """
     wanted = " AND ".join(filter(None, (" OR ".join(f'type = "{name}"' for name in types), filter_)))
     if follow:
-        for change in session.client.watch(wanted, start_revision=start or 0, names_only=not session.output.json):
-            _tell(session, change)
+        for change in session.client.watch(wanted, start_revision=start or 0, names_only=session.output.for_people):
+            session.output.each(change)
         return
     if start is None:
         session.output.rows(deque(_newest(session, wanted), limit))
     else:
         session.output.rows(session.client.watch(wanted, start_revision=start, until_now=True))
-
-
-def _tell(session: Session, change: Change) -> None:
-    if session.output.json:
-        session.output.json_line(plain(change))
-    else:
-        session.output.tell(change)
 
 
 def _newest(session: Session, wanted: str) -> Iterator[Change]:

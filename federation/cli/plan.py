@@ -13,7 +13,7 @@ from federation.cli import exits, plans
 from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import authorization, errors, planner, units, whatif
-from federation.core.job import Job, JobRequest
+from federation.core.job import Job, JobRequest, Plan
 from federation.core.world import World
 
 #: YAML is read slowly, and with its references a small file can be a large one.
@@ -21,7 +21,13 @@ YAML_BYTES_MAX = 4 * 1024 * 1024
 _FILE = click.Path(path_type=Path)
 
 
-@verb(None, "plan", example="fed plan --world world.json --request request.json --plot cost.svg", formats=plans.FORMATS)
+@verb(
+    None,
+    "plan",
+    answers=Plan,
+    example="fed plan --world world.json --request request.json --plot cost.svg",
+    formats=plans.FORMATS,
+)
 @click.option("--world", "world_path", required=True, type=_FILE, help="A world file: `fed world export` writes one.")
 @click.option("--request", "request_path", type=_FILE, help="A request file, as JSON or YAML.")
 @click.option("--job", "waiting", default="", metavar="JOB", help="Plan a job that waits in the world instead of a request.")

@@ -8,9 +8,12 @@ import click
 
 from federation.cli.command import verb
 from federation.cli.session import Session
+from federation.core.discovery import Found
 
 
-@verb(None, "search", example="fed search flights delay --filter 'labels.team = \"ops\" AND -columns:email'")
+@verb(
+    None, "search", answers=list[Found], example="fed search flights delay --filter 'labels.team = \"ops\" AND -columns:email'"
+)
 @click.argument("words", nargs=-1)
 @click.option("--namespace", default="", help="Only in this namespace.")
 @click.option(
@@ -32,4 +35,4 @@ def search(session: Session, *, words: tuple[str, ...], namespace: str, filter_:
     best = list(itertools.islice(found, limit + 1))
     session.output.rows(best[:limit])
     if len(best) > limit:
-        session.output.say(f"There are more than {limit}: say more words, or give a greater --limit.")
+        session.output.warn(f"There are more than {limit}: say more words, or give a greater --limit.")

@@ -22,7 +22,7 @@ def names(sim: Simulation, text: str = "", who: Principal = ADA, limit: int = 50
     while True:
         search = discovery.Search(text=text, **asked)  # type: ignore[arg-type]
         page, after = sim.read(
-            lambda tx, after=after: discovery.search(tx, sim.ctx, who, search, after=after, limit=limit)  # type: ignore[misc]
+            lambda tx, asked=search, after=after: discovery.search(tx, sim.ctx, who, asked, after=after, limit=limit)  # type: ignore[misc]
         )
         found += [row.dataset.name.short for row in page]
         if not after:
