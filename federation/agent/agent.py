@@ -95,7 +95,7 @@ class Agent:
         self._opener = versions.Versions(store, keys, self._catalog)
         self._leaser = leasing.Leasing(catalog=self._catalog, connector=keys, identity=self._identity, clock=clock)
         self._log = logs.Logs(settings.state_dir / "logs", bytes_max=settings.log_bytes_max)
-        self._remotes = remote.Remotes(self._identity, self._tls.current().ca, clock=clock)
+        self._remotes = remote.Remotes(self._identity, self._tls, clock=clock)
         self._meter = metering.Meter(
             self._book,
             site=settings.site,
@@ -206,7 +206,7 @@ class Agent:
                     sources=sources, writer=self._writer, clock=self._clock, ids_=ids, log=self._log.append
                 ),
                 counter=aggregates.Counter(store=self._store, keys=keys, book=self._book),
-                ca=self._tls.current().ca,
+                credentials=self._tls,
                 log_bytes_max=settings.log_bytes_max,
                 pace=pace,
             )

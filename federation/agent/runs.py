@@ -23,6 +23,7 @@ from federation.agent import catalog as agent_catalog
 from federation.agent.identity import Identity
 from federation.core import dataset, errors, job
 from federation.crypto import grants, secrets
+from federation.wire import tls
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Pace:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What runs are made with. `gateway` and `ca` are what a launcher needs to call home."""
+    """What runs are made with. `credentials` has the CA that a launcher needs to call home."""
 
     site: str
     clock: ports.Clock
@@ -64,7 +65,7 @@ class Parts:
     writer: writes.Writes
     ingester: ingest.Ingester
     counter: aggregates.Counter
-    ca: bytes
+    credentials: tls.Source
     log_bytes_max: int
     pace: Pace = Pace()
 
@@ -278,7 +279,7 @@ class Runs:
         command = " ".join(shlex.quote(word) for word in request.entrypoint)
         own = {
             "FED_GATEWAY": self._gateway,
-            "FED_CA": base64.b64encode(self._parts.ca).decode(),
+            "FED_CA": base64.b64encode(self._parts.credentials.current().ca).decode(),
             "FED_TICKET": ticket,
             "FED_RUN": row.run,
             "FED_LOG_BYTES_MAX": str(self._parts.log_bytes_max),
