@@ -222,7 +222,9 @@ class AgentSettings:
 
     Egress is granted in quanta of `quantum_bytes`; of what a run prints `log_bytes_max` are kept. All transfers to the site
     together take `transfer_bytes_per_second`, 0 for no limit. The cluster is looked at every `look_seconds`, in which its own
-    report must have caught up with what ran: what others use of it is believed when two looks agree.
+    report must have caught up with what ran: what others use of it is believed when two looks agree. `http_listen` is for
+    whoever looks after the site (`agent/http.py`), '' for nobody; metrics want the token in `http_token_file`, which may only
+    be left out on a loopback address.
     """
 
     site: str
@@ -239,6 +241,8 @@ class AgentSettings:
     log_bytes_max: int = 16 * MIB
     transfer_bytes_per_second: int = 0
     look_seconds: int = LOOK_SECONDS
+    http_listen: str = ""
+    http_token_file: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +276,8 @@ class SiteSettings:
     log_bytes_max: int = 16 * MIB
     transfer_bytes_per_second: int = 0
     look_seconds: int = LOOK_SECONDS
+    http_listen: str = ""
+    http_token_file: Path | None = None
 
     @property
     def site(self) -> str:
@@ -402,6 +408,7 @@ _ENGINE = ("kind", "master", "remote", "jars_dir", "coordinates", "memory")
 _SITE = (
     *("site", "region", "jurisdiction", "account", "gateway", "gateway_listen", "storage", "keys", "ray", "compute", "offer"),
     *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds"),
+    *("http_listen", "http_token_file"),
 )
 _OFFER = (
     *("cpu_hour_usd", "cpu_source", "cpu_watts", "gpus", "memory_gb_hour_usd", "memory_source"),
@@ -517,6 +524,8 @@ def agent(file: FederationFile, name: str, state_dir: Path) -> AgentSettings:
         log_bytes_max=row.log_bytes_max,
         transfer_bytes_per_second=row.transfer_bytes_per_second,
         look_seconds=row.look_seconds,
+        http_listen=row.http_listen,
+        http_token_file=row.http_token_file,
     )
 
 
@@ -602,6 +611,10 @@ def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
         offer=_offer(table.table("offer").only(_OFFER)),
         sources=tuple(row.prefix for row in sources),
     )
+    http_listen = table.read("http_listen", _address) if "http_listen" in table else ""
+    http_token_file = _optional_path(table, "http_token_file", here)
+    if http_listen and http_token_file is None and not on_loopback(http_listen):
+        table.refuse("http_listen", f"others than this machine reach {http_listen}", "Name an `http_token_file`, or 127.0.0.1.")
     return SiteSettings(
         declared=declared,
         gateway=gateway,
@@ -616,6 +629,8 @@ def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
         log_bytes_max=table.size("log_bytes_max", 16 * MIB),
         transfer_bytes_per_second=table.size("transfer_bytes_per_second", 0),
         look_seconds=table.integer("look_seconds", LOOK_SECONDS, at_least=1),
+        http_listen=http_listen,
+        http_token_file=http_token_file,
     )
 
 
@@ -890,6 +905,12 @@ def _address(text: str) -> str:
     return text
 
 
+def on_loopback(address: str) -> bool:
+    """Whether only this machine reaches `host:port`."""
+    host = address.rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
+
+
 def _loopback(text: str) -> str:
     if not text.startswith("127.") or len(text.split(".")) != 4:
         raise errors.InvalidArgument(f"{text!r} is not a loopback address", help="Write for example 127.0.1.7.")
@@ -1045,6 +1066,11 @@ def _save(all_: Contexts) -> None:
 def _told_context(row: Context) -> dict[str, str]:
     files = {"ca": row.ca, "token": row.token, "signed_in": row.signed_in}
     return {"target": row.target} | {key: str(path) for key, path in files.items() if path is not None}
+
+
+def logs_as_text() -> bool:
+    """Whether processes log lines for people, not JSON: FED_LOG_FORMAT is `text`."""
+    return environment().get("FED_LOG_FORMAT", "json") == "text"
 
 
 def environment() -> Mapping[str, str]:

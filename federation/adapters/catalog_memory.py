@@ -217,6 +217,11 @@ class _Transaction:
         )
         return tuple(catalog_rows.to_value(cls, row.body) for row in itertools.islice(chosen, limit))
 
+    def count(self, cls: type, *, where: Mapping[str, str | tuple[str, ...]]) -> int:
+        wanted = {name: _several(value) for name, value in catalog_rows.checked_where(cls, where).items()}
+        rows = self._rows(cls).values()
+        return sum(all(row.columns[name] in any_of for name, any_of in wanted.items()) for row in rows)
+
     def emit(self, kind: str, name: str, body: Any) -> int:
         return self._emit(kind, name, body=records.dumps(body, telling=True), data=b"", rows=1)
 

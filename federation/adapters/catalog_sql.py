@@ -36,6 +36,9 @@ class _Writer(Protocol):
 
     def run(self, work: Callable[[sa.Connection], T]) -> T: ...
 
+    @property
+    def pool(self) -> sa.Pool: ...
+
     def close(self) -> None: ...
 
 
@@ -118,6 +121,16 @@ class SqlCatalog:
         table = sql_schema.blobs
         statement = sa.select(table.c.bytes).where(table.c.digest == catalog_rows.text(digest))
         return self._read(lambda connection: connection.execute(statement).scalar_one_or_none())
+
+    def connections(self) -> tuple[tuple[str, str, int], ...]:
+        """What its pools hold now: pool, state (`used` or `idle`), how many."""
+        pools = {"read": self._reader.pool, "write": self._writer.pool}
+        return tuple(
+            (name, state, count)
+            for name, pool in pools.items()
+            if isinstance(pool, sa.QueuePool)
+            for state, count in (("used", pool.checkedout()), ("idle", pool.checkedin()))
+        )
 
     def close(self) -> None:
         self._closed = True

@@ -167,6 +167,11 @@ class SqlTransaction:
             self._read.update({(cls, key): there.get(key) for key in keys})
         return found
 
+    def count(self, cls: type, *, where: Mapping[str, str | tuple[str, ...]]) -> int:
+        table, wanted = sql_schema.TABLES[cls], catalog_rows.checked_where(cls, where)
+        matching = (_any_of(table.c[name], value) for name, value in wanted.items())
+        return int(self._run(sa.select(sa.func.count()).select_from(table).where(*matching)).scalar_one())
+
     def emit(self, kind: str, name: str, body: Any) -> int:
         return self._emit(kind, name, body=records.dumps(body, telling=True), data=b"", rows=1)
 

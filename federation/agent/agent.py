@@ -6,14 +6,16 @@ It calls the catalog and is never called by it. What it must remember is in its 
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import grpc
 
-from federation import config, ports
+from federation import config, metrics, ports
 from federation.agent import (
     admission,
     capacity,
@@ -23,6 +25,7 @@ from federation.agent import (
     door,
     fetching,
     gateway,
+    http,
     ingest,
     journal,
     leasing,
@@ -121,6 +124,9 @@ class Agent:
         self._examiner = admission.Examiner(settings, store=store, compute=compute, identity=self._tls)
         self._findings: tuple[Finding, ...] = ()
         self._kept_out = False
+        self._metrics = metrics.Agent()
+        self._metrics.looked.of(self._gauges)
+        self._http: http.Listener | None = None
         self._capacity = capacity.CapacityWatch(compute, self._runs.reserved, look_seconds=settings.look_seconds)
         self._gateway: gateway.Gateway | None = None
         self._server: grpc.Server | None = None
@@ -143,6 +149,7 @@ class Agent:
 
     def start(self) -> None:
         """Tests the site, registers, cleans up, opens the gateway and goes on with what was begun. Waits for the catalog."""
+        self._http = self._listen_http()
         self._store.probe()  # one that is dishonest is refused before anything is told to anybody
         self._thread("capacity", lambda: self._capacity.refresh(self._closing))
         self._capacity.wait(_FIRST_LOOK_SECONDS)
@@ -170,6 +177,8 @@ class Agent:
         self._closing.set()
         if self._work is not None:
             self._work.cancel()
+        if self._http is not None:
+            self._http.stop()
         if self._gateway is not None:
             self._gateway.stop()
         if self._server is not None:
@@ -247,10 +256,44 @@ class Agent:
                 runner=self._runs,
                 log=self._log,
                 checker=self._checker,
+                counted=self._metrics,
             )
         )
         assert self._server is not None
         self._gateway.serve(self._server)
+
+    def _listen_http(self) -> http.Listener | None:
+        settings = self._settings
+        if not settings.http_listen:
+            return None
+        token = config.read_secret(settings.http_token_file, "token for metrics").strip() if settings.http_token_file else ""
+        open_to_all = not config.on_loopback(settings.http_listen)
+        return http.Listener(
+            settings.http_listen,
+            self._metrics,
+            lambda: self._gateway is not None,
+            token=token,
+            identity=self._tls if open_to_all else None,
+            files=settings.tls if open_to_all else None,
+        )
+
+    def _gauges(self) -> dict[str, Iterable[metrics.Row]]:
+        """How the site stands, for `/metrics`."""
+        free = self._store.free_bytes()
+        states = Counter(str(row.state) for row in self._book.open_runs())
+        _, compute_error = self._capacity.look()
+        return {
+            "federation_agent_runs": [metrics.Row((str(state),), states[str(state)]) for state in journal.RunState],
+            "federation_agent_open_grants": [metrics.Row((), len(self._meter.open_grants()))],
+            "federation_agent_transfers": [metrics.Row((), len(self._book.transfers()))],
+            "federation_agent_lease_left_seconds": [metrics.Row((), self._lease.left_seconds())],
+            "federation_store_free_bytes": [metrics.Row((), free)] if free is not None else [],
+            "federation_state_free_bytes": [metrics.Row((), shutil.disk_usage(self._settings.state_dir).free)],
+            "federation_compute_reachable": [metrics.Row((), float(not compute_error))] if self._compute else [],
+            "federation_certificate_expiry_timestamp_seconds": [
+                metrics.Row(("agent",), tls.expiry(self._tls.current()).timestamp())
+            ],
+        }
 
     def _first_registration(self) -> agent_catalog.Registration:
         registration = self._register()
@@ -309,7 +352,8 @@ class Agent:
         seconds = self._registration.heartbeat_seconds
         while not self._closing.wait(seconds):
             try:
-                self._heartbeat()
+                with self._metrics.round("heartbeat"):
+                    self._heartbeat()
             except errors.FederationError as error:
                 self._kept_out = self._kept_out or error.reason == "SITE_NOT_ADMITTED"
                 _log.warning("no heartbeat: %s", error)
@@ -384,7 +428,8 @@ class Agent:
             if first or due:
                 tested = time.monotonic()
             try:
-                self._register(listening=True, unless_as_before=not (due or self._kept_out))
+                with self._metrics.round("admission"):
+                    self._register(listening=True, unless_as_before=not (due or self._kept_out))
                 self._kept_out = False
             except errors.FailedPrecondition as error:
                 self._kept_out = True
@@ -402,7 +447,9 @@ class Agent:
         """Has the certificate renewed once two thirds of its life are over, where the catalog's CA has made it."""
         while not self._closing.wait(_RENEW_LOOK_SECONDS):
             try:
-                if certificate.renew(self._settings.tls, self._catalog, self._clock.now()):
+                with self._metrics.round("certificate"):
+                    renewed = certificate.renew(self._settings.tls, self._catalog, self._clock.now())
+                if renewed:
                     _log.info("%s has a new certificate", self._settings.site)
             except (errors.FederationError, OSError) as error:
                 _log.warning("the certificate is not renewed: %s", error)
@@ -410,8 +457,9 @@ class Agent:
     def _sweep(self) -> None:
         while not self._closing.wait(SWEEP_SECONDS):
             try:
-                self._writer.sweep()
-                self._transfers.sweep()
-                self._custody.begin()
+                with self._metrics.round("sweep"):
+                    self._writer.sweep()
+                    self._transfers.sweep()
+                    self._custody.begin()
             except errors.FederationError as error:
                 _log.warning("what was left behind is removed later: %s", error)

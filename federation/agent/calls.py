@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
-from google.rpc import status_pb2
+from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
+from federation import metrics
 from federation.agent import door
 from federation.core import errors
 from federation.wire import errors as wire_errors
-from federation.wire import limits, methods
+from federation.wire import limits, methods, tracing
 
 _log = logging.getLogger(__name__)
 _PERMISSIONS = {"public", "grant", "token"}
 
 
-def generic_handler(service: str, servicer: object, entrance: door.Door) -> grpc.GenericRpcHandler:
+def generic_handler(service: str, servicer: object, entrance: door.Door, counted: metrics.Process) -> grpc.GenericRpcHandler:
     """Handlers for all methods of the service. `GetThing` is done by `get_thing(request, caller, context)`.
 
     FailedPrecondition for a method that nobody does, or whose permission the gateway does not know.
     """
-    handlers = {row.name: _handler(row, servicer, entrance) for row in methods.service(service)}
+    handlers = {row.name: _handler(row, servicer, entrance, counted) for row in methods.service(service)}
     return grpc.method_handlers_generic_handler(f"federation.v1.{service}", handlers)
 
 
-def _handler(row: methods.Method, servicer: object, entrance: door.Door) -> Any:
+def _handler(row: methods.Method, servicer: object, entrance: door.Door, counted: metrics.Process) -> Any:
     function = getattr(servicer, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", row.name).lower(), None)
     if function is None or row.permission not in _PERMISSIONS:
         raise errors.FailedPrecondition(
@@ -38,24 +40,32 @@ def _handler(row: methods.Method, servicer: object, entrance: door.Door) -> Any:
             reason="METHOD_UNIMPLEMENTED",
         )
     make = getattr(grpc, f"{row.shape}_rpc_method_handler")
-    wrapped = (_streaming if row.response_stream else _unary)(row, function, entrance)
+    wrapped = (_streaming if row.response_stream else _unary)(row, function, entrance, counted)
     return make(wrapped, request_deserializer=limits.reader(row.request), response_serializer=row.response.SerializeToString)
 
 
-def _unary(row: methods.Method, function: Callable[..., Any], entrance: door.Door) -> Callable[..., Any]:
+def _unary(
+    row: methods.Method, function: Callable[..., Any], entrance: door.Door, counted: metrics.Process
+) -> Callable[..., Any]:
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
+        metadata, begun = _metadata(context), time.perf_counter()
         try:
-            caller = entrance.admit(_metadata(context), row.permission)
-            return function(_within(row, request), caller, context)
+            with tracing.served(row, metadata):
+                caller = entrance.admit(metadata, row.permission)
+                answer = function(_within(row, request), caller, context)
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
             status = _status(error, row)
+        else:
+            counted.handled(row.key, "OK", time.perf_counter() - begun)
+            return answer
+        counted.handled(row.key, code_pb2.Code.Name(status.code), time.perf_counter() - begun)
         return context.abort_with_status(rpc_status.to_status(status))
 
     return handle
 
 
 def _streaming(
-    row: methods.Method, function: Callable[..., Iterable[Any]], entrance: door.Door
+    row: methods.Method, function: Callable[..., Iterable[Any]], entrance: door.Door, counted: metrics.Process
 ) -> Callable[..., Iterator[Any]]:
     def handle(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         try:
@@ -64,7 +74,9 @@ def _streaming(
         except Exception as error:  # noqa: BLE001 - as above
             status = _status(error, row)
         else:
+            counted.handled(row.key, "OK")
             return
+        counted.handled(row.key, code_pb2.Code.Name(status.code))
         context.abort_with_status(rpc_status.to_status(status))
 
     return handle

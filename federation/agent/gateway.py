@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 
-from federation import ports
+from federation import metrics, ports
 from federation.agent import (
     calls,
     check,
@@ -64,6 +64,7 @@ class Parts:
     writer: writes.Writes
     runner: runs.Runs
     log: logs.Logs
+    counted: metrics.Agent
     checker: check.Checker
 
 
@@ -105,7 +106,7 @@ class Gateway:
 
     def serve(self, server: grpc.Server) -> None:
         """Answers at a listener from now on."""
-        server.add_generic_rpc_handlers((calls.generic_handler("Gateway", self, self._parts.entrance),))
+        server.add_generic_rpc_handlers((calls.generic_handler("Gateway", self, self._parts.entrance, self._parts.counted),))
         server.start()
 
     def stop(self) -> None:
@@ -373,7 +374,9 @@ class Gateway:
         opened = self._parts.opener.open(version)
         entry = opened.entry(request.generation, request.object_id)
         found = self._parts.opener.read(opened, entry, request.offset, request.length, reader=account.grant)
-        return self._parts.meter.send(account, found.pieces, size=found.size, ask_seconds=request.ask_seconds)
+        for piece in self._parts.meter.send(account, found.pieces, size=found.size, ask_seconds=request.ask_seconds):
+            self._parts.counted.sent_bytes.inc(len(piece))
+            yield piece
 
     def _account(self, given: job.InputAssignment) -> metering.Account:
         """The account of a run's own grant at this site: its local reads are metered like everybody's."""

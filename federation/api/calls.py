@@ -18,14 +18,16 @@ from typing import Any, NoReturn, Protocol
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
-from google.rpc import status_pb2
+from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
+from federation import logs
 from federation.api.rates import Rates
 from federation.core import errors, policy
 from federation.crypto import secrets
+from federation.metrics import Process
 from federation.wire import errors as wire_errors
-from federation.wire import limits, methods
+from federation.wire import limits, methods, tracing
 
 _log = logging.getLogger(__name__)
 
@@ -58,10 +60,19 @@ class Door(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Entrance:
-    """What every caller comes through: the door, and how often it may be gone through."""
+    """What every caller comes through: the door, how often it may be gone through, and who counts."""
 
     door: Door
     rates: Rates
+    counted: Process
+
+    def handled(self, row: methods.Method, begun: float, code: int = code_pb2.OK, reason: str = "") -> None:
+        """Counts a call that was answered; what changes something is also told to the log."""
+        seconds, name = time.perf_counter() - begun, str(code_pb2.Code.Name(code))
+        self.counted.handled(row.key, name, None if row.response_stream else seconds)
+        if row.is_mutation:
+            told = {"method": row.key, "code": name, "seconds": round(seconds, 6)} | ({"reason": reason} if reason else {})
+            _log.info("%s %s", row.key, name, extra=told)
 
     async def admit(self, context: Context, method: methods.Method) -> policy.Principal:
         """Whose call it is; Unauthenticated for nobody's, RATE_LIMITED for one too many."""
@@ -128,13 +139,19 @@ def _unary(
 ) -> Callable[..., Awaitable[Message]]:
     async def handle(request: Any, context: Context) -> Message:
         shown_id, begun = _shown_id(request), time.perf_counter()
+        logs.request_id.set(shown_id)  # of this call's own task
         try:
-            async with asyncio.timeout(_seconds_left(row, context)):
-                call = await _enter(row, request, context, entrance)
-                return await function(_within(row, request), call)
+            with tracing.served(row, context.invocation_metadata()):
+                async with asyncio.timeout(_seconds_left(row, context)):
+                    call = await _enter(row, request, context, entrance)
+                    answer = await function(_within(row, request), call)
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
             await _on_the_grid(error, begun)
-            await _abort(context, _status(error, row, shown_id))
+            status = _status(error, row, shown_id)
+            entrance.handled(row, begun, status.code, _reason(error))
+            await _abort(context, status)
+        entrance.handled(row, begun)
+        return answer
 
     return handle
 
@@ -144,13 +161,17 @@ def _streaming(
 ) -> Callable[..., AsyncIterator[Message]]:
     async def handle(request: Any, context: Context) -> AsyncIterator[Message]:
         shown_id, begun = _shown_id(request), time.perf_counter()
+        logs.request_id.set(shown_id)
         try:
             call = await _enter(row, request, context, entrance)
             async for answer in function(_within(row, request), call):
                 yield answer
         except Exception as error:  # noqa: BLE001 - as above
             await _on_the_grid(error, begun)
-            await _abort(context, _status(error, row, shown_id))
+            status = _status(error, row, shown_id)
+            entrance.handled(row, begun, status.code, _reason(error))
+            await _abort(context, status)
+        entrance.handled(row, begun)
 
     return handle
 
@@ -212,6 +233,10 @@ async def _on_the_grid(error: Exception, begun: float) -> None:
     """Waits, where something is not there, until a moment that does not tell why."""
     if isinstance(error, errors.NotFound):
         await asyncio.sleep(ABSENT_SECONDS - (time.perf_counter() - begun) % ABSENT_SECONDS)
+
+
+def _reason(error: Exception) -> str:
+    return error.reason if isinstance(error, errors.FederationError) else type(error).__name__
 
 
 def _status(error: Exception, row: methods.Method, request_id: str) -> status_pb2.Status:

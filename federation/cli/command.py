@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from federation import config, traces
 from federation.cli import output
 from federation.cli.session import Session
 
@@ -31,12 +32,24 @@ WITHOUT_OUTPUT = {
 }
 
 
+#: Commands that run on until they are ended: no one thing that somebody waits for.
+_RUN_ON = frozenset({"server", "agent", "mcp", "browse", "events"})
+
+
 class Command(click.Command):
-    """A command with an example under its help."""
+    """A command with an example under its help. What it does is one trace, where the environment asks for traces."""
 
     def __init__(self, *args: Any, example: str = "", **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self.example = example
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs it."""
+        words = ctx.command_path.split()[1:]
+        if not words or words[0] in _RUN_ON or not traces.configure("fed", config.environment()):
+            return super().invoke(ctx)
+        with traces.span(" ".join(("fed", *words))):
+            return super().invoke(ctx)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Shows the example."""
