@@ -1,5 +1,6 @@
 """What processes tell of themselves in numbers: every metric of the federation, declared once, in Prometheus' own format.
 
+`python -m federation.metrics docs/operations.md` writes them as a table into the page (`make metrics-docs`).
 Labels have few values, which whoever runs the federation chose: regions, sites, methods, states, tables. Names of datasets,
 people, jobs and files are no labels: they would be without number, and not everybody who may look at a graph may know them.
 Each process counts what it did itself, so sums over processes are right; gauges that several servers tell of one catalog are
@@ -9,9 +10,11 @@ equal, and are to be read with `max`.
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, exposition
@@ -204,13 +207,6 @@ class Agent(Process):
             "Bytes of ciphertext that left this site's gateway under grants, also those of answers that ended early.",
             registry=self.registry,
         )
-        self.stages = Histogram(
-            "federation_stage_seconds",
-            "Time of a stage of work: `plan`.",
-            ("stage",),
-            buckets=_CALLS,
-            registry=self.registry,
-        )
         for name, text, labels in (
             ("federation_agent_runs", "Runs that the agent holds, by its state of them.", ("state",)),
             ("federation_agent_open_grants", "Grants under which bytes left and which are not settled.", ()),
@@ -231,3 +227,29 @@ def told(process: Process) -> dict[str, tuple[str, tuple[str, ...], str]]:
             labels = tuple(getattr(family, "_labelnames", ()) or getattr(collector, "_labelnames", ()))
             found[family.name] = (family.type, labels, family.documentation)
     return found
+
+
+BEGIN, END = "<!-- metrics -->", "<!-- end of metrics -->"
+
+
+def markdown() -> str:
+    """All metrics as a table."""
+    tables = [(told(Server()), "server"), (told(Agent()), "agent")]
+    rows = {
+        name: (row, [role for table, role in tables if name in table]) for table, _ in tables for name, row in table.items()
+    }
+    lines = ["| metric | type | labels | of | meaning |", "|---|---|---|---|---|"]
+    for name, ((kind, labels, text), roles) in sorted(rows.items()):
+        shown = f"{name}_total" if kind == "counter" else name
+        lines.append(f"| `{shown}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {', '.join(roles)} | {text} |")
+    return "\n".join(lines)
+
+
+def main(path: Path) -> None:
+    """Writes the table anew into a page, between its marks."""
+    head, _, rest = path.read_text().partition(BEGIN)
+    path.write_text(f"{head}{BEGIN}\n\n{markdown()}\n\n{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -25,9 +25,7 @@ def receiver() -> Iterator[receivers.Receiver]:
 
 
 @pytest.fixture(scope="module")
-def traced(
-    tmp_path_factory: pytest.TempPathFactory, receiver: receivers.Receiver
-) -> Iterator[federations.Federation]:
+def traced(tmp_path_factory: pytest.TempPathFactory, receiver: receivers.Receiver) -> Iterator[federations.Federation]:
     """Two sites whose jobs are processes."""
     del receiver
     made = certificates.make(tmp_path_factory.mktemp("pki"))

@@ -68,7 +68,7 @@ def test_a_submitted_job_yields_one_connected_trace(way: job.Job, receiver: Rece
 
 
 def test_a_trace_goes_through_the_processes_of_the_run(way: job.Job, receiver: Receiver) -> None:
-    """The launcher's span lies below the agent's submission, the entrypoint's below the launcher's, and each calls the gateway."""
+    """The launcher's span lies below the agent's, the entrypoint's below the launcher's, and both call the gateway."""
     by_id = {span.span: span for span in receiver.spans}
     run = next(span for span in receiver.spans if span.name == "run")
     opened = next(span for span in receiver.spans if span.name == "open input")
