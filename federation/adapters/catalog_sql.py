@@ -149,6 +149,23 @@ class SqlCatalog:
             return work(connection)
 
 
+def schema(url: str) -> str:
+    """At which revision of its tables a database is, which is opened for a look and not changed.
+
+    Unavailable where it does not answer; FailedPrecondition (DATABASE_EMPTY, DATABASE_OLDER, DATABASE_NEWER) where it is not at
+    this release's.
+    """
+    parsed = _parse(url)
+    on_disk = parsed.get_backend_name() == "sqlite"
+    if on_disk and not Path(parsed.database or "").exists():
+        raise sql_migrate.empty()
+    engine = sql_sqlite.engine(Path(parsed.database or ""), reads_only=True) if on_disk else _postgres(parsed)
+    try:
+        return sql_migrate.revision(engine)
+    finally:
+        engine.dispose()
+
+
 def _open(url: str) -> tuple[_Writer, sa.Engine]:
     """The writer and the reader's engine of a database that is up to date."""
     parsed = _parse(url)

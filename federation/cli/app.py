@@ -45,6 +45,7 @@ WORDS = {
     "logout": "federation.cli.login",
     "whoami": "federation.cli.whoami",
     "fsck": "federation.cli.fsck",
+    "doctor": "federation.cli.doctor",
     "up": "federation.cli.local",
     "status": "federation.cli.local",
     "down": "federation.cli.local",

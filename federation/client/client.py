@@ -1011,6 +1011,7 @@ class Client:
             expire_time=codec.to_time(answer.expire_time) if answer.HasField("expire_time") else None,
             server_version=answer.server_version,
             revision=answer.revision,
+            server_time=codec.to_time(answer.server_time) if answer.HasField("server_time") else None,
         )
 
     def create_token(

@@ -37,6 +37,7 @@ class WhoAmI:
     expire_time: datetime | None
     server_version: str
     revision: int
+    server_time: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
