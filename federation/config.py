@@ -25,6 +25,7 @@ from federation.wire import https
 T = TypeVar("T")
 
 _JURISDICTION = re.compile(r"[A-Z]{2,8}(-[A-Z0-9]{1,8})?")
+_PAGE = re.compile(r"https?://[A-Za-z0-9._\[\]:-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?")
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 
 #: In whose name certificates name sites, where no settings say otherwise.
@@ -200,11 +201,15 @@ class KeysSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeSettings:
-    """A site's compute: connector kind, where it is (a Jobs API, or a folder for jobs as plain processes), its token's file."""
+    """A site's compute: connector kind, where it is (a Jobs API, or a folder for jobs as plain processes), its token's file.
+
+    `dashboard` is where people see the cluster's own pages: the address itself unless it has another one for people.
+    """
 
     kind: str
     address: str
     token_file: Path | None = None
+    dashboard: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -581,7 +586,7 @@ def local_ray(row: SiteSettings, layout: Layout) -> ComputeSettings:
     if row.ray is None:
         raise errors.FailedPrecondition(f"site {row.site} has no Ray cluster of its own", reason="NO_COMPUTE")
     address = f"http://{row.ray.address_ip}:{RAY_DASHBOARD_PORT}"
-    return ComputeSettings(kind="ray", address=address, token_file=layout.ray(row.site) / "ray.token")
+    return ComputeSettings(kind="ray", address=address, token_file=layout.ray(row.site) / "ray.token", dashboard=address)
 
 
 def _sites(top: strict.Table, here: Path) -> tuple[SiteSettings, ...]:
@@ -646,9 +651,13 @@ def _ray(table: strict.Table, here: Path, gateway: str, taken: set[str]) -> tupl
         return None, None
     ray = table.table("ray")
     if "address" in ray:
-        ray.only(("address", "token_file"))
+        ray.only(("address", "token_file", "dashboard"))
+        address = ray.text("address")
         return None, ComputeSettings(
-            kind="ray", address=ray.text("address"), token_file=_optional_path(ray, "token_file", here)
+            kind="ray",
+            address=address,
+            token_file=_optional_path(ray, "token_file", here),
+            dashboard=ray.read("dashboard", _page, address),
         )
     ray.only(("cpus", "gpus", "memory", "address_ip", "port_base"))
     gpus = ray.table("gpus")
@@ -911,6 +920,15 @@ def on_loopback(address: str) -> bool:
     return host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
 
 
+def _page(text: str) -> str:
+    """The address of a page for people, without a slash at its end."""
+    if not _PAGE.fullmatch(text):
+        raise errors.InvalidArgument(
+            f"{text!r} is not the address of a page", help="Write for example https://ray.eu-1.example."
+        )
+    return text.rstrip("/")
+
+
 def _loopback(text: str) -> str:
     if not text.startswith("127.") or len(text.split(".")) != 4:
         raise errors.InvalidArgument(f"{text!r} is not a loopback address", help="Write for example 127.0.1.7.")
@@ -1083,13 +1101,23 @@ def environment() -> Mapping[str, str]:
 
 def read_secret(path: Path, what: str) -> str:
     """Text of a file that only its owner may read; refuses one that others can."""
+    return read_secret_bytes(path, what).decode()
+
+
+def read_secret_bytes(path: Path, what: str) -> bytes:
+    """As `read_secret`, for what is no text."""
     data = _read(path, what)
+    require_private(path, what)
+    return data
+
+
+def require_private(path: Path, what: str) -> None:
+    """Returns for a file that only its owner may read; InvalidArgument (CONFIG_INVALID) with what mends it otherwise."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise errors.InvalidArgument(
             f"{what} {path} can be read by others (mode {mode:04o})", reason="CONFIG_INVALID", help=f"Run: chmod 600 {path}"
         )
-    return data.decode()
 
 
 def write_secret(path: Path, data: bytes) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 CLIENT = Path(__file__).parents[1] / "federation" / "client" / "client.py"
 #: What encrypts, packs or writes files: it would hold up the event loop.
-IN_A_THREAD = frozenset({"put", "get", "check", "logs", "submit", "upload_package", "import_bill", "export_focus"})
+IN_A_THREAD = frozenset(
+    {"put", "get", "check", "logs", "submit", "upload_package", "send_package", "import_bill", "export_focus"}
+)
 #: What `LoopClient` has in its own way.
 LEFT_OUT = frozenset({"close"})
 _HEAD = '''"""The client of a federation for asyncio: the methods of `Client`, awaited, and what they list by `async for`.

@@ -44,9 +44,11 @@ CAPTURED_BYTES_MAX = 16 * 1024 * 1024
 LOOK_SECONDS = 5.0
 _KEY = 32
 _DISTINCT = 12
+#: Characters of base64 that are a key's own, wherever it begins.
 _WINDOW = 40
-_HEX = re.compile(rb"[0-9a-fA-F]{64,4096}")
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{42,4096}")
+#: So many bytes of a form decide whether the rest is compared.
+_HEAD = 8
+_TABLE_BITS = 24
 _TOKEN = re.compile(rb"fed_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 #: Files that hold keys because that is what they are for.
 _KEPT = (b'"keyring"', b'"fed/keyring')
@@ -66,50 +68,50 @@ class Known:
             self.keys.setdefault(key, what)
 
     @functools.cached_property
-    def _prefixes(self) -> np.ndarray[Any, Any]:
-        table = np.zeros(1 << 24, dtype=bool)
-        for key in self.keys:
-            table[int.from_bytes(key[:3], "big")] = True
-        return table
+    def _forms(self) -> dict[bytes, list[tuple[bytes, str]]]:
+        """What is searched for, by its first bytes: each key raw, in hex, and in base64 wherever it begins in a longer text."""
+        found: dict[bytes, list[tuple[bytes, str]]] = {}
+        for key, what in self.keys.items():
+            forms = {key: "raw", key.hex().encode(): "in hex", key.hex().upper().encode(): "in hex"}
+            for before, skip in ((0, 0), (1, 2), (2, 3)):
+                text = base64.b64encode(b"\0" * before + key)[skip : skip + _WINDOW]
+                forms |= dict.fromkeys((text, text.replace(b"+", b"-").replace(b"/", b"_")), "in base64")
+            for form, how in forms.items():
+                found.setdefault(form[:_HEAD], []).append((form, f"{what}, {how}"))
+        return found
 
     @functools.cached_property
-    def _encoded(self) -> dict[bytes, bytes]:
-        """The first characters of each key in base64, at each of the three places where it may begin in a longer text."""
-        found = {}
-        for key in self.keys:
-            for before, skip in ((0, 0), (1, 2), (2, 3)):
-                text = base64.b64encode(b"\0" * before + key)
-                found[text[skip : skip + _WINDOW]] = key
-        return found
+    def _table(self) -> np.ndarray[Any, Any]:
+        table = np.zeros(1 << _TABLE_BITS, dtype=bool)
+        table[_hashed(b"".join(self._forms))[::_HEAD]] = True
+        return table
 
     def forget_forms(self) -> None:
         """After more keys were taken."""
-        self.__dict__.pop("_prefixes", None)
-        self.__dict__.pop("_encoded", None)
+        self.__dict__.pop("_forms", None)
+        self.__dict__.pop("_table", None)
 
     def search(self, data: bytes) -> Iterator[str]:
         """What of it is there."""
-        for position in self._candidates(data):
-            key = data[position : position + _KEY]
-            if key in self.keys:
-                yield f"{self.keys[key]}, raw"
-        for match in _HEX.finditer(data):
-            text = match.group()
-            for at in range(len(text) - 2 * _KEY + 1):
-                if (key := bytes.fromhex(text[at : at + 2 * _KEY].decode())) in self.keys:
-                    yield f"{self.keys[key]}, in hex"
-        for match in _BASE64.finditer(data):
-            text = match.group().replace(b"-", b"+").replace(b"_", b"/")
-            for at in range(len(text) - _WINDOW + 1):
-                if (found := self._encoded.get(text[at : at + _WINDOW])) is not None:
-                    yield f"{self.keys[found]}, in base64"
+        if len(data) < _HEAD or not self.keys:
+            return
+        for position in np.flatnonzero(self._table[_hashed(data)]):
+            for form, what in self._forms.get(data[position : position + _HEAD], ()):
+                if data.startswith(form, position):
+                    yield what
 
-    def _candidates(self, data: bytes) -> list[int]:
-        if len(data) < _KEY or not self.keys:
-            return []
-        view = np.frombuffer(data, dtype=np.uint8).astype(np.uint32)
-        starts = (view[:-2] << 16) | (view[1:-1] << 8) | view[2:]
-        return [int(position) for position in np.flatnonzero(self._prefixes[starts])]
+
+def _hashed(data: bytes) -> np.ndarray[Any, Any]:
+    """For each place of the data a number of `_TABLE_BITS` bits that the next `_HEAD` bytes give (Fibonacci hashing)."""
+    padded = np.frombuffer(data, dtype=np.uint8)
+    length = len(padded) - _HEAD + 1
+    words = np.zeros(length, dtype=np.uint64)
+    for offset in range(_HEAD):
+        words <<= np.uint64(8)
+        words |= padded[offset : offset + length]
+    words *= np.uint64(0x9E3779B97F4A7C15)
+    words >>= np.uint64(64 - _TABLE_BITS)
+    return words
 
 
 def recording(known: Known) -> Callable[[], None]:

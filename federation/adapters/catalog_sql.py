@@ -166,6 +166,13 @@ def schema(url: str) -> str:
         engine.dispose()
 
 
+def make(url: str) -> None:
+    """Makes an empty catalog in a database, or brings the one that is there up to date."""
+    writer, reader = _open(url)
+    writer.close()
+    reader.dispose()
+
+
 def _open(url: str) -> tuple[_Writer, sa.Engine]:
     """The writer and the reader's engine of a database that is up to date."""
     parsed = _parse(url)

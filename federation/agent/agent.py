@@ -316,6 +316,7 @@ class Agent:
             compute_error=compute_error,
             findings=findings,
             now=self._clock.now,
+            dashboard=self._settings.compute.dashboard if self._settings.compute else "",
         )
 
     def _until_answered(self, call: Callable[[], T]) -> T:

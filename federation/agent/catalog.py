@@ -115,6 +115,7 @@ class Catalog:
         compute_error: str,
         findings: Iterable[admission.Finding],
         now: Callable[[], datetime],
+        dashboard: str = "",
     ) -> Registration:
         """Tells the catalog the site's keys, gateway and capacity, and what its admission test found.
 
@@ -128,6 +129,7 @@ class Catalog:
             capacity=codec.to_message(capacity, sites_pb2.Capacity),
             compute_error=compute_error,
             findings=[codec.to_message(row, agent_pb2.AdmissionFinding) for row in findings],
+            dashboard=dashboard,
         )
 
         def register(request: agent_pb2.RegisterRequest, **how: Any) -> agent_pb2.RegisterResponse:

@@ -316,6 +316,7 @@ class Runs:
             gpu_type=taken.gpu_type,
             memory_bytes=taken.memory_bytes,
             metadata={
+                **dict(request.metadata),
                 "job": row.start.job.job,
                 "run": row.run,
                 "label": request.label,

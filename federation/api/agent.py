@@ -67,6 +67,7 @@ class AgentServicer:
                 capacity=_capacity(request),
                 compute_error=request.compute_error,
                 findings=(*findings, admission.clock(agent_time, tx.now)),
+                dashboard=request.dashboard,
             )
 
         registered = await self._store.write(work, actor=call.principal.name)

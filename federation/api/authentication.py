@@ -14,10 +14,9 @@ from federation.api.store import Store
 from federation.core import errors, ids, policy
 from federation.crypto import certificates, secrets
 from federation.services import identity, sites
-from federation.wire import methods
+from federation.wire import listening, methods
 
 _SAN_KEYS = ("x509_uri_san", "x509_subject_alternative_name")
-_BEARER = "bearer "
 #: Of an API token; what begins otherwise is a signed token of an issuer.
 _PREFIX = "fed_"
 _CACHE_SECONDS = 3.0
@@ -104,13 +103,7 @@ class AgentsDoor:
 def bearer(metadata: Mapping[str, str | bytes]) -> str:
     """The token of `authorization: Bearer ...`; Unauthenticated (TOKEN_MISSING) where there is none."""
     value = metadata.get("authorization", "")
-    if isinstance(value, str) and value.lower().startswith(_BEARER):
-        return value[len(_BEARER) :].strip()
-    raise errors.Unauthenticated(
-        "the call bears no token",
-        reason="TOKEN_MISSING",
-        help="Sign in with `fed login`, or send metadata `authorization: Bearer fed_...` (`fed token create`).",
-    )
+    return listening.bearer(value if isinstance(value, str) else "")
 
 
 def agent_site(peer: Mapping[str, Iterable[bytes]], uri: str) -> str:

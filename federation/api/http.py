@@ -14,8 +14,7 @@ import json
 import logging
 import re
 import ssl
-import uuid
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from importlib import resources
 from typing import Any
 
@@ -29,7 +28,7 @@ from federation.config import TlsFiles
 from federation.core import errors, openlineage, policy
 from federation.crypto import secrets
 from federation.services import openlineage as lineage_service
-from federation.wire import tls
+from federation.wire import answers, tls
 
 _log = logging.getLogger(__name__)
 
@@ -39,29 +38,11 @@ LIVE_PATH = "/livez"
 METRICS_PATH = "/metrics"
 PERMISSION = "lineage.create"
 METRICS_PERMISSION = "metrics.list"
-REQUEST_SECONDS = 30.0
 RENEW_SECONDS = 5.0
 #: Events of one request, which together may have eight times the bytes of the largest.
 EVENTS_MAX = 1000
 BODY_BYTES_MAX = 8 * openlineage.EVENT_BYTES_MAX
 _SCHEMA = re.compile(r"[A-Za-z]{1,64}\.json")
-
-#: Our errors as HTTP's; what is not here is 500.
-STATUS: dict[type[errors.FederationError], int] = {
-    errors.InvalidArgument: 400,
-    errors.OutOfRange: 400,
-    errors.Unauthenticated: 401,
-    errors.PermissionDenied: 403,
-    errors.NotFound: 404,
-    errors.AlreadyExists: 409,
-    errors.Conflict: 409,
-    errors.FailedPrecondition: 412,
-    errors.ResourceExhausted: 429,
-    errors.Unavailable: 503,
-    errors.DeadlineExceeded: 504,
-}
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HttpListener:
@@ -216,33 +197,5 @@ def _check_number(count: int) -> None:
 
 
 @web.middleware
-async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every refusal as JSON with its reason; what nobody meant is told by an id that the log knows."""
-    try:
-        async with asyncio.timeout(REQUEST_SECONDS):
-            return await handler(request)
-    except errors.FederationError as error:
-        return _refusal(error)
-    except TimeoutError:
-        return _refusal(errors.DeadlineExceeded(f"the request was not done in {REQUEST_SECONDS:.0f} s"))
-    except web.HTTPException as error:
-        told = {"reason": "HTTP_ERROR", "message": error.reason, "help": ""}
-        return web.json_response({"error": told}, status=error.status)
-    except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
-        number = str(uuid.uuid4())
-        _log.error("%s %s failed unexpectedly (request %s)", request.method, request.path, number, exc_info=error)
-        return web.json_response(
-            {"error": {"reason": "INTERNAL", "message": f"the server failed in a way it did not expect (request {number})"}},
-            status=500,
-        )
-
-
-def _refusal(error: errors.FederationError) -> web.Response:
-    status = next((STATUS[cls] for cls in type(error).__mro__ if cls in STATUS), 500)
-    told: dict[str, Any] = {"reason": error.reason, "message": error.message, "help": error.help}
-    if error.violations:
-        told["violations"] = dict(error.violations)
-    headers = {"retry-after": str(max(1, round(error.retry_seconds)))} if error.retry_seconds else {}
-    if status == 401:
-        headers["www-authenticate"] = "Bearer"
-    return web.json_response({"error": told}, status=status, headers=headers)
+async def _answered(request: web.Request, handler: answers.Handler) -> web.StreamResponse:
+    return await answers.answered(request, handler)

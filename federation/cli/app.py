@@ -46,6 +46,8 @@ WORDS = {
     "whoami": "federation.cli.whoami",
     "fsck": "federation.cli.fsck",
     "doctor": "federation.cli.doctor",
+    "backup": "federation.cli.backup",
+    "restore": "federation.cli.backup",
     "up": "federation.cli.local",
     "status": "federation.cli.local",
     "down": "federation.cli.local",
@@ -54,6 +56,7 @@ WORDS = {
     "sql": "federation.cli.sql",
     "engine": "federation.cli.engine",
     "mcp": "federation.cli.mcp",
+    "ray": "federation.cli.ray",
     "help": "federation.cli.help",
 }
 

@@ -21,6 +21,7 @@ WITHOUT_OUTPUT = {
     "agent join": "it writes files",
     "job logs": "it prints what the job printed, byte by byte",
     "mcp": "it is a process, which speaks a protocol",
+    "ray": "it is a process, which speaks a protocol",
     "dataset get": "it writes files",
     "dataset certificate get": "it writes a file",
     "cost export": "it writes a file, whose kind its --format says",
@@ -33,7 +34,7 @@ WITHOUT_OUTPUT = {
 
 
 #: Commands that run on until they are ended: no one thing that somebody waits for.
-_RUN_ON = frozenset({"server", "agent", "mcp", "browse", "events"})
+_RUN_ON = frozenset({"server", "agent", "mcp", "ray", "browse", "events"})
 
 
 class Command(click.Command):

@@ -11,6 +11,7 @@ from federation import config
 from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import errors
+from federation.wire import listening
 
 
 @verb(None, "mcp", example="fed mcp\nfed mcp --listen 127.0.0.1:7420 --may-submit", has_output=False)
@@ -38,7 +39,4 @@ def mcp(session: Session, listen: str, cert: Path | None, key: Path | None, may_
     if not listen:
         asyncio.run(made.run_stdio_async())
         return
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdecimal():
-        raise errors.InvalidArgument(f"{listen!r} is not host:port", help="Write for example 127.0.0.1:7420.")
-    asyncio.run(server.serve_http(made, host.strip("[]"), int(port), cert, key))
+    asyncio.run(server.serve_http(made, listening.parse(listen, cert, key)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import date, datetime
 from pathlib import Path
+from typing import IO
 
 from federation.client import bills, transfer
 from federation.client.client import PACKAGE_BYTES_MAX, Client
@@ -231,9 +232,19 @@ class AsyncClient(LoopClient):
         """A grant to read what a job's current run prints, at its site's gateway."""
         return await self._call(Client.open_logs, name, request_id=request_id)
 
-    async def get_package(self, digest: str) -> Package:
-        """Whether a working directory's package is there; NotFound (PACKAGE_MISSING) when it is not."""
-        return await self._call(Client.get_package, digest)
+    async def get_package(self, digest: str = "", *, alias: str = "") -> Package:
+        """Whether a working directory's package is there, by its digest or by a name that the caller gave to it.
+
+        NotFound (PACKAGE_MISSING) when it is not.
+        """
+        return await self._call(Client.get_package, digest, alias=alias)
+
+    async def send_package(self, package: IO[bytes], *, alias: str = "") -> Package:
+        """Stores the bytes of a zip as a working directory's package; `alias` is what the caller calls it from now on.
+
+        The file is read twice: for its digest, which goes first, and to be sent.
+        """
+        return await self._thread(Client.send_package, package, alias=alias)
 
     async def upload_package(self, working_dir: Path, *, bytes_max: int = PACKAGE_BYTES_MAX) -> Package:
         """Stores a working directory's package, unless the same one is there already."""

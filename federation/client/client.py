@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -368,9 +368,26 @@ class Client:
         request = jobs_pb2.OpenLogsRequest(name=_named(name, "jobs"), request_id=request_id)
         return _access(self._connection.call("Jobs.OpenLogs", request))
 
-    def get_package(self, digest: str) -> Package:
-        """Whether a working directory's package is there; NotFound (PACKAGE_MISSING) when it is not."""
-        return _package(self._connection.call("Jobs.GetPackage", jobs_pb2.GetPackageRequest(digest=digest)))
+    def get_package(self, digest: str = "", *, alias: str = "") -> Package:
+        """Whether a working directory's package is there, by its digest or by a name that the caller gave to it.
+
+        NotFound (PACKAGE_MISSING) when it is not.
+        """
+        return _package(self._connection.call("Jobs.GetPackage", jobs_pb2.GetPackageRequest(digest=digest, alias=alias)))
+
+    def send_package(self, package: IO[bytes], *, alias: str = "") -> Package:
+        """Stores the bytes of a zip as a working directory's package; `alias` is what the caller calls it from now on.
+
+        The file is read twice: for its digest, which goes first, and to be sent.
+        """
+        digest = files.sha256(package)
+
+        def requests() -> Iterator[jobs_pb2.UploadPackageRequest]:
+            yield jobs_pb2.UploadPackageRequest(digest=digest, alias=alias)
+            for piece in files.pieces(package):
+                yield jobs_pb2.UploadPackageRequest(data=piece)
+
+        return _package(self._connection.upload("Jobs.UploadPackage", requests))
 
     def upload_package(self, working_dir: Path, *, bytes_max: int = PACKAGE_BYTES_MAX) -> Package:
         """Stores a working directory's package, unless the same one is there already."""
@@ -378,13 +395,7 @@ class Client:
         with packed.file:
             with contextlib.suppress(errors.NotFound):
                 return self.get_package(packed.digest)
-
-            def requests() -> Iterator[jobs_pb2.UploadPackageRequest]:
-                yield jobs_pb2.UploadPackageRequest(digest=packed.digest)
-                for piece in files.pieces(packed.file):
-                    yield jobs_pb2.UploadPackageRequest(data=piece)
-
-            return _package(self._connection.upload("Jobs.UploadPackage", requests))
+            return self.send_package(packed.file)
 
     def wait(self, name: str, timeout: float | None = None, *, progress: Callable[[job.Job], None] | None = None) -> job.Job:
         """The job once it has ended, however it ended; DeadlineExceeded (JOB_UNFINISHED) after `timeout` seconds.

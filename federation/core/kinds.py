@@ -77,6 +77,16 @@ class JoinRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackageAlias:
+    """What `principal` calls a package of a working directory: a name is theirs alone, so nobody puts code in its place."""
+
+    principal: str
+    alias: str
+    digest: str
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GrantRecord:
     """A grant that was issued: to READ, until `entry`, the ledger entry, settled it; to WRITE, until a version came of it.
 
@@ -239,6 +249,7 @@ KINDS: dict[type, Kind] = {
             "label": lambda v: v.request.label,
             "principal": lambda v: v.request.principal,
             "pipeline": lambda v: v.request.pipeline,
+            "submission_id": lambda v: v.request.submission_id,
         },
     ),
     job.Run: Kind(
@@ -297,6 +308,7 @@ KINDS: dict[type, Kind] = {
     TokenRecord: Kind(
         table="tokens", key=lambda v: v.token, columns={"user": lambda v: v.user, "made_with": lambda v: v.made_with}
     ),
+    PackageAlias: Kind(table="package_aliases", key=lambda v: f"{v.principal}/{v.alias}", parent=lambda v: v.principal),
     JoinRecord: Kind(table="joins", key=lambda v: v.join, columns={"site": lambda v: v.site}),
     GrantRecord: Kind(
         table="grants",

@@ -87,6 +87,7 @@ class Site:
     whose month its egress counts in: sites of one account and region share their tiers; empty is the federation's own.
     `grade` (A, B, C, or empty before it) is what the admission test made of the site at `admit_time`, `admission` what it
     found; `grade_max`, with its reason, is what an administrator holds it down to. `join_time` is when the site was let in.
+    `dashboard` is where people of the site's network see its cluster's own dashboard, '' where there is none.
     """
 
     site: str
@@ -108,11 +109,16 @@ class Site:
     grade_max: str = ""
     grade_reason: str = ""
     join_time: datetime | None = None
+    dashboard: str = ""
     heartbeat_time: datetime | None = None
     uid: str = ""
     etag: str = ""
     create_time: datetime | None = None
     update_time: datetime | None = None
+
+    def dashboard_of(self, submission_id: str) -> str:
+        """The page of one submission on the cluster's dashboard; '' without either."""
+        return f"{self.dashboard}/#/jobs/{submission_id}" if self.dashboard and submission_id else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import ipaddress
 import shlex
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
@@ -27,12 +24,11 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
 
-from federation.client import AsyncClient
+from federation.client import AsyncClient, pool
 from federation.core import errors, job, units
 from federation.mcp import sizing, tools
+from federation.wire import listening
 
-_CLIENTS_MAX = 64
-_BEARER = "bearer "
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _ACTS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
 INSTRUCTIONS = """\
@@ -72,53 +68,35 @@ class Callers:
     """A client for each caller: the one of `token` on stdio, over HTTP that of each request's bearer token."""
 
     def __init__(self, target: str, ca: bytes, token: str | Callable[[], str] = "") -> None:
-        self._target, self._ca, self._token = target, ca, token
-        self._clients: OrderedDict[str | Callable[[], str], AsyncClient] = OrderedDict()
+        self._token = token
+        self._clients = pool.ClientPool(target, ca)
 
     async def of(self, context: Context[Any, Any]) -> AsyncClient:
         """The client of whoever makes this call; Unauthenticated (TOKEN_MISSING) for nobody."""
-        token = self._token or _bearer(context)
-        client = self._clients.pop(token, None) or AsyncClient(self._target, token, self._ca)
-        self._clients[token] = client
-        while len(self._clients) > _CLIENTS_MAX:
-            await self._clients.popitem(last=False)[1].close()
-        return client
+        return await self._clients.of(self._token or listening.bearer((context.headers or {}).get("authorization", "")))
 
 
-async def serve_http(server: MCPServer[None], host: str, port: int, cert: Path | None = None, key: Path | None = None) -> None:
-    """Serves at `/mcp` until SIGTERM or SIGINT, by TLS where there is a certificate; without one on loopback alone."""
-    if cert is None and not _is_loopback(host):
-        raise errors.FailedPrecondition(
-            f"tokens would travel to {host} in the clear",
-            reason="TLS_MISSING",
-            help="Give --cert and --key, or listen on loopback.",
-        )
-    names = [f"{host}:*", "localhost:*", "127.0.0.1:*"]
+async def serve_http(server: MCPServer[None], at: listening.Listening) -> None:
+    """Serves at `/mcp` until SIGTERM or SIGINT."""
+    names = [f"{at.host}:*", "localhost:*", "127.0.0.1:*"]
     app = server.streamable_http_app(
         stateless_http=True,
         json_response=True,
-        host=host,
+        host=at.host,
         transport_security=TransportSecuritySettings(
             allowed_hosts=names, allowed_origins=[f"{scheme}://{name}" for scheme in ("http", "https") for name in names]
         ),
     )
     settings = uvicorn.Config(
         app,
-        host=host,
-        port=port,
+        host=at.host,
+        port=at.port,
         log_level="warning",
-        ssl_certfile=cert,
-        ssl_keyfile=str(key) if key else None,
+        ssl_certfile=at.cert,
+        ssl_keyfile=str(at.key) if at.key else None,
         access_log=False,
     )
     await uvicorn.Server(settings).serve()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def make(callers: Callers, *, may_submit: bool = False) -> MCPServer[None]:
@@ -187,7 +165,7 @@ def _question(wanted: job.JobRequest, choice: job.Candidate) -> str:
     read = ", ".join(row.dataset for row in wanted.inputs) or "nothing"
     written = ", ".join(row.dataset for row in wanted.outputs) or "nothing"
     return (
-        f"Run `{shlex.join(wanted.entrypoint)}` at {choice.site} for about ${units.usd(choice.total_micros)}? "
+        f"Run `{shlex.join(wanted.entrypoint)}` at {choice.site} for about {units.usd(choice.total_micros)}? "
         f"It reads {read} and writes {written}."
     )
 
@@ -221,14 +199,3 @@ def _signed(tool: Callable[..., Any], parameters: Mapping[str, inspect.Parameter
     tool.__annotations__ = {row.name: row.annotation for row in (*told, *own)} | {"return": dict[str, Any]}
     tool.__dict__.pop("__wrapped__", None)
     return tool
-
-
-def _bearer(context: Context[Any, Any]) -> str:
-    value = (context.headers or {}).get("authorization", "")
-    if value.lower().startswith(_BEARER):
-        return value[len(_BEARER) :].strip()
-    raise errors.Unauthenticated(
-        "the request bears no token",
-        reason="TOKEN_MISSING",
-        help="Send `Authorization: Bearer fed_...`; see `fed token create`.",
-    )

@@ -83,6 +83,7 @@ def submit(
         )
     authorization.require_inputs(tx, ctx, principal, request)
     complete = requests.complete(tx, principal, request, assuming=False)
+    requests.require_unused(tx, complete)
     targets = outputs.settle(tx, complete)
     name = ctx.ids.new("j")
     stored = tx.insert(
@@ -102,6 +103,35 @@ def submit(
     if plan.choice is not None or planner.waits(plan):
         outputs.ensure(tx, ctx, targets, by=f"jobs/{stored.job}")
     return queue.offer(tx, ctx, stored, plan)
+
+
+def name_package(tx: ports.Transaction, principal: policy.Principal, alias: str, digest: str) -> None:
+    """From now on the caller's `alias` is the package `digest`; what jobs were submitted with is not touched."""
+    _check_alias(alias)
+    stored = tx.get(kinds.PackageAlias, f"{principal.name}/{alias}")
+    if stored is None:
+        tx.insert(kinds.PackageAlias(principal=principal.name, alias=alias, digest=digest))
+    elif stored.digest != digest:
+        tx.replace(dataclasses.replace(stored, digest=digest))
+
+
+def named_package(tx: ports.Transaction, principal: policy.Principal, alias: str) -> str:
+    """The digest of the package that the caller calls so; NotFound (PACKAGE_MISSING) where they call none so."""
+    _check_alias(alias)
+    stored = tx.get(kinds.PackageAlias, f"{principal.name}/{alias}")
+    if stored is None:
+        raise errors.NotFound(f"you have no package {alias!r}", reason="PACKAGE_MISSING", help="Upload it first.")
+    return stored.digest
+
+
+def _check_alias(alias: str) -> None:
+    if not ids.PACKAGE_ALIAS.fullmatch(alias):
+        raise errors.InvalidArgument(
+            f"{alias!r} cannot name a package",
+            reason="NAME_INVALID",
+            help="Use 1 to 200 of letters, digits, '.', '_' and '-', beginning with a letter, a digit or '_'.",
+            violations={"alias": f"must match {ids.PACKAGE_ALIAS.pattern}"},
+        )
 
 
 def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> job.Job:

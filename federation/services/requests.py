@@ -11,8 +11,9 @@ from federation.core import authorization, dataset, errors, ids, job, kinds, lin
 from federation.services import datasets, scan, sites
 
 ATTEMPTS_MAX = 10
-#: Text that a request may carry in `runtime_env`, and in `entrypoint` and `env` each.
+#: Text that a request may carry in `runtime_env`, and in `entrypoint`, `env` and `metadata` each.
 TEXT_BYTES_MAX = 64 * 1024
+
 RESERVED_ENV = "FED_"
 PRIORITY_MAX = 1000
 DEADLINE_SECONDS_MAX = 366 * 86400
@@ -45,6 +46,20 @@ def complete(tx: ports.Transaction, principal: policy.Principal, request: job.Jo
         duration_seconds=request.duration_seconds or job.JobRequest.duration_seconds,
         max_attempts=request.max_attempts or job.JobRequest.max_attempts,
     )
+
+
+def require_unused(tx: ports.Transaction, request: job.JobRequest) -> None:
+    """AlreadyExists (SUBMISSION_ID_TAKEN) where the submitter has called a job so before."""
+    if not request.submission_id:
+        return
+    where = {"principal": request.principal, "submission_id": request.submission_id}
+    for earlier in tx.list(job.Job, where=where, limit=1):
+        raise errors.AlreadyExists(
+            f"you have submitted a job as {request.submission_id!r} before: {earlier.job}",
+            reason="SUBMISSION_ID_TAKEN",
+            help="Choose another id, or leave it out.",
+            metadata={"job": earlier.job, "submission_id": request.submission_id},
+        )
 
 
 def _look_up(tx: ports.Transaction, request: job.JobRequest) -> None:
@@ -130,6 +145,15 @@ def _check_texts(request: job.JobRequest) -> None:
     reserved = sorted(name for name, _ in request.env if name.startswith(RESERVED_ENV) or not name or "=" in name)
     if reserved:
         raise _wrong("env", f"{reserved[0]!r} cannot be set by a job", f"{RESERVED_ENV}... is the launcher's.")
+    if request.submission_id and not ids.SUBMISSION.fullmatch(request.submission_id):
+        raise _wrong(
+            "submission_id",
+            f"{request.submission_id[:200]!r} is not 1 to 128 letters, digits, '.', '_' and '-'",
+            "Choose another, or leave it out.",
+        )
+    if any(not name for name, _ in request.metadata):
+        raise _wrong("metadata", "an empty name", "Give each entry a name.")
+    _check_length("metadata", (text for pair in request.metadata for text in pair))
     _check_length("entrypoint", request.entrypoint)
     _check_length("env", (text for pair in request.env for text in pair))
     _check_length("runtime_env", (request.runtime_env,))

@@ -155,6 +155,7 @@ def register(
     capacity: site.Capacity,
     compute_error: str = "",
     findings: Iterable[admission.Finding] = (),
+    dashboard: str = "",
 ) -> site.Site:
     """Takes an agent's word on its site at each of its starts, and later, and makes the site READY with its grade.
 
@@ -189,6 +190,7 @@ def register(
         has_compute=has_compute,
         capacity=capacity,
         compute_error=compute_error,
+        dashboard=dashboard,
         state=site.SiteState.READY,
         heartbeat_time=tx.now,
         admission=tuple(row.line for row in admission.whole(findings)),

@@ -164,11 +164,14 @@ class RegisterRequest(google.protobuf.message.Message):
     COMPUTE_ERROR_FIELD_NUMBER: builtins.int
     FINDINGS_FIELD_NUMBER: builtins.int
     AGENT_TIME_FIELD_NUMBER: builtins.int
+    DASHBOARD_FIELD_NUMBER: builtins.int
     gateway: builtins.str
     signing_key: builtins.str
     sealing_key: builtins.str
     has_compute: builtins.bool
     compute_error: builtins.str
+    dashboard: builtins.str
+    """Where people of the site's network see its cluster's own dashboard; empty where there is none."""
     @property
     def capacity(self) -> federation.v1.sites_pb2.Capacity: ...
     @property
@@ -190,9 +193,10 @@ class RegisterRequest(google.protobuf.message.Message):
         compute_error: builtins.str = ...,
         findings: collections.abc.Iterable[global___AdmissionFinding] | None = ...,
         agent_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        dashboard: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["agent_time", b"agent_time", "capacity", b"capacity"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_time", b"agent_time", "capacity", b"capacity", "compute_error", b"compute_error", "findings", b"findings", "gateway", b"gateway", "has_compute", b"has_compute", "sealing_key", b"sealing_key", "signing_key", b"signing_key"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_time", b"agent_time", "capacity", b"capacity", "compute_error", b"compute_error", "dashboard", b"dashboard", "findings", b"findings", "gateway", b"gateway", "has_compute", b"has_compute", "sealing_key", b"sealing_key", "signing_key", b"signing_key"]) -> None: ...
 
 global___RegisterRequest = RegisterRequest
 

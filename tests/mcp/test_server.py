@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import os
 import socket
@@ -20,10 +19,11 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ElicitResult
 
-from federation import ports
-from federation.core import dataset, errors, site
+from federation.core import errors
 from federation.mcp import server, sizing
+from federation.wire import listening as addresses
 from tests import builders
+from tests.wire import edge as edges
 from tests.wire.edge import Edge
 
 JOB = {"command": "python train.py --lr '0.1 x'", "inputs": {"flights": "sales/flights@1"}, "outputs": {"out": "sales/model"}}
@@ -169,16 +169,7 @@ def test_a_person_is_told_what_runs_where_at_which_cost_and_then_it_runs(placeab
 @pytest.fixture
 def placeable(edge: Edge) -> Edge:
     """The edge with a version of sales/flights at eu-1, and sites that have prices."""
-
-    def work(tx: ports.Transaction) -> None:
-        for row in tx.list(site.Site):
-            tx.replace(dataclasses.replace(row, offer=builders.offer()))
-        tx.replace(dataclasses.replace(tx.get(dataset.Dataset, "sales/flights"), latest_version=1))
-        tx.insert(builders.version())
-        tx.insert(builders.wrapped_key())
-        tx.insert(builders.replica())
-
-    edge.catalog.write(work)
+    edges.make_placeable(edge)
     return edge
 
 
@@ -244,7 +235,6 @@ def test_over_http_each_request_speaks_for_its_own_token(edge: Edge, listening: 
 
 def test_tokens_do_not_travel_in_the_clear() -> None:
     """Beyond loopback a certificate is needed."""
-    made = server.make(server.Callers("127.0.0.1:1", b""))
     with pytest.raises(errors.FailedPrecondition) as caught:
-        asyncio.run(server.serve_http(made, "0.0.0.0", 0))
+        addresses.parse("0.0.0.0:0")
     assert caught.value.reason == "TLS_MISSING"

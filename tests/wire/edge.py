@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -209,3 +210,18 @@ def populate(edge: Edge) -> None:
         datasets.create_dataset(tx, edge.ctx, dataset.Dataset(namespace="sales", dataset="flights"))
 
     edge.catalog.write(work, actor="users/admin")
+
+
+def make_placeable(edge: Edge) -> None:
+    """Puts a version of sales/flights to eu-1, which the user may read, and gives the sites prices."""
+
+    def work(tx: ports.Transaction) -> None:
+        for row in tx.list(site.Site):
+            tx.replace(dataclasses.replace(row, offer=builders.offer()))
+        stored = tx.get(dataset.Dataset, "sales/flights")
+        tx.replace(dataclasses.replace(stored, latest_version=1, readers=("users/user",)))
+        tx.insert(builders.version())
+        tx.insert(builders.wrapped_key())
+        tx.insert(builders.replica())
+
+    edge.catalog.write(work)

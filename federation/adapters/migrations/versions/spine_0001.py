@@ -51,6 +51,7 @@ _KINDS = {
         "label",
         "principal",
         "pipeline",
+        "submission_id",
     ),
     "runs": (
         "state",
@@ -83,6 +84,7 @@ _KINDS = {
     "cursors": (),
     "tokens": ("user", "made_with"),
     "joins": ("site",),
+    "package_aliases": (),
     "grants": (
         "run",
         "source_site",
