@@ -155,7 +155,7 @@ class _Writer:
     def __init__(self, folder: Path, passphrase: bytes) -> None:
         self._folder = folder
         self._salt = archive.new_salt() if passphrase else b""
-        self._key = archive.key_of(passphrase, self._salt) if passphrase else b""
+        self._key = archive.key_of(passphrase, self._salt, archive.COST) if passphrase else b""
         self._files: list[CopiedFile] = []
 
     def write(self, settings: config.ServerSettings, schema: str, key: bytes) -> Backup:

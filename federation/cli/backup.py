@@ -31,8 +31,8 @@ def backup(session: Session, *, path: Path, file: Path, state: Path | None, pass
 
     It holds the catalog's database of one moment and the record's tables from just before; what those lack is carried again
     after a restore. Its manifest has each file's digest and is signed by the catalog. With a passphrase all of it is encrypted
-    and has the server's own secrets; without one those are left out. Not in it are sites' stores, and their keyrings, which `fed
-    key backup` keeps.
+    and has the server's own secrets; without one those are left out. Sites' stores are not in it, nor their keyrings, which
+    `fed key backup` keeps.
     """
     from federation.bootstrap import backup as wiring  # noqa: PLC0415 - it imports what servers do
 
@@ -62,8 +62,8 @@ def restore(
     """Puts a backup back into an empty database and an empty place for tables. No server may run meanwhile.
 
     All of it is verified before anything is written. Versions that were erased after the backup are in the catalog again, and
-    stay erased: no site has their keys any more. `fed fsck` names them, as KEY_MISSING; erase them again, so that the catalog
-    knows. With --keep-tables, tables that survived are kept, and it is told what they know and the catalog does not.
+    stay erased: no site has their keys any more. `fed fsck` names them; erase them again, so that the catalog knows. With
+    --keep-tables, tables that survived are kept, and it is told what they know and the catalog does not.
     """
     from federation.bootstrap import backup as wiring  # noqa: PLC0415 - as above
 

@@ -16,6 +16,7 @@ from federation.crypto import canonical, container
 
 #: N of scrypt: some 0.4 s and 128 MiB for each guess.
 COST = 1 << 17
+_COST_MAX = 1 << 20
 SALT = 16
 _PIECE = 1024 * 1024
 
@@ -25,9 +26,9 @@ def new_salt() -> bytes:
     return os.urandom(SALT)
 
 
-def key_of(passphrase: bytes, salt: bytes, cost: int = COST) -> bytes:
+def key_of(passphrase: bytes, salt: bytes, cost: int) -> bytes:
     """The key that a passphrase stands for; DataCorrupt (BACKUP_INVALID) for a cost that nobody should pay."""
-    if not 2 <= cost <= COST * 8 or cost & (cost - 1):
+    if not 2 <= cost <= _COST_MAX or cost & (cost - 1):
         raise errors.DataCorrupt(f"a cost of {cost} is none of ours", reason="BACKUP_INVALID")
     return Scrypt(salt=salt, length=32, n=cost, r=8, p=1).derive(passphrase)
 
