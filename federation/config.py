@@ -36,6 +36,8 @@ MIB = 1024 * 1024
 #: How many days events stay in the catalog's log, and how many facts may wait there to be carried to the record's tables.
 EVENT_DAYS = 7
 BACKLOG_FACTS_MAX = 10_000_000
+#: How many days what runs printed stays at their site.
+LOG_DAYS = 30
 #: Port of every local cluster's Jobs API; each cluster has a loopback address of its own.
 RAY_DASHBOARD_PORT = 8265
 #: Between two looks at a site's cluster. Ray reports what is used every five seconds.
@@ -225,11 +227,11 @@ class SourceSettings:
 class AgentSettings:
     """What a site's agent needs. `catalog` is the server's port for agents, `gateway_listen` the site's one listener.
 
-    Egress is granted in quanta of `quantum_bytes`; of what a run prints `log_bytes_max` are kept. All transfers to the site
-    together take `transfer_bytes_per_second`, 0 for no limit. The cluster is looked at every `look_seconds`, in which its own
-    report must have caught up with what ran: what others use of it is believed when two looks agree. `http_listen` is for
-    whoever looks after the site (`agent/http.py`), '' for nobody; metrics want the token in `http_token_file`, which may only
-    be left out on a loopback address.
+    Egress is granted in quanta of `quantum_bytes`; of what a run prints `log_bytes_max` are kept, for `log_days`. All transfers
+    to the site together take `transfer_bytes_per_second`, 0 for no limit. The cluster is looked at every `look_seconds`, in
+    which its own report must have caught up with what ran: what others use of it is believed when two looks agree.
+    `http_listen` is for whoever looks after the site (`agent/http.py`), '' for nobody; metrics want the token in
+    `http_token_file`, which may only be left out on a loopback address.
     """
 
     site: str
@@ -246,6 +248,7 @@ class AgentSettings:
     log_bytes_max: int = 16 * MIB
     transfer_bytes_per_second: int = 0
     look_seconds: int = LOOK_SECONDS
+    log_days: int = LOG_DAYS
     http_listen: str = ""
     http_token_file: Path | None = None
 
@@ -281,6 +284,7 @@ class SiteSettings:
     log_bytes_max: int = 16 * MIB
     transfer_bytes_per_second: int = 0
     look_seconds: int = LOOK_SECONDS
+    log_days: int = LOG_DAYS
     http_listen: str = ""
     http_token_file: Path | None = None
 
@@ -413,7 +417,7 @@ _ENGINE = ("kind", "master", "remote", "jars_dir", "coordinates", "memory")
 _SITE = (
     *("site", "region", "jurisdiction", "account", "gateway", "gateway_listen", "storage", "keys", "ray", "compute", "offer"),
     *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds"),
-    *("http_listen", "http_token_file"),
+    *("http_listen", "http_token_file", "log_days"),
 )
 _OFFER = (
     *("cpu_hour_usd", "cpu_source", "cpu_watts", "gpus", "memory_gb_hour_usd", "memory_source"),
@@ -529,6 +533,7 @@ def agent(file: FederationFile, name: str, state_dir: Path) -> AgentSettings:
         log_bytes_max=row.log_bytes_max,
         transfer_bytes_per_second=row.transfer_bytes_per_second,
         look_seconds=row.look_seconds,
+        log_days=row.log_days,
         http_listen=row.http_listen,
         http_token_file=row.http_token_file,
     )
@@ -634,6 +639,7 @@ def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
         log_bytes_max=table.size("log_bytes_max", 16 * MIB),
         transfer_bytes_per_second=table.size("transfer_bytes_per_second", 0),
         look_seconds=table.integer("look_seconds", LOOK_SECONDS, at_least=1),
+        log_days=table.integer("log_days", LOG_DAYS, at_least=1),
         http_listen=http_listen,
         http_token_file=http_token_file,
     )

@@ -162,6 +162,10 @@ class EventLog(Protocol):
         """
         ...
 
+    def forget(self, before: datetime) -> int:
+        """Deletes recorded answers that are older, a bounded number in each call; returns how many."""
+        ...
+
 
 class Catalog(EventLog, Protocol):
     """The store of record. All calls block; `write` functions run one after another or fail whole."""

@@ -105,6 +105,9 @@ class SqlCatalog:
     def trim(self, until: int, before: datetime) -> int:
         return self._write(lambda connection: sql_log.trim(connection, until, before))
 
+    def forget(self, before: datetime) -> int:
+        return self._write(lambda connection: sql_log.forget(connection, before))
+
     def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
         with catalog_rows.spooled(digest, chunks) as (file, size):
             self._write(lambda connection: _store_blob(connection, digest, size, file, self._clock.now()))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import TypeVar
 
 import grpc
@@ -115,7 +116,10 @@ class Agent:
             clock=clock,
             ids_=ids,
         )
-        self._checker = check.Checker(store=store, keys=keys, catalog=self._catalog, book=self._book, opener=self._opener)
+        self._movers = locks.NamedLocks()
+        self._checker = check.Checker(
+            store=store, keys=keys, catalog=self._catalog, book=self._book, opener=self._opener, locks_=self._movers
+        )
         self._runs = self._make_runs(sources, ids, pace or runs.Pace())
         self._transfers = self._make_transfers(keys, terms or fetching.Terms())
         self._custody = custody.Custody(
@@ -229,7 +233,7 @@ class Agent:
                     book=self._book,
                     remotes=self._remotes,
                     spool=spool.Spool(folder, bytes_max=terms.spool_bytes_max, least=terms.spool_least_bytes),
-                    locks=locks.NamedLocks(),
+                    locks=self._movers,
                     rate=pacing.Rate(self._settings.transfer_bytes_per_second, time.monotonic),
                     terms=terms,
                 ),
@@ -455,6 +459,13 @@ class Agent:
             except (errors.FederationError, OSError) as error:
                 _log.warning("the certificate is not renewed: %s", error)
 
+    def _forget(self) -> None:
+        """Lets go of what runs printed, and of what is remembered of them, once both are old."""
+        before = self._clock.now() - timedelta(days=self._settings.log_days)
+        logs_, runs_ = self._log.forget(before.timestamp()), self._book.forget_runs(before)
+        if logs_ or runs_:
+            _log.info("logs of %d runs and rows of %d are older than %d days", logs_, runs_, self._settings.log_days)
+
     def _sweep(self) -> None:
         while not self._closing.wait(SWEEP_SECONDS):
             try:
@@ -462,5 +473,6 @@ class Agent:
                     self._writer.sweep()
                     self._transfers.sweep()
                     self._custody.begin()
+                    self._forget()
             except errors.FederationError as error:
                 _log.warning("what was left behind is removed later: %s", error)

@@ -295,9 +295,15 @@ class Gateway:
 
     def check_store(self, request: gateway_pb2.CheckStoreRequest, caller: door.Caller, _context: Any) -> Iterator[Any]:
         _bearer(caller, grants.Access.CHECK)
-        for finding in self._parts.checker.check(read_objects=request.read_objects):
+        checker = self._parts.checker
+        found = checker.remove_orphans() if request.remove_orphans else checker.check(read_objects=request.read_objects)
+        for finding in found:
             yield gateway_pb2.CheckStoreResponse(
-                finding=finding.finding, object=finding.object, version=finding.version, detail=finding.detail
+                finding=finding.finding,
+                object=finding.object,
+                version=finding.version,
+                detail=finding.detail,
+                bytes=finding.bytes,
             )
 
     def _follow(self, run: str, context: Any) -> Iterator[bytes]:

@@ -18,6 +18,7 @@ from federation.api.background import Background, Committer
 from federation.api.bills import BillsServicer
 from federation.api.budgets import BudgetsServicer
 from federation.api.calls import Door, Entrance, generic_handlers
+from federation.api.care import CareServicer
 from federation.api.catalog import CatalogServicer
 from federation.api.costs import CostsServicer
 from federation.api.http import HttpListener
@@ -178,6 +179,7 @@ class Server:
             "Erasures": ErasuresServicer(store, pages, self._lineage),
             "Identity": IdentityServicer(store, pages, self._door, self._issuers, self._settings.federation, self._identity),
             "Policies": PoliciesServicer(store),
+            "Care": CareServicer(store, self._lineage),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
         return self._server(generic_handlers(servicers, self._entrance(self._door)))

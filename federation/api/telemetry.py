@@ -117,6 +117,7 @@ class Told:
         self.revision = catalog.revision
         self.floor = catalog.floor
         self.trim = catalog.trim
+        self.forget = catalog.forget
         self.put_blob = catalog.put_blob
         self.get_blob = catalog.get_blob
         self.blob_bytes = catalog.blob_bytes

@@ -46,6 +46,7 @@ WORDS = {
     "whoami": "federation.cli.whoami",
     "fsck": "federation.cli.fsck",
     "doctor": "federation.cli.doctor",
+    "gc": "federation.cli.gc",
     "backup": "federation.cli.backup",
     "restore": "federation.cli.backup",
     "up": "federation.cli.local",

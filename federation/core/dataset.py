@@ -231,7 +231,7 @@ class Version:
 
     `signature` (hex, Ed25519) is by `signed_by`'s site over the manifest statement; see `crypto.manifest`.
     `total_bytes` is of plaintext, `object_bytes` of what lies in the store. `run` is the run that made it, if one did. From
-    `erase_time` on nothing opens it.
+    `erase_time` on nothing opens it; from `collect_time` on it lies nowhere, for it was old and nobody needed it.
     """
 
     namespace: str
@@ -252,6 +252,7 @@ class Version:
     etag: str = ""
     create_time: datetime | None = None
     erase_time: datetime | None = None
+    collect_time: datetime | None = None
 
     @property
     def name(self) -> ids.VersionName:

@@ -122,8 +122,9 @@ class Committer:
         return table in self._progress and self._sink.tend(table)
 
     def trim(self) -> int:
-        """Lets go of a part of the log that is old and safe in all tables; returns how many events."""
+        """Lets go of a part of the log that is old and safe in all tables, and of answers as old; returns how many events."""
         before = self._catalog.read(lambda tx: tx.now) - self._retention
+        self._catalog.forget(before)
         oldest = self._catalog.events(self._catalog.floor(), limit=1)
         if not oldest or oldest[0].time >= before:
             return 0

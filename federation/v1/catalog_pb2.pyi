@@ -322,6 +322,7 @@ class Version(google.protobuf.message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     ERASE_TIME_FIELD_NUMBER: builtins.int
+    COLLECT_TIME_FIELD_NUMBER: builtins.int
     name: builtins.str
     manifest_digest: builtins.str
     """SHA-256 of the manifest's bytes, hex."""
@@ -355,6 +356,10 @@ class Version(google.protobuf.message.Message):
     def erase_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Since when nothing opens it any more; see Erasures."""
 
+    @property
+    def collect_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when it lies nowhere, because it was old and nobody needed it; absent for one that lies somewhere."""
+
     def __init__(
         self,
         *,
@@ -374,9 +379,10 @@ class Version(google.protobuf.message.Message):
         etag: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         erase_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        collect_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "erase_time", b"erase_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["collect_time", b"collect_time", "create_time", b"create_time", "erase_time", b"erase_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collect_time", b"collect_time", "columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
 
 global___Version = Version
 

@@ -87,11 +87,8 @@ def test_no_method_for_people_needs_what_only_agents_have(row):
 
 
 def test_every_permission_is_asked_for_by_some_method():
-    """A permission that nothing asks for would be a promise of nothing; `versions.delete` waits for its method.
-
-    Metrics are asked for over HTTP.
-    """
-    assert {row.permission for row in ALL} >= policy.KNOWN - {"versions.delete", http.METRICS_PERMISSION}
+    """A permission that nothing asks for would be a promise of nothing. Metrics are asked for over HTTP."""
+    assert {row.permission for row in ALL} >= policy.KNOWN - {http.METRICS_PERMISSION}
 
 
 def test_the_server_refuses_a_method_without_a_permission():

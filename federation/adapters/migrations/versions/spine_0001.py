@@ -161,6 +161,7 @@ def upgrade() -> None:
         sa.Column("answer", sa.LargeBinary, nullable=False),
         sa.Column("time", sa.Text, nullable=False),
     )
+    op.create_index("ix_requests_time", "requests", ["time"])
     _make_blobs(text)
     counters = op.create_table(
         "counters", sa.Column("name", text, primary_key=True), sa.Column("value", sa.BigInteger, nullable=False)
