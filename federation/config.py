@@ -12,7 +12,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -119,7 +119,8 @@ class EngineSettings:
 class RateSettings:
     """How often a server may be called: what a bucket holds, and how many calls it gets back each second; 0 is no limit.
 
-    There is a bucket for each person, each agent, and each address from which somebody calls who is not let in.
+    There is a bucket for each person, each agent, and each address from which somebody calls who is not let in. At a gateway
+    runs and other sites are what agents are at the server.
     """
 
     calls_per_second: int = 200
@@ -130,6 +131,15 @@ class RateSettings:
     strangers_burst: int = 200
 
 
+#: How often a site's gateway may be called: by a person, by a run or another site (`agent_`), and by who is not let in.
+GATEWAY_RATES = RateSettings(
+    calls_per_second=500,
+    burst=10_000,
+    agent_calls_per_second=2_000,
+    agent_burst=40_000,
+    strangers_per_second=50,
+    strangers_burst=2_000,
+)
 #: Nobody is limited: for benchmarks, and for tests that call as fast as they can.
 NO_RATES = RateSettings(calls_per_second=0, agent_calls_per_second=0, strangers_per_second=0)
 
@@ -251,6 +261,7 @@ class AgentSettings:
     log_days: int = LOG_DAYS
     http_listen: str = ""
     http_token_file: Path | None = None
+    rates: RateSettings = GATEWAY_RATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +298,7 @@ class SiteSettings:
     log_days: int = LOG_DAYS
     http_listen: str = ""
     http_token_file: Path | None = None
+    rates: RateSettings = GATEWAY_RATES
 
     @property
     def site(self) -> str:
@@ -416,7 +428,7 @@ _QUERY = ("rows_max", "bytes_max", "seconds_max", "memory", "at_once")
 _ENGINE = ("kind", "master", "remote", "jars_dir", "coordinates", "memory")
 _SITE = (
     *("site", "region", "jurisdiction", "account", "gateway", "gateway_listen", "storage", "keys", "ray", "compute", "offer"),
-    *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds"),
+    *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds", "rates"),
     *("http_listen", "http_token_file", "log_days"),
 )
 _OFFER = (
@@ -536,6 +548,7 @@ def agent(file: FederationFile, name: str, state_dir: Path) -> AgentSettings:
         log_days=row.log_days,
         http_listen=row.http_listen,
         http_token_file=row.http_token_file,
+        rates=row.rates,
     )
 
 
@@ -557,8 +570,7 @@ def _query(table: strict.Table) -> QuerySettings:
     )
 
 
-def _rates(table: strict.Table) -> RateSettings:
-    usual = RateSettings()
+def _rates(table: strict.Table, usual: RateSettings = RateSettings()) -> RateSettings:
     least = {name: 1 if name.endswith("burst") else 0 for name in _RATES}
     return RateSettings(**{name: table.integer(name, getattr(usual, name), at_least=least[name]) for name in _RATES})
 
@@ -642,6 +654,7 @@ def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
         log_days=table.integer("log_days", LOG_DAYS, at_least=1),
         http_listen=http_listen,
         http_token_file=http_token_file,
+        rates=_rates(table.table("rates").only(_RATES), GATEWAY_RATES),
     )
 
 
@@ -1036,7 +1049,11 @@ def contexts() -> Contexts:
 
 
 def save_context(context: Context, *, use: bool = True) -> Contexts:
-    """Adds or replaces a context, and makes it the current one if asked; returns all as they are now."""
+    """Adds or replaces a context, and makes it the current one if asked; returns all as they are now.
+
+    InvalidArgument for a target that is not host:port: a file with one could not be read again.
+    """
+    _address(context.target)
     old = contexts()
     rows = (*(row for row in old.contexts if row.context != context.context), context)
     new = Contexts(path=old.path, current=context.context if use or not old.current else old.current, contexts=rows)
@@ -1051,6 +1068,32 @@ def use_context(name: str) -> Contexts:
     new = Contexts(path=old.path, current=name, contexts=old.contexts)
     _save(new)
     return new
+
+
+def rename_context(name: str, new: str) -> Contexts:
+    """Gives a context another name; NotFound (CONTEXT_MISSING), AlreadyExists (CONTEXT_EXISTS)."""
+    old = contexts()
+    found = old.find(name)
+    if any(row.context == new for row in old.contexts):
+        raise errors.AlreadyExists(
+            f"{old.path} has a context {new!r} already",
+            reason="CONTEXT_EXISTS",
+            help="Choose another name, or delete that one.",
+        )
+    rows = tuple(replace(row, context=new) if row == found else row for row in old.contexts)
+    changed = Contexts(path=old.path, current=new if old.current == name else old.current, contexts=rows)
+    _save(changed)
+    return changed
+
+
+def delete_context(name: str) -> Contexts:
+    """Forgets a context; afterwards none is current if it was. NotFound (CONTEXT_MISSING) where there is none of that name."""
+    old = contexts()
+    found = old.find(name)
+    rows = tuple(row for row in old.contexts if row != found)
+    changed = Contexts(path=old.path, current="" if old.current == name else old.current, contexts=rows)
+    _save(changed)
+    return changed
 
 
 def config_path() -> Path:

@@ -1,5 +1,7 @@
 """All rows of a SQL catalog out and in, as Arrow, in one snapshot: alike for SQLite and PostgreSQL, and from one to the other.
 
+What values are found by (`core.terms`) is made anew from them, for each database has an index of its own kind.
+
 Writers are not kept waiting: SQLite's WAL and PostgreSQL's snapshots let the copy see one moment while they go on.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from federation.adapters import sql_errors, sql_postgres, sql_schema, sql_sqlite
+from federation.adapters.sql_transaction import SqlTransaction
+from federation.adapters.system import UlidIds
 from federation.core import errors
 
 _ROWS = 2_000
@@ -28,12 +33,13 @@ Batches = Iterator[pa.RecordBatch]
 
 def names() -> tuple[str, ...]:
     """The tables of a catalog, in the order in which they are copied."""
-    return tuple(sorted(sql_schema.metadata.tables))
+    derived = {table.name for table in sql_schema.TERMS.values()}
+    return (*sorted(sql_schema.metadata.tables.keys() - derived), *sorted(derived))  # the latter are made from the former
 
 
 def schema(name: str) -> pa.Schema:
     """A table's columns as Arrow has them."""
-    return pa.schema([pa.field(column.name, _type(column.type)) for column in sql_schema.metadata.tables[name].columns])
+    return pa.schema([pa.field(column.name, _type(column.type)) for column in _columns(name)])
 
 
 def dump(url: str, take: Callable[[str, Batches], None]) -> tuple[int, int]:
@@ -62,13 +68,25 @@ def load(url: str, give: Callable[[str], Batches], *, revision: int) -> None:
         if newest.scalar_one():
             raise not_empty(sql_schema.events.name)
         connection.execute(sa.delete(sql_schema.counters))
+        derived = {table.name: cls for cls, table in sql_schema.TERMS.items()}
         for name in names():
+            if name in derived:
+                _index(connection, derived[name], give(name))
+                continue
             insert = sa.insert(sql_schema.metadata.tables[name])
             for batch in give(name):
                 if batch.num_rows:
                     connection.execute(insert, batch.to_pylist())
         ahead = sa.update(sql_schema.counters).where(sql_schema.counters.c.name == sql_schema.EVENTS)
         connection.execute(ahead, {"value": revision})
+
+
+def _index(connection: sa.Connection, cls: type, batches: Batches) -> None:
+    """Makes anew what values are found by, in the order in which they came."""
+    tx = SqlTransaction(connection, now=datetime.now(UTC), ids=UlidIds())
+    for batch in batches:
+        for key in batch.column("key").to_pylist():
+            tx.index(cls, key)
 
 
 def not_empty(table: str) -> errors.FailedPrecondition:
@@ -109,9 +127,16 @@ def _writer(url: str) -> Iterator[sa.Connection]:
         engine.dispose()
 
 
+def _columns(name: str) -> list[sa.Column[Any]]:
+    """The columns of a table that are copied: not what values are found by, for each database has an index of its own kind."""
+    table, derived = sql_schema.metadata.tables[name], set(sql_schema.TERMS.values())
+    return [column for column in table.columns if table not in derived or column.name != "terms"]
+
+
 def _rows(connection: sa.Connection, name: str) -> Batches:
-    table, shape = sql_schema.metadata.tables[name], schema(name)
-    for part in connection.execute(sa.select(table).order_by(*table.primary_key.columns)).mappings().partitions(_ROWS):
+    table, shape, columns = sql_schema.metadata.tables[name], schema(name), _columns(name)
+    order = [table.c.number] if "number" in table.c and table in sql_schema.TERMS.values() else table.primary_key.columns
+    for part in connection.execute(sa.select(*columns).order_by(*order)).mappings().partitions(_ROWS):
         yield pa.RecordBatch.from_pylist([dict(row) for row in part], schema=shape)
 
 

@@ -19,6 +19,7 @@ import grpc
 from federation import config, metrics, ports
 from federation.agent import (
     admission,
+    aggregates,
     capacity,
     certificate,
     check,
@@ -47,6 +48,7 @@ from federation.agent.identity import Identity
 from federation.core import erasure, errors, job, keys, transfer
 from federation.core.admission import UNASKED, Finding
 from federation.wire import tls
+from federation.wire.rates import Rates
 
 T = TypeVar("T")
 
@@ -120,7 +122,7 @@ class Agent:
         self._checker = check.Checker(
             store=store, keys=keys, catalog=self._catalog, book=self._book, opener=self._opener, locks_=self._movers
         )
-        self._runs = self._make_runs(sources, ids, pace or runs.Pace())
+        self._runs = self._make_runs(keys, sources, ids, pace or runs.Pace())
         self._transfers = self._make_transfers(keys, terms or fetching.Terms())
         self._custody = custody.Custody(
             site=settings.site, keys=keys, identity=self._identity, book=self._book, catalog=self._catalog
@@ -197,7 +199,9 @@ class Agent:
         self._meter.fold()
         self._book.close()
 
-    def _make_runs(self, sources: Mapping[str, ports.SourceReader], ids: ports.Ids, pace: runs.Pace) -> runs.Runs:
+    def _make_runs(
+        self, keys: ports.KeyConnector, sources: Mapping[str, ports.SourceReader], ids: ports.Ids, pace: runs.Pace
+    ) -> runs.Runs:
         settings = self._settings
         return runs.Runs(
             runs.Parts(
@@ -214,6 +218,7 @@ class Agent:
                 ingester=ingest.Ingester(
                     sources=sources, writer=self._writer, clock=self._clock, ids_=ids, log=self._log.append
                 ),
+                counter=aggregates.Counter(store=self._store, keys=keys, book=self._book),
                 ca=self._tls.current().ca,
                 log_bytes_max=settings.log_bytes_max,
                 pace=pace,
@@ -252,6 +257,7 @@ class Agent:
                 identity=self._identity,
                 book=self._book,
                 entrance=entrance,
+                rates=Rates(settings.rates),
                 opener=self._opener,
                 leaser=self._leaser,
                 meter=self._meter,

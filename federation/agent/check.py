@@ -80,7 +80,7 @@ class Checker:
     def remove_orphans(self) -> Iterator[Finding]:
         """Removes what two looks, one after the other, have both found to be nobody's; each once it is gone.
 
-        What a transfer has begun to bring meanwhile stays: it may count on what lies here already. So does what is none of ours.
+        What a transfer has begun to bring meanwhile stays: it may count on what lies here. So does what is none of ours.
         """
         found = {row.object: row for row in self.check() if row.finding == ORPHAN}
         again = {row.object for row in self.check() if row.finding == ORPHAN} if found else set()

@@ -22,12 +22,13 @@ from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
 from federation import logs
-from federation.api.rates import Rates
+from federation.api.redaction import Redaction
 from federation.core import errors, policy
 from federation.crypto import secrets
 from federation.metrics import Process
 from federation.wire import errors as wire_errors
 from federation.wire import limits, methods, tracing
+from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
 
@@ -60,11 +61,15 @@ class Door(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Entrance:
-    """What every caller comes through: the door, how often it may be gone through, and who counts."""
+    """What every caller comes through: the door, how often it may be gone through, what they are told on the way out.
+
+    `redaction` of None tells all: to agents. `counted` counts.
+    """
 
     door: Door
     rates: Rates
     counted: Process
+    redaction: Redaction | None = None
 
     def handled(self, row: methods.Method, begun: float, code: int = code_pb2.OK, reason: str = "") -> None:
         """Counts a call that was answered; what changes something is also told to the log."""
@@ -87,8 +92,18 @@ class Entrance:
             self.rates.failed(place, credential)
             raise
         self.rates.welcome(credential)
-        self.rates.spend(principal)
+        self.rates.spend(principal.name, machine=principal.role is policy.Role.AGENT)
         return principal
+
+    async def told(self, call: Call, answer: Message) -> Message:
+        """The answer as the caller may have it."""
+        return answer if self.redaction is None else await self.redaction.answer(call.principal, answer)
+
+    async def refused(self, call: Call | None, error: Exception, request: Any) -> Exception:
+        """The refusal as the caller may have it; of who is not known nothing was looked at."""
+        if self.redaction is None or call is None or not isinstance(error, errors.FederationError):
+            return error
+        return await self.redaction.refusal(call.principal, error, request)
 
 
 def generic_handlers(servicers: Mapping[str, object], entrance: Entrance) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -140,15 +155,17 @@ def _unary(
     async def handle(request: Any, context: Context) -> Message:
         shown_id, begun = _shown_id(request), time.perf_counter()
         logs.request_id.set(shown_id)  # of this call's own task
+        call: Call | None = None
         try:
             with tracing.served(row, context.invocation_metadata()):
                 async with asyncio.timeout(_seconds_left(row, context)):
                     call = await _enter(row, request, context, entrance)
-                    answer = await function(_within(row, request), call)
+                    answer = await entrance.told(call, await function(_within(row, request), call))
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
-            await _on_the_grid(error, begun)
-            status = _status(error, row, shown_id)
-            entrance.handled(row, begun, status.code, _reason(error))
+            told = await entrance.refused(call, error, request)
+            await _on_the_grid(told, begun)
+            status = _status(told, row, shown_id)
+            entrance.handled(row, begun, status.code, _reason(told))
             await _abort(context, status)
         entrance.handled(row, begun)
         return answer
@@ -162,14 +179,16 @@ def _streaming(
     async def handle(request: Any, context: Context) -> AsyncIterator[Message]:
         shown_id, begun = _shown_id(request), time.perf_counter()
         logs.request_id.set(shown_id)
+        call: Call | None = None
         try:
             call = await _enter(row, request, context, entrance)
             async for answer in function(_within(row, request), call):
-                yield answer
+                yield await entrance.told(call, answer)
         except Exception as error:  # noqa: BLE001 - as above
-            await _on_the_grid(error, begun)
-            status = _status(error, row, shown_id)
-            entrance.handled(row, begun, status.code, _reason(error))
+            told = await entrance.refused(call, error, request)
+            await _on_the_grid(told, begun)
+            status = _status(told, row, shown_id)
+            entrance.handled(row, begun, status.code, _reason(told))
             await _abort(context, status)
         entrance.handled(row, begun)
 
@@ -232,7 +251,12 @@ def _seconds_left(row: methods.Method, context: Context) -> float:
 async def _on_the_grid(error: Exception, begun: float) -> None:
     """Waits, where something is not there, until a moment that does not tell why."""
     if isinstance(error, errors.NotFound):
-        await asyncio.sleep(ABSENT_SECONDS - (time.perf_counter() - begun) % ABSENT_SECONDS)
+        await until_the_grid(begun)
+
+
+async def until_the_grid(begun: float) -> None:
+    """Waits until a whole number of ABSENT_SECONDS has gone by since the call began, by `time.perf_counter`."""
+    await asyncio.sleep(ABSENT_SECONDS - (time.perf_counter() - begun) % ABSENT_SECONDS)
 
 
 def _reason(error: Exception) -> str:

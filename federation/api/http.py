@@ -22,13 +22,13 @@ from aiohttp import web
 
 from federation import metrics
 from federation.api.authentication import PeopleDoor, bearer
-from federation.api.rates import Rates
 from federation.api.store import Store
 from federation.config import TlsFiles
 from federation.core import errors, openlineage, policy
 from federation.crypto import secrets
 from federation.services import openlineage as lineage_service
 from federation.wire import answers, tls
+from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class HttpListener:
             self._rates.failed(place, credential)
             raise
         self._rates.welcome(credential)
-        self._rates.spend(principal)
+        self._rates.spend(principal.name)
         if not policy.allowed(principal, permission):
             raise errors.PermissionDenied(
                 f"{principal.name} may not {request.method} {request.path}: their token lacks {permission}",

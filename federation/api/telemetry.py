@@ -115,6 +115,7 @@ class Told:
         self.read = catalog.read
         self.events = catalog.events
         self.revision = catalog.revision
+        self.wait = catalog.wait
         self.floor = catalog.floor
         self.trim = catalog.trim
         self.forget = catalog.forget
@@ -145,7 +146,7 @@ class _Listening:
         self._emitted = emitted
         self.now, self.actor, self.request_id = tx.now, tx.actor, tx.request_id
         self.get, self.insert, self.replace, self.delete = tx.get, tx.insert, tx.replace, tx.delete
-        self.list, self.count, self.emit_rows = tx.list, tx.count, tx.emit_rows
+        self.find, self.list, self.count, self.emit_rows = tx.find, tx.list, tx.count, tx.emit_rows
         self.replay, self.remember = tx.replay, tx.remember
 
     def emit(self, kind: str, name: str, body: Any) -> int:

@@ -11,6 +11,12 @@ from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import backup as contents
 
+_BACKUP = """\
+fed backup --config federation.yaml --passphrase-file backup.pass /mnt/backups/2026-11-28
+# Check one, every byte of it
+fed backup --config federation.yaml --passphrase-file backup.pass --verify /mnt/backups/2026-11-28
+"""
+_RESTORE = "fed restore --config federation.yaml --passphrase-file backup.pass /mnt/backups/2026-11-28"
 _CONFIG = click.option(
     "--config", "file", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The federation file."
 )
@@ -20,7 +26,12 @@ _PASSPHRASE = click.option(
 )
 
 
-@verb(None, "backup", example="fed backup --config federation.yaml --passphrase-file backup.pass /mnt/backups/2026-11-28")
+@verb(
+    None,
+    "backup",
+    answers=contents.Summary,
+    example="fed backup --config federation.yaml --passphrase-file backup.pass /mnt/backups/2026-11-28",
+)
 @click.argument("path", type=click.Path(path_type=Path))
 @_CONFIG
 @_STATE
@@ -42,7 +53,12 @@ def backup(session: Session, *, path: Path, file: Path, state: Path | None, pass
     session.output.item(contents.summary(str(path), made))
 
 
-@verb(None, "restore", example="fed restore --config federation.yaml --passphrase-file backup.pass /mnt/backups/2026-11-28")
+@verb(
+    None,
+    "restore",
+    answers="federation.bootstrap.backup:Restored",
+    example="fed restore --config federation.yaml --passphrase-file backup.pass /mnt/backups/2026-11-28",
+)
 @click.argument("path", type=click.Path(path_type=Path))
 @_CONFIG
 @_STATE

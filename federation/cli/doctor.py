@@ -12,6 +12,11 @@ from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import diagnosis
 
+_EXAMPLE = """\
+fed doctor
+# Where a site's agent runs
+fed doctor --config federation.yaml --state /var/lib/fed --site eu-1
+"""
 _COLUMNS = (
     shapes.Column(heading="WHERE", show=lambda row: row.subject),
     shapes.Column(heading="CHECK", show=lambda row: row.check),
@@ -21,7 +26,12 @@ _COLUMNS = (
 )
 
 
-@verb(None, "doctor", example="fed doctor\nfed doctor --config federation.yaml --state /var/lib/fed --site eu-1")
+@verb(
+    None,
+    "doctor",
+    answers=list[diagnosis.Diagnosis],
+    example="fed doctor\nfed doctor --config federation.yaml --state /var/lib/fed --site eu-1",
+)
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Look from where a process runs.")
 @click.option("--site", "sites", multiple=True, help="With --config: this site's agent, not the server; may be repeated.")
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="With --config: the state folder.")
@@ -39,8 +49,9 @@ def doctor(session: Session, *, file: Path | None, sites: tuple[str, ...], state
         raise click.UsageError("--site and --state go with --config")
     with session.output.waiting("looking"):
         found = list(looks.person(session.context)) if file is None else list(_local(file, sites, state))
-    shown = found if everything or session.output.json else [row for row in found if row.level is not diagnosis.Level.GOOD]
-    if shown or session.output.json:
+    for_people = session.output.for_people
+    shown = [row for row in found if everything or not for_people or row.level is not diagnosis.Level.GOOD]
+    if shown or not for_people:
         session.output.rows(shown, _COLUMNS)
     else:
         session.output.say(f"all is well: {len(found)} things were looked at")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
-from federation.cli import output, shapes
+from federation.cli import shapes
 from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import collection, units
 
+if TYPE_CHECKING:
+    from federation.client import Finding
 
-class Item(NamedTuple):
-    """One thing that was looked at: `kept` says why it stays, '' that it goes."""
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One thing that was looked at, `version` or `orphan`: `kept` says why it stays, '' that it goes."""
 
     kind: str
     name: str
@@ -23,6 +28,11 @@ class Item(NamedTuple):
     detail: str
 
 
+_EXAMPLE = """\
+fed gc --dataset sales/flights --keep 3 --younger-than 30d
+# Objects that no version names
+fed gc --orphans --site eu-1 --delete
+"""
 _COLUMNS = (
     shapes.Column(heading="KIND", show=lambda row: row.kind),
     shapes.Column(heading="NAME", show=lambda row: row.name),
@@ -33,7 +43,12 @@ _COLUMNS = (
 )
 
 
-@verb(None, "gc", example="fed gc --dataset sales/flights --keep 3 --younger-than 30d\nfed gc --orphans --site eu-1 --delete")
+@verb(
+    None,
+    "gc",
+    answers=list[Item],
+    example="fed gc --dataset sales/flights --keep 3 --younger-than 30d\nfed gc --orphans --site eu-1 --delete",
+)
 @click.option("--dataset", "datasets", multiple=True, metavar="NAME", help="Old versions of this dataset; may be repeated.")
 @click.option("--namespace", "namespaces", multiple=True, metavar="NAME", help="Old versions of all datasets in it.")
 @click.option("--keep", type=click.IntRange(1), default=1, show_default=True, help="Keep so many of the newest versions.")
@@ -69,19 +84,24 @@ def gc(
     with session.output.waiting("letting go" if delete else "looking"):
         for name in (*datasets, *_of(session, namespaces)):
             judged = session.client.collect_versions(name, rule, validate_only=not delete)
-            found += [Item("version", row.version, row.sites, row.object_bytes, row.kept, row.detail) for row in judged]
+            found += [_version(row) for row in judged]
         for site in (sites or tuple(row.site for row in session.client.list_sites())) if orphans else ():
             strangers = session.client.orphans(site, remove=delete)
-            found += [Item("orphan", row["object"], (site,), row["bytes"], "", row["detail"]) for row in strangers]
-    shown = found if everything else [row for row in found if not row.kept]
-    if session.output.json:
-        session.output.write_json([row._asdict() for row in shown])
-        return
-    if shown:
-        session.output.show(output.table(shown, _COLUMNS))
+            found += [_orphan(site, row) for row in strangers]
+    shown = [row for row in found if everything or not row.kept]
+    if shown or not session.output.for_people:
+        session.output.rows(shown, _COLUMNS)
     going = [row for row in found if not row.kept]
     size = units.size(sum(row.bytes for row in going))
     session.output.say(f"{len(going)} {'were let go of' if delete else 'would go'}, {size}; {len(found) - len(going)} stay")
+
+
+def _version(row: collection.Judged) -> Item:
+    return Item(kind="version", name=row.version, sites=row.sites, bytes=row.object_bytes, kept=row.kept, detail=row.detail)
+
+
+def _orphan(site: str, row: Finding) -> Item:
+    return Item(kind="orphan", name=row["object"], sites=(site,), bytes=row["bytes"], kept="", detail=row["detail"])
 
 
 def _of(session: Session, namespaces: tuple[str, ...]) -> list[str]:
