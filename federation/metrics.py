@@ -150,7 +150,7 @@ class Server(Process):
         )
         self.stages = Histogram(
             "federation_stage_seconds",
-            "Time of a stage of work, `plan` and others.",
+            "Time of a stage of work: `plan`.",
             ("stage",),
             buckets=_CALLS,
             registry=registry,
