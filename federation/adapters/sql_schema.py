@@ -92,6 +92,7 @@ requests = sa.Table(
     sa.Column("hash", sa.Text, nullable=False),
     sa.Column("answer", sa.LargeBinary, nullable=False),
     sa.Column("time", sa.Text, nullable=False),
+    sa.Index("ix_requests_time", "time"),
 )
 
 blobs = sa.Table(

@@ -125,6 +125,11 @@ class GroupWriter:
         result: T = mutation.answer.result()
         return result
 
+    @property
+    def pool(self) -> sa.Pool:
+        """Its connections."""
+        return self._engine.pool
+
     def close(self) -> None:
         """Does what is queued, then ends."""
         with self._door:

@@ -281,6 +281,11 @@ class SqlTransaction:
             self._looks.clear()
         self._looks[shape] = stamp, found
 
+    def count(self, cls: type, *, where: Mapping[str, str | tuple[str, ...]]) -> int:
+        table, wanted = sql_schema.TABLES[cls], catalog_rows.checked_where(cls, where)
+        matching = (_any_of(table.c[name], value) for name, value in wanted.items())
+        return int(self._run(sa.select(sa.func.count()).select_from(table).where(*matching)).scalar_one())
+
     def emit(self, kind: str, name: str, body: Any) -> int:
         return self._emit(kind, name, body=records.dumps(body, telling=True), data=b"", rows=1)
 
@@ -351,6 +356,10 @@ class SqlTransaction:
         kind = catalog_rows.kind_of(cls)
         if kind.remembered:
             self._changed.add(kind.table)
+
+    def index(self, cls: type, key: str) -> None:
+        """Makes anew what the value under a key is found by."""
+        self._index(self.get(cls, key), key)
 
     def _index(self, value: Any, key: str) -> None:
         found = catalog_rows.kind_of(type(value)).terms

@@ -21,6 +21,7 @@ from federation.core import (
     budget,
     card,
     chain,
+    collection,
     dataset,
     discovery,
     erasure,
@@ -714,6 +715,12 @@ class AsyncClient(LoopClient):
         """Compares the answering server's index of lineage with the Delta tables. For administrators."""
         return await self._call(Client.check_lineage_index, rebuild=rebuild)
 
+    async def collect_versions(
+        self, dataset_name: str, rule: collection.Rule, *, request_id: str = "", validate_only: bool = False
+    ) -> tuple[collection.Judged, ...]:
+        """Lets a dataset's old versions go, by a rule; what was decided of each. With `validate_only` none goes."""
+        return await self._call(Client.collect_versions, dataset_name, rule, request_id=request_id, validate_only=validate_only)
+
     async def query_records(self, sql: str, *, rows_max: int = 0, seconds_max: int = 0) -> QueryResult:
         """One SQL query over the record's tables; at most so many rows (0: what the server allows). For administrators."""
         return await self._call(Client.query_records, sql, rows_max=rows_max, seconds_max=seconds_max)
@@ -797,6 +804,10 @@ class AsyncClient(LoopClient):
     def check(self, site: str, read_objects: bool = False) -> AsyncIterator[Finding]:
         """What is wrong between a site's store and the catalog; nothing when all is well. `read_objects` reads every byte."""
         return self._iterate_thread(Client.check, site, read_objects)
+
+    def orphans(self, site: str, *, remove: bool = False) -> AsyncIterator[Finding]:
+        """Objects in a site's store that no version names and nobody is writing; those of ours removed, if asked to."""
+        return self._iterate(Client.orphans, site, remove=remove)
 
     async def ensure_dataset(
         self, name: str, *, site: str, residency: Iterable[str] = (), kind: dataset.DatasetKind = dataset.DatasetKind.DATA

@@ -23,6 +23,7 @@ from federation.core import (
     budget,
     card,
     chain,
+    collection,
     dataset,
     discovery,
     erasure,
@@ -50,6 +51,7 @@ from federation.services import residency as residency_rules
 from federation.v1 import (
     bills_pb2,
     budgets_pb2,
+    care_pb2,
     catalog_pb2,
     costs_pb2,
     events_pb2,
@@ -1066,6 +1068,25 @@ class Client:
         request = lineage_pb2.CheckLineageIndexRequest(rebuild=rebuild)
         return self._value(lineage.IndexCheck, "Lineage.CheckLineageIndex", request)
 
+    def collect_versions(
+        self,
+        dataset_name: str,
+        rule: collection.Rule,
+        *,
+        request_id: str = "",
+        validate_only: bool = False,
+    ) -> tuple[collection.Judged, ...]:
+        """Lets a dataset's old versions go, by a rule; what was decided of each. With `validate_only` none goes."""
+        request = care_pb2.CollectVersionsRequest(
+            dataset=ids.dataset(dataset_name).resource,
+            keep_versions=rule.keep_versions,
+            keep_seconds=rule.keep_seconds,
+            even_if_models=rule.even_if_models,
+            request_id=request_id,
+            validate_only=validate_only,
+        )
+        return tuple(map(codec.to_value, self._connection.call("Care.CollectVersions", request).versions))
+
     def query_records(self, sql: str, *, rows_max: int = 0, seconds_max: int = 0) -> QueryResult:
         """One SQL query over the record's tables; at most so many rows (0: what the server allows). For administrators."""
         request = records_pb2.QueryRecordsRequest(sql=sql, rows_max=rows_max, seconds_max=seconds_max)
@@ -1089,6 +1110,7 @@ class Client:
             expire_time=codec.to_time(answer.expire_time) if answer.HasField("expire_time") else None,
             server_version=answer.server_version,
             revision=answer.revision,
+            server_time=codec.to_time(answer.server_time) if answer.HasField("server_time") else None,
         )
 
     def create_token(
@@ -1174,6 +1196,12 @@ class Client:
     def check(self, site: str, read_objects: bool = False) -> Iterator[Finding]:
         """What is wrong between a site's store and the catalog; nothing when all is well. `read_objects` reads every byte."""
         return transfer.check(self._connection.ca, self.open_check(site), read_objects=read_objects)
+
+    def orphans(self, site: str, *, remove: bool = False) -> Iterator[Finding]:
+        """Objects in a site's store that no version names and nobody is writing; those of ours removed, if asked to."""
+        if remove:
+            return transfer.check(self._connection.ca, self.open_check(site), remove_orphans=True)
+        return (row for row in self.check(site) if row["finding"] == "ORPHAN")
 
     def ensure_dataset(
         self,

@@ -319,7 +319,7 @@ class Job:
     """A request with its plan and its present state. `attempt` counts from 1; 0 before the first placement.
 
     `transfers` are those that bring copies for it, which it waits for while it is PENDING. `decision` is the newest decision
-    about it, which the record explains (`core/decision.py`).
+    about it, which the record explains (`core/decision.py`). `traceparent` is the trace in which it was submitted, if any.
     """
 
     job: str
@@ -338,6 +338,7 @@ class Job:
     create_time: datetime | None = None
     update_time: datetime | None = None
     end_time: datetime | None = None
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

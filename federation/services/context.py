@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -34,6 +35,19 @@ class Engines:
         self.compiled: dict[int, ports.PolicyEngine] = {}
         self.unseen: Counter[str] = Counter()
         self.told_time: datetime | None = None
+
+
+class Untold:
+    """A `ports.Telemetry` that nobody listens to."""
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Tells nobody."""
+        del name
+        return nullcontext()
+
+    def trace(self) -> str:
+        """None."""
+        return ""
 
 
 class Seen(NamedTuple):
@@ -73,6 +87,7 @@ class Context:
     `solver` is asked where pipelines are too wide for exact methods of our own; None: the best found, with its proven bound.
     `authority` signs certificates of sites, which name them in `trust_domain`; None where another CA does.
     `policies` compiles what `services.authorization` asks, and `engines` is its memory.
+    `telemetry` is told how work goes.
     `start_time` is when this server began to listen: silence before it proves nothing about a site. None: always listening.
     """
 
@@ -97,6 +112,7 @@ class Context:
     solver: ports.Solver | None = None
     authority: certificates.Authority | None = None
     trust_domain: str = "federation"
+    telemetry: ports.Telemetry = field(default_factory=Untold, repr=False, compare=False)
 
     @property
     def lease(self) -> timedelta:

@@ -144,8 +144,7 @@ def _inputs(tx: ports.Transaction, specs: Sequence[job.InputSpec]) -> tuple[worl
     found = []
     for spec, row, name in zip(specs, stored, names, strict=True):
         version = versions.get((*name.dataset, name.number)) or datasets.get_version(tx, name)
-        if version.erase_time is not None:
-            raise datasets.version_erased(name)
+        datasets.check_readable(version)
         found.append(
             worlds.WorldInput(
                 alias=spec.alias,

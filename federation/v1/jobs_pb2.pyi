@@ -698,6 +698,7 @@ class Job(google.protobuf.message.Message):
     END_TIME_FIELD_NUMBER: builtins.int
     TRANSFERS_FIELD_NUMBER: builtins.int
     DECISION_FIELD_NUMBER: builtins.int
+    TRACEPARENT_FIELD_NUMBER: builtins.int
     name: builtins.str
     state: global___JobState.ValueType
     reason: builtins.str
@@ -709,6 +710,8 @@ class Job(google.protobuf.message.Message):
     etag: builtins.str
     decision: builtins.str
     """The newest decision about it, as the record's table `placement_decisions` explains it."""
+    traceparent: builtins.str
+    """The trace in which it was submitted (W3C Trace Context), if any. Set by the server."""
     @property
     def request(self) -> global___JobRequest: ...
     @property
@@ -742,9 +745,10 @@ class Job(google.protobuf.message.Message):
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         transfers: collections.abc.Iterable[builtins.str] | None = ...,
         decision: builtins.str = ...,
+        traceparent: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "plan", b"plan", "request", b"request", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decision", b"decision", "detail", b"detail", "end_time", b"end_time", "etag", b"etag", "name", b"name", "plan", b"plan", "reason", b"reason", "request", b"request", "run", b"run", "state", b"state", "transfers", b"transfers", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decision", b"decision", "detail", b"detail", "end_time", b"end_time", "etag", b"etag", "name", b"name", "plan", b"plan", "reason", b"reason", "request", b"request", "run", b"run", "state", b"state", "traceparent", b"traceparent", "transfers", b"transfers", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___Job = Job
 

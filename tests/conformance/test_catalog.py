@@ -496,6 +496,31 @@ def test_a_closed_catalog_is_unavailable(catalog: ports.Catalog) -> None:
 # -- recorded answers --------------------------------------------------------------------------------------------------------
 
 
+def test_old_answers_are_forgotten(catalog: ports.Catalog) -> None:
+    """What is younger is replayed as before; a request whose answer is gone is a new one."""
+    catalog.write(lambda tx: tx.remember("old", "hash", b"1"), actor="alice")
+    between = catalog.write(lambda tx: tx.now) + timedelta(seconds=1)
+    clock = catalog._clock  # type: ignore[attr-defined]
+    clock.advance(10)
+    catalog.write(lambda tx: tx.remember("new", "hash", b"2"), actor="alice")
+    assert catalog.forget(between) == 1
+    assert catalog.forget(between) == 0
+    assert catalog.write(lambda tx: tx.replay("old", "hash"), actor="alice") is None
+    assert catalog.write(lambda tx: tx.replay("new", "hash"), actor="alice") == b"2"
+
+
+def test_values_are_counted_without_being_read(catalog: ports.Catalog) -> None:
+    """By the columns that listings are narrowed by; of several values of one, all."""
+    insert(catalog, *(dataset.Dataset(namespace="s", dataset=f"d{n}", owner="a" if n % 2 else "b") for n in range(5)))
+
+    def count(**where: str | tuple[str, ...]) -> int:
+        return catalog.read(lambda tx: tx.count(dataset.Dataset, where=where))
+
+    assert [count(owner="a"), count(owner="b"), count(owner="c"), count(owner=("a", "b"))] == [2, 3, 0, 5]
+    with pytest.raises(errors.InvalidArgument):
+        count(nonsense="x")
+
+
 def test_an_answer_is_replayed_to_its_actor_alone(catalog: ports.Catalog) -> None:
     """Two people may use the same key."""
     catalog.write(lambda tx: tx.remember("r1", "hash", b"\x00answer\xff"), actor="alice")
