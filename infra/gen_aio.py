@@ -12,7 +12,7 @@ from pathlib import Path
 CLIENT = Path(__file__).parents[1] / "federation" / "client" / "client.py"
 #: What encrypts, packs or writes files: it would hold up the event loop.
 IN_A_THREAD = frozenset(
-    {"put", "get", "check", "logs", "submit", "upload_package", "send_package", "import_bill", "export_focus"}
+    {"put", "get", "preview", "check", "logs", "submit", "upload_package", "send_package", "import_bill", "export_focus"}
 )
 #: What `LoopClient` has in its own way.
 LEFT_OUT = frozenset({"close"})
@@ -46,7 +46,13 @@ def generate(source: str) -> str:
     }
     own = ", ".join(sorted({"Client"} | constants & used))
     kept += ["from collections.abc import AsyncIterator", f"from federation.client.client import {own}"]
-    return _HEAD + "\n".join([*kept, "from federation.client.loop import LoopClient"]) + _CLASS + written
+    kept.append("from federation.client.loop import LoopClient")
+    # What only types need stays where only types are looked at.
+    typed = [node for branch in tree.body if isinstance(branch, ast.If) for node in branch.body]
+    for_types = [text for node in typed if isinstance(node, ast.Import | ast.ImportFrom) and (text := _import(node, used))]
+    if for_types:
+        kept += ["from typing import TYPE_CHECKING", "", "if TYPE_CHECKING:", *(f"    {text}" for text in for_types)]
+    return _HEAD + "\n".join(kept) + _CLASS + written
 
 
 def _import(node: ast.Import | ast.ImportFrom, used: set[str]) -> str:

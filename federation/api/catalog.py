@@ -13,7 +13,7 @@ from federation.api.calls import Call
 from federation.api.mutations import Use
 from federation.api.pages import Pages
 from federation.api.store import Store
-from federation.core import conditions, dataset, ids, quota
+from federation.core import conditions, dataset, errors, ids, quota
 from federation.core import discovery as found_by
 from federation.ports import Transaction
 from federation.services import authorization, cards, datasets, disclosure, discovery, governance, quotas
@@ -231,10 +231,34 @@ class CatalogServicer:
         site = ids.child(request.site, "sites") if request.site else ""
 
         def work(tx: Transaction) -> Message:
-            grant = datasets.open_read(tx, self._ctx, call.principal, name, number, site, purpose=request.purpose)
-            return access.message(tx, self._ctx, grant)
+            grant = datasets.open_read(
+                tx,
+                self._ctx,
+                call.principal,
+                name,
+                number,
+                site,
+                purpose=request.purpose,
+                bytes_max=_positive(request.bytes_max),
+                sensitive=request.sensitive,
+            )
+            answer = access.message(tx, self._ctx, grant)
+            answer.sensitive_columns.extend(sorted(cards.sensitive(tx, datasets.get_dataset(tx, name))))
+            return answer
 
         return await mutations.mutate(self._store, call, request, work)
 
     async def _mutate(self, call: Call, request: Message, work: Use) -> Message:
         return await mutations.mutate(self._store, call, request, lambda tx: codec.to_message(work(tx)))
+
+
+def _positive(bytes_max: int) -> int:
+    """A bound of bytes, 0 for none; InvalidArgument (BYTES_INVALID) for what bounds nothing."""
+    if bytes_max < 0:
+        raise errors.InvalidArgument(
+            f"bytes_max {bytes_max} is negative",
+            reason="BYTES_INVALID",
+            help="Say how many bytes are to be read at most, or 0.",
+            violations={"bytes_max": "must not be negative"},
+        )
+    return bytes_max

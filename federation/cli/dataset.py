@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import click
 
 from federation import secrecy
-from federation.cli import cards, erasure, formats, governed, jobs, shapes
+from federation.cli import cards, erasure, formats, governed, jobs, shapes, sql
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import dataset as values
@@ -262,6 +263,49 @@ def get(session: Session, *, name: str, folder: Path, site: str, overwrite: bool
         files = session.client.get(name, folder, site=site, overwrite=overwrite, purpose=purpose, progress=moved)
     told = Fetched(folder=str(folder), files=tuple(str(file) for file in files))
     session.output.item(told, lambda: session.output.say(f"{len(files)} files are in {folder}"))
+
+
+@verb(
+    dataset,
+    "preview",
+    answers=list[dict[str, Any]],
+    example="fed dataset preview sales/flights@3 --rows 5 --columns carrier,dep_delay",
+)
+@click.argument("name", metavar="DATASET[@VERSION]")
+@click.option("--rows", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
+@click.option("--columns", default="", metavar="NAME,NAME", help="Only these columns.")
+@click.option("--file", default="", metavar="PATH", help="The file to look into; the first with rows otherwise.")
+@click.option("--site", default="", help="Read it from this site; from the cheapest for you otherwise.")
+@click.option("--purpose", default="", help="What you want it for, where its use is limited to purposes.")
+@click.option("--show-sensitive", is_flag=True, help="Show columns that its card calls sensitive, if you decide over it.")
+def preview(
+    session: Session, *, name: str, rows: int, columns: str, file: str, site: str, purpose: str, show_sensitive: bool
+) -> None:
+    """Shows the first rows of a version: of Parquet, CSV, TSV, JSON lines and plain text. Only what they need is read.
+
+    It is a read like `fed dataset get`: asked of the policy, under a lease, in the audit, and what leaves is egress.
+    """
+    secrecy.keep()
+    found = session.client.preview(
+        name,
+        rows=rows,
+        columns=tuple(column.strip() for column in columns.split(",") if column.strip()),
+        file=file,
+        site=site,
+        purpose=purpose,
+        show_sensitive=show_sensitive,
+    )
+    sql.show(session.output, found)
+    told = {key.decode(): value.decode() for key, value in (found.schema.metadata or {}).items()}
+    session.output.say(
+        f"{'the first ' if told['fed.more'] == 'true' else ''}{found.num_rows} rows of {told['fed.file']} in "
+        f"{told['fed.version']}; {int(told['fed.received_bytes']):,} bytes were read"
+    )
+    masked = json.loads(told["fed.masked"])
+    if masked:
+        session.output.warn(
+            f"Sensitive and masked: {', '.join(masked)}. Whoever decides over it sees them with --show-sensitive."
+        )
 
 
 @verb(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from federation.client import bills, transfer
 from federation.client.client import PACKAGE_BYTES_MAX, Client
@@ -42,6 +42,9 @@ from federation.core import (
     watching,
 )
 from federation.core import transfer as moving
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class AsyncClient(LoopClient):
@@ -162,9 +165,17 @@ class AsyncClient(LoopClient):
         """A grant to write one new version of a dataset at a site's gateway."""
         return await self._call(Client.open_write, name, site, request_id=request_id)
 
-    async def open_read(self, name: str, site: str = "", *, purpose: str = "", request_id: str = "") -> Access:
-        """A grant to read a version, or a dataset's newest, at a site that holds it: the cheapest, if none is named."""
-        return await self._call(Client.open_read, name, site, purpose=purpose, request_id=request_id)
+    async def open_read(
+        self, name: str, site: str = "", *, purpose: str = "", bytes_max: int = 0, sensitive: bool = False, request_id: str = ""
+    ) -> Access:
+        """A grant to read a version, or a dataset's newest, at a site that holds it: the cheapest, if none is named.
+
+        With `bytes_max` it is good for so many bytes at most. `sensitive` asks to be shown sensitive columns by name, which
+        those may who decide over the dataset.
+        """
+        return await self._call(
+            Client.open_read, name, site, purpose=purpose, bytes_max=bytes_max, sensitive=sensitive, request_id=request_id
+        )
 
     async def create_site(self, new: site.Site, *, request_id: str = "") -> site.Site:
         """Declares a site; its agent makes it READY. For administrators."""
@@ -800,6 +811,35 @@ class AsyncClient(LoopClient):
         All files come whole and authenticated, or none does. One that is there already is refused unless `overwrite`.
         """
         return await self._thread(Client.get, name, folder, site=site, overwrite=overwrite, purpose=purpose, progress=progress)
+
+    async def preview(
+        self,
+        name: str,
+        *,
+        rows: int = 20,
+        columns: Iterable[str] = (),
+        file: str = "",
+        site: str = "",
+        purpose: str = "",
+        show_sensitive: bool = False,
+    ) -> pa.Table:
+        """The first rows of a version, or of a dataset's newest: of `file`, or of its first file with rows.
+
+        Reads only what it needs of Parquet, CSV, TSV, JSON lines and plain text, at most 64 MiB, under a grant and a lease of
+        the caller's, and meters it. Columns that the data card calls sensitive are masked, unless somebody who decides over the
+        dataset wants to see them. The table's metadata tell `fed.file`, `fed.masked`, `fed.more` and `fed.received_bytes`.
+        FailedPrecondition (PREVIEW_UNSUPPORTED) for a version without rows.
+        """
+        return await self._thread(
+            Client.preview,
+            name,
+            rows=rows,
+            columns=columns,
+            file=file,
+            site=site,
+            purpose=purpose,
+            show_sensitive=show_sensitive,
+        )
 
     def check(self, site: str, read_objects: bool = False) -> AsyncIterator[Finding]:
         """What is wrong between a site's store and the catalog; nothing when all is well. `read_objects` reads every byte."""

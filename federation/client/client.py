@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -69,11 +69,16 @@ from federation.v1 import (
 )
 from federation.wire import changes, codec
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 T = TypeVar("T")
 
 PACKAGE_BYTES_MAX = 64 * 1024 * 1024
 #: Who searches reads the best matches, and seldom more than those.
 _SEARCH_PAGE_SIZE = 50
+#: A preview's grant is good for so much.
+_PREVIEW_BYTES = 64 * 1024 * 1024
 #: A sum reads a month of tables or years of them, and a reconciliation every read of a month.
 _SUMMARIZE_SECONDS = 120.0
 _RECONCILE_SECONDS = 600.0
@@ -295,11 +300,30 @@ class Client:
         request = catalog_pb2.OpenWriteRequest(name=ids.dataset(name).resource, site=site, request_id=request_id)
         return _access(self._connection.call("Catalog.OpenWrite", request))
 
-    def open_read(self, name: str, site: str = "", *, purpose: str = "", request_id: str = "") -> Access:
-        """A grant to read a version, or a dataset's newest, at a site that holds it: the cheapest, if none is named."""
+    def open_read(
+        self,
+        name: str,
+        site: str = "",
+        *,
+        purpose: str = "",
+        bytes_max: int = 0,
+        sensitive: bool = False,
+        request_id: str = "",
+    ) -> Access:
+        """A grant to read a version, or a dataset's newest, at a site that holds it: the cheapest, if none is named.
+
+        With `bytes_max` it is good for so many bytes at most. `sensitive` asks to be shown sensitive columns by name, which
+        those may who decide over the dataset.
+        """
         found, number = ids.dataset_or_version(name)
-        resource = found.version(number) if number else found.resource
-        request = catalog_pb2.OpenReadRequest(name=resource, site=site, purpose=purpose, request_id=request_id)
+        request = catalog_pb2.OpenReadRequest(
+            name=found.version(number) if number else found.resource,
+            site=site,
+            purpose=purpose,
+            bytes_max=bytes_max,
+            sensitive=sensitive,
+            request_id=request_id,
+        )
         return _access(self._connection.call("Catalog.OpenRead", request))
 
     # Sites and links
@@ -1193,6 +1217,29 @@ class Client:
         access = self.open_read(name, site, purpose=purpose)
         return transfer.get(self._connection.ca, access, folder, overwrite=overwrite, progress=progress)
 
+    def preview(
+        self,
+        name: str,
+        *,
+        rows: int = 20,
+        columns: Iterable[str] = (),
+        file: str = "",
+        site: str = "",
+        purpose: str = "",
+        show_sensitive: bool = False,
+    ) -> pa.Table:
+        """The first rows of a version, or of a dataset's newest: of `file`, or of its first file with rows.
+
+        Reads only what it needs of Parquet, CSV, TSV, JSON lines and plain text, at most 64 MiB, under a grant and a lease of
+        the caller's, and meters it. Columns that the data card calls sensitive are masked, unless somebody who decides over the
+        dataset wants to see them. The table's metadata tell `fed.file`, `fed.masked`, `fed.more` and `fed.received_bytes`.
+        FailedPrecondition (PREVIEW_UNSUPPORTED) for a version without rows.
+        """
+        access = self.open_read(name, site, purpose=purpose, bytes_max=_PREVIEW_BYTES, sensitive=show_sensitive)
+        return transfer.preview(
+            self._connection.ca, access, rows=rows, columns=tuple(columns), path=file, masked=not show_sensitive
+        )
+
     def check(self, site: str, read_objects: bool = False) -> Iterator[Finding]:
         """What is wrong between a site's store and the catalog; nothing when all is well. `read_objects` reads every byte."""
         return transfer.check(self._connection.ca, self.open_check(site), read_objects=read_objects)
@@ -1298,6 +1345,7 @@ def _access(message: catalog_pb2.Access) -> Access:
         name=message.name,
         dataset_uid=message.dataset_uid,
         expire_time=codec.to_time(message.expire_time),
+        sensitive_columns=tuple(message.sensitive_columns),
     )
 
 

@@ -15,6 +15,8 @@ from federation.core import errors, ids
 from federation.wire.gateway import GatewayClient, persistent
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from federation.wire import data
 
 #: Hears of progress: how many more bytes are done.
@@ -64,6 +66,22 @@ def get(ca: bytes, access: Access, folder: Path, *, overwrite: bool, progress: P
         with contextlib.suppress(errors.Unavailable):  # what was read is here; the gateway settles the grant by itself
             gateway.close_grant()
     return list(targets.values())
+
+
+def preview(ca: bytes, access: Access, *, rows: int, columns: Sequence[str], path: str, masked: bool) -> pa.Table:
+    """The first rows of a file of the version of a grant; see `client.preview`."""
+    from federation.client import preview as previews  # noqa: PLC0415 - as above
+    from federation.wire import data  # noqa: PLC0415 - as above
+
+    tally = previews.Tally()
+    with _gateway(ca, access) as gateway:
+        opened = data.open_version(gateway, audience=data.grant_audience(access.grant), counts=tally)
+        sensitive = access.sensitive_columns if masked else ()
+        try:
+            return previews.preview(opened, tally, rows=rows, columns=columns, path=path, sensitive=sensitive)
+        finally:
+            with contextlib.suppress(errors.Unavailable):  # the gateway settles the grant by itself
+                gateway.close_grant()
 
 
 def logs(ca: bytes, access: Access, *, follow: bool) -> Iterator[bytes]:

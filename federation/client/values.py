@@ -11,7 +11,10 @@ from federation.core import people
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """A signed grant and where to present it. The grant opens what it names: it shows in no repr."""
+    """A signed grant and where to present it. The grant opens what it names: it shows in no repr.
+
+    `sensitive_columns` are those that its dataset's card names, or has from what it was made of.
+    """
 
     grant: bytes = field(repr=False)
     gateway: str
@@ -19,6 +22,7 @@ class Access:
     name: str
     dataset_uid: str
     expire_time: datetime
+    sensitive_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

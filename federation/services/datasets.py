@@ -25,6 +25,7 @@ DATASET_MUTABLE = frozenset(
     }
 )
 GROUP_SIZE_MAX = 10**9
+_NO_BOUND = 2**63 - 1
 
 
 # Namespaces
@@ -630,9 +631,12 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     at: str = "",
     *,
     purpose: str = "",
+    bytes_max: int = 0,
+    sensitive: bool = False,
 ) -> grants.Grant:
     """Lets a person take a version home from a site that holds it; without a site, from the one whose egress is cheapest.
 
+    With `bytes_max` they may take so much of it. To be shown `sensitive` columns is for those who may write to it, and told.
     Refused where the person is not in the dataset's residency, and where the price of the way home is unknown.
     """
     authorization.visible(tx, ctx, principal, name)
@@ -650,8 +654,11 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     )
     law = functools.partial(residency.require_person, name.short, stored.residency, principal)
     authorization.require(tx, ctx, asked, law=law)
+    if sensitive:
+        authorization.require(tx, ctx, authorization.question(tx, subject(principal), Action.WRITE, stored, purpose=purpose))
     version = readable_version(tx, ids.VersionName(name, number or latest(stored)))
-    source, micros = _source_for_person(tx, ctx, version, at)
+    taken = min(version.object_bytes, bytes_max) if bytes_max else version.object_bytes
+    source, micros = _source_for_person(tx, ctx, version, at, taken)
     record = access.issue(
         tx,
         kinds.GrantRecord(
@@ -663,7 +670,7 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
             source_site=source.site,
             source_region=source.region,
             reader_region=site.INTERNET,
-            estimate_bytes=version.object_bytes,
+            estimate_bytes=taken,
             estimate_micros=micros,
             expire_time=tx.now + ctx.grant_life,
         ),
@@ -677,24 +684,26 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
         dataset_uid=stored.uid,
         version=version.name.short,
         reader_region=site.INTERNET,
-        bytes_max=ctx.budget_bytes(version.object_bytes),
+        bytes_max=min(bytes_max or _NO_BOUND, ctx.budget_bytes(version.object_bytes)),
         issue_time=tx.now,
         expire_time=record.expire_time,
     )
 
 
-def _source_for_person(tx: ports.Transaction, ctx: Context, version: dataset.Version, at: str) -> tuple[site.Site, int]:
-    """The site to read from and what it costs: the one asked for, or the cheapest of those that can be read."""
+def _source_for_person(
+    tx: ports.Transaction, ctx: Context, version: dataset.Version, at: str, size: int
+) -> tuple[site.Site, int]:
+    """The site to read so much of it from, and what it costs: the one asked for, or the cheapest of those that can be read."""
     if at:
         place = sites.get_site(tx, at)
         _require_available(tx, version, at)
         sites.require_ready(place)
-        micros = _price_home(tx, ctx, place, version)
+        micros = _price_home(tx, ctx, place, size)
         if micros is None:
             raise _unpriced(version, place.region)
         return place, micros
     places = _holders(tx, version)
-    priced = [(micros, place.site, place) for place in places if (micros := _price_home(tx, ctx, place, version)) is not None]
+    priced = [(micros, place.site, place) for place in places if (micros := _price_home(tx, ctx, place, size)) is not None]
     if not priced:
         raise _unpriced(version, ", ".join(sorted({place.region for place in places})))
     micros, _, place = min(priced, key=lambda each: each[:2])
@@ -727,10 +736,10 @@ def _holders(tx: ports.Transaction, version: dataset.Version) -> list[site.Site]
     )
 
 
-def _price_home(tx: ports.Transaction, ctx: Context, place: site.Site, version: dataset.Version) -> int | None:
+def _price_home(tx: ports.Transaction, ctx: Context, place: site.Site, size: int) -> int | None:
     counted = pricing.month(tx, ratecard.scope(place.region, site.INTERNET, place.account))
     before = counted.sent_bytes + counted.reserved_bytes
-    price = pricing.rates(tx, ctx).price(place.region, site.INTERNET, before, version.object_bytes)
+    price = pricing.rates(tx, ctx).price(place.region, site.INTERNET, before, size)
     return None if price is None else price.micros
 
 

@@ -523,6 +523,7 @@ class Access(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     DATASET_UID_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    SENSITIVE_COLUMNS_FIELD_NUMBER: builtins.int
     grant: builtins.bytes
     """The signed grant, opaque to its bearer."""
     gateway: builtins.str
@@ -533,6 +534,10 @@ class Access(google.protobuf.message.Message):
     dataset_uid: builtins.str
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def sensitive_columns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Columns that are sensitive by the dataset's card, or by those of what it was made of: to be masked where rows are shown."""
+
     def __init__(
         self,
         *,
@@ -542,9 +547,10 @@ class Access(google.protobuf.message.Message):
         name: builtins.str = ...,
         dataset_uid: builtins.str = ...,
         expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        sensitive_columns: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["expire_time", b"expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dataset_uid", b"dataset_uid", "expire_time", b"expire_time", "gateway", b"gateway", "grant", b"grant", "name", b"name", "site", b"site"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset_uid", b"dataset_uid", "expire_time", b"expire_time", "gateway", b"gateway", "grant", b"grant", "name", b"name", "sensitive_columns", b"sensitive_columns", "site", b"site"]) -> None: ...
 
 global___Access = Access
 
@@ -1284,6 +1290,8 @@ class OpenReadRequest(google.protobuf.message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
     PURPOSE_FIELD_NUMBER: builtins.int
+    BYTES_MAX_FIELD_NUMBER: builtins.int
+    SENSITIVE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """A version, or a dataset for its newest version."""
     site: builtins.str
@@ -1292,6 +1300,10 @@ class OpenReadRequest(google.protobuf.message.Message):
     validate_only: builtins.bool
     purpose: builtins.str
     """What it is wanted for; policies decide by it."""
+    bytes_max: builtins.int
+    """At most so many bytes of ciphertext are to be read under it; 0 for what reading the version once takes."""
+    sensitive: builtins.bool
+    """Whether columns that the data card calls sensitive are to be shown: for those who decide over the dataset."""
     def __init__(
         self,
         *,
@@ -1300,7 +1312,9 @@ class OpenReadRequest(google.protobuf.message.Message):
         request_id: builtins.str = ...,
         validate_only: builtins.bool = ...,
         purpose: builtins.str = ...,
+        bytes_max: builtins.int = ...,
+        sensitive: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name", "purpose", b"purpose", "request_id", b"request_id", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes_max", b"bytes_max", "name", b"name", "purpose", b"purpose", "request_id", b"request_id", "sensitive", b"sensitive", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
 
 global___OpenReadRequest = OpenReadRequest
