@@ -283,7 +283,7 @@ class SqlTransaction:
 
     def count(self, cls: type, *, where: Mapping[str, str | tuple[str, ...]]) -> int:
         table, wanted = sql_schema.TABLES[cls], catalog_rows.checked_where(cls, where)
-        matching = (_any_of(table.c[name], value) for name, value in wanted.items())
+        matching = (table.c[name].in_([value] if isinstance(value, str) else list(value)) for name, value in wanted.items())
         return int(self._run(sa.select(sa.func.count()).select_from(table).where(*matching)).scalar_one())
 
     def emit(self, kind: str, name: str, body: Any) -> int:

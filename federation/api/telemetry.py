@@ -147,7 +147,7 @@ class _Listening:
         self.now, self.actor, self.request_id = tx.now, tx.actor, tx.request_id
         self.get, self.insert, self.replace, self.delete = tx.get, tx.insert, tx.replace, tx.delete
         self.find, self.list, self.count, self.emit_rows = tx.find, tx.list, tx.count, tx.emit_rows
-        self.replay, self.remember = tx.replay, tx.remember
+        self.replay, self.remember, self.revision = tx.replay, tx.remember, tx.revision
 
     def emit(self, kind: str, name: str, body: Any) -> int:
         """As the transaction's own."""
