@@ -95,6 +95,8 @@ class _Postgres:
         except psycopg.Error as error:
             self._drop()
             _log.debug("the log is looked at again and again, for nothing can be listened to: %s", error)
+        if self._closing.is_set():  # in the meantime, by another thread
+            self._drop()
 
     def wait(self, seconds: float) -> None:
         import psycopg  # noqa: PLC0415
