@@ -45,6 +45,30 @@ def upgrade(engine: sa.Engine) -> None:
                 _note_oldest(connection, script)
 
 
+def revision(engine: sa.Engine) -> str:
+    """The revision that a database is at; FailedPrecondition unless it is this release's. Changes nothing."""
+    script = ScriptDirectory(str(_SCRIPTS))
+    with sql_errors.translated(), engine.connect() as connection:
+        current = _is_current(connection, script)
+        found = MigrationContext.configure(connection, opts={"version_table": sql_schema.VERSION_TABLE}).get_current_heads()
+    if not found:
+        raise empty()
+    if not current:
+        raise errors.FailedPrecondition(
+            f"the catalog's database is at revision {found[0]!r}, an older release's",
+            reason="DATABASE_OLDER",
+            help="Start a server of this release: it brings the database up to date.",
+        )
+    return found[0]
+
+
+def empty() -> errors.FailedPrecondition:
+    """There is no catalog in the database."""
+    return errors.FailedPrecondition(
+        "there is no catalog in the database", reason="DATABASE_EMPTY", help="Start a server with it, or name another."
+    )
+
+
 @contextmanager
 def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that keeps other processes from migrating; on SQLite the writer's BEGIN IMMEDIATE does so by itself."""

@@ -92,6 +92,7 @@ requests = sa.Table(
     sa.Column("hash", sa.Text, nullable=False),
     sa.Column("answer", sa.LargeBinary, nullable=False),
     sa.Column("time", sa.Text, nullable=False),
+    sa.Index("ix_requests_time", "time"),
 )
 
 blobs = sa.Table(
@@ -108,6 +109,14 @@ blob_chunks = sa.Table(
     sa.Column("digest", _Text, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+#: By the table of each kind that is remembered: a number that no other state of it has, or had.
+stamps = sa.Table(
+    "stamps",
+    metadata,
+    sa.Column("table", _Text, primary_key=True),
+    sa.Column("stamp", sa.BigInteger, nullable=False),
 )
 
 counters = sa.Table(

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from federation import config, logs, ports, secrecy
+from federation import config, logs, ports, secrecy, traces
 from federation.adapters import prices
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.engine_embedded import DeltaFusionEngine
@@ -50,7 +50,8 @@ _DECLARED_FIELDS = ("region", "jurisdiction", "account", "offer", "sources")
 def run(settings: config.ServerSettings) -> None:
     """Runs a server until SIGTERM or SIGINT, then lets open calls end."""
     secrecy.keep()
-    logs.configure()
+    logs.configure(text=config.logs_as_text())
+    traces.configure("federation-server", config.environment())
     asyncio.run(_serve(make(settings)))
 
 
@@ -95,6 +96,7 @@ def make(settings: config.ServerSettings) -> Server:
         lineage=LineageIndex(catalog, DeltaLineage(settings.tables_url, options), timer=time.monotonic),
         emitters=_emitters(catalog, settings),
         people=OidcPeople(settings.issuers) if settings.issuers else None,
+        connections=catalog.connections,
     )
 
 

@@ -11,14 +11,17 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
+from cryptography import x509
 
+from federation import traces
 from federation.core import errors
 from federation.crypto import certificates
-from federation.wire import balancing
+from federation.wire import balancing, tracing
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +70,11 @@ class Tls:
     ca: bytes
     cert: bytes = b""
     key: bytes = field(default=b"", repr=False)
+
+
+def expiry(identity: Tls) -> datetime:
+    """When its certificate ends."""
+    return x509.load_pem_x509_certificate(identity.cert).not_valid_after_utc
 
 
 class Source(Protocol):
@@ -154,6 +162,8 @@ def channel(
     place, options = balancing.settings(target, repeatable)
     own = ("grpc.use_local_subchannel_pool", int(own_connection))
     opened = grpc.secure_channel(place, credentials, options=(*CHANNEL_OPTIONS, own, *options))
+    if traces.on():
+        opened = grpc.intercept_channel(opened, tracing.Calls())
     return grpc.intercept_channel(opened, _Bearer(metadata)) if metadata else opened
 
 
@@ -207,18 +217,6 @@ def _server_certificate(tls: Tls, *, require_client: bool) -> grpc.ServerCertifi
     )
 
 
-@dataclass(frozen=True)
-class _Details(grpc.ClientCallDetails):
-    """A call's details with our metadata added; grpc reads these attributes."""
-
-    method: str
-    timeout: float | None
-    metadata: Any
-    credentials: grpc.CallCredentials | None
-    wait_for_ready: bool | None
-    compression: Any
-
-
 class _Bearer(
     grpc.UnaryUnaryClientInterceptor,
     grpc.UnaryStreamClientInterceptor,
@@ -242,12 +240,5 @@ class _Bearer(
     def intercept_stream_stream(self, continuation: Any, details: Any, request_iterator: Any) -> Any:
         return continuation(self._with(details), request_iterator)
 
-    def _with(self, details: Any) -> _Details:
-        return _Details(
-            method=details.method,
-            timeout=details.timeout,
-            metadata=[*(details.metadata or ()), *self._metadata()],
-            credentials=details.credentials,
-            wait_for_ready=getattr(details, "wait_for_ready", None),
-            compression=getattr(details, "compression", None),
-        )
+    def _with(self, details: Any) -> tracing.Details:
+        return tracing.Details(details, self._metadata())

@@ -167,7 +167,9 @@ def upgrade() -> None:
         sa.Column("answer", sa.LargeBinary, nullable=False),
         sa.Column("time", sa.Text, nullable=False),
     )
+    op.create_index("ix_requests_time", "requests", ["time"])
     _make_blobs(text)
+    op.create_table("stamps", sa.Column("table", text, primary_key=True), sa.Column("stamp", sa.BigInteger, nullable=False))
     counters = op.create_table(
         "counters", sa.Column("name", text, primary_key=True), sa.Column("value", sa.BigInteger, nullable=False)
     )
