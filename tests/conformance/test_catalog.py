@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from federation import ports
-from federation.adapters import catalog_rows, sql_migrate, sql_schema, sql_sqlite, sql_transaction
+from federation.adapters import catalog_rows, sql_errors, sql_migrate, sql_schema, sql_sqlite, sql_transaction
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import ManualClock, SeededIds, SystemClock, UlidIds
@@ -388,6 +388,16 @@ def test_a_very_wide_table_is_found_by_its_first_columns(catalog: ports.Catalog)
     insert(catalog, builders.version("sales/wide@1", columns=columns), builders.dataset("sales/wide", latest_version=1))
     assert found(catalog, "000123") == ["wide"]
     assert found(catalog, "039999") == []
+
+
+def test_a_sqlite_without_full_text_is_told_as_such(tmp_path: Path) -> None:
+    """By what it lacks, and what to do: not as a statement that was refused."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'x.db'}")
+    with pytest.raises(errors.FederationError) as caught, sql_errors.translated(), engine.begin() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        raise sa.exc.OperationalError("CREATE VIRTUAL TABLE", {}, sqlite3.OperationalError("no such module: fts5"))
+    assert caught.value.reason == "SQLITE_WITHOUT_FTS5"
+    engine.dispose()
 
 
 def test_only_what_has_terms_is_found(catalog: ports.Catalog) -> None:
