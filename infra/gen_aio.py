@@ -72,7 +72,9 @@ def _method(node: ast.FunctionDef) -> str:
     passed += [f"{argument.arg}={argument.arg}" for argument in node.args.kwonlyargs]
     way = {(False, False): "_call", (False, True): "_thread", (True, False): "_iterate", (True, True): "_iterate_thread"}
     run = f"self.{way[iterates, threaded]}({', '.join((f'Client.{node.name}', *passed))})"
-    doc = ast.get_docstring(node, clean=False) or ""
+    # Examples are run as they stand in `Client`.
+    doc, *examples = (ast.get_docstring(node, clean=False) or "").partition("\n\n        >>> ")
+    doc += "\n        " if examples[0] and "\n" in doc else ""
     answer = f"Async{returns}" if iterates else returns
     head = f"    {'' if iterates else 'async '}def {node.name}({ast.unparse(node.args)}) -> {answer}:"
     body = f"        return {'' if iterates else 'await '}{run}"

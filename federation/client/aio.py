@@ -21,6 +21,7 @@ from federation.core import (
     budget,
     card,
     chain,
+    collection,
     dataset,
     discovery,
     erasure,
@@ -228,9 +229,12 @@ class AsyncClient(LoopClient):
         """Submits a job whose working directory, if it has one, was uploaded. With `validate_only` it is only planned."""
         return await self._call(Client.create_job, request, validate_only=validate_only, request_id=request_id)
 
-    async def plan(self, request: job.JobRequest) -> job.Job:
-        """Where the job would run now, with the plan that explains it. Nothing is stored."""
-        return await self._call(Client.plan, request)
+    async def plan(self, request: job.JobRequest, *, brief: bool = False) -> job.Job:
+        """Where the job would run now, with the plan that explains it. Nothing is stored.
+
+        A `brief` plan tells of the choice and the runner-up alone, and takes less: for whoever asks for many.
+        """
+        return await self._call(Client.plan, request, brief=brief)
 
     async def submit(self, request: job.JobRequest, working_dir: Path | None = None, *, request_id: str = "") -> job.Job:
         """Submits a job, with its working directory if it has one: sent once, whichever jobs use it."""
@@ -559,9 +563,11 @@ class AsyncClient(LoopClient):
         """Decisions that a set would change: some of them, how many were asked, of how many, and where to go on (0: done)."""
         return await self._call(Client.explain_policy_diff, text, start)
 
-    async def explain_policy_replay(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int]:
+    async def explain_policy_replay(
+        self, text: str, start: int = 0, *, from_time: datetime | None = None, to_time: datetime | None = None
+    ) -> tuple[list[authorization.PolicyFlip], int, int]:
         """Past decisions that a set would make otherwise: some, how many were asked, and where to go on (0: done)."""
-        return await self._call(Client.explain_policy_replay, text, start)
+        return await self._call(Client.explain_policy_replay, text, start, from_time=from_time, to_time=to_time)
 
     async def import_bill(self, delivered: bills.Delivered) -> bill.Bill:
         """Takes in one delivery of a provider's bill (see `client.bills.read`). The same again changes nothing."""
@@ -720,6 +726,12 @@ class AsyncClient(LoopClient):
         """Compares the answering server's index of lineage with the Delta tables. For administrators."""
         return await self._call(Client.check_lineage_index, rebuild=rebuild)
 
+    async def collect_versions(
+        self, dataset_name: str, rule: collection.Rule, *, request_id: str = "", validate_only: bool = False
+    ) -> tuple[collection.Judged, ...]:
+        """Lets a dataset's old versions go, by a rule; what was decided of each. With `validate_only` none goes."""
+        return await self._call(Client.collect_versions, dataset_name, rule, request_id=request_id, validate_only=validate_only)
+
     async def query_records(self, sql: str, *, rows_max: int = 0, seconds_max: int = 0) -> QueryResult:
         """One SQL query over the record's tables; at most so many rows (0: what the server allows). For administrators."""
         return await self._call(Client.query_records, sql, rows_max=rows_max, seconds_max=seconds_max)
@@ -832,6 +844,10 @@ class AsyncClient(LoopClient):
     def check(self, site: str, read_objects: bool = False) -> AsyncIterator[Finding]:
         """What is wrong between a site's store and the catalog; nothing when all is well. `read_objects` reads every byte."""
         return self._iterate_thread(Client.check, site, read_objects)
+
+    def orphans(self, site: str, *, remove: bool = False) -> AsyncIterator[Finding]:
+        """Objects in a site's store that no version names and nobody is writing; those of ours removed, if asked to."""
+        return self._iterate(Client.orphans, site, remove=remove)
 
     async def ensure_dataset(
         self, name: str, *, site: str, residency: Iterable[str] = (), kind: dataset.DatasetKind = dataset.DatasetKind.DATA

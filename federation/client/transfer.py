@@ -90,11 +90,17 @@ def logs(ca: bytes, access: Access, *, follow: bool) -> Iterator[bytes]:
         yield from gateway.read_logs(follow=follow)
 
 
-def check(ca: bytes, access: Access, *, read_objects: bool) -> Iterator[Finding]:
-    """What a site's gateway finds wrong."""
+def check(ca: bytes, access: Access, *, read_objects: bool = False, remove_orphans: bool = False) -> Iterator[Finding]:
+    """What a site's gateway finds wrong; or the orphans that it has removed."""
     with _gateway(ca, access) as gateway:
-        for found in gateway.check_store(read_objects=read_objects):
-            yield Finding(finding=found.finding, object=found.object, version=found.version, detail=found.detail)
+        for found in gateway.check_store(read_objects=read_objects, remove_orphans=remove_orphans):
+            yield Finding(
+                finding=found.finding,
+                object=found.object,
+                version=found.version,
+                detail=found.detail,
+                bytes=found.bytes,
+            )
 
 
 def batches(found: Iterable[LocalFile]) -> Iterator[list[LocalFile]]:

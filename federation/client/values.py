@@ -41,6 +41,7 @@ class WhoAmI:
     expire_time: datetime | None
     server_version: str
     revision: int
+    server_time: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +81,16 @@ class Package:
 
 
 class Finding(TypedDict):
-    """One thing that a site's check found wrong: ORPHAN, MISSING, DAMAGED, KEY_MISSING or MANIFEST_INVALID."""
+    """One thing that a site's check found wrong: ORPHAN, MISSING, DAMAGED, KEY_MISSING or MANIFEST_INVALID.
+
+    `bytes` is what an orphan takes, 0 for all others.
+    """
 
     finding: str
     object: str
     version: str
     detail: str
+    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -237,8 +237,8 @@ class Version:
 
     `signature` (hex, Ed25519) is by `signed_by`'s site over the manifest statement; see `crypto.manifest`.
     `total_bytes` is of plaintext, `object_bytes` of what lies in the store. `run` is the run that made it, if one did. From
-    `erase_time` on nothing opens it. `group_size` is the size of its smallest group, if it is an aggregate whose site has
-    counted that in its files.
+    `erase_time` on nothing opens it; from `collect_time` on it lies nowhere, for it was old and nobody needed it.
+    `group_size` is the size of its smallest group, if it is an aggregate whose site has counted that in its files.
     """
 
     namespace: str
@@ -259,6 +259,7 @@ class Version:
     etag: str = ""
     create_time: datetime | None = None
     erase_time: datetime | None = None
+    collect_time: datetime | None = None
     group_size: int | None = None
 
     @property

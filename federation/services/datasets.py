@@ -308,11 +308,23 @@ def version_absent(name: ids.VersionName) -> errors.NotFound:
 
 
 def readable_version(tx: ports.Transaction, name: ids.VersionName) -> dataset.Version:
-    """One version that may be read; FailedPrecondition (VERSION_ERASED) for one that nothing opens any more."""
+    """One version that may be read; FailedPrecondition (VERSION_ERASED, VERSION_COLLECTED) for one that nobody has any more."""
     found = get_version(tx, name)
-    if found.erase_time is not None:
-        raise version_erased(name)
+    check_readable(found)
     return found
+
+
+def check_readable(found: dataset.Version) -> None:
+    """Returns for a version that may be read; refuses as `readable_version`."""
+    if found.erase_time is not None:
+        raise version_erased(found.name)
+    if found.collect_time is not None:
+        raise errors.FailedPrecondition(
+            f"{found.name.short} was old, and was let go of at {found.collect_time:%Y-%m-%d %H:%M} UTC",
+            reason="VERSION_COLLECTED",
+            help=f"Use another version: `fed version list {found.name.dataset.short}` shows them.",
+            metadata={"version": found.name.short},
+        )
 
 
 def version_erased(name: ids.VersionName) -> errors.FailedPrecondition:

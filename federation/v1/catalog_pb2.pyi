@@ -391,6 +391,7 @@ class Version(google.protobuf.message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     ERASE_TIME_FIELD_NUMBER: builtins.int
+    COLLECT_TIME_FIELD_NUMBER: builtins.int
     GROUP_SIZE_FIELD_NUMBER: builtins.int
     name: builtins.str
     manifest_digest: builtins.str
@@ -427,6 +428,10 @@ class Version(google.protobuf.message.Message):
     def erase_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Since when nothing opens it any more; see Erasures."""
 
+    @property
+    def collect_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when it lies nowhere, because it was old and nobody needed it; absent for one that lies somewhere."""
+
     def __init__(
         self,
         *,
@@ -446,10 +451,11 @@ class Version(google.protobuf.message.Message):
         etag: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         erase_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        collect_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         group_size: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_group_size", b"_group_size", "create_time", b"create_time", "erase_time", b"erase_time", "group_size", b"group_size"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "group_size", b"group_size", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_group_size", b"_group_size", "collect_time", b"collect_time", "create_time", b"create_time", "erase_time", b"erase_time", "group_size", b"group_size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "collect_time", b"collect_time", "columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "group_size", b"group_size", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_group_size", b"_group_size"]) -> typing.Literal["group_size"] | None: ...
 
 global___Version = Version
