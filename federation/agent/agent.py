@@ -33,6 +33,7 @@ from federation.agent import (
     spool,
     transfers,
     versions,
+    witness,
     writes,
 )
 from federation.agent import catalog as agent_catalog
@@ -81,6 +82,13 @@ class Agent:
         self._tls = _credentials(settings.tls)
         self._book = journal.Journal(settings.state_dir / "agent.db")
         self._catalog = agent_catalog.Catalog(settings.catalog, self._tls)
+        self._witness = witness.Witness(
+            settings.state_dir / "witness.jsonl",
+            site=settings.site,
+            identity=self._identity,
+            catalog=self._catalog,
+            now=clock.now,
+        )
         self._lease = door.Lease(clock)
         self._opener = versions.Versions(store, keys, self._catalog)
         self._log = logs.Logs(settings.state_dir / "logs", bytes_max=settings.log_bytes_max)
@@ -141,7 +149,12 @@ class Agent:
         self._until_answered(self._writer.sweep)
         self._runs.start(self.address)
         self._transfers.start()
-        for name, loop in (("heartbeat", self._beat), ("work", self._take_work), ("sweep", self._sweep)):
+        for name, loop in (
+            ("heartbeat", self._beat),
+            ("work", self._take_work),
+            ("sweep", self._sweep),
+            ("witness", self._look),
+        ):
             self._thread(name, loop)
         _log.info("%r serves", self)
 
@@ -225,6 +238,7 @@ class Agent:
                 runner=self._runs,
                 log=self._log,
                 checker=self._checker,
+                witness=self._witness,
             )
         )
         assert self._server is not None
@@ -323,6 +337,16 @@ class Agent:
                 self._transfers.ask_stop(instruction)
             case transfer.DropReplica():
                 self._transfers.drop(instruction)
+
+    def _look(self) -> None:
+        assert self._registration is not None
+        while True:
+            try:
+                self._witness.look(self._registration.grant_key)
+            except errors.FederationError as error:
+                _log.warning("the record's heads are not witnessed now: %s", error)
+            if self._closing.wait(witness.LOOK_SECONDS):
+                return
 
     def _sweep(self) -> None:
         while not self._closing.wait(SWEEP_SECONDS):

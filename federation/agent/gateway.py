@@ -30,6 +30,7 @@ from federation.agent import (
     uploads,
     versions,
     writes,
+    witness,
 )
 from federation.agent.identity import Identity
 from federation.core import errors, grants, ids, job, lineage
@@ -63,6 +64,7 @@ class Parts:
     runner: runs.Runs
     log: logs.Logs
     checker: check.Checker
+    witness: witness.Witness
 
 
 class Gateway:
@@ -259,6 +261,11 @@ class Gateway:
             yield gateway_pb2.CheckStoreResponse(
                 finding=finding.finding, object=finding.object, version=finding.version, detail=finding.detail
             )
+
+    def read_witness(self, _request: gateway_pb2.ReadWitnessRequest, caller: door.Caller, _context: Any) -> Iterator[Any]:
+        _bearer(caller, grants.Access.CHECK)
+        for piece in self._parts.witness.read():
+            yield gateway_pb2.ReadWitnessResponse(data=piece)
 
     def _follow(self, run: str, context: Any) -> Iterator[bytes]:
         position, begin = 0, self._parts.clock.now()

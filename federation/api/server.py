@@ -11,6 +11,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from federation.api.agent import AgentServicer
+from federation.api.audit import AuditServicer
 from federation.api.authentication import AgentsDoor, PeopleDoor
 from federation.api.background import Background, Committer
 from federation.api.bills import BillsServicer
@@ -127,6 +128,7 @@ class Server:
             "Ledger": LedgerServicer(store, pages, self._reader),
             "Lineage": LineageServicer(store, self._lineage, self._terms),
             "Identity": IdentityServicer(store),
+            "Audit": AuditServicer(store, pages, self._reader),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
         return self._server(generic_handlers(servicers, PeopleDoor(store)))

@@ -86,6 +86,7 @@ class Site:
     `sources` are the store prefixes from which `ingest` may read; nothing else is ever opened. `account` is the billing account
     whose month its egress counts in: sites of one account and region share their tiers; empty is the federation's own.
     `grade` (A, B, C, or empty before it) is what the admission test made of the site, `admission` what it found.
+    `witness_error` is why its agent no longer co-signs the heads of the record, as it last said; empty while all is well.
     """
 
     site: str
@@ -104,6 +105,7 @@ class Site:
     grade: str = ""
     admission: tuple[str, ...] = ()
     admit_time: datetime | None = None
+    witness_error: str = ""
     heartbeat_time: datetime | None = None
     uid: str = ""
     etag: str = ""

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from federation import frames, ports
-from federation.core import errors, metering, records
+from federation.core import metering, records
 from federation.core.events import Event
 from federation.core.metering import CostSummary, LedgerEntry
+from federation.services import seam as seams
 
 TABLE = "egress_ledger"
 KIND = "ledger.entry"
@@ -113,25 +114,13 @@ def export(catalog: ports.Catalog, engine: ports.RecordEngine | None, selection:
 
 
 def seam(catalog: ports.Catalog, engine: ports.RecordEngine | None) -> int:
-    """The position where tables and log are joined: the tables hold every entry up to it, the log every one after it."""
-    upto = position(engine)
-    try:
-        catalog.events(upto, limit=1, kinds=(KIND,))
-    except errors.OutOfRange as trimmed:
-        # Trimmed is what all tables hold for good. Their last entry may be far below: other facts came after it.
-        return max(position(engine), int(trimmed.metadata["floor"]))
-    return upto
+    """The position where the ledger's table and the log are joined."""
+    return seams.seam(catalog, engine, TABLE, kinds=(KIND,))
 
 
 def position(engine: ports.RecordEngine | None) -> int:
     """The position up to which the tables hold every entry, 0 without tables."""
-    if engine is None:
-        return 0
-    try:
-        found = engine.query(f"SELECT MAX(position) AS position FROM {TABLE}")  # noqa: S608 - our own name
-    except errors.NotFound:
-        return 0
-    return found.column("position")[0].as_py() or 0
+    return seams.position(engine, TABLE)
 
 
 def tail(catalog: ports.Catalog, after: int) -> Iterator[LedgerEntry]:

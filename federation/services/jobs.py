@@ -116,7 +116,7 @@ def open_logs(tx: ports.Transaction, ctx: Context, principal: policy.Principal, 
         )
     run = get_run(tx, stored.run)
     sites.require_ready(sites.get_site(tx, run.site))
-    return grants.Grant(
+    given = grants.Grant(
         grant=ctx.ids.new("a"),
         access=grants.Access.LOGS,
         subject=principal.name,
@@ -126,6 +126,8 @@ def open_logs(tx: ports.Transaction, ctx: Context, principal: policy.Principal, 
         issue_time=tx.now,
         expire_time=tx.now + ctx.grant_life,
     )
+    tx.emit("logs.opened", run.run, given)
+    return given
 
 
 # What agents are told

@@ -89,6 +89,11 @@ class AgentStub(object):
                 request_serializer=federation_dot_v1_dot_agent__pb2.FinishDropRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_agent__pb2.FinishDropResponse.FromString,
                 )
+        self.WitnessHeads = channel.unary_unary(
+                '/federation.v1.Agent/WitnessHeads',
+                request_serializer=federation_dot_v1_dot_agent__pb2.WitnessHeadsRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_agent__pb2.WitnessHeadsResponse.FromString,
+                )
         self.ReadPackage = channel.unary_stream(
                 '/federation.v1.Agent/ReadPackage',
                 request_serializer=federation_dot_v1_dot_agent__pb2.ReadPackageRequest.SerializeToString,
@@ -200,6 +205,13 @@ class AgentServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WitnessHeads(self, request, context):
+        """Takes the site's co-signature of signed heads, or its refusal; answers with the newest head of each table.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadPackage(self, request, context):
         """Streams a package's bytes.
         """
@@ -279,6 +291,11 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.FinishDrop,
                     request_deserializer=federation_dot_v1_dot_agent__pb2.FinishDropRequest.FromString,
                     response_serializer=federation_dot_v1_dot_agent__pb2.FinishDropResponse.SerializeToString,
+            ),
+            'WitnessHeads': grpc.unary_unary_rpc_method_handler(
+                    servicer.WitnessHeads,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.WitnessHeadsRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_agent__pb2.WitnessHeadsResponse.SerializeToString,
             ),
             'ReadPackage': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadPackage,
@@ -532,6 +549,23 @@ class Agent(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/FinishDrop',
             federation_dot_v1_dot_agent__pb2.FinishDropRequest.SerializeToString,
             federation_dot_v1_dot_agent__pb2.FinishDropResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def WitnessHeads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/WitnessHeads',
+            federation_dot_v1_dot_agent__pb2.WitnessHeadsRequest.SerializeToString,
+            federation_dot_v1_dot_agent__pb2.WitnessHeadsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

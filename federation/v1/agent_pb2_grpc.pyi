@@ -112,6 +112,12 @@ class AgentStub:
     ]
     """Tells that a replica's objects are gone."""
 
+    WitnessHeads: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.WitnessHeadsRequest,
+        federation.v1.agent_pb2.WitnessHeadsResponse,
+    ]
+    """Takes the site's co-signature of signed heads, or its refusal; answers with the newest head of each table."""
+
     ReadPackage: grpc.UnaryStreamMultiCallable[
         federation.v1.agent_pb2.ReadPackageRequest,
         federation.v1.agent_pb2.ReadPackageResponse,
@@ -208,6 +214,12 @@ class AgentAsyncStub:
         federation.v1.agent_pb2.FinishDropResponse,
     ]
     """Tells that a replica's objects are gone."""
+
+    WitnessHeads: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.WitnessHeadsRequest,
+        federation.v1.agent_pb2.WitnessHeadsResponse,
+    ]
+    """Takes the site's co-signature of signed heads, or its refusal; answers with the newest head of each table."""
 
     ReadPackage: grpc.aio.UnaryStreamMultiCallable[
         federation.v1.agent_pb2.ReadPackageRequest,
@@ -333,6 +345,14 @@ class AgentServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.agent_pb2.FinishDropResponse, collections.abc.Awaitable[federation.v1.agent_pb2.FinishDropResponse]]:
         """Tells that a replica's objects are gone."""
+
+    @abc.abstractmethod
+    def WitnessHeads(
+        self,
+        request: federation.v1.agent_pb2.WitnessHeadsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.agent_pb2.WitnessHeadsResponse, collections.abc.Awaitable[federation.v1.agent_pb2.WitnessHeadsResponse]]:
+        """Takes the site's co-signature of signed heads, or its refusal; answers with the newest head of each table."""
 
     @abc.abstractmethod
     def ReadPackage(

@@ -14,6 +14,7 @@ from google.protobuf import descriptor, message, message_factory
 
 from federation.v1 import (
     agent_pb2,
+    audit_pb2,
     bills_pb2,
     budgets_pb2,
     catalog_pb2,
@@ -33,7 +34,7 @@ from federation.v1 import (
 #: What people call, at the server's port for people.
 PEOPLE = (
     *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets"),
-    *("Ledger", "Lineage", "Identity", "Records"),
+    *("Ledger", "Lineage", "Identity", "Records", "Audit"),
 )
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
@@ -56,6 +57,7 @@ _FILES = (
         agent_pb2,
         gateway_pb2,
         records_pb2,
+        audit_pb2,
     ),
 )
 
