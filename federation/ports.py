@@ -11,10 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeVar
 
+from federation.core import keys, people
+from federation.core.admission import Finding
+from federation.core.authorization import Answer, Problem, Question, Rule, SiteFacts
 from federation.core.chain import Head, Links, SignedHead
 from federation.core.dataset import WrappedKey
 from federation.core.events import Event
 from federation.core.lineage_graph import Columns
+from federation.core.policy import Principal
 from federation.core.program import Program, Solution
 from federation.core.site import Capacity
 
@@ -176,6 +180,48 @@ class ObjectInfo:
     bytes: int
 
 
+class PolicyEngine(Protocol):
+    """One compiled set of policies. Denies what no policy permits, and whatever it cannot evaluate. Thread-safe."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what the policies say, whatever their order and layout."""
+        ...
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Its policies, in the order of their text."""
+        ...
+
+    def decide(self, question: Question) -> Answer:
+        """The answer; it depends on nothing but the question, and never raises."""
+        ...
+
+    def general(self, question: Question) -> Question:
+        """The question without what none of its policies asks about; it has the same answer."""
+        ...
+
+    def general_site(self, place: SiteFacts) -> SiteFacts:
+        """The same for a site: sites that become equal are forbidden or not together."""
+        ...
+
+
+class PolicyCompiler(Protocol):
+    """Makes sets of policies from their text."""
+
+    def default(self) -> str:
+        """The text that is shipped."""
+        ...
+
+    def problems(self, text: str) -> tuple[Problem, ...]:
+        """All that keeps a text from being a set of policies; () for a good one."""
+        ...
+
+    def compile(self, text: str) -> PolicyEngine:
+        """The set; InvalidArgument (POLICY_INVALID) tells what is wrong with the text."""
+        ...
+
+
 class ObjectStore(Protocol):
     """A site's storage root: flat keys with '/', immutable objects, written whole or not at all."""
 
@@ -228,18 +274,35 @@ class SourceReader(Protocol):
 
 
 class KeyConnector(Protocol):
-    """A site's keys. KEKs never leave it; without it no wrapped DEK opens."""
+    """A site's keys. KEKs and the secrets of generations never leave it; without it no wrapped DEK opens.
 
-    def generate(self, generation: str, dataset_uid: str) -> tuple[bytes, WrappedKey]:
-        """A new 32-byte DEK for a generation of a dataset, and the same wrapped by this site's KEK."""
+    Unavailable (KEYS_UNAVAILABLE) says that what holds them does not answer now.
+    """
+
+    def generate(self, generation: str, dataset_uid: str, sensitivity: str = keys.DEFAULT) -> tuple[bytes, WrappedKey]:
+        """A new 32-byte DEK for a class of a generation of a dataset, and the same wrapped for this site."""
         ...
 
-    def wrap(self, dek: bytes, generation: str, dataset_uid: str) -> WrappedKey:
-        """Wraps a DEK that another site's gateway handed over."""
+    def wrap(self, dek: bytes, generation: str, dataset_uid: str, sensitivity: str = keys.DEFAULT) -> WrappedKey:
+        """Wraps a DEK that another site's gateway handed over; FailedPrecondition (KEY_DESTROYED) after `destroy`."""
         ...
 
     def unwrap(self, key: WrappedKey) -> bytes:
-        """The DEK; PermissionDenied (KEY_NOT_OURS) for another site's row, DataCorrupt (KEY_INVALID) for a changed one."""
+        """The DEK; PermissionDenied (KEY_NOT_OURS) for another site's row, DataCorrupt (KEY_INVALID) for a changed one.
+
+        FailedPrecondition (KEY_DESTROYED) where the secret of its generation was destroyed.
+        """
+        ...
+
+    def destroy(self, dataset_uid: str, generations: Iterable[str]) -> None:
+        """Destroys the generations' secrets for good, durably before it returns: none of their rows opens here again.
+
+        Again is harmless, and other generations live on.
+        """
+        ...
+
+    def status(self) -> keys.ConnectorStatus:
+        """What it holds, by name."""
         ...
 
     def signing_key(self) -> bytes:
@@ -248,6 +311,57 @@ class KeyConnector(Protocol):
 
     def sealing_pair(self) -> tuple[bytes, bytes]:
         """The site's HPKE keys, (private, public), to which other sites' gateways seal DEKs."""
+        ...
+
+
+class KeyCustody(Protocol):
+    """Looking after a site's KEKs and rows. Each connector fills it beside `KeyConnector`. No DEK appears in any of it."""
+
+    def inside(self, key: WrappedKey) -> bytes:
+        """The DEK as its generation's secret alone seals it, for an escrow. Refuses as `unwrap` does."""
+        ...
+
+    def adopt(self, inside: bytes, generation: str, dataset_uid: str, sensitivity: str = keys.DEFAULT) -> WrappedKey:
+        """The row of what `inside` gave, under the current KEK; DataCorrupt (KEY_INVALID) where it is of another place."""
+        ...
+
+    def rotate(self) -> str:
+        """Makes a fresh KEK the current one; its id. Rows of before open as they did."""
+        ...
+
+    def rewrap(self, key: WrappedKey) -> WrappedKey:
+        """The same DEK under the current KEK; the row itself where it is so already. Refuses as `unwrap` does."""
+        ...
+
+    def retire(self, kek: str) -> None:
+        """Destroys a KEK that no row names any more; FailedPrecondition (KEK_CURRENT) for the current one."""
+        ...
+
+
+class KeyBackup(Protocol):
+    """A keyring that can be put back. Its class has `restore(site, folder, options, data, passphrase_file, *, forget)`."""
+
+    def back_up(self, passphrase_file: Path) -> bytes:
+        """What is needed to restore it, sealed; nothing in it brings back what is destroyed after it."""
+        ...
+
+
+class SiteKeys(KeyConnector, KeyCustody, Protocol):
+    """What a key connector fills: the keys at work, and their custody."""
+
+
+class People(Protocol):
+    """Issuers that vouch for people by signed tokens (JWT)."""
+
+    def person(self, token: str, now: datetime) -> Principal:
+        """Whom a token stands for; Unauthenticated where it proves nobody, Unavailable where its issuer's keys cannot be had.
+
+        May block for as long as it takes to fetch keys.
+        """
+        ...
+
+    def sign_ins(self) -> tuple[people.SignIn, ...]:
+        """How people sign in with each issuer."""
         ...
 
 
@@ -315,6 +429,13 @@ class Compute(Protocol):
 
     def capacity(self) -> Capacity:
         """Totals of the cluster; Unavailable (COMPUTE_UNAVAILABLE) when it does not answer."""
+        ...
+
+    def examine(self) -> Finding:
+        """What the site's admission test finds of it, as `compute`: whether anybody else could run code there, above all.
+
+        A cluster that does not answer is told as such, and is no error.
+        """
         ...
 
 

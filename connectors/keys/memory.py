@@ -6,7 +6,8 @@ from federation.crypto import wrapping
 
 
 class MemoryKeys(wrapping.Keyring):
-    """Fills `KeyConnector` with fresh keys."""
+    """Fills `KeyConnector` and `KeyCustody` with fresh keys."""
 
     def __init__(self, site: str) -> None:
-        super().__init__(wrapping.Material.new(site))
+        store = wrapping.MemoryStore(wrapping.Material.new(site))
+        super().__init__(store, wrapping.OwnKeks(store, "memory"))

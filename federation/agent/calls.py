@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from federation.agent import door
 from federation.core import errors
 from federation.wire import errors as wire_errors
-from federation.wire import methods
+from federation.wire import limits, methods
 
 _log = logging.getLogger(__name__)
 _PERMISSIONS = {"public", "grant", "token"}
@@ -39,13 +39,14 @@ def _handler(row: methods.Method, servicer: object, entrance: door.Door) -> Any:
         )
     make = getattr(grpc, f"{row.shape}_rpc_method_handler")
     wrapped = (_streaming if row.response_stream else _unary)(row, function, entrance)
-    return make(wrapped, request_deserializer=row.request.FromString, response_serializer=row.response.SerializeToString)
+    return make(wrapped, request_deserializer=limits.reader(row.request), response_serializer=row.response.SerializeToString)
 
 
 def _unary(row: methods.Method, function: Callable[..., Any], entrance: door.Door) -> Callable[..., Any]:
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
         try:
-            return function(request, entrance.admit(_metadata(context), row.permission), context)
+            caller = entrance.admit(_metadata(context), row.permission)
+            return function(_within(row, request), caller, context)
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
             status = _status(error, row)
         return context.abort_with_status(rpc_status.to_status(status))
@@ -58,7 +59,8 @@ def _streaming(
 ) -> Callable[..., Iterator[Any]]:
     def handle(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         try:
-            yield from function(request, entrance.admit(_metadata(context), row.permission), context)
+            caller = entrance.admit(_metadata(context), row.permission)
+            yield from function(_within(row, request), caller, context)
         except Exception as error:  # noqa: BLE001 - as above
             status = _status(error, row)
         else:
@@ -66,6 +68,14 @@ def _streaming(
         context.abort_with_status(rpc_status.to_status(status))
 
     return handle
+
+
+def _within(row: methods.Method, request: Any) -> Any:
+    """The request, or each of a stream's, within the bounds of its fields."""
+    if row.request_stream:
+        return limits.checked(request)
+    limits.check(request)
+    return request
 
 
 def _metadata(context: grpc.ServicerContext) -> list[tuple[str, str | bytes]]:

@@ -96,6 +96,7 @@ class Runs:
             drive.wake.set()
         for drive in drives:
             drive.thread.join(timeout=10)
+        self._parts.ingester.close()
 
     def names(self) -> tuple[str, ...]:
         """Runs that this agent holds, and whose leases it wants renewed."""
@@ -291,6 +292,7 @@ class Runs:
             gpu_type=taken.gpu_type,
             memory_bytes=taken.memory_bytes,
             metadata={
+                **dict(request.metadata),
                 "job": row.start.job.job,
                 "run": row.run,
                 "label": request.label,

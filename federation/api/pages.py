@@ -19,6 +19,8 @@ from federation.wire import codec
 
 SIZE_DEFAULT = 50
 SIZE_MAX = 1000
+#: Values that one page looks at, at most, to find those that its caller may see.
+LOOKED_AT_MAX = 5000
 _TAG_BYTES = 16
 
 
@@ -97,10 +99,12 @@ async def stored(
     newest_first: bool = False,
     check: Callable[[Transaction], object] = lambda _: None,
     show: Callable[[Any], Any] = lambda value: value,
+    keep: Callable[[Transaction, Any], bool] | None = None,
 ) -> Message:
     """A page of stored values of one kind. `where` are the path's conditions; `check` refuses a parent that is not there.
 
-    `show` makes what is sent of what is stored.
+    `show` makes what is sent of what is stored. `keep` leaves out what the caller may not see; a page is then shorter than
+    asked, even empty, where so much had to be left out that the look would take long: its token goes on all the same.
     """
     fixed = dict(where or {})
     kind = kinds.KINDS[cls]
@@ -111,8 +115,33 @@ async def stored(
         check(tx)
         return tx.list(cls, parent=parent, where=wanted, after=after, limit=limit + 1, newest_first=newest_first)
 
-    values = await store.read(look)
-    return _page(pages, call, request, values, limit=limit, key=kind.key, show=show)
+    if keep is None:
+        values = await store.read(look)
+        return _page(pages, call, request, values, limit=limit, key=kind.key, show=show)
+    sees = keep
+
+    def sift(tx: Transaction) -> tuple[list[Any], str]:
+        check(tx)
+        kept: list[Any] = []
+        last, looked_at = after, 0
+        while looked_at < LOOKED_AT_MAX:
+            rows: tuple[Any, ...] = tx.list(
+                cls, parent=parent, where=wanted, after=last, limit=limit + 1, newest_first=newest_first
+            )
+            for row in rows:
+                if sees(tx, row):
+                    if len(kept) == limit:
+                        return kept, last
+                    kept.append(row)
+                last = kind.key(row)
+            looked_at += len(rows)
+            if len(rows) <= limit:
+                return kept, ""
+        return kept, last
+
+    shown, following = await store.read(sift)
+    more = {"next_page_token": pages.token(call, request, following)} if following else {}
+    return call.method.response(**{call.method.pager: [codec.to_message(show(value)) for value in shown]}, **more)
 
 
 def computed(

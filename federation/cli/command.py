@@ -15,12 +15,20 @@ WITHOUT_OUTPUT = {
     "up": "it starts processes and tells how far it is",
     "down": "it ends processes and tells how far it is",
     "server": "it is a process, whose log lines are its output",
-    "agent": "it is a process, whose log lines are its output",
+    "login": "it talks with a person",
+    "logout": "it only tells that it is done",
+    "agent join": "it writes files",
     "job logs": "it prints what the job printed, byte by byte",
+    "mcp": "it is a process, which speaks a protocol",
+    "ray": "it is a process, which speaks a protocol",
     "dataset get": "it writes files",
+    "dataset certificate get": "it writes a file",
     "cost export": "it writes a file, whose kind its --format says",
     "world export": "it prints a world file, which is JSON",
     "world schema": "it prints a JSON Schema",
+    "key escrow keygen": "it writes files",
+    "key backup": "it writes a file",
+    "key restore": "it writes a file",
 }
 
 

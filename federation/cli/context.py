@@ -26,7 +26,7 @@ def list_(session: Session) -> None:
         shapes.Column(heading="", show=lambda row: "*" if row.context == known.current else ""),
         shapes.Column(heading="CONTEXT", show=lambda row: row.context),
         shapes.Column(heading="TARGET", show=lambda row: row.target),
-        shapes.Column(heading="TOKEN FILE", show=lambda row: str(row.token)),
+        shapes.Column(heading="TOKEN FILE", show=lambda row: str(row.signed_in or row.token or "-")),
     )
     session.output.rows(known.contexts, columns)
 

@@ -13,6 +13,7 @@ from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.client import focus_file
 from federation.core import costpicture, errors, focus, metering, units
+from federation.wire.plain import plain
 
 cost = noun("cost", "What left a region, what it cost, and what was saved.")
 
@@ -143,7 +144,7 @@ def export(  # noqa: PLR0917 - click hands over each option by itself
 
 def _show(session: Session, by: str, sums: Sequence[metering.CostSummary], total: metering.CostSummary) -> None:
     if session.output.json:
-        session.output.write_json({"summaries": [shapes.plain(row) for row in sums], "total": shapes.plain(total)})
+        session.output.write_json({"summaries": [plain(row) for row in sums], "total": plain(total)})
         return
     first = shapes.Column(heading=by.upper(), show=lambda value: "total" if value is total else value.key or "(none)")
     session.output.show(output.table([*sums, total], (first, *shapes.columns(metering.CostSummary)[1:])))

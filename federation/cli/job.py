@@ -12,7 +12,7 @@ from federation.cli import exits, jobs, plans, variances
 from federation.cli import scatter as scatters
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
-from federation.core import ids, units
+from federation.core import ids, specs, units
 from federation.core.job import Job
 
 job = noun("job", "Work that is sent to where its data lies.")
@@ -40,6 +40,7 @@ _OPTIONS = (
     click.option("--carbon-price", default="", metavar="USD", help="Weigh a tonne of CO2e at this price."),
     click.option("--hour-value", default="", metavar="USD", help="What an hour less of waiting and running is worth."),
     click.option("--deadline", default="", metavar="6h", help="It must have ended so long after its submission."),
+    click.option("--purpose", default="", metavar="PURPOSE", help="What the result is for; policies decide by it."),
     click.option("--priority", type=click.IntRange(-1000, 1000), default=0, help="Higher goes first."),
     click.option("--duration", default="10m", show_default=True, help="How long you think it runs, if no earlier run tells."),
     click.option("--site", "sites", multiple=True, help="Consider only this site; repeat for several."),
@@ -112,7 +113,7 @@ def submit(
     In the job, `federation.inputs["ALIAS"]` and `federation.outputs["ALIAS"]` are its data. Exits with 6 when no site may or
     can run it, and with --wait or --follow with 8 when it failed.
     """
-    request = jobs.request(inputs_=jobs.inputs(input_texts), outputs_=jobs.outputs(output_texts, column_maps), **options)
+    request = jobs.request(inputs_=specs.inputs(input_texts), outputs_=specs.outputs(output_texts, column_maps), **options)
     scatters.require_scatter(scatter=scatter, reduce=reduce, parts_min=parts_min, follow=follow)
     if scatter:
         return scatters.submit(session, request, working_dir, scatter=scatter, reduce=reduce, parts_min=parts_min, wait=wait)
@@ -147,8 +148,8 @@ def plan(
 ) -> int:
     """Tells where a job would run, at what cost, and why not elsewhere. Nothing is stored or started."""
     del working_dir  # what travels with a job changes no plan
-    inputs = jobs.inputs(input_texts, assume_size)
-    request = jobs.request(inputs_=inputs, outputs_=jobs.outputs(output_texts, column_maps), **options)
+    inputs = specs.inputs(input_texts, assume_size)
+    request = jobs.request(inputs_=inputs, outputs_=specs.outputs(output_texts, column_maps), **options)
     return _show_plan(session, session.client.plan(request), plot)
 
 
@@ -200,7 +201,15 @@ def show(session: Session, *, name: str) -> None:
         ("submitted by", request.principal),
         ("run", found.run),
     )
-    session.output.fields((name_, value) for name_, value in pairs if value)
+    session.output.fields((name_, value) for name_, value in (*pairs, ("dashboard", _dashboard(session, found))) if value)
+
+
+def _dashboard(session: Session, found: Job) -> str:
+    """Where Ray's own dashboard shows the job's newest run, for those who reach its site's network."""
+    if not found.run:
+        return ""
+    run = session.client.get_run(found.run)
+    return session.client.get_site(run.site).dashboard_of(run.submission_id)
 
 
 @verb(job, "runs", example="fed job runs j-01k9...")

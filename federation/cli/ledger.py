@@ -13,6 +13,7 @@ from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import chain, errors, records
 from federation.core.events import TABLES
+from federation.wire.plain import plain
 
 ledger = noun("ledger", "The record: its tables, and the proof that no row was changed or cut.")
 
@@ -58,7 +59,7 @@ def verify(
                     tell(f"reading {name}: {step.rows:,} rows, up to position {step.last_position:,}")
         found.append(step)
     if session.output.json:
-        session.output.write_json([{**shapes.plain(each), "intact": each.intact} for each in found])
+        session.output.write_json([{**plain(each), "intact": each.intact} for each in found])
     else:
         session.output.rows(found)
         for each in found:

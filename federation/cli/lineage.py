@@ -16,10 +16,11 @@ from rich.tree import Tree
 
 from federation.cli import shapes
 from federation.cli.command import noun, verb
-from federation.cli.output import FORMATS, Output, safe
+from federation.cli.output import FORMATS, Output
 from federation.cli.session import Session
 from federation.core import errors, lineage_page, lineage_picture, units
 from federation.core import lineage as values
+from federation.core.screen import safe
 
 #: Events sent at once.
 RECEIVED_AT_ONCE = 500

@@ -12,6 +12,7 @@ from federation.cli import exits, shapes
 from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import errors
+from federation.wire.plain import plain
 
 _FILE = click.option(
     "-f",
@@ -61,7 +62,7 @@ def status(session: Session, file: Path | None, state: Path | None) -> int:
         session.output.say(error.message)
     if session.output.json:
         rows = [dataclasses.asdict(part) for part in parts]
-        session.output.write_json({"parts": rows, "sites": [shapes.plain(row) for row in sites]})
+        session.output.write_json({"parts": rows, "sites": [plain(row) for row in sites]})
     else:
         session.output.rows(parts, _PARTS)
         if sites:

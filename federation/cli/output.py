@@ -16,6 +16,8 @@ from rich.text import Text
 
 from federation.cli import shapes
 from federation.core import errors
+from federation.core.screen import safe, safe_json
+from federation.wire.plain import plain
 
 FORMATS = ("table", "json")
 #: A pipe has no width: nothing is cut or wrapped there.
@@ -37,7 +39,7 @@ class Output:
         """Many values: a table, or a JSON array that is `[]` when there are none."""
         listed = list(values)
         if self.json:
-            self.write_json([shapes.plain(value) for value in listed])
+            self.write_json([plain(value) for value in listed])
         elif listed:
             self.show(table(listed, columns or shapes.columns(type(listed[0]))))
         else:
@@ -46,7 +48,7 @@ class Output:
     def item(self, value: Any) -> None:
         """One value: its fields one under the other, or a JSON object."""
         if self.json:
-            self.write_json(shapes.plain(value))
+            self.write_json(plain(value))
         else:
             self.fields(shapes.fields(value))
 
@@ -68,11 +70,11 @@ class Output:
 
     def write_json(self, data: Any) -> None:
         """Plain values as JSON, indented."""
-        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(safe_json(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
 
     def json_line(self, data: Any) -> None:
         """Plain values as one line of JSON, at once: for whoever follows something as it goes on."""
-        sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+        sys.stdout.write(safe_json(json.dumps(data, ensure_ascii=False)) + "\n")
         sys.stdout.flush()
 
     def show(self, renderable: RenderableType) -> None:
@@ -110,7 +112,7 @@ class Output:
                 "metadata": dict(error.metadata),
                 "violations": dict(error.violations),
             }
-            sys.stderr.write(json.dumps({"error": body}, indent=2, ensure_ascii=False) + "\n")
+            sys.stderr.write(safe_json(json.dumps({"error": body}, indent=2, ensure_ascii=False)) + "\n")
             return
         console = _console(sys.stderr)
         console.print(Text.assemble(("error: ", "bold red"), safe(error.message), (f" [{error.reason}]", "dim")))
@@ -176,13 +178,6 @@ def table(values: Sequence[Any], columns: Sequence[shapes.Column]) -> Table:
     for value in values:
         drawn.add_row(*(Text(safe(column.show(value))) for column in columns))
     return drawn
-
-
-def safe(text: str) -> str:
-    """Text without control characters, so that a name or a message cannot steer the terminal."""
-    return "".join(
-        c if c in "\n\t" or (ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0) else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
 
 
 def _console(stream: Any) -> Console:

@@ -12,6 +12,7 @@ from federation.cli import shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import errors, ids, offers, ratecard, units
+from federation.wire.plain import plain
 
 price = noun("price", "What sending, computing and storing costs.")
 
@@ -105,7 +106,7 @@ def _quote(
 def _quoted(quote: ratecard.Quote, source: str, destination: str, volume: int) -> dict[str, Any]:
     """The quote with what was asked, and dollars beside micro-dollars for whoever reads it."""
     asked = {"source_region": source, "destination_region": destination, "volume_bytes": volume}
-    return {**asked, "charge_usd": _dollars(quote.charge_micros), **shapes.plain(quote)}
+    return {**asked, "charge_usd": _dollars(quote.charge_micros), **plain(quote)}
 
 
 def _dollars(micros: int) -> str:
@@ -159,7 +160,7 @@ def show(session: Session, number: str, part: str | None) -> None:
         session.output.bytes(getattr(card, part))
     elif session.output.json:
         rows = {name: getattr(card, name).decode() for name in ("egress", "compute")}
-        session.output.write_json(shapes.plain(card) | rows)
+        session.output.write_json(plain(card) | rows)
     else:
         told = shapes.fields(card)
         session.output.fields([(name, value) for name, value in told if name not in ("egress", "compute")])

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from federation.core import (
+    authorization,
     bill,
     budget,
     chain,
     dataset,
+    erasure,
     job,
+    keys,
+    leases,
     metering,
     offers,
     openlineage,
+    people,
     pipeline,
     quota,
     ratecard,
-    records,
     site,
     transfer,
     units,
 )
 from federation.wire import codec
-
-#: Fields that are pairs of key and value, and read best as a JSON object.
-_PAIRS = frozenset({"labels", "columns", "env", "gpus"})
+from federation.wire.plain import PAIRS, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,27 +39,6 @@ class Column:
     heading: str
     show: Callable[[Any], str]
     number: bool = False
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: its fields by name, and its resource name first."""
-    if not dataclasses.is_dataclass(value):
-        return value
-    data = _objects(records.dump(value))
-    named = codec.NAMES.get(type(value))
-    return {"name": named.build(value)} | {key: item for key, item in data.items() if key != "name"} if named else data
-
-
-def _objects(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _object(item) if key in _PAIRS else _objects(item) for key, item in data.items()}
-    return [_objects(item) for item in data] if isinstance(data, list) else data
-
-
-def _object(data: Any) -> Any:
-    if isinstance(data, list) and all(isinstance(item, list) and len(item) == 2 for item in data):
-        return dict(data)
-    return _objects(data)
 
 
 def fields(value: Any) -> list[tuple[str, str]]:
@@ -78,7 +58,7 @@ def _field(name: str, item: Any) -> str:  # noqa: PLR0911 - one return for each 
         return "yes" if item else ""
     if isinstance(item, int):
         return _number(name, item)
-    if isinstance(item, dict) and name in _PAIRS:
+    if isinstance(item, dict) and name in PAIRS:
         return ", ".join(
             f"{key}={inner}" for key, inner in item.items()
         )  # the keys are people's own: nothing is read into them
@@ -134,6 +114,11 @@ def _gpus(capacity: site.Capacity) -> str:
     return _joined(f"{count} {kind}" for kind, count in capacity.gpus)
 
 
+def _kept_out(place: site.Site) -> str:
+    """Why a site that was tested is not let in."""
+    return "" if place.grade else "; ".join(line for line in place.admission if line.startswith("refused"))
+
+
 def _because(value: Any) -> str:
     return ": ".join(part for part in (value.reason, value.detail) if part)
 
@@ -163,6 +148,12 @@ def _verdict(found: chain.Verification) -> str:
     if found.findings:
         return "BROKEN"
     return "intact" if found.proven_position or not found.rows else "consistent, not proven"
+
+
+def _downstream(value: erasure.Erasure) -> str:
+    models = set(value.downstream_models)
+    named = [f"{name} (model)" if name in models else name for name in value.downstream]
+    return ", ".join(named + ([] if value.downstream_complete else ["and more"])) or "nothing"
 
 
 def _alerts(value: budget.Budget) -> str:
@@ -248,11 +239,22 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("REGION", lambda v: v.region),
         _text("JURISDICTION", lambda v: v.jurisdiction),
         _text("STATE", lambda v: str(v.state)),
+        _text("GRADE", lambda v: v.grade or "-"),
         _count("CPUS", lambda v: str(v.capacity.cpus or "-")),
         _text("GPUS", lambda v: _gpus(v.capacity)),
         _count("CPU HOUR", lambda v: money(v.offer.cpu_hour_micros)),
         _text("GATEWAY", lambda v: v.gateway),
-        _text("PROBLEM", lambda v: v.compute_error),
+        _text("PROBLEM", lambda v: v.compute_error or _kept_out(v)),
+    ),
+    people.Token: (
+        _text("TOKEN", lambda v: v.token),
+        _text("USER", lambda v: v.user.removeprefix("users/")),
+        _text("ROLE", lambda v: v.role),
+        _text("JURISDICTION", lambda v: v.jurisdiction),
+        _text("GROUPS", lambda v: ", ".join(v.groups)),
+        _text("SCOPES", lambda v: ", ".join(v.scopes)),
+        _text("ENDS", lambda v: f"{v.expire_time:%Y-%m-%d %H:%M}" if v.expire_time else "-"),
+        _text("CREATOR", lambda v: v.creator),
     ),
     site.Link: (
         _text("FROM", lambda v: v.source_region),
@@ -364,6 +366,67 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("VERDICT", _verdict),
     ),
     metering.CostSummary: (_text("KEY", lambda v: v.key), *_SUM),
+    keys.SiteKeyring: (
+        _text("SITE", lambda v: v.site),
+        _text("KEYS", lambda v: v.kind or "-"),
+        _text("KEK", lambda v: v.kek or "-"),
+        _text("OTHERS", lambda v: ", ".join(kek for kek in v.keks if kek != v.kek) or "-"),
+        _count("DESTROYED", lambda v: f"{v.destroyed:,}"),
+        _text("ROTATION", lambda v: "under way" if v.rotating else f"{v.done} done" if v.done else "-"),
+        _count("STUCK", lambda v: f"{v.stuck:,}"),
+    ),
+    keys.KeyUse: (
+        _text("SITE", lambda v: v.site),
+        _text("DATASET", lambda v: v.dataset),
+        _count("GENERATIONS", lambda v: f"{v.generations:,}"),
+        _text("CLASSES", lambda v: ", ".join(v.sensitivities)),
+        _text("ROWS BY KEK", lambda v: ", ".join(f"{kek}: {count:,}" for kek, count in v.keks)),
+        _count("ESCROWED", lambda v: f"{v.escrowed:,}"),
+    ),
+    keys.Escrow: (
+        _text("ESCROW", lambda v: v.escrow),
+        _text("SITE", lambda v: v.site),
+        _text("DATASET", lambda v: v.dataset or "all"),
+        _text("CUSTODIANS", lambda v: ", ".join(each.principal.removeprefix("users/") for each in v.custodians)),
+        _count("THRESHOLD", lambda v: str(v.threshold)),
+        _count("ROWS", lambda v: f"{v.keys:,}"),
+        _text("COMPLETE", lambda v: "no" if v.behind else "yes"),
+    ),
+    keys.Opening: (
+        _text("OPENING", lambda v: v.opening),
+        _text("ESCROW", lambda v: v.escrow),
+        _text("STATE", lambda v: str(v.state)),
+        _text("BY", lambda v: v.principal),
+        _text("APPROVED BY", lambda v: ", ".join(each.principal.removeprefix("users/") for each in v.approvals) or "-"),
+        _count("ROWS", lambda v: f"{v.keys:,}"),
+        _text("REASON", lambda v: v.reason),
+    ),
+    authorization.PolicyRevision: (
+        _count("REVISION", lambda v: str(v.number)),
+        _count("POLICIES", lambda v: str(v.policies)),
+        _text("DIGEST", lambda v: v.digest[:16]),
+        _text("BY", lambda v: v.principal or "-"),
+        _text("APPLIED", lambda v: moment(v.create_time)),
+        _text("NOTE", lambda v: v.note),
+    ),
+    authorization.Problem: (
+        _text("POLICY", lambda v: v.policy or "-"),
+        _text("PROBLEM", lambda v: v.detail),
+    ),
+    authorization.Failure: (
+        _text("CASE", lambda v: v.case),
+        _text("BUT", lambda v: v.told),
+    ),
+    authorization.PolicyFlip: (
+        _text("WHO", lambda v: ", ".join((v.principal, *(f"groups/{group}" for group in v.groups)))),
+        _text("ACTION", lambda v: v.action),
+        _text("DATASET", lambda v: v.dataset),
+        _text("SITE", lambda v: v.site or "-"),
+        _text("PURPOSE", lambda v: v.purpose or "-"),
+        _text("NOW", lambda v: "allowed" if v.before else "denied"),
+        _text("THEN", lambda v: "allowed" if v.after else "denied"),
+        _text("BECAUSE", lambda v: v.because),
+    ),
     budget.Budget: (
         _text("BUDGET", lambda v: v.budget),
         _text("SCOPE", lambda v: v.scope),
@@ -374,6 +437,33 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("IN FLIGHT", lambda v: money(v.reserved_micros)),
         _text("ALERTS", _alerts),
         _text("STOPS", lambda v: "yes" if v.hard else "no"),
+    ),
+    leases.Lease: (
+        _text("LEASE", lambda v: v.lease),
+        _text("USE", lambda v: str(v.use)),
+        _text("OF", lambda v: v.short),
+        _text("SITE", lambda v: v.site),
+        _text("TO", lambda v: v.run or v.reader_site or v.principal),
+        _text("KEY", lambda v: v.reader_key[:12]),
+        _text("FROM", lambda v: moment(v.issue_time) or "-"),
+        _text("UNTIL", lambda v: moment(v.expire_time) or "-"),
+    ),
+    erasure.Erasure: (
+        _text("ERASURE", lambda v: v.erasure),
+        _text("VERSION", lambda v: v.short),
+        _text("STATE", lambda v: str(v.state)),
+        _text("SITES", lambda v: f"{len(v.sites) - len(v.unconfirmed)} of {len(v.sites)} confirmed"),
+        _text("WAITS FOR", lambda v: "; ".join(v.waits_for) or "-"),
+        _text("MADE OF IT", _downstream),
+        _text("REASON", lambda v: v.reason),
+        _text("BY", lambda v: v.principal or "-"),
+        _text("SINCE", lambda v: moment(v.create_time) or "-"),
+        _text("CERTIFIED", lambda v: moment(v.certify_time) or "-"),
+    ),
+    erasure.SiteErasure: (
+        _text("SITE", lambda v: v.site),
+        _text("CONFIRMED", lambda v: moment(v.confirm_time) or "not yet"),
+        _text("SIGNED BY", lambda v: v.signing_key[:16] or "-"),
     ),
     bill.Bill: (
         _text("BILL", lambda v: v.bill),

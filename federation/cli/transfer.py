@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from federation.cli import exits, shapes
+from federation.cli import exits
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import ids, units
 from federation.core.transfer import Transfer, TransferState
+from federation.wire.plain import plain
 
 transfer = noun("transfer", "Replicas on their way from site to site.")
 
@@ -99,9 +100,7 @@ def _watch(session: Session, begun: Transfer, timeout_seconds: float | None) -> 
     out = session.output
     what = f"{begun.dataset}@{begun.version} to {begun.destination_site}"
     if out.json:
-        ended = session.client.wait_transfer(
-            begun.transfer, timeout_seconds, progress=lambda now: out.json_line(shapes.plain(now))
-        )
+        ended = session.client.wait_transfer(begun.transfer, timeout_seconds, progress=lambda now: out.json_line(plain(now)))
         return _code(ended)
     if out.bars:
         with out.transfer(what, begun.object_bytes) as moved:

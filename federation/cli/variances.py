@@ -9,12 +9,13 @@ from federation.cli.output import Output
 from federation.core import units
 from federation.core.job import Job, JobState
 from federation.core.variance import Variance
+from federation.wire.plain import plain
 
 
 def show(out: Output, heading: str, rows: Sequence[Variance], total: Variance) -> None:
     """Sums by one key, with the total in the last line."""
     if out.json:
-        out.write_json({"variances": [shapes.plain(row) for row in rows], "total": shapes.plain(total)})
+        out.write_json({"variances": [plain(row) for row in rows], "total": plain(total)})
         return
     out.show(output.table([*rows, total], _columns(heading, [*rows, total])))
 
@@ -25,9 +26,7 @@ def show_job(out: Output, found: Job, rows: Sequence[Variance], total: Variance)
     baseline = plan.baseline_egress_micros if plan else None
     if out.json:
         frozen = {"baseline_site": plan.baseline_site if plan else "", "baseline_egress_micros": baseline}
-        out.write_json(
-            {"job": found.job, "inputs": [shapes.plain(row) for row in rows], "total": shapes.plain(total), "baseline": frozen}
-        )
+        out.write_json({"job": found.job, "inputs": [plain(row) for row in rows], "total": plain(total), "baseline": frozen})
         return
     if found.state is not JobState.SUCCEEDED:
         out.say(f"{found.job} is {found.state}: estimates are compared once it has succeeded")

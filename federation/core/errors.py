@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+#: A call too many: the one refusal of `ResourceExhausted` that ends by waiting.
+RATE_LIMITED = "RATE_LIMITED"
+
 
 class FederationError(Exception):
     """Root of all errors that the federation raises on purpose.
@@ -37,6 +40,11 @@ class FederationError(Exception):
         self.metadata: Mapping[str, str] = MappingProxyType(dict(metadata or {}))
         self.violations: Mapping[str, str] = MappingProxyType(dict(violations or {}))
         self.retry_seconds = retry_seconds
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same call may go through later, without anybody doing anything."""
+        return isinstance(self, Unavailable) or self.reason == RATE_LIMITED
 
     def __str__(self) -> str:
         return f"{self.message} [{self.reason}]" + (f" {self.help}" if self.help else "")

@@ -24,9 +24,9 @@ class Grant:
     """Who may do what at which site, for which run, how many bytes, until when.
 
     `site` is whose gateway serves it (the source); `reader_site` is whose gateway presents it, empty for a person.
-    `reader_region` is where the bytes go (`internet` for a person), and `reader_sealing_key` (hex) is the key to which a DEK is
-    re-wrapped for that site. `bytes_max` bounds what may leave, 0 for no bound. A person's grant has no `run` and attempt 0.
-    `version` is short (`sales/flights@3`) for READ, `dataset` for WRITE.
+    `reader_region` is where the bytes go (`internet` for a person), and `reader_sealing_key` the fingerprint of the key to
+    which a DEK is re-wrapped for that site. `bytes_max` bounds what may leave, 0 for no bound. A person's grant has no `run`
+    and attempt 0. `version` is short (`sales/flights@3`) for READ, `dataset` for WRITE.
     """
 
     grant: str

@@ -141,7 +141,8 @@ class JobRequest:
     Higher `priority` goes first. Time counts as `deadline_seconds` after submission (0: none), as `hour_value_micros`, what an
     hour less of waiting and running is worth (None: not stated), or both. `carbon_tonne_micros` is the price put on a tonne of
     CO2e (0: not weighed). `no_copies` forbids replicas made for this job. `pipeline` and `task` are set for a pipeline's jobs.
-    `purpose` is what the result is for; policies decide by it.
+    `purpose` is what the result is for; policies decide by it, and by the `groups` of the submitter, which the server sets.
+    `submission_id` is what the submitter calls it, once among their jobs; `metadata` is the submitter's, and goes to Ray.
     """
 
     kind: JobKind = JobKind.RAY
@@ -169,6 +170,9 @@ class JobRequest:
     pipeline: str = ""
     task: str = ""
     purpose: str = ""
+    groups: tuple[str, ...] = ()
+    submission_id: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from federation import ports
 from federation.core import dataset, grants, job, kinds, policy, ratecard, site
+from federation.crypto import hpke
 from federation.services import budgets, scan
 from federation.services.context import Context
 
@@ -164,7 +165,7 @@ def run_grant(
         attempt=run.attempt,
         reader_site=reader.site,
         reader_region=record.reader_region,
-        reader_sealing_key=reader.sealing_key,
+        reader_sealing_key=hpke.fingerprint(bytes.fromhex(reader.sealing_key)),
         reader_signing_key=reader.signing_key,
         bytes_max=0 if local else ctx.budget_bytes(record.estimate_bytes),
         issue_time=run.create_time or record.expire_time,

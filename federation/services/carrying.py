@@ -14,6 +14,7 @@ from federation import ports
 from federation.core import dataset, errors, grants, ids, kinds, policy, ratecard, site, transfer
 from federation.core.transfer import TransferState
 from federation.crypto import grants as signed
+from federation.crypto import hpke
 from federation.services import access, datasets, pricing, scan, sites
 from federation.services.context import Context
 
@@ -145,6 +146,9 @@ def forbidden(tx: ports.Transaction, of: transfer.Transfer) -> tuple[str, str] |
     stored = tx.get(dataset.Dataset, of.dataset)
     if stored is None or stored.delete_time is not None:
         return "DATASET_DELETED", f"dataset {of.dataset} is deleted"
+    wanted = tx.get(dataset.Version, kinds.version_key(*ids.dataset(of.dataset), of.version))
+    if wanted is not None and wanted.erase_time is not None:
+        return "VERSION_ERASED", f"{wanted.name.short} was erased"
     place = tx.get(site.Site, of.destination_site)
     if place is None:
         return "SITE_DELETED", f"site {of.destination_site} does not exist any more"
@@ -282,7 +286,7 @@ def instruction(tx: ports.Transaction, ctx: Context, running: transfer.Transfer)
         version=version_name(running).short,
         reader_site=reader.site,
         reader_region=record.reader_region,
-        reader_sealing_key=reader.sealing_key,
+        reader_sealing_key=hpke.fingerprint(bytes.fromhex(reader.sealing_key)),
         reader_signing_key=reader.signing_key,
         bytes_max=0 if record.source_region == record.reader_region else ctx.budget_bytes(running.object_bytes),
         issue_time=running.start_time or record.expire_time,

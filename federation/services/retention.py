@@ -220,8 +220,8 @@ def finish_drop(tx: ports.Transaction, ctx: Context, at: str, version: str) -> N
     tx.delete(dataset.Replica, kinds.KINDS[dataset.Replica].key(held))
     tx.emit("replica.deleted", name.replica(at), held)
     for generation in _unneeded(tx, name, at):
-        if tx.get(dataset.WrappedKey, f"{generation}/{at}") is not None:
-            tx.delete(dataset.WrappedKey, f"{generation}/{at}")
+        for row in datasets.keys_at(tx, generation, at):
+            tx.delete(dataset.WrappedKey, kinds.KINDS[dataset.WrappedKey].key(row))
 
 
 def _unneeded(tx: ports.Transaction, gone: ids.VersionName, at: str) -> list[str]:

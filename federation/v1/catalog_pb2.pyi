@@ -321,6 +321,7 @@ class Version(google.protobuf.message.Message):
     UID_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    ERASE_TIME_FIELD_NUMBER: builtins.int
     name: builtins.str
     manifest_digest: builtins.str
     """SHA-256 of the manifest's bytes, hex."""
@@ -350,6 +351,10 @@ class Version(google.protobuf.message.Message):
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def erase_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when nothing opens it any more; see Erasures."""
+
     def __init__(
         self,
         *,
@@ -368,9 +373,10 @@ class Version(google.protobuf.message.Message):
         uid: builtins.str = ...,
         etag: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        erase_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["columns", b"columns", "create_time", b"create_time", "etag", b"etag", "files", b"files", "generations", b"generations", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "erase_time", b"erase_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
 
 global___Version = Version
 
@@ -1008,6 +1014,41 @@ class OpenWriteRequest(google.protobuf.message.Message):
 global___OpenWriteRequest = OpenWriteRequest
 
 @typing.final
+class DeclassifyDatasetRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: builtins.int
+    UPDATE_MASK_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    reason: builtins.str
+    """Who decided it and why."""
+    request_id: builtins.str
+    validate_only: builtins.bool
+    @property
+    def dataset(self) -> global___Dataset:
+        """Its name, etag, and the fields that the mask names as they shall be."""
+
+    @property
+    def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
+        """Of classification, residency, purposes, use_expire_time and group_size_min."""
+
+    def __init__(
+        self,
+        *,
+        dataset: global___Dataset | None = ...,
+        update_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["dataset", b"dataset", "update_mask", b"update_mask"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "reason", b"reason", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]) -> None: ...
+
+global___DeclassifyDatasetRequest = DeclassifyDatasetRequest
+
+@typing.final
 class OpenReadRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1015,12 +1056,15 @@ class OpenReadRequest(google.protobuf.message.Message):
     SITE_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    PURPOSE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """A version, or a dataset for its newest version."""
     site: builtins.str
     """A site that holds it; empty for the cheapest for this caller."""
     request_id: builtins.str
     validate_only: builtins.bool
+    purpose: builtins.str
+    """What it is wanted for; policies decide by it."""
     def __init__(
         self,
         *,
@@ -1028,7 +1072,8 @@ class OpenReadRequest(google.protobuf.message.Message):
         site: builtins.str = ...,
         request_id: builtins.str = ...,
         validate_only: builtins.bool = ...,
+        purpose: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name", "request_id", b"request_id", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "purpose", b"purpose", "request_id", b"request_id", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
 
 global___OpenReadRequest = OpenReadRequest

@@ -71,6 +71,11 @@ class CatalogStub(object):
                 request_serializer=federation_dot_v1_dot_catalog__pb2.UpdateDatasetRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_catalog__pb2.Dataset.FromString,
                 )
+        self.DeclassifyDataset = channel.unary_unary(
+                '/federation.v1.Catalog/DeclassifyDataset',
+                request_serializer=federation_dot_v1_dot_catalog__pb2.DeclassifyDatasetRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_catalog__pb2.Dataset.FromString,
+                )
         self.DeleteDataset = channel.unary_unary(
                 '/federation.v1.Catalog/DeleteDataset',
                 request_serializer=federation_dot_v1_dot_catalog__pb2.DeleteDatasetRequest.SerializeToString,
@@ -194,6 +199,13 @@ class CatalogServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeclassifyDataset(self, request, context):
+        """Loosens what a dataset inherited from what it was made of, with a reason that is kept in the audit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteDataset(self, request, context):
         """Marks a dataset deleted: nothing reads or writes it any more, UndeleteDataset brings it back.
         """
@@ -306,6 +318,11 @@ def add_CatalogServicer_to_server(servicer, server):
             'UpdateDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateDataset,
                     request_deserializer=federation_dot_v1_dot_catalog__pb2.UpdateDatasetRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_catalog__pb2.Dataset.SerializeToString,
+            ),
+            'DeclassifyDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeclassifyDataset,
+                    request_deserializer=federation_dot_v1_dot_catalog__pb2.DeclassifyDatasetRequest.FromString,
                     response_serializer=federation_dot_v1_dot_catalog__pb2.Dataset.SerializeToString,
             ),
             'DeleteDataset': grpc.unary_unary_rpc_method_handler(
@@ -542,6 +559,23 @@ class Catalog(object):
             metadata=None):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Catalog/UpdateDataset',
             federation_dot_v1_dot_catalog__pb2.UpdateDatasetRequest.SerializeToString,
+            federation_dot_v1_dot_catalog__pb2.Dataset.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DeclassifyDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Catalog/DeclassifyDataset',
+            federation_dot_v1_dot_catalog__pb2.DeclassifyDatasetRequest.SerializeToString,
             federation_dot_v1_dot_catalog__pb2.Dataset.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

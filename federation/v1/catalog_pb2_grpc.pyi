@@ -88,6 +88,12 @@ class CatalogStub:
     ]
     """Changes the fields of a dataset that the mask names."""
 
+    DeclassifyDataset: grpc.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.DeclassifyDatasetRequest,
+        federation.v1.catalog_pb2.Dataset,
+    ]
+    """Loosens what a dataset inherited from what it was made of, with a reason that is kept in the audit."""
+
     DeleteDataset: grpc.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.DeleteDatasetRequest,
         federation.v1.catalog_pb2.Dataset,
@@ -204,6 +210,12 @@ class CatalogAsyncStub:
         federation.v1.catalog_pb2.Dataset,
     ]
     """Changes the fields of a dataset that the mask names."""
+
+    DeclassifyDataset: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.DeclassifyDatasetRequest,
+        federation.v1.catalog_pb2.Dataset,
+    ]
+    """Loosens what a dataset inherited from what it was made of, with a reason that is kept in the audit."""
 
     DeleteDataset: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.DeleteDatasetRequest,
@@ -343,6 +355,14 @@ class CatalogServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.catalog_pb2.Dataset, collections.abc.Awaitable[federation.v1.catalog_pb2.Dataset]]:
         """Changes the fields of a dataset that the mask names."""
+
+    @abc.abstractmethod
+    def DeclassifyDataset(
+        self,
+        request: federation.v1.catalog_pb2.DeclassifyDatasetRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.catalog_pb2.Dataset, collections.abc.Awaitable[federation.v1.catalog_pb2.Dataset]]:
+        """Loosens what a dataset inherited from what it was made of, with a reason that is kept in the audit."""
 
     @abc.abstractmethod
     def DeleteDataset(

@@ -240,6 +240,22 @@ class JobRequest(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
+    @typing.final
+    class MetadataEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     KIND_FIELD_NUMBER: builtins.int
     LABEL_FIELD_NUMBER: builtins.int
     NAMESPACE_FIELD_NUMBER: builtins.int
@@ -265,6 +281,9 @@ class JobRequest(google.protobuf.message.Message):
     PIPELINE_FIELD_NUMBER: builtins.int
     TASK_FIELD_NUMBER: builtins.int
     PURPOSE_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
+    SUBMISSION_ID_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
     kind: global___JobKind.ValueType
     label: builtins.str
     namespace: builtins.str
@@ -291,6 +310,8 @@ class JobRequest(google.protobuf.message.Message):
     task: builtins.str
     purpose: builtins.str
     """What the run's result is for; policies decide by it."""
+    submission_id: builtins.str
+    """What the submitter calls the job, once among their jobs: as the submission_id of Ray's Jobs API."""
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___InputSpec]: ...
     @property
@@ -303,6 +324,14 @@ class JobRequest(google.protobuf.message.Message):
     def entrypoint(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
     def env(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
+    @property
+    def groups(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The groups that its submitter had then, by which policies decide; set by the server."""
+
+    @property
+    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """The submitter's own words about the job; the cluster that runs it has them, too."""
+
     def __init__(
         self,
         *,
@@ -331,9 +360,12 @@ class JobRequest(google.protobuf.message.Message):
         pipeline: builtins.str = ...,
         task: builtins.str = ...,
         purpose: builtins.str = ...,
+        groups: collections.abc.Iterable[builtins.str] | None = ...,
+        submission_id: builtins.str = ...,
+        metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_hour_value_micros", b"_hour_value_micros", "hour_value_micros", b"hour_value_micros", "resources", b"resources"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_hour_value_micros", b"_hour_value_micros", "carbon_tonne_micros", b"carbon_tonne_micros", "deadline_seconds", b"deadline_seconds", "duration_limit_seconds", b"duration_limit_seconds", "duration_seconds", b"duration_seconds", "entrypoint", b"entrypoint", "env", b"env", "hour_value_micros", b"hour_value_micros", "ingest_from", b"ingest_from", "inputs", b"inputs", "kind", b"kind", "label", b"label", "max_attempts", b"max_attempts", "namespace", b"namespace", "no_copies", b"no_copies", "outputs", b"outputs", "pipeline", b"pipeline", "principal", b"principal", "priority", b"priority", "purpose", b"purpose", "resources", b"resources", "runtime_env", b"runtime_env", "sites", b"sites", "spot", b"spot", "task", b"task", "working_dir", b"working_dir"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_hour_value_micros", b"_hour_value_micros", "carbon_tonne_micros", b"carbon_tonne_micros", "deadline_seconds", b"deadline_seconds", "duration_limit_seconds", b"duration_limit_seconds", "duration_seconds", b"duration_seconds", "entrypoint", b"entrypoint", "env", b"env", "groups", b"groups", "hour_value_micros", b"hour_value_micros", "ingest_from", b"ingest_from", "inputs", b"inputs", "kind", b"kind", "label", b"label", "max_attempts", b"max_attempts", "metadata", b"metadata", "namespace", b"namespace", "no_copies", b"no_copies", "outputs", b"outputs", "pipeline", b"pipeline", "principal", b"principal", "priority", b"priority", "purpose", b"purpose", "resources", b"resources", "runtime_env", b"runtime_env", "sites", b"sites", "spot", b"spot", "submission_id", b"submission_id", "task", b"task", "working_dir", b"working_dir"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_hour_value_micros", b"_hour_value_micros"]) -> typing.Literal["hour_value_micros"] | None: ...
 
 global___JobRequest = JobRequest
@@ -968,16 +1000,20 @@ class UploadPackageRequest(google.protobuf.message.Message):
 
     DIGEST_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
+    ALIAS_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """SHA-256 of the whole package, hex; in the first message."""
     data: builtins.bytes
+    alias: builtins.str
+    """In the first message: a name under which the caller may ask for the package. Nobody else's names are touched by it."""
     def __init__(
         self,
         *,
         digest: builtins.str = ...,
         data: builtins.bytes = ...,
+        alias: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["data", b"data", "digest", b"digest"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "data", b"data", "digest", b"digest"]) -> None: ...
 
 global___UploadPackageRequest = UploadPackageRequest
 
@@ -986,12 +1022,16 @@ class GetPackageRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: builtins.int
+    ALIAS_FIELD_NUMBER: builtins.int
     digest: builtins.str
+    alias: builtins.str
+    """Instead of a digest: a name that the caller gave to a package."""
     def __init__(
         self,
         *,
         digest: builtins.str = ...,
+        alias: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "digest", b"digest"]) -> None: ...
 
 global___GetPackageRequest = GetPackageRequest

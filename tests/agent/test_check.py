@@ -125,12 +125,12 @@ def test_a_lost_key_is_found(flights: Federation) -> None:
     (version,) = flights.client.list_versions("sales/flights")
     (generation,) = version.generations
     catalog = flights.edge.catalog
-    row = catalog.read(lambda tx: tx.get(dataset.WrappedKey, f"{generation}/us-1"))
+    row = catalog.read(lambda tx: tx.get(dataset.WrappedKey, f"{generation}/us-1/default"))
     assert row is not None
     broken = dataset.WrappedKey(**{**vars(row), "wrapped": row.wrapped[:-8] + "AAAAAAA="})
     catalog.write(lambda tx: tx.replace(broken))
     assert flights.findings() == [("us-1", "KEY_MISSING", generation)]
-    catalog.write(lambda tx: tx.delete(dataset.WrappedKey, f"{generation}/us-1"))
+    catalog.write(lambda tx: tx.delete(dataset.WrappedKey, f"{generation}/us-1/default"))
     assert flights.findings() == [("us-1", "KEY_MISSING", generation)]
 
 

@@ -11,7 +11,7 @@ from federation.core import dataset, errors, ids, job, kinds, lineage, metering
 from federation.core.grants import Access
 from federation.core.job import JobState
 from federation.crypto import grants as signed
-from federation.crypto import signing
+from federation.crypto import hpke, signing
 from federation.services import datasets, jobs
 from tests import builders
 from tests.sim import GRANT_KEY, LEASE_SECONDS, SimulatedAgent, Simulation, grant_of
@@ -231,7 +231,11 @@ def test_a_start_carries_signed_grants_that_its_sources_accept(sim: Simulation) 
     weather = by_alias["weather"]
     grant = signed.verify(signing.public_hex(GRANT_KEY), weather.grant, now=sim.clock.now(), site="eu-1")
     assert (grant.access, grant.run, grant.attempt, grant.subject) == (Access.READ, submitted.run, 1, "users/alice")
-    assert (grant.reader_site, grant.reader_region, grant.reader_sealing_key) == ("us-1", "aws:us-east-1", "22" * 32)
+    assert (grant.reader_site, grant.reader_region, grant.reader_sealing_key) == (
+        "us-1",
+        "aws:us-east-1",
+        hpke.fingerprint(b"\x22" * 32),
+    )
     assert (grant.version, grant.dataset_uid) == ("sales/weather@1", sim.dataset("sales/weather").uid)
     assert grant.bytes_max == sim.ctx.budget_bytes(10**6)
     assert weather.gateway == "eu-1.example:7443"

@@ -27,7 +27,7 @@ def ready(edge: Edge) -> Edge:
 
     def work(tx: Any) -> None:
         for name, residency in (("sales/read", ()), ("sales/kept", ("EU",))):
-            tx.insert(builders.dataset(name, residency, latest_version=1, uid="u-flights"))
+            tx.insert(builders.dataset(name, residency, latest_version=1, uid="u-flights", owner="users/user"))
             tx.insert(builders.version(f"{name}@1"))
             tx.insert(builders.replica(f"{name}@1", "eu-1"))
         tx.insert(builders.wrapped_key("eu-1"))

@@ -13,6 +13,8 @@ depends_on = None
 # Written out, and not taken from the code: a migration says what was, whatever the code says later.
 _KINDS = {
     "namespaces": (),
+    "policy_revisions": (),
+    "inherited": (),
     "datasets": (
         "kind",
         "owner",
@@ -31,7 +33,12 @@ _KINDS = {
     "wrapped_keys": (
         "site",
         "dataset_uid",
+        "kek",
     ),
+    "site_keyrings": (),
+    "escrows": ("site",),
+    "escrowed_keys": ("dataset_uid",),
+    "openings": ("site", "state"),
     "sites": (
         "region",
         "state",
@@ -44,6 +51,7 @@ _KINDS = {
         "label",
         "principal",
         "pipeline",
+        "submission_id",
     ),
     "runs": (
         "state",
@@ -74,7 +82,9 @@ _KINDS = {
     "residency_facts": (),
     "foreign_runs": ("principal",),
     "cursors": (),
-    "tokens": ("user",),
+    "tokens": ("user", "made_with"),
+    "joins": ("site",),
+    "package_aliases": (),
     "grants": (
         "run",
         "source_site",
@@ -82,6 +92,9 @@ _KINDS = {
         "reserved",
         "transfer",
     ),
+    "leases": ("version", "dataset", "run", "site", "principal"),
+    "erasures": ("dataset", "state"),
+    "certificates": (),
     "committer_leases": (),
     "rate_cards": (),
     "link_reservations": (),
