@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= .demo
 FUZZ_SECONDS ?= 240
+# Tests wait for other processes half of their time, so there is one more of their processes than cores.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 # What the contract must not break: the published main branch, or the last commit where there is none.
 BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
@@ -25,10 +27,10 @@ check: $(VENV)/dev.stamp ## Lint, types, import contracts, protos
 	$(BIN)/buf breaking protos --against '.git#ref=$(BASE),subdir=protos'
 
 test: $(VENV)/dev.stamp ## All tests, campaigns in their short form
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-all: $(VENV)/dev.stamp ## All tests, campaigns in their long form
-	$(BIN)/python -m pytest -n auto --dist worksteal --long
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --long
 
 campaign-record: $(VENV)/dev.stamp ## Kill servers 500 times while they write the record; nothing may be lost, nothing twice
 	$(BIN)/python -m tests.faults.record_campaign --kills 500
