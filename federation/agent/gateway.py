@@ -31,8 +31,8 @@ from federation.agent import (
     sealing,
     uploads,
     versions,
-    writes,
     witness,
+    writes,
 )
 from federation.agent.identity import Identity
 from federation.core import errors, grants, ids, job, leases, lineage

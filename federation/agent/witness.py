@@ -1,8 +1,8 @@
 """The site as a witness of the record: keeps the heads that the catalog showed it, and refuses those that contradict them.
 
-What it co-signs lies first in a file of its own, a JSON line each, which is only ever appended to; then the catalog is told. Who
-suspects the catalog compares the tables with the file of any one site. A refusal stands in the file too, with the head that was
-shown: two heads that contradict each other, both signed by the catalog, are the proof.
+What it co-signs lies first in a file of its own, a JSON line each, which is only ever appended to; then the catalog is told.
+Who suspects the catalog compares the tables with the file of any one site. A refusal stands in the file too, with the head that
+was shown: two heads that contradict each other, both signed by the catalog, are the proof.
 """
 
 from __future__ import annotations

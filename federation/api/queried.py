@@ -1,4 +1,4 @@
-"""Who asks something of the record is in the log before the answer: for methods that read and so are no mutations themselves."""
+"""Who asks something of the record is in the log before the answer: for methods that read and so are no mutations."""
 
 from __future__ import annotations
 

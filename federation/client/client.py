@@ -964,7 +964,7 @@ class Client:
         return self._value(trail.AuditRow, "Audit.GetAuditEntry", request)
 
     def verify_audit(self, table: str, cosignatures: Iterable[witness.Cosignature] = ()) -> Iterator[witness.AuditVerification]:
-        """Follows the chain of a table past signed heads and what witnesses co-signed; the last that comes is what was found."""
+        """Follows the chain of a table past signed heads and what witnesses co-signed; the last answer is what was found."""
         request = audit_pb2.VerifyAuditRequest(
             table=table, cosignatures=[codec.to_message(each, audit_pb2.Cosignature) for each in cosignatures]
         )
@@ -975,10 +975,10 @@ class Client:
         """What a site has co-signed of the record's heads, from its own gateway and file: not from the catalog."""
         return witness.parse(transfer.read_witness(self._connection.ca, self.open_check(site)))
 
-    def compliance_report(
+    def export_compliance(
         self, from_time: datetime, to_time: datetime, *, dataset: str = "", namespace: str = ""
     ) -> compliance.Report:
-        """Which data was used where, by whom, for what, under which policy, and what was refused. See docs/compliance.md."""
+        """Which data was used where, by whom, for what, under which policy, and what was refused. See docs/audit.md."""
         request = audit_pb2.ExportComplianceRequest(
             from_time=codec.from_time(from_time), to_time=codec.from_time(to_time), dataset=dataset, namespace=namespace
         )

@@ -18,8 +18,8 @@ FORMAT = "fed/compliance/v1"
 class TableProof:
     """How far a table that the report was made from is proven.
 
-    It had `rows` up to `last_position`. A head that the catalog signed vouches for every row up to `proven_position`, and one that
-    a site co-signed up to `witnessed_position`; `witnesses` are those sites. `findings` are what is wrong with it.
+    It had `rows` up to `last_position`. A head that the catalog signed vouches for every row up to `proven_position`, and one
+    that a site co-signed up to `witnessed_position`; `witnesses` are those sites. `findings` are what is wrong with it.
     """
 
     table: str
@@ -36,9 +36,9 @@ class TableProof:
 class Completeness:
     """Which part of the log the report covers, and why to believe that it is all of it.
 
-    `first_position` and `last_position` are of the first and last entry of audit in its time, 0 for none. `log_positions` is how
-    many of the positions were read from the log, because the tables do not hold them yet: they are not proven.
-    `verified` says whether the tables were verified, `intact` that nothing was wrong.
+    `first_position` and `last_position` are of the first and last entry of audit in its time, 0 for none; `entries` is how many
+    there are, and `log_positions` how many of them were read from the log, because the tables do not hold them yet: those are
+    not proven. `verified` says whether the tables were verified, `intact` that nothing was wrong.
     """
 
     first_position: int
@@ -55,9 +55,10 @@ class Use:
     """One version that a run or a person read, under one grant or by one run's lineage.
 
     `kind` is the run's (`BATCH`, ...) or PERSON; `run` and `job` are empty for a person. `state` is how the run ended, empty
-    while it is not known. `net_bytes` and `net_micros` are what left, corrections included. `columns` are those asked for, none
-    where it may have been all. `decisions` are positions of the decisions that allowed it, `policies` their policies'
-    ids, `policy_digest` the set's. `leases` are the leases of keys under which it was opened.
+    while it is not known. `net_bytes` and `net_micros` are what was read, corrections included. `columns` are those asked for,
+    none where it may have been all. `decisions` are positions of the decisions that allowed it, also of those before the
+    report's time, `policies` their policies' ids, `policy_digest` the set's. `leases` are the leases of keys under which it was
+    opened.
     """
 
     time: datetime
@@ -102,12 +103,17 @@ class Decided:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Something that was refused: who asked for what, and why it was not given. `source` is the kind of event that tells it."""
+    """Something that was refused: who asked for what, and why it was not given. `source` is the kind of event that tells it.
+
+    `times` is how often, where refusals are counted and not told one by one. Where nobody was let in, `principal` is the address
+    that was called from.
+    """
 
     position: int
     time: datetime
     source: str
     principal: str
+    times: int = 1
     action: str = ""
     dataset: str = ""
     site: str = ""
@@ -122,7 +128,7 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class LeaseUse:
-    """A lease of keys that was granted."""
+    """A lease of keys that was granted: to a run, or under the grant of a person or of a transfer."""
 
     position: int
     time: datetime
@@ -133,6 +139,7 @@ class LeaseUse:
     site: str
     reader_site: str = ""
     run: str = ""
+    grant: str = ""
     use: str = ""
 
 
@@ -179,7 +186,7 @@ class Loosened:
 
 @dataclass(frozen=True, kw_only=True)
 class Erased:
-    """A step of an erasure: it was requested, confirmed by a site, or certified (`certificate` is the certificate's digest)."""
+    """A step of an erasure: it was requested, confirmed by a site, or certified; `certificate` is the certificate's SHA-256."""
 
     position: int
     time: datetime
@@ -235,7 +242,7 @@ class ModelSource:
 
     node: str
     direct: bool
-    card: DataCard = DataCard()
+    card: DataCard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +274,7 @@ class PolicySet:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the record tells of a time: from `from_time` on and before `to_time`; of one dataset or namespace, if one is named."""
+    """What the record tells of a time: from `from_time` on and before `to_time`; of one dataset or namespace, if it is named."""
 
     format: str = FORMAT
     from_time: datetime

@@ -25,7 +25,8 @@ _EQUAL = frozenset({"principal", "kind", "name", "dataset", "site", "outcome", "
 _TERM = re.compile(r'\s*([a-z_]+)\s*(=|>=|<)\s*"((?:[^"\\]|\\["\\])*)"\s*(AND\b|\Z)?')
 _DATASET = re.compile(r"namespaces/([^/]+)/datasets/([^/]+)")
 _SITE = re.compile(r"(?:^sites|/replicas)/([^/]+)")
-_REFUSED = ("refused", "denied", "rejected")
+#: How kinds end that tell of a refusal, or of many that were counted.
+_REFUSED = ("refused", "denied", "rejected", "unseen")
 
 
 class Outcome(StrEnum):
@@ -84,9 +85,9 @@ def of_event(event: Event) -> AuditRow:
 
 def of_columns(row: Mapping[str, Any]) -> AuditRow:
     """A row of the table of audit as an entry."""
-    body = _object(row["body"])
+    told = _object(row["body"])
     actor = row["actor"]
-    subject = _text(body, "principal")
+    subject = text(told, "principal")
     return AuditRow(
         position=row["position"],
         time=row["time"].astimezone(UTC),
@@ -94,46 +95,73 @@ def of_columns(row: Mapping[str, Any]) -> AuditRow:
         resource=row["name"],
         actor=actor,
         subject="" if subject == actor else subject,
-        outcome=_outcome(row["kind"], body),
-        dataset=_dataset(row["name"], body),
-        site=_site(row["name"], body),
+        outcome=_outcome(row["kind"], told),
+        dataset=_dataset(row["name"], told),
+        site=_site(row["name"], told),
         request_id=row["request_id"],
         body=row["body"],
         body_sha256=row["body_sha256"],
     )
 
 
-def _object(body: str) -> Mapping[str, Any]:
+# Bodies: whatever stands there, reading goes on
+
+
+def body(row: AuditRow) -> Mapping[str, Any]:
+    """The value after, as plain JSON; nothing for what is no object."""
+    return _object(row.body)
+
+
+def text(told: Mapping[str, Any], name: str) -> str:
+    """A field that holds text, '' where it holds none."""
+    found = told.get(name, "")
+    return found if isinstance(found, str) else ""
+
+
+def texts(told: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """A field that holds a list of texts."""
+    found = told.get(name)
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def number(told: Mapping[str, Any], name: str) -> int:
+    """A field that holds a whole number, 0 where it holds none."""
+    found = told.get(name, 0)
+    return found if isinstance(found, int) else 0
+
+
+def inner(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A field that holds an object, an empty one where it holds none."""
+    found = told.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _object(written: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(body)
+        found = json.loads(written)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _text(body: Mapping[str, Any], name: str) -> str:
-    found = body.get(name, "")
-    return found if isinstance(found, str) else ""
-
-
-def _outcome(kind: str, body: Mapping[str, Any]) -> Outcome:
-    allowed = body.get("allowed")
+def _outcome(kind: str, told: Mapping[str, Any]) -> Outcome:
+    allowed = told.get("allowed")
     if isinstance(allowed, bool):
         return Outcome.ALLOWED if allowed else Outcome.REFUSED
     return Outcome.REFUSED if kind.rpartition(".")[2] in _REFUSED else Outcome.DONE
 
 
-def _dataset(name: str, body: Mapping[str, Any]) -> str:
+def _dataset(name: str, told: Mapping[str, Any]) -> str:
     named = _DATASET.search(name)
     if named:
         return f"{named[1]}/{named[2]}"
-    found, namespace = _text(body, "dataset"), _text(body, "namespace")
+    found, namespace = text(told, "dataset"), text(told, "namespace")
     return f"{namespace}/{found}" if namespace and found and "/" not in found else found
 
 
-def _site(name: str, body: Mapping[str, Any]) -> str:
+def _site(name: str, told: Mapping[str, Any]) -> str:
     named = _SITE.search(name)
-    return named[1] if named else _text(body, "site")
+    return named[1] if named else text(told, "site")
 
 
 # Filters
@@ -174,10 +202,7 @@ class Selection:
     def sql(self) -> str:
         """A condition on the table of audit that all of them fulfil, and few others: `has` says which do."""
         parts = [make(value) for name, make in _SQL.items() if _plain(value := getattr(self, name))]
-        if self.from_time is not None:
-            parts.append(f"time >= {_moment(self.from_time)}")
-        if self.to_time is not None:
-            parts.append(f"time < {_moment(self.to_time)}")
+        parts.append(between("time", self.from_time, self.to_time))
         return " AND ".join((self.days_sql(), *(f"({part})" for part in parts)))
 
     def days_sql(self) -> str:
@@ -237,8 +262,11 @@ _SQL: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def _moment(time: datetime) -> str:
-    return f"TIMESTAMP '{time:%Y-%m-%d %H:%M:%S.%f}Z'"
+def between(column: str, begin: datetime | None, end: datetime | None) -> str:
+    """A condition in SQL: a column's time is not before `begin`, and before `end`; None is no bound."""
+    bounds = ((">=", begin), ("<", end))
+    parts = (f"{column} {sign} TIMESTAMP '{time:%Y-%m-%d %H:%M:%S.%f}Z'" for sign, time in bounds if time is not None)
+    return " AND ".join(parts) or "TRUE"
 
 
 def parse(text: str) -> Selection:

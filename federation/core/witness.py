@@ -1,4 +1,4 @@
-"""Witnesses of the record: what a site's agent makes of the heads that the catalog shows it, and what it puts its name to. Pure.
+"""Witnesses of the record: what a site's agent makes of the heads that the catalog shows it, and what it co-signs. Pure.
 
 Heads of a hash chain are no Merkle tree: from two of them nobody can tell whether the later one follows from the earlier one.
 So a witness looks at what it can: that positions and rows never go back, and that at one position a table never has two links.

@@ -28,7 +28,7 @@ def is_genuine(cosignature: Cosignature) -> bool:
 
 
 def statement(cosignature: Cosignature) -> bytes:
-    """What is signed: each part behind its length in 4 bytes: purpose, site, time, then each head's own statement and its key."""
+    """What is signed: each part behind its length in 4 bytes: purpose, site, time, then each head's statement and key."""
     micros = (cosignature.time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     told = (part for head in cosignature.heads for part in (heads.statement(head), head.key))
     return canonical.join("fed/head-witness/v1", cosignature.site, str(micros), *told)

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
-from federation import frames, ports
-from federation.core import chain, compliance, dataset, errors, ids, lineage, metering, records, trail
+from federation import ports
+from federation.core import chain, compliance, dataset, errors, ids, lineage, records, trail
+from federation.core.authorization import Action
 from federation.core.compliance import Report, Scope
-from federation.core.events import AUDIT, TABLE_OF_KIND, TABLES
-from federation.services import trail as trails
+from federation.core.events import TABLES
 from federation.services import witness
-from federation.services.seam import seam
+from federation.services.compliance_facts import Facts, Row
 
-#: Kinds of event whose words say something else than that a resource was changed.
-_TOLD_ELSEWHERE = ("policy.", "lease.", "record.", "head.", "job.", "run.", "grant.", "transfer.", "placement.", "replica.")
-_CLASSES: Mapping[str, tuple[str, type]] = {
-    "ledger.entry": ("egress_ledger", metering.LedgerEntry),
-    "lineage.run": ("lineage_runs", lineage.RunFact),
-    "lineage.edge": ("lineage_edges", lineage.Edge),
-}
+#: The actions whose decisions let data be read.
+_READING = frozenset(map(str, (Action.RUN, Action.EXPORT, Action.RELEASE_KEY)))
+#: Kinds that tell of the daily course, and not that somebody changed what holds. What is new is told until it is put here.
+_COURSE = (
+    *("job.", "run.", "pipeline.", "grant.", "lease.", "transfer.", "replica.", "version.", "placement.", "labels."),
+    *("output.", "erasure.", "record.", "head.", "policy.decided", "policy.failed", "policy.unseen", "call."),
+)
+#: What agents tell that is an administrative act.
+_AGENTS_ACTS = ("keys.", "escrow.", "site.joined", "site.certified")
 
 
 def scope(from_time: datetime, to_time: datetime, dataset_: str = "", namespace: str = "") -> Scope:
@@ -36,9 +36,8 @@ def scope(from_time: datetime, to_time: datetime, dataset_: str = "", namespace:
             violations={"to_time": "must be after from_time"},
         )
     name = ids.dataset(dataset_).short if dataset_ else ""
-    return Scope(
-        from_time=from_time, to_time=to_time, dataset=name, namespace=ids.segment(namespace, "namespace") if namespace else ""
-    )
+    room = ids.segment(namespace, "namespace") if namespace else ""
+    return Scope(from_time=from_time, to_time=to_time, dataset=name, namespace=room)
 
 
 def dumps(report: Report) -> bytes:
@@ -56,68 +55,53 @@ def report(
     keys: Iterable[str] = (),
 ) -> Report:
     """The report of a time. Tables are verified through `reader`, by heads that were `kept` and that `keys` have signed."""
-    return _Making(about, catalog, engine).report(proofs(reader, tuple(kept), tuple(keys)))
+    return _Making(about, Facts(about, catalog, engine)).report(_proofs(reader, tuple(kept), tuple(keys)))
 
 
-def proofs(
+def _proofs(
     reader: ports.RecordReader | None, kept: tuple[chain.SignedHead, ...], keys: tuple[str, ...]
 ) -> tuple[compliance.TableProof, ...]:
     """How far each table is proven; nothing where there are none to read."""
-    if reader is None:
-        return ()
-    made = []
-    for table in TABLES:
-        *_, found = witness.verify(reader, table, kept, keys)
-        step = found.verification
-        made.append(
-            compliance.TableProof(
-                table=table,
-                rows=step.rows,
-                last_position=step.last_position,
-                proven_position=step.proven_position,
-                witnessed_position=found.witnessed_position,
-                heads=step.heads,
-                witnesses=tuple(count.site for count in found.witnesses),
-                findings=tuple(f"{wrong.reason}: {wrong.detail}" for wrong in step.findings),
-            )
-        )
-    return tuple(made)
+    return () if reader is None else tuple(_proof(reader, table, kept, keys) for table in TABLES)
+
+
+def _proof(
+    reader: ports.RecordReader, table: str, kept: tuple[chain.SignedHead, ...], keys: tuple[str, ...]
+) -> compliance.TableProof:
+    *_, found = witness.verify(reader, table, kept, keys)
+    step = found.verification
+    return compliance.TableProof(
+        table=table,
+        rows=step.rows,
+        last_position=step.last_position,
+        proven_position=step.proven_position,
+        witnessed_position=found.witnessed_position,
+        heads=step.heads,
+        witnesses=tuple(count.site for count in found.witnesses),
+        findings=tuple(f"{wrong.reason}: {wrong.detail}" for wrong in step.findings),
+    )
 
 
 class _Making:
     """One report in the making."""
 
-    def __init__(self, about: Scope, catalog: ports.Catalog, engine: ports.RecordEngine | None) -> None:
+    def __init__(self, about: Scope, facts: Facts) -> None:
         self._about = about
-        self._catalog = catalog
-        self._engine = engine
-        within = trail.Selection(from_time=about.from_time, to_time=about.to_time)
-        self._rows = tuple(trails.every(catalog, engine, within))
-        self._bodies = {row.position: _body(row) for row in self._rows}
-        self._seam = seam(catalog, engine, AUDIT, without=tuple(TABLE_OF_KIND))
-        self._described = self._descriptions()
-        self._purposes = self._jobs()
+        self._facts = facts
+        #: Job, or person, and dataset -> what let them read it.
         self._allowed: dict[tuple[str, str], list[compliance.Decided]] = defaultdict(list)
-        self._leased: dict[tuple[str, str, int], list[str]] = defaultdict(list)
+        #: Run, or grant, and version -> its leases of keys.
+        self._leased: dict[tuple[str, str], list[compliance.LeaseUse]] = defaultdict(list)
 
     def report(self, tables: tuple[compliance.TableProof, ...]) -> Report:
         """All of it, section by section."""
-        about = self._about
-        decisions = tuple(self._decisions())
-        for each in decisions:
-            self._allowed[each.job or each.principal, each.dataset].append(each)
-        leases = tuple(self._leases())
-        for lease in leases:
-            self._leased[lease.run or lease.principal, lease.dataset, lease.version].append(lease.lease)
-        entries = tuple(self._facts("ledger.entry", "time", about.from_time))
-        edges = tuple(self._facts("lineage.edge", "time", None))
-        runs = {row["run"]: row for row in self._facts("lineage.run", "end_time", None)}
-        uses = self._uses(entries, edges, runs)
-        models = tuple(self._models(edges, runs))
-        refusals = tuple(self._refusals())
+        about, facts = self._about, self._facts
+        self._remember()
+        decisions = tuple(each for each in self._decided(facts.of("policy.decided")) if about.has(each.dataset))
+        uses, refusals, models = self._uses(), tuple(self._refusals()), tuple(self._models())
         named = {use.dataset for use in uses} | {model.model for model in models}
         named |= {lineage.dataset_of(source.node) for model in models for source in model.sources}
-        named |= {each.dataset for each in (*refusals, *decisions)}
+        named |= {each.dataset for each in refusals} | {each.dataset for each in decisions}
         return Report(
             from_time=about.from_time,
             to_time=about.to_time,
@@ -128,243 +112,166 @@ class _Making:
             refusals=refusals,
             decisions=decisions,
             policy_sets=_policy_sets(decisions, refusals),
-            leases=leases,
-            egress=self._egress(entries),
-            transfers=self._transfers(entries),
+            leases=tuple(each for each in _leases(facts.of("lease.granted")) if about.has(each.dataset)),
+            egress=self._egress(),
+            transfers=self._transfers(),
             loosened=tuple(self._loosened()),
             erasures=tuple(self._erasures()),
-            datasets=tuple(self._described[name] for name in sorted(named & self._described.keys())),
+            datasets=tuple(facts.described[name] for name in sorted(named & facts.described.keys())),
             models=models,
             questions=tuple(self._questions()),
             changes=tuple(self._changes()),
         )
 
-    # What is read
+    def _remember(self) -> None:
+        """Looks up which decisions and leases uses in the report's time rest on."""
+        facts, jobs = self._facts, {row["job"] for row in self._facts.entries}
+        for told in (facts.before("policy.decided", jobs), facts.of("policy.decided")):
+            for each in self._decided(told):
+                if each.action in _READING:
+                    self._allowed[each.job or each.principal, each.dataset].append(each)
+        for told in (facts.before("lease.granted", jobs), facts.of("lease.granted")):
+            for lease in _leases(told):
+                self._leased[lease.run or lease.grant, f"{lease.dataset}@{lease.version}"].append(lease)
 
-    def _descriptions(self) -> dict[str, compliance.Described]:
-        """Datasets as they were when the time of the report ended."""
-        found = {}
-        for row in self._until("dataset.*"):
-            try:
-                told = records.loads(dataset.Dataset, row.body)
-            except (TypeError, ValueError, KeyError):
-                continue  # it tells something else of a dataset
-            found[told.name.short] = compliance.Described(
-                dataset=told.name.short,
-                kind=str(told.kind),
-                owner=told.owner,
-                classification=str(told.classification),
-                residency=told.residency,
-                purposes=told.purposes,
-                card=told.card,
-                deleted=told.delete_time is not None,
-                position=row.position,
-            )
-        return found
+    # What was used
 
-    def _jobs(self) -> dict[str, str]:
-        """The purpose of each job that there was."""
-        found = {}
-        for row in self._until("job.created"):
-            body = _body(row)
-            request = body.get("request")
-            if isinstance(request, dict):
-                found[str(body.get("job", ""))] = str(request.get("purpose", ""))
-        return found
-
-    def _until(self, kind: str) -> Iterator[trail.AuditRow]:
-        return trails.every(self._catalog, self._engine, trail.Selection(kind=kind, to_time=self._about.to_time))
-
-    def _facts(self, kind: str, time: str, begin: datetime | None) -> Iterator[Mapping[str, Any]]:
-        """Rows of a table and of the log after it, in order, whose time is before the report's end and not before `begin`."""
-        table, cls = _CLASSES[kind]
-        upto = seam(self._catalog, self._engine, table, kinds=(kind,))
-        names = [field.name for field in fields(cls) if field.name not in ("column_map",)]
-        end = self._about.to_time
-        if self._engine is not None and upto:
-            parts = [f"position <= {upto}", f"\"{time}\" < TIMESTAMP '{end:%Y-%m-%d %H:%M:%S.%f}Z'"]
-            if begin is not None:
-                parts.append(f"\"{time}\" >= TIMESTAMP '{begin:%Y-%m-%d %H:%M:%S.%f}Z'")
-            columns = ", ".join(f'"{name}"' for name in names)
-            sql = f"SELECT {columns} FROM {table} WHERE {' AND '.join(parts)} ORDER BY position"  # noqa: S608 - our own names
-            try:
-                yield from self._engine.query(sql).to_pylist()
-            except errors.NotFound:
-                pass
-        after = upto
-        while events := self._catalog.events(after, kinds=(kind,)):
-            for event in events:
-                values = frames.values(cls, frames.unpack(cls, event.data)) if event.data else (records.loads(cls, event.body),)
-                for value in values:
-                    if getattr(value, time) < end and (begin is None or getattr(value, time) >= begin):
-                        yield {name: getattr(value, name) for name in names}
-            after = events[-1].position
-
-    # What is told
-
-    def _uses(
-        self, entries: Iterable[Mapping[str, Any]], edges: Iterable[Mapping[str, Any]], runs: Mapping[str, Mapping[str, Any]]
-    ) -> tuple[compliance.Use, ...]:
+    def _uses(self) -> tuple[compliance.Use, ...]:
         """What was read under grants, and what lineage tells of runs beyond that."""
-        grouped: dict[tuple[str, str, int], list[Mapping[str, Any]]] = defaultdict(list)
-        for row in entries:
+        grouped: dict[tuple[str, str], list[Row]] = defaultdict(list)
+        for row in self._facts.entries:
             if not row["transfer"]:
-                grouped[row["grant"], f"{row['namespace']}/{row['dataset']}", row["version"]].append(row)
-        read = {
+                grouped[row["grant"], f"{row['namespace']}/{row['dataset']}@{row['version']}"].append(row)
+        edges = {
             (edge["run"], edge["node"]): edge
-            for edge in edges
-            if edge["direction"] == "in" and self._about.from_time <= _utc(edge["time"])
+            for edge in self._facts.edges
+            if edge["direction"] == "in" and self._about.from_time <= edge["time"] and lineage.dataset_of(edge["node"])
         }
         found = []
-        for (grant, name, version), rows in grouped.items():
-            first = rows[0]
-            edge = read.pop((first["run"], f"{name}@{version}"), None)
-            run = runs.get(first["run"], {})
-            found.append(
-                self._use(
-                    time=_utc(first["time"]),
-                    dataset=name,
-                    version=version,
-                    kind=run.get("kind", "") if first["run"] else "PERSON",
-                    principal=first["principal"],
-                    job=first["job"],
-                    run=first["run"],
-                    grant=grant,
-                    state=run.get("state", ""),
-                    site=first["destination_site"] or first["source_site"],
-                    source_region=first["source_region"],
-                    destination_region=first["destination_region"],
-                    net_bytes=sum(row["bytes"] for row in rows),
-                    net_micros=sum(row["charge_micros"] for row in rows),
-                    columns=tuple((edge or {}).get("columns") or ()),
-                )
-            )
-        for (run_name, node), edge in read.items():
-            run = runs.get(run_name, {})
-            name = lineage.dataset_of(node)
-            if name:
-                found.append(
-                    self._use(
-                        time=_utc(edge["time"]),
-                        dataset=name,
-                        version=int(node.rpartition("@")[2]),
-                        kind=run.get("kind", ""),
-                        principal=run.get("principal", ""),
-                        job=run.get("job", ""),
-                        run=run_name,
-                        state=run.get("state", ""),
-                        site=run.get("site", ""),
-                        source_region=edge["source_region"],
-                        destination_region=edge["destination_region"],
-                        net_bytes=edge["bytes"],
-                        net_micros=edge["charge_micros"] or 0,
-                        columns=tuple(edge["columns"] or ()),
-                    )
-                )
+        for (_, node), rows in grouped.items():
+            read = next((row for row in rows if not row["corrects"]), None)
+            if read is not None:  # else it was read before, and is corrected now
+                found.append(self._read(node, read, rows, edges.pop((read["run"], node), {})))
+        found += [self._used(edge) for edge in edges.values()]
         chosen = (use for use in found if self._about.has(use.dataset))
         return tuple(sorted(chosen, key=lambda use: (use.time, use.dataset, use.version, use.run, use.grant)))
 
-    def _use(self, **told: Any) -> compliance.Use:
-        """A use with its purpose, and with the decisions and leases that it rests on."""
-        who = told["job"] or told["principal"]
-        decisions = self._allowed[who, told["dataset"]]
-        return compliance.Use(
-            **told,
-            purpose=self._purposes.get(told["job"], ""),
-            decisions=tuple(each.position for each in decisions),
-            policies=tuple(sorted({policy for each in decisions for policy in each.policies})),
-            policy_digest=decisions[-1].policy_digest if decisions else "",
-            leases=tuple(self._leased[told["run"] or told["principal"], told["dataset"], told["version"]]),
+    def _read(self, node: str, read: Row, rows: list[Row], edge: Row) -> compliance.Use:
+        """What the ledger tells of one grant, with its corrections."""
+        run = self._facts.runs.get(read["run"], {})
+        return self._use(
+            node,
+            time=read["time"],
+            kind=run.get("kind", "") if read["run"] else "PERSON",
+            principal=read["principal"],
+            job=read["job"],
+            run=read["run"],
+            grant=read["grant"],
+            state=run.get("state", ""),
+            site=read["destination_site"] or read["source_site"],
+            source_region=read["source_region"],
+            destination_region=read["destination_region"],
+            net_bytes=sum(row["bytes"] for row in rows),
+            net_micros=sum(row["charge_micros"] for row in rows),
+            columns=tuple(edge.get("columns") or ()),
         )
 
-    def _decisions(self) -> Iterator[compliance.Decided]:
-        for row, body in self._of("policy.decided"):
-            if row.outcome is trail.Outcome.ALLOWED and self._about.has(row.dataset):
+    def _used(self, edge: Row) -> compliance.Use:
+        """What lineage tells of an input that the ledger does not have in this time."""
+        run = self._facts.runs.get(edge["run"], {})
+        return self._use(
+            edge["node"],
+            time=edge["time"],
+            kind=run.get("kind", ""),
+            principal=run.get("principal", ""),
+            job=run.get("job", ""),
+            run=edge["run"],
+            state=run.get("state", ""),
+            site=run.get("site", ""),
+            source_region=edge["source_region"],
+            destination_region=edge["destination_region"],
+            net_bytes=edge["bytes"],
+            net_micros=edge["charge_micros"] or 0,
+            columns=tuple(edge["columns"] or ()),
+        )
+
+    def _use(self, node: str, **told: Any) -> compliance.Use:
+        """A use with its purpose, and with the decisions and leases that it rests on."""
+        name, _, number = node.rpartition("@")
+        rests = [each for each in self._allowed[told["job"] or told["principal"], name] if each.time <= told["time"]]
+        leases = self._leased[told["run"] or told["grant"], node]
+        purpose = self._facts.purpose(told["job"]) or next((each.purpose for each in reversed(rests) if each.purpose), "")
+        return compliance.Use(
+            **told,
+            dataset=name,
+            version=int(number),
+            purpose=purpose,
+            decisions=tuple(each.position for each in rests),
+            policies=tuple(sorted({policy for each in rests for policy in each.policies})),
+            policy_digest=rests[-1].policy_digest if rests else "",
+            leases=tuple(each.lease for each in leases),
+        )
+
+    # What was decided
+
+    @staticmethod
+    def _decided(rows: Iterable[tuple[trail.AuditRow, Mapping[str, Any]]]) -> Iterator[compliance.Decided]:
+        for row, body in rows:
+            if row.outcome is trail.Outcome.ALLOWED:
                 yield compliance.Decided(
                     position=row.position,
                     time=row.time,
                     principal=_who(row),
-                    action=_text(body, "action"),
+                    action=trail.text(body, "action"),
                     dataset=row.dataset,
                     site=row.site,
-                    purpose=_text(body, "purpose"),
-                    job=_text(body, "job"),
-                    policies=_texts(body, "policies"),
-                    because=_text(body, "because"),
-                    control=_text(body, "control"),
-                    policy_digest=_text(body, "digest"),
+                    purpose=trail.text(body, "purpose"),
+                    job=trail.text(body, "job").removeprefix("jobs/"),
+                    policies=trail.texts(body, "policies"),
+                    because=trail.text(body, "because"),
+                    control=trail.text(body, "control"),
+                    policy_digest=trail.text(body, "digest"),
                 )
 
     def _refusals(self) -> Iterator[compliance.Refusal]:
         """What was refused by the policy, at a lease, at a call, by a witness; and jobs that no site may run."""
-        for row in self._rows:
-            body = self._bodies[row.position]
-            refused = row.outcome is trail.Outcome.REFUSED
-            if not refused or not (self._about.has(row.dataset) if row.dataset else self._about.whole):
-                continue
-            request = body.get("request") if isinstance(body.get("request"), dict) else {}
-            yield compliance.Refusal(
-                position=row.position,
-                time=row.time,
-                source=row.kind,
-                principal=_who(row) if not request else _text(request, "principal") or _who(row),
-                action=_text(body, "action") or _text(body, "method") or _text(body, "use"),
-                dataset=row.dataset,
-                site=row.site,
-                purpose=_text(body, "purpose") or _text(request, "purpose"),
-                job=_text(body, "job"),
-                reason=_text(body, "reason") or ("POLICY_DENIED" if row.kind.startswith("policy.") else ""),
-                detail=_text(body, "detail") or _text(body, "because"),
-                policies=_texts(body, "policies"),
-                control=_text(body, "control"),
-                policy_digest=_text(body, "digest"),
-            )
+        for row in self._facts.rows:
+            if row.outcome is trail.Outcome.REFUSED and self._concerns(row):
+                body = self._facts.bodies[row.position]
+                counted = body.get("counts")
+                yield from _counted(row, counted) if isinstance(counted, list) else (_refusal(row, body),)
 
-    def _leases(self) -> Iterator[compliance.LeaseUse]:
-        for row, body in self._of("lease.granted"):
-            if self._about.has(row.dataset):
-                yield compliance.LeaseUse(
-                    position=row.position,
-                    time=row.time,
-                    lease=_text(body, "lease") or row.resource,
-                    principal=_who(row),
-                    dataset=row.dataset,
-                    version=_number(body, "version"),
-                    site=row.site,
-                    reader_site=_text(body, "reader_site"),
-                    run=_text(body, "run"),
-                    use=_text(body, "use"),
-                )
+    def _concerns(self, row: trail.AuditRow) -> bool:
+        return self._about.has(row.dataset) if row.dataset else self._about.whole
 
-    def _egress(self, entries: Iterable[Mapping[str, Any]]) -> tuple[compliance.Egress, ...]:
-        sums: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
-        for row in entries:
+    # What left
+
+    def _egress(self) -> tuple[compliance.Egress, ...]:
+        sums: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+        for row in self._facts.entries:
             name = f"{row['namespace']}/{row['dataset']}"
             if self._about.has(name) and row["source_region"] != row["destination_region"]:
-                total = sums[name, row["source_region"], row["destination_region"]]
-                total[0] += row["bytes"]
-                total[1] += row["charge_micros"]
-                total[2] += not row["corrects"]
+                sums[name, row["source_region"], row["destination_region"]].append(row)
         return tuple(
             compliance.Egress(
                 dataset=name,
                 source_region=source,
                 destination_region=destination,
-                net_bytes=size,
-                net_micros=micros,
-                reads=reads,
+                net_bytes=sum(row["bytes"] for row in rows),
+                net_micros=sum(row["charge_micros"] for row in rows),
+                reads=sum(not row["corrects"] for row in rows),
             )
-            for (name, source, destination), (size, micros, reads) in sorted(sums.items())
+            for (name, source, destination), rows in sorted(sums.items())
         )
 
-    def _transfers(self, entries: Iterable[Mapping[str, Any]]) -> tuple[compliance.Movement, ...]:
-        grouped: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for row in entries:
+    def _transfers(self) -> tuple[compliance.Movement, ...]:
+        grouped: dict[str, list[Row]] = defaultdict(list)
+        for row in self._facts.entries:
             if row["transfer"] and self._about.has(f"{row['namespace']}/{row['dataset']}"):
                 grouped[row["transfer"]].append(row)
         return tuple(
             compliance.Movement(
-                time=_utc(rows[0]["time"]),
+                time=rows[0]["time"],
                 dataset=f"{rows[0]['namespace']}/{rows[0]['dataset']}",
                 version=rows[0]["version"],
                 transfer=name,
@@ -379,8 +286,10 @@ class _Making:
             for name, rows in sorted(grouped.items())
         )
 
+    # What was loosened, erased, asked and changed
+
     def _loosened(self) -> Iterator[compliance.Loosened]:
-        for row in self._rows:
+        for row in self._facts.rows:
             if row.kind in ("output.released", "dataset.declassified") and self._about.has(row.dataset):
                 yield compliance.Loosened(
                     position=row.position,
@@ -388,157 +297,184 @@ class _Making:
                     kind=row.kind,
                     dataset=row.dataset,
                     principal=_who(row),
-                    detail=row.body[: trail.TEXT_MAX],
+                    detail=_loosened(row.kind, self._facts.bodies[row.position]),
                 )
 
     def _erasures(self) -> Iterator[compliance.Erased]:
-        for row in self._rows:
-            body = self._bodies[row.position]
-            if row.kind.startswith("erasure.") and self._about.has(row.dataset):
+        for row in self._facts.rows:
+            if not row.kind.startswith("erasure."):
+                continue
+            body, name = self._facts.bodies[row.position], row.resource.removeprefix("erasures/")
+            of, version = self._facts.erasures.get(name, (row.dataset, trail.number(body, "version")))
+            if self._about.has(of):
                 yield compliance.Erased(
                     position=row.position,
                     time=row.time,
                     kind=row.kind,
-                    erasure=_text(body, "erasure") or row.resource,
-                    dataset=row.dataset,
-                    version=_number(body, "version"),
-                    principal=_who(row),
-                    reason=_text(body, "reason"),
-                    certificate=_text(body, "certificate_digest"),
+                    erasure=name,
+                    dataset=of,
+                    version=version,
+                    principal=row.actor,
+                    reason=trail.text(body, "reason"),
+                    certificate=trail.text(body, "certificate_digest"),
                 )
 
     def _questions(self) -> Iterator[compliance.Question]:
-        for row, body in self._of(trail.QUERIED_KIND) if self._about.whole else ():
+        for row, body in self._facts.of(trail.QUERIED_KIND) if self._about.whole else ():
             yield compliance.Question(
                 position=row.position,
                 time=row.time,
                 principal=row.actor,
-                method=_text(body, "method"),
-                text=_text(body, "text"),
+                method=trail.text(body, "method"),
+                text=trail.text(body, "text"),
             )
 
     def _changes(self) -> Iterator[compliance.Change]:
-        for row in self._rows:
-            told = row.outcome is trail.Outcome.REFUSED or row.kind.startswith(_TOLD_ELSEWHERE)
-            by_person = row.actor.startswith("users/") or row.actor == "server"
-            if not told and by_person and (self._about.has(row.dataset) if row.dataset else self._about.whole):
+        for row in self._facts.rows:
+            if row.outcome is trail.Outcome.DONE and _is_act(row) and self._concerns(row):
                 yield compliance.Change(
                     position=row.position, time=row.time, kind=row.kind, resource=row.resource, principal=row.actor
                 )
 
-    def _models(
-        self, edges: tuple[Mapping[str, Any], ...], runs: Mapping[str, Mapping[str, Any]]
-    ) -> Iterator[compliance.ModelMade]:
-        """Versions of models that runs made in the time of the report, with all that they saw, through as many runs as it took."""
-        inputs: dict[str, list[str]] = defaultdict(list)
-        makers: dict[str, list[str]] = defaultdict(list)
-        for edge in edges:
-            if edge["direction"] == "in":
-                inputs[edge["run"]].append(edge["node"])
-            else:
-                makers[edge["node"]].append(edge["run"])
-        for edge in edges:
+    # What models saw
+
+    def _models(self) -> Iterator[compliance.ModelMade]:
+        """Versions of models that runs made in the time of the report, with all that they saw, through however many runs."""
+        facts = self._facts
+        for edge in facts.edges:
             name = lineage.dataset_of(edge["node"])
-            described = self._described.get(name)
-            made_here = edge["direction"] == "out" and _utc(edge["time"]) >= self._about.from_time
-            if not made_here or described is None or described.kind != str(dataset.DatasetKind.MODEL):
+            described = facts.described.get(name)
+            made_now = edge["direction"] == "out" and edge["time"] >= self._about.from_time
+            if not made_now or described is None or described.kind != str(dataset.DatasetKind.MODEL):
                 continue
-            direct = set(inputs[edge["run"]])
+            direct, every = facts.upstream(edge["run"])
             sources = tuple(
-                compliance.ModelSource(node=node, direct=node in direct, card=self._card(node))
-                for node in sorted(_upstream(direct, inputs, makers))
+                compliance.ModelSource(node=node, direct=node in direct, card=facts.card(node)) for node in sorted(every)
             )
-            if not self._about.has(name) and not any(self._about.has(lineage.dataset_of(each.node)) for each in sources):
+            if not any(map(self._about.has, (name, *(lineage.dataset_of(each.node) for each in sources)))):
                 continue
-            run = runs.get(edge["run"], {})
+            run = facts.runs.get(edge["run"], {})
             yield compliance.ModelMade(
                 model=name,
                 version=int(edge["node"].rpartition("@")[2]),
                 run=edge["run"],
                 principal=run.get("principal", ""),
-                time=_utc(edge["time"]),
-                purpose=self._purposes.get(run.get("job", ""), ""),
+                time=edge["time"],
+                purpose=facts.purpose(run.get("job", "")),
                 sources=sources,
                 known_bias=_notes(sources, lambda card: (card.known_bias,) if card.known_bias else ()),
                 sensitive_columns=_notes(sources, lambda card: card.sensitive_columns),
             )
 
-    def _card(self, node: str) -> dataset.DataCard:
-        described = self._described.get(lineage.dataset_of(node))
-        return described.card if described else dataset.DataCard()
-
     def _completeness(self, tables: tuple[compliance.TableProof, ...]) -> compliance.Completeness:
-        positions = [row.position for row in self._rows]
+        positions = [row.position for row in self._facts.rows]
         return compliance.Completeness(
             first_position=min(positions, default=0),
             last_position=max(positions, default=0),
             entries=len(positions),
-            log_positions=sum(position > self._seam for position in positions),
+            log_positions=sum(position > self._facts.seam for position in positions),
             verified=bool(tables),
             intact=bool(tables) and not any(table.findings for table in tables),
             tables=tables,
         )
 
-    def _of(self, kind: str) -> Iterator[tuple[trail.AuditRow, Mapping[str, Any]]]:
-        return ((row, self._bodies[row.position]) for row in self._rows if row.kind == kind)
+
+def _refusal(row: trail.AuditRow, body: Mapping[str, Any]) -> compliance.Refusal:
+    """One refusal, whatever kind of event tells it. Of a job it is its submitter who is refused."""
+    asked = trail.inner(body, "request")
+    return compliance.Refusal(
+        position=row.position,
+        time=row.time,
+        source=row.kind,
+        principal=trail.text(asked, "principal") or _who(row),
+        action=trail.text(body, "action") or trail.text(body, "method") or trail.text(body, "use"),
+        dataset=row.dataset,
+        site=row.site,
+        purpose=trail.text(body, "purpose") or trail.text(asked, "purpose"),
+        job=trail.text(body, "job").removeprefix("jobs/"),
+        reason=trail.text(body, "reason") or ("POLICY_DENIED" if row.kind == "policy.decided" else ""),
+        detail=trail.text(body, "detail") or trail.text(body, "because"),
+        policies=trail.texts(body, "policies"),
+        control=trail.text(body, "control"),
+        policy_digest=trail.text(body, "digest"),
+    )
 
 
-def _upstream(direct: Iterable[str], inputs: Mapping[str, list[str]], makers: Mapping[str, list[str]]) -> set[str]:
-    """All nodes that these came from, themselves among them."""
-    found, waiting = set(direct), list(direct)
-    while waiting:
-        for run in makers.get(waiting.pop(), ()):
-            fresh = set(inputs.get(run, ())) - found
-            found |= fresh
-            waiting += sorted(fresh)
-    return found
+def _counted(row: trail.AuditRow, counts: Iterable[Any]) -> Iterator[compliance.Refusal]:
+    """Refusals that were counted for a minute: pairs of who, and how often; with a reason between, where there are several."""
+    for each in counts:
+        if isinstance(each, list) and len(each) >= 2:
+            who, *reason, times = each
+            yield compliance.Refusal(
+                position=row.position,
+                time=row.time,
+                source=row.kind,
+                principal=str(who),
+                times=times if isinstance(times, int) else 1,
+                reason=str(reason[0]) if reason else "NOT_FOUND",
+                detail="" if reason else "asked for what is not there, or what they may not know of",
+            )
 
 
-def _notes(sources: Iterable[compliance.ModelSource], told: Any) -> tuple[str, ...]:
+def _leases(rows: Iterable[tuple[trail.AuditRow, Mapping[str, Any]]]) -> Iterator[compliance.LeaseUse]:
+    for row, body in rows:
+        yield compliance.LeaseUse(
+            position=row.position,
+            time=row.time,
+            lease=trail.text(body, "lease"),
+            principal=_who(row),
+            dataset=row.dataset,
+            version=trail.number(body, "version"),
+            site=row.site,
+            reader_site=trail.text(body, "reader_site"),
+            run=trail.text(body, "run"),
+            grant=trail.text(body, "grant"),
+            use=trail.text(body, "use"),
+        )
+
+
+def _loosened(kind: str, body: Mapping[str, Any]) -> str:
+    """What was let go, in words."""
+    if kind == "output.released":
+        made = f"{trail.text(body, 'version')}, {trail.number(body, 'bytes'):,} bytes made by {trail.text(body, 'run')}"
+        return f"{made} of {', '.join(trail.texts(body, 'inputs'))}"
+    before, after = trail.inner(body, "before"), trail.inner(body, "after")
+    names = (name for name in sorted(before) if before[name] != after.get(name))
+    changed = (f"{name} from {_value(before[name])} to {_value(after.get(name))}" for name in names)
+    return f"{'; '.join(changed)}: {trail.text(body, 'reason')}"
+
+
+def _value(item: Any) -> str:
+    return ", ".join(map(str, item)) or "any" if isinstance(item, list) else str(item)
+
+
+def _is_act(row: trail.AuditRow) -> bool:
+    """Whether an entry tells that somebody changed what holds: persons, the server by itself, or an agent with its keys."""
+    if row.kind.startswith(_COURSE):
+        return row.kind.startswith("transfer.c") and row.actor.startswith("users/")
+    return not row.actor.startswith("agents/") or row.kind.startswith(_AGENTS_ACTS)
+
+
+def _notes(sources: Iterable[compliance.ModelSource], told: Callable[[dataset.DataCard], tuple[str, ...]]) -> tuple[str, ...]:
     """What cards tell, each with whose card it is, once for each dataset."""
-    found = {f"{lineage.dataset_of(each.node)}: {text}" for each in sources for text in told(each.card)}
-    return tuple(sorted(found))
+    return tuple(sorted({f"{lineage.dataset_of(each.node)}: {text}" for each in sources for text in told(each.card)}))
 
 
 def _policy_sets(
     decisions: Iterable[compliance.Decided], refusals: Iterable[compliance.Refusal]
 ) -> tuple[compliance.PolicySet, ...]:
-    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for place, told in enumerate((decisions, refusals)):
-        for each in told:
-            if each.policy_digest:
-                counts[each.policy_digest][place] += 1
+    allowed: dict[str, int] = defaultdict(int)
+    refused: dict[str, int] = defaultdict(int)
+    for decision in decisions:
+        allowed[decision.policy_digest] += 1
+    for refusal in refusals:
+        refused[refusal.policy_digest] += 1
     return tuple(
-        compliance.PolicySet(policy_digest=digest, allowed=yes, refused=no) for digest, (yes, no) in sorted(counts.items())
+        compliance.PolicySet(policy_digest=digest, allowed=allowed[digest], refused=refused[digest])
+        for digest in sorted(allowed.keys() | refused.keys() - {""})
+        if digest
     )
-
-
-def _body(row: trail.AuditRow) -> Mapping[str, Any]:
-    try:
-        found = json.loads(row.body)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _who(row: trail.AuditRow) -> str:
     return row.subject or row.actor
-
-
-def _text(body: Mapping[str, Any], name: str) -> str:
-    found = body.get(name, "")
-    return found if isinstance(found, str) else ""
-
-
-def _texts(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    found = body.get(name)
-    return tuple(map(str, found)) if isinstance(found, list) else ()
-
-
-def _number(body: Mapping[str, Any], name: str) -> int:
-    found = body.get(name, 0)
-    return found if isinstance(found, int) else 0
-
-
-def _utc(time: datetime) -> datetime:
-    return time.astimezone(UTC)

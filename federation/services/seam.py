@@ -1,4 +1,4 @@
-"""Where the record's tables and the log are joined: a table holds all that is its own up to a position, the log what came after."""
+"""Where tables and log are joined: a table holds all that is its own up to a position, the log what came after."""
 
 from __future__ import annotations
 

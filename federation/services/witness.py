@@ -77,9 +77,9 @@ def verify(
 ) -> Iterator[AuditVerification]:
     """Follows a table's chain as `heads.verify` does, and past what witnesses have co-signed; the last answer is it.
 
-    `cosigned` are co-signatures from the witnesses themselves; those that the table of audit holds are looked at as well. A head
-    in either counts like one that was kept: the chain must pass through it. `pinned` are the keys by which the caller knows
-    sites; of others the table itself tells whose key it is.
+    `cosigned` are co-signatures from the witnesses themselves; those that the table of audit holds are looked at as well. A
+    head in either counts like one that was kept: the chain must pass through it. `pinned` are the keys by which the caller
+    knows sites; of others the table itself tells whose key it is.
     """
     trusted = frozenset(keys)
     found = _Words(table, trusted, dict(pinned or {}))
