@@ -36,11 +36,15 @@ _NEVER = 2**63 - 1
 
 
 class DeltaReader:
-    """A `ports.RecordReader` of the Delta tables under `root`: a folder, or a URL and its options. Needs no catalog."""
+    """A `ports.RecordReader` of the Delta tables under `root`: a folder, or a URL and its options. Needs no catalog.
 
-    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
+    With `alone`, `root` is that table itself, under whatever name, and there is no other.
+    """
+
+    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None, *, alone: str = "") -> None:
         self._root = root.rstrip("/")
         self._options = dict(storage_options or {}) or None
+        self._alone = alone
 
     def links(self, table: str) -> Iterator[chain.Links]:
         records_tables.table_of(table)
@@ -62,8 +66,10 @@ class DeltaReader:
                 yield from _bodies(handle, ds.field("kind") == kind)
 
     def _open(self, table: str) -> DeltaTable | None:
+        if self._alone and table != self._alone:
+            return None
         try:
-            return open_table(f"{self._root}/{table}", self._options)
+            return open_table(self._root if self._alone else f"{self._root}/{table}", self._options)
         except TableNotFoundError:
             return None
 

@@ -7,6 +7,7 @@ function that does it, keeps the server from starting.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -22,6 +23,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from federation.api.rates import Rates
+from federation.api.refusals import Refusals
 from federation.core import errors, policy
 from federation.crypto import secrets
 from federation.wire import errors as wire_errors
@@ -58,10 +60,11 @@ class Door(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Entrance:
-    """What every caller comes through: the door, and how often it may be gone through."""
+    """What every caller comes through: the door, how often it may be gone through, and where refusals are written down."""
 
     door: Door
     rates: Rates
+    refusals: Refusals
 
     async def admit(self, context: Context, method: methods.Method) -> policy.Principal:
         """Whose call it is; Unauthenticated for nobody's, RATE_LIMITED for one too many."""
@@ -72,8 +75,9 @@ class Entrance:
         self.rates.knock(place, credential)
         try:
             principal = await self.door.admit(context, method)
-        except errors.Unauthenticated:
+        except errors.Unauthenticated as refused:
             self.rates.failed(place, credential)
+            self.refusals.stranger(place, refused)
             raise
         self.rates.welcome(credential)
         self.rates.spend(principal)
@@ -131,7 +135,8 @@ def _unary(
         try:
             async with asyncio.timeout(_seconds_left(row, context)):
                 call = await _enter(row, request, context, entrance)
-                return await function(_within(row, request), call)
+                async with _allowed(call, request, entrance):
+                    return await function(_within(row, request), call)
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
             await _on_the_grid(error, begun)
             await _abort(context, _status(error, row, shown_id))
@@ -146,8 +151,9 @@ def _streaming(
         shown_id, begun = _shown_id(request), time.perf_counter()
         try:
             call = await _enter(row, request, context, entrance)
-            async for answer in function(_within(row, request), call):
-                yield answer
+            async with _allowed(call, request, entrance):
+                async for answer in function(_within(row, request), call):
+                    yield answer
         except Exception as error:  # noqa: BLE001 - as above
             await _on_the_grid(error, begun)
             await _abort(context, _status(error, row, shown_id))
@@ -176,24 +182,37 @@ def _credential(context: Context) -> str:
 
 async def _enter(row: methods.Method, request: Any, context: Context, entrance: Entrance) -> Call:
     principal = await entrance.admit(context, row)
-    if row.permission != policy.PUBLIC and not policy.allowed(principal, row.permission):
-        scoped = row.permission in policy.PERMISSIONS[principal.role]
-        lacks = "its token lacks" if scoped else f"role {principal.role} lacks"
-        raise errors.PermissionDenied(
-            f"{principal.name} may not call {row.key}: {lacks} {row.permission}",
-            reason="PERMISSION_MISSING",
-            help="Ask an administrator.",
-            metadata={"permission": row.permission, "principal": principal.name},
-        )
-    request_id = getattr(request, "request_id", "")
-    if request_id and not _REQUEST_ID.fullmatch(request_id):
-        raise errors.InvalidArgument(
-            "request_id is not 1 to 128 printable ASCII characters without spaces",
-            reason="REQUEST_ID_INVALID",
-            help="Use a UUID.",
-            violations={"request_id": "must match [!-~]{1,128}"},
-        )
-    return Call(method=row, principal=principal, request_id=request_id)
+    given = getattr(request, "request_id", "")
+    return Call(method=row, principal=principal, request_id=given if _REQUEST_ID.fullmatch(given) else "")
+
+
+@contextlib.asynccontextmanager
+async def _allowed(call: Call, request: Any, entrance: Entrance) -> AsyncIterator[None]:
+    """Lets a call be done if its caller may make it. Refusals, now and while it is done, are written down before they leave."""
+    async with entrance.refusals.told(call.method.key, call.principal.name, call.request_id):
+        require_permission(call.principal, call.method.permission, call.method.key)
+        if not call.request_id and bool(getattr(request, "request_id", "")):
+            raise errors.InvalidArgument(
+                "request_id is not 1 to 128 printable ASCII characters without spaces",
+                reason="REQUEST_ID_INVALID",
+                help="Use a UUID.",
+                violations={"request_id": "must match [!-~]{1,128}"},
+            )
+        yield
+
+
+def require_permission(principal: policy.Principal, permission: str, method: str) -> None:
+    """PermissionDenied (PERMISSION_MISSING) unless a caller's role and token let them call a method."""
+    if permission == policy.PUBLIC or policy.allowed(principal, permission):
+        return
+    scoped = permission in policy.PERMISSIONS[principal.role]
+    lacks = "its token lacks" if scoped else f"role {principal.role} lacks"
+    raise errors.PermissionDenied(
+        f"{principal.name} may not call {method}: {lacks} {permission}",
+        reason="PERMISSION_MISSING",
+        help="Ask an administrator.",
+        metadata={"permission": permission, "principal": principal.name},
+    )
 
 
 def _shown_id(request: Any) -> str:

@@ -20,7 +20,9 @@ from typing import Any
 from aiohttp import web
 
 from federation.api.authentication import PeopleDoor, bearer
+from federation.api.calls import require_permission
 from federation.api.rates import Rates
+from federation.api.refusals import Refusals
 from federation.api.store import Store
 from federation.config import TlsFiles
 from federation.core import errors, openlineage, policy
@@ -33,6 +35,8 @@ _log = logging.getLogger(__name__)
 LINEAGE_PATH = "/api/v1/lineage"
 HEALTH_PATH = "/healthz"
 PERMISSION = "lineage.create"
+#: The method whose doing this is, by another way.
+METHOD = "Lineage.ReceiveOpenLineage"
 RENEW_SECONDS = 5.0
 #: Events of one request, which together may have eight times the bytes of the largest.
 EVENTS_MAX = 1000
@@ -43,9 +47,10 @@ _SCHEMA = re.compile(r"[A-Za-z]{1,64}\.json")
 class HttpListener:
     """Listens between `start` and `stop`; `address` is where, with the real port where the settings said `:0`."""
 
-    def __init__(self, store: Store, terms: openlineage.Terms, door: PeopleDoor, rates: Rates) -> None:
+    def __init__(self, store: Store, terms: openlineage.Terms, door: PeopleDoor, rates: Rates, refusals: Refusals) -> None:
         self._store = store
         self._rates = rates
+        self._refusals = refusals
         self._terms = terms
         self._door = door
         self._runner: web.AppRunner | None = None
@@ -88,16 +93,12 @@ class HttpListener:
 
     async def _lineage(self, request: web.Request) -> web.Response:
         principal = await self._admit(request)
-        if not policy.allowed(principal, PERMISSION):
-            raise errors.PermissionDenied(
-                f"{principal.name} may not send lineage: role {principal.role} lacks {PERMISSION}",
-                reason="PERMISSION_MISSING",
-                help="Ask an administrator.",
+        async with self._refusals.told(METHOD, principal.name):
+            require_permission(principal, PERMISSION, METHOD)
+            events = parse(await request.read())
+            received = await self._store.write(
+                lambda tx: lineage_service.receive(tx, self._terms, principal.name, events), actor=principal.name
             )
-        events = parse(await request.read())
-        received = await self._store.write(
-            lambda tx: lineage_service.receive(tx, self._terms, principal.name, events), actor=principal.name
-        )
         return web.json_response({"runs": received.runs, "ended": received.ended, "ignored": received.ignored}, status=201)
 
     async def _health(self, _request: web.Request) -> web.Response:
@@ -110,8 +111,9 @@ class HttpListener:
         self._rates.knock(place, credential)
         try:
             principal = await self._door.principal(bearer({"authorization": shown}))
-        except errors.Unauthenticated:
+        except errors.Unauthenticated as refused:
             self._rates.failed(place, credential)
+            self._refusals.stranger(place, refused)
             raise
         self._rates.welcome(credential)
         self._rates.spend(principal)

@@ -16,7 +16,7 @@ from federation.api.authentication import AgentsDoor, PeopleDoor
 from federation.api.background import Background, Committer
 from federation.api.bills import BillsServicer
 from federation.api.budgets import BudgetsServicer
-from federation.api.calls import Entrance, generic_handlers
+from federation.api.calls import Door, Entrance, generic_handlers
 from federation.api.catalog import CatalogServicer
 from federation.api.costs import CostsServicer
 from federation.api.http import HttpListener
@@ -31,6 +31,7 @@ from federation.api.pipelines import PipelinesServicer
 from federation.api.policies import PoliciesServicer
 from federation.api.rates import Rates
 from federation.api.records import RecordsServicer
+from federation.api.refusals import Refusals
 from federation.api.sites import SitesServicer
 from federation.api.store import Store
 from federation.api.transfers import TransfersServicer
@@ -78,7 +79,8 @@ class Server:
         self._terms = settings.openlineage.terms(settings.federation)
         self._rates = Rates(settings.rates)
         self._door = PeopleDoor(self._store, people)
-        self._http = HttpListener(self._store, self._terms, self._door, self._rates)
+        self._refusals = Refusals(self._store)
+        self._http = HttpListener(self._store, self._terms, self._door, self._rates, self._refusals)
         self._reader = reader
         self._background: Background | None = None
         self._servers: list[grpc.aio.Server] = []
@@ -147,11 +149,14 @@ class Server:
             "Policies": PoliciesServicer(store),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
-        return self._server(generic_handlers(servicers, Entrance(door=self._door, rates=self._rates)))
+        return self._server(generic_handlers(servicers, self._entrance(self._door)))
 
     def _agents(self) -> grpc.aio.Server:
         door = AgentsDoor(self._store, self._settings.trust_domain)
-        return self._server(generic_handlers({"Agent": self._agent}, Entrance(door=door, rates=self._rates)))
+        return self._server(generic_handlers({"Agent": self._agent}, self._entrance(door)))
+
+    def _entrance(self, door: Door) -> Entrance:
+        return Entrance(door=door, rates=self._rates, refusals=self._refusals)
 
     def _server(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> grpc.aio.Server:
         server = grpc.aio.server(options=tls.server_options(REQUEST_BYTES_MAX))

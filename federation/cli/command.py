@@ -26,6 +26,7 @@ WITHOUT_OUTPUT = {
     "cost export": "it writes a file, whose kind its --format says",
     "world export": "it prints a world file, which is JSON",
     "world schema": "it prints a JSON Schema",
+    "compliance schema": "it prints a JSON Schema",
     "key escrow keygen": "it writes files",
     "key backup": "it writes a file",
     "key restore": "it writes a file",

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from federation.core import schema
 from federation.core.dataset import DataCard
 
 #: The report's form; a field is added without a new one, nothing else is changed.
@@ -37,13 +39,14 @@ class Completeness:
     """Which part of the log the report covers, and why to believe that it is all of it.
 
     `first_position` and `last_position` are of the first and last entry of audit in its time, 0 for none; `entries` is how many
-    there are, and `log_positions` how many of them were read from the log, because the tables do not hold them yet: those are
-    not proven. `verified` says whether the tables were verified, `intact` that nothing was wrong.
+    there are, and `proven_entries` of how many a signed head vouches. `log_positions` of them were read from the log, because
+    the tables do not hold them yet. `verified` says whether the tables were verified, `intact` that nothing was wrong.
     """
 
     first_position: int
     last_position: int
     entries: int
+    proven_entries: int
     log_positions: int
     verified: bool
     intact: bool
@@ -105,8 +108,8 @@ class Decided:
 class Refusal:
     """Something that was refused: who asked for what, and why it was not given. `source` is the kind of event that tells it.
 
-    `times` is how often, where refusals are counted and not told one by one. Where nobody was let in, `principal` is the address
-    that was called from.
+    `times` is how often, where refusals are counted and not told one by one. Where nobody was let in, `principal` is the
+    address that was called from.
     """
 
     position: int
@@ -274,7 +277,7 @@ class PolicySet:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the record tells of a time: from `from_time` on and before `to_time`; of one dataset or namespace, if it is named."""
+    """What the record tells of a time: from `from_time` on and before `to_time`; of one dataset or namespace, if named."""
 
     format: str = FORMAT
     from_time: datetime
@@ -316,3 +319,8 @@ class Scope:
         if self.dataset:
             return dataset == self.dataset
         return not self.namespace or dataset.startswith(f"{self.namespace}/")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a report."""
+    return schema.json_schema(Report, title="A compliance report", identifier=f"urn:federation:schema:{FORMAT}")

@@ -20,6 +20,9 @@ from federation.core.events import Event
 
 #: What people's queries of the record are told as, and how much of their words.
 QUERIED_KIND = "record.queried"
+#: Calls that their callers may not make, and those with which nobody was let in.
+CALL_REFUSED_KIND = "call.refused"
+STRANGERS_KIND = "stranger.refused"
 TEXT_MAX = 2000
 _EQUAL = frozenset({"principal", "kind", "name", "dataset", "site", "outcome", "request_id"})
 _TERM = re.compile(r'\s*([a-z_]+)\s*(=|>=|<)\s*"((?:[^"\\]|\\["\\])*)"\s*(AND\b|\Z)?')
@@ -69,6 +72,25 @@ class Queried:
     text: str
     sha256: str
     characters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallRefused:
+    """A call that its caller may not make: of which method, why, and about which dataset or site, where it is about one."""
+
+    method: str
+    principal: str
+    reason: str
+    detail: str
+    dataset: str = ""
+    site: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrangersRefused:
+    """How often calls were refused for want of an identity, since it was last told: by address and reason."""
+
+    counts: tuple[tuple[str, str, int], ...]
 
 
 def queried(method: str, text: str) -> Queried:

@@ -11,7 +11,7 @@ from federation import ports
 from federation.core import chain, compliance, dataset, errors, ids, lineage, records, trail
 from federation.core.authorization import Action
 from federation.core.compliance import Report, Scope
-from federation.core.events import TABLES
+from federation.core.events import AUDIT, TABLES
 from federation.services import witness
 from federation.services.compliance_facts import Facts, Row
 
@@ -368,10 +368,12 @@ class _Making:
 
     def _completeness(self, tables: tuple[compliance.TableProof, ...]) -> compliance.Completeness:
         positions = [row.position for row in self._facts.rows]
+        proven = next((table.proven_position for table in tables if table.table == AUDIT), 0)
         return compliance.Completeness(
             first_position=min(positions, default=0),
             last_position=max(positions, default=0),
             entries=len(positions),
+            proven_entries=sum(position <= proven for position in positions),
             log_positions=sum(position > self._facts.seam for position in positions),
             verified=bool(tables),
             intact=bool(tables) and not any(table.findings for table in tables),

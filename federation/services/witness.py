@@ -27,6 +27,8 @@ from federation.services import heads, sites
 REFUSALS_MAX = 100
 #: Events by which the log tells whose a key is: the value is a site.
 _SITE_KINDS = ("site.ready", "site.updated")
+#: Of a witness and an hour so many are looked at, if the newest is not good.
+_CANDIDATES = 3
 
 
 def newest(tx: ports.Transaction) -> tuple[chain.SignedHead, ...]:
@@ -75,24 +77,23 @@ def verify(
     cosigned: Iterable[Cosignature] = (),
     pinned: Mapping[str, frozenset[str]] | None = None,
 ) -> Iterator[AuditVerification]:
-    """Follows a table's chain as `heads.verify` does, and past what witnesses have co-signed; the last answer is it.
+    """Follows a table's chain as `heads.verify` does, and past what witnesses have co-signed; the last answer is all of it.
 
     `cosigned` are co-signatures from the witnesses themselves; those that the table of audit holds are looked at as well. A
     head in either counts like one that was kept: the chain must pass through it. `pinned` are the keys by which the caller
     knows sites; of others the table itself tells whose key it is.
     """
-    trusted = frozenset(keys)
-    found = _Words(table, trusted, dict(pinned or {}))
+    found = _Words(table, frozenset(keys), dict(pinned or {}), _site_keys(reader))
     for each in cosigned:
-        found.take(each, told_elsewhere=True)
-    found.told = _site_keys(reader)
+        found.take(each, from_table=False)
     for body in reader.bodies(WITNESSED_KIND):
         with contextlib.suppress(TypeError, ValueError):  # what is none: its row is judged by the chain
-            found.take(records.loads(Cosignature, body), told_elsewhere=False)
+            found.take(records.loads(Cosignature, body), from_table=True)
+    agreed = found.chosen()
     step = chain.Verification(table=table)
-    for step in heads.verify(reader, table, (*kept, *found.heads()), trusted):
+    for step in heads.verify(reader, table, (*kept, *(word.head for word in agreed)), keys):
         yield AuditVerification(verification=step)
-    yield found.counted(step)
+    yield _counted(step, agreed, found.forged)
 
 
 def _site_keys(reader: ports.RecordReader) -> Mapping[str, frozenset[str]]:
@@ -100,65 +101,90 @@ def _site_keys(reader: ports.RecordReader) -> Mapping[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     for kind in _SITE_KINDS:
         for body in reader.bodies(kind):
-            with contextlib.suppress(TypeError, ValueError):  # what is none: its row is judged by the chain
+            with contextlib.suppress(TypeError, ValueError):  # as above
                 place = records.loads(site.Site, body)
                 found.setdefault(place.site, set()).add(place.signing_key)
     return {name: frozenset(some) for name, some in found.items()}
 
 
-class _Words:
-    """Co-signatures on the way to a walk: of each witness the newest head of each hour."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Word:
+    """One witness's word on one head. `from_table`: it is the table itself that tells of it."""
 
-    def __init__(self, table: str, catalogs: frozenset[str], pinned: Mapping[str, frozenset[str]]) -> None:
-        self.told: Mapping[str, frozenset[str]] = {}
+    head: chain.SignedHead
+    cosignature: Cosignature
+    from_table: bool
+    pinned: bool
+
+
+class _Words:
+    """Co-signatures on the way to a walk: of each witness the newest good one of each hour. A head vouches for all before."""
+
+    def __init__(
+        self,
+        table: str,
+        catalogs: frozenset[str],
+        pinned: Mapping[str, frozenset[str]],
+        told: Mapping[str, frozenset[str]],
+    ) -> None:
+        self.forged = 0
         self._table = table
         self._catalogs = catalogs
         self._pinned = pinned
-        self._forged = 0
-        #: Site and hour -> head; whether the caller knows its key.
-        self._hourly: dict[tuple[str, str], tuple[chain.SignedHead, bool]] = {}
+        self._told = told
+        #: Site and hour -> the newest few. Whether they are good is looked at in the end: that takes its time.
+        self._hourly: dict[tuple[str, str], list[_Word]] = {}
 
-    def take(self, cosignature: Cosignature, *, told_elsewhere: bool) -> None:
-        name = cosignature.site
-        pinned = name in self._pinned
-        known = self._pinned.get(name) or self.told.get(name, frozenset())
-        ours = [head for head in cosignature.heads if head.table == self._table and head.key in self._catalogs]
-        if not ours:
-            return
-        if not signed.is_genuine(cosignature) or (pinned and cosignature.key not in known):
-            self._forged += 1
-            return
-        if not told_elsewhere and cosignature.key not in known:
-            self._forged += 1  # the table names a site that never had this key
-            return
-        for head in ours:
-            at = name, f"{head.time:%Y-%m-%dT%H}"
-            before = self._hourly.get(at)
-            if before is None or before[0].position <= head.position:
-                self._hourly[at] = head, pinned
+    def take(self, cosignature: Cosignature, *, from_table: bool) -> None:
+        """One more, of which only the head of this table counts, and only if one of the catalog's keys is named."""
+        for head in cosignature.heads:
+            if head.table == self._table and head.key in self._catalogs:
+                pinned = cosignature.site in self._pinned
+                word = _Word(head=head, cosignature=cosignature, from_table=from_table, pinned=pinned)
+                known = self._hourly.setdefault((cosignature.site, f"{head.time:%Y-%m-%dT%H}"), [])
+                known.append(word)
+                known.sort(key=lambda each: (each.head.position, each.head.chain), reverse=True)
+                del known[_CANDIDATES:]
 
-    def heads(self) -> frozenset[chain.SignedHead]:
-        """What the chain must pass through."""
-        return frozenset(head for head, _ in self._hourly.values())
+    def chosen(self) -> tuple[_Word, ...]:
+        """The newest good one of each; counts those before it that are not good."""
+        return tuple(word for known in self._hourly.values() if (word := self._first(known)) is not None)
 
-    def counted(self, step: chain.Verification) -> AuditVerification:
-        """What was found, with those witnesses that the table agrees with."""
-        agreed: dict[str, list[tuple[chain.SignedHead, bool]]] = {}
-        for (name, _), (head, pinned) in self._hourly.items():
-            if head.position <= step.proven_position:
-                agreed.setdefault(name, []).append((head, pinned))
-        counts = tuple(
-            WitnessCount(
-                site=name,
-                heads=len(some),
-                position=max(head.position for head, _ in some),
-                pinned=all(pinned for _, pinned in some),
-            )
-            for name, some in sorted(agreed.items())
+    def _first(self, known: Iterable[_Word]) -> _Word | None:
+        for word in known:
+            if self._is_good(word):
+                return word
+            self.forged += 1
+        return None
+
+    def _is_good(self, word: _Word) -> bool:
+        """Whether the site has signed it, with the key that the caller knows; else one that the table of audit tells of.
+
+        A file from the witness needs no key to be known: what matters are its heads, and those are the catalog's own word.
+        """
+        name, key = word.cosignature.site, word.cosignature.key
+        known = key in self._pinned[name] if word.pinned else not word.from_table or key in self._told.get(name, ())
+        return known and signed.is_genuine(word.cosignature)
+
+
+def _counted(step: chain.Verification, agreed: Iterable[_Word], forged: int) -> AuditVerification:
+    """What was found, with those witnesses that the table agrees with."""
+    words: dict[str, list[_Word]] = {}
+    for word in agreed:
+        if word.head.position <= step.proven_position:
+            words.setdefault(word.cosignature.site, []).append(word)
+    counts = tuple(
+        WitnessCount(
+            site=name,
+            heads=len(some),
+            position=max(word.head.position for word in some),
+            pinned=all(word.pinned for word in some),
         )
-        return AuditVerification(
-            verification=step,
-            witnesses=counts,
-            forged_cosignatures=self._forged,
-            witnessed_position=max((count.position for count in counts), default=0),
-        )
+        for name, some in sorted(words.items())
+    )
+    return AuditVerification(
+        verification=step,
+        witnesses=counts,
+        forged_cosignatures=forged,
+        witnessed_position=max((count.position for count in counts), default=0),
+    )
