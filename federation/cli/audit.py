@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import click
 
-from federation import ports
 from federation.cli import exits, shapes
 from federation.cli.command import noun, verb
 from federation.cli.ledger import read_heads
 from federation.cli.session import Session
 from federation.core import errors, trail, witness
 from federation.core.events import TABLES
-from federation.services import witness as services
 from federation.wire.plain import plain
 
 audit = noun("audit", "Who did, asked and was refused what, and the proof that nothing was cut or changed.")
 
 #: More than a server takes at once say no more than the newest.
 _COSIGNATURES_MAX = 1000
+_Walk = Callable[[str], Iterator[witness.AuditVerification]]
 _FIELDS = ("principal", "kind", "name", "dataset", "site", "outcome", "request_id")
 
 
@@ -121,22 +120,23 @@ def verify(
         raise click.UsageError("--key, --heads and --site-key go with PATH: a server knows its own")
     if path and not keys:
         raise click.UsageError("name the catalog's public key with --key: what the tables say of themselves proves nothing")
-    cosigned = [word for named in witnesses for word in _cosigned(session, named, offline=bool(path))]
-    kept = read_heads(heads) if heads else ()
-    known = _pinned(pinned)
     place = _Place.of(path, table)
-    reader = _reader(place) if path else None
+    cosigned = [word for named in witnesses for word in _cosigned(session, named, offline=bool(path))]
+    walk = _offline(place, keys, heads, cosigned, pinned) if path else _online(session, cosigned)
     found = []
     for name in place.tables:
-        if reader is not None:
-            steps = services.verify(reader, name, kept, keys, cosigned=cosigned, pinned=known)
-        else:
-            steps = session.client.verify_audit(name, cosigned[-_COSIGNATURES_MAX:])
         with session.output.waiting(f"reading {name}") as tell:
-            for step in steps:
+            for step in walk(name):
                 if session.output.bars:
                     tell(f"reading {name}: {step.verification.rows:,} rows")
         found.append(step)
+    if path and not any(each.verification.rows for each in found) and all(each.intact for each in found):
+        raise errors.NotFound(
+            f"there are no rows of {', '.join(place.tables)} at {path}: nothing is proven",
+            reason="TABLES_ABSENT",
+            help="Name the folder that has the tables in it, or the one of a table.",
+            metadata={"path": path},
+        )
     _tell(session, found)
     if not all(each.intact for each in found):
         ctx.exit(exits.ERROR)
@@ -180,10 +180,18 @@ class _Place:
         return cls(path, "", (table,) if table else TABLES)
 
 
-def _reader(place: _Place) -> ports.RecordReader:
-    from federation.adapters.records_links import DeltaReader  # noqa: PLC0415 - it takes its time to import
+def _online(session: Session, cosigned: Sequence[witness.Cosignature]) -> _Walk:
+    return lambda table: session.client.verify_audit(table, cosigned[-_COSIGNATURES_MAX:])
 
-    return DeltaReader(place.root, alone=place.alone)
+
+def _offline(
+    place: _Place, keys: tuple[str, ...], heads: Path | None, cosigned: Sequence[witness.Cosignature], pinned: tuple[str, ...]
+) -> _Walk:
+    from federation.adapters.records_links import DeltaReader  # noqa: PLC0415 - it takes its time to import
+    from federation.services import witness as services  # noqa: PLC0415 - likewise
+
+    reader, kept, known = DeltaReader(place.root, alone=place.alone), read_heads(heads) if heads else (), _pinned(pinned)
+    return lambda table: services.verify(reader, table, kept, keys, cosigned=cosigned, pinned=known)
 
 
 def _pinned(pairs: tuple[str, ...]) -> dict[str, frozenset[str]]:

@@ -175,7 +175,7 @@ def _sections(report: Report) -> Iterator[str]:
     )
     yield _section(
         "What was refused",
-        "Every refusal: by the policy, at the door, of a key, of a job that no site may run, and heads that a site would not sign.",
+        "Every refusal: by the policy, at the door, of a key, of a job that no site may run, of a head that a site disowns.",
         ("Who", "Asked for", "Data and site", "Why", "Policy", _Column("Times", True), "When", _Column("Position", True)),
         _refusals(report.refusals),
     )

@@ -26,7 +26,7 @@ from federation.services import heads, sites
 #: Refusals that one call may tell.
 REFUSALS_MAX = 100
 #: Events by which the log tells whose a key is: the value is a site.
-_SITE_KINDS = ("site.ready", "site.updated")
+_SITE_KINDS = ("site.ready", "site.updated", "site.graded")
 #: Of a witness and an hour so many are looked at, if the newest is not good.
 _CANDIDATES = 3
 

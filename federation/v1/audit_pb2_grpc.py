@@ -63,7 +63,7 @@ class AuditServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExportCompliance(self, request, context):
-        """Answers with the compliance report of a time, as JSON in pieces. See docs/compliance.md.
+        """Answers with the compliance report of a time, as JSON in pieces. See docs/audit.md.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

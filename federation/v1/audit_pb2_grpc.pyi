@@ -43,7 +43,7 @@ class AuditStub:
         federation.v1.audit_pb2.ExportComplianceRequest,
         federation.v1.audit_pb2.ExportComplianceResponse,
     ]
-    """Answers with the compliance report of a time, as JSON in pieces. See docs/compliance.md."""
+    """Answers with the compliance report of a time, as JSON in pieces. See docs/audit.md."""
 
 class AuditAsyncStub:
     """Who did, asked and was refused what: the log as people read it, the proof of it, and reports that are made from it."""
@@ -70,7 +70,7 @@ class AuditAsyncStub:
         federation.v1.audit_pb2.ExportComplianceRequest,
         federation.v1.audit_pb2.ExportComplianceResponse,
     ]
-    """Answers with the compliance report of a time, as JSON in pieces. See docs/compliance.md."""
+    """Answers with the compliance report of a time, as JSON in pieces. See docs/audit.md."""
 
 class AuditServicer(metaclass=abc.ABCMeta):
     """Who did, asked and was refused what: the log as people read it, the proof of it, and reports that are made from it."""
@@ -105,6 +105,6 @@ class AuditServicer(metaclass=abc.ABCMeta):
         request: federation.v1.audit_pb2.ExportComplianceRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[federation.v1.audit_pb2.ExportComplianceResponse], collections.abc.AsyncIterator[federation.v1.audit_pb2.ExportComplianceResponse]]:
-        """Answers with the compliance report of a time, as JSON in pieces. See docs/compliance.md."""
+        """Answers with the compliance report of a time, as JSON in pieces. See docs/audit.md."""
 
 def add_AuditServicer_to_server(servicer: AuditServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
