@@ -57,7 +57,7 @@ class Completeness:
 class Use:
     """One version that a run or a person read, under one grant or by one run's lineage.
 
-    `kind` is the run's (`BATCH`, ...) or PERSON; `run` and `job` are empty for a person. `state` is how the run ended, empty
+    `kind` is the run's (`RAY`, ...) or PERSON; `run` and `job` are empty for a person. `state` is how the run ended, empty
     while it is not known. `net_bytes` and `net_micros` are what was read, corrections included. `columns` are those asked for,
     none where it may have been all. `decisions` are positions of the decisions that allowed it, also of those before the
     report's time, `policies` their policies' ids, `policy_digest` the set's. `leases` are the leases of keys under which it was

@@ -20,7 +20,7 @@ _READING = frozenset(map(str, (Action.RUN, Action.EXPORT, Action.RELEASE_KEY)))
 #: Kinds that tell of the daily course, and not that somebody changed what holds. What is new is told until it is put here.
 _COURSE = (
     *("job.", "run.", "pipeline.", "grant.", "lease.", "transfer.", "replica.", "version.", "placement.", "labels."),
-    *("output.", "erasure.", "record.", "head.", "policy.decided", "policy.failed", "policy.unseen", "call."),
+    *("output.", "erasure.", "record.", "head.", "site.lost", "policy.decided", "policy.failed", "policy.unseen", "call."),
 )
 #: What agents tell that is an administrative act.
 _AGENTS_ACTS = ("keys.", "escrow.", "site.joined", "site.certified")
@@ -349,7 +349,9 @@ class _Making:
                 continue
             direct, every = facts.upstream(edge["run"])
             sources = tuple(
-                compliance.ModelSource(node=node, direct=node in direct, card=facts.card(node)) for node in sorted(every)
+                compliance.ModelSource(node=node, direct=node in direct, card=facts.card(node))
+                for node in sorted(every)
+                if lineage.node_kind(node) is not lineage.NodeKind.PERSON
             )
             if not any(map(self._about.has, (name, *(lineage.dataset_of(each.node) for each in sources)))):
                 continue
