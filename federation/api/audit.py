@@ -13,7 +13,7 @@ from federation.api.calls import Call
 from federation.api.pages import Pages
 from federation.api.queried import queried
 from federation.api.store import Store
-from federation.core import errors, ids, trail
+from federation.core import errors, trail
 from federation.core.events import TABLES
 from federation.ports import RecordReader
 from federation.services import compliance, heads, witness
@@ -47,8 +47,8 @@ class AuditServicer:
         )
 
     async def get_audit_entry(self, request: audit_pb2.GetAuditEntryRequest, call: Call) -> Message:
-        position = ids.child(request.name, "auditEntries")
-        if not position.isdecimal() or len(position) > 18:
+        collection, _, position = request.name.rpartition("/")
+        if collection not in ("", "auditEntries") or not position.isascii() or not position.isdecimal() or len(position) > 18:
             raise errors.InvalidArgument(
                 f"{request.name!r} names no audit entry",
                 reason="NAME_INVALID",
