@@ -98,10 +98,14 @@ def name_package(tx: ports.Transaction, principal: policy.Principal, alias: str,
     """From now on the caller's `alias` is the package `digest`; what jobs were submitted with is not touched."""
     _check_alias(alias)
     stored = tx.get(kinds.PackageAlias, f"{principal.name}/{alias}")
+    named = kinds.PackageAlias(principal=principal.name, alias=alias, digest=digest)
+    if stored is not None and stored.digest == digest:
+        return
     if stored is None:
-        tx.insert(kinds.PackageAlias(principal=principal.name, alias=alias, digest=digest))
-    elif stored.digest != digest:
-        tx.replace(dataclasses.replace(stored, digest=digest))
+        tx.insert(named)
+    else:
+        tx.replace(named)
+    tx.emit("package.named", f"packages/{digest}", named)
 
 
 def named_package(tx: ports.Transaction, principal: policy.Principal, alias: str) -> str:

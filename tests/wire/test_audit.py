@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,10 +14,10 @@ from federation.adapters import catalog_memory
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.records_memory import MemoryRecords
 from federation.adapters.system import UlidIds
-from federation.core import errors, policy, trail
+from federation.core import dataset, errors, policy, trail
 from federation.core.events import TABLES
 from federation.core.kinds import CommitterLease
-from federation.services import identity, reconcile, refusals
+from federation.services import identity, jobs, keys, reconcile, refusals
 from federation.services.committer import Committer
 from federation.services.heads import HeadKeeper
 from federation.v1 import audit_pb2, catalog_pb2, identity_pb2, sites_pb2
@@ -140,6 +141,22 @@ def test_whatever_agents_and_the_server_do_is_told_too(commits: list[Commit]) ->
     assert len(commits) > 30
     assert {each.actor.partition("/")[0] for each in commits} >= {"users", "agents", "server"}
     assert untold(commits) == []
+
+
+@pytest.mark.invariant("A1")
+def test_what_agents_do_with_keys_is_told_too(commits: list[Commit]) -> None:
+    """A site's word on its KEKs, rows under another one, and the name that somebody gives to a package."""
+    sim = Simulation()
+    sim.put("sales/flights", "us-1")
+    agent, (row,) = sim.agents["us-1"], sim.all(dataset.WrappedKey)
+    del commits[:]
+    agent.write(lambda tx: keys.report(tx, "us-1", "local", "k-2", ("k-1", "k-2"), 0))
+    agent.write(lambda tx: keys.replace(tx, "us-1", [(row.wrapped, dataclasses.replace(row, kek="k-2", wrapped="ef"))]))
+    sim.write(lambda tx: jobs.name_package(tx, builders.person(), "code", "0" * 64), actor="users/alice")
+    assert [each.told for each in commits] == [("keys.reported",), ("keys.rewrapped",), ("package.named",)]
+    agent.write(lambda tx: keys.replace(tx, "us-1", [(row.wrapped, row)]))
+    sim.write(lambda tx: jobs.name_package(tx, builders.person(), "code", "0" * 64), actor="users/alice")
+    assert len(commits) == 3, "what changes nothing tells nothing"
 
 
 def test_the_law_would_see_a_change_that_is_not_told(ready: Edge, commits: list[Commit]) -> None:
