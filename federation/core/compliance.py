@@ -39,8 +39,9 @@ class Completeness:
     """Which part of the log the report covers, and why to believe that it is all of it.
 
     `first_position` and `last_position` are of the first and last entry of audit in its time, 0 for none; `entries` is how many
-    there are, and `proven_entries` of how many a signed head vouches. `log_positions` of them were read from the log, because
-    the tables do not hold them yet. `verified` says whether the tables were verified, `intact` that nothing was wrong.
+    there are, and `proven_entries` of how many a signed head vouches, or that are heads and co-signatures, signed themselves.
+    `log_positions` of them were read from the log, because the tables do not hold them yet. `verified` says whether the tables
+    were verified, `intact` that nothing was wrong.
     """
 
     first_position: int

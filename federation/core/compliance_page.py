@@ -44,7 +44,8 @@ dd{margin:0;font-size:19px;font-weight:600;font-variant-numeric:tabular-nums}
 table{border-collapse:collapse;width:100%;font-size:13px}
 th{text-align:left;color:var(--soft);font-weight:600;border-bottom:1px solid var(--line);padding:5px 12px 5px 0;
   vertical-align:bottom}
-td{border-bottom:1px solid var(--line);padding:5px 12px 5px 0;vertical-align:top;overflow-wrap:anywhere;white-space:pre-line}
+td{border-bottom:1px solid var(--line);padding:5px 12px 5px 0;vertical-align:top;overflow-wrap:anywhere;white-space:pre-line;
+  min-width:8ch}
 .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .missing{color:var(--warn)}
 footer{margin-top:36px;color:var(--soft);font-size:12px}
@@ -149,9 +150,7 @@ def _tiles(report: Report) -> str:
 
 
 def _foot(report: Report) -> str:
-    return (
-        f"Form {report.format}. The same record gives the same report. Times are UTC. Positions are those of `fed audit show`."
-    )
+    return f"Form {report.format}. The same record gives the same report. Times are UTC. Positions are those of fed audit show."
 
 
 # Sections
@@ -260,7 +259,7 @@ def _sections(report: Report) -> Iterator[str]:
     )
     yield _section(
         "Sets of policies",
-        "Under which sets decisions were made; `fed policy show` has their text.",
+        "Under which sets decisions were made; fed policy show has their text.",
         ("Digest", _Column("Allowed", True), _Column("Refused", True)),
         ((row.policy_digest, f"{row.allowed:,}", f"{row.refused:,}") for row in report.policy_sets),
     )

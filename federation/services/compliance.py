@@ -11,7 +11,7 @@ from federation import ports
 from federation.core import chain, compliance, dataset, errors, ids, lineage, records, trail
 from federation.core.authorization import Action
 from federation.core.compliance import Report, Scope
-from federation.core.events import AUDIT, TABLES
+from federation.core.events import ABOUT_HEADS, AUDIT, TABLES
 from federation.services import witness
 from federation.services.compliance_facts import Facts, Row
 
@@ -370,13 +370,14 @@ class _Making:
 
     def _completeness(self, tables: tuple[compliance.TableProof, ...]) -> compliance.Completeness:
         positions = [row.position for row in self._facts.rows]
+        stored = [row for row in self._facts.rows if row.position <= self._facts.seam]
         proven = next((table.proven_position for table in tables if table.table == AUDIT), 0)
         return compliance.Completeness(
             first_position=min(positions, default=0),
             last_position=max(positions, default=0),
             entries=len(positions),
-            proven_entries=sum(position <= proven for position in positions),
-            log_positions=sum(position > self._facts.seam for position in positions),
+            proven_entries=sum(row.position <= proven or row.kind in ABOUT_HEADS for row in stored),
+            log_positions=len(positions) - len(stored),
             verified=bool(tables),
             intact=bool(tables) and not any(table.findings for table in tables),
             tables=tables,
@@ -415,6 +416,7 @@ def _counted(row: trail.AuditRow, counts: Iterable[Any]) -> Iterator[compliance.
                 source=row.kind,
                 principal=str(who),
                 times=times if isinstance(times, int) else 1,
+                action="call" if reason else "browse",
                 reason=str(reason[0]) if reason else "NOT_FOUND",
                 detail="" if reason else "asked for what is not there, or what they may not know of",
             )

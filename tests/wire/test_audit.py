@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+from click.testing import CliRunner, Result
 
 from federation.adapters import catalog_memory
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.records_memory import MemoryRecords
 from federation.adapters.system import UlidIds
-from federation.core import dataset, errors, policy, trail
+from federation.cli import app, exits
+from federation.client import connect
+from federation.core import chain, compliance, dataset, errors, policy, records, trail, witness
 from federation.core.events import TABLES
 from federation.core.kinds import CommitterLease
+from federation.crypto import heads as signed_heads
+from federation.crypto import witness as signed
 from federation.services import identity, jobs, keys, reconcile, refusals
 from federation.services.committer import Committer
 from federation.services.heads import HeadKeeper
@@ -345,3 +353,74 @@ def test_an_administrator_makes_an_auditors_token_and_it_opens_the_audit_and_no_
         ):
             with pytest.raises((errors.PermissionDenied, errors.NotFound)):
                 forbidden()
+
+
+# At the command line
+
+
+@pytest.fixture
+def fed(kept: Edge, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs a command line of an auditor's `fed` against that server."""
+    monkeypatch.setattr(connect, "connect", lambda _context: kept.client("auditor"))
+    return lambda *words: CliRunner().invoke(app.fed, words)
+
+
+def test_filters_of_the_command_become_one_expression_whatever_they_hold(kept: Edge, fed: Callable[..., Result]) -> None:
+    """As many entries as asked for are shown, newest first; quotes and wildcards in names are names."""
+    told = fed(
+        "audit", "list", "--kind", "site.*", "--site", "us-1", "--outcome", "DONE", "--limit", "1", "--from", "2026-01-01"
+    )
+    assert told.exit_code == exits.OK, told.output
+    (line,) = told.stdout.splitlines()[1:]
+    assert "us-1" in line
+    assert "there may be more" in told.stderr
+    hostile = 'users/"eve"\\'
+    told = fed("audit", "list", "--principal", hostile, "-o", "json")
+    assert json.loads(told.stdout) == []
+    asked = trail.text(trail.body(newest(kept, trail.QUERIED_KIND)), "text")
+    assert trail.parse(asked).principal == hostile
+    assert fed("audit", "list", "--from", "soon").exit_code == exits.USAGE
+
+
+def test_an_entry_is_shown_with_what_it_tells(fed: Callable[..., Result]) -> None:
+    """Its body as JSON, for people and for programs."""
+    listed = json.loads(fed("audit", "list", "--kind", "namespace.created", "-o", "json").stdout)
+    position = listed[0]["position"]
+    assert '"name": "sales"' in fed("audit", "show", str(position)).stdout
+    answer = json.loads(fed("audit", "show", str(position), "-o", "json").stdout)
+    assert (answer["name"], answer["body"]["name"]) == (f"auditEntries/{position}", "sales")
+    assert fed("audit", "show", "999999999").exit_code == exits.NOT_FOUND
+
+
+def test_a_server_is_asked_for_the_proof_of_its_tables(kept: Edge, fed: Callable[..., Result], tmp_path: Path) -> None:
+    """With what a witness has kept in a file: a head that the tables do not agree with is found."""
+    assert fed("audit", "verify", "--table", "audit").exit_code == exits.OK
+    bare = chain.Head(table="audit", position=10**6, rows=10**5, chain=bytes(32))
+    word = signed.sign(bytes(32), "eu-1", (signed_heads.sign(edges.GRANT_KEY, bare, builders.NOW),), builders.NOW)
+    (tmp_path / "witness.jsonl").write_text(records.dumps(witness.WitnessLine(cosignature=word)) + "\n")
+    told = fed("audit", "verify", "--table", "audit", "--witness", str(tmp_path / "witness.jsonl"))
+    assert told.exit_code == exits.ERROR
+    assert "ROWS_CUT" in told.stdout
+
+
+def test_a_report_is_written_as_json_and_as_a_page(fed: Callable[..., Result], tmp_path: Path) -> None:
+    """JSON as its schema says; the page in a file; and without either the sums of it."""
+    times = ("--from", "2026-01-01", "--to", "2100-01-01T06:00:00Z")
+    answer = json.loads(fed("compliance", "report", *times, "-o", "json").stdout)
+    jsonschema.validate(answer, compliance.json_schema())
+    assert {row["kind"] for row in answer["changes"]} >= {"namespace.created", "dataset.created"}
+    told = fed("compliance", "report", *times, "--html", str(tmp_path / "report.html"))
+    assert (told.exit_code, told.stdout) == (exits.OK, "")
+    assert "Compliance report 2026-01-01 to 2100-01-01" in (tmp_path / "report.html").read_text()
+    assert "uses of data" in fed("compliance", "report", *times).stdout
+    assert fed("compliance", "report", *times, "--html", str(tmp_path)).exit_code == exits.USAGE
+    assert fed("compliance", "report", *times, "--dataset", "a/b", "--namespace", "a").exit_code == exits.USAGE
+    assert fed("compliance", "report", "--from", "soon", "--to", "later").exit_code == exits.USAGE
+
+
+def test_people_who_may_not_are_told_so(kept: Edge, fed: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason, and the exit code of a refusal."""
+    monkeypatch.setattr(connect, "connect", lambda _context: kept.client("user"))
+    told = fed("compliance", "report", "--from", "2026-11-01", "--to", "2026-12-01", "-o", "json")
+    assert told.exit_code == exits.DENIED
+    assert json.loads(told.stderr)["error"]["reason"] == "PERMISSION_MISSING"
