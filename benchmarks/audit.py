@@ -83,9 +83,8 @@ def report(times: dict[str, list[float]], told: Simulation, before: int, submits
     middle = {name: statistics.median(taken) for name, taken in times.items()}
     for name, taken in times.items():
         print(f"{name:16} p50 {middle[name]:6.2f} ms   p99 {statistics.quantiles(taken, n=100)[98]:6.2f} ms")
-    print(
-        f"ratio {middle['with its events'] / middle['without']:.3f}: {middle['with its events'] - middle['without']:.2f} ms on top"
-    )
+    ratio, more = middle["with its events"] / middle["without"], middle["with its events"] - middle["without"]
+    print(f"ratio {ratio:.3f}: {more:.2f} ms on top")
     every = told.catalog.events(before, limit=50)
     own = every[: next(place for place, event in enumerate(every, 1) if event.kind == "job.placed")]
     print(f"events of one submit: {', '.join(event.kind for event in own)}; {sum(event.size for event in own):,} bytes")

@@ -12,7 +12,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -117,7 +117,8 @@ class EngineSettings:
 class RateSettings:
     """How often a server may be called: what a bucket holds, and how many calls it gets back each second; 0 is no limit.
 
-    There is a bucket for each person, each agent, and each address from which somebody calls who is not let in.
+    There is a bucket for each person, each agent, and each address from which somebody calls who is not let in. At a gateway
+    runs and other sites are what agents are at the server.
     """
 
     calls_per_second: int = 200
@@ -128,6 +129,15 @@ class RateSettings:
     strangers_burst: int = 200
 
 
+#: How often a site's gateway may be called: by a person, by a run or another site (`agent_`), and by who is not let in.
+GATEWAY_RATES = RateSettings(
+    calls_per_second=500,
+    burst=10_000,
+    agent_calls_per_second=2_000,
+    agent_burst=40_000,
+    strangers_per_second=50,
+    strangers_burst=2_000,
+)
 #: Nobody is limited: for benchmarks, and for tests that call as fast as they can.
 NO_RATES = RateSettings(calls_per_second=0, agent_calls_per_second=0, strangers_per_second=0)
 
@@ -244,6 +254,7 @@ class AgentSettings:
     log_bytes_max: int = 16 * MIB
     transfer_bytes_per_second: int = 0
     look_seconds: int = LOOK_SECONDS
+    rates: RateSettings = GATEWAY_RATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +288,7 @@ class SiteSettings:
     log_bytes_max: int = 16 * MIB
     transfer_bytes_per_second: int = 0
     look_seconds: int = LOOK_SECONDS
+    rates: RateSettings = GATEWAY_RATES
 
     @property
     def site(self) -> str:
@@ -406,7 +418,7 @@ _QUERY = ("rows_max", "bytes_max", "seconds_max", "memory", "at_once")
 _ENGINE = ("kind", "master", "remote", "jars_dir", "coordinates", "memory")
 _SITE = (
     *("site", "region", "jurisdiction", "account", "gateway", "gateway_listen", "storage", "keys", "ray", "compute", "offer"),
-    *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds"),
+    *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds", "rates"),
 )
 _OFFER = (
     *("cpu_hour_usd", "cpu_source", "cpu_watts", "gpus", "memory_gb_hour_usd", "memory_source"),
@@ -522,6 +534,7 @@ def agent(file: FederationFile, name: str, state_dir: Path) -> AgentSettings:
         log_bytes_max=row.log_bytes_max,
         transfer_bytes_per_second=row.transfer_bytes_per_second,
         look_seconds=row.look_seconds,
+        rates=row.rates,
     )
 
 
@@ -543,8 +556,7 @@ def _query(table: strict.Table) -> QuerySettings:
     )
 
 
-def _rates(table: strict.Table) -> RateSettings:
-    usual = RateSettings()
+def _rates(table: strict.Table, usual: RateSettings = RateSettings()) -> RateSettings:
     least = {name: 1 if name.endswith("burst") else 0 for name in _RATES}
     return RateSettings(**{name: table.integer(name, getattr(usual, name), at_least=least[name]) for name in _RATES})
 
@@ -621,6 +633,7 @@ def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
         log_bytes_max=table.size("log_bytes_max", 16 * MIB),
         transfer_bytes_per_second=table.size("transfer_bytes_per_second", 0),
         look_seconds=table.integer("look_seconds", LOOK_SECONDS, at_least=1),
+        rates=_rates(table.table("rates").only(_RATES), GATEWAY_RATES),
     )
 
 
@@ -1009,7 +1022,11 @@ def contexts() -> Contexts:
 
 
 def save_context(context: Context, *, use: bool = True) -> Contexts:
-    """Adds or replaces a context, and makes it the current one if asked; returns all as they are now."""
+    """Adds or replaces a context, and makes it the current one if asked; returns all as they are now.
+
+    InvalidArgument for a target that is not host:port: a file with one could not be read again.
+    """
+    _address(context.target)
     old = contexts()
     rows = (*(row for row in old.contexts if row.context != context.context), context)
     new = Contexts(path=old.path, current=context.context if use or not old.current else old.current, contexts=rows)
@@ -1024,6 +1041,32 @@ def use_context(name: str) -> Contexts:
     new = Contexts(path=old.path, current=name, contexts=old.contexts)
     _save(new)
     return new
+
+
+def rename_context(name: str, new: str) -> Contexts:
+    """Gives a context another name; NotFound (CONTEXT_MISSING), AlreadyExists (CONTEXT_EXISTS)."""
+    old = contexts()
+    found = old.find(name)
+    if any(row.context == new for row in old.contexts):
+        raise errors.AlreadyExists(
+            f"{old.path} has a context {new!r} already",
+            reason="CONTEXT_EXISTS",
+            help="Choose another name, or delete that one.",
+        )
+    rows = tuple(replace(row, context=new) if row == found else row for row in old.contexts)
+    changed = Contexts(path=old.path, current=new if old.current == name else old.current, contexts=rows)
+    _save(changed)
+    return changed
+
+
+def delete_context(name: str) -> Contexts:
+    """Forgets a context; afterwards none is current if it was. NotFound (CONTEXT_MISSING) where there is none of that name."""
+    old = contexts()
+    found = old.find(name)
+    rows = tuple(row for row in old.contexts if row != found)
+    changed = Contexts(path=old.path, current="" if old.current == name else old.current, contexts=rows)
+    _save(changed)
+    return changed
 
 
 def config_path() -> Path:

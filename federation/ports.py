@@ -21,6 +21,7 @@ from federation.core.lineage_graph import Columns
 from federation.core.policy import Principal
 from federation.core.program import Program, Solution
 from federation.core.site import Capacity
+from federation.core.terms import Query
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +43,18 @@ class Ids(Protocol):
         ...
 
 
-class Transaction(Protocol):
+class Index(Protocol):
+    """Finds values by their terms (`kinds.Kind.terms`), which are kept in the transaction that stores the values."""
+
+    def find(self, cls: type[T], query: Query, *, before: int = 0, limit: int = 1000) -> tuple[tuple[int, T], ...]:
+        """At most `limit` values that are asked for, what was inserted last first, each with its number.
+
+        Numbers rise as values are inserted; those below `before` alone are looked at, if it is given.
+        """
+        ...
+
+
+class Transaction(Index, Protocol):
     """The catalog inside one transaction. Values of every class in `kinds.KINDS` are stored alike.
 
     A value that has an `etag` field gets a new one with each insert and replace; the stored value is returned.
@@ -132,6 +144,13 @@ class EventLog(Protocol):
 
     def revision(self) -> int:
         """Position of the newest committed event, 0 before the first."""
+        ...
+
+    def wait(self, after: int, seconds: float) -> int:
+        """Position of the newest committed event, once it is beyond `after` or so many seconds are over.
+
+        Whoever wrote it: another process's is seen within a second, as a rule at once.
+        """
         ...
 
     def floor(self) -> int:

@@ -16,6 +16,7 @@ import grpc
 from federation import config, ports
 from federation.agent import (
     admission,
+    aggregates,
     capacity,
     certificate,
     check,
@@ -44,6 +45,7 @@ from federation.agent.identity import Identity
 from federation.core import erasure, errors, job, keys, transfer
 from federation.core.admission import UNASKED, Finding
 from federation.wire import tls
+from federation.wire.rates import Rates
 
 T = TypeVar("T")
 
@@ -121,7 +123,7 @@ class Agent:
             ids_=ids,
         )
         self._checker = check.Checker(store=store, keys=keys, catalog=self._catalog, book=self._book, opener=self._opener)
-        self._runs = self._make_runs(sources, ids, pace or runs.Pace())
+        self._runs = self._make_runs(keys, sources, ids, pace or runs.Pace())
         self._transfers = self._make_transfers(keys, terms or fetching.Terms())
         self._custody = custody.Custody(
             site=settings.site, keys=keys, identity=self._identity, book=self._book, catalog=self._catalog
@@ -192,7 +194,9 @@ class Agent:
         self._meter.fold()
         self._book.close()
 
-    def _make_runs(self, sources: Mapping[str, ports.SourceReader], ids: ports.Ids, pace: runs.Pace) -> runs.Runs:
+    def _make_runs(
+        self, keys: ports.KeyConnector, sources: Mapping[str, ports.SourceReader], ids: ports.Ids, pace: runs.Pace
+    ) -> runs.Runs:
         settings = self._settings
         return runs.Runs(
             runs.Parts(
@@ -209,6 +213,7 @@ class Agent:
                 ingester=ingest.Ingester(
                     sources=sources, writer=self._writer, clock=self._clock, ids_=ids, log=self._log.append
                 ),
+                counter=aggregates.Counter(store=self._store, keys=keys, book=self._book),
                 ca=self._tls.current().ca,
                 log_bytes_max=settings.log_bytes_max,
                 pace=pace,
@@ -247,6 +252,7 @@ class Agent:
                 identity=self._identity,
                 book=self._book,
                 entrance=entrance,
+                rates=Rates(settings.rates),
                 opener=self._opener,
                 leaser=self._leaser,
                 meter=self._meter,

@@ -40,6 +40,7 @@ from federation.crypto import grants as signed_grants
 from federation.crypto import hpke, secrets
 from federation.v1 import gateway_pb2
 from federation.wire import codec, tls
+from federation.wire.rates import Rates
 
 #: Calls at the same time; more wait. Streams that only wait for news may take this many of them.
 THREADS = 96
@@ -58,6 +59,7 @@ class Parts:
     identity: Identity
     book: journal.Journal
     entrance: door.Door
+    rates: Rates
     opener: versions.Versions
     leaser: leasing.Leasing
     meter: metering.Meter
@@ -107,7 +109,8 @@ class Gateway:
 
     def serve(self, server: grpc.Server) -> None:
         """Answers at a listener from now on."""
-        server.add_generic_rpc_handlers((calls.generic_handler("Gateway", self, self._parts.entrance),))
+        entrance = calls.Entrance(self._parts.entrance, self._parts.rates)
+        server.add_generic_rpc_handlers((calls.generic_handler("Gateway", self, entrance),))
         server.start()
 
     def stop(self) -> None:

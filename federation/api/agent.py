@@ -27,8 +27,8 @@ from federation.services.context import Context
 from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2, ledger_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec, tls
 
-#: How often a work stream looks by itself: what other server processes write reaches it within this time.
-LOOK_SECONDS = 1.0
+#: How often a work stream looks by itself: what is due because of the time alone reaches it within this.
+LOOK_SECONDS = 5.0
 
 #: Grants that one call may settle.
 SETTLEMENTS_MAX = 1000
@@ -103,7 +103,7 @@ class AgentServicer:
                 server_time=codec.from_time(tx.now),
             )
 
-        return await self._store.write(work, actor=call.principal.name, quiet=True)
+        return await self._store.write(work, actor=call.principal.name)
 
     async def work(self, _request: agent_pb2.WorkRequest, call: Call) -> AsyncIterator[Message]:
         site, sent = call.principal.site, set[tuple[str, str]]()
@@ -127,7 +127,7 @@ class AgentServicer:
             witness.refuse(tx, at, refusals)
 
         if cosignature is not None or refusals:
-            await self._store.write(work, actor=call.principal.name, quiet=True)
+            await self._store.write(work, actor=call.principal.name)
         newest = await self._store.read(witness.newest)
         return agent_pb2.WitnessHeadsResponse(heads=[codec.to_message(head, ledger_pb2.RecordHead) for head in newest])
 
@@ -233,8 +233,7 @@ class AgentServicer:
             )
             return codec.to_message(told)
 
-        # Progress alone is no event, so that nobody is woken by it.
-        return await self._store.write(work, actor=call.principal.name, quiet=state is TransferState.RUNNING)
+        return await self._store.write(work, actor=call.principal.name)
 
     async def finish_transfer(self, request: agent_pb2.FinishTransferRequest, call: Call) -> Message:
         keys = tuple(codec.to_value(key) for key in request.keys)
@@ -275,7 +274,7 @@ class AgentServicer:
         def work(tx: Transaction) -> Message:
             return agent_pb2.ReplaceKeysResponse(replaced=custody.replace(tx, call.principal.site, changed))
 
-        return await self._store.write(work, actor=call.principal.name, quiet=True)
+        return await self._store.write(work, actor=call.principal.name)
 
     async def finish_rotation(self, request: agent_pb2.FinishRotationRequest, call: Call) -> Message:
         return await self._keys(call, lambda tx: custody.finish_rotation(tx, call.principal.site, request.number))
@@ -319,7 +318,7 @@ class AgentServicer:
         asked = codec.to_value(request)
         # A refusal is committed too: the log tells who asked for what they may not have.
         granted = await self._store.write(
-            lambda tx: leases.answer(tx, self._ctx, call.principal.site, asked), actor=call.principal.name, quiet=True
+            lambda tx: leases.answer(tx, self._ctx, call.principal.site, asked), actor=call.principal.name
         )
         if isinstance(granted, errors.FederationError):
             raise granted

@@ -22,12 +22,13 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from federation.api.rates import Rates
+from federation.api.redaction import Redaction
 from federation.api.refusals import Refusals
 from federation.core import errors, policy
 from federation.crypto import secrets
 from federation.wire import errors as wire_errors
 from federation.wire import limits, methods
+from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
 
@@ -60,11 +61,15 @@ class Door(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Entrance:
-    """What every caller comes through: the door, how often it may be gone through, and where refusals are written down."""
+    """What every caller comes through: the door, how often it may be gone through, and what they are told on the way out.
+
+    `refusals` writes down what is refused; `redaction` of None tells all: to agents.
+    """
 
     door: Door
     rates: Rates
     refusals: Refusals
+    redaction: Redaction | None = None
 
     async def admit(self, context: Context, method: methods.Method) -> policy.Principal:
         """Whose call it is; Unauthenticated for nobody's, RATE_LIMITED for one too many."""
@@ -80,8 +85,18 @@ class Entrance:
             self.refusals.stranger(place, refused)
             raise
         self.rates.welcome(credential)
-        self.rates.spend(principal)
+        self.rates.spend(principal.name, machine=principal.role is policy.Role.AGENT)
         return principal
+
+    async def told(self, call: Call, answer: Message) -> Message:
+        """The answer as the caller may have it."""
+        return answer if self.redaction is None else await self.redaction.answer(call.principal, answer)
+
+    async def refused(self, call: Call | None, error: Exception, request: Any) -> Exception:
+        """The refusal as the caller may have it; of who is not known nothing was looked at."""
+        if self.redaction is None or call is None or not isinstance(error, errors.FederationError):
+            return error
+        return await self.redaction.refusal(call.principal, error, request)
 
 
 def generic_handlers(servicers: Mapping[str, object], entrance: Entrance) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -132,14 +147,16 @@ def _unary(
 ) -> Callable[..., Awaitable[Message]]:
     async def handle(request: Any, context: Context) -> Message:
         shown_id, begun = _shown_id(request), time.perf_counter()
+        call: Call | None = None
         try:
             async with asyncio.timeout(_seconds_left(row, context)):
                 call = await _enter(row, request, context, entrance)
                 async with _allowed(call, request, entrance):
-                    return await function(_within(row, request), call)
+                    return await entrance.told(call, await function(_within(row, request), call))
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
-            await _on_the_grid(error, begun)
-            await _abort(context, _status(error, row, shown_id))
+            told = await entrance.refused(call, error, request)
+            await _on_the_grid(told, begun)
+            await _abort(context, _status(told, row, shown_id))
 
     return handle
 
@@ -149,14 +166,16 @@ def _streaming(
 ) -> Callable[..., AsyncIterator[Message]]:
     async def handle(request: Any, context: Context) -> AsyncIterator[Message]:
         shown_id, begun = _shown_id(request), time.perf_counter()
+        call: Call | None = None
         try:
             call = await _enter(row, request, context, entrance)
             async with _allowed(call, request, entrance):
                 async for answer in function(_within(row, request), call):
-                    yield answer
+                    yield await entrance.told(call, answer)
         except Exception as error:  # noqa: BLE001 - as above
-            await _on_the_grid(error, begun)
-            await _abort(context, _status(error, row, shown_id))
+            told = await entrance.refused(call, error, request)
+            await _on_the_grid(told, begun)
+            await _abort(context, _status(told, row, shown_id))
 
     return handle
 
@@ -230,7 +249,12 @@ def _seconds_left(row: methods.Method, context: Context) -> float:
 async def _on_the_grid(error: Exception, begun: float) -> None:
     """Waits, where something is not there, until a moment that does not tell why."""
     if isinstance(error, errors.NotFound):
-        await asyncio.sleep(ABSENT_SECONDS - (time.perf_counter() - begun) % ABSENT_SECONDS)
+        await until_the_grid(begun)
+
+
+async def until_the_grid(begun: float) -> None:
+    """Waits until a whole number of ABSENT_SECONDS has gone by since the call began, by `time.perf_counter`."""
+    await asyncio.sleep(ABSENT_SECONDS - (time.perf_counter() - begun) % ABSENT_SECONDS)
 
 
 def _status(error: Exception, row: methods.Method, request_id: str) -> status_pb2.Status:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from federation.api import access, mutations, pages
+from federation.api import access, calls, mutations, pages
 from federation.api.calls import Call
 from federation.api.mutations import Use
 from federation.api.pages import Pages
 from federation.api.store import Store
-from federation.core import dataset, ids
+from federation.core import dataset, ids, quota
 from federation.ports import Transaction
-from federation.services import authorization, datasets, governance, quotas
+from federation.services import authorization, datasets, disclosure, discovery, governance, quotas
+from federation.services.disclosure import Disclosure
 from federation.v1 import catalog_pb2
 from federation.wire import codec
 
@@ -30,12 +34,18 @@ class CatalogServicer:
         value = codec.to_value(request.namespace)
         return await self._mutate(call, request, lambda tx: datasets.create_namespace(tx, self._ctx, value))
 
-    async def get_namespace(self, request: catalog_pb2.GetNamespaceRequest, _call: Call) -> Message:
+    async def get_namespace(self, request: catalog_pb2.GetNamespaceRequest, call: Call) -> Message:
         name = ids.child(request.name, "namespaces")
-        return codec.to_message(await self._store.read(lambda tx: datasets.get_namespace(tx, name)))
+        return codec.to_message(
+            await self._store.read(lambda tx: disclosure.require_namespace(tx, self._ctx, call.principal, name))
+        )
 
     async def list_namespaces(self, request: catalog_pb2.ListNamespacesRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, dataset.Namespace)
+        def keeping(tx: Transaction) -> Callable[[dataset.Namespace], bool]:
+            known = Disclosure(tx, self._ctx, call.principal)
+            return lambda row: known.sees_namespace(row.name)
+
+        return await pages.stored(self._store, self._pages, call, request, dataset.Namespace, keep=keeping)
 
     async def update_namespace(self, request: catalog_pb2.UpdateNamespaceRequest, call: Call) -> Message:
         value, mask = codec.to_value(request.namespace), frozenset(request.update_mask.paths)
@@ -58,15 +68,19 @@ class CatalogServicer:
             ),
         )
 
-    async def summarize_usage(self, request: catalog_pb2.SummarizeUsageRequest, _call: Call) -> Message:
-        rows = await self._store.read(lambda tx: quotas.usages(tx, request.month))
+    async def summarize_usage(self, request: catalog_pb2.SummarizeUsageRequest, call: Call) -> Message:
+        def look(tx: Transaction) -> tuple[quota.NamespaceUsage, ...]:
+            known = Disclosure(tx, self._ctx, call.principal)
+            return tuple(row for row in quotas.usages(tx, request.month) if known.sees_namespace(row.namespace))
+
+        rows = await self._store.read(look)
         return catalog_pb2.SummarizeUsageResponse(usages=[codec.to_message(row, catalog_pb2.NamespaceUsage) for row in rows])
 
     async def delete_namespace(self, request: catalog_pb2.DeleteNamespaceRequest, call: Call) -> Message:
         name = ids.child(request.name, "namespaces")
 
         def work(tx: Transaction) -> Message:
-            governance.delete_namespace(tx, call.principal, name, request.etag)
+            governance.delete_namespace(tx, self._ctx, call.principal, name, request.etag)
             return Empty()
 
         return await mutations.mutate(self._store, call, request, work)
@@ -92,8 +106,24 @@ class CatalogServicer:
             dataset.Dataset,
             parent=parent,
             where={} if request.show_deleted else {"deleted": ""},
-            check=lambda tx: every or datasets.get_namespace(tx, parent),
-            keep=lambda tx, row: authorization.may_browse(tx, self._ctx, call.principal, row),
+            check=lambda tx: every or disclosure.require_namespace(tx, self._ctx, call.principal, parent),
+            keep=disclosure.seen(self._ctx, call.principal, lambda row: row.name.short),
+        )
+
+    async def search_datasets(self, request: catalog_pb2.SearchDatasetsRequest, call: Call) -> Message:
+        begun = time.perf_counter()
+        parent = "" if request.parent in ("", "namespaces/-") else ids.child(request.parent, "namespaces")
+        asked = discovery.Search(text=request.query, namespace=parent, filter=request.filter, deleted=request.show_deleted)
+        limit, after = pages.size(request), self._pages.after(call, request)
+        found, following = await self._store.read(
+            lambda tx: discovery.search(tx, self._ctx, call.principal, asked, after=after, limit=limit)
+        )
+        if not found:
+            # What is hidden takes a little longer to be left out than what is not there takes to be missed.
+            await calls.until_the_grid(begun)
+        more = {"next_page_token": self._pages.token(call, request, following)} if following else {}
+        return catalog_pb2.SearchDatasetsResponse(
+            found=[codec.to_message(row, catalog_pb2.FoundDataset) for row in found], **more
         )
 
     async def update_dataset(self, request: catalog_pb2.UpdateDatasetRequest, call: Call) -> Message:

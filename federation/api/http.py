@@ -21,7 +21,6 @@ from aiohttp import web
 
 from federation.api.authentication import PeopleDoor, bearer
 from federation.api.calls import require_permission
-from federation.api.rates import Rates
 from federation.api.refusals import Refusals
 from federation.api.store import Store
 from federation.config import TlsFiles
@@ -29,6 +28,7 @@ from federation.core import errors, openlineage, policy
 from federation.crypto import secrets
 from federation.services import openlineage as lineage_service
 from federation.wire import answers, tls
+from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class HttpListener:
             self._refusals.stranger(place, refused)
             raise
         self._rates.welcome(credential)
-        self._rates.spend(principal)
+        self._rates.spend(principal.name)
         return principal
 
     async def _schema(self, request: web.Request) -> web.Response:

@@ -9,4 +9,4 @@ from federation.services import trail
 
 async def queried(store: Store, call: Call, text: str) -> None:
     """Tells in the log, durably, that the caller asks; `text` is what they ask, in their words."""
-    await store.write(lambda tx: trail.note(tx, call.method.key, text), actor=call.principal.name, quiet=True)
+    await store.write(lambda tx: trail.note(tx, call.method.key, text), actor=call.principal.name)

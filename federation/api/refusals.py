@@ -28,7 +28,6 @@ class Refusals:
                     lambda tx: refusals.note(tx, method, principal, refused),
                     actor=principal,
                     request_id=request_id,
-                    quiet=True,
                 )
             raise
 

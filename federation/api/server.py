@@ -19,6 +19,8 @@ from federation.api.budgets import BudgetsServicer
 from federation.api.calls import Door, Entrance, generic_handlers
 from federation.api.catalog import CatalogServicer
 from federation.api.costs import CostsServicer
+from federation.api.events import EventsServicer
+from federation.api.feed import Feed
 from federation.api.http import HttpListener
 from federation.api.identity import IdentityServicer
 from federation.api.jobs import JobsServicer
@@ -29,8 +31,8 @@ from federation.api.lineage import LineageServicer
 from federation.api.pages import Pages
 from federation.api.pipelines import PipelinesServicer
 from federation.api.policies import PoliciesServicer
-from federation.api.rates import Rates
 from federation.api.records import RecordsServicer
+from federation.api.redaction import Redaction
 from federation.api.refusals import Refusals
 from federation.api.sites import SitesServicer
 from federation.api.store import Store
@@ -42,6 +44,7 @@ from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
 from federation.services.openlineage import Emitter
 from federation.wire import methods, tls
+from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +76,7 @@ class Server:
         self._issuers = people
         self._settings = settings
         self._store = Store(catalog, ctx, engine)
+        self._feed = Feed(self._store)
         self._committer = committer
         self._lineage = lineage
         self._emitters = emitters
@@ -100,6 +104,7 @@ class Server:
             agents, self._settings.agents_listen, tls.server_credentials(identity, require_client=True)
         )
         self._servers = [people, agents]
+        await self._feed.start()
         if self._settings.http_listen:
             await self._http.start(self._settings.http_listen, self._settings.tls, identity)
             self.http_address = self._http.address
@@ -122,6 +127,7 @@ class Server:
             return
         await self._health.enter_graceful_shutdown()
         self._agent.stop()
+        await self._feed.stop()
         await self._http.stop()
         await asyncio.gather(*(server.stop(grace) for server in self._servers))
         await background.stop()
@@ -147,16 +153,17 @@ class Server:
             "Erasures": ErasuresServicer(store, pages, self._lineage),
             "Identity": IdentityServicer(store, pages, self._door, self._issuers, self._settings.federation, self._identity),
             "Policies": PoliciesServicer(store),
+            "Events": EventsServicer(self._feed),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
-        return self._server(generic_handlers(servicers, self._entrance(self._door)))
+        return self._server(generic_handlers(servicers, self._entrance(self._door, Redaction(store))))
 
     def _agents(self) -> grpc.aio.Server:
         door = AgentsDoor(self._store, self._settings.trust_domain)
         return self._server(generic_handlers({"Agent": self._agent}, self._entrance(door)))
 
-    def _entrance(self, door: Door) -> Entrance:
-        return Entrance(door=door, rates=self._rates, refusals=self._refusals)
+    def _entrance(self, door: Door, redaction: Redaction | None = None) -> Entrance:
+        return Entrance(door=door, rates=self._rates, refusals=self._refusals, redaction=redaction)
 
     def _server(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> grpc.aio.Server:
         server = grpc.aio.server(options=tls.server_options(REQUEST_BYTES_MAX))

@@ -16,6 +16,7 @@ from federation.core import ids, site, whatif
 from federation.crypto import certificates
 from federation.ports import Transaction
 from federation.services import joining, sites, world
+from federation.services.disclosure import Disclosure
 from federation.v1 import sites_pb2
 from federation.wire import codec, tls
 
@@ -104,10 +105,11 @@ class SitesServicer:
         return await self._mutate(call, request, lambda tx: joining.admit(tx, name, request.grade, request.reason))
 
     async def export_world(self, request: sites_pb2.ExportWorldRequest, call: Call) -> AsyncIterator[Message]:
-        del call
         revision = await self._store.run(self._store.catalog.revision)
         names = tuple(request.datasets)
-        file = await self._store.read(lambda tx: world.export(tx, self._ctx, names, revision=revision))
+        file = await self._store.read(
+            lambda tx: world.export(tx, self._ctx, names, revision=revision, known=Disclosure(tx, self._ctx, call.principal))
+        )
         pieces = whatif.pieces(file)
         while text := await self._store.run(lambda: next(pieces, "")):
             data = text.encode()

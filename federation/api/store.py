@@ -1,4 +1,7 @@
-"""The catalog as servicers use it: its calls block, so they run in a bounded pool; those who wait are told of writes."""
+"""The catalog as servicers use it: its calls block, so they run in a bounded pool.
+
+Those who wait for a change are told by the feed, which reads the log: a change that has no event is one that nobody waits for.
+"""
 
 from __future__ import annotations
 
@@ -40,16 +43,13 @@ class Store:
         """`Catalog.read`, off the event loop."""
         return await self.run(lambda: self.audited(lambda: self.catalog.read(work)))
 
-    async def write(self, work: Callable[[Transaction], T], *, actor: str, request_id: str = "", quiet: bool = False) -> T:
-        """`Catalog.write`, off the event loop; tells of the change unless it is `quiet`: one that nobody waits for."""
-        answer = await self.run(
+    async def write(self, work: Callable[[Transaction], T], *, actor: str, request_id: str = "") -> T:
+        """`Catalog.write`, off the event loop."""
+        return await self.run(
             lambda: self.audited(
                 lambda: self.catalog.write(work, actor=actor, request_id=request_id), actor=actor, request_id=request_id
             )
         )
-        if not quiet:
-            self.changes.notify()
-        return answer
 
     def audited(self, act: Callable[[], T], *, actor: str = "", request_id: str = "") -> T:
         """What `act` gives. A refusal by policy is written into the log, for its own transaction left no trace of it."""

@@ -20,6 +20,7 @@ from federation.core import errors
 WORDS = {
     "namespace": "federation.cli.namespace",
     "dataset": "federation.cli.dataset",
+    "search": "federation.cli.search",
     "version": "federation.cli.version",
     "replica": "federation.cli.replica",
     "site": "federation.cli.site",
@@ -41,6 +42,7 @@ WORDS = {
     "lineage": "federation.cli.lineage",
     "key": "federation.cli.key",
     "lease": "federation.cli.lease",
+    "events": "federation.cli.events",
     "token": "federation.cli.token",
     "context": "federation.cli.context",
     "login": "federation.cli.login",

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import click
 
-from federation.cli import exits, shapes
+from federation.cli import exits, formats, shapes
 from federation.cli.command import noun, verb
 from federation.cli.ledger import read_heads
 from federation.cli.session import Session
 from federation.core import errors, trail, witness
 from federation.core.events import TABLES
-from federation.wire.plain import plain
 
 audit = noun("audit", "Who did, asked and was refused what, and the proof that nothing was cut or changed.")
 
@@ -25,7 +23,12 @@ _Walk = Callable[[str], Iterator[witness.AuditVerification]]
 _FIELDS = ("principal", "kind", "name", "dataset", "site", "outcome", "request_id")
 
 
-@verb(audit, "list", example="fed audit list --outcome REFUSED --dataset sales/flights --from 2026-11-01")
+@verb(
+    audit,
+    "list",
+    answers=list[trail.AuditRow],
+    example="fed audit list --outcome REFUSED --dataset sales/flights --from 2026-11-01",
+)
 @click.option("--principal", default="", metavar="users/NAME", help="Who did it, or for whom it was done.")
 @click.option("--kind", default="", metavar="KIND", help="What happened: dataset.created, or policy.* for all that begin so.")
 @click.option("--name", default="", metavar="RESOURCE", help="To which resource, like sites/eu-1.")
@@ -55,26 +58,25 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-@verb(audit, "show", example="fed audit show 48213")
+@verb(audit, "show", answers=trail.AuditRow, example="fed audit show 48213")
 @click.argument("position", type=click.IntRange(min=1))
 def show(session: Session, *, position: int) -> None:
     """Shows the entry at a position of the log, with all that it tells."""
     found = session.client.get_audit_entry(position)
-    if session.output.json:
-        session.output.write_json({**plain(found), "body": _parsed(found.body)})
-        return
-    session.output.fields([(name, text) for name, text in shapes.fields(found) if name != "body"])
-    session.output.write_json(_parsed(found.body))
+
+    def draw() -> None:
+        session.output.fields([(name, text) for name, text in shapes.fields(found) if name != "body"])
+        session.output.line(formats.json_text(trail.body(found) or found.body).rstrip())
+
+    session.output.item(found, draw)
 
 
-def _parsed(body: str) -> object:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return body
-
-
-@verb(audit, "verify", example="fed audit verify /exports/tables --key 3b6a27bc... --witness eu-1.jsonl")
+@verb(
+    audit,
+    "verify",
+    answers=formats.many(formats.extended(witness.AuditVerification, table=str, intact=bool)),
+    example="fed audit verify /exports/tables --key 3b6a27bc... --witness eu-1.jsonl",
+)
 @click.argument("path", default="")
 @click.option("--table", type=click.Choice(TABLES), default=None, help="Only this one.")
 @click.option("--key", "keys", multiple=True, metavar="HEX", help="With PATH: the catalog's public key; repeat for older ones.")
@@ -143,8 +145,8 @@ def verify(
 
 
 def _tell(session: Session, found: Sequence[witness.AuditVerification]) -> None:
-    if session.output.json:
-        session.output.write_json([{"table": each.table, "intact": each.intact, **plain(each)} for each in found])
+    if not session.output.for_people:
+        session.output.rows([formats.extend(each, table=each.table, intact=each.intact) for each in found])
         return
     session.output.rows(found)
     for each in found:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from federation.cli import formats
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import compliance as values
-from federation.core import compliance_page, errors, records, trail
+from federation.core import compliance_page, errors, trail
 
 compliance = noun("compliance", "Reports: which data was used where, by whom, for what, and what was refused.")
 
 
-@verb(compliance, "report", example="fed compliance report --from 2026-11-01 --to 2026-12-01 --html november.html")
+@verb(
+    compliance,
+    "report",
+    answers=values.Report,
+    example="""
+# A page for people, and all of it for programs
+fed compliance report --from 2026-11-01 --to 2026-12-01 --html november.html
+fed compliance report --from 2026-11-01 --to 2026-12-01 --dataset sales/flights -o json
+""".strip(),
+)
 @click.option("--from", "from_", required=True, metavar="TIME", help="From when: 2026-11-01 or 2026-11-01T00:00:00Z.")
 @click.option("--to", required=True, metavar="TIME", help="Until when; this moment is not in it any more.")
 @click.option("--dataset", default="", metavar="DATASET", help="Only what is about this dataset.")
@@ -44,13 +55,11 @@ def report(session: Session, *, from_: str, to: str, dataset: str, namespace: st
                 help="Name a file in a folder of yours.",
             ) from None
         session.output.say(f"the page is in {html}")
-    if session.output.json:
-        session.output.write_json(records.dump(made))
-    elif html is None:
-        session.output.fields(compliance_page.sums(made))
+    session.output.item(made, lambda: None if html else session.output.fields(compliance_page.sums(made)))
 
 
-@verb(compliance, "schema", example="fed compliance schema", has_output=False)
+@verb(compliance, "schema", answers=dict[str, Any], example="fed compliance schema")
 def schema(session: Session) -> None:
     """Prints the JSON Schema (2020-12) of a report."""
-    session.output.write_json(values.json_schema())
+    found = values.json_schema()
+    session.output.item(found, lambda: session.output.line(formats.json_text(found).rstrip()))

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from federation import secrecy
-from federation.cli import erasure, governed, jobs
+from federation.cli import erasure, formats, governed, jobs
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import dataset as values
 from federation.core import errors, ids, units
 from federation.core import job as job_values
-from federation.wire.plain import plain
+from federation.core.erasure import Erasure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """Files that are in a folder of this machine now."""
+
+    folder: str
+    files: tuple[str, ...]
+
+
+#: A dataset, and where its newest version lies.
+_SHOWN = formats.extended(values.Dataset, replicas=list[values.Replica])
 
 dataset = noun("dataset", "Governed collections of data: put in encrypted, brought back, described.")
 
 dataset.add_command(erasure.erasure)
 dataset.add_command(erasure.certificate)
-verb(dataset, "erase", example='fed dataset erase sales/flights@3 --reason "request 4711"')(erasure.erase)
+verb(dataset, "erase", answers=Erasure, example='fed dataset erase sales/flights@3 --reason "request 4711"')(erasure.erase)
 
 _RESIDENCY = click.option(
     "--residency", multiple=True, metavar="EU", help="A jurisdiction in which it may be stored and used; repeat for several."
@@ -34,8 +47,8 @@ _RELEASE = click.option(
 _ETAG = click.option("--etag", default="", help="Refuse if it changed since this etag was read.")
 
 
-@verb(dataset, "list", example="fed dataset list sales")
-@click.argument("namespace", default="-")
+@verb(dataset, "list", answers=list[values.Dataset], example="fed dataset list sales")
+@click.argument("namespace", metavar="[NAMESPACE]", default="-")
 @click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'kind = \"MODEL\"'.")
 @click.option("--show-deleted", is_flag=True, help="List deleted ones too.")
 def list_(session: Session, *, namespace: str, filter_: str, show_deleted: bool) -> None:
@@ -43,22 +56,28 @@ def list_(session: Session, *, namespace: str, filter_: str, show_deleted: bool)
     session.output.rows(session.client.list_datasets(namespace, filter=filter_, show_deleted=show_deleted))
 
 
-@verb(dataset, "show", example="fed dataset show sales/flights")
+@verb(dataset, "show", answers=_SHOWN, example="fed dataset show sales/flights")
 @click.argument("name", metavar="DATASET")
 def show(session: Session, *, name: str) -> None:
     """Shows one dataset: kind, residency, labels, newest version and where that lies (`fed dataset get` brings its data)."""
     found = session.client.get_dataset(name)
     newest = found.name.version(found.latest_version)
     replicas = list(session.client.list_replicas(newest)) if found.latest_version else []
-    if session.output.json:
-        session.output.write_json(plain(found) | {"replicas": [plain(replica) for replica in replicas]})
-        return
-    session.output.item(found)
-    if replicas:
-        session.output.rows(replicas)
+
+    def draw() -> None:
+        session.output.item(found)
+        if replicas:
+            session.output.rows(replicas)
+
+    session.output.item(formats.extend(found, replicas=replicas), draw)
 
 
-@verb(dataset, "create", example="fed dataset create sales/flights --part sales/flights-eu --part sales/flights-us")
+@verb(
+    dataset,
+    "create",
+    answers=values.Dataset,
+    example="fed dataset create sales/flights --part sales/flights-eu --part sales/flights-us",
+)
 @click.argument("name", metavar="DATASET")
 @_KIND
 @_RESIDENCY
@@ -98,7 +117,7 @@ def create(
     session.output.outcome(session.client.create_dataset(governed.said(**governance).put(made)))
 
 
-@verb(dataset, "update", example="fed dataset update sales/flights --residency EU --residency US")
+@verb(dataset, "update", answers=values.Dataset, example="fed dataset update sales/flights --residency EU --residency US")
 @click.argument("name", metavar="DATASET")
 @_RESIDENCY
 @_RELEASE
@@ -145,7 +164,12 @@ def update(
     session.output.outcome(session.client.update_dataset(more.put(changed), paths))
 
 
-@verb(dataset, "declassify", example='fed dataset declassify ml/sums --to INTERNAL --reason "k-anonymous, DPO 2026-117"')
+@verb(
+    dataset,
+    "declassify",
+    answers=values.Dataset,
+    example='fed dataset declassify ml/sums --to INTERNAL --reason "k-anonymous, DPO 2026-117"',
+)
 @click.argument("name", metavar="DATASET")
 @click.option("--to", type=click.Choice(tuple(values.Classification)), default=None, help="The lower classification.")
 @_RESIDENCY
@@ -175,7 +199,7 @@ def declassify(
     session.output.outcome(session.client.declassify_dataset(more.put(changed), paths, reason))
 
 
-@verb(dataset, "delete", example="fed dataset delete scratch/try-1")
+@verb(dataset, "delete", answers=values.Dataset, example="fed dataset delete scratch/try-1")
 @click.argument("name", metavar="DATASET")
 @_ETAG
 def delete(session: Session, *, name: str, etag: str) -> None:
@@ -183,7 +207,7 @@ def delete(session: Session, *, name: str, etag: str) -> None:
     session.output.outcome(session.client.delete_dataset(name, etag=etag))
 
 
-@verb(dataset, "undelete", example="fed dataset undelete scratch/try-1")
+@verb(dataset, "undelete", answers=values.Dataset, example="fed dataset undelete scratch/try-1")
 @click.argument("name", metavar="DATASET")
 @_ETAG
 def undelete(session: Session, *, name: str, etag: str) -> None:
@@ -191,7 +215,7 @@ def undelete(session: Session, *, name: str, etag: str) -> None:
     session.output.outcome(session.client.undelete_dataset(name, etag=etag))
 
 
-@verb(dataset, "put", example="fed dataset put sales/flights ./flights --site eu-1 --residency EU")
+@verb(dataset, "put", answers=values.Version, example="fed dataset put sales/flights ./flights --site eu-1 --residency EU")
 @click.argument("name", metavar="DATASET")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--site", required=True, help="The site whose agent stores it.")
@@ -208,7 +232,7 @@ def put(session: Session, *, name: str, path: Path, site: str, kind: str, reside
     session.output.outcome(made)
 
 
-@verb(dataset, "get", example="fed dataset get sales/flights@3 ./flights", has_output=False)
+@verb(dataset, "get", answers=Fetched, example="fed dataset get sales/flights@3 ./flights")
 @click.argument("name", metavar="DATASET[@VERSION]")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--site", default="", help="Read it from this site; from the cheapest for you otherwise.")
@@ -219,10 +243,16 @@ def get(session: Session, *, name: str, folder: Path, site: str, overwrite: bool
     secrecy.keep()
     with session.output.transfer(f"get {name}", _bytes_of(session, name)) as moved:
         files = session.client.get(name, folder, site=site, overwrite=overwrite, purpose=purpose, progress=moved)
-    session.output.say(f"{len(files)} files are in {folder}")
+    told = Fetched(folder=str(folder), files=tuple(str(file) for file in files))
+    session.output.item(told, lambda: session.output.say(f"{len(files)} files are in {folder}"))
 
 
-@verb(dataset, "ingest", example="fed dataset ingest sales/clicks --from s3://bucket/clicks/ --site us-1 --wait")
+@verb(
+    dataset,
+    "ingest",
+    answers=job_values.Job,
+    example="fed dataset ingest sales/clicks --from s3://bucket/clicks/ --site us-1 --wait",
+)
 @click.argument("name", metavar="DATASET")
 @click.option("--from", "url", required=True, metavar="URL", help="A prefix that the site's settings list under `sources`.")
 @click.option("--site", required=True, help="The site where it lies.")

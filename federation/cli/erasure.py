@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from federation.cli.answers import Done
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
+from federation.core import erasure as values
 from federation.crypto import erasure as signed
-from federation.wire.plain import plain
 
 erasure = noun("erasure", "Erasures of versions: which sites have confirmed, and what each waits for.")
 certificate = noun("certificate", "Deletion certificates: signed proof that nothing opens a version any more.")
@@ -28,35 +29,36 @@ def erase(session: Session, *, version: str, reason: str, dry_run: bool) -> None
     session.output.outcome(found)
 
 
-@verb(erasure, "list", example="fed dataset erasure list")
+@verb(erasure, "list", answers=list[values.Erasure], example="fed dataset erasure list")
 @click.option("--filter", "filter_", default="", metavar="EXPRESSION", help="For example 'state = \"PENDING\"'.")
 def list_(session: Session, *, filter_: str) -> None:
     """Lists erasures."""
     session.output.rows(session.client.list_erasures(filter=filter_))
 
 
-@verb(erasure, "show", example="fed dataset erasure show sales/flights@3")
+@verb(erasure, "show", answers=values.Erasure, example="fed dataset erasure show sales/flights@3")
 @click.argument("name", metavar="ERASURE|DATASET@VERSION")
 def show(session: Session, *, name: str) -> None:
     """Shows one erasure: its sites, what it waits for, and what was made of the version."""
     found = session.client.get_erasure(name)
-    if session.output.json:
-        session.output.write_json(plain(found))
-        return
-    session.output.item(found)
-    session.output.rows(found.sites)
+
+    def draw() -> None:
+        session.output.item(found)
+        session.output.rows(found.sites)
+
+    session.output.item(found, draw)
 
 
-@verb(certificate, "get", example="fed dataset certificate get sales/flights@3 flights-3.json", has_output=False)
+@verb(certificate, "get", answers=Done, example="fed dataset certificate get sales/flights@3 flights-3.json")
 @click.argument("name", metavar="ERASURE|DATASET@VERSION")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def get(session: Session, *, name: str, file: Path) -> None:
     """Writes the deletion certificate of an erasure that is CERTIFIED into a file."""
     file.write_bytes(session.client.get_deletion_certificate(name))
-    session.output.say(f"the certificate is in {file}")
+    session.output.done("written", str(file), f"the certificate is in {file}")
 
 
-@verb(certificate, "verify", example="fed dataset certificate verify flights-3.json --key 6f1c...")
+@verb(certificate, "verify", answers=values.Deletion, example="fed dataset certificate verify flights-3.json --key 6f1c...")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--key", default="", metavar="HEX", help="The catalog's public key; without it the file's own is told.")
 def verify(session: Session, *, file: Path, key: str) -> None:
@@ -65,9 +67,10 @@ def verify(session: Session, *, file: Path, key: str) -> None:
     deletion = signed.verify(data, key)
     if not key:
         session.output.say(f"signed by {signed.signer(data)}: compare that with the catalog's key, or give it with --key")
-    if session.output.json:
-        session.output.write_json(plain(deletion))
-        return
-    session.output.item(deletion.erasure)
-    session.output.rows(deletion.erasure.sites)
-    session.output.rows(deletion.leases)
+
+    def draw() -> None:
+        session.output.item(deletion.erasure)
+        session.output.rows(deletion.erasure.sites)
+        session.output.rows(deletion.leases)
+
+    session.output.item(deletion, draw)

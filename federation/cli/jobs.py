@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -109,13 +109,13 @@ def read_runtime_env(path: Path | None) -> str:
 def answer(session: Session, started: Job, *, wait: bool, follow: bool) -> int:
     """Shows a submitted job, waits for it if asked, and gives the exit code."""
     out = session.output
-    if not out.json:
+    if out.for_people:
         out.line(started.job)
         if started.plan is not None and started.request.entrypoint:
             plans.show(out, started)
     if (wait or follow) and not started.state.terminal:
         started = _follow(session, started) if follow else wait_for(session, started)
-    if out.json:
+    if not out.for_people:
         out.item(started)
     elif started.state.terminal:
         tell_end(session, started)
@@ -142,13 +142,23 @@ def wait_for(session: Session, job: Job, timeout_seconds: float | None = None) -
         )
 
 
+def lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The lines of what comes in pieces; the last one also where it does not end."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
+    if rest:
+        yield rest.decode(errors="replace")
+
+
 def _where(job: Job) -> str:
     place = f" at {job.plan.choice.site}" if job.plan and job.plan.choice and job.attempt else ""
     return f"{job.job} {job.state}{place}"
 
 
 def _follow(session: Session, job: Job) -> Job:
-    """Prints what the job prints until it has ended."""
+    """Prints what the job prints until it has ended: to stderr where a program reads stdout."""
     for data in session.client.logs(job.job, follow=True):
-        session.output.bytes(data)
+        session.output.printed(data)
     return wait_for(session, job)

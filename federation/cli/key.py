@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from federation import config
+from federation.cli.answers import Done
 from federation.cli.command import noun, verb
+from federation.cli.formats import Together
 from federation.cli.session import Session
 from federation.core import errors, ids, keys
 from federation.crypto import escrow as escrows
 from federation.crypto import hpke
-from federation.wire.plain import plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Custody(Together):
+    """Each site's keyring, and what its KEKs wrap of each dataset."""
+
+    keyrings: tuple[keys.SiteKeyring, ...]
+    uses: tuple[keys.KeyUse, ...]
+
 
 key = noun("key", "The custody of sites' keys.")
 
 
-@verb(key, "status", example="fed key status --site eu-1")
+@verb(key, "status", answers=Custody, example="fed key status --site eu-1")
 @click.option("--site", default="", help="Only this site.")
 def status(session: Session, *, site: str) -> None:
     """Shows each site's KEKs, and for each dataset which of them wraps how many rows, in which classes, and escrow."""
     at = f'site = "{ids.segment(site, "site")}"' if site else ""
     rings, uses = tuple(session.client.list_keyrings(filter=at)), tuple(session.client.list_key_uses(filter=at))
-    if session.output.json:
-        found = {"keyrings": rings, "uses": uses}
-        session.output.write_json({name: [plain(row) for row in rows] for name, rows in found.items()})
-        return
-    session.output.rows(rings)
-    session.output.rows(uses)
+
+    def draw() -> None:
+        session.output.rows(rings)
+        session.output.rows(uses)
+
+    session.output.item(Custody(keyrings=rings, uses=uses), draw, rows=rings)
 
 
-@verb(key, "rotate", example="fed key rotate --site eu-1")
+@verb(key, "rotate", answers=keys.SiteKeyring, example="fed key rotate --site eu-1")
 @click.option("--site", required=True, help="Whose keys.")
 @click.option(
     "--kek", "part", flag_value="KEK", default=True, help="Re-wrap all rows under a new KEK (what happens unless --dek)."
@@ -50,7 +61,7 @@ escrow = noun("escrow", "Ways back to a site's keys, for several persons togethe
 key.add_command(escrow)
 
 
-@verb(escrow, "keygen", example="fed key escrow keygen ada.key", has_output=False)
+@verb(escrow, "keygen", answers=Done, example="fed key escrow keygen ada.key")
 @click.argument("file", type=click.Path(path_type=Path))
 def keygen(session: Session, *, file: Path) -> None:
     """Makes a custodian's key pair: FILE (0600) for the custodian alone, FILE.pub for whoever makes escrows."""
@@ -59,12 +70,13 @@ def keygen(session: Session, *, file: Path) -> None:
         raise errors.AlreadyExists(f"{file} exists already", help="Keep it: what is sealed to it is lost without it.")
     config.write_secret(file, private.hex().encode())
     file.with_name(f"{file.name}.pub").write_text(f"{public.hex()}\n", encoding="utf-8")
-    session.output.say(f"{file} stays with you, offline; give {file.name}.pub away")
+    session.output.done("written", str(file), f"{file} stays with you, offline; give {file.name}.pub away")
 
 
 @verb(
     escrow,
     "create",
+    answers=keys.Escrow,
     example="fed key escrow create eu-way-back --site eu-1 --custodian ada=ada.key.pub --custodian bob=bob.key.pub",
 )
 @click.argument("name", metavar="ESCROW")
@@ -84,19 +96,24 @@ def create(session: Session, *, name: str, site: str, dataset: str, custodians: 
     session.output.outcome(session.client.create_escrow(asked))
 
 
-@verb(escrow, "list", example="fed key escrow list")
+@verb(escrow, "list", answers=list[keys.Escrow], example="fed key escrow list")
 def list_(session: Session) -> None:
     """Lists escrows, and who guards them."""
     session.output.rows(session.client.list_escrows())
 
 
-@verb(escrow, "openings", example="fed key escrow openings")
+@verb(escrow, "openings", answers=list[keys.Opening], example="fed key escrow openings")
 def openings(session: Session) -> None:
     """Lists who asked for which escrow to be opened, why, and who approved."""
     session.output.rows(session.client.list_openings())
 
 
-@verb(escrow, "request", example="fed key escrow request eu-way-back --reason 'the KMS key of eu-1 was deleted'")
+@verb(
+    escrow,
+    "request",
+    answers=keys.Opening,
+    example="fed key escrow request eu-way-back --reason 'the KMS key of eu-1 was deleted'",
+)
 @click.argument("name", metavar="ESCROW")
 @click.option("--reason", required=True, help="Why; the log keeps it.")
 def request(session: Session, *, name: str, reason: str) -> None:
@@ -104,7 +121,7 @@ def request(session: Session, *, name: str, reason: str) -> None:
     session.output.outcome(session.client.request_opening(name, reason))
 
 
-@verb(escrow, "open", example="fed key escrow open e-01jd4x --key ada.key")
+@verb(escrow, "open", answers=keys.Opening, example="fed key escrow open e-01jd4x --key ada.key")
 @click.argument("name", metavar="OPENING")
 @click.option("--key", "file", required=True, type=click.Path(path_type=Path), help="Your custodian's key.")
 @click.option("--as", "user", default="", help="As which custodian, if the token is not named so.")
@@ -137,8 +154,8 @@ _PASSPHRASE = click.option(
 @verb(
     key,
     "backup",
+    answers=Done,
     example="fed key backup eu-1.backup --config fed.yaml --site eu-1 --passphrase-file p",
-    has_output=False,
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @_CONFIG
@@ -150,14 +167,14 @@ def backup(session: Session, *, file: Path, settings: Path, site: str, state: Pa
     from federation.bootstrap import keys as wiring  # noqa: PLC0415 - it imports much
 
     config.write_secret(file, wiring.backup(_agent(settings, site, state), passphrase_file))
-    session.output.say(f"{file} and the keyring's mirror together restore it")
+    session.output.done("written", str(file), f"{file} and the keyring's mirror together restore it")
 
 
 @verb(
     key,
     "restore",
+    answers=Done,
     example="fed key restore eu-1.backup --config fed.yaml --site eu-1 --passphrase-file p",
-    has_output=False,
 )
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @_CONFIG
@@ -172,7 +189,7 @@ def restore(
     from federation.bootstrap import keys as wiring  # noqa: PLC0415 - it imports much
 
     wiring.restore(_agent(settings, site, state), file.read_bytes(), passphrase_file, forget=forget)
-    session.output.say(f"the keyring of {site} is restored")
+    session.output.done("restored", f"sites/{site}/keyring", f"the keyring of {site} is restored")
 
 
 def _agent(settings: Path, site: str, state: Path | None) -> config.AgentSettings:

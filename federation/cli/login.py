@@ -9,12 +9,13 @@ from pathlib import Path
 import click
 
 from federation import config
+from federation.cli.answers import Done
 from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import errors, people
 
 
-@verb(None, "login", example="fed login --server fed.example:7400 --ca ca.crt", has_output=False)
+@verb(None, "login", answers="federation.client.values:WhoAmI", example="fed login --server fed.example:7400 --ca ca.crt")
 @click.option("--server", "target", metavar="HOST:PORT", default="", help="A federation that you do not know yet.")
 @click.option("--ca", type=click.Path(path_type=Path), help="The file of its CA.")
 @click.option("--issuer", default="", help="Whom to sign in with, where there is more than one.")
@@ -39,17 +40,18 @@ def login(session: Session, *, target: str, ca: Path | None, issuer: str, browse
     with Client(known.target, kept.token, known.ca.read_bytes()) as person:
         who = person.who_am_i()
     config.save_context(dataclasses.replace(known, context=name, signed_in=file))
-    session.output.say(f"you are {who.principal} ({who.role}) at {known.target}, context {name}")
+    said = f"you are {who.principal} ({who.role}) at {known.target}, context {name}"
+    session.output.item(who, lambda: session.output.say(said))
 
 
-@verb(None, "logout", example="fed logout", has_output=False)
+@verb(None, "logout", answers=Done, example="fed logout")
 def logout(session: Session) -> None:
     """Forgets the sign-in of the current context, here and at its issuer."""
     from federation.client import login as signing_in  # noqa: PLC0415 - gRPC takes a third of a second to import
 
     known = config.chosen_context(session.context)
     if known.signed_in is None:
-        session.output.say("nobody is signed in")
+        session.output.done("signed out", known.context, "nobody is signed in")
         return
     kept = signing_in.Kept(known.signed_in)
     try:
@@ -59,7 +61,8 @@ def logout(session: Session) -> None:
         session.output.say(f"the issuer was not told: {error.message}")
     kept.forget()
     config.save_context(dataclasses.replace(known, signed_in=None), use=False)
-    session.output.say("signed out" if told else "signed out here; what was issued ends by itself")
+    said = "signed out" if told else "signed out here; what was issued ends by itself"
+    session.output.done("signed out", known.context, said)
 
 
 def _context(session: Session, target: str, ca: Path | None) -> config.Context:

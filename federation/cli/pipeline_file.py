@@ -20,7 +20,7 @@ _TASK = (
     *("priority", "deadline", "hour_value_usd", "carbon_tonne_usd", "spot", "no_copies", "purpose"),
 )
 _INPUT = ("from", "read_percent")
-_OUTPUT = ("dataset", "kind", "assume", "deliver_to", "release")
+_OUTPUT = ("dataset", "kind", "assume", "deliver_to", "release", "count")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,4 +169,5 @@ def _output(table: strict.Table, alias: str) -> OutputSpec:
         deliver_to=inner.text("deliver_to", ""),
         assumed_bytes=inner.size("assume", 0),
         release=inner.flag("release"),
+        count_column=inner.text("count", ""),
     )

@@ -21,20 +21,21 @@ _TESTS = click.option(
 )
 
 
-@verb(policy, "show", example="fed policy show --revision 0")
+@verb(policy, "show", answers=authorization.PolicyRevision, example="fed policy show --revision 0")
 @click.option("--revision", type=click.IntRange(0), default=None, help="A revision before; 0 is the set that is shipped.")
 def show(session: Session, revision: int | None) -> None:
     """Shows the policies that hold, as Cedar text with who applied them and when."""
     found = session.client.get_policy_revision(revision)
-    if session.output.json:
-        session.output.item(found)
-        return
+    session.output.item(found, lambda: _show(session, found))
+
+
+def _show(session: Session, found: authorization.PolicyRevision) -> None:
     by = f" by {found.principal}" if found.principal else ""
     session.output.say(f"revision {found.number}{by}, {found.policies} policies, digest {found.digest[:16]}: {found.note}")
-    click.echo(found.text)
+    session.output.line(found.text)
 
 
-@verb(policy, "lint", example="fed policy lint policies.cedar")
+@verb(policy, "lint", answers=list[authorization.Problem], example="fed policy lint policies.cedar")
 @_FILE
 def lint(session: Session, file: Path) -> int:
     """Says all that is wrong with a file of policies: syntax, names and types, and policies without id, reason or control."""
@@ -43,7 +44,7 @@ def lint(session: Session, file: Path) -> int:
     return exits.ERROR if found else exits.OK
 
 
-@verb(policy, "test", example="fed policy test policies.cedar --tests cases.yaml")
+@verb(policy, "test", answers=list[authorization.Failure], example="fed policy test policies.cedar --tests cases.yaml")
 @_FILE
 @_TESTS
 def test(session: Session, file: Path, tests: tuple[Path, ...]) -> int:
@@ -58,7 +59,7 @@ def test(session: Session, file: Path, tests: tuple[Path, ...]) -> int:
     return exits.ERROR if failed else exits.OK
 
 
-@verb(policy, "diff", example="fed policy diff policies.cedar")
+@verb(policy, "diff", answers=list[authorization.PolicyFlip], example="fed policy diff policies.cedar")
 @_FILE
 @click.option("--limit", type=click.IntRange(1), default=10_000, show_default=True, help="Tell at most so many changes.")
 def diff(session: Session, file: Path, limit: int) -> None:
@@ -72,7 +73,7 @@ def diff(session: Session, file: Path, limit: int) -> None:
     _tell(session, ask, limit, 0, "questions")
 
 
-@verb(policy, "replay", example="fed policy replay policies.cedar")
+@verb(policy, "replay", answers=list[authorization.PolicyFlip], example="fed policy replay policies.cedar")
 @_FILE
 @click.option("--start", type=click.IntRange(0), default=0, help="From which position of the log on.")
 @click.option("--limit", type=click.IntRange(1), default=10_000, show_default=True, help="Tell at most so many changes.")
@@ -82,7 +83,12 @@ def replay(session: Session, file: Path, start: int, limit: int) -> None:
     _tell(session, lambda at: session.client.explain_policy_replay(text, at), limit, start, "past decisions")
 
 
-@verb(policy, "apply", example='fed policy apply policies.cedar --tests cases.yaml --note "the DPO asked for it"')
+@verb(
+    policy,
+    "apply",
+    answers=authorization.PolicyRevision,
+    example='fed policy apply policies.cedar --tests cases.yaml --note "the DPO asked for it"',
+)
 @_FILE
 @_TESTS
 @click.option("--note", default="", help="Why; it is kept with it.")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from federation import config
+from federation.cli.answers import Done
 from federation.cli.command import verb
 from federation.cli.session import Session
 
@@ -51,7 +52,7 @@ def agent(ctx: click.Context, *, file: Path | None, site: str, state: Path | Non
     wiring.run(config.agent(read, site, state or config.state_path(read.federation)))
 
 
-@verb(agent, "join", example="fed agent join --config federation.yaml --site eu-2 --token-file eu-2.join", has_output=False)
+@verb(agent, "join", answers=Done, example="fed agent join --config federation.yaml --site eu-2 --token-file eu-2.join")
 @_CONFIG
 @click.option("--site", required=True, help="The site that comes in.")
 @click.option("--token-file", type=click.Path(path_type=Path), required=True, help="The file (0600) of its join token.")
@@ -62,4 +63,5 @@ def join(session: Session, *, file: Path, site: str, token_file: Path, state: Pa
 
     read = config.federation_file(file)
     settings = config.agent(read, site, state or config.state_path(read.federation))
-    session.output.say(joining.join(settings, read.address, config.read_secret(token_file, "join token")))
+    said = joining.join(settings, read.address, config.read_secret(token_file, "join token"))
+    session.output.done("joined", f"sites/{site}", said)

@@ -13,6 +13,7 @@ from federation.core import (
     budget,
     chain,
     dataset,
+    discovery,
     erasure,
     job,
     keys,
@@ -28,6 +29,7 @@ from federation.core import (
     trail,
     transfer,
     units,
+    watching,
     witness,
 )
 from federation.wire import codec
@@ -36,11 +38,12 @@ from federation.wire.plain import PAIRS, plain
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a table: its heading, what it shows of a value, and whether it is a number."""
+    """One column of a table: its heading, what it shows of a value and from where to where in bold, whether it is a number."""
 
     heading: str
     show: Callable[[Any], str]
     number: bool = False
+    emphasis: Callable[[Any], Iterable[tuple[int, int]]] = lambda _: ()
 
 
 def fields(value: Any) -> list[tuple[str, str]]:
@@ -91,9 +94,9 @@ def money(micros: int | None) -> str:
     return "unknown" if micros is None else units.usd(micros)
 
 
-def columns(cls: type) -> Sequence[Column]:
-    """The columns of a kind of value."""
-    return _COLUMNS[cls]
+def columns(cls: type, *, wide: bool = False) -> Sequence[Column]:
+    """The columns of a kind of value; `wide` has what does not fit into a hundred characters as well."""
+    return (*_COLUMNS[cls], *_WIDE.get(cls, ())) if wide else _COLUMNS[cls]
 
 
 def _text(heading: str, show: Callable[[Any], str]) -> Column:
@@ -123,6 +126,21 @@ def _kept_out(place: site.Site) -> str:
 
 def _because(value: Any) -> str:
     return ": ".join(part for part in (value.reason, value.detail) if part)
+
+
+def _found_in_name(value: discovery.Found) -> list[tuple[int, int]]:
+    return [(span.start, span.end) for match in value.matches if match.field == "name" for span in match.spans]
+
+
+def _found_elsewhere(value: discovery.Found) -> tuple[str, list[tuple[int, int]]]:
+    """Where else the words stand, and from where to where in that."""
+    told, bold = "", []
+    for match in value.matches:
+        if match.field != "name":
+            told += f"{'; ' if told else ''}{match.field}: "
+            bold += [(len(told) + span.start, len(told) + span.end) for span in match.spans]
+            told += match.text
+    return told, bold
 
 
 def _link_price(link: site.Link) -> str:
@@ -182,6 +200,13 @@ _SUM = (
 )
 
 _COLUMNS: dict[type, Sequence[Column]] = {
+    watching.Change: (
+        _count("REVISION", lambda v: str(v.revision)),
+        _text("TIME", lambda v: moment(v.time)),
+        _text("KIND", lambda v: v.kind),
+        _text("NAME", lambda v: v.name),
+        _text("BY", lambda v: v.actor),
+    ),
     dataset.Namespace: (
         _text("NAME", lambda v: v.name),
         _text("OWNER", lambda v: v.owner),
@@ -197,6 +222,13 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("OWNER", lambda v: v.owner),
         _text("CREATED", lambda v: moment(v.create_time)),
         _text("DELETED", lambda v: moment(v.delete_time)),
+    ),
+    discovery.Found: (
+        Column(heading="NAME", show=lambda v: v.dataset.name.short, emphasis=_found_in_name),
+        _text("KIND", lambda v: str(v.dataset.kind)),
+        _text("OWNER", lambda v: v.dataset.owner),
+        Column(heading="FOUND IN", show=lambda v: _found_elsewhere(v)[0], emphasis=lambda v: _found_elsewhere(v)[1]),
+        _text("DESCRIPTION", lambda v: v.dataset.description),
     ),
     dataset.Version: (
         _text("VERSION", lambda v: v.name.short),
@@ -537,4 +569,117 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("AS OF", lambda v: v.as_of or "-"),
         _text("SOURCE", lambda v: v.source),
     ),
+}
+
+
+def _labels(pairs: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in pairs) or "-"
+
+
+def _asked(wanted: job.Resources) -> str:
+    """What a job asked for, in short."""
+    gpus = f"{wanted.gpus} {wanted.gpu_type or 'GPU'}" if wanted.gpus else ""
+    memory = units.size(wanted.memory_bytes) if wanted.memory_bytes else ""
+    return ", ".join(part for part in (f"{wanted.cpus} CPU", gpus, memory) if part)
+
+
+_RESOURCE = _text("NAME", lambda v: codec.NAMES[type(v)].build(v))
+_CREATED = _text("CREATED", lambda v: moment(v.create_time) or "-")
+_UPDATED = _text("UPDATED", lambda v: moment(v.update_time) or "-")
+_ETAG = _text("ETAG", lambda v: v.etag or "-")
+
+#: What `-o wide` has beside the columns above.
+_WIDE: dict[type, Sequence[Column]] = {
+    dataset.Namespace: (
+        _count("GPU HOURS", lambda v: f"{v.gpu_seconds_quota / 3600:g}" if v.gpu_seconds_quota else "no limit"),
+        _count("EGRESS", lambda v: money(v.egress_micros_quota) if v.egress_micros_quota else "no limit"),
+        _UPDATED,
+        _ETAG,
+    ),
+    dataset.Dataset: (
+        _text("CLASSIFICATION", lambda v: str(v.classification)),
+        _text("PURPOSES", lambda v: _joined(v.purposes)),
+        _text("READERS", lambda v: _joined(v.readers)),
+        _text("USE ENDS", lambda v: moment(v.use_expire_time) or "-"),
+        _text("HOLD", lambda v: "yes" if v.legal_hold else "no"),
+        _text("LABELS", lambda v: _labels(v.labels)),
+        _text("PARTS", lambda v: _joined(v.parts)),
+        _UPDATED,
+        _ETAG,
+        _text("DESCRIPTION", lambda v: v.description),
+    ),
+    dataset.Version: (
+        _count("STORED", lambda v: units.size(v.object_bytes)),
+        _count("COLUMNS", lambda v: str(len(v.columns) or "-")),
+        _count("GENERATIONS", lambda v: str(len(v.generations))),
+        _text("ERASED", lambda v: moment(v.erase_time) or "-"),
+        _text("MANIFEST", lambda v: v.manifest_digest),
+    ),
+    dataset.Replica: (_text("TRANSFER", lambda v: v.transfer or "-"), _CREATED, _ETAG),
+    site.Site: (
+        _text("ACCOUNT", lambda v: v.account or "-"),
+        _text("COMPUTE", lambda v: "yes" if v.has_compute else "no"),
+        _count("MEMORY", lambda v: units.size(v.capacity.memory_bytes) if v.capacity.memory_bytes else "-"),
+        _text("HEARTBEAT", lambda v: moment(v.heartbeat_time) or "-"),
+        _text("JOINED", lambda v: moment(v.join_time) or "-"),
+        _text("SOURCES", lambda v: _joined(v.sources)),
+        _ETAG,
+    ),
+    site.Link: (_RESOURCE,),
+    people.Token: (_CREATED,),
+    job.Job: (
+        _text("NAMESPACE", lambda v: v.request.namespace or "-"),
+        _text("BY", lambda v: v.request.principal or "-"),
+        _text("NEEDS", lambda v: _asked(v.request.resources)),
+        _text("INPUTS", lambda v: _joined(row.dataset for row in v.request.inputs)),
+        _text("OUTPUTS", lambda v: _joined(row.dataset for row in v.request.outputs)),
+        _count("PRIORITY", lambda v: str(v.request.priority)),
+        _text("PURPOSE", lambda v: v.request.purpose or "-"),
+        _count("ESTIMATE", lambda v: money(v.plan.choice.total_micros) if v.plan and v.plan.choice else "-"),
+        _text("PIPELINE", lambda v: v.request.pipeline or "-"),
+        _ETAG,
+    ),
+    job.Run: (
+        _text("SUBMISSION", lambda v: v.submission_id or "-"),
+        _text("GPU TYPE", lambda v: v.gpu_type or "-"),
+        _text("SPOT", lambda v: "yes" if v.spot else "no"),
+        _text("LEASE ENDS", lambda v: moment(v.lease_time) or "-"),
+    ),
+    pipeline.Pipeline: (_text("BY", lambda v: v.request.principal or "-"), _UPDATED, _ETAG),
+    transfer.Transfer: (
+        _text("CAUSE", lambda v: str(v.cause)),
+        _count("PRIORITY", lambda v: str(v.priority)),
+        _count("OBJECTS", lambda v: f"{v.objects_done:,} of {v.objects:,}"),
+        _count("ATTEMPT", lambda v: str(v.attempt or "-")),
+        _text("ENDED", lambda v: moment(v.end_time) or "-"),
+        _ETAG,
+    ),
+    transfer.ReplicationRule: (_CREATED, _UPDATED, _ETAG),
+    metering.LedgerEntry: (
+        _text("ENTRY", lambda v: v.entry),
+        _text("PAYER", lambda v: v.payer or "-"),
+        _text("LABEL", lambda v: v.label or "-"),
+        _count("UNSETTLED", lambda v: f"{v.unsettled_bytes:,}"),
+        _text("CORRECTS", lambda v: v.corrects or "-"),
+        _text("PRICE FROM", lambda v: v.price_source),
+    ),
+    metering.UsageRecord: (_RESOURCE,),
+    ratecard.CardInfo: (_RESOURCE,),
+    chain.SignedHead: (_RESOURCE, _text("SIGNATURE", lambda v: v.signature)),
+    bill.Bill: (
+        _count("DELIVERIES", lambda v: str(v.deliveries)),
+        _count("TAX", lambda v: money(v.tax_micros)),
+        _UPDATED,
+        _ETAG,
+    ),
+    budget.Budget: (_text("BY", lambda v: v.principal or "-"), _UPDATED, _ETAG),
+    keys.SiteKeyring: (_text("DEKS SINCE", lambda v: moment(v.dek_time) or "-"), _UPDATED, _ETAG),
+    keys.KeyUse: (_RESOURCE,),
+    keys.Escrow: (_text("BY", lambda v: v.principal), _CREATED, _ETAG),
+    keys.Opening: (
+        _CREATED,
+        _text("ENDS", lambda v: moment(v.expire_time) or "-"),
+    ),
+    leases.Lease: (_text("PRINCIPAL", lambda v: v.principal), _text("CLASSES", lambda v: _joined(v.sensitivities))),
+    erasure.Erasure: (_text("MANIFEST", lambda v: v.manifest_digest), _ETAG),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import click
@@ -9,13 +10,12 @@ import click
 from federation import config
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
-from federation.core import ids, units
-from federation.wire.plain import plain
+from federation.core import ids, people, units
 
 token = noun("token", "What people show to be let in.")
 
 
-@verb(token, "create", example="fed token create ada --jurisdiction EU --expires-in 30d --file ada.token")
+@verb(token, "create", answers=people.Token, example="fed token create ada --jurisdiction EU --expires-in 30d --file ada.token")
 @click.argument("user", default="")
 @click.option(
     "--role", type=click.Choice(("USER", "ADMIN", "AUDITOR")), default="USER", show_default=True, help="What they may do."
@@ -48,22 +48,27 @@ def create(
     until = f", until {made.expire_time:%Y-%m-%d %H:%M} UTC" if made.expire_time else ""
     if file is not None:
         config.write_secret(file, made.secret.encode())
-        session.output.say(f"the token of {made.user} is in {file}{until} (tokens/{made.token})")
-    elif session.output.json:
-        session.output.write_json({**plain(made), "secret": made.secret})
-    else:
+        kept = dataclasses.replace(made, secret="")
+        session.output.item(
+            kept, lambda: session.output.say(f"the token of {made.user} is in {file}{until} (tokens/{made.token})")
+        )
+        return
+
+    def draw() -> None:
         session.output.line(made.secret)
         session.output.say(f"Keep it: it is shown only now. It is tokens/{made.token}{until}.")
 
+    session.output.item(made, draw)
 
-@verb(token, "list", example="fed token list -o json")
+
+@verb(token, "list", answers=list[people.Token], example="fed token list -o json")
 @click.option("--user", default="", help="Only that person's, for administrators and auditors.")
 def list_(session: Session, *, user: str) -> None:
     """Lists your tokens, without their secrets; administrators and auditors see everybody's."""
     session.output.rows(session.client.list_tokens(filter=f'user = "{ids.child(user, "users")}"' if user else ""))
 
 
-@verb(token, "revoke", example="fed token revoke t1f0c9a")
+@verb(token, "revoke", answers=people.Token, example="fed token revoke t1f0c9a")
 @click.argument("name", metavar="TOKEN")
 def revoke(session: Session, *, name: str) -> None:
     """Ends a token at once, and all that were made with it."""

@@ -22,6 +22,7 @@ from federation.core import (
     chain,
     compliance,
     dataset,
+    discovery,
     erasure,
     focus,
     forecast,
@@ -38,6 +39,7 @@ from federation.core import (
     site,
     trail,
     variance,
+    watching,
     witness,
 )
 from federation.core import transfer as moving
@@ -106,6 +108,16 @@ class AsyncClient(LoopClient):
     ) -> AsyncIterator[dataset.Dataset]:
         """The datasets of a namespace, or of all, by name."""
         return self._iterate(Client.list_datasets, namespace, filter=filter, show_deleted=show_deleted)
+
+    def search_datasets(
+        self, query: str = "", *, namespace: str = "", filter: str = "", show_deleted: bool = False
+    ) -> AsyncIterator[discovery.Found]:
+        """Datasets that have each of the words, or one that begins so, best matches first; without words all, newest first.
+
+        They are looked for in name, labels, owner, columns, description and card. Pages are fetched as they are needed, so the
+        first few cost no more than one look.
+        """
+        return self._iterate(Client.search_datasets, query, namespace=namespace, filter=filter, show_deleted=show_deleted)
 
     async def update_dataset(
         self, changed: dataset.Dataset, fields: Iterable[str] = (), *, request_id: str = ""
@@ -316,6 +328,25 @@ class AsyncClient(LoopClient):
         `progress` hears of each change of it.
         """
         return await self._call(Client.wait_pipeline, name, timeout, progress=progress)
+
+    def watch(
+        self,
+        filter: str = "",
+        *,
+        start_revision: int = 0,
+        names_only: bool = False,
+        until_now: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncIterator[watching.Change]:
+        """Changes of the catalog in order, each once, from a revision on, or from now on.
+
+        `filter` is like `type = "jobs" AND namespace = "sales"`. Goes on by itself where a connection breaks, at whichever
+        server there is, until `timeout` seconds are over; with `until_now` until all that is there has been told. OutOfRange
+        (REVISION_COMPACTED) where the log no longer holds what comes next.
+        """
+        return self._iterate(
+            Client.watch, filter, start_revision=start_revision, names_only=names_only, until_now=until_now, timeout=timeout
+        )
 
     async def create_transfer(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from federation import frames
-from federation.client import bills, files, focus_file, transfer
+from federation.client import bills, files, focus_file, following, transfer
 from federation.client.connection import CALL_SECONDS, Connection
 from federation.client.values import Access, Entrance, Finding, Invitation, Joined, Package, QueryResult, WhoAmI
 from federation.core import (
@@ -25,6 +24,7 @@ from federation.core import (
     chain,
     compliance,
     dataset,
+    discovery,
     erasure,
     errors,
     focus,
@@ -44,6 +44,7 @@ from federation.core import (
     site,
     trail,
     variance,
+    watching,
     witness,
 )
 from federation.core import transfer as moving
@@ -54,6 +55,7 @@ from federation.v1 import (
     budgets_pb2,
     catalog_pb2,
     costs_pb2,
+    events_pb2,
     identity_pb2,
     jobs_pb2,
     keys_pb2,
@@ -66,14 +68,13 @@ from federation.v1 import (
     sites_pb2,
     transfers_pb2,
 )
-from federation.wire import codec
+from federation.wire import changes, codec
 
 T = TypeVar("T")
 
 PACKAGE_BYTES_MAX = 64 * 1024 * 1024
-#: Between two looks at a job: short at first, so that what is soon over is soon told.
-_PAUSE_SECONDS_MIN = 0.05
-_PAUSE_SECONDS_MAX = 0.5
+#: Who searches reads the best matches, and seldom more than those.
+_SEARCH_PAGE_SIZE = 50
 #: A sum reads a month of tables or years of them, and a reconciliation every read of a month.
 _SUMMARIZE_SECONDS = 120.0
 _RECONCILE_SECONDS = 600.0
@@ -192,9 +193,30 @@ class Client:
         show_deleted: bool = False,
     ) -> Iterator[dataset.Dataset]:
         """The datasets of a namespace, or of all, by name."""
-        parent = _named(namespace, "namespaces") if namespace not in ("", "-", "namespaces/-") else "namespaces/-"
-        request = catalog_pb2.ListDatasetsRequest(parent=parent, filter=filter, show_deleted=show_deleted)
+        request = catalog_pb2.ListDatasetsRequest(parent=_any_namespace(namespace), filter=filter, show_deleted=show_deleted)
         return self._connection.pages("Catalog.ListDatasets", request)
+
+    def search_datasets(
+        self,
+        query: str = "",
+        *,
+        namespace: str = "",
+        filter: str = "",  # noqa: A002
+        show_deleted: bool = False,
+    ) -> Iterator[discovery.Found]:
+        """Datasets that have each of the words, or one that begins so, best matches first; without words all, newest first.
+
+        They are looked for in name, labels, owner, columns, description and card. Pages are fetched as they are needed, so the
+        first few cost no more than one look.
+        """
+        request = catalog_pb2.SearchDatasetsRequest(
+            parent=_any_namespace(namespace),
+            query=query,
+            filter=filter,
+            show_deleted=show_deleted,
+            page_size=_SEARCH_PAGE_SIZE,
+        )
+        return self._connection.pages("Catalog.SearchDatasets", request)
 
     def update_dataset(self, changed: dataset.Dataset, fields: Iterable[str] = (), *, request_id: str = "") -> dataset.Dataset:
         """Changes the named fields, or all that are filled; Conflict when `changed.etag` is given and stale."""
@@ -406,35 +428,27 @@ class Client:
 
         `progress` hears of each change of its state.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        told: tuple[job.JobState, int] | None = None
-        pauses = _pauses()
-        while True:
-            current = self.get_job(name)
-            if progress and told != (current.state, current.attempt):
-                told = (current.state, current.attempt)
-                progress(current)
-            if current.state.terminal:
-                return current
-            if deadline is not None and time.monotonic() >= deadline:
-                raise _unfinished(current, timeout)
-            self._connection.pause(next(pauses))
+        return self._ended(
+            _named(name, "jobs"),
+            self.get_job,
+            progress,
+            timeout,
+            stamp=lambda found: (found.state, found.attempt),
+            unfinished=_unfinished("job", "explain"),
+        )
 
     def logs(self, name: str, *, follow: bool = False) -> Iterator[bytes]:
         """What a job has printed; with `follow` what it goes on to print, over all its runs, until it ends."""
         if not follow:
             yield from transfer.logs(self._connection.ca, self.open_logs(name), follow=False)
             return
-        shown, pauses = "", _pauses()
-        while True:
-            current = self.get_job(name)
-            if current.run and current.run != shown:
-                shown, pauses = current.run, _pauses()
+        shown = ""
+        for _ in following.moments(self._connection, _named(name, "jobs"), None):
+            while (current := self.get_job(name)).run and current.run != shown:
+                shown = current.run
                 yield from transfer.logs(self._connection.ca, self.open_logs(name), follow=True)
-            elif current.state.terminal:
+            if current.state.terminal:
                 return
-            else:
-                self._connection.pause(next(pauses))
 
     # Pipelines
 
@@ -507,23 +521,32 @@ class Client:
 
         `progress` hears of each change of it.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        told, pauses = "", _pauses()
-        while True:
-            current = self.get_pipeline(name)
-            if progress and told != current.etag:
-                told = current.etag
-                progress(current)
-            if current.state.terminal:
-                return current
-            if deadline is not None and time.monotonic() >= deadline:
-                raise errors.DeadlineExceeded(
-                    f"pipeline {current.pipeline} is still {current.state} after {timeout:g} seconds",
-                    reason="PIPELINE_UNFINISHED",
-                    help=f"It goes on; wait longer, or see `fed pipeline show {current.pipeline}`.",
-                    metadata={"pipeline": current.pipeline, "state": str(current.state)},
-                )
-            self._connection.pause(next(pauses))
+        return self._ended(
+            _named(name, "pipelines"), self.get_pipeline, progress, timeout, unfinished=_unfinished("pipeline", "show")
+        )
+
+    # Changes
+
+    def watch(
+        self,
+        filter: str = "",  # noqa: A002
+        *,
+        start_revision: int = 0,
+        names_only: bool = False,
+        until_now: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[watching.Change]:
+        """Changes of the catalog in order, each once, from a revision on, or from now on.
+
+        `filter` is like `type = "jobs" AND namespace = "sales"`. Goes on by itself where a connection breaks, at whichever
+        server there is, until `timeout` seconds are over; with `until_now` until all that is there has been told. OutOfRange
+        (REVISION_COMPACTED) where the log no longer holds what comes next.
+        """
+        request = events_pb2.WatchRequest(
+            filter=filter, start_revision=start_revision, names_only=names_only, until_now=until_now
+        )
+        for answer in following.answers(self._connection, request, timeout):
+            yield from map(changes.to_change, answer.events)
 
     # Transfers and replication rules
 
@@ -577,23 +600,9 @@ class Client:
 
         `progress` hears of each change of it.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        told, pauses = "", _pauses()
-        while True:
-            current = self.get_transfer(name)
-            if progress and told != current.etag:
-                told = current.etag
-                progress(current)
-            if current.state.terminal:
-                return current
-            if deadline is not None and time.monotonic() >= deadline:
-                raise errors.DeadlineExceeded(
-                    f"transfer {current.transfer} is still {current.state} after {timeout:g} seconds",
-                    reason="TRANSFER_UNFINISHED",
-                    help=f"It goes on; wait longer, or see `fed transfer show {current.transfer}`.",
-                    metadata={"transfer": current.transfer, "state": str(current.state)},
-                )
-            self._connection.pause(next(pauses))
+        return self._ended(
+            _named(name, "transfers"), self.get_transfer, progress, timeout, unfinished=_unfinished("transfer", "show")
+        )
 
     def create_replication_rule(
         self, new: moving.ReplicationRule, *, validate_only: bool = False, request_id: str = ""
@@ -1176,6 +1185,30 @@ class Client:
             )
         return stored
 
+    def _ended(
+        self,
+        name: str,
+        look: Callable[[str], T],
+        progress: Callable[[T], None] | None,
+        timeout: float | None,
+        *,
+        unfinished: Callable[[Any, float], errors.DeadlineExceeded],
+        stamp: Callable[[Any], object] = lambda found: found.etag,
+    ) -> T:
+        """What has a state, once that is a last one. `progress` hears of each look that found another `stamp`."""
+        current: Any = None
+        told: object = None
+        with contextlib.closing(following.moments(self._connection, name, timeout)) as moments:
+            for _ in moments:
+                current = look(name)
+                if progress and stamp(current) != told:
+                    told = stamp(current)
+                    progress(current)
+                if current.state.terminal:
+                    return current  # type: ignore[no-any-return]
+        assert timeout is not None, "it is looked at again and again otherwise"
+        raise unfinished(current, timeout)
+
     def _value(self, cls: type[T], key: str, request: Any, *, seconds: float | None = None) -> T:
         value = codec.to_value(self._connection.call(key, request, seconds=seconds))
         assert isinstance(value, cls)
@@ -1188,11 +1221,9 @@ def _as_of(request: Any, time_: datetime | None, position: int) -> None:
     codec.assign(request, "as_of_position", position)
 
 
-def _pauses() -> Iterator[float]:
-    pause = _PAUSE_SECONDS_MIN
-    while True:
-        yield pause
-        pause = min(pause * 1.3, _PAUSE_SECONDS_MAX)
+def _any_namespace(name: str) -> str:
+    """The parent of a listing: one namespace, or all."""
+    return "namespaces/-" if name in ("", "-", "namespaces/-") else _named(name, "namespaces")
 
 
 def _named(name: str, collection: str) -> str:
@@ -1223,10 +1254,16 @@ def _package(message: jobs_pb2.Package) -> Package:
     return Package(digest=message.digest, package_bytes=message.package_bytes)
 
 
-def _unfinished(current: job.Job, timeout: float | None) -> errors.DeadlineExceeded:
-    return errors.DeadlineExceeded(
-        f"job {current.job} is still {current.state} after {timeout:g} seconds",
-        reason="JOB_UNFINISHED",
-        help="It goes on; wait longer, or see `fed job explain`.",
-        metadata={"job": current.job, "state": str(current.state)},
-    )
+def _unfinished(noun: str, verb: str) -> Callable[[Any, float], errors.DeadlineExceeded]:
+    """What is told of a job, a transfer or a pipeline that takes longer than its caller is ready to wait."""
+
+    def told(current: Any, timeout: float) -> errors.DeadlineExceeded:
+        name = getattr(current, noun)
+        return errors.DeadlineExceeded(
+            f"{noun} {name} is still {current.state} after {timeout:g} seconds",
+            reason=f"{noun.upper()}_UNFINISHED",
+            help=f"It goes on; wait longer, or see `fed {noun} {verb} {name}`.",
+            metadata={noun: name, "state": str(current.state)},
+        )
+
+    return told

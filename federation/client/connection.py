@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -56,9 +56,16 @@ class Connection:
         method = methods.TABLE[key]
         return self._persistent(lambda left: self._send(method, wire_errors.Outgoing(requests()), left), UPLOAD_SECONDS)
 
-    def stream(self, key: str, request: Any) -> Iterator[Any]:
-        """The messages of a method that answers with a stream, as they come. What broke off is not begun again."""
-        return wire_errors.translated_stream(self._send(methods.TABLE[key], request, DOWNLOAD_SECONDS))
+    def stream(self, key: str, request: Any, *, seconds: float | None = DOWNLOAD_SECONDS) -> Generator[Any]:
+        """The messages of a method that answers with a stream, as they come, for so many seconds or for ever.
+
+        What broke off is not begun again; what is left before its end is cancelled.
+        """
+        call = self._send(methods.TABLE[key], request, seconds)
+        try:
+            yield from wire_errors.translated_stream(call)
+        finally:
+            call.cancel()
 
     def pages(self, key: str, request: Any) -> Iterator[Any]:
         """All values of a listing, one page after the other, each fetched when it is needed."""
@@ -79,7 +86,7 @@ class Connection:
         """Ends this process's channel; a later call makes another."""
         self._channel.close()
 
-    def _send(self, method: methods.Method, request: Any, seconds: float) -> Any:
+    def _send(self, method: methods.Method, request: Any, seconds: float | None) -> Any:
         make = getattr(self._channel.get(), method.shape)
         call = make(
             method.path, request_serializer=method.request.SerializeToString, response_deserializer=method.response.FromString

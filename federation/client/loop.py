@@ -118,12 +118,12 @@ class _LoopConnection(Connection):
         if made is not None and made[:2] == (os.getpid(), asyncio.get_running_loop()):
             wait_for(made[2].close())
 
-    def _send(self, method: methods.Method, request: Any, seconds: float) -> Any:
+    def _send(self, method: methods.Method, request: Any, seconds: float | None) -> Any:
         call = getattr(self._aio_channel(), method.shape)(
             method.path, request_serializer=method.request.SerializeToString, response_deserializer=method.response.FromString
         )(request, timeout=seconds, metadata=tuple(self._metadata()))
         if method.response_stream:
-            return _messages(call)
+            return _Messages(call)
         with wire_errors.translated(request if isinstance(request, wire_errors.Outgoing) else None):
             return wait_for(call)
 
@@ -135,10 +135,18 @@ class _LoopConnection(Connection):
         return self._made[2]
 
 
-def _messages(call: Any) -> Iterator[Any]:
-    """The messages of a stream; one that is left early is cancelled."""
-    try:
-        while (message := wait_for(call.read())) is not grpc.aio.EOF:
-            yield message
-    finally:
-        call.cancel()
+class _Messages(Iterator[Any]):
+    """The messages of a stream."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __next__(self) -> Any:
+        message = wait_for(self._call.read())
+        if message is grpc.aio.EOF:
+            raise StopIteration
+        return message
+
+    def cancel(self) -> None:
+        """Ends the stream, wherever it is."""
+        self._call.cancel()

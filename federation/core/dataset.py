@@ -231,7 +231,8 @@ class Version:
 
     `signature` (hex, Ed25519) is by `signed_by`'s site over the manifest statement; see `crypto.manifest`.
     `total_bytes` is of plaintext, `object_bytes` of what lies in the store. `run` is the run that made it, if one did. From
-    `erase_time` on nothing opens it.
+    `erase_time` on nothing opens it. `group_size` is the size of its smallest group, if it is an aggregate whose site has
+    counted that in its files.
     """
 
     namespace: str
@@ -252,6 +253,7 @@ class Version:
     etag: str = ""
     create_time: datetime | None = None
     erase_time: datetime | None = None
+    group_size: int | None = None
 
     @property
     def name(self) -> ids.VersionName:
@@ -263,6 +265,7 @@ class Release:
     """A version that left the residency of what it was made from, with the consent of each input's owner.
 
     `inputs` are the datasets that bind (`sales/flights-eu`), `bytes` what it has, and `bytes_max` the least that they allow.
+    `group_size` is that of the version, `group_size_min` the greatest least that they ask for.
     """
 
     version: str
@@ -270,6 +273,8 @@ class Release:
     inputs: tuple[str, ...]
     bytes: int
     bytes_max: int
+    group_size: int | None = None
+    group_size_min: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,7 +337,10 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class NewVersion:
-    """A version that a site's agent has stored and signed and wants committed. `keys` are those of its new generations."""
+    """A version that a site's agent has stored and signed and wants committed. `keys` are those of its new generations.
+
+    `group_size` is what the site has counted in its files, None where nobody asked it to.
+    """
 
     dataset: str
     dataset_uid: str
@@ -347,6 +355,7 @@ class NewVersion:
     keys: tuple[WrappedKey, ...] = ()
     source: str = ""
     alias: str = ""
+    group_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

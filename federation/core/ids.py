@@ -19,6 +19,8 @@ ALIAS = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 #: What a submitter may call a job of theirs, as Ray's submission_id; and what they may call a package.
 SUBMISSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 PACKAGE_ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+#: The namespace that stands for those which somebody may not know of. Nobody can make it.
+HIDDEN = "redacted"
 #: What turns the direction of text around: a path with one is shown as another than it is.
 _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 

@@ -81,7 +81,8 @@ class OutputSpec:
     `deliver_to` is a site where a replica of it must lie in the end; what bringing it there costs is part of the placement, by
     `assumed_bytes` unless earlier runs tell. `release` asks that it does not inherit the residency of inputs whose owners allow
     outputs of its size to leave (`Dataset.release_bytes_max`). `column_map` says
-    from which columns of inputs its columns are made.
+    from which columns of inputs its columns are made. `count_column` makes it an aggregate: the column in which each row says
+    how many people are behind it, of which its site looks for the least before it is committed.
     """
 
     alias: str
@@ -91,6 +92,7 @@ class OutputSpec:
     assumed_bytes: int = 0
     release: bool = False
     column_map: tuple[ColumnSource, ...] = ()
+    count_column: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

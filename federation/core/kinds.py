@@ -17,6 +17,7 @@ from federation.core import (
     budget,
     chain,
     dataset,
+    discovery,
     erasure,
     events,
     job,
@@ -164,7 +165,8 @@ class RateCardVersion:
 class Kind:
     """One stored kind: its table, its key, its parent and the columns that listings may filter by.
 
-    `remembered` are small values that every placement looks at: what was read once is not decoded again.
+    `remembered` are small values that every placement looks at: what was read once is not decoded again. `terms` are what a
+    value is found by, sorted (`core.terms`); it may look at other values that the same transaction sees.
     """
 
     table: str
@@ -172,6 +174,11 @@ class Kind:
     parent: Callable[[Any], str] = lambda _: ""
     columns: Mapping[str, Callable[[Any], str]] | None = None
     remembered: bool = False
+    terms: Callable[[Lookup, Any], tuple[str, ...]] | None = None
+
+
+#: The value of a class under a key, or None.
+Lookup = Callable[[type, str], Any]
 
 
 def _flag(filled: object) -> str:
@@ -183,6 +190,14 @@ def version_key(namespace: str, name: str, number: int) -> str:
     return f"{namespace}/{name}@{number:010d}"
 
 
+def columns_of(lookup: Lookup, stored: dataset.Dataset) -> tuple[str, ...]:
+    """The names of the columns of a dataset's newest version, as far as its files tell them."""
+    if not stored.latest_version:
+        return ()
+    newest = lookup(dataset.Version, version_key(stored.namespace, stored.dataset, stored.latest_version))
+    return () if newest is None else tuple(name for name, _ in newest.columns)
+
+
 KINDS: dict[type, Kind] = {
     dataset.Namespace: Kind(table="namespaces", key=lambda v: v.name, remembered=True),
     dataset.Dataset: Kind(
@@ -191,6 +206,7 @@ KINDS: dict[type, Kind] = {
         key=lambda v: v.name.short,
         parent=lambda v: v.namespace,
         columns={"kind": lambda v: str(v.kind), "owner": lambda v: v.owner, "deleted": lambda v: _flag(v.delete_time)},
+        terms=lambda lookup, v: discovery.terms_of(v, columns_of(lookup, v)),
     ),
     dataset.Inherited: Kind(table="inherited", key=lambda v: v.dataset),
     dataset.Version: Kind(

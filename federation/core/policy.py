@@ -74,6 +74,7 @@ USER_PERMISSIONS = frozenset(
         "leases": "list",
         "erasures": "get list",
         "ledger": "list",
+        "events": "get",
         "lineage": "get create",
         "escrows": "get approve",
         "policies": "get",

@@ -38,16 +38,18 @@ def inputs(texts: Iterable[str], sizes: Iterable[str] = ()) -> tuple[InputSpec, 
 
 
 def outputs(texts: Iterable[str], column_maps: Iterable[str] = ()) -> tuple[OutputSpec, ...]:
-    """`[alias=]NAMESPACE/DATASET[:KIND][,deliver=SITE][,size=SIZE][,release]` texts, with maps of their columns.
+    """`[alias=]NAMESPACE/DATASET[:KIND][,deliver=SITE][,size=SIZE][,release][,count=COLUMN]` texts, with maps of columns.
 
     InvalidArgument (SPEC_INVALID) for a text that is none.
     """
     specs = []
     for text in texts:
-        named, wishes = _wishes("output", text, ("deliver", "size", "release"))
+        named, wishes = _wishes("output", text, ("deliver", "size", "release", "count"))
         alias, name = _aliased(named.removesuffix(":MODEL").removesuffix(":DATA"))
         if wishes.get("release"):
             raise _invalid(f"output {text!r}: release takes no value")
+        if "count" in wishes and not wishes["count"]:
+            raise _invalid(f"output {text!r}: count needs the name of a column")
         specs.append(
             OutputSpec(
                 alias=alias,
@@ -56,6 +58,7 @@ def outputs(texts: Iterable[str], column_maps: Iterable[str] = ()) -> tuple[Outp
                 deliver_to=ids.child(wishes["deliver"], "sites") if "deliver" in wishes else "",
                 assumed_bytes=units.parse_size(wishes["size"]) if "size" in wishes else 0,
                 release="release" in wishes,
+                count_column=wishes.get("count", ""),
             )
         )
     maps = _column_maps(column_maps)

@@ -8,31 +8,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from federation.client import AsyncClient
-from federation.core import errors, job, units
+from federation.core import discovery, errors, job, units
 from federation.mcp import sizing
 from federation.wire.plain import plain
 
 _LISTED = 25
-_SEARCHED_MAX = 5_000
 _EXPLAINED = 5
 
 
-async def search_datasets(client: AsyncClient, text: str, namespace: str = "", limit: int = _LISTED) -> dict[str, Any]:
-    """Datasets in whose name, description, owner, labels or data card every word of the text stands."""
-    words = text.lower().split()
-    found: list[Any] = []
-    seen = 0
-    async for row in client.list_datasets(namespace):
-        seen += 1
-        shown = plain(row)
-        if all(word in str(shown).lower() for word in words):
-            found.append(_brief(shown))
-        if seen == _SEARCHED_MAX or len(found) > limit:
-            break
-    answer = sizing.rows(found, min(limit, sizing.ROWS_MAX), "Say more words, or name a namespace.")
-    if seen == _SEARCHED_MAX:
-        answer["searched"] = f"the first {seen} datasets only: name a namespace"
-    return answer
+async def search_datasets(
+    client: AsyncClient,
+    text: str = "",
+    namespace: str = "",
+    filter: str = "",  # noqa: A002
+    limit: int = _LISTED,
+) -> dict[str, Any]:
+    """Datasets by words of name, labels, owner, columns, description and data card, best first; all of them without words.
+
+    Each word is found, or one that begins so. `filter` is as AIP-160 has it: `labels.team = "ops" AND -columns:email`.
+    """
+    found = client.search_datasets(text, namespace=namespace, filter=filter)
+    return await _listing(found, limit, "Say more words, or name a namespace.", _brief)
 
 
 async def list_namespaces(client: AsyncClient, limit: int = _LISTED) -> dict[str, Any]:
@@ -164,9 +160,11 @@ async def _listing(found: AsyncIterator[Any], limit: int, how: str, show: Any = 
     return sizing.rows(shown, min(limit, sizing.ROWS_MAX), how)
 
 
-def _brief(shown: dict[str, Any]) -> dict[str, Any]:
+def _brief(found: discovery.Found) -> dict[str, Any]:
+    shown = plain(found.dataset)
     wanted = ("name", "kind", "description", "residency", "classification", "labels", "owner", "latest_version", "card")
-    return {key: shown[key] for key in wanted if shown.get(key)}
+    why = {match.field: match.text for match in found.matches if match.field != "name"}
+    return {key: shown[key] for key in wanted if shown.get(key)} | {"found_in": why}
 
 
 def _job(value: job.Job) -> dict[str, Any]:

@@ -174,19 +174,25 @@ def require_inputs(tx: ports.Transaction, ctx: Context, principal: Principal, re
         name = ids.dataset(written.dataset)
         target = tx.get(dataset.Dataset, name.short) or _made(tx, name, principal.name)
         _precheck(tx, ctx, question(tx, _plain(who), Action.WRITE, target, purpose=request.purpose, of=of))
-    if any(spec.release for spec in request.outputs):
+    released = [spec for spec in request.outputs if spec.release]
+    if released:
         mine = dataclasses.replace(request, principal=who.name, groups=who.groups)
+        # Counted when there is something to count: till then an aggregate is taken for as good as it must be.
+        counted = all(spec.count_column for spec in released)
         for asked in _releases(tx, mine):
-            _precheck(tx, ctx, asked)
+            assumed = asked.dataset.group_size_min if counted else None
+            _precheck(tx, ctx, dataclasses.replace(asked, group_size=assumed))
 
 
-def require_release(tx: ports.Transaction, ctx: Context, request: job.JobRequest, *, job: str) -> None:
+def require_release(
+    tx: ports.Transaction, ctx: Context, request: job.JobRequest, *, job: str, group_size: int | None = None
+) -> None:
     """Tells of the decisions that let an output leave the residency of its inputs, one for each that binds; else raises.
 
-    Nobody counts the groups of an aggregate yet: where a least size is asked for, nothing leaves.
+    `group_size` is that of its smallest group, as its site has counted it, None where nobody has.
     """
     for asked in _releases(tx, request):
-        require(tx, ctx, asked, job=job)
+        require(tx, ctx, dataclasses.replace(asked, group_size=group_size), job=job)
 
 
 def _releases(tx: ports.Transaction, request: job.JobRequest) -> Iterator[Question]:
@@ -273,7 +279,14 @@ def require_run(tx: ports.Transaction, ctx: Context, of: job.Job, at: site.Site)
 
 def may_browse(tx: ports.Transaction, ctx: Context, principal: Principal, stored: dataset.Dataset) -> bool:
     """Whether somebody may know that a dataset is there."""
-    return answer(tx, ctx, question(tx, authorization.subject(principal), Action.BROWSE, stored)).allowed
+    return browser(tx, ctx, principal)(stored)
+
+
+def browser(tx: ports.Transaction, ctx: Context, principal: Principal) -> Callable[[dataset.Dataset], bool]:
+    """`may_browse` for many datasets: who asks, and by which policies, is looked up once."""
+    engine, _ = current(tx, ctx)
+    who = authorization.subject(principal)
+    return lambda stored: engine.decide(question(tx, who, Action.BROWSE, stored)).allowed
 
 
 def visible(
@@ -302,6 +315,15 @@ def absent(name: ids.DatasetName) -> errors.NotFound:
         f"dataset {name.short} does not exist",
         help=f"`fed dataset list {name.namespace}` shows what is there.",
         metadata={"dataset": name.short},
+    )
+
+
+def namespace_absent(name: str) -> errors.NotFound:
+    """The same of a namespace."""
+    return errors.NotFound(
+        f"namespace {name} does not exist",
+        help="`fed namespace list` shows what is there.",
+        metadata={"namespace": name},
     )
 
 

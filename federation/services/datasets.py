@@ -31,7 +31,13 @@ GROUP_SIZE_MAX = 10**9
 
 def create_namespace(tx: ports.Transaction, ctx: Context, namespace: dataset.Namespace) -> dataset.Namespace:
     """A new, empty namespace; AlreadyExists when its name is taken."""
-    ids.segment(namespace.name, "namespace")
+    if ids.segment(namespace.name, "namespace") == ids.HIDDEN:
+        raise errors.InvalidArgument(
+            f"no namespace can be named {ids.HIDDEN}: it stands for those that somebody may not know of",
+            reason="NAME_RESERVED",
+            help="Choose another name.",
+            violations={"namespace_id": "is reserved"},
+        )
     if tx.get(dataset.Namespace, namespace.name) is not None:
         raise _taken("namespace", namespace.name)
     stored = tx.insert(
@@ -56,7 +62,7 @@ def get_namespace(tx: ports.Transaction, name: str) -> dataset.Namespace:
     key = ids.child(name, "namespaces")
     found = tx.get(dataset.Namespace, key)
     if found is None:
-        raise _absent("namespace", key, "`fed namespace list` shows what is there.")
+        raise authorization.namespace_absent(key)
     return found
 
 
@@ -449,6 +455,8 @@ def _version(
         generations=new.generations,
         run=run,
         source=new.source,
+        # Of what a person puts nobody knows what its columns count.
+        group_size=new.group_size if run else None,
         uid=ctx.ids.new("v"),
         create_time=tx.now,
     )
@@ -613,8 +621,16 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     """
     authorization.visible(tx, ctx, principal, name)
     stored = whole_dataset(tx, name)
+    wanted = ids.VersionName(name, number or stored.latest_version)
+    known = tx.get(dataset.Version, kinds.version_key(*name, wanted.number))
     asked = authorization.question(
-        tx, subject(principal), Action.EXPORT, stored, purpose=purpose, destination=principal.jurisdiction
+        tx,
+        subject(principal),
+        Action.EXPORT,
+        stored,
+        purpose=purpose,
+        destination=principal.jurisdiction,
+        group_size=known.group_size if known else None,
     )
     law = functools.partial(residency.require_person, name.short, stored.residency, principal)
     authorization.require(tx, ctx, asked, law=law)

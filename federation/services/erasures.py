@@ -11,10 +11,13 @@ import hashlib
 from collections.abc import Iterable
 
 from federation import ports
-from federation.core import dataset, erasure, errors, ids, job, kinds, leases, site, transfer
+from federation.core import authorization as authorization_values
+from federation.core import dataset, erasure, errors, ids, job, kinds, leases, policy, site, transfer
+from federation.core.authorization import Action
 from federation.crypto import erasure as signed
-from federation.services import access, carrying, datasets, runs, scan, sites
+from federation.services import access, authorization, carrying, datasets, disclosure, runs, scan, sites
 from federation.services.context import Context
+from federation.services.disclosure import Disclosure
 
 REASON_CHARS_MAX = 1000
 
@@ -28,13 +31,19 @@ class Downstream:
     complete: bool = True
 
 
-def request(
-    tx: ports.Transaction, ctx: Context, version: str, reason: str, downstream: Downstream = Downstream()
+def request(  # noqa: PLR0917 - who, what, why, and what came of it
+    tx: ports.Transaction,
+    ctx: Context,
+    principal: policy.Principal,
+    version: str,
+    reason: str,
+    downstream: Downstream = Downstream(),
 ) -> erasure.Erasure:
     """Erases a version: from this transaction on nobody is granted it. Its sites are told, and confirm.
 
-    FailedPrecondition (LEGAL_HOLD) under a legal hold, (ERASURE_SHARED) where another version has files of the same
-    generations, (VERSION_ERASED) where it was done already.
+    The policy is asked for DESTROY, and its yes is told before anything is destroyed: PermissionDenied (POLICY_DENIED)
+    otherwise. A legal hold stands whatever the policies say: FailedPrecondition (LEGAL_HOLD),
+    as (ERASURE_SHARED) where another version has files of the same generations, and (VERSION_ERASED) where it was done already.
     """
     if not reason.strip() or len(reason) > REASON_CHARS_MAX:
         raise errors.InvalidArgument(
@@ -52,6 +61,8 @@ def request(
             help="Have the hold lifted first.",
             metadata={"dataset": name.dataset.short},
         )
+    asked = authorization.question(tx, authorization_values.subject(principal), Action.DESTROY, stored)
+    authorization.require(tx, ctx, asked)
     found = datasets.readable_version(tx, name)
     _require_alone(tx, found)
     erased = tx.replace(dataclasses.replace(found, erase_time=tx.now))
@@ -139,16 +150,31 @@ def get(tx: ports.Transaction, name: str) -> erasure.Erasure:
     return told(tx, _stored(tx, name))
 
 
+def visible(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str) -> erasure.Erasure:
+    """As `get`; NotFound, in the same words, where they may not know of its dataset."""
+    found = _found(tx, name)
+    if found is None or not Disclosure(tx, ctx, principal).sees(found.dataset):
+        raise _absent(name)
+    return told(tx, found)
+
+
 def _stored(tx: ports.Transaction, name: str) -> erasure.Erasure:
+    found = _found(tx, name)
+    if found is None:
+        raise _absent(name)
+    return found
+
+
+def _absent(name: str) -> errors.NotFound:
+    return errors.NotFound(f"there is no erasure {name}", help="`fed dataset erasure list` shows what there is.")
+
+
+def _found(tx: ports.Transaction, name: str) -> erasure.Erasure | None:
     if "@" in name or "/versions/" in name:
         version = ids.version(name)
         rows = scan.every(tx, erasure.Erasure, where={"dataset": version.dataset.short})
-        found = next((row for row in rows if row.version == version.number), None)
-    else:
-        found = tx.get(erasure.Erasure, ids.child(name, "erasures"))
-    if found is None:
-        raise errors.NotFound(f"there is no erasure {name}", help="`fed dataset erasure list` shows what there is.")
-    return found
+        return next((row for row in rows if row.version == version.number), None)
+    return tx.get(erasure.Erasure, ids.child(name, "erasures"))
 
 
 def told(tx: ports.Transaction, stored: erasure.Erasure) -> erasure.Erasure:
@@ -182,6 +208,19 @@ def _leases(tx: ports.Transaction, stored: erasure.Erasure) -> list[leases.Lease
     reads = scan.every(tx, leases.Lease, parent=stored.short)
     writes = scan.every(tx, leases.Lease, parent=stored.dataset)
     return [*reads, *(lease for lease in writes if own.intersection(lease.generations))]
+
+
+def visible_certificate(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str) -> bytes:
+    """As `certificate`, for somebody who may know of the version.
+
+    It is signed as a whole, so it cannot be cut: PermissionDenied (NOT_EVERYTHING_SEEN) for somebody who may not know of all
+    that it names as made of the version.
+    """
+    found = visible(tx, ctx, principal, name)
+    known = Disclosure(tx, ctx, principal)
+    if any(known.told_node(each) != each for each in (*found.downstream, *found.downstream_models)):
+        raise disclosure.not_everything(principal, "a certificate")
+    return certificate(tx, name)
 
 
 def certificate(tx: ports.Transaction, name: str) -> bytes:

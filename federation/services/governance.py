@@ -11,7 +11,7 @@ from federation import ports
 from federation.core import authorization as values
 from federation.core import dataset, errors, ids, policy
 from federation.core.authorization import Action
-from federation.services import authorization, bindings, datasets
+from federation.services import authorization, bindings, datasets, disclosure
 from federation.services.context import Context
 
 
@@ -19,18 +19,18 @@ def update_namespace(
     tx: ports.Transaction, ctx: Context, principal: policy.Principal, given: dataset.Namespace, mask: frozenset[str]
 ) -> dataset.Namespace:
     """`datasets.update_namespace` by its owner or an administrator: whoever owns a namespace decides over its datasets."""
-    _require_namespace(tx, principal, given.name)
+    _require_namespace(tx, ctx, principal, given.name)
     return datasets.update_namespace(tx, ctx, given, mask)
 
 
-def delete_namespace(tx: ports.Transaction, principal: policy.Principal, name: str, etag: str = "") -> None:
+def delete_namespace(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str, etag: str = "") -> None:
     """`datasets.delete_namespace` by its owner or an administrator."""
-    _require_namespace(tx, principal, name)
+    _require_namespace(tx, ctx, principal, name)
     datasets.delete_namespace(tx, name, etag)
 
 
-def _require_namespace(tx: ports.Transaction, principal: policy.Principal, name: str) -> None:
-    stored = datasets.get_namespace(tx, name)
+def _require_namespace(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str) -> None:
+    stored = disclosure.require_namespace(tx, ctx, principal, name)
     if principal.role is policy.Role.ADMIN or stored.owner in values.subject(principal).parties:
         return
     raise errors.PermissionDenied(
@@ -43,7 +43,7 @@ def _require_namespace(tx: ports.Transaction, principal: policy.Principal, name:
 
 def create_dataset(tx: ports.Transaction, ctx: Context, principal: policy.Principal, new: dataset.Dataset) -> dataset.Dataset:
     """`datasets.create_dataset` by those who decide over its namespace. Parts that they may not know of are not there."""
-    datasets.get_namespace(tx, new.namespace)
+    disclosure.require_namespace(tx, ctx, principal, new.namespace)
     # Before it is told whether the name is taken. The owner that somebody writes into it gives them nothing.
     _require(tx, ctx, principal, Action.WRITE, dataclasses.replace(new, owner="", readers=()))
     for part in new.parts:

@@ -28,6 +28,7 @@ from federation.services import (
     transfers,
 )
 from federation.services.context import Context
+from federation.services.disclosure import Disclosure
 
 #: Reasons with which a run fails for good: the same would happen again.
 FINAL_REASONS = frozenset({"ENTRYPOINT_FAILED", "DURATION_EXCEEDED", "DATASET_DELETED", "VERSION_ERASED"})
@@ -155,8 +156,18 @@ def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> jo
 
 
 def open_logs(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str) -> grants.Grant:
-    """Lets a person read what a job's newest run printed, at that run's site."""
+    """Lets a person read what a job's newest run printed, at that run's site.
+
+    PermissionDenied (LOGS_HIDDEN) for a job whose data they may not know of: it may print whatever it reads.
+    """
     stored = get(tx, name)
+    if not Disclosure(tx, ctx, principal).sees_job(stored.request):
+        raise errors.PermissionDenied(
+            f"{principal.name} may not read what job {stored.job} prints: it is about data that they may not know of",
+            reason="LOGS_HIDDEN",
+            help="Ask whoever submitted it.",
+            metadata={"job": stored.job},
+        )
     if not stored.run:
         raise errors.FailedPrecondition(
             f"job {stored.job} is {stored.state} and has not run",

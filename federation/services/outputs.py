@@ -202,13 +202,31 @@ def release(
     """Tells of each committed output, by alias, that left its inputs' residency, and before of the decisions that let it.
 
     Raises for one that may not, so that nothing is committed: RELEASE_TOO_LARGE, or RELEASE_NOT_ALLOWED where an owner has
-    changed their mind since it was submitted.
+    changed their mind since it was submitted. For an aggregate, released or not, GROUPS_TOO_SMALL.
     """
-    asked = {spec.alias: spec for spec in request.outputs if spec.release}
+    specs = {spec.alias: spec for spec in request.outputs}
     for alias, version in versions:
-        if alias in asked:
-            authorization.require_release(tx, ctx, request, job=run.rpartition("/runs/")[0])
-            _release(tx, asked[alias], run, version, _inputs(tx, request))
+        spec, inputs = specs[alias], _inputs(tx, request)
+        if spec.count_column:
+            _require_groups(tx, spec, version, inputs)
+        if spec.release:
+            authorization.require_release(tx, ctx, request, job=run.rpartition("/runs/")[0], group_size=version.group_size)
+            _release(tx, spec, run, version, inputs)
+
+
+def _require_groups(tx: ports.Transaction, spec: job.OutputSpec, version: dataset.Version, inputs: tuple[Bound, ...]) -> None:
+    """Returns for an aggregate whose smallest group, as its site counted it, is as large as each input and it itself ask."""
+    own = datasets.get_dataset(tx, version.name.dataset)
+    tightest = max((*inputs, _bound("output", own)), key=lambda bound: bound.restrictions.group_size_min)
+    least = tightest.restrictions.group_size_min
+    if version.group_size is None or version.group_size < least:
+        found = "was not counted" if version.group_size is None else f"is about {version.group_size}"
+        raise errors.FailedPrecondition(
+            f"the smallest group of the output {spec.alias} {found}, and {tightest.dataset} asks for {least} or more",
+            reason="GROUPS_TOO_SMALL",
+            help="Leave out small groups, or put them together, before the output is written.",
+            metadata={"output": spec.alias, "dataset": tightest.dataset, "group_size": str(version.group_size or 0)},
+        )
 
 
 def _release(
@@ -233,6 +251,8 @@ def _release(
         inputs=tuple(sorted(bound.dataset for bound in binding)),
         bytes=version.total_bytes,
         bytes_max=tightest.release_bytes_max,
+        group_size=version.group_size,
+        group_size_min=max(bound.restrictions.group_size_min for bound in binding),
     )
     tx.emit("output.released", version.name.resource, told)
     left = tuple(lineage.Binding(dataset=bound.dataset, residency=bound.residency) for bound in binding)

@@ -15,6 +15,7 @@ from federation.core.authorization import Action, Subject, told
 from federation.core.transfer import TransferCause
 from federation.services import authorization, carrying, datasets, pricing, scan, sites, transfers
 from federation.services.context import Context
+from federation.services.disclosure import Disclosure
 
 #: What a rule's filter may name.
 FILTER_FIELDS = ("region", "jurisdiction", "site")
@@ -88,10 +89,22 @@ def create(
 
 def get(tx: ports.Transaction, name: str) -> transfer.ReplicationRule:
     """One rule, by its bare or its full name; NotFound when it is not there."""
-    key = ids.child(name, "replicationRules")
-    found = tx.get(transfer.ReplicationRule, key)
+    found = tx.get(transfer.ReplicationRule, ids.child(name, "replicationRules"))
     if found is None:
-        raise errors.NotFound(f"rule {key} does not exist", help="`fed rule list` shows what is there.", metadata={"rule": key})
+        raise _absent(name)
+    return found
+
+
+def _absent(name: str) -> errors.NotFound:
+    key = ids.child(name, "replicationRules")
+    return errors.NotFound(f"rule {key} does not exist", help="`fed rule list` shows what is there.", metadata={"rule": key})
+
+
+def visible(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str) -> transfer.ReplicationRule:
+    """One rule; NotFound, in the same words, where it is not there or is of a dataset that they may not know of."""
+    found = tx.get(transfer.ReplicationRule, ids.child(name, "replicationRules"))
+    if found is None or not Disclosure(tx, ctx, principal).sees(found.dataset):
+        raise _absent(name)
     return found
 
 

@@ -577,6 +577,7 @@ class NewVersion(google.protobuf.message.Message):
     KEYS_FIELD_NUMBER: builtins.int
     SOURCE_FIELD_NUMBER: builtins.int
     ALIAS_FIELD_NUMBER: builtins.int
+    GROUP_SIZE_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     dataset_uid: builtins.str
     manifest_digest: builtins.str
@@ -588,6 +589,8 @@ class NewVersion(google.protobuf.message.Message):
     source: builtins.str
     alias: builtins.str
     """Alias of the output, for a run."""
+    group_size: builtins.int
+    """The size of its smallest group, counted by the site in its files; absent where nobody asked for that."""
     @property
     def columns(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
     @property
@@ -612,8 +615,11 @@ class NewVersion(google.protobuf.message.Message):
         keys: collections.abc.Iterable[global___WrappedKey] | None = ...,
         source: builtins.str = ...,
         alias: builtins.str = ...,
+        group_size: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "columns", b"columns", "dataset", b"dataset", "dataset_uid", b"dataset_uid", "files", b"files", "generations", b"generations", "keys", b"keys", "manifest_digest", b"manifest_digest", "object_bytes", b"object_bytes", "rows", b"rows", "signature", b"signature", "source", b"source", "total_bytes", b"total_bytes"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_group_size", b"_group_size", "group_size", b"group_size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "alias", b"alias", "columns", b"columns", "dataset", b"dataset", "dataset_uid", b"dataset_uid", "files", b"files", "generations", b"generations", "group_size", b"group_size", "keys", b"keys", "manifest_digest", b"manifest_digest", "object_bytes", b"object_bytes", "rows", b"rows", "signature", b"signature", "source", b"source", "total_bytes", b"total_bytes"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_group_size", b"_group_size"]) -> typing.Literal["group_size"] | None: ...
 
 global___NewVersion = NewVersion
 

@@ -66,6 +66,11 @@ class CatalogStub(object):
                 request_serializer=federation_dot_v1_dot_catalog__pb2.ListDatasetsRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_catalog__pb2.ListDatasetsResponse.FromString,
                 )
+        self.SearchDatasets = channel.unary_unary(
+                '/federation.v1.Catalog/SearchDatasets',
+                request_serializer=federation_dot_v1_dot_catalog__pb2.SearchDatasetsRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_catalog__pb2.SearchDatasetsResponse.FromString,
+                )
         self.UpdateDataset = channel.unary_unary(
                 '/federation.v1.Catalog/UpdateDataset',
                 request_serializer=federation_dot_v1_dot_catalog__pb2.UpdateDatasetRequest.SerializeToString,
@@ -187,6 +192,13 @@ class CatalogServicer(object):
 
     def ListDatasets(self, request, context):
         """Lists the datasets of a namespace, or of all with `namespaces/-`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchDatasets(self, request, context):
+        """Finds datasets by words of their name, labels, owner, columns, description and card: best matches first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -314,6 +326,11 @@ def add_CatalogServicer_to_server(servicer, server):
                     servicer.ListDatasets,
                     request_deserializer=federation_dot_v1_dot_catalog__pb2.ListDatasetsRequest.FromString,
                     response_serializer=federation_dot_v1_dot_catalog__pb2.ListDatasetsResponse.SerializeToString,
+            ),
+            'SearchDatasets': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchDatasets,
+                    request_deserializer=federation_dot_v1_dot_catalog__pb2.SearchDatasetsRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_catalog__pb2.SearchDatasetsResponse.SerializeToString,
             ),
             'UpdateDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateDataset,
@@ -543,6 +560,23 @@ class Catalog(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Catalog/ListDatasets',
             federation_dot_v1_dot_catalog__pb2.ListDatasetsRequest.SerializeToString,
             federation_dot_v1_dot_catalog__pb2.ListDatasetsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def SearchDatasets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Catalog/SearchDatasets',
+            federation_dot_v1_dot_catalog__pb2.SearchDatasetsRequest.SerializeToString,
+            federation_dot_v1_dot_catalog__pb2.SearchDatasetsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -82,6 +82,12 @@ class CatalogStub:
     ]
     """Lists the datasets of a namespace, or of all with `namespaces/-`."""
 
+    SearchDatasets: grpc.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.SearchDatasetsRequest,
+        federation.v1.catalog_pb2.SearchDatasetsResponse,
+    ]
+    """Finds datasets by words of their name, labels, owner, columns, description and card: best matches first."""
+
     UpdateDataset: grpc.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.UpdateDatasetRequest,
         federation.v1.catalog_pb2.Dataset,
@@ -204,6 +210,12 @@ class CatalogAsyncStub:
         federation.v1.catalog_pb2.ListDatasetsResponse,
     ]
     """Lists the datasets of a namespace, or of all with `namespaces/-`."""
+
+    SearchDatasets: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.SearchDatasetsRequest,
+        federation.v1.catalog_pb2.SearchDatasetsResponse,
+    ]
+    """Finds datasets by words of their name, labels, owner, columns, description and card: best matches first."""
 
     UpdateDataset: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.UpdateDatasetRequest,
@@ -347,6 +359,14 @@ class CatalogServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.catalog_pb2.ListDatasetsResponse, collections.abc.Awaitable[federation.v1.catalog_pb2.ListDatasetsResponse]]:
         """Lists the datasets of a namespace, or of all with `namespaces/-`."""
+
+    @abc.abstractmethod
+    def SearchDatasets(
+        self,
+        request: federation.v1.catalog_pb2.SearchDatasetsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.catalog_pb2.SearchDatasetsResponse, collections.abc.Awaitable[federation.v1.catalog_pb2.SearchDatasetsResponse]]:
+        """Finds datasets by words of their name, labels, owner, columns, description and card: best matches first."""
 
     @abc.abstractmethod
     def UpdateDataset(

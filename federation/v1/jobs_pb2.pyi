@@ -163,6 +163,7 @@ class OutputSpec(google.protobuf.message.Message):
     ASSUMED_BYTES_FIELD_NUMBER: builtins.int
     RELEASE_FIELD_NUMBER: builtins.int
     COLUMN_MAP_FIELD_NUMBER: builtins.int
+    COUNT_COLUMN_FIELD_NUMBER: builtins.int
     alias: builtins.str
     dataset: builtins.str
     kind: builtins.str
@@ -173,6 +174,8 @@ class OutputSpec(google.protobuf.message.Message):
     """Bytes to reckon with for the delivery and for a pipeline's hand-over."""
     release: builtins.bool
     """Asks that it does not inherit the residency of inputs whose owners allow outputs of its size to leave."""
+    count_column: builtins.str
+    """Makes it an aggregate: the column in which each row says how many people are behind it. Its site counts before the commit."""
     @property
     def column_map(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[federation.v1.lineage_pb2.ColumnSource]:
         """From which columns of inputs its columns are made."""
@@ -187,8 +190,9 @@ class OutputSpec(google.protobuf.message.Message):
         assumed_bytes: builtins.int = ...,
         release: builtins.bool = ...,
         column_map: collections.abc.Iterable[federation.v1.lineage_pb2.ColumnSource] | None = ...,
+        count_column: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "column_map", b"column_map", "dataset", b"dataset", "deliver_to", b"deliver_to", "kind", b"kind", "release", b"release"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "column_map", b"column_map", "count_column", b"count_column", "dataset", b"dataset", "deliver_to", b"deliver_to", "kind", b"kind", "release", b"release"]) -> None: ...
 
 global___OutputSpec = OutputSpec
 

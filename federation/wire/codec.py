@@ -26,6 +26,7 @@ from federation.core import (
     budget,
     chain,
     dataset,
+    discovery,
     erasure,
     errors,
     ids,
@@ -131,6 +132,9 @@ PAIRS: dict[type, type[Message]] = {
     quota.NamespaceUsage: catalog_pb2.NamespaceUsage,
     dataset.DataCard: catalog_pb2.DataCard,
     dataset.Dataset: catalog_pb2.Dataset,
+    discovery.Span: catalog_pb2.Span,
+    discovery.Match: catalog_pb2.Match,
+    discovery.Found: catalog_pb2.FoundDataset,
     dataset.Version: catalog_pb2.Version,
     dataset.Replica: catalog_pb2.Replica,
     dataset.WrappedKey: agent_pb2.WrappedKey,
@@ -236,6 +240,7 @@ NAMES: dict[type, Named] = {
     dataset.Dataset: Named(
         fields=frozenset({"namespace", "dataset"}), build=lambda value: value.name.resource, parse=_dataset_fields
     ),
+    discovery.Found: Named(fields=frozenset(), build=lambda value: value.dataset.name.resource, parse=lambda _: {}),
     dataset.Version: Named(
         fields=frozenset({"namespace", "dataset", "number"}), build=lambda value: value.name.resource, parse=_version_fields
     ),

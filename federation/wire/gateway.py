@@ -195,9 +195,10 @@ class Pauses:
 
     def wait(self, error: errors.FederationError) -> None:
         """Pauses, or raises the error when the patience is over."""
-        if time.monotonic() + self._pause > self._deadline:
+        pause = self._pause + (error.retry_seconds or 0)
+        if time.monotonic() + pause > self._deadline:
             raise error
-        time.sleep(self._pause)
+        time.sleep(pause)
         self._pause = min(self._pause * 2, _PAUSE_SECONDS_MAX)
 
 

@@ -19,6 +19,7 @@ from federation.v1 import (
     budgets_pb2,
     catalog_pb2,
     costs_pb2,
+    events_pb2,
     gateway_pb2,
     identity_pb2,
     jobs_pb2,
@@ -37,7 +38,7 @@ from federation.v1 import (
 #: What people call, at the server's port for people.
 PEOPLE = (
     *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets", "Keys"),
-    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures", "Policies", "Audit"),
+    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures", "Policies", "Events", "Audit"),
 )
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
@@ -64,6 +65,7 @@ _FILES = (
         records_pb2,
         audit_pb2,
         policies_pb2,
+        events_pb2,
     ),
 )
 

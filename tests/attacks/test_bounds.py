@@ -21,20 +21,17 @@ import pytest
 
 from federation import logs
 from federation.agent import airlock
-from federation.api.rates import Buckets, Rates
 from federation.api.server import REQUEST_BYTES_MAX
 from federation.cli.output import Output
 from federation.client import Client
 from federation.config import RateSettings
-from federation.core import errors, policy
+from federation.core import errors
 from federation.core.screen import safe
 from federation.v1 import catalog_pb2, gateway_pb2, jobs_pb2, lineage_pb2
 from federation.wire import limits, methods
+from federation.wire.rates import Buckets, Rates
 from tests.agent.federation import Federation
 from tests.wire import edge as edges
-
-ANN = policy.Principal(name="users/ann", role=policy.Role.USER)
-SITE = policy.Principal(name="agents/eu-1", role=policy.Role.AGENT)
 
 
 def refused(message: Any) -> errors.InvalidArgument:
@@ -180,7 +177,7 @@ def test_a_bucket_holds_its_burst_and_fills_again():
 @pytest.mark.invariant("G4")
 def test_buckets_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch):
     """A million names do not fill the memory; the one used last is kept."""
-    monkeypatch.setattr("federation.api.rates.BUCKETS_MAX", 100)
+    monkeypatch.setattr("federation.wire.rates.BUCKETS_MAX", 100)
     bucket = Buckets(1, 1)
     for number in range(1_000):
         bucket.take(f"users/{number}", 0.0)
@@ -192,11 +189,11 @@ def test_buckets_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch):
 def test_people_and_agents_have_buckets_of_their_own():
     """What a person uses up is nobody else's."""
     rates = Rates(RateSettings(calls_per_second=1, burst=2, agent_calls_per_second=1, agent_burst=3), clock=lambda: 0.0)
-    for who, burst in ((ANN, 2), (SITE, 3)):
+    for who, machine, burst in (("users/ann", False, 2), ("agents/eu-1", True, 3)):
         for _ in range(burst):
-            rates.spend(who)
-        with pytest.raises(errors.ResourceExhausted) as caught:
-            rates.spend(who)
+            rates.spend(who, machine=machine)
+        with pytest.raises(errors.RateLimited) as caught:
+            rates.spend(who, machine=machine)
         assert (caught.value.reason, caught.value.passes) == ("RATE_LIMITED", True)
         assert caught.value.retry_seconds == pytest.approx(1.0, abs=0.01)
 
@@ -277,7 +274,7 @@ def test_counting_a_call_costs_microseconds():
     begun = time.perf_counter()
     for _ in range(5_000):
         rates.knock("10.0.0.7", "digest")
-        rates.spend(ANN)
+        rates.spend("users/ann")
     assert (time.perf_counter() - begun) / 5_000 < 200e-6  # a bound for a busy machine; measured: 2 us
 
 

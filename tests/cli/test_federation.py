@@ -16,6 +16,7 @@ from deltalake import DeltaTable, write_deltalake
 from federation import config
 from federation.cli import app, exits
 from federation.local import supervisor
+from tests.cli import answering
 
 
 def free_ports(count: int) -> list[int]:
@@ -66,6 +67,7 @@ def fed(folder, monkeypatch):
         result = CliRunner().invoke(app.fed, list(words))
         assert result.exit_code == code, result.output
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+        answering.check(words, result.stdout)
         return result
 
     return run

@@ -78,6 +78,8 @@ def test_a_model_finds_a_dataset_and_looks_at_it(edge: Edge) -> None:
     edge.client().create_dataset(builders.dataset("sales/returns", ("EU",), description="Refunds by customer, monthly"))
     found = answer(edge, "search_datasets", text="refunds monthly")
     assert [row["name"] for row in found["rows"]] == ["namespaces/sales/datasets/returns"]
+    assert found["rows"][0]["found_in"] == {"description": "Refunds by customer, monthly"}
+    assert answer(edge, "search_datasets", text="refunds", filter="residency:US") == {}
     assert answer(edge, "search_datasets", text="nothing of the kind") == {}
     described = answer(edge, "describe_dataset", name="sales/returns")
     assert described["dataset"]["residency"] == ["EU"]

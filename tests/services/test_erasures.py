@@ -6,21 +6,23 @@ import dataclasses
 
 import pytest
 
-from federation.core import dataset, errors, ids, job, kinds, leases, transfer
+from federation.core import dataset, errors, ids, job, kinds, leases, records, transfer
 from federation.core.erasure import Erasure, ErasureState
+from federation.core.policy import Role
 from federation.crypto import erasure as signed
 from federation.crypto import signing
-from federation.services import datasets, erasures, jobs, sites, transfers
+from federation.services import datasets, erasures, jobs, policies, sites, transfers
 from tests import builders
 from tests.services.test_leases import asked, granted, refusal, running
 from tests.sim import GRANT_KEY, Simulation
 
 FLIGHTS = "sales/flights@1"
+ROOT = builders.person("root", Role.ADMIN)
 
 
 def erase(sim: Simulation, version: str = FLIGHTS, reason: str = "request 4711") -> Erasure:
     """An administrator erases a version."""
-    return sim.write(lambda tx: erasures.request(tx, sim.ctx, version, reason), actor="users/root")
+    return sim.write(lambda tx: erasures.request(tx, sim.ctx, ROOT, version, reason), actor="users/root")
 
 
 def confirm(sim: Simulation, at: str) -> None:
@@ -63,7 +65,7 @@ def test_from_its_request_on_nobody_is_given_it(sim: Simulation) -> None:
     assert refusal(sim, agent.name, before) == "GRANT_CLOSED"
     assert not [row for row in sim.all(dataset.WrappedKey) if row.generation in made.generations]
     assert all(row.closed for row in sim.all(kinds.GrantRecord) if (row.dataset, row.version) == ("flights", 1))
-    assert reason(sim, lambda tx: erasures.request(tx, sim.ctx, FLIGHTS, "again")) == "VERSION_ERASED"
+    assert reason(sim, lambda tx: erasures.request(tx, sim.ctx, ROOT, FLIGHTS, "again")) == "VERSION_ERASED"
     assert len(sim.events("erasure.requested")) == 1
 
 
@@ -75,6 +77,30 @@ def test_an_open_grant_of_another_kind_leases_nothing_erased(sim: Simulation) ->
     writing = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, alice, ids.dataset("sales/flights"), "us-1"))
     erase(sim)
     assert refusal(sim, "us-1", asked(sim, "", run="", grant=writing.grant)) == "VERSION_ERASED"
+
+
+@pytest.mark.invariant("P2")
+@pytest.mark.invariant("A1")
+def test_the_policy_is_asked_before_anything_is_destroyed(sim: Simulation) -> None:
+    """Who may not destroy a dataset erases none of its versions, whatever their role; a yes is told before its effect."""
+    hers = {"owner": "users/ada"}
+    sim.write(lambda tx: datasets.update_namespace(tx, sim.ctx, builders.namespace(**hers), frozenset(hers)))
+    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, builders.dataset(**hers), frozenset(hers)))
+    eve = builders.person("eve")
+    assert reason(sim, lambda tx: erasures.request(tx, sim.ctx, eve, FLIGHTS, "why")) == "POLICY_DENIED"
+    freeze = (
+        '@id("freeze") @because("nothing is destroyed") @control("C-1")'
+        'forbid (principal, action == Fed::Action::"destroy", resource);'
+    )
+    text, shipped, good = builders.POLICIES.default() + freeze, builders.POLICIES.default(), records.dumps(builders.case())
+    sim.write(lambda tx: policies.apply(tx, sim.ctx, text, "a freeze", (good,)))
+    sim.clock.advance(1)
+    assert reason(sim, lambda tx: erasures.request(tx, sim.ctx, ROOT, FLIGHTS, "why")) == "POLICY_DENIED"
+    assert (sim.all(Erasure), sim.events("version.erased")) == ([], ())
+    sim.write(lambda tx: policies.apply(tx, sim.ctx, shipped, "it is over", (good,)))
+    sim.clock.advance(1)
+    erase(sim)
+    assert [event.kind for event in sim.events("policy.decided", "version.erased")][-2:] == ["policy.decided", "version.erased"]
 
 
 def test_a_waiting_job_and_a_live_transfer_end(sim: Simulation) -> None:
@@ -122,10 +148,10 @@ def test_what_shares_files_or_is_held_is_not_erased(sim: Simulation) -> None:
         erase(sim)
     assert caught.value.reason == "ERASURE_SHARED"
     assert caught.value.metadata["shared_with"] == "sales/flights@2"
-    assert reason(sim, lambda tx: erasures.request(tx, sim.ctx, FLIGHTS, " ")) == "REASON_MISSING"
+    assert reason(sim, lambda tx: erasures.request(tx, sim.ctx, ROOT, FLIGHTS, " ")) == "REASON_MISSING"
     held = sim.dataset("sales/weather")
     sim.write(lambda tx: datasets.put_dataset(tx, dataclasses.replace(held, legal_hold=True)))
-    assert reason(sim, lambda tx: erasures.request(tx, sim.ctx, "sales/weather@1", "why")) == "LEGAL_HOLD"
+    assert reason(sim, lambda tx: erasures.request(tx, sim.ctx, ROOT, "sales/weather@1", "why")) == "LEGAL_HOLD"
     assert not sim.all(Erasure)
 
 

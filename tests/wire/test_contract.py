@@ -43,7 +43,10 @@ GETS = [row for row in PEOPLE if row.name.startswith("Get")]
 UPDATES = [row for row in PEOPLE if row.name.startswith("Update")]
 CREATES = [row for row in PEOPLE if row.name.startswith("Create")]
 DELETES = [row for row in PEOPLE if row.name.startswith(("Delete", "Undelete", "Cancel"))]
-ASKING = ("Get", "List", "Find", "Explain", "Check", "Summarize", "Price", "Export", "Verify", "Query", "WhoAmI")
+ASKING = (
+    *("Get", "List", "Find", "Search", "Explain", "Check", "Summarize", "Price", "Export", "Verify", "Query", "WhoAmI"),
+    "Watch",
+)
 
 #: What is stored under a name of its own. A Link is computed from prices, a LedgerEntry is never changed: neither has an etag.
 RESOURCES = [catalog_pb2.Namespace, catalog_pb2.Dataset, catalog_pb2.Version, catalog_pb2.Replica]
@@ -255,6 +258,7 @@ def test_streams_carry_bytes_work_or_findings_never_a_resource_list(row):
         "ReadWitnessResponse",
         "AuditVerification",
         "ExportComplianceResponse",
+        "WatchResponse",
     }
 
 

@@ -13,6 +13,7 @@ from connectors.keys import passphrases
 from federation import config
 from federation.cli import app, exits
 from federation.core import errors
+from tests.cli import answering
 from tests.wire import edge as edges
 
 Fed = Callable[..., Result]
@@ -39,6 +40,7 @@ def fed(edge: edges.Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fe
     def run(*words: object, code: int = 0) -> Result:
         result = CliRunner().invoke(app.fed, [str(word) for word in words])
         assert result.exit_code == code, result.output
+        answering.check([str(word) for word in words], result.stdout)
         return result
 
     return run

@@ -49,6 +49,7 @@ COUNT = 7
 REQUESTS: dict[str, Any] = {
     "Catalog.ListNamespaces": catalog_pb2.ListNamespacesRequest(),
     "Catalog.ListDatasets": catalog_pb2.ListDatasetsRequest(parent="namespaces/n-0"),
+    "Catalog.SearchDatasets": catalog_pb2.SearchDatasetsRequest(query="d", parent="namespaces/n-0"),
     "Catalog.ListVersions": catalog_pb2.ListVersionsRequest(parent="namespaces/n-0/datasets/d-0"),
     "Catalog.ListReplicas": catalog_pb2.ListReplicasRequest(parent="namespaces/n-0/datasets/d-0/versions/-"),
     "Sites.ListSites": sites_pb2.ListSitesRequest(),
@@ -302,6 +303,7 @@ def test_all_datasets_are_listed_below_the_dash(filled):
     ("key", "parent"),
     [
         ("Catalog.ListDatasets", "namespaces/nowhere"),
+        ("Catalog.SearchDatasets", "namespaces/nowhere"),
         ("Catalog.ListVersions", "namespaces/n-0/datasets/nowhere"),
         ("Catalog.ListReplicas", "namespaces/n-0/datasets/nowhere/versions/-"),
         ("Catalog.ListReplicas", "namespaces/n-0/datasets/d-0/versions/99"),

@@ -12,6 +12,7 @@ from federation.client import connect
 from federation.core import dataset, errors
 from federation.core.dataset import Classification
 from tests import builders
+from tests.cli import answering
 from tests.wire.edge import Edge
 
 CASES = str(Path(__file__).resolve().parents[2] / "examples/policies/default.yaml")
@@ -25,6 +26,7 @@ def fed(edge: Edge, monkeypatch):
     def run(*words: str, code: int = exits.OK) -> str:
         result = CliRunner().invoke(app.fed, list(words))
         assert result.exit_code == code, result.output
+        answering.check(words, result.stdout)
         return result.output
 
     return run
