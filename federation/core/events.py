@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypedDict
 
 #: Kinds of event that have a table of the record to themselves. All others are carried to AUDIT.
 TABLE_OF_KIND = {
@@ -25,6 +26,19 @@ TABLES = (*dict.fromkeys(TABLE_OF_KIND.values()), AUDIT)
 HEAD_KIND = "record.head"
 #: What is about heads makes no new head of `audit` due: else one would follow another for ever.
 ABOUT_HEADS = frozenset({HEAD_KIND, "head.witnessed"})
+
+
+class Kinds(TypedDict, total=False):
+    """Which kinds of event are wanted, or those that are not."""
+
+    kinds: tuple[str, ...]
+    without: tuple[str, ...]
+
+
+def kinds_of(table: str) -> Kinds:
+    """Which kinds of event a table of the record takes, as `EventLog.events` is asked for them."""
+    kinds = tuple(kind for kind, of in TABLE_OF_KIND.items() if of == table)
+    return {"kinds": kinds} if kinds else {"without": tuple(TABLE_OF_KIND)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,7 +123,7 @@ class Facts:
         """Rows of a table and of the log after it, in order, whose time is before the report's end and not before `begin`."""
         cls, table = _CLASSES[kind], TABLE_OF_KIND[kind]
         names = [field.name for field in fields(cls) if field.name != "column_map"]
-        upto = seam(self._catalog, self._engine, table, kinds=(kind,))
+        upto = seam(self._catalog, self._engine, table, kind)
         if self._engine is not None and upto:
             yield from self._stored(self._engine, table, names, trail.between(f'"{time}"', begin, self._about.to_time), upto)
         for value in self._logged(kind, cls, upto):

@@ -15,8 +15,8 @@ from federation.core import dataset, ids, metering, records
 from federation.core.events import Event
 from federation.core.metering import CostSummary, LedgerEntry
 from federation.services import scan
-from federation.services import seam as seams
 from federation.services.disclosure import Disclosure
+from federation.services.seam import seam
 
 TABLE = "egress_ledger"
 KIND = "ledger.entry"
@@ -98,7 +98,7 @@ def summarize(
 ) -> tuple[tuple[CostSummary, ...], CostSummary]:
     """Sums of the selected entries, one for each `by` (see `metering.SUMMARY_KEYS`; several with commas), and their total."""
     names = metering.summary_keys(by)
-    upto = seam(catalog, engine)
+    upto = seam(catalog, engine, TABLE, KIND)
     sums = list(_summed(engine, names, selection, upto)) if engine is not None and upto else []
     sums += metering.summarize((line for line in tail(catalog, upto) if selection.has(line)), by)
     rows = metering.merged(sums)
@@ -155,7 +155,7 @@ def export(catalog: ports.Catalog, engine: ports.RecordEngine | None, selection:
     done = 0
     # While much is read the tables grow, and the log behind them is trimmed: what they got meanwhile is read from them, too.
     for _ in range(_ROUNDS):
-        upto = seam(catalog, engine)
+        upto = seam(catalog, engine, TABLE, KIND)
         if engine is None or upto <= done:
             break
         for condition in _pieces(engine, f"position > {done} AND {selection.sql(upto)}"):
@@ -164,16 +164,6 @@ def export(catalog: ports.Catalog, engine: ports.RecordEngine | None, selection:
                 yield frames.to_bytes(found.slice(start, MESSAGE).cast(frames.schema(LedgerEntry)))
         done = upto
     yield from frames.batches(LedgerEntry, (line for line in tail(catalog, done) if selection.has(line)), MESSAGE)
-
-
-def seam(catalog: ports.Catalog, engine: ports.RecordEngine | None) -> int:
-    """The position where the ledger's table and the log are joined."""
-    return seams.seam(catalog, engine, TABLE, kinds=(KIND,))
-
-
-def position(engine: ports.RecordEngine | None) -> int:
-    """The position up to which the tables hold every entry, 0 without tables."""
-    return seams.position(engine, TABLE)
 
 
 def tail(catalog: ports.Catalog, after: int) -> Iterator[LedgerEntry]:

@@ -106,6 +106,10 @@ class OpenedVersion:
         source = self._sources.get(path, lambda: self._source(entry))
         return FileReader(source, name=f"{self.version}/{path}", watcher=self.counts)
 
+    def exactly(self, path: str) -> Source:
+        """One of the files, by ranges: what is asked for is fetched, in whole chunks, and nothing ahead of it."""
+        return self._source(self.entry(path))
+
     def _source(self, entry: dataset.FileEntry) -> Source:
         fetch = objects.ObjectFetch(self.gateway, self.input, entry, self.counts)
         reader = container.RangedReader(

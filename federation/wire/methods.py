@@ -17,6 +17,7 @@ from federation.v1 import (
     audit_pb2,
     bills_pb2,
     budgets_pb2,
+    care_pb2,
     catalog_pb2,
     costs_pb2,
     events_pb2,
@@ -38,7 +39,7 @@ from federation.v1 import (
 #: What people call, at the server's port for people.
 PEOPLE = (
     *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets", "Keys"),
-    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures", "Policies", "Events", "Audit"),
+    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures", "Policies", "Care", "Events", "Audit"),
 )
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
@@ -55,6 +56,7 @@ _FILES = (
         costs_pb2,
         bills_pb2,
         budgets_pb2,
+        care_pb2,
         keys_pb2,
         ledger_pb2,
         lineage_pb2,

@@ -388,7 +388,7 @@ def test_an_entry_is_shown_with_what_it_tells(fed: Callable[..., Result]) -> Non
     position = listed[0]["position"]
     assert '"name": "sales"' in fed("audit", "show", str(position)).stdout
     answer = json.loads(fed("audit", "show", str(position), "-o", "json").stdout)
-    assert (answer["name"], answer["body"]["name"]) == (f"auditEntries/{position}", "sales")
+    assert (answer["name"], json.loads(answer["body"])["name"]) == (f"auditEntries/{position}", "sales")
     assert fed("audit", "show", "999999999").exit_code == exits.NOT_FOUND
 
 
