@@ -56,8 +56,9 @@ aio: $(VENV)/dev.stamp ## Print federation/client/aio.py from federation/client/
 	$(BIN)/python infra/gen_aio.py > .aio.py && mv .aio.py federation/client/aio.py
 	$(BIN)/ruff check -q --fix --select I federation/client/aio.py && $(BIN)/ruff format -q federation/client/aio.py
 
-schemas: $(VENV)/dev.stamp ## Generate docs/schemas from the values that world and request files hold
+schemas: $(VENV)/dev.stamp ## Generate docs/schemas from the values that files hold
 	for kind in world request; do $(BIN)/fed world schema $$kind > docs/schemas/$$kind.schema.json; done
+	$(BIN)/fed compliance schema > docs/schemas/compliance.schema.json
 
 record-docs: $(VENV)/dev.stamp ## Write the columns of the record's tables into docs/record.md
 	$(BIN)/python -m federation.adapters.records_docs docs/record.md

@@ -545,6 +545,10 @@ class RecordReader(Protocol):
         """The signed heads of a table that the one of audit holds, unchecked, in no order."""
         ...
 
+    def bodies(self, kind: str) -> Iterator[str]:
+        """What the table of audit holds of one kind of event, as JSON, unchecked, in no order."""
+        ...
+
 
 class LineageRecord(Protocol):
     """The facts of lineage as columns in the order of their positions: what the index of lineage is made of."""

@@ -6,6 +6,7 @@ decides in which order they are read; if it is wrong, rows come out of order, an
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import tempfile
@@ -35,11 +36,15 @@ _NEVER = 2**63 - 1
 
 
 class DeltaReader:
-    """A `ports.RecordReader` of the Delta tables under `root`: a folder, or a URL and its options. Needs no catalog."""
+    """A `ports.RecordReader` of the Delta tables under `root`: a folder, or a URL and its options. Needs no catalog.
 
-    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
+    With `alone`, `root` is that table itself, under whatever name, and there is no other.
+    """
+
+    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None, *, alone: str = "") -> None:
         self._root = root.rstrip("/")
         self._options = dict(storage_options or {}) or None
+        self._alone = alone
 
     def links(self, table: str) -> Iterator[chain.Links]:
         records_tables.table_of(table)
@@ -54,9 +59,17 @@ class DeltaReader:
             if handle is not None:
                 yield from heads(handle, table)
 
+    def bodies(self, kind: str) -> Iterator[str]:
+        with _translated(events.AUDIT, self._root):
+            handle = self._open(events.AUDIT)
+            if handle is not None:
+                yield from _bodies(handle, ds.field("kind") == kind)
+
     def _open(self, table: str) -> DeltaTable | None:
+        if self._alone and table != self._alone:
+            return None
         try:
-            return open_table(f"{self._root}/{table}", self._options)
+            return open_table(self._root if self._alone else f"{self._root}/{table}", self._options)
         except TableNotFoundError:
             return None
 
@@ -99,12 +112,14 @@ def last(handle: DeltaTable, table: str) -> chain.Head:
 def heads(handle: DeltaTable, table: str) -> Iterator[chain.SignedHead]:
     """The heads of a table that `audit` holds. What is no head is none: its row is judged by the chain."""
     wanted = (ds.field("kind") == events.HEAD_KIND) & pc.starts_with(ds.field("name"), f"recordHeads/{table}/")
+    for body in _bodies(handle, wanted):
+        with contextlib.suppress(TypeError, ValueError):
+            yield records.loads(chain.SignedHead, body)
+
+
+def _bodies(handle: DeltaTable, wanted: pc.Expression) -> Iterator[str]:
     for batch in handle.to_pyarrow_dataset().to_batches(columns=["body"], filter=wanted):
-        for body in batch.column("body").to_pylist():
-            try:
-                yield records.loads(chain.SignedHead, body)
-            except (TypeError, ValueError):
-                continue
+        yield from (body for body in batch.column("body").to_pylist() if body is not None)
 
 
 def links(handle: DeltaTable, table: str, *, batch: int = BATCH) -> Iterator[chain.Links]:

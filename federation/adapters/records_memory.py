@@ -63,6 +63,9 @@ class MemoryRecords:
             if row["kind"] == HEAD_KIND and row["name"].startswith(f"recordHeads/{table}/"):
                 yield records.loads(chain.SignedHead, row["body"])
 
+    def bodies(self, kind: str) -> Iterator[str]:
+        return (row["body"] for row in self.rows(AUDIT).to_pylist() if row["kind"] == kind)
+
     def _position(self, table: str) -> int:
         known = self._events.get(table)
         return known[-1].position if known else 0

@@ -41,6 +41,7 @@ from federation.agent import (
     spool,
     transfers,
     versions,
+    witness,
     writes,
 )
 from federation.agent import catalog as agent_catalog
@@ -95,6 +96,13 @@ class Agent:
         self._tls = tls.Files(settings.tls.ca, settings.tls.cert, settings.tls.key)
         self._book = journal.Journal(settings.state_dir / "agent.db")
         self._catalog = agent_catalog.Catalog(settings.catalog, self._tls)
+        self._witness = witness.Witness(
+            settings.state_dir / "witness.jsonl",
+            site=settings.site,
+            identity=self._identity,
+            catalog=self._catalog,
+            now=clock.now,
+        )
         self._lease = door.Lease(clock)
         self._opener = versions.Versions(store, keys, self._catalog)
         self._leaser = leasing.Leasing(catalog=self._catalog, connector=keys, identity=self._identity, clock=clock)
@@ -171,7 +179,7 @@ class Agent:
         self._transfers.start()
         loops = (
             *(("heartbeat", self._beat), ("work", self._take_work), ("sweep", self._sweep)),
-            *(("admission", self._examine), ("certificate", self._renew)),
+            *(("admission", self._examine), ("certificate", self._renew), ("witness", self._look)),
         )
         for name, loop in loops:
             self._thread(name, loop)
@@ -266,6 +274,7 @@ class Agent:
                 runner=self._runs,
                 log=self._log,
                 checker=self._checker,
+                witness=self._witness,
                 counted=self._metrics,
             )
         )
@@ -464,6 +473,17 @@ class Agent:
                     _log.info("%s has a new certificate", self._settings.site)
             except (errors.FederationError, OSError) as error:
                 _log.warning("the certificate is not renewed: %s", error)
+
+    def _look(self) -> None:
+        assert self._registration is not None
+        while True:
+            try:
+                with self._metrics.round("witness"):
+                    self._witness.look(self._registration.grant_key)
+            except errors.FederationError as error:
+                _log.warning("the record's heads are not witnessed now: %s", error)
+            if self._closing.wait(witness.LOOK_SECONDS):
+                return
 
     def _forget(self) -> None:
         """Lets go of what runs printed, and of what is remembered of them, once both are old."""

@@ -17,8 +17,22 @@ from typing import Any, TypeVar
 import grpc
 
 from federation.agent import journal
-from federation.core import admission, dataset, erasure, errors, job, keys, leases, lineage, metering, site, transfer
-from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, lineage_pb2, sites_pb2, transfers_pb2
+from federation.core import (
+    admission,
+    chain,
+    dataset,
+    erasure,
+    errors,
+    job,
+    keys,
+    leases,
+    lineage,
+    metering,
+    site,
+    transfer,
+    witness,
+)
+from federation.v1 import agent_pb2, agent_pb2_grpc, audit_pb2, jobs_pb2, lineage_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec, tls
 from federation.wire import errors as wire_errors
 
@@ -167,6 +181,16 @@ class Catalog:
             closed_grants=tuple(answer.closed_grants),
             server_time=codec.to_time(answer.server_time) if answer.HasField("server_time") else None,
         )
+
+    def witness_heads(
+        self, cosignature: witness.Cosignature | None = None, refusals: tuple[witness.HeadRefusal, ...] = ()
+    ) -> tuple[chain.SignedHead, ...]:
+        """Tells what the site co-signed, or refused to; answers with the newest head of each of the record's tables."""
+        request = agent_pb2.WitnessHeadsRequest(
+            cosignature=None if cosignature is None else codec.to_message(cosignature, audit_pb2.Cosignature),
+            refusals=[codec.to_message(refusal, audit_pb2.HeadRefusal) for refusal in refusals],
+        )
+        return tuple(codec.to_value(head) for head in self._call(self._stub.WitnessHeads, request).heads)
 
     def work(self) -> WorkStream:
         """Opens the stream of the site's work."""

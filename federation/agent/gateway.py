@@ -31,6 +31,7 @@ from federation.agent import (
     sealing,
     uploads,
     versions,
+    witness,
     writes,
 )
 from federation.agent.identity import Identity
@@ -68,6 +69,7 @@ class Parts:
     log: logs.Logs
     counted: metrics.Agent
     checker: check.Checker
+    witness: witness.Witness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +310,11 @@ class Gateway:
                 detail=finding.detail,
                 bytes=finding.bytes,
             )
+
+    def read_witness(self, _request: gateway_pb2.ReadWitnessRequest, caller: door.Caller, _context: Any) -> Iterator[Any]:
+        _bearer(caller, grants.Access.CHECK)
+        for piece in self._parts.witness.read():
+            yield gateway_pb2.ReadWitnessResponse(data=piece)
 
     def _follow(self, run: str, context: Any) -> Iterator[bytes]:
         position, begin = 0, self._parts.clock.now()

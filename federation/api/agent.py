@@ -21,10 +21,10 @@ from federation.core.site import Capacity, Site
 from federation.core.transfer import DropReplica, StartTransfer, StopTransfer, TransferState
 from federation.crypto import grants, signing
 from federation.ports import Transaction
-from federation.services import datasets, erasures, jobs, joining, leases, ledger, retention, sites, transfers
+from federation.services import datasets, erasures, jobs, joining, leases, ledger, retention, sites, transfers, witness
 from federation.services import keys as custody
 from federation.services.context import Context
-from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2, sites_pb2, transfers_pb2
+from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2, ledger_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec, tls
 
 #: How often a work stream looks by itself: what is due because of the time alone reaches it within this.
@@ -115,6 +115,21 @@ class AgentServicer:
                     yield _instruction(instruction)
             sent = {_key(instruction) for instruction in due}
             await changes.wait(changed, LOOK_SECONDS)
+
+    async def witness_heads(self, request: agent_pb2.WitnessHeadsRequest, call: Call) -> Message:
+        at, ours = call.principal.site, signing.public_hex(self._ctx.grant_key)
+        cosignature = codec.to_value(request.cosignature) if request.HasField("cosignature") else None
+        refusals = tuple(map(codec.to_value, request.refusals))
+
+        def work(tx: Transaction) -> None:
+            if cosignature is not None:
+                witness.take(tx, at, cosignature, ours)
+            witness.refuse(tx, at, refusals)
+
+        if cosignature is not None or refusals:
+            await self._store.write(work, actor=call.principal.name)
+        newest = await self._store.read(witness.newest)
+        return agent_pb2.WitnessHeadsResponse(heads=[codec.to_message(head, ledger_pb2.RecordHead) for head in newest])
 
     async def accept_run(self, request: agent_pb2.AcceptRunRequest, call: Call) -> Message:
         return await self._run(

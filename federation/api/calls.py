@@ -7,6 +7,7 @@ function that does it, keeps the server from starting.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -23,6 +24,7 @@ from grpc_status import rpc_status
 
 from federation import logs
 from federation.api.redaction import Redaction
+from federation.api.refusals import Refusals
 from federation.core import errors, policy
 from federation.crypto import secrets
 from federation.metrics import Process
@@ -63,11 +65,12 @@ class Door(Protocol):
 class Entrance:
     """What every caller comes through: the door, how often it may be gone through, what they are told on the way out.
 
-    `redaction` of None tells all: to agents. `counted` counts.
+    `refusals` writes down what is refused; `redaction` of None tells all: to agents. `counted` counts.
     """
 
     door: Door
     rates: Rates
+    refusals: Refusals
     counted: Process
     redaction: Redaction | None = None
 
@@ -88,8 +91,9 @@ class Entrance:
         self.rates.knock(place, credential)
         try:
             principal = await self.door.admit(context, method)
-        except errors.Unauthenticated:
+        except errors.Unauthenticated as refused:
             self.rates.failed(place, credential)
+            self.refusals.stranger(place, refused)
             raise
         self.rates.welcome(credential)
         self.rates.spend(principal.name, machine=principal.role is policy.Role.AGENT)
@@ -160,7 +164,8 @@ def _unary(
             with tracing.served(row, context.invocation_metadata()):
                 async with asyncio.timeout(_seconds_left(row, context)):
                     call = await _enter(row, request, context, entrance)
-                    answer = await entrance.told(call, await function(_within(row, request), call), request)
+                    async with _allowed(call, request, entrance):
+                        answer = await entrance.told(call, await function(_within(row, request), call), request)
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
             told = await entrance.refused(call, error, request)
             await _on_the_grid(told, begun)
@@ -182,8 +187,9 @@ def _streaming(
         call: Call | None = None
         try:
             call = await _enter(row, request, context, entrance)
-            async for answer in function(_within(row, request), call):
-                yield await entrance.told(call, answer, request)
+            async with _allowed(call, request, entrance):
+                async for answer in function(_within(row, request), call):
+                    yield await entrance.told(call, answer, request)
         except Exception as error:  # noqa: BLE001 - as above
             told = await entrance.refused(call, error, request)
             await _on_the_grid(told, begun)
@@ -216,24 +222,37 @@ def _credential(context: Context) -> str:
 
 async def _enter(row: methods.Method, request: Any, context: Context, entrance: Entrance) -> Call:
     principal = await entrance.admit(context, row)
-    if row.permission != policy.PUBLIC and not policy.allowed(principal, row.permission):
-        scoped = row.permission in policy.PERMISSIONS[principal.role]
-        lacks = "its token lacks" if scoped else f"role {principal.role} lacks"
-        raise errors.PermissionDenied(
-            f"{principal.name} may not call {row.key}: {lacks} {row.permission}",
-            reason="PERMISSION_MISSING",
-            help="Ask an administrator.",
-            metadata={"permission": row.permission, "principal": principal.name},
-        )
-    request_id = getattr(request, "request_id", "")
-    if request_id and not _REQUEST_ID.fullmatch(request_id):
-        raise errors.InvalidArgument(
-            "request_id is not 1 to 128 printable ASCII characters without spaces",
-            reason="REQUEST_ID_INVALID",
-            help="Use a UUID.",
-            violations={"request_id": "must match [!-~]{1,128}"},
-        )
-    return Call(method=row, principal=principal, request_id=request_id)
+    given = getattr(request, "request_id", "")
+    return Call(method=row, principal=principal, request_id=given if _REQUEST_ID.fullmatch(given) else "")
+
+
+@contextlib.asynccontextmanager
+async def _allowed(call: Call, request: Any, entrance: Entrance) -> AsyncIterator[None]:
+    """Lets a call be done if its caller may make it. Refusals, now and while it is done, are written down before they leave."""
+    async with entrance.refusals.told(call.method.key, call.principal.name, call.request_id):
+        _require_permission(call.principal, call.method.permission, call.method.key)
+        if not call.request_id and bool(getattr(request, "request_id", "")):
+            raise errors.InvalidArgument(
+                "request_id is not 1 to 128 printable ASCII characters without spaces",
+                reason="REQUEST_ID_INVALID",
+                help="Use a UUID.",
+                violations={"request_id": "must match [!-~]{1,128}"},
+            )
+        yield
+
+
+def _require_permission(principal: policy.Principal, permission: str, method: str) -> None:
+    """PermissionDenied (PERMISSION_MISSING) unless a caller's role and token let them call a method."""
+    if permission == policy.PUBLIC or policy.allowed(principal, permission):
+        return
+    scoped = permission in policy.PERMISSIONS[principal.role]
+    lacks = "its token lacks" if scoped else f"role {principal.role} lacks"
+    raise errors.PermissionDenied(
+        f"{principal.name} may not call {method}: {lacks} {permission}",
+        reason="PERMISSION_MISSING",
+        help="Ask an administrator.",
+        metadata={"permission": permission, "principal": principal.name},
+    )
 
 
 def _shown_id(request: Any) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from federation.api import mutations, pages
 from federation.api.calls import Call
 from federation.api.pages import Pages
+from federation.api.queried import queried
 from federation.api.store import Store
 from federation.core import errors, kinds, listing, metering
 from federation.ports import Transaction
@@ -59,6 +61,7 @@ class CostsServicer:
         self, request: costs_pb2.ExportLedgerRequest, call: Call
     ) -> AsyncIterator[costs_pb2.ExportLedgerResponse]:
         store = self._store
+        await queried(store, call, text_format.MessageToString(request, as_one_line=True))
         pieces = costs.export(store.catalog, store.engine, await self._selection(call, request))
         while (piece := await store.run(lambda: next(pieces, None))) is not None:
             yield costs_pb2.ExportLedgerResponse(entries=await self._told(call, piece))

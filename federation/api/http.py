@@ -22,6 +22,7 @@ from aiohttp import web
 
 from federation import metrics
 from federation.api.authentication import PeopleDoor, bearer
+from federation.api.refusals import Refusals
 from federation.api.store import Store
 from federation.config import TlsFiles
 from federation.core import errors, openlineage, policy
@@ -48,10 +49,20 @@ _SCHEMA = re.compile(r"[A-Za-z]{1,64}\.json")
 class HttpListener:
     """Listens between `start` and `stop`; `address` is where, with the real port where the settings said `:0`."""
 
-    def __init__(self, store: Store, terms: openlineage.Terms, door: PeopleDoor, rates: Rates, told: metrics.Server) -> None:
+    def __init__(
+        self,
+        store: Store,
+        terms: openlineage.Terms,
+        door: PeopleDoor,
+        *,
+        rates: Rates,
+        refusals: Refusals,
+        told: metrics.Server,
+    ) -> None:
         self._store = store
         self._metrics = told
         self._rates = rates
+        self._refusals = refusals
         self._terms = terms
         self._door = door
         self._runner: web.AppRunner | None = None
@@ -96,10 +107,11 @@ class HttpListener:
 
     async def _lineage(self, request: web.Request) -> web.Response:
         principal = await self._admit(request, PERMISSION)
-        events = parse(await request.read())
-        received = await self._store.write(
-            lambda tx: lineage_service.receive(tx, self._terms, principal.name, events), actor=principal.name
-        )
+        async with self._refusals.told(_method(request), principal.name):
+            events = parse(await request.read())
+            received = await self._store.write(
+                lambda tx: lineage_service.receive(tx, self._terms, principal.name, events), actor=principal.name
+            )
         return web.json_response({"runs": received.runs, "ended": received.ended, "ignored": received.ignored}, status=201)
 
     async def _health(self, _request: web.Request) -> web.Response:
@@ -120,17 +132,19 @@ class HttpListener:
         self._rates.knock(place, credential)
         try:
             principal = await self._door.principal(bearer({"authorization": shown}))
-        except errors.Unauthenticated:
+        except errors.Unauthenticated as refused:
             self._rates.failed(place, credential)
+            self._refusals.stranger(place, refused)
             raise
         self._rates.welcome(credential)
         self._rates.spend(principal.name)
-        if not policy.allowed(principal, permission):
-            raise errors.PermissionDenied(
-                f"{principal.name} may not {request.method} {request.path}: their token lacks {permission}",
-                reason="PERMISSION_MISSING",
-                help="Ask an administrator.",
-            )
+        async with self._refusals.told(_method(request), principal.name):
+            if not policy.allowed(principal, permission):
+                raise errors.PermissionDenied(
+                    f"{principal.name} may not {_method(request)}: their token lacks {permission}",
+                    reason="PERMISSION_MISSING",
+                    help="Ask an administrator.",
+                )
         return principal
 
     async def _schema(self, request: web.Request) -> web.Response:
@@ -139,6 +153,11 @@ class HttpListener:
         if text is None:
             raise errors.NotFound(f"there is no schema {name[:64]!r}", reason="SCHEMA_UNKNOWN")
         return web.Response(text=text, content_type="application/schema+json")
+
+
+def _method(request: web.Request) -> str:
+    """What is called, as the log tells it."""
+    return f"{request.method} {request.path}"
 
 
 async def _renew(context: ssl.SSLContext, files: TlsFiles, identity: tls.Source) -> None:

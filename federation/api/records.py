@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from google.protobuf.message import Message
 
 from federation.api.calls import Call
+from federation.api.queried import queried
 from federation.api.store import Store
 from federation.config import QuerySettings
 from federation.core import errors
@@ -34,6 +35,7 @@ class RecordsServicer:
             )
         rows_max = _bounded("rows_max", request.rows_max, bounds.rows_max)
         seconds = _bounded("seconds_max", request.seconds_max, bounds.seconds_max)
+        await queried(self._store, call, request.sql)
         answer = await self._store.run(
             lambda: queries.ask(request.sql, rows_max=rows_max, bytes_max=bounds.bytes_max, seconds=seconds)
         )

@@ -13,6 +13,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from federation.api.agent import AgentServicer
+from federation.api.audit import AuditServicer
 from federation.api.authentication import AgentsDoor, PeopleDoor
 from federation.api.background import Background, Committer
 from federation.api.bills import BillsServicer
@@ -35,6 +36,7 @@ from federation.api.pipelines import PipelinesServicer
 from federation.api.policies import PoliciesServicer
 from federation.api.records import RecordsServicer
 from federation.api.redaction import Redaction
+from federation.api.refusals import Refusals
 from federation.api.sites import SitesServicer
 from federation.api.store import Store
 from federation.api.telemetry import Connections, Telemetry, Told
@@ -91,7 +93,15 @@ class Server:
         self._terms = settings.openlineage.terms(settings.federation)
         self._rates = Rates(settings.rates)
         self._door = PeopleDoor(self._store, people)
-        self._http = HttpListener(self._store, self._terms, self._door, self._rates, self._telemetry.metrics)
+        self._refusals = Refusals(self._store)
+        self._http = HttpListener(
+            self._store,
+            self._terms,
+            self._door,
+            rates=self._rates,
+            refusals=self._refusals,
+            told=self._telemetry.metrics,
+        )
         self._reader = reader
         self._background: Background | None = None
         self._servers: list[grpc.aio.Server] = []
@@ -181,6 +191,7 @@ class Server:
             "Keys": KeysServicer(store, pages),
             "Ledger": LedgerServicer(store, pages, self._reader),
             "Lineage": LineageServicer(store, self._lineage, self._terms),
+            "Audit": AuditServicer(store, pages, self._reader),
             "Leases": LeasesServicer(store, pages),
             "Erasures": ErasuresServicer(store, pages, self._lineage),
             "Identity": IdentityServicer(store, pages, self._door, self._issuers, self._settings.federation, self._identity),
@@ -196,7 +207,9 @@ class Server:
         return self._server(generic_handlers({"Agent": self._agent}, self._entrance(door)))
 
     def _entrance(self, door: Door, redaction: Redaction | None = None) -> Entrance:
-        return Entrance(door=door, rates=self._rates, counted=self._telemetry.metrics, redaction=redaction)
+        return Entrance(
+            door=door, rates=self._rates, refusals=self._refusals, counted=self._telemetry.metrics, redaction=redaction
+        )
 
     def _server(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> grpc.aio.Server:
         server = grpc.aio.server(options=tls.server_options(REQUEST_BYTES_MAX))

@@ -62,6 +62,7 @@ class Store:
                 self.catalog.write(
                     lambda tx: authorization.note(tx, decision), actor=actor or decision.principal, request_id=request_id
                 )
+                refused.in_log = True
             raise
 
     def close(self) -> None:

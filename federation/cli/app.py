@@ -37,6 +37,8 @@ WORDS = {
     "price": "federation.cli.price",
     "policy": "federation.cli.policy",
     "ledger": "federation.cli.ledger",
+    "audit": "federation.cli.audit",
+    "compliance": "federation.cli.compliance",
     "lineage": "federation.cli.lineage",
     "key": "federation.cli.key",
     "lease": "federation.cli.lease",

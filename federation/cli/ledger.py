@@ -80,10 +80,10 @@ def _offline(root: str, table: str, keys: tuple[str, ...], file: Path | None) ->
     from federation.adapters.records_links import DeltaReader  # noqa: PLC0415 - it takes its time to import
     from federation.services import heads  # noqa: PLC0415 - likewise
 
-    return heads.verify(DeltaReader(root), table, _read(file) if file else (), keys)
+    return heads.verify(DeltaReader(root), table, read_heads(file) if file else (), keys)
 
 
-def _read(file: Path) -> tuple[chain.SignedHead, ...]:
+def read_heads(file: Path) -> tuple[chain.SignedHead, ...]:
     """Heads from a file; InvalidArgument (HEADS_INVALID) for one that holds none."""
     try:
         return tuple(records.load(chain.SignedHead, item) for item in json.loads(file.read_text()))

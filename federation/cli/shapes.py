@@ -27,9 +27,11 @@ from federation.core import (
     quota,
     ratecard,
     site,
+    trail,
     transfer,
     units,
     watching,
+    witness,
 )
 from federation.wire import codec
 from federation.wire.plain import PAIRS, plain
@@ -405,6 +407,25 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("CONSISTENT TO", lambda v: f"{v.consistent_position:,}"),
         _count("HEADS", lambda v: f"{v.heads:,}"),
         _text("VERDICT", _verdict),
+    ),
+    witness.AuditVerification: (
+        _text("TABLE", lambda v: v.table),
+        _count("ROWS", lambda v: f"{v.verification.rows:,}"),
+        _count("LAST", lambda v: f"{v.verification.last_position:,}"),
+        _count("PROVEN TO", lambda v: f"{v.verification.proven_position:,}" if v.verification.proven_position else "-"),
+        _count("WITNESSED TO", lambda v: f"{v.witnessed_position:,}" if v.witnessed_position else "-"),
+        _text("BY", lambda v: _joined(count.site for count in v.witnesses)),
+        _text("VERDICT", lambda v: _verdict(v.verification) if v.intact else "BROKEN"),
+    ),
+    trail.AuditRow: (
+        _count("POSITION", lambda v: f"{v.position}"),
+        _text("TIME", lambda v: moment(v.time)),
+        _text("WHO", lambda v: f"{v.actor} for {v.subject}" if v.subject else v.actor),
+        _text("KIND", lambda v: v.kind),
+        _text("OUTCOME", lambda v: str(v.outcome)),
+        _text("DATASET", lambda v: v.dataset or "-"),
+        _text("SITE", lambda v: v.site or "-"),
+        _text("RESOURCE", lambda v: v.resource),
     ),
     metering.CostSummary: (_text("KEY", lambda v: v.key), *_SUM),
     keys.SiteKeyring: (

@@ -22,6 +22,7 @@ from federation.core import (
     card,
     chain,
     collection,
+    compliance,
     dataset,
     discovery,
     erasure,
@@ -38,8 +39,10 @@ from federation.core import (
     quota,
     ratecard,
     site,
+    trail,
     variance,
     watching,
+    witness,
 )
 from federation.core import transfer as moving
 
@@ -679,6 +682,30 @@ class AsyncClient(LoopClient):
     def verify_table(self, table: str) -> AsyncIterator[chain.Verification]:
         """Follows the chain of one of the record's tables; the last that comes is what was found. For administrators."""
         return self._iterate(Client.verify_table, table)
+
+    def list_audit_entries(self, *, filter: str = "") -> AsyncIterator[trail.AuditRow]:
+        """The log as people read it, newest first: who did, asked, or was refused what. For administrators and auditors."""
+        return self._iterate(Client.list_audit_entries, filter=filter)
+
+    async def get_audit_entry(self, position: int) -> trail.AuditRow:
+        """One entry of the log."""
+        return await self._call(Client.get_audit_entry, position)
+
+    def verify_audit(
+        self, table: str, cosignatures: Iterable[witness.Cosignature] = ()
+    ) -> AsyncIterator[witness.AuditVerification]:
+        """Follows the chain of a table past signed heads and what witnesses co-signed; the last answer is what was found."""
+        return self._iterate(Client.verify_audit, table, cosignatures)
+
+    async def witness(self, site: str) -> tuple[witness.WitnessLine, ...]:
+        """What a site has co-signed of the record's heads, from its own gateway and file: not from the catalog."""
+        return await self._call(Client.witness, site)
+
+    async def export_compliance(
+        self, from_time: datetime, to_time: datetime, *, dataset: str = "", namespace: str = ""
+    ) -> compliance.Report:
+        """Which data was used where, by whom, for what, under which policy, and what was refused. See docs/audit.md."""
+        return await self._call(Client.export_compliance, from_time, to_time, dataset=dataset, namespace=namespace)
 
     async def receive_open_lineage(self, events: Iterable[bytes]) -> openlineage.Received:
         """Takes OpenLineage events of other tools, each as JSON, into lineage: all or none of them."""

@@ -24,6 +24,7 @@ from federation.core import (
     card,
     chain,
     collection,
+    compliance,
     dataset,
     discovery,
     erasure,
@@ -43,12 +44,15 @@ from federation.core import (
     ratecard,
     records,
     site,
+    trail,
     variance,
     watching,
+    witness,
 )
 from federation.core import transfer as moving
 from federation.services import residency as residency_rules
 from federation.v1 import (
+    audit_pb2,
     bills_pb2,
     budgets_pb2,
     care_pb2,
@@ -1038,6 +1042,37 @@ class Client:
         """Follows the chain of one of the record's tables; the last that comes is what was found. For administrators."""
         for step in self._connection.stream("Ledger.VerifyTable", ledger_pb2.VerifyTableRequest(table=table)):
             yield codec.to_value(step)
+
+    def list_audit_entries(self, *, filter: str = "") -> Iterator[trail.AuditRow]:  # noqa: A002 - the contract's word
+        """The log as people read it, newest first: who did, asked, or was refused what. For administrators and auditors."""
+        return self._connection.pages("Audit.ListAuditEntries", audit_pb2.ListAuditEntriesRequest(filter=filter))
+
+    def get_audit_entry(self, position: int) -> trail.AuditRow:
+        """One entry of the log."""
+        request = audit_pb2.GetAuditEntryRequest(name=f"auditEntries/{position}")
+        return self._value(trail.AuditRow, "Audit.GetAuditEntry", request)
+
+    def verify_audit(self, table: str, cosignatures: Iterable[witness.Cosignature] = ()) -> Iterator[witness.AuditVerification]:
+        """Follows the chain of a table past signed heads and what witnesses co-signed; the last answer is what was found."""
+        request = audit_pb2.VerifyAuditRequest(
+            table=table, cosignatures=[codec.to_message(each, audit_pb2.Cosignature) for each in cosignatures]
+        )
+        for step in self._connection.stream("Audit.VerifyAudit", request):
+            yield codec.to_value(step)
+
+    def witness(self, site: str) -> tuple[witness.WitnessLine, ...]:
+        """What a site has co-signed of the record's heads, from its own gateway and file: not from the catalog."""
+        return witness.parse(transfer.read_witness(self._connection.ca, self.open_check(site)))
+
+    def export_compliance(
+        self, from_time: datetime, to_time: datetime, *, dataset: str = "", namespace: str = ""
+    ) -> compliance.Report:
+        """Which data was used where, by whom, for what, under which policy, and what was refused. See docs/audit.md."""
+        request = audit_pb2.ExportComplianceRequest(
+            from_time=codec.from_time(from_time), to_time=codec.from_time(to_time), dataset=dataset, namespace=namespace
+        )
+        pieces = self._connection.stream("Audit.ExportCompliance", request)
+        return records.loads(compliance.Report, b"".join(piece.data for piece in pieces).decode())
 
     def receive_open_lineage(self, events: Iterable[bytes]) -> openlineage.Received:
         """Takes OpenLineage events of other tools, each as JSON, into lineage: all or none of them."""

@@ -103,6 +103,12 @@ def check(ca: bytes, access: Access, *, read_objects: bool = False, remove_orpha
             )
 
 
+def read_witness(ca: bytes, access: Access) -> bytes:
+    """The file of what a site has witnessed, as it is."""
+    with _gateway(ca, access) as gateway:
+        return b"".join(piece.data for piece in gateway.read_witness())
+
+
 def batches(found: Iterable[LocalFile]) -> Iterator[list[LocalFile]]:
     """Files as they are sent: a big one by itself, so that it alone is sent again if it must be, small ones together."""
     batch: list[LocalFile] = []

@@ -19,9 +19,11 @@ class FederationError(Exception):
 
     `reason` is stable and UPPER_SNAKE, `message` is for people, `help` says what to do next,
     `metadata` holds the values that matter, as strings, and `violations` the fields of a request that were wrong.
+    `in_log` says that the log tells of it already, whoever raises it on.
     """
 
     default_reason = "UNKNOWN"
+    in_log = False
 
     def __init__(
         self,

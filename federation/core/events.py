@@ -22,8 +22,10 @@ TABLE_OF_KIND = {
 AUDIT = "audit"
 #: The record's tables, in the order in which they are carried.
 TABLES = (*dict.fromkeys(TABLE_OF_KIND.values()), AUDIT)
-#: The kind that tells of a signed head. It does not make a new head of `audit` due: else one would follow another for ever.
+#: The kind that tells of a signed head.
 HEAD_KIND = "record.head"
+#: What is about heads makes no new head of `audit` due: else one would follow another for ever.
+ABOUT_HEADS = frozenset({HEAD_KIND, "head.witnessed"})
 
 
 class Kinds(TypedDict, total=False):

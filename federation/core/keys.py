@@ -61,6 +61,14 @@ class KeyUse:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RewrapNote:
+    """That rows of a site were re-wrapped, as the log tells it: by which KEK, and how many."""
+
+    site: str
+    keys: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RotationNote:
     """What the log tells of rotations at a site."""
 

@@ -107,6 +107,9 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "budgets.update",
         "budgets.delete",
         "records.query",
+        "audit.list",
+        "audit.get",
+        "audit.verify",
         "versions.erase",
         "policies.apply",
         "policies.diff",
@@ -115,9 +118,11 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})
-#: What an auditor has beside all that only looks: the record, and the proof of it.
+#: What an auditor has beside all that only looks: the record, the proof of it, and the checks of stores and of the index.
 AUDITOR_PERMISSIONS = frozenset(
-    name for name in ADMIN_PERMISSIONS if name.endswith((".get", ".list")) or name in ("ledger.verify", "records.query")
+    name
+    for name in ADMIN_PERMISSIONS
+    if name.endswith((".get", ".list", ".verify", ".check")) or name in {"records.query", "world.export"}
 )
 PERMISSIONS: dict[Role, frozenset[str]] = {
     Role.ADMIN: ADMIN_PERMISSIONS,

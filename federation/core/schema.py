@@ -28,11 +28,11 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 #: No count, size, amount or time of a file is larger: an exbibyte, a thousand billion dollars.
 INTEGER_MAX = 2**60
 #: The only whole numbers that may be below 0.
-SIGNED = {"priority": 10**6}
+SIGNED = {"priority": 10**6, "net_bytes": 2**60, "net_micros": 2**60}
 #: Fields that decide nothing, by the class that has them.
 HIDDEN: Mapping[type | None, frozenset[str]] = {
     None: frozenset({"etag", "uid"}),
-    site.Site: frozenset({"gateway", "sources", "signing_key", "sealing_key", "create_time", "update_time"}),
+    site.Site: frozenset({"gateway", "sources", "signing_key", "sealing_key", "witness_error", "create_time", "update_time"}),
     transfer.Transfer: frozenset({"grant", "principal"}),
 }
 _UNITS = {

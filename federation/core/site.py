@@ -85,6 +85,7 @@ class Site:
     `signing_key` (Ed25519) and `sealing_key` (HPKE, 1,216 bytes) are the agent's public keys, hex, set when it registers.
     `sources` are the store prefixes from which `ingest` may read; nothing else is ever opened. `account` is the billing account
     whose month its egress counts in: sites of one account and region share their tiers; empty is the federation's own.
+    `witness_error` is why its agent no longer co-signs the heads of the record, as it last said; empty while all is well.
     `grade` (A, B, C, or empty before it) is what the admission test made of the site at `admit_time`, `admission` what it
     found; `grade_max`, with its reason, is what an administrator holds it down to. `join_time` is when the site was let in.
     `dashboard` is where people of the site's network see its cluster's own dashboard, '' where there is none.
@@ -106,6 +107,7 @@ class Site:
     grade: str = ""
     admission: tuple[str, ...] = ()
     admit_time: datetime | None = None
+    witness_error: str = ""
     grade_max: str = ""
     grade_reason: str = ""
     join_time: datetime | None = None

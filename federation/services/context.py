@@ -37,6 +37,14 @@ class Engines:
         self.told_time: datetime | None = None
 
 
+class Strangers:
+    """How often somebody called who was not let in, by address and reason, since it was last told."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.told_time: datetime | None = None
+
+
 class Untold:
     """A `ports.Telemetry` that nobody listens to."""
 
@@ -86,8 +94,8 @@ class Context:
     never more than `token_days_max`.
     `solver` is asked where pipelines are too wide for exact methods of our own; None: the best found, with its proven bound.
     `authority` signs certificates of sites, which name them in `trust_domain`; None where another CA does.
-    `policies` compiles what `services.authorization` asks, and `engines` is its memory.
-    `telemetry` is told how work goes.
+    `policies` compiles what `services.authorization` asks, and `engines` is its memory; `strangers` is that of
+    `services.refusals`. `telemetry` is told how work goes.
     `start_time` is when this server began to listen: silence before it proves nothing about a site. None: always listening.
     """
 
@@ -95,6 +103,7 @@ class Context:
     rates: ratecard.RateCard
     policies: ports.PolicyCompiler
     engines: Engines = field(default_factory=Engines, repr=False, compare=False)
+    strangers: Strangers = field(default_factory=Strangers, repr=False, compare=False)
     offers: offer_cards.OfferCard = offer_cards.NO_OFFERS
     cards: Cards = field(default_factory=Cards, repr=False, compare=False)
     sight: Sight = field(default_factory=Sight, repr=False, compare=False)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from federation import ports
 from federation.core import chain
-from federation.core.events import AUDIT, HEAD_KIND, TABLE_OF_KIND, TABLES, Event
+from federation.core.events import ABOUT_HEADS, AUDIT, HEAD_KIND, TABLE_OF_KIND, TABLES, Event
 from federation.crypto import heads, signing
 from federation.services import scan
 
@@ -35,7 +35,7 @@ class HeadKeeper:
 
     def carried(self, table: str, events: Iterable[Event]) -> None:
         """Notes that a table has grown."""
-        grown = sum(event.rows for event in events if event.kind != HEAD_KIND)
+        grown = sum(event.rows for event in events if event.kind not in ABOUT_HEADS)
         if grown and self._unsigned is not None:
             self._note(table, grown)
 
@@ -72,7 +72,7 @@ class HeadKeeper:
         signed = known[0].position if known else 0
         if table != AUDIT or position <= signed or signed < self._catalog.floor():
             return position > signed
-        others = self._catalog.events(signed, limit=1, without=(*TABLE_OF_KIND, HEAD_KIND))
+        others = self._catalog.events(signed, limit=1, without=(*TABLE_OF_KIND, *ABOUT_HEADS))
         return bool(others) and others[0].position <= position
 
 

@@ -113,10 +113,14 @@ def name_package(tx: ports.Transaction, principal: policy.Principal, alias: str,
     """From now on the caller's `alias` is the package `digest`; what jobs were submitted with is not touched."""
     _check_alias(alias)
     stored = tx.get(kinds.PackageAlias, f"{principal.name}/{alias}")
+    named = kinds.PackageAlias(principal=principal.name, alias=alias, digest=digest)
+    if stored is not None and stored.digest == digest:
+        return
     if stored is None:
-        tx.insert(kinds.PackageAlias(principal=principal.name, alias=alias, digest=digest))
-    elif stored.digest != digest:
-        tx.replace(dataclasses.replace(stored, digest=digest))
+        tx.insert(named)
+    else:
+        tx.replace(named)
+    tx.emit("package.named", f"packages/{digest}", named)
 
 
 def named_package(tx: ports.Transaction, principal: policy.Principal, alias: str) -> str:
@@ -186,7 +190,7 @@ def open_logs(tx: ports.Transaction, ctx: Context, principal: policy.Principal, 
         )
     run = get_run(tx, stored.run)
     sites.require_ready(sites.get_site(tx, run.site))
-    return grants.Grant(
+    given = grants.Grant(
         grant=ctx.ids.new("a"),
         access=grants.Access.LOGS,
         subject=principal.name,
@@ -196,6 +200,8 @@ def open_logs(tx: ports.Transaction, ctx: Context, principal: policy.Principal, 
         issue_time=tx.now,
         expire_time=tx.now + ctx.grant_life,
     )
+    tx.emit("logs.opened", run.run, given)
+    return given
 
 
 # What agents are told

@@ -99,7 +99,11 @@ def report(  # noqa: PLR0917 - the agent's words
         destroyed=destroyed,
         target=kek if ring.rotating and rotation == ring.wanted else ring.target,
     )
-    return ring if told == ring else _put(tx, told)
+    if told == ring:
+        return ring
+    stored = _put(tx, told)
+    tx.emit("keys.reported", f"sites/{at}", _noted(stored))
+    return stored
 
 
 def rows(
@@ -131,15 +135,17 @@ def _lacks(tx: ports.Transaction, escrow: keys.Escrow, key: dataset.WrappedKey) 
 
 def replace(tx: ports.Transaction, at: str, changed: Iterable[tuple[str, dataset.WrappedKey]]) -> int:
     """Puts re-wrapped rows in the place of those whose `wrapped` they were made from; how many still were."""
-    replaced = 0
+    replaced: Counter[str] = Counter()
     for previous, key in changed:
         _require_own(key, at)
         stored = tx.get(dataset.WrappedKey, kinds.KINDS[dataset.WrappedKey].key(key))
         if stored is None or stored.wrapped != previous or stored.dataset_uid != key.dataset_uid:
             continue
         tx.replace(dataclasses.replace(stored, kek=key.kek, wrapped=key.wrapped))
-        replaced += 1
-    return replaced
+        replaced[key.kek] += 1
+    if replaced:
+        tx.emit("keys.rewrapped", f"sites/{at}", keys.RewrapNote(site=at, keys=tuple(sorted(replaced.items()))))
+    return replaced.total()
 
 
 def finish_rotation(tx: ports.Transaction, at: str, number: int) -> keys.SiteKeyring:
@@ -260,6 +266,8 @@ def store(
             count += 1
     behind = not complete or sum(_lacks(tx, escrow, key) for key in _covered(tx, escrow)) > skipped
     changed = dataclasses.replace(escrow, keys=count, behind=behind)
+    if changed != get_escrow(tx, name):
+        tx.emit("escrow.filled", f"escrows/{escrow.escrow}", _told(changed, f"agents/{at}"))
     # One that is still behind when the agent thinks it is done is told to it anew: its etag is another.
     return tx.replace(changed) if changed != get_escrow(tx, name) or (complete and behind) else escrow
 
@@ -348,7 +356,9 @@ def give_back(tx: ports.Transaction, at: str, name: str, given: Iterable[dataset
     changed = dataclasses.replace(opening, keys=count)
     if done:
         changed = dataclasses.replace(changed, state=keys.OpeningState.OPENED, open_time=tx.now)
-        tx.emit("escrow.opened", f"escrows/{opening.escrow}", _told(get_escrow(tx, opening.escrow), f"agents/{at}", changed))
+    if changed != opening:
+        kind = "escrow.opened" if done else "escrow.restored"
+        tx.emit(kind, f"escrows/{opening.escrow}", _told(get_escrow(tx, opening.escrow), f"agents/{at}", changed))
     return tx.replace(changed)
 
 

@@ -35,6 +35,7 @@ def answer(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) ->
             detail=refused.message,
         )
         tx.emit("lease.refused", f"leases/{leases.name(asked.nonce)}", told)
+        refused.in_log = True
         return refused
 
 

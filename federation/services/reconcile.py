@@ -14,6 +14,7 @@ from federation.services import (
     jobs,
     pipelines,
     queue,
+    refusals,
     retention,
     rules,
     runs,
@@ -66,6 +67,7 @@ STEPS: dict[str, Callable[[ports.Transaction, Context, int], int]] = {
     "ended grants": _ended_grants,
     "reservations": lambda tx, ctx, _: access.give_back(tx, ctx),
     "unseen": lambda tx, ctx, _: authorization.tell_unseen(tx, ctx),
+    "strangers": lambda tx, ctx, _: refusals.tell_strangers(tx, ctx),
     "erasures": lambda tx, ctx, _: erasures.certify(tx, ctx),
     "budgets": lambda tx, _ctx, _: budgets.alert(tx),
 }

@@ -268,11 +268,16 @@ def lose(tx: ports.Transaction, stored: site.Site) -> site.Site:
     return _store(tx, dataclasses.replace(stored, state=site.SiteState.LOST), "site.lost")
 
 
+def note_witness(tx: ports.Transaction, stored: site.Site, error: str) -> site.Site:
+    """Keeps why a site's agent no longer co-signs the record's heads, or that it does again."""
+    return _store(tx, dataclasses.replace(stored, witness_error=error), "site.updated")
+
+
 def open_check(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str) -> grants.Grant:
     """Lets an administrator have a site's gateway compare its store with the catalog."""
     place = get_site(tx, name)
     require_ready(place)
-    return grants.Grant(
+    given = grants.Grant(
         grant=ctx.ids.new("a"),
         access=grants.Access.CHECK,
         subject=principal.name,
@@ -280,6 +285,8 @@ def open_check(tx: ports.Transaction, ctx: Context, principal: policy.Principal,
         issue_time=tx.now,
         expire_time=tx.now + ctx.grant_life,
     )
+    tx.emit("check.opened", f"sites/{place.site}", given)
+    return given
 
 
 # Links

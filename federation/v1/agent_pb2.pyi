@@ -5,10 +5,12 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import federation.v1.audit_pb2
 import federation.v1.catalog_pb2
 import federation.v1.jobs_pb2
 import federation.v1.keys_pb2
 import federation.v1.leases_pb2
+import federation.v1.ledger_pb2
 import federation.v1.lineage_pb2
 import federation.v1.sites_pb2
 import federation.v1.transfers_pb2
@@ -1068,6 +1070,47 @@ class FinishDropResponse(google.protobuf.message.Message):
     ) -> None: ...
 
 global___FinishDropResponse = FinishDropResponse
+
+@typing.final
+class WitnessHeadsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COSIGNATURE_FIELD_NUMBER: builtins.int
+    REFUSALS_FIELD_NUMBER: builtins.int
+    @property
+    def cosignature(self) -> federation.v1.audit_pb2.Cosignature:
+        """Absent in a call that only asks."""
+
+    @property
+    def refusals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[federation.v1.audit_pb2.HeadRefusal]:
+        """At most 100."""
+
+    def __init__(
+        self,
+        *,
+        cosignature: federation.v1.audit_pb2.Cosignature | None = ...,
+        refusals: collections.abc.Iterable[federation.v1.audit_pb2.HeadRefusal] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["cosignature", b"cosignature"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cosignature", b"cosignature", "refusals", b"refusals"]) -> None: ...
+
+global___WitnessHeadsRequest = WitnessHeadsRequest
+
+@typing.final
+class WitnessHeadsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEADS_FIELD_NUMBER: builtins.int
+    @property
+    def heads(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[federation.v1.ledger_pb2.RecordHead]: ...
+    def __init__(
+        self,
+        *,
+        heads: collections.abc.Iterable[federation.v1.ledger_pb2.RecordHead] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["heads", b"heads"]) -> None: ...
+
+global___WitnessHeadsResponse = WitnessHeadsResponse
 
 @typing.final
 class RotateKeys(google.protobuf.message.Message):

@@ -91,6 +91,11 @@ class AgentStub(object):
                 request_serializer=federation_dot_v1_dot_agent__pb2.FinishDropRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_agent__pb2.FinishDropResponse.FromString,
                 )
+        self.WitnessHeads = channel.unary_unary(
+                '/federation.v1.Agent/WitnessHeads',
+                request_serializer=federation_dot_v1_dot_agent__pb2.WitnessHeadsRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_agent__pb2.WitnessHeadsResponse.FromString,
+                )
         self.ReportKeyring = channel.unary_unary(
                 '/federation.v1.Agent/ReportKeyring',
                 request_serializer=federation_dot_v1_dot_agent__pb2.ReportKeyringRequest.SerializeToString,
@@ -252,6 +257,13 @@ class AgentServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WitnessHeads(self, request, context):
+        """Takes the site's co-signature of signed heads, or its refusal; answers with the newest head of each table.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportKeyring(self, request, context):
         """Tells the names of the site's keys, and to which KEK a rotation goes. Done at every start, and when they change.
         """
@@ -401,6 +413,11 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.FinishDrop,
                     request_deserializer=federation_dot_v1_dot_agent__pb2.FinishDropRequest.FromString,
                     response_serializer=federation_dot_v1_dot_agent__pb2.FinishDropResponse.SerializeToString,
+            ),
+            'WitnessHeads': grpc.unary_unary_rpc_method_handler(
+                    servicer.WitnessHeads,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.WitnessHeadsRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_agent__pb2.WitnessHeadsResponse.SerializeToString,
             ),
             'ReportKeyring': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportKeyring,
@@ -704,6 +721,23 @@ class Agent(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/FinishDrop',
             federation_dot_v1_dot_agent__pb2.FinishDropRequest.SerializeToString,
             federation_dot_v1_dot_agent__pb2.FinishDropResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def WitnessHeads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/WitnessHeads',
+            federation_dot_v1_dot_agent__pb2.WitnessHeadsRequest.SerializeToString,
+            federation_dot_v1_dot_agent__pb2.WitnessHeadsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -114,6 +114,12 @@ class AgentStub:
     ]
     """Tells that a replica's objects are gone."""
 
+    WitnessHeads: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.WitnessHeadsRequest,
+        federation.v1.agent_pb2.WitnessHeadsResponse,
+    ]
+    """Takes the site's co-signature of signed heads, or its refusal; answers with the newest head of each table."""
+
     ReportKeyring: grpc.UnaryUnaryMultiCallable[
         federation.v1.agent_pb2.ReportKeyringRequest,
         federation.v1.keys_pb2.SiteKeyring,
@@ -270,6 +276,12 @@ class AgentAsyncStub:
         federation.v1.agent_pb2.FinishDropResponse,
     ]
     """Tells that a replica's objects are gone."""
+
+    WitnessHeads: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.WitnessHeadsRequest,
+        federation.v1.agent_pb2.WitnessHeadsResponse,
+    ]
+    """Takes the site's co-signature of signed heads, or its refusal; answers with the newest head of each table."""
 
     ReportKeyring: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.agent_pb2.ReportKeyringRequest,
@@ -455,6 +467,14 @@ class AgentServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.agent_pb2.FinishDropResponse, collections.abc.Awaitable[federation.v1.agent_pb2.FinishDropResponse]]:
         """Tells that a replica's objects are gone."""
+
+    @abc.abstractmethod
+    def WitnessHeads(
+        self,
+        request: federation.v1.agent_pb2.WitnessHeadsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.agent_pb2.WitnessHeadsResponse, collections.abc.Awaitable[federation.v1.agent_pb2.WitnessHeadsResponse]]:
+        """Takes the site's co-signature of signed heads, or its refusal; answers with the newest head of each table."""
 
     @abc.abstractmethod
     def ReportKeyring(

@@ -734,6 +734,31 @@ class CheckStoreResponse(google.protobuf.message.Message):
 global___CheckStoreResponse = CheckStoreResponse
 
 @typing.final
+class ReadWitnessRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ReadWitnessRequest = ReadWitnessRequest
+
+@typing.final
+class ReadWitnessResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data"]) -> None: ...
+
+global___ReadWitnessResponse = ReadWitnessResponse
+
+@typing.final
 class CloseGrantRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

@@ -81,6 +81,11 @@ class GatewayStub(object):
                 request_serializer=federation_dot_v1_dot_gateway__pb2.CheckStoreRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_gateway__pb2.CheckStoreResponse.FromString,
                 )
+        self.ReadWitness = channel.unary_stream(
+                '/federation.v1.Gateway/ReadWitness',
+                request_serializer=federation_dot_v1_dot_gateway__pb2.ReadWitnessRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_gateway__pb2.ReadWitnessResponse.FromString,
+                )
         self.CloseGrant = channel.unary_unary(
                 '/federation.v1.Gateway/CloseGrant',
                 request_serializer=federation_dot_v1_dot_gateway__pb2.CloseGrantRequest.SerializeToString,
@@ -185,6 +190,13 @@ class GatewayServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadWitness(self, request, context):
+        """Streams what the site has co-signed as a witness of the record, and what it refused to: the lines of its file, as they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CloseGrant(self, request, context):
         """Settles a grant at its source: what left under it is final and reported to the catalog.
         """
@@ -259,6 +271,11 @@ def add_GatewayServicer_to_server(servicer, server):
                     servicer.CheckStore,
                     request_deserializer=federation_dot_v1_dot_gateway__pb2.CheckStoreRequest.FromString,
                     response_serializer=federation_dot_v1_dot_gateway__pb2.CheckStoreResponse.SerializeToString,
+            ),
+            'ReadWitness': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadWitness,
+                    request_deserializer=federation_dot_v1_dot_gateway__pb2.ReadWitnessRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_gateway__pb2.ReadWitnessResponse.SerializeToString,
             ),
             'CloseGrant': grpc.unary_unary_rpc_method_handler(
                     servicer.CloseGrant,
@@ -495,6 +512,23 @@ class Gateway(object):
         return grpc.experimental.unary_stream(request, target, '/federation.v1.Gateway/CheckStore',
             federation_dot_v1_dot_gateway__pb2.CheckStoreRequest.SerializeToString,
             federation_dot_v1_dot_gateway__pb2.CheckStoreResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReadWitness(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/federation.v1.Gateway/ReadWitness',
+            federation_dot_v1_dot_gateway__pb2.ReadWitnessRequest.SerializeToString,
+            federation_dot_v1_dot_gateway__pb2.ReadWitnessResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -103,6 +103,12 @@ class GatewayStub:
     ]
     """Compares the store with the catalog; streams what is wrong."""
 
+    ReadWitness: grpc.UnaryStreamMultiCallable[
+        federation.v1.gateway_pb2.ReadWitnessRequest,
+        federation.v1.gateway_pb2.ReadWitnessResponse,
+    ]
+    """Streams what the site has co-signed as a witness of the record, and what it refused to: the lines of its file, as they are."""
+
     CloseGrant: grpc.UnaryUnaryMultiCallable[
         federation.v1.gateway_pb2.CloseGrantRequest,
         federation.v1.gateway_pb2.CloseGrantResponse,
@@ -193,6 +199,12 @@ class GatewayAsyncStub:
         federation.v1.gateway_pb2.CheckStoreResponse,
     ]
     """Compares the store with the catalog; streams what is wrong."""
+
+    ReadWitness: grpc.aio.UnaryStreamMultiCallable[
+        federation.v1.gateway_pb2.ReadWitnessRequest,
+        federation.v1.gateway_pb2.ReadWitnessResponse,
+    ]
+    """Streams what the site has co-signed as a witness of the record, and what it refused to: the lines of its file, as they are."""
 
     CloseGrant: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.gateway_pb2.CloseGrantRequest,
@@ -310,6 +322,14 @@ class GatewayServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[federation.v1.gateway_pb2.CheckStoreResponse], collections.abc.AsyncIterator[federation.v1.gateway_pb2.CheckStoreResponse]]:
         """Compares the store with the catalog; streams what is wrong."""
+
+    @abc.abstractmethod
+    def ReadWitness(
+        self,
+        request: federation.v1.gateway_pb2.ReadWitnessRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[federation.v1.gateway_pb2.ReadWitnessResponse], collections.abc.AsyncIterator[federation.v1.gateway_pb2.ReadWitnessResponse]]:
+        """Streams what the site has co-signed as a witness of the record, and what it refused to: the lines of its file, as they are."""
 
     @abc.abstractmethod
     def CloseGrant(

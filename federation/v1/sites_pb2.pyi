@@ -235,6 +235,7 @@ class Site(google.protobuf.message.Message):
     GRADE_FIELD_NUMBER: builtins.int
     ADMISSION_FIELD_NUMBER: builtins.int
     ADMIT_TIME_FIELD_NUMBER: builtins.int
+    WITNESS_ERROR_FIELD_NUMBER: builtins.int
     GRADE_MAX_FIELD_NUMBER: builtins.int
     GRADE_REASON_FIELD_NUMBER: builtins.int
     JOIN_TIME_FIELD_NUMBER: builtins.int
@@ -254,6 +255,8 @@ class Site(google.protobuf.message.Message):
     """The billing account whose month its egress counts in; empty for the federation's own."""
     grade: builtins.str
     """What its admission test found: A, B or C; empty before it."""
+    witness_error: builtins.str
+    """Why its agent no longer co-signs the record's heads, as it last said; empty while all is well."""
     grade_max: builtins.str
     """The best grade that an administrator lets it have; empty where its tests decide."""
     grade_reason: builtins.str
@@ -305,13 +308,14 @@ class Site(google.protobuf.message.Message):
         grade: builtins.str = ...,
         admission: collections.abc.Iterable[builtins.str] | None = ...,
         admit_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        witness_error: builtins.str = ...,
         grade_max: builtins.str = ...,
         grade_reason: builtins.str = ...,
         join_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         dashboard: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["admit_time", b"admit_time", "capacity", b"capacity", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "join_time", b"join_time", "offer", b"offer", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["account", b"account", "admission", b"admission", "admit_time", b"admit_time", "capacity", b"capacity", "compute_error", b"compute_error", "create_time", b"create_time", "dashboard", b"dashboard", "etag", b"etag", "gateway", b"gateway", "grade", b"grade", "grade_max", b"grade_max", "grade_reason", b"grade_reason", "has_compute", b"has_compute", "heartbeat_time", b"heartbeat_time", "join_time", b"join_time", "jurisdiction", b"jurisdiction", "name", b"name", "offer", b"offer", "region", b"region", "sealing_key", b"sealing_key", "signing_key", b"signing_key", "sources", b"sources", "state", b"state", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["account", b"account", "admission", b"admission", "admit_time", b"admit_time", "capacity", b"capacity", "compute_error", b"compute_error", "create_time", b"create_time", "dashboard", b"dashboard", "etag", b"etag", "gateway", b"gateway", "grade", b"grade", "grade_max", b"grade_max", "grade_reason", b"grade_reason", "has_compute", b"has_compute", "heartbeat_time", b"heartbeat_time", "join_time", b"join_time", "jurisdiction", b"jurisdiction", "name", b"name", "offer", b"offer", "region", b"region", "sealing_key", b"sealing_key", "signing_key", b"signing_key", "sources", b"sources", "state", b"state", "uid", b"uid", "update_time", b"update_time", "witness_error", b"witness_error"]) -> None: ...
 
 global___Site = Site
 

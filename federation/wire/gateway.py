@@ -152,6 +152,11 @@ class GatewayClient:
         with wire_errors.translated():
             yield from self._stub().CheckStore(request)
 
+    def read_witness(self) -> Iterator[gateway_pb2.ReadWitnessResponse]:
+        """What the site has co-signed as a witness of the record."""
+        with wire_errors.translated():
+            yield from self._stub().ReadWitness(gateway_pb2.ReadWitnessRequest())
+
     def close_grant(self) -> gateway_pb2.CloseGrantResponse:
         """Settles the grant that this client bears."""
         return self._call(lambda stub: stub.CloseGrant(gateway_pb2.CloseGrantRequest(), timeout=CALL_SECONDS))

@@ -14,6 +14,7 @@ from google.protobuf import descriptor, message, message_factory
 
 from federation.v1 import (
     agent_pb2,
+    audit_pb2,
     bills_pb2,
     budgets_pb2,
     care_pb2,
@@ -38,7 +39,7 @@ from federation.v1 import (
 #: What people call, at the server's port for people.
 PEOPLE = (
     *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets", "Keys"),
-    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures", "Policies", "Care", "Events"),
+    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures", "Policies", "Care", "Events", "Audit"),
 )
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
@@ -64,6 +65,7 @@ _FILES = (
         gateway_pb2,
         leases_pb2,
         records_pb2,
+        audit_pb2,
         policies_pb2,
         events_pb2,
     ),

@@ -110,7 +110,7 @@ def test_a_header_of_csv_is_known_before_the_first_row():
         row = getattr(row, "__args__", (row,))[0] if getattr(row, "__origin__", None) is list else row
         if words not in command.WITHOUT_OUTPUT and not formats.csv_paths(row):
             unknown.append(words)
-    assert sorted(unknown) == ["dataset preview", "sql", "world schema"]
+    assert sorted(unknown) == ["compliance schema", "dataset preview", "sql", "world schema"]
 
 
 def test_every_schema_is_a_schema_and_refers_to_what_is_there():
@@ -134,7 +134,7 @@ def test_help_shows_options_and_examples():
 
 def test_what_takes_a_name_is_completed_by_names_of_its_kind():
     """An argument is the name of a thing, a file, one of a few words, or free text that is listed here."""
-    free = {"ENTRYPOINT", "QUERY", "PATH", "TABLE", "NUMBER", "USER", "NEW", "WORDS", "DATASET[@VERSION]|RUN|URL"}
+    free = {"ENTRYPOINT", "QUERY", "PATH", "TABLE", "NUMBER", "USER", "NEW", "WORDS", "DATASET[@VERSION]|RUN|URL", "POSITION"}
     for words, found in LEAVES.items():
         for param in found.params:
             if not isinstance(param, click.Argument) or isinstance(param.type, click.Path | click.File | click.Choice):

@@ -11,10 +11,11 @@ import pytest
 
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
-from federation.core import dataset, erasure, errors, grants, job, keys, kinds, leases, site, transfer
+from federation.core import chain, dataset, erasure, errors, grants, job, keys, kinds, leases, site, transfer
 from federation.crypto import grants as signed_grants
-from federation.v1 import agent_pb2, leases_pb2, transfers_pb2
-from federation.wire import methods
+from federation.crypto import heads, witness
+from federation.v1 import agent_pb2, audit_pb2, leases_pb2, transfers_pb2
+from federation.wire import codec, methods
 from tests import builders
 from tests.wire import certs as certificates
 from tests.wire import edge as edges
@@ -93,6 +94,12 @@ def _write_grant(edge: Edge) -> bytes:
     return signed_grants.sign(edge.ctx.grant_key, grant)
 
 
+def _cosigned(edge: Edge, site_: str) -> Any:
+    """A head of this catalog, co-signed as a site by a key that is not the site's."""
+    head = heads.sign(edge.ctx.grant_key, chain.Head(table="audit", position=1, rows=1, chain=bytes(32)), builders.NOW)
+    return witness.sign(bytes(range(32)), site_, (head,), builders.NOW)
+
+
 #: Method -> a request about what is eu-1's. Those that are missing say nothing about anybody: they answer about the caller.
 FOREIGN: dict[str, Any] = {
     "AcceptRun": lambda _: agent_pb2.AcceptRunRequest(run=RUN, submission_id="s"),
@@ -129,6 +136,9 @@ FOREIGN: dict[str, Any] = {
         version=1,
         generations=[builders.GENERATION],
         reader_key="cd" * 32,
+    ),
+    "WitnessHeads": lambda edge: agent_pb2.WitnessHeadsRequest(
+        cosignature=codec.to_message(_cosigned(edge, "eu-1"), audit_pb2.Cosignature)
     ),
     "ConfirmErasure": lambda _: agent_pb2.ConfirmErasureRequest(erasure="erasures/erased", signature=b"s" * 64),
 }

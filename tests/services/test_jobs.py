@@ -651,10 +651,10 @@ def test_an_ingest_from_an_undeclared_source_is_refused(sim: Simulation, source:
 def test_logs_are_read_where_the_newest_run_is(sim: Simulation) -> None:
     """A grant for that run's site; before the first run there is nothing to read."""
     submitted = sim.submit(train())
-    grant = sim.read(lambda tx: jobs.open_logs(tx, sim.ctx, builders.person(), submitted.job))
+    grant = sim.write(lambda tx: jobs.open_logs(tx, sim.ctx, builders.person(), submitted.job))
     assert (grant.access, grant.site, grant.run) == (Access.LOGS, "us-1", submitted.run)
     sim.submit(builders.request(["sales/orders"], cpus=16))
     waiting = sim.submit(builders.request(["sales/orders"], cpus=16))
     with pytest.raises(errors.FailedPrecondition) as caught:
-        sim.read(lambda tx: jobs.open_logs(tx, sim.ctx, builders.person(), waiting.job))
+        sim.write(lambda tx: jobs.open_logs(tx, sim.ctx, builders.person(), waiting.job))
     assert caught.value.reason == "LOGS_NOT_YET"

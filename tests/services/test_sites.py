@@ -162,11 +162,11 @@ def test_links_price_each_pair_of_regions_and_the_way_out(sim: Simulation) -> No
 
 def test_a_check_is_granted_at_a_site_that_answers(sim: Simulation) -> None:
     """For that site's gateway alone."""
-    grant = sim.read(lambda tx: sites.open_check(tx, sim.ctx, builders.person("root"), "eu-1"))
+    grant = sim.write(lambda tx: sites.open_check(tx, sim.ctx, builders.person("root"), "eu-1"))
     assert (grant.access, grant.site, grant.subject) == (grants.Access.CHECK, "eu-1", "users/root")
     sim.wait(60)
     with pytest.raises(errors.FailedPrecondition) as caught:
-        sim.read(lambda tx: sites.open_check(tx, sim.ctx, builders.person("root"), "eu-1"))
+        sim.write(lambda tx: sites.open_check(tx, sim.ctx, builders.person("root"), "eu-1"))
     assert caught.value.reason == "SITE_LOST"
 
 

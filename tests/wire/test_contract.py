@@ -14,6 +14,7 @@ from federation.api import calls, http
 from federation.core import errors, policy
 from federation.v1 import (
     agent_pb2,
+    audit_pb2,
     bills_pb2,
     budgets_pb2,
     catalog_pb2,
@@ -33,7 +34,7 @@ from federation.v1 import (
 from federation.wire import methods
 
 FILES = (catalog_pb2, sites_pb2, jobs_pb2, pipelines_pb2, transfers_pb2, costs_pb2, bills_pb2, budgets_pb2, keys_pb2)
-FILES += (leases_pb2,)
+FILES += (leases_pb2, audit_pb2)
 FILES += (ledger_pb2, lineage_pb2, identity_pb2, records_pb2, agent_pb2, gateway_pb2)
 ALL = list(methods.TABLE.values())
 PEOPLE = [row for row in ALL if row.service in methods.PEOPLE]
@@ -254,6 +255,9 @@ def test_streams_carry_bytes_work_or_findings_never_a_resource_list(row):
         "Verification",
         "ExportLedgerResponse",
         "ImportBillRequest",
+        "ReadWitnessResponse",
+        "AuditVerification",
+        "ExportComplianceResponse",
         "WatchResponse",
     }
 

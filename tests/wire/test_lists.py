@@ -25,6 +25,7 @@ from federation.core import (
 )
 from federation.crypto import heads
 from federation.v1 import (
+    audit_pb2,
     bills_pb2,
     budgets_pb2,
     catalog_pb2,
@@ -71,6 +72,7 @@ REQUESTS: dict[str, Any] = {
     "Keys.ListEscrows": keys_pb2.ListEscrowsRequest(),
     "Keys.ListOpenings": keys_pb2.ListOpeningsRequest(),
     "Identity.ListTokens": identity_pb2.ListTokensRequest(),
+    "Audit.ListAuditEntries": audit_pb2.ListAuditEntriesRequest(filter='kind = "site.tested"'),  # a list is an entry itself
 }
 LISTS = [row for row in methods.TABLE.values() if row.pager]
 
@@ -173,6 +175,7 @@ def filled(shared_edge: Edge) -> Edge:
             tx.insert(keys.Opening(opening=f"e-{number}", escrow="k-0", site="eu-1", reason="a test", principal="users/user"))
             tx.insert(bill.Bill(bill=f"aws-{number}-2026-11", provider="aws", account=f"{number}", month="2026-11"))
             tx.insert(lease(f"{number:032x}"))
+            tx.emit("site.tested", f"sites/s-{number}", None)
             tx.insert(erased(f"e-{number}", number))
             if number >= len(PEOPLE):  # who have one already
                 tx.insert(kinds.TokenRecord(token=f"t-{number}", digest="", user="ada", role=policy.Role.USER))
