@@ -3,7 +3,7 @@
 The DEK of a class is a master key in the words of Parquet. pyarrow makes a fresh key for each column and the footer, wraps
 those by a key of the file's writer, and this one is wrapped here, by AES-256-GCM with the master key's name as associated data:
 
-    fed/<dataset uid>/<generation>/<class>          the name, which the file holds; no colon: Parquet's settings split there
+    fed/<dataset uid>/<generation>/<class>          its name, which the file holds; Parquet's settings split at colons
     base64(nonce[12] | ciphertext | tag[16])        as parquet-java's KeyToolkit.encryptKeyLocally has it, so Spark reads it
 
 Whoever lacks a class's DEK reads all other columns, and no metadata of those. The footer is encrypted and of class `default`, and

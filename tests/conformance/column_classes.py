@@ -23,11 +23,11 @@ TABLE = pa.table({"id": [1, 2, 3], "email": ["a@b.c", "d@e.f", "g@h.i"]})
 
 
 def compiled(folder: Path) -> str:
-    """The key client's class, compiled against Spark's jars, as a class path; skips where there is no Java compiler."""
+    """The key client's class, compiled against Spark's jars, as a class path; empty where there is no Java compiler."""
     compiler = shutil.which("javac")
     if compiler is None:
-        pytest.skip("javac is not installed")
-    import pyspark  # noqa: PLC0415 - an extra
+        return ""
+    import pyspark
 
     jars = Path(pyspark.__file__).parent / "jars"
     subprocess.run([compiler, "-cp", f"{jars}/*", "-d", str(folder), str(CLIENT)], check=True, capture_output=True)

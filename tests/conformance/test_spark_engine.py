@@ -91,6 +91,8 @@ def test_spark_keeps_its_promises_and_mixes_with_the_others(
         with subtests.test("a query is given up at its time"):
             gives_up(first)
         with subtests.test("column classes are read both ways"):
+            if not how["settings"]["spark.driver.extraClassPath"]:
+                pytest.skip("javac is not installed")
             column_classes.are_read_both_ways(first._session(), tmp_path / "classes")
         with subtests.test("it commits only while the committer is held off"):
             record = Record(root=tmp_path / "held", engine=made.engine(str(tmp_path / "held"), {}, **how))

@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 from datetime import timedelta
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,7 +41,7 @@ def holder(*classes: str, generation: str = GENERATION) -> modular.Keyholder:
     return modular.Keyholder(UID, generation, {name: DEKS[name] for name in chosen}, lifetime=LIFETIME)
 
 
-def written(rows: int = 100, generation: str = GENERATION, **options: object) -> bytes:
+def written(rows: int = 100, generation: str = GENERATION, **options: Any) -> bytes:
     """A file's bytes."""
     sink = io.BytesIO()
     holder(generation=generation).write(table(rows), sink, CLASSES, **options)
