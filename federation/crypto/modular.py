@@ -161,7 +161,8 @@ class Keyholder:
     def open(self, file: BinaryIO, *, file_bytes: int, sha256: str) -> pq.ParquetFile:
         """A file whose length, magic and digest are those; DataCorrupt (OBJECT_SWAPPED, ...) before anything is parsed.
 
-        PermissionDenied (COLUMN_CLASS_CLOSED), naming the class, once a column is read whose DEK is not held.
+        PermissionDenied (COLUMN_CLASS_CLOSED), naming the class, once a column is read whose DEK is not held. Asking for the
+        metadata of such a column (statistics, a dataset's filter on it) aborts the process in pyarrow 26: read by name alone.
         """
         check(file, file_bytes=file_bytes, sha256=sha256)
         self._require(keys.DEFAULT)
