@@ -7,9 +7,9 @@ those by a key of the file's writer, and this one is wrapped here, by AES-256-GC
     base64(nonce[12] | ciphertext | tag[16])        as parquet-java's KeyToolkit.encryptKeyLocally has it, so Spark reads it
 
 Whoever lacks a class's DEK reads all other columns; of the closed ones names and types alone. The footer is encrypted and of
-class `default`, and so is each column that no class names. pyarrow takes a plaintext file, or another file of the same key, for the one that was
-meant: so a file is only opened here once length, magic and SHA-256 are those that its manifest pins. Never opens a file with a
-plaintext footer: pyarrow 26 aborts the whole process over one.
+class `default`, and so is each column that no class names. pyarrow takes a plaintext file, or another file of the same key,
+for the one that was meant: so a file is only opened here once length, magic and SHA-256 are those that its manifest pins. Never
+opens a file with a plaintext footer: pyarrow 26 aborts the whole process over one.
 """
 
 from __future__ import annotations
