@@ -4,12 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= .demo
+FUZZ_SECONDS ?= 240
+# Tests wait for other processes half of their time, so there is one more of their processes than cores.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 # What the contract must not break: the published main branch, or the last commit where there is none.
 BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all campaign-record focus-tools fix proto schemas record-docs lock bench bench-placement demo demo-down
+.PHONY: help setup check test test-all campaign-record focus-tools fix proto aio schemas record-docs authorization-docs fuzz lock bench bench-placement demo demo-down
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,10 +27,10 @@ check: $(VENV)/dev.stamp ## Lint, types, import contracts, protos
 	$(BIN)/buf breaking protos --against '.git#ref=$(BASE),subdir=protos'
 
 test: $(VENV)/dev.stamp ## All tests, campaigns in their short form
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-all: $(VENV)/dev.stamp ## All tests, campaigns in their long form
-	$(BIN)/python -m pytest -n auto --dist worksteal --long
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --long
 
 campaign-record: $(VENV)/dev.stamp ## Kill servers 500 times while they write the record; nothing may be lost, nothing twice
 	$(BIN)/python -m tests.faults.record_campaign --kills 500
@@ -42,15 +45,25 @@ fix: $(VENV)/dev.stamp ## Format, and mend what can be mended by itself
 proto: $(VENV)/dev.stamp ## Generate federation/v1 from protos/
 	./infra/gen_protos.sh
 
+aio: $(VENV)/dev.stamp ## Print federation/client/aio.py from federation/client/client.py
+	$(BIN)/python infra/gen_aio.py > .aio.py && mv .aio.py federation/client/aio.py
+	$(BIN)/ruff check -q --fix --select I federation/client/aio.py && $(BIN)/ruff format -q federation/client/aio.py
+
 schemas: $(VENV)/dev.stamp ## Generate docs/schemas from the values that world and request files hold
 	for kind in world request; do $(BIN)/fed world schema $$kind > docs/schemas/$$kind.schema.json; done
 
 record-docs: $(VENV)/dev.stamp ## Write the columns of the record's tables into docs/record.md
 	$(BIN)/python -m federation.adapters.records_docs docs/record.md
 
+authorization-docs: $(VENV)/dev.stamp ## Write who may call what into docs/authorization.md
+	$(BIN)/python -m federation.api.matrix docs/authorization.md
+
+fuzz: $(VENV)/dev.stamp ## Fuzz formats and every method for FUZZ_SECONDS (240) each, by seeds of its own
+	$(BIN)/python -m pytest tests/attacks/test_fuzz_methods.py tests/attacks/test_fuzz_formats.py -p no:randomly --timeout 0 --fuzz-seconds $(FUZZ_SECONDS)
+
 lock: ## Renew constraints.txt from what the registry has now
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
-	.lock-venv/bin/pip install --disable-pip-version-check -e '.[dev,demo,aws,postgres,s3,spark,vault]'
+	.lock-venv/bin/pip install --disable-pip-version-check -e '.[dev,demo,aws,mcp,postgres,s3,spark,vault]'
 	(echo "# Versions that the project was last tested with; pip takes them with -c. Renewed by \`make lock\`."; \
 	  .lock-venv/bin/pip freeze --exclude-editable) > constraints.txt
 	rm -rf .lock-venv
@@ -78,5 +91,5 @@ $(VENV)/demo.stamp: pyproject.toml $(wildcard constraints.txt) | $(BIN)/python
 
 $(VENV)/dev.stamp: pyproject.toml $(wildcard constraints.txt) | $(BIN)/python
 	@echo "installing everything for development into $(VENV) (once) ..."
-	$(BIN)/pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,demo,aws,postgres,s3,spark,vault]'
+	$(BIN)/pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,demo,aws,mcp,postgres,s3,spark,vault]'
 	@touch $@ $(VENV)/demo.stamp

@@ -6,16 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from federation.client import Client
-    from federation.client.connect import connect
+    from federation.client import AsyncClient, Client
+    from federation.client.connect import connect, connect_async
     from federation.core import errors
 
-__all__ = ["Client", "connect", "errors", "filesystem", "inputs", "outputs"]
+__all__ = ["AsyncClient", "Client", "connect", "connect_async", "errors", "filesystem", "inputs", "outputs"]
 
 #: Loaded at their first use: `import federation` costs nothing, and a job that only reads needs no client.
 _WHERE = {
+    "AsyncClient": "federation.client",
     "Client": "federation.client",
     "connect": "federation.client.connect",
+    "connect_async": "federation.client.connect",
     "errors": "federation.core",
     "filesystem": "federation.worker.session",
     "inputs": "federation.worker.session",

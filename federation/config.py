@@ -12,19 +12,24 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import yaml
 
 from federation import strict
-from federation.core import errors, ids, openlineage, policy, site
+from federation.core import errors, ids, openlineage, people, policy, site
+from federation.wire import https
 
 T = TypeVar("T")
 
 _JURISDICTION = re.compile(r"[A-Z]{2,8}(-[A-Z0-9]{1,8})?")
+_PAGE = re.compile(r"https?://[A-Za-z0-9._\[\]:-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?")
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+
+#: In whose name certificates name sites, where no settings say otherwise.
+TRUST_DOMAIN = "federation"
 
 MIB = 1024 * 1024
 
@@ -52,11 +57,12 @@ class TlsFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class UserSettings:
-    """A declared person. Their token is made at the server's first start that knows them."""
+    """A declared person. Their token is made at the server's first start that knows them, and lasts while they are declared."""
 
     user: str
     role: policy.Role = policy.Role.USER
     jurisdiction: str = ""
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,16 +114,50 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RateSettings:
+    """How often a server may be called: what a bucket holds, and how many calls it gets back each second; 0 is no limit.
+
+    There is a bucket for each person, each agent, and each address from which somebody calls who is not let in. At a gateway
+    runs and other sites are what agents are at the server.
+    """
+
+    calls_per_second: int = 200
+    burst: int = 2_000
+    agent_calls_per_second: int = 1_000
+    agent_burst: int = 10_000
+    strangers_per_second: int = 10
+    strangers_burst: int = 200
+
+
+#: How often a site's gateway may be called: by a person, by a run or another site (`agent_`), and by who is not let in.
+GATEWAY_RATES = RateSettings(
+    calls_per_second=500,
+    burst=10_000,
+    agent_calls_per_second=2_000,
+    agent_burst=40_000,
+    strangers_per_second=50,
+    strangers_burst=2_000,
+)
+#: Nobody is limited: for benchmarks, and for tests that call as fast as they can.
+NO_RATES = RateSettings(calls_per_second=0, agent_calls_per_second=0, strangers_per_second=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     """What a catalog server needs. `listen` is for people, `agents_listen` for agents; both `host:port`.
 
     `http_listen` is for OpenLineage events of others, '' for nobody. `federation` is what others know this one by.
 
-    A run's lease lasts `lease_seconds` and is renewed every `heartbeat_seconds`; a grant lasts at most `grant_seconds`;
-    a working directory's package holds at most `package_bytes_max`. Without `rate_card` and `offer_card` the shipped prices
-    hold, until others are imported. Events stay in the catalog's log for `event_days` at least, and until the record's tables
-    hold them for good; while `backlog_facts_max` of them wait to be carried there, facts in bulk are refused. `tables_options`
-    are the options of the S3 store of `tables_url`, as a site's store has them; they may hold keys.
+    A run's lease lasts `lease_seconds` and is renewed every `heartbeat_seconds`; a grant lasts at most `grant_seconds`, a lease
+    of data keys `key_lease_seconds` (at most 300); a working directory's package holds at most `package_bytes_max`. Without
+    `rate_card` and `offer_card` the shipped prices hold, until others are imported. Events stay in the catalog's log for
+    `event_days` at least, and until the record's tables hold them for good; while `backlog_facts_max` of them wait to be
+    carried there, facts in bulk are refused. `tables_options` are the options of the S3 store of `tables_url`, as a site's
+    store has them; they may hold keys.
+
+    Agents are known by certificates that name them in `trust_domain`. People are vouched for by `issuers`, or by API tokens
+    that last `token_days`, or what is asked for up to `token_days_max`. With `ca_key`, a file (0600) with the key of the CA in
+    `tls`, the server signs the certificates of sites that join; without it joining only lets them in.
     """
 
     state_dir: Path
@@ -133,6 +173,7 @@ class ServerSettings:
     lease_seconds: int = 15
     heartbeat_seconds: int = 3
     grant_seconds: int = 43_200
+    key_lease_seconds: int = 300
     package_bytes_max: int = 64 * MIB
     event_days: int = EVENT_DAYS
     backlog_facts_max: int = BACKLOG_FACTS_MAX
@@ -142,6 +183,12 @@ class ServerSettings:
     openlineage: OpenLineageSettings = OpenLineageSettings()
     query: QuerySettings = QuerySettings()
     engine: EngineSettings = EngineSettings()
+    rates: RateSettings = RateSettings()
+    trust_domain: str = TRUST_DOMAIN
+    issuers: tuple[people.Issuer, ...] = ()
+    token_days: int = 30
+    token_days_max: int = 366
+    ca_key: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,19 +202,24 @@ class StorageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class KeysSettings:
-    """A site's key connector and the folder of its keyring."""
+    """A site's key connector, the folder of its keyring, and the connector's options, which may hold keys."""
 
     kind: str
     folder: Path
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeSettings:
-    """A site's compute: connector kind, where it is (a Jobs API, or a folder for jobs as plain processes), its token's file."""
+    """A site's compute: connector kind, where it is (a Jobs API, or a folder for jobs as plain processes), its token's file.
+
+    `dashboard` is where people see the cluster's own pages: the address itself unless it has another one for people.
+    """
 
     kind: str
     address: str
     token_file: Path | None = None
+    dashboard: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +254,7 @@ class AgentSettings:
     log_bytes_max: int = 16 * MIB
     transfer_bytes_per_second: int = 0
     look_seconds: int = LOOK_SECONDS
+    rates: RateSettings = GATEWAY_RATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +288,7 @@ class SiteSettings:
     log_bytes_max: int = 16 * MIB
     transfer_bytes_per_second: int = 0
     look_seconds: int = LOOK_SECONDS
+    rates: RateSettings = GATEWAY_RATES
 
     @property
     def site(self) -> str:
@@ -259,6 +313,7 @@ class FederationFile:
     sites: tuple[SiteSettings, ...]
     users: tuple[UserSettings, ...]
     lease_seconds: int
+    key_lease_seconds: int
     heartbeat_seconds: int
     grant_seconds: int
     package_bytes_max: int
@@ -269,6 +324,13 @@ class FederationFile:
     tables_options: tuple[tuple[str, str], ...] = field(repr=False)
     http_listen: str = ""
     openlineage: OpenLineageSettings = OpenLineageSettings()
+    database_file: Path | None = None
+    rates: RateSettings = RateSettings()
+    trust_domain: str = TRUST_DOMAIN
+    issuers: tuple[people.Issuer, ...] = ()
+    token_days: int = 30
+    token_days_max: int = 366
+    ca_key: Path | None = None
 
     def site(self, name: str) -> SiteSettings:
         """One declared site; NotFound with the declared ones otherwise."""
@@ -338,16 +400,25 @@ class Layout:
 
 _TOP = ("federation", "server", "sites", "users")
 _SERVER = (
-    *("listen", "agents_listen", "address", "agents_address", "database", "tables", "rate_card", "offer_card", "tls"),
+    *("listen", "agents_listen", "address", "agents_address", "database", "database_file", "tables", "rate_card", "offer_card"),
+    "tls",
     *("lease_seconds", "heartbeat_seconds", "grant_seconds", "package_bytes_max", "http_listen", "openlineage"),
-    *("event_days", "backlog_facts_max", "tables_options", "query", "engine"),
+    *("key_lease_seconds", "event_days", "backlog_facts_max", "tables_options", "query", "engine", "rates"),
+    *("trust_domain", "issuers", "token_days", "token_days_max", "ca_key"),
 )
+_ISSUER = (
+    *("issuer", "url", "audience", "client", "client_secret", "algorithms", "bearer", "scope", "ca", "loopback"),
+    *("user_claim", "user_suffix", "user_prefix", "groups_claim", "role_claim", "roles", "role"),
+    *("jurisdiction_claim", "jurisdiction", "jurisdictions", "leeway_seconds", "life_seconds_max"),
+)
+_RATES = tuple(row.name for row in dataclasses.fields(RateSettings))
+_PEOPLES_ROLES = ("ADMIN", "USER", "AUDITOR")
 _OPENLINEAGE = ("url", "token_file", "ca", "file", "producer", "schemas_url")
 _QUERY = ("rows_max", "bytes_max", "seconds_max", "memory", "at_once")
 _ENGINE = ("kind", "master", "remote", "jars_dir", "coordinates", "memory")
 _SITE = (
     *("site", "region", "jurisdiction", "account", "gateway", "gateway_listen", "storage", "keys", "ray", "compute", "offer"),
-    *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds"),
+    *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds", "rates"),
 )
 _OFFER = (
     *("cpu_hour_usd", "cpu_source", "cpu_watts", "gpus", "memory_gb_hour_usd", "memory_source"),
@@ -364,6 +435,8 @@ def federation_file(path: Path) -> FederationFile:
     top = strict.parse(_read_text(path, "federation file"), str(path)).only(_TOP)
     here = path.parent
     server_ = top.table("server").only(_SERVER)
+    if "database" in server_ and "database_file" in server_:
+        server_.refuse("database_file", "`database` is given as well", "Keep one of them.")
     listen = server_.read("listen", _address, "127.0.0.1:7400")
     agents_listen = server_.read("agents_listen", _address, "127.0.0.1:7401")
     return FederationFile(
@@ -374,6 +447,7 @@ def federation_file(path: Path) -> FederationFile:
         address=server_.read("address", _address, listen),
         agents_address=server_.read("agents_address", _address, agents_listen),
         database=server_.text("database", ""),
+        database_file=_optional_path(server_, "database_file", here),
         tables=server_.text("tables", ""),
         rate_card=_optional_path(server_, "rate_card", here),
         offer_card=_optional_path(server_, "offer_card", here),
@@ -383,6 +457,7 @@ def federation_file(path: Path) -> FederationFile:
         lease_seconds=server_.integer("lease_seconds", 15, at_least=3),
         heartbeat_seconds=server_.integer("heartbeat_seconds", 3, at_least=1),
         grant_seconds=server_.integer("grant_seconds", 43_200, at_least=60),
+        key_lease_seconds=server_.integer("key_lease_seconds", 300, at_least=1, at_most=300),
         package_bytes_max=server_.size("package_bytes_max", 64 * MIB),
         event_days=server_.integer("event_days", EVENT_DAYS, at_least=1),
         backlog_facts_max=server_.integer("backlog_facts_max", BACKLOG_FACTS_MAX, at_least=1),
@@ -391,6 +466,12 @@ def federation_file(path: Path) -> FederationFile:
         openlineage=_openlineage(server_.table("openlineage").only(_OPENLINEAGE), here),
         query=_query(server_.table("query").only(_QUERY)),
         engine=_engine(server_.table("engine").only(_ENGINE), here),
+        rates=_rates(server_.table("rates").only(_RATES)),
+        trust_domain=server_.read("trust_domain", _trust_domain, top.segment("federation")),
+        issuers=_issuers(server_, here),
+        token_days=server_.integer("token_days", 30, at_least=1),
+        token_days_max=server_.integer("token_days_max", 366, at_least=1),
+        ca_key=_optional_path(server_, "ca_key", here),
     )
 
 
@@ -401,7 +482,7 @@ def server(file: FederationFile, state_dir: Path) -> ServerSettings:
         state_dir=layout.server,
         listen=file.listen,
         agents_listen=file.agents_listen,
-        database_url=file.database or f"sqlite:///{layout.server / 'catalog.db'}",
+        database_url=_database(file, layout),
         tables_url=file.tables or str(layout.server / "tables"),
         tls=file.tls or layout.server_tls(),
         rate_card=file.rate_card,
@@ -411,6 +492,7 @@ def server(file: FederationFile, state_dir: Path) -> ServerSettings:
         lease_seconds=file.lease_seconds,
         heartbeat_seconds=file.heartbeat_seconds,
         grant_seconds=file.grant_seconds,
+        key_lease_seconds=file.key_lease_seconds,
         package_bytes_max=file.package_bytes_max,
         event_days=file.event_days,
         backlog_facts_max=file.backlog_facts_max,
@@ -420,6 +502,12 @@ def server(file: FederationFile, state_dir: Path) -> ServerSettings:
         openlineage=file.openlineage,
         query=file.query,
         engine=file.engine,
+        rates=file.rates,
+        trust_domain=file.trust_domain,
+        issuers=file.issuers,
+        token_days=file.token_days,
+        token_days_max=file.token_days_max,
+        ca_key=file.ca_key or (None if file.tls else layout.ca_key),
     )
 
 
@@ -439,14 +527,22 @@ def agent(file: FederationFile, name: str, state_dir: Path) -> AgentSettings:
         gateway_listen=row.gateway_listen,
         tls=row.tls or layout.agent_tls(name),
         storage=storage,
-        keys=row.keys or KeysSettings(kind="local", folder=folder / "keys"),
+        keys=_keys_in(row.keys, folder / "keys"),
         compute=_compute(row, layout),
         sources=row.sources,
         quantum_bytes=row.quantum_bytes,
         log_bytes_max=row.log_bytes_max,
         transfer_bytes_per_second=row.transfer_bytes_per_second,
         look_seconds=row.look_seconds,
+        rates=row.rates,
     )
+
+
+def _database(file: FederationFile, layout: Layout) -> str:
+    """The database's URL: out of a file (0600), for a password does not belong among settings, as it stands, or embedded."""
+    if file.database_file:
+        return read_secret(file.database_file, "database file").strip()
+    return file.database or f"sqlite:///{layout.server / 'catalog.db'}"
 
 
 def _query(table: strict.Table) -> QuerySettings:
@@ -458,6 +554,11 @@ def _query(table: strict.Table) -> QuerySettings:
         memory_bytes=table.size("memory", usual.memory_bytes),
         at_once=table.integer("at_once", usual.at_once, at_least=1),
     )
+
+
+def _rates(table: strict.Table, usual: RateSettings = RateSettings()) -> RateSettings:
+    least = {name: 1 if name.endswith("burst") else 0 for name in _RATES}
+    return RateSettings(**{name: table.integer(name, getattr(usual, name), at_least=least[name]) for name in _RATES})
 
 
 def _engine(table: strict.Table, here: Path) -> EngineSettings:
@@ -488,7 +589,7 @@ def local_ray(row: SiteSettings, layout: Layout) -> ComputeSettings:
     if row.ray is None:
         raise errors.FailedPrecondition(f"site {row.site} has no Ray cluster of its own", reason="NO_COMPUTE")
     address = f"http://{row.ray.address_ip}:{RAY_DASHBOARD_PORT}"
-    return ComputeSettings(kind="ray", address=address, token_file=layout.ray(row.site) / "ray.token")
+    return ComputeSettings(kind="ray", address=address, token_file=layout.ray(row.site) / "ray.token", dashboard=address)
 
 
 def _sites(top: strict.Table, here: Path) -> tuple[SiteSettings, ...]:
@@ -532,6 +633,7 @@ def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
         log_bytes_max=table.size("log_bytes_max", 16 * MIB),
         transfer_bytes_per_second=table.size("transfer_bytes_per_second", 0),
         look_seconds=table.integer("look_seconds", LOOK_SECONDS, at_least=1),
+        rates=_rates(table.table("rates").only(_RATES), GATEWAY_RATES),
     )
 
 
@@ -547,9 +649,13 @@ def _ray(table: strict.Table, here: Path, gateway: str, taken: set[str]) -> tupl
         return None, None
     ray = table.table("ray")
     if "address" in ray:
-        ray.only(("address", "token_file"))
+        ray.only(("address", "token_file", "dashboard"))
+        address = ray.text("address")
         return None, ComputeSettings(
-            kind="ray", address=ray.text("address"), token_file=_optional_path(ray, "token_file", here)
+            kind="ray",
+            address=address,
+            token_file=_optional_path(ray, "token_file", here),
+            dashboard=ray.read("dashboard", _page, address),
         )
     ray.only(("cpus", "gpus", "memory", "address_ip", "port_base"))
     gpus = ray.table("gpus")
@@ -669,27 +775,42 @@ def _options(table: strict.Table, here: Path, *, leave: tuple[str, ...]) -> tupl
     return tuple(sorted(values.items()))
 
 
+#: Options of key connectors that are paths; `passphrase` and `token` stand in files alone, so that this file holds no secret.
+_KEY_PATHS = ("passphrase_file", "token_file", "ca", "mirror")
+
+
 def _keys(table: strict.Table, here: Path) -> KeysSettings | None:
-    table.only(("kind", "folder"))
-    folder = table.text("folder", "")
-    kind = table.text("kind", "local")
-    if not folder and kind == "local":
+    kind, folder = table.text("kind", "local"), table.text("folder", "")
+    for key in ("passphrase", "token"):
+        if key in table:
+            table.refuse(key, "a secret does not belong into this file", f"Write `{key}_file: FILE`.")
+    options = dict(_options(table, here, leave=("kind", "folder")))
+    options |= {name: str(_resolve(here, options[name])) for name in _KEY_PATHS if name in options}
+    if not folder and kind == "local" and not options:
         return None
-    return KeysSettings(kind=kind, folder=_resolve(here, folder))
+    return KeysSettings(kind=kind, folder=_resolve(here, folder) if folder else Path(), options=tuple(sorted(options.items())))
+
+
+def _keys_in(keys: KeysSettings | None, folder: Path) -> KeysSettings:
+    """With the folder of the site's state where none is named."""
+    if keys is None:
+        return KeysSettings(kind="local", folder=folder)
+    return keys if keys.folder != Path() else dataclasses.replace(keys, folder=folder)
 
 
 def _users(top: strict.Table) -> tuple[UserSettings, ...]:
     rows: list[UserSettings] = []
     for table in top.tables("users"):
-        table.only(("user", "role", "jurisdiction"))
+        table.only(("user", "role", "jurisdiction", "groups"))
         name = table.segment("user")
         if name == "admin" or any(row.user == name for row in rows):
             table.refuse(
                 "user", f"the user {name!r} is there already", "Give each a name of their own; 'admin' is always there."
             )
-        role = policy.Role(table.choice("role", ("ADMIN", "USER"), "USER"))
+        role = policy.Role(table.choice("role", _PEOPLES_ROLES, "USER"))
         place = table.read("jurisdiction", _jurisdiction) if "jurisdiction" in table else ""
-        rows.append(UserSettings(user=name, role=role, jurisdiction=place))
+        groups = tuple(sorted(set(table.list_of_texts("groups"))))
+        rows.append(UserSettings(user=name, role=role, jurisdiction=place, groups=groups))
     return tuple(rows)
 
 
@@ -710,6 +831,69 @@ def _resolve(here: Path, text: str) -> Path:
     return Path(os.path.normpath(here / Path(text.removeprefix("//")).expanduser()))
 
 
+def _issuers(server_: strict.Table, here: Path) -> tuple[people.Issuer, ...]:
+    rows: list[people.Issuer] = []
+    for table in server_.tables("issuers"):
+        row = _issuer(table.only(_ISSUER), here)
+        if any(row.issuer == other.issuer or row.url == other.url for other in rows):
+            table.refuse("issuer", "this issuer is there already", "Name each once.")
+        # Two issuers must never mean the same user by two people.
+        if any(
+            row.user_prefix.startswith(other.user_prefix) or other.user_prefix.startswith(row.user_prefix) for other in rows
+        ):
+            table.refuse("user_prefix", "another issuer could name the same user", "Give each a prefix of its own: `corp-`.")
+        rows.append(row)
+    return tuple(rows)
+
+
+def _issuer(table: strict.Table, here: Path) -> people.Issuer:
+    usual = people.Issuer(issuer="", url="", audience="")
+    loopback = table.flag("loopback")
+    algorithms = tuple(table.list_of_texts("algorithms")) or usual.algorithms
+    unknown = sorted(set(algorithms) - set(people.ALGORITHMS))
+    if unknown:
+        table.refuse("algorithms", f"{unknown[0]!r} proves nobody", f"Known are {', '.join(people.ALGORITHMS)}.")
+    prefix = table.text("user_prefix", "")
+    if prefix and not re.fullmatch(r"[a-z][a-z0-9]*-", prefix):
+        table.refuse("user_prefix", f"{prefix!r} is no prefix", "Write letters and a dash, for example `corp-`.")
+    roles = tuple(
+        (row.text("value"), policy.Role(row.choice("role", _PEOPLES_ROLES)))
+        for row in (found.only(("value", "role")) for found in table.tables("roles"))
+    )
+    role = table.choice("role", (*_PEOPLES_ROLES, "NONE"), "USER")
+    ca = _optional_path(table, "ca", here)
+    return people.Issuer(
+        issuer=table.segment("issuer"),
+        url=table.read("url", lambda text: https.checked(text, loopback=loopback).geturl()),
+        audience=table.text("audience"),
+        client=table.text("client", ""),
+        client_secret=table.text("client_secret", ""),
+        algorithms=algorithms,
+        bearer=table.choice("bearer", ("id_token", "access_token"), usual.bearer),
+        scope=table.text("scope", usual.scope),
+        user_claim=table.text("user_claim", usual.user_claim),
+        user_suffix=table.text("user_suffix", ""),
+        user_prefix=prefix,
+        groups_claim=table.text("groups_claim", usual.groups_claim),
+        role_claim=table.text("role_claim", usual.role_claim),
+        roles=roles,
+        role=None if role == "NONE" else policy.Role(role),
+        jurisdiction_claim=table.text("jurisdiction_claim", ""),
+        jurisdiction=table.read("jurisdiction", _jurisdiction) if "jurisdiction" in table else "",
+        jurisdictions=tuple(sorted((key, _jurisdiction(text)) for key, text in table.table("jurisdictions").texts().items())),
+        leeway_seconds=table.integer("leeway_seconds", usual.leeway_seconds),
+        life_seconds_max=table.integer("life_seconds_max", usual.life_seconds_max, at_least=60),
+        ca=str(ca) if ca else "",
+        loopback=loopback,
+    )
+
+
+def _trust_domain(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,253}[a-z0-9])?", text):
+        raise errors.InvalidArgument(f"{text!r} is no trust domain", help="Write for example acme or fed.acme.example.")
+    return text
+
+
 def _openlineage(table: strict.Table, here: Path) -> OpenLineageSettings:
     return OpenLineageSettings(
         url=table.text("url", ""),
@@ -726,6 +910,15 @@ def _address(text: str) -> str:
     if not match or not 0 < int(match[2]) < 65536:
         raise errors.InvalidArgument(f"{text!r} is not host:port", help="Write for example 127.0.0.1:7400.")
     return text
+
+
+def _page(text: str) -> str:
+    """The address of a page for people, without a slash at its end."""
+    if not _PAGE.fullmatch(text):
+        raise errors.InvalidArgument(
+            f"{text!r} is not the address of a page", help="Write for example https://ray.eu-1.example."
+        )
+    return text.rstrip("/")
 
 
 def _loopback(text: str) -> str:
@@ -747,12 +940,16 @@ def _jurisdiction(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """How a person reaches one federation: `host:port`, the file of its CA, the file (0600) of their token."""
+    """How a person reaches one federation: `host:port`, the file of its CA, the file (0600) of their token.
+
+    `signed_in` is the file (0600) of a sign-in by `fed login`, which goes before the token; either may be missing.
+    """
 
     context: str
     target: str
     ca: Path
-    token: Path
+    token: Path | None = None
+    signed_in: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -784,6 +981,7 @@ class ClientSettings:
     ca: bytes = field(repr=False)
     token: str = field(repr=False)
     context: str = ""
+    signed_in: Path | None = None
 
 
 def client(context: str = "") -> ClientSettings:
@@ -794,8 +992,17 @@ def client(context: str = "") -> ClientSettings:
     found = None if complete else _current(contexts(), wanted)
     target = env.get("FED_TARGET") or (found.target if found else "")
     ca = Path(env["FED_CA"]) if env.get("FED_CA") else (found.ca if found else Path())
-    token = env.get("FED_TOKEN") or (read_secret(found.token, "token file").strip() if found else "")
-    return ClientSettings(target=target, ca=_read(ca, "CA file"), token=token, context=found.context if found else "")
+    signed_in = found.signed_in if found and found.signed_in and not env.get("FED_TOKEN") else None
+    kept = found.token if found and not signed_in else None
+    token = env.get("FED_TOKEN") or (read_secret(kept, "token file").strip() if kept else "")
+    return ClientSettings(
+        target=target, ca=_read(ca, "CA file"), token=token, context=found.context if found else "", signed_in=signed_in
+    )
+
+
+def chosen_context(name: str = "") -> Context:
+    """The named context, or the current one; NotFound (CONTEXT_MISSING) where none is chosen."""
+    return _current(contexts(), name or environment().get("FED_CONTEXT", ""))
 
 
 def contexts() -> Contexts:
@@ -807,14 +1014,19 @@ def contexts() -> Contexts:
     table = top.table("contexts")
     rows = []
     for name in table.keys():  # noqa: SIM118 - a Table is no dict
-        row = table.table(name).only(("target", "ca", "token"))
-        ca, token = (Path(row.text(key)).expanduser() for key in ("ca", "token"))
-        rows.append(Context(context=name, target=row.read("target", _address), ca=ca, token=token))
+        row = table.table(name).only(("target", "ca", "token", "signed_in"))
+        ca = Path(row.text("ca")).expanduser()
+        token, signed_in = (Path(row.text(key)).expanduser() if key in row else None for key in ("token", "signed_in"))
+        rows.append(Context(context=name, target=row.read("target", _address), ca=ca, token=token, signed_in=signed_in))
     return Contexts(path=path, current=top.text("current", ""), contexts=tuple(rows))
 
 
 def save_context(context: Context, *, use: bool = True) -> Contexts:
-    """Adds or replaces a context, and makes it the current one if asked; returns all as they are now."""
+    """Adds or replaces a context, and makes it the current one if asked; returns all as they are now.
+
+    InvalidArgument for a target that is not host:port: a file with one could not be read again.
+    """
+    _address(context.target)
     old = contexts()
     rows = (*(row for row in old.contexts if row.context != context.context), context)
     new = Contexts(path=old.path, current=context.context if use or not old.current else old.current, contexts=rows)
@@ -829,6 +1041,32 @@ def use_context(name: str) -> Contexts:
     new = Contexts(path=old.path, current=name, contexts=old.contexts)
     _save(new)
     return new
+
+
+def rename_context(name: str, new: str) -> Contexts:
+    """Gives a context another name; NotFound (CONTEXT_MISSING), AlreadyExists (CONTEXT_EXISTS)."""
+    old = contexts()
+    found = old.find(name)
+    if any(row.context == new for row in old.contexts):
+        raise errors.AlreadyExists(
+            f"{old.path} has a context {new!r} already",
+            reason="CONTEXT_EXISTS",
+            help="Choose another name, or delete that one.",
+        )
+    rows = tuple(replace(row, context=new) if row == found else row for row in old.contexts)
+    changed = Contexts(path=old.path, current=new if old.current == name else old.current, contexts=rows)
+    _save(changed)
+    return changed
+
+
+def delete_context(name: str) -> Contexts:
+    """Forgets a context; afterwards none is current if it was. NotFound (CONTEXT_MISSING) where there is none of that name."""
+    old = contexts()
+    found = old.find(name)
+    rows = tuple(row for row in old.contexts if row != found)
+    changed = Contexts(path=old.path, current="" if old.current == name else old.current, contexts=rows)
+    _save(changed)
+    return changed
 
 
 def config_path() -> Path:
@@ -860,9 +1098,14 @@ def _current(all_: Contexts, wanted: str) -> Context:
 
 
 def _save(all_: Contexts) -> None:
-    rows = {row.context: {"target": row.target, "ca": str(row.ca), "token": str(row.token)} for row in all_.contexts}
+    rows = {row.context: _told_context(row) for row in all_.contexts}
     text = yaml.safe_dump({"current": all_.current, "contexts": rows}, sort_keys=False)
     write_secret(all_.path, text.encode())
+
+
+def _told_context(row: Context) -> dict[str, str]:
+    files = {"ca": row.ca, "token": row.token, "signed_in": row.signed_in}
+    return {"target": row.target} | {key: str(path) for key, path in files.items() if path is not None}
 
 
 def environment() -> Mapping[str, str]:

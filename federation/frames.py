@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from federation.core import errors
+from federation.crypto import arrow
 
 T = TypeVar("T")
 
@@ -53,13 +54,14 @@ def to_bytes(batch: pa.RecordBatch | pa.Table) -> bytes:
 def unpack(cls: type, data: bytes) -> pa.Table:
     """What `pack` made, as a table; InvalidArgument (FRAME_INVALID) for bytes that are not of this class."""
     try:
-        found = pa.ipc.open_stream(pa.py_buffer(data)).read_all()
+        found = arrow.open_stream(data).read_all()
         found.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+        columns = ", ".join(f"{field.name} {field.type}" for field in found.schema)
+    except (pa.ArrowException, OSError, ValueError) as error:  # a name that is no UTF-8 shows when it is asked for
         raise _invalid(cls, str(error)) from None
     wanted = schema(cls)
     if found.schema.names != wanted.names or found.schema.types != wanted.types:
-        raise _invalid(cls, f"its columns are {', '.join(f'{field.name} {field.type}' for field in found.schema)}")
+        raise _invalid(cls, f"its columns are {columns}")
     for field in wanted:
         if not field.nullable and found.column(field.name).null_count:
             raise _invalid(cls, f"{field.name} has nulls")

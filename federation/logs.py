@@ -7,6 +7,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from federation.core import screen
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -23,7 +25,7 @@ class JsonLines(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return screen.safe_json(json.dumps(line, ensure_ascii=False, default=str))
 
 
 def configure(level: int = logging.INFO) -> None:

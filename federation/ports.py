@@ -11,13 +11,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeVar
 
-from federation.core import keys
+from federation.core import keys, people
+from federation.core.admission import Finding
+from federation.core.authorization import Answer, Problem, Question, Rule, SiteFacts
 from federation.core.chain import Head, Links, SignedHead
 from federation.core.dataset import WrappedKey
 from federation.core.events import Event
 from federation.core.lineage_graph import Columns
+from federation.core.policy import Principal
 from federation.core.program import Program, Solution
 from federation.core.site import Capacity
+from federation.core.terms import Query
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +43,18 @@ class Ids(Protocol):
         ...
 
 
-class Transaction(Protocol):
+class Index(Protocol):
+    """Finds values by their terms (`kinds.Kind.terms`), which are kept in the transaction that stores the values."""
+
+    def find(self, cls: type[T], query: Query, *, before: int = 0, limit: int = 1000) -> tuple[tuple[int, T], ...]:
+        """At most `limit` values that are asked for, what was inserted last first, each with its number.
+
+        Numbers rise as values are inserted; those below `before` alone are looked at, if it is given.
+        """
+        ...
+
+
+class Transaction(Index, Protocol):
     """The catalog inside one transaction. Values of every class in `kinds.KINDS` are stored alike.
 
     A value that has an `etag` field gets a new one with each insert and replace; the stored value is returned.
@@ -131,6 +146,13 @@ class EventLog(Protocol):
         """Position of the newest committed event, 0 before the first."""
         ...
 
+    def wait(self, after: int, seconds: float) -> int:
+        """Position of the newest committed event, once it is beyond `after` or so many seconds are over.
+
+        Whoever wrote it: another process's is seen within a second, as a rule at once.
+        """
+        ...
+
     def floor(self) -> int:
         """Position up to which the log was trimmed, 0 while it is whole."""
         ...
@@ -175,6 +197,48 @@ class ObjectInfo:
 
     key: str
     bytes: int
+
+
+class PolicyEngine(Protocol):
+    """One compiled set of policies. Denies what no policy permits, and whatever it cannot evaluate. Thread-safe."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what the policies say, whatever their order and layout."""
+        ...
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Its policies, in the order of their text."""
+        ...
+
+    def decide(self, question: Question) -> Answer:
+        """The answer; it depends on nothing but the question, and never raises."""
+        ...
+
+    def general(self, question: Question) -> Question:
+        """The question without what none of its policies asks about; it has the same answer."""
+        ...
+
+    def general_site(self, place: SiteFacts) -> SiteFacts:
+        """The same for a site: sites that become equal are forbidden or not together."""
+        ...
+
+
+class PolicyCompiler(Protocol):
+    """Makes sets of policies from their text."""
+
+    def default(self) -> str:
+        """The text that is shipped."""
+        ...
+
+    def problems(self, text: str) -> tuple[Problem, ...]:
+        """All that keeps a text from being a set of policies; () for a good one."""
+        ...
+
+    def compile(self, text: str) -> PolicyEngine:
+        """The set; InvalidArgument (POLICY_INVALID) tells what is wrong with the text."""
+        ...
 
 
 class ObjectStore(Protocol):
@@ -270,7 +334,15 @@ class KeyConnector(Protocol):
 
 
 class KeyCustody(Protocol):
-    """Looking after a site's KEKs. Each connector fills it beside `KeyConnector`."""
+    """Looking after a site's KEKs and rows. Each connector fills it beside `KeyConnector`. No DEK appears in any of it."""
+
+    def inside(self, key: WrappedKey) -> bytes:
+        """The DEK as its generation's secret alone seals it, for an escrow. Refuses as `unwrap` does."""
+        ...
+
+    def adopt(self, inside: bytes, generation: str, dataset_uid: str, sensitivity: str = keys.DEFAULT) -> WrappedKey:
+        """The row of what `inside` gave, under the current KEK; DataCorrupt (KEY_INVALID) where it is of another place."""
+        ...
 
     def rotate(self) -> str:
         """Makes a fresh KEK the current one; its id. Rows of before open as they did."""
@@ -285,8 +357,31 @@ class KeyCustody(Protocol):
         ...
 
 
+class KeyBackup(Protocol):
+    """A keyring that can be put back. Its class has `restore(site, folder, options, data, passphrase_file, *, forget)`."""
+
+    def back_up(self, passphrase_file: Path) -> bytes:
+        """What is needed to restore it, sealed; nothing in it brings back what is destroyed after it."""
+        ...
+
+
 class SiteKeys(KeyConnector, KeyCustody, Protocol):
     """What a key connector fills: the keys at work, and their custody."""
+
+
+class People(Protocol):
+    """Issuers that vouch for people by signed tokens (JWT)."""
+
+    def person(self, token: str, now: datetime) -> Principal:
+        """Whom a token stands for; Unauthenticated where it proves nobody, Unavailable where its issuer's keys cannot be had.
+
+        May block for as long as it takes to fetch keys.
+        """
+        ...
+
+    def sign_ins(self) -> tuple[people.SignIn, ...]:
+        """How people sign in with each issuer."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -353,6 +448,13 @@ class Compute(Protocol):
 
     def capacity(self) -> Capacity:
         """Totals of the cluster; Unavailable (COMPUTE_UNAVAILABLE) when it does not answer."""
+        ...
+
+    def examine(self) -> Finding:
+        """What the site's admission test finds of it, as `compute`: whether anybody else could run code there, above all.
+
+        A cluster that does not answer is told as such, and is no error.
+        """
         ...
 
 

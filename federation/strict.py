@@ -111,13 +111,15 @@ class Table:
             self.refuse(key, "it is missing", f"Add `{key}: VALUE` to {self.path('')}.")
         return default
 
-    def integer(self, key: str, default: int | None = None, *, at_least: int = 0) -> int:
+    def integer(self, key: str, default: int | None = None, *, at_least: int = 0, at_most: int | None = None) -> int:
         """A whole number."""
         value = self.text(key, None if default is None else str(default))
         if not _INTEGER.fullmatch(value) or int(value) < at_least:
             self.refuse(
                 key, f"{value!r} is not a whole number of {at_least} or more", f"Write a whole number, at least {at_least}."
             )
+        if at_most is not None and int(value) > at_most:
+            self.refuse(key, f"{value} is more than {at_most}", f"Write a whole number, {at_least} to {at_most}.")
         return int(value)
 
     def size(self, key: str, default: int) -> int:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from federation.adapters.policy_cedar import CedarPolicies
+from federation.core import admission, authorization, grants, ids, kinds, metering, ratecard, units
 from federation.core import dataset as datasets
-from federation.core import grants, ids, kinds, metering, ratecard, units
 from federation.core import job as jobs
 from federation.core import site as sites
 from federation.core import world as worlds
@@ -23,6 +24,9 @@ GIB = 2**30
 TIB = 2**40
 SHA = "0" * 64
 GENERATION = "g-00000000000000000000000001"
+
+#: The real engine: what tests decide by is what is shipped.
+POLICIES = CedarPolicies()
 
 #: Where the builders' sites lie unless a test says otherwise: name -> (region, jurisdiction).
 PLACES = {
@@ -70,6 +74,9 @@ def site(name: str = "eu-1", region: str = "", jurisdiction: str = "", **changes
         "heartbeat_time": NOW,
         "signing_key": "11" * 32,
         "sealing_key": "22" * 32,
+        "grade": "A",
+        "admission": tuple(row.line for row in findings()),
+        "join_time": NOW,
     }
     return sites.Site(**values | changes)
 
@@ -80,14 +87,15 @@ def load(name: str = "eu-1", cpus: int = 0, memory: int | str = 0, gpus: Mapping
 
 
 def namespace(name: str = "sales", **changes: Any) -> datasets.Namespace:
-    """A namespace."""
-    return datasets.Namespace(**{"name": name} | changes)
+    """A namespace in which everybody may make datasets, and decides over them."""
+    return datasets.Namespace(**{"name": name, "owner": authorization.EVERYONE} | changes)
 
 
 def dataset(name: str = "sales/flights", residency: Iterable[str] = (), **changes: Any) -> datasets.Dataset:
-    """A dataset; residency as `("EU",)`."""
+    """A dataset that everybody may use; residency as `("EU",)`."""
     parsed = ids.dataset(name)
     values: dict[str, Any] = {"namespace": parsed.namespace, "dataset": parsed.dataset, "residency": tuple(residency)}
+    values["readers"] = (authorization.EVERYONE,)
     return datasets.Dataset(**values | changes)
 
 
@@ -321,6 +329,15 @@ def usage(sent: int | str = "1GB", unsettled: int | str = 0, **changes: Any) -> 
     return metering.Usage(**values | changes)
 
 
+def case(**changes: Any) -> authorization.Case:
+    """An expected decision: a reader may browse."""
+    facts = authorization.DatasetFacts(namespace="sales", dataset="flights", classification=1, readers=("users/alice",))
+    asked = authorization.Question(
+        subject=authorization.Subject(name="users/alice"), action=authorization.Action.BROWSE, dataset=facts, time=NOW
+    )
+    return authorization.Case(**{"name": "a reader browses", "question": asked, "allowed": True} | changes)
+
+
 def person(name: str = "alice", role: Role = Role.USER, jurisdiction: str = "") -> Principal:
     """A person who calls."""
     return Principal(name=f"users/{name}", role=role, jurisdiction=jurisdiction)
@@ -345,3 +362,10 @@ def _input_spec(text: str) -> jobs.InputSpec:
 def _output_spec(text: str) -> jobs.OutputSpec:
     alias, name = _named(text)
     return jobs.OutputSpec(alias=alias, dataset=name)
+
+
+def findings(**grades: str) -> tuple[admission.Finding, ...]:
+    """What the admission test of a good site finds; `disk="B"` changes one, and ``compute=""`` keeps the site out."""
+    return tuple(
+        admission.Finding(check=name, grade=grades.get(name, "A"), detail="as the test says") for name in admission.MANDATORY
+    )

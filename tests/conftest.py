@@ -8,28 +8,40 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import guard
+from tests import canary, guard
 
-settings.register_profile("default", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("long", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long` runs campaigns in their long form; `--update-scenarios` rewrites the expected output of scenario files."""
     parser.addoption("--long", action="store_true", help="run campaigns in their long form")
+    parser.addoption("--fuzz-seconds", type=float, default=0, help="how long each fuzzing test goes on, by seeds of its own")
     parser.addoption("--update-scenarios", action="store_true", help="rewrite the expected output of scenario files")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Sets what every test process needs."""
+    config.pluginmanager.register(canary.Canary(), "canary")
     settings.load_profile("long" if config.getoption("--long") else "default")
     # gRPC's fork handlers and Ray do not mix; no test forks after a channel exists.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ray last: its two clusters cost a tenth of a core for as long as they live, so they shall not live through all tests."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is not None)
+    """Ray last: its two clusters cost a tenth of a core for as long as they live, so they shall not live through all tests.
+
+    On a busy machine Ray itself now and then loses a worker or a health check; what meets that is tried once more, and the
+    summary says so. Nothing else is: a test that fails now and then has found something.
+    """
+    items.sort(key=_on_ray)
+    for item in filter(_on_ray, items):
+        item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def _on_ray(item: pytest.Item) -> bool:
+    return item.get_closest_marker("ray") is not None
 
 
 @pytest.fixture(scope="session", autouse=True)

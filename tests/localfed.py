@@ -155,7 +155,7 @@ class LocalFederation:
         pids = [row.pid for row in supervisor.status(self.layout) if row.part in parts and row.pid]
         for pid in pids:
             procfs.send(pid, signal.SIGKILL)
-        until(lambda: all(map(_is_over, pids)), 10, "their end")
+        until(lambda: all(map(is_over, pids)), 10, "their end")
 
     def arm(self, part: str, point: str, died: Path) -> None:
         """Starts one part again, so that it dies at the named point once it gets there; `died` tells that it has."""
@@ -255,7 +255,7 @@ def _environment(**changed: str) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
-def _is_over(pid: int) -> bool:
+def is_over(pid: int) -> bool:
     """Whether nothing of a process is left that could hold its ports: threads outlive their first one by a moment."""
     found = procfs.stat(pid)
     try:

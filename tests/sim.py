@@ -108,6 +108,7 @@ class SimulatedAgent:
                 has_compute=True,
                 capacity=self.capacity,
                 compute_error=self.compute_error,
+                findings=builders.findings(),
             )
         )
 
@@ -344,6 +345,7 @@ class Simulation:
         self.catalog = catalog(self.clock, self.ids)
         self.ctx = Context(
             ids=self.ids,
+            policies=builders.POLICIES,
             rates=builders.rates(),
             grant_key=GRANT_KEY,
             lease_seconds=LEASE_SECONDS,
@@ -359,7 +361,7 @@ class Simulation:
     def declare(self, name: str, *, up: bool = True) -> SimulatedAgent:
         """A site, with its agent up unless told otherwise."""
         place = dataclasses.replace(builders.site(name), sources=("s3://raw",))
-        self.write(lambda tx: sites.create_site(tx, self.ctx, place), actor="users/root")
+        self.write(lambda tx: sites.create_site(tx, self.ctx, place, joined=True), actor="users/root")
         self.agents[name] = agent = SimulatedAgent(self, name)
         if up:
             agent.come_up()
@@ -480,14 +482,18 @@ def check_transfers(sim: Simulation) -> None:
 
 
 def check_replicas(sim: Simulation) -> None:
-    """None lies where residency forbids, each version is kept somewhere, and keys are where replicas are alone."""
+    """None lies where residency forbids, each version is kept somewhere, and keys are where replicas are alone.
+
+    Of one that was erased nothing is kept, and no key.
+    """
     bound = {each.name: each.residency for each in sim.all(dataset.Dataset)}
     where = {each.site: each.jurisdiction for each in sim.all(site.Site)}
     replicas, keys = sim.all(dataset.Replica), {(key.generation, key.site) for key in sim.all(dataset.WrappedKey)}
-    generations = {version.name: version.generations for version in sim.all(dataset.Version)}
+    versions = sim.all(dataset.Version)
+    generations = {version.name: () if version.erase_time else version.generations for version in versions}
     assert all(policy.residency_allows(bound[row.version.dataset], where[row.site]) for row in replicas)
     kept = {row.version for row in replicas if row.state is not dataset.ReplicaState.DELETING}
-    assert kept == set(generations)
+    assert kept == {version.name for version in versions if version.erase_time is None}
     assert keys == {(generation, row.site) for row in replicas for generation in generations[row.version]}
     brought = {(row.transfer, row.site) for row in replicas if row.transfer}
     done = {(row.transfer, row.destination_site) for row in sim.all(transfer.Transfer, state="SUCCEEDED")}
@@ -650,7 +656,8 @@ def check_events(sim: Simulation) -> None:
     assert len(once) == len(set(once))
     assert not any(key.wrapped in event.body for key in sim.all(dataset.WrappedKey) for event in log)
     for word, (cls, silent) in REBUILT.items():
-        after = {event.name: event for event in log if event.kind.startswith(f"{word}.")}
+        told = (event for event in log if event.kind.startswith(f"{word}.") and event.kind != "dataset.declassified")
+        after = {event.name: event for event in told}
         left = [event.body for event in after.values() if not event.kind.endswith(".deleted") or word == "dataset"]
         rebuilt = [_without(records.loads(cls, body), silent) for body in left]
         stored = [_without(value, silent) for value in sim.all(cls)]

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from federation import ports
-from federation.core import errors, site
+from federation.core import admission, errors, site
 
 #: Between SIGTERM and SIGKILL.
 GRACE_SECONDS = 5
@@ -98,6 +98,10 @@ class ProcessCompute:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         with self._usable():
             return site.Capacity(cpus=os.cpu_count() or 1, memory_bytes=memory)
+
+    def examine(self) -> admission.Finding:
+        """Grade C at best: a job can do here whatever the agent can, and read what it reads."""
+        return admission.Finding(check="compute", grade="C", detail="jobs are plain processes of the agent's own account")
 
     def output(self, submission_id: str) -> bytes:
         """What it has printed so far."""

@@ -6,9 +6,12 @@ is an answer to the question.
 
 from __future__ import annotations
 
+import http.client
 import io
+import json
 import logging
 import math
+import re
 import tempfile
 import threading
 import time
@@ -22,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from federation import ports
-from federation.core import errors, site
+from federation.core import admission, errors, site
 
 if TYPE_CHECKING:
     import requests
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60
+#: 2.59.1 is the last release of Ray that mended a security hole (research of 2026-11).
+RAY_RELEASE_MIN = (2, 59, 1)
 #: So many rows Ray's state API lists at once.
 ROWS_MAX = 10_000
 _NO_RUNTIME_ENV = "RUNTIME_ENV_SETUP_FAILURE"
@@ -133,6 +138,46 @@ class RayCompute:
             status = self._get("/api/cluster_status")["data"].get("clusterStatus") or {}
         return _capacity(nodes, status.get("loadMetricsReport") or {})
 
+    def examine(self) -> admission.Finding:
+        """Whether the Jobs API asks for a token, and Ray is one that no known hole is in: C where it does not answer.
+
+        Whoever reaches an open Jobs API runs code on the cluster (CVE-2023-48022), so one that is open keeps the site out.
+        """
+        try:
+            mode = json.loads(self._asked("/api/authentication_mode")[1] or b"{}").get("authentication_mode")
+            status, _ = self._asked("/api/jobs/")
+            known, told = self._asked("/api/version", self._token())
+            version = str(json.loads(told).get("ray_version")) if known == HTTPStatus.OK else ""
+        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+            return _examined("C", f"{admission.UNASKED}: {type(error).__name__}")
+        if mode != "token" or status != HTTPStatus.UNAUTHORIZED:
+            return _examined(
+                admission.REFUSED,
+                f"Ray's dashboard is open: its mode is {str(mode)[:30]!r}, and without a token it answers {status}, not 401; "
+                "start Ray with RAY_AUTH_MODE=token",
+            )
+        if not version:
+            return _examined("C", f"{admission.UNASKED}: it answers the site's own token with {known}")
+        if _release(version) < RAY_RELEASE_MIN:
+            least = ".".join(map(str, RAY_RELEASE_MIN))
+            return _examined(admission.REFUSED, f"Ray {version} has holes; use {least} or a newer one")
+        return _examined("A", f"Ray {version} answers with its token alone")
+
+    def _token(self) -> str:
+        return self._token_file.read_text().strip() if self._token_file else ""
+
+    def _asked(self, path: str, token: str = "") -> tuple[int, bytes]:
+        """Status and body that whoever has the token, or nothing, gets; no redirect is followed, and no proxy asked."""
+        parts = urllib.parse.urlsplit(self._address)
+        make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = make(parts.hostname or "", parts.port, timeout=CONNECT_SECONDS)
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+            answer = connection.getresponse()
+            return answer.status, answer.read(65_536)
+        finally:
+            connection.close()
+
     def _listed(self, kind: str, **equal: str) -> list[dict[str, Any]]:
         """Rows of Ray's state API whose columns equal these, as many as it lists at once."""
         query = [("limit", str(ROWS_MAX)), ("detail", "true" if kind == "nodes" else "false")]
@@ -150,9 +195,19 @@ class RayCompute:
     def _jobs(self) -> JobSubmissionClient:
         with self._lock:
             if self._client is None:
-                token = self._token_file.read_text().strip() if self._token_file else ""
+                token = self._token()
                 self._client = _client_type()(self._address, headers={"Authorization": f"Bearer {token}"} if token else {})
             return self._client
+
+
+def _examined(grade: str, detail: str) -> admission.Finding:
+    return admission.Finding(check="compute", grade=grade, detail=detail)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """`2.59.1` as numbers; a version that is none is older than all."""
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    return tuple(map(int, found.groups())) if found else (0,)
 
 
 def _client_type() -> Callable[..., JobSubmissionClient]:

@@ -17,22 +17,28 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from connectors.keys import passphrases
 from federation.core import errors
 from federation.crypto import canonical, shredding, wrapping
 from federation.crypto.secrets import Secret
 
 FILE = "keyring.json"
 MIRROR = "mirror.json"
+BACKUP = "backup"
 _FORMAT = 2
 
 
 class Protection(Protocol):
     """How a keyring's bytes lie on disk."""
+
+    def begin(self) -> None:
+        """What is sealed from now on replaces all that was sealed before."""
+        ...
 
     def seal(self, plaintext: bytes, place: bytes) -> dict[str, Any]:
         """The bytes as a JSON object; `place` is what they belong to."""
@@ -49,6 +55,9 @@ class Protection(Protocol):
 
 class Plain:
     """As they are: whoever reads the file has them."""
+
+    def begin(self) -> None:
+        """See `Protection`."""
 
     def seal(self, plaintext: bytes, place: bytes) -> dict[str, Any]:
         """See `Protection`."""
@@ -67,28 +76,53 @@ class Plain:
 class KeyFile:
     """Fills `wrapping.Store` with a file; FailedPrecondition (KEYRING_INVALID, KEYRING_EXPOSED) if it is unfit.
 
-    `fresh` makes the material of a first start.
+    Before it is used, `begin` finds or makes it, or `restore` puts it back. `mirror` is a folder, or ''.
     """
 
-    def __init__(
-        self,
-        site: str,
-        folder: Path,
-        *,
-        fresh: Callable[[], wrapping.Material],
-        protection: Protection | None = None,
-        mirror: Path | None = None,
-    ) -> None:
+    def __init__(self, site: str, folder: Path, *, protection: Protection | None = None, mirror: str = "") -> None:
         self._site = site
         self._folder = folder
-        self._fresh = fresh
         self._protection = protection or Plain()
-        self._mirror = mirror
+        self._mirror = Path(mirror) if mirror else None
         self._lock = threading.RLock()
         self._seen: tuple[int, int, int] | None = None
         self._material: wrapping.Material | None = None
-        with _ours(folder):
-            self._begin()
+
+    def begin(self, fresh: Callable[[], wrapping.Material]) -> None:
+        """Makes what is not there yet, of fresh material, and brings keyring and mirror to the same state."""
+        with self._alone():
+            if _there(self._folder / FILE):
+                self._agree(self._read())
+            elif self._mirror and _there(self._mirror / MIRROR):
+                raise _invalid(self._folder, "is not there, and its mirror is", "Restore it: `fed key restore`.")
+            else:
+                self._write(fresh())
+
+    def restore(self, backup: Backup, *, forget: bool = False) -> None:
+        """Makes the keyring of a backup and its mirror: what was erased after the backup stays so.
+
+        FailedPrecondition (KEYRING_THERE) where a keyring is, (MIRROR_MISSING) where no mirror is. With `forget` a fresh tree
+        is taken where no mirror is: the site is itself again and can be sent what it had, and opens nothing of before.
+        """
+        with self._alone():
+            if _there(self._folder / FILE):
+                raise errors.FailedPrecondition(
+                    f"there is a keyring in {self._folder}", reason="KEYRING_THERE", help="Move it away first."
+                )
+            if self._mirror and _there(self._mirror / MIRROR):
+                found = _mirror(self._site, self._mirror, self._protection)
+                tree, gone = found.tree, found.destroyed
+            elif forget:
+                tree, gone = shredding.Tree.new(), ()
+            else:
+                raise errors.FailedPrecondition(
+                    f"the mirror of the keyring of site {self._site} is not there",
+                    reason="MIRROR_MISSING",
+                    help="Mount it, or restore without what was sealed before: --forget.",
+                )
+            # A mirror older than the backup has missed erasures that the backup knows by name.
+            material = material_of(self._site, backup.data, tree)
+            self._write(material.without((*material.destroyed, *gone)))
 
     def material(self) -> wrapping.Material:
         """See `wrapping.Store`. Another process's change is seen by the file being another."""
@@ -97,27 +131,25 @@ class KeyFile:
 
     def change(self, change: Callable[[wrapping.Material], wrapping.Material]) -> wrapping.Material:
         """See `wrapping.Store`. The mirror is written first: what is erased is erased there, or the change is not."""
-        with self._lock, _ours(self._folder), _locked(self._folder):
+        with self._alone():
             material = change(self._read())
             self._write(material)
             return material
 
-    def _begin(self) -> None:
-        for folder in filter(None, (self._folder, self._mirror)):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._lock, _locked(self._folder):
-            if not _there(self._folder / FILE):
-                if self._mirror and _there(self._mirror / MIRROR):
-                    raise _invalid(self._folder, "is not there, and its mirror is", "Restore the keyring: `fed key restore`.")
-                self._write(self._fresh())
-                return
-            material = self._read()
-            if self._mirror:
-                self._agree(material, self._mirror)
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """This thread of this process alone changes the folder."""
+        with self._lock, _ours(self._folder):
+            for folder in filter(None, (self._folder, self._mirror)):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _locked(self._folder):
+                yield
 
-    def _agree(self, material: wrapping.Material, mirror: Path) -> None:
+    def _agree(self, material: wrapping.Material) -> None:
         """What is erased in one of keyring and mirror is erased in both, however a crash left them."""
-        gone = mirrored(self._site, mirror, self._protection).destroyed if _there(mirror / MIRROR) else None
+        if self._mirror is None:
+            return
+        gone = _mirror(self._site, self._mirror, self._protection).destroyed if _there(self._mirror / MIRROR) else None
         if gone is None or set(gone) != set(material.destroyed):
             self._write(material.without(gone or ()))
 
@@ -131,11 +163,12 @@ class KeyFile:
                 self._material = parse(self._site, self._protection.open(sealed, place(self._site, FILE)))
             except (ValueError, KeyError, TypeError, AttributeError):
                 # The cause may quote the file, so it is not told.
-                raise _invalid(self._folder, "is damaged, or under another passphrase", "Restore it from its backup.") from None
+                raise _invalid(self._folder, "is damaged, or sealed otherwise", "Restore it from its backup.") from None
             self._seen = seen
         return self._material
 
     def _write(self, material: wrapping.Material) -> None:
+        self._protection.begin()
         if self._mirror:
             tree = json.dumps(_mirrored(material)).encode()
             write(self._mirror / MIRROR, self._site, self._protection.seal(tree, place(self._site, MIRROR)))
@@ -146,22 +179,64 @@ class KeyFile:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mirrored:
-    """What a mirror holds."""
+class Backup:
+    """What was kept of a keyring: all but its tree."""
 
+    data: Mapping[str, Any]
+
+
+class FileKeyring(wrapping.Keyring):
+    """A keyring whose material is in a file. Fills `KeyBackup` too."""
+
+    def __init__(self, file: KeyFile, keks: wrapping.Keks) -> None:
+        super().__init__(file, keks)
+        self._file = file
+
+    def back_up(self, passphrase_file: Path) -> bytes:
+        """What is needed to restore the keyring beside its mirror, sealed under the passphrase in that file."""
+        plaintext = json.dumps(kept(self._file.material())).encode()
+        sealed = passphrases.of_path(passphrase_file).seal(plaintext, place(self.site, BACKUP))
+        return json.dumps({"format": _FORMAT, "site": self.site, **sealed}, indent=1).encode()
+
+
+def open_backup(data: bytes, passphrase_file: Path, site: str) -> Backup:
+    """The backup that `back_up` made; BACKUP_INVALID for another's, a changed one or another passphrase."""
+    passphrase = passphrases.of_path(passphrase_file)
+    try:
+        sealed = json.loads(data)
+        return Backup(data=json.loads(passphrase.open(sealed, place(site, BACKUP))))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise errors.FailedPrecondition(
+            f"this is no backup of the keyring of site {site}, or it is under another passphrase",
+            reason="BACKUP_INVALID",
+            help="Give the passphrase that it was made with.",
+        ) from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Mirrored:
     tree: shredding.Tree
     destroyed: tuple[tuple[str, str], ...]
 
 
-def mirrored(site: str, folder: Path, protection: Protection) -> Mirrored:
-    """The mirror in a folder; FailedPrecondition (KEYRING_INVALID) where it cannot be read."""
-    with _ours(folder):
-        sealed = read(folder / MIRROR, folder, site)
+def _mirror(site: str, folder: Path, protection: Protection) -> _Mirrored:
+    sealed = read(folder / MIRROR, folder, site)
     try:
         data = json.loads(protection.open(sealed, place(site, MIRROR)))
-        return Mirrored(tree=shredding.Tree.load(data["tree"]), destroyed=_names(data["destroyed"]))
+        return _Mirrored(tree=shredding.Tree.load(data["tree"]), destroyed=_names(data["destroyed"]))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise _invalid(folder, "is damaged, or under another passphrase", "Use the mirror of this site's keyring.") from None
+        raise _invalid(folder, "is damaged, or sealed otherwise", "Use the mirror of this site's keyring.") from None
+
+
+def only(options: Mapping[str, str], known: Iterable[str], needed: Iterable[str] = ()) -> None:
+    """Returns when a connector's options are among `known` and those that it needs are there."""
+    strange, missing = sorted(set(options) - set(known)), sorted(set(needed) - set(options))
+    if strange or missing:
+        raise errors.InvalidArgument(
+            f"keys: {strange[0]!r} is no option of this connector" if strange else f"keys: {missing[0]!r} is missing",
+            reason="CONFIG_INVALID",
+            help=f"Its options: {', '.join(sorted(known))}.",
+        )
 
 
 def place(site: str, file: str) -> bytes:

@@ -1,18 +1,40 @@
-"""A site's keys in a file that only its agent may read (see `keyfile`), as it is or under a passphrase (see `passphrases`)."""
+"""A site's keys in a file that only its agent may read (see `keyfile`), as it is or under a passphrase (see `passphrases`).
+
+Its KEKs lie in the same file. Options: `passphrase_file`, `passphrase_fd` or `passphrase_key` (in the kernel's keyring), and
+`mirror`, the folder of the second copy of what can be erased.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from connectors.keys import keyfile
+from connectors.keys import keyfile, passphrases
 from federation.crypto import wrapping
 
 
-class LocalKeys(wrapping.Keyring):
-    """Fills `KeyConnector` and `KeyCustody` with a keyring file."""
+class LocalKeys(keyfile.FileKeyring):
+    """Fills `KeyConnector`, `KeyCustody` and `KeyBackup` with a keyring file."""
 
     def __init__(self, site: str, folder: str | Path, options: Mapping[str, str] | None = None) -> None:
-        del options
-        store = keyfile.KeyFile(site, Path(folder), fresh=lambda: wrapping.Material.new(site))
-        super().__init__(store, wrapping.OwnKeks(store, "local"))
+        file = _file(site, folder, options or {})
+        file.begin(lambda: wrapping.Material.new(site))
+        super().__init__(file, wrapping.OwnKeks(file, "local"))
+
+    @staticmethod
+    def restore(
+        site: str,
+        folder: str | Path,
+        options: Mapping[str, str],
+        data: bytes,
+        passphrase_file: Path,
+        *,
+        forget: bool = False,
+    ) -> None:
+        """See `keyfile.KeyFile.restore`."""
+        _file(site, folder, options).restore(keyfile.open_backup(data, passphrase_file, site), forget=forget)
+
+
+def _file(site: str, folder: str | Path, options: Mapping[str, str]) -> keyfile.KeyFile:
+    keyfile.only(options, ("passphrase_file", "passphrase_fd", "passphrase_key", "mirror"))
+    return keyfile.KeyFile(site, Path(folder), protection=passphrases.of_options(options), mirror=options.get("mirror", ""))

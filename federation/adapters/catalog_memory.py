@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from federation import ports
 from federation.adapters import catalog_rows
 from federation.adapters.catalog_rows import Row
-from federation.core import records
+from federation.core import records, terms
 from federation.core.events import TABLE_OF_KIND, Event
 from federation.core.kinds import CommitterLease
 
@@ -23,10 +23,19 @@ _NOTHING: Mapping[str, Row] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class _Terms:
+    """What a value is found by, and its number."""
+
+    number: int
+    terms: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _State:
     """One revision of everything but events and blobs. Replaced whole by a commit, never changed."""
 
     tables: Mapping[type, Mapping[str, Row]] = dataclasses.field(default_factory=dict)
+    terms: Mapping[type, Mapping[str, _Terms]] = dataclasses.field(default_factory=dict)
     requests: Mapping[tuple[str, str], tuple[str, bytes]] = dataclasses.field(default_factory=dict)
     revision: int = 0
 
@@ -39,6 +48,7 @@ class MemoryCatalog:
         self._ids = ids
         self._backlog_facts_max = backlog_facts_max
         self._turn = threading.Lock()
+        self._grown = threading.Condition()
         self._trimming = threading.Lock()
         self._writer = 0
         self._state = _State()
@@ -87,6 +97,11 @@ class MemoryCatalog:
         self._open()
         return self._state.revision
 
+    def wait(self, after: int, seconds: float) -> int:
+        with self._grown:
+            self._grown.wait_for(lambda: self._closed or self._state.revision > after, seconds)
+        return self.revision()
+
     def floor(self) -> int:
         self._open()
         return self._floor
@@ -120,7 +135,9 @@ class MemoryCatalog:
         return None if blob is None else len(blob)
 
     def close(self) -> None:
-        self._closed = True
+        with self._grown:
+            self._closed = True
+            self._grown.notify_all()
 
     def _run(self, work: Callable[[ports.Transaction], T], actor: str, request_id: str) -> T:
         tx = _Transaction(
@@ -128,7 +145,9 @@ class MemoryCatalog:
         )
         result = work(tx)
         self._events.extend(tx.emitted)
-        self._state = tx.state()
+        with self._grown:
+            self._state = tx.state()
+            self._grown.notify_all()
         return result
 
     def _open(self) -> None:
@@ -159,6 +178,7 @@ class _Transaction:
         self._can_write = writable
         self._backlog_facts_max = backlog_facts_max
         self._changed: dict[type, dict[str, Row]] = {}
+        self._terms: dict[type, dict[str, _Terms]] = {}
         self._requests: dict[tuple[str, str], tuple[str, bytes]] = {}
 
     def state(self) -> _State:
@@ -166,6 +186,7 @@ class _Transaction:
         requests = self._base.requests
         return _State(
             tables={**self._base.tables, **self._changed} if self._changed else self._base.tables,
+            terms={**self._base.terms, **self._terms} if self._terms else self._base.terms,
             requests={**requests, **self._requests} if self._requests else requests,
             revision=self._revision(),
         )
@@ -179,18 +200,31 @@ class _Transaction:
         if row.key in rows:
             raise catalog_rows.taken(type(value), row.key)
         rows[row.key] = row
+        self._index(stored, row.key)
         return stored
 
     def replace(self, value: T, *, etag: str = "") -> T:
         stored, row, rows = self._prepared(value)
         self._matching(type(value), row.key, etag)
         rows[row.key] = row
+        self._index(stored, row.key)
         return stored
 
     def delete(self, cls: type, key: str, *, etag: str = "") -> None:
         rows = self._writable(cls)
         self._matching(cls, key, etag)
         del rows[key]
+        if catalog_rows.kind_of(cls).terms:
+            del self._indexed(cls)[key]
+
+    def find(self, cls: type[T], query: terms.Query, *, before: int = 0, limit: int = 1000) -> tuple[tuple[int, T], ...]:
+        catalog_rows.checked_findable(cls)
+        catalog_rows.checked_limit(limit)
+        known = self._terms.get(cls, self._base.terms.get(cls, {}))
+        found = ((row.number, key) for key, row in known.items() if terms.holds(query, row.terms))
+        chosen = sorted((each for each in found if not before or each[0] < before), reverse=True)[:limit]
+        rows = self._rows(cls)
+        return tuple((number, catalog_rows.to_value(cls, rows[key].body)) for number, key in chosen)
 
     def list(
         self,
@@ -273,6 +307,18 @@ class _Transaction:
         if cls not in self._changed:
             self._changed[cls] = dict(self._base.tables.get(cls, _NOTHING))
         return self._changed[cls]
+
+    def _index(self, value: Any, key: str) -> None:
+        found = catalog_rows.kind_of(type(value)).terms
+        if found:
+            known = self._indexed(type(value))
+            number = known[key].number if key in known else 1 + max((row.number for row in known.values()), default=0)
+            known[key] = _Terms(number=number, terms=found(self.get, value))
+
+    def _indexed(self, cls: type) -> dict[str, _Terms]:
+        if cls not in self._terms:
+            self._terms[cls] = dict(self._base.terms.get(cls, {}))
+        return self._terms[cls]
 
     def _matching(self, cls: type, key: str, etag: str) -> None:
         row = self._rows(cls).get(catalog_rows.text(key))

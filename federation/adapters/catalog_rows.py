@@ -152,6 +152,12 @@ def checked_limit(limit: int) -> int:
     return limit
 
 
+def checked_findable(cls: type) -> None:
+    """TypeError for a class whose values are found by no terms."""
+    if kind_of(cls).terms is None:
+        raise TypeError(f"{cls.__name__} is found by no terms; give its row of core.kinds.KINDS some")
+
+
 def checked_rows(rows: int, data: bytes) -> int:
     """How many facts one event holds, if an event can hold them: whoever reads it has all of it in memory."""
     if not 1 <= rows <= ROWS_MAX or len(data) > ROWS_BYTES_MAX:

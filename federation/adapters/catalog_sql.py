@@ -6,6 +6,7 @@ Values lie as JSON beside the columns that listings need, so that a new field ne
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from federation.adapters import (
     sql_migrate,
     sql_postgres,
     sql_schema,
+    sql_signal,
     sql_sqlite,
     sql_transaction,
 )
@@ -54,6 +56,7 @@ class SqlCatalog:
         self._backlog_facts_max = backlog_facts_max
         self._closed = False
         self._writer, self._reader = _open(url)
+        self._signal = sql_signal.of(self._reader)
 
     def write(self, work: Callable[[ports.Transaction], T], *, actor: str = "", request_id: str = "") -> T:
         def mutate(connection: sa.Connection) -> T:
@@ -66,10 +69,13 @@ class SqlCatalog:
                 backlog_facts_max=self._backlog_facts_max,
             )
             result = work(tx)
-            tx.finish()
+            if tx.finish():
+                self._signal.announce(connection)
             return result
 
-        return self._write(mutate)
+        written = self._write(mutate)
+        self._signal.ring()
+        return written
 
     def read(self, work: Callable[[ports.Transaction], T]) -> T:
         return self._read(
@@ -96,6 +102,15 @@ class SqlCatalog:
     def revision(self) -> int:
         return self._read(sql_transaction.revision)
 
+    def wait(self, after: int, seconds: float) -> int:
+        deadline = time.monotonic() + seconds
+        while True:
+            self._signal.listen()
+            newest, left = self.revision(), deadline - time.monotonic()
+            if newest > after or left <= 0:
+                return newest
+            self._signal.wait(left)
+
     def floor(self) -> int:
         return self._read(sql_log.floor)
 
@@ -121,6 +136,7 @@ class SqlCatalog:
 
     def close(self) -> None:
         self._closed = True
+        self._signal.close()
         self._writer.close()
         self._reader.dispose()
 

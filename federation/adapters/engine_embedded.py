@@ -22,6 +22,7 @@ from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from federation.adapters import records_tables
+from federation.adapters.records_opening import open_table
 from federation.core import errors, maintenance, query
 from federation.ports import Compaction, Exported, ExportFormat, Merged
 
@@ -165,7 +166,7 @@ class DeltaFusionEngine:
 
     def _open(self, table: str) -> DeltaTable:
         try:
-            return DeltaTable(f"{self._root}/{table}", storage_options=self._options)
+            return open_table(f"{self._root}/{table}", self._options)
         except TableNotFoundError:
             raise maintenance.table_missing(table, self._root) from None
 

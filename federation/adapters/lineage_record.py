@@ -18,6 +18,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from federation.adapters import records_tables
 from federation.adapters.records_memory import MemoryRecords
+from federation.adapters.records_opening import check, open_table
 from federation.core import errors, lineage_graph
 from federation.core.events import Event
 
@@ -73,9 +74,10 @@ class DeltaLineage(_Decoding):
         """The table as it is now. A handle that fails is not used again."""
         handle = self._handles.pop(table, None)
         if handle is None:
-            handle = DeltaTable(f"{self._root}/{table}", storage_options=self._options)
+            handle = open_table(f"{self._root}/{table}", self._options)
         else:
             handle.update_incremental()
+            check(handle, table)
         self._handles[table] = handle
         return handle
 

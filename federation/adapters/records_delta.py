@@ -27,6 +27,7 @@ from deltalake.transaction import AddAction, PostCommitHookProperties, RemoveAct
 from federation import failpoints
 from federation.adapters import records_links, records_migrate, records_tables
 from federation.adapters.records_files import Place, Written
+from federation.adapters.records_opening import open_table
 from federation.core import chain, compaction, errors
 from federation.core.events import Event
 
@@ -210,7 +211,7 @@ class DeltaRecords:
         self.probe()
         uri = self._place.uri(known.name)
         try:
-            handle = DeltaTable(uri, storage_options=self._place.options)
+            handle = open_table(uri, self._place.options)
         except TableNotFoundError:
             self._place.prepare()
             handle = self._create(uri, known.name, records_tables.table_of(known.name).schema)

@@ -24,6 +24,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from federation.adapters import records_chain, records_tables
+from federation.adapters.records_opening import open_table
 from federation.core import chain, errors, events, records
 
 #: Rows that are handed on at once.
@@ -55,7 +56,7 @@ class DeltaReader:
 
     def _open(self, table: str) -> DeltaTable | None:
         try:
-            return DeltaTable(f"{self._root}/{table}", storage_options=self._options)
+            return open_table(f"{self._root}/{table}", self._options)
         except TableNotFoundError:
             return None
 

@@ -6,6 +6,7 @@ The migrations make them; a test holds that both say the same.
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from federation.core import kinds
 
@@ -40,6 +41,30 @@ def _table_of(kind: kinds.Kind) -> sa.Table:
 
 
 TABLES: dict[type, sa.Table] = {cls: _table_of(kind) for cls, kind in kinds.KINDS.items()}
+
+
+def _terms_of(kind: kinds.Kind) -> sa.Table:
+    """What values are found by, in the order in which they were inserted. On SQLite an FTS5 table beside it is the index."""
+    name = f"{kind.table}_terms"
+    terms = sa.Text().with_variant(postgresql.TSVECTOR(), "postgresql")
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("number", _Position, primary_key=True),
+        sa.Column("key", _Text, nullable=False, unique=True),
+        sa.Column("terms", terms, nullable=False),
+        sa.Index(f"ix_{name}", "terms", postgresql_using="gin").ddl_if(dialect="postgresql"),
+    )
+
+
+#: What values of those kinds are found by that have terms.
+TERMS: dict[type, sa.Table] = {cls: _terms_of(kind) for cls, kind in kinds.KINDS.items() if kind.terms}
+
+
+def fts_of(terms: sa.Table) -> str:
+    """SQLite's full-text index of such a table. It is no table of the metadata, which knows no virtual ones."""
+    return f"{terms.name}_fts"
+
 
 events = sa.Table(
     "events",

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from federation import ports
-from federation.adapters import catalog_rows, sql_errors, sql_schema
+from federation.adapters import catalog_rows, sql_errors, sql_schema, sql_terms
 from federation.adapters.catalog_rows import Row
 from federation.core import errors, records
 from federation.core.events import TABLE_OF_KIND
 from federation.core.kinds import CommitterLease
+from federation.core.terms import Query
 
 T = TypeVar("T")
 _COUNT_ROWS = {"preserve_rowcount": True}
@@ -101,6 +102,7 @@ class SqlTransaction:
         self.actor = actor
         self.request_id = request_id
         self._connection = connection
+        self._dialect = connection.dialect.name
         self._ids = ids
         self._writable = writable
         self._backlog_facts_max = backlog_facts_max
@@ -125,6 +127,7 @@ class SqlTransaction:
         self._read.pop((type(value), row.key), None)
         if not self._change(self._of(type(value)).insert, _values(row)):
             raise catalog_rows.taken(type(value), row.key)
+        self._index(stored, row.key)
         return stored
 
     def replace(self, value: T, *, etag: str = "") -> T:
@@ -136,6 +139,7 @@ class SqlTransaction:
         values = {name: item for name, item in _values(row).items() if name != "key"}
         if not self._change(statement, {**values, **_this(row.key, etag)}):
             raise self._refusal(type(value), row.key)
+        self._index(stored, row.key)
         return stored
 
     def delete(self, cls: type, key: str, *, etag: str = "") -> None:
@@ -144,6 +148,14 @@ class SqlTransaction:
         statements = self._of(cls)
         if not self._change(statements.delete_matching if etag else statements.delete, _this(key, etag)):
             raise self._refusal(cls, key)
+        if catalog_rows.kind_of(cls).terms:
+            sql_terms.remove(self._run, self._dialect, cls, key)
+
+    def find(self, cls: type[T], query: Query, *, before: int = 0, limit: int = 1000) -> tuple[tuple[int, T], ...]:
+        catalog_rows.checked_findable(cls)
+        catalog_rows.checked_limit(limit)
+        rows = sql_terms.find(self._run, self._dialect, cls, query, before=before, limit=limit)
+        return tuple((number, catalog_rows.to_value(cls, body)) for number, body in rows)
 
     def list(
         self,
@@ -187,14 +199,15 @@ class SqlTransaction:
         if not self._change(_insert_unless_there(sql_schema.requests), values):
             raise catalog_rows.remembered(key)
 
-    def finish(self) -> None:
-        """Writes the emitted events. Raises what the database complained of before, even if the work swallowed it."""
+    def finish(self) -> bool:
+        """Writes the emitted events; whether there are any. Raises what the database has complained of, even if swallowed."""
         if self._failure:
             raise self._failure
         if self._emitted:
             self._run(_INSERT_EVENTS, self._emitted)
             self._run(_SET_COUNTER, {"value": self._position})
         self._finished = True
+        return bool(self._emitted)
 
     def _emit(self, kind: str, name: str, *, body: str, data: bytes, rows: int) -> int:
         self._check_writable()
@@ -226,6 +239,11 @@ class SqlTransaction:
         self._check_writable()
         stored = catalog_rows.stamped(value, self._ids)
         return stored, catalog_rows.to_row(stored)
+
+    def _index(self, value: Any, key: str) -> None:
+        found = catalog_rows.kind_of(type(value)).terms
+        if found:
+            sql_terms.put(self._run, self._dialect, type(value), key, found(self.get, value))
 
     def _refusal(self, cls: type, key: str) -> errors.FederationError:
         there = self._run(self._of(cls).get, {"this_key": key}).scalar_one_or_none()

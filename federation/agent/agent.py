@@ -6,7 +6,6 @@ It calls the catalog and is never called by it. What it must remember is in its 
 from __future__ import annotations
 
 import logging
-import resource
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,13 +15,18 @@ import grpc
 
 from federation import config, ports
 from federation.agent import (
+    admission,
+    aggregates,
     capacity,
+    certificate,
     check,
+    custody,
     door,
     fetching,
     gateway,
     ingest,
     journal,
+    leasing,
     locks,
     logs,
     metering,
@@ -37,8 +41,10 @@ from federation.agent import (
 )
 from federation.agent import catalog as agent_catalog
 from federation.agent.identity import Identity
-from federation.core import errors, job, transfer
+from federation.core import erasure, errors, job, keys, transfer
+from federation.core.admission import UNASKED, Finding
 from federation.wire import tls
+from federation.wire.rates import Rates
 
 T = TypeVar("T")
 
@@ -47,6 +53,10 @@ _log = logging.getLogger(__name__)
 #: Between two looks for what people have left behind.
 SWEEP_SECONDS = 600.0
 RECONNECT_SECONDS_MAX = 5.0
+#: Between two admission tests, and between two looks whether one is due before.
+EXAMINE_SECONDS = 600.0
+_EXAMINE_LOOK_SECONDS = 5.0
+_RENEW_LOOK_SECONDS = 3600.0
 _STOP_SECONDS = 3.0
 #: A cluster that answers within this time is part of the first registration.
 _FIRST_LOOK_SECONDS = 5.0
@@ -64,7 +74,7 @@ class Agent:
         *,
         store: ports.ObjectStore,
         sources: Mapping[str, ports.SourceReader],
-        keys: ports.KeyConnector,
+        keys: ports.SiteKeys,
         compute: ports.Compute | None,
         clock: ports.Clock,
         ids: ports.Ids,
@@ -78,13 +88,14 @@ class Agent:
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self._identity = Identity.of(keys)
-        self._tls = _credentials(settings.tls)
+        self._tls = tls.Files(settings.tls.ca, settings.tls.cert, settings.tls.key)
         self._book = journal.Journal(settings.state_dir / "agent.db")
         self._catalog = agent_catalog.Catalog(settings.catalog, self._tls)
         self._lease = door.Lease(clock)
         self._opener = versions.Versions(store, keys, self._catalog)
+        self._leaser = leasing.Leasing(catalog=self._catalog, connector=keys, identity=self._identity, clock=clock)
         self._log = logs.Logs(settings.state_dir / "logs", bytes_max=settings.log_bytes_max)
-        self._remotes = remote.Remotes(self._identity, self._tls.ca, clock=clock)
+        self._remotes = remote.Remotes(self._identity, self._tls.current().ca, clock=clock)
         self._meter = metering.Meter(
             self._book,
             site=settings.site,
@@ -104,8 +115,14 @@ class Agent:
             ids_=ids,
         )
         self._checker = check.Checker(store=store, keys=keys, catalog=self._catalog, book=self._book, opener=self._opener)
-        self._runs = self._make_runs(sources, ids, pace or runs.Pace())
+        self._runs = self._make_runs(keys, sources, ids, pace or runs.Pace())
         self._transfers = self._make_transfers(keys, terms or fetching.Terms())
+        self._custody = custody.Custody(
+            site=settings.site, keys=keys, identity=self._identity, book=self._book, catalog=self._catalog
+        )
+        self._examiner = admission.Examiner(settings, store=store, compute=compute, identity=self._tls)
+        self._findings: tuple[Finding, ...] = ()
+        self._kept_out = False
         self._capacity = capacity.CapacityWatch(compute, self._runs.reserved, look_seconds=settings.look_seconds)
         self._gateway: gateway.Gateway | None = None
         self._server: grpc.Server | None = None
@@ -127,22 +144,27 @@ class Agent:
         self._closing.wait()
 
     def start(self) -> None:
-        """Probes the store, registers, cleans up, opens the gateway and goes on with what was begun. Waits for the catalog."""
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold DEKs
-        self._store.probe()
+        """Tests the site, registers, cleans up, opens the gateway and goes on with what was begun. Waits for the catalog."""
+        self._store.probe()  # one that is dishonest is refused before anything is told to anybody
         self._thread("capacity", lambda: self._capacity.refresh(self._closing))
         self._capacity.wait(_FIRST_LOOK_SECONDS)
         # The address is part of the registration, so the port is taken first; it answers nobody before the grant key is known.
         self._server, port = gateway.listen(self._settings.gateway_listen, self._tls)
         self.address = self._settings.gateway or f"{self._settings.gateway_listen.rpartition(':')[0]}:{port}"
-        self._registration = registration = self._until_answered(self._register)
+        self._registration = registration = self._until_answered(self._first_registration)
         self._until_answered(self._heartbeat)
         self._open_gateway(registration)
         self._until_answered(self._writer.sweep)
+        self._until_answered(self._custody.begin)
         self._runs.start(self.address)
         self._transfers.start()
-        for name, loop in (("heartbeat", self._beat), ("work", self._take_work), ("sweep", self._sweep)):
+        loops = (
+            *(("heartbeat", self._beat), ("work", self._take_work), ("sweep", self._sweep)),
+            *(("admission", self._examine), ("certificate", self._renew)),
+        )
+        for name, loop in loops:
             self._thread(name, loop)
+        self._thread("custody", self._custody.run)
         _log.info("%r serves", self)
 
     def stop(self) -> None:
@@ -156,6 +178,7 @@ class Agent:
             self._server.stop(grace=_STOP_SECONDS).wait()
         self._runs.stop()
         self._transfers.stop()
+        self._custody.stop()
         self._catalog.close()
         for thread in self._threads:
             thread.join(timeout=10)
@@ -163,7 +186,9 @@ class Agent:
         self._meter.fold()
         self._book.close()
 
-    def _make_runs(self, sources: Mapping[str, ports.SourceReader], ids: ports.Ids, pace: runs.Pace) -> runs.Runs:
+    def _make_runs(
+        self, keys: ports.KeyConnector, sources: Mapping[str, ports.SourceReader], ids: ports.Ids, pace: runs.Pace
+    ) -> runs.Runs:
         settings = self._settings
         return runs.Runs(
             runs.Parts(
@@ -180,7 +205,8 @@ class Agent:
                 ingester=ingest.Ingester(
                     sources=sources, writer=self._writer, clock=self._clock, ids_=ids, log=self._log.append
                 ),
-                ca=self._tls.ca,
+                counter=aggregates.Counter(store=self._store, keys=keys, book=self._book),
+                ca=self._tls.current().ca,
                 log_bytes_max=settings.log_bytes_max,
                 pace=pace,
             )
@@ -218,7 +244,9 @@ class Agent:
                 identity=self._identity,
                 book=self._book,
                 entrance=entrance,
+                rates=Rates(settings.rates),
                 opener=self._opener,
+                leaser=self._leaser,
                 meter=self._meter,
                 remotes=self._remotes,
                 writer=self._writer,
@@ -230,7 +258,17 @@ class Agent:
         assert self._server is not None
         self._gateway.serve(self._server)
 
-    def _register(self) -> agent_catalog.Registration:
+    def _first_registration(self) -> agent_catalog.Registration:
+        registration = self._register()
+        assert registration is not None
+        return registration
+
+    def _register(self, *, listening: bool = False, unless_as_before: bool = False) -> agent_catalog.Registration | None:
+        """Tests the site and tells the catalog; None where it was found `as_before`, which then needs no telling."""
+        findings = self._examiner.examine(self.address, listening=listening)
+        if unless_as_before and [(row.check, row.grade) for row in findings] == [(r.check, r.grade) for r in self._findings]:
+            return None
+        self._findings = findings
         totals, compute_error = self._capacity.look()
         return self._catalog.register(
             gateway=self.address,
@@ -239,6 +277,9 @@ class Agent:
             has_compute=self._compute is not None,
             capacity=totals,
             compute_error=compute_error,
+            findings=findings,
+            now=self._clock.now,
+            dashboard=self._settings.compute.dashboard if self._settings.compute else "",
         )
 
     def _until_answered(self, call: Callable[[], T]) -> T:
@@ -277,13 +318,17 @@ class Agent:
             try:
                 self._heartbeat()
             except errors.FederationError as error:
+                self._kept_out = self._kept_out or error.reason == "SITE_NOT_ADMITTED"
                 _log.warning("no heartbeat: %s", error)
 
     def _heartbeat(self) -> None:
         registration = self._registration
         assert registration is not None
         self._meter.fold()
+        self._remotes.forget_expired()
         totals, compute_error = self._capacity.look()
+        if self._untested:  # a cluster that has just come back may be another one: nothing is placed before it was tested
+            compute_error = compute_error or "its admission test comes first"
         asked = self._clock.now()
         answer = self._catalog.heartbeat(
             capacity=totals, compute_error=compute_error, runs=self._runs.names(), open_grants=self._meter.open_grants()
@@ -323,15 +368,57 @@ class Agent:
                 self._transfers.ask_stop(instruction)
             case transfer.DropReplica():
                 self._transfers.drop(instruction)
+            case keys.RotateKeys() | keys.FillEscrow() | keys.OpenEscrow():
+                self._custody.take(instruction)
+            case erasure.EraseGenerations():
+                self._opener.forget(instruction.version)
+                self._leaser.erase(instruction, self._settings.site)
+
+    def _examine(self) -> None:
+        """Tests the site again: at once over the network, now that the gateway listens, then from time to time.
+
+        A site whose cluster could not be asked is tested again as soon as that answers; one that is kept out, each few seconds.
+        """
+        tested, pause = time.monotonic(), 0.0
+        first = True
+        while not self._closing.wait(pause):
+            pause = _EXAMINE_LOOK_SECONDS
+            _, compute_error = self._capacity.look()
+            asleep = self._untested and not compute_error
+            due = time.monotonic() - tested >= EXAMINE_SECONDS
+            if not (first or due or asleep or self._kept_out):
+                continue
+            if first or due:
+                tested = time.monotonic()
+            try:
+                self._register(listening=True, unless_as_before=not (due or self._kept_out))
+                self._kept_out = False
+            except errors.FailedPrecondition as error:
+                self._kept_out = True
+                _log.error("%s is kept out: %s", self._settings.site, error)
+            except errors.FederationError as error:
+                _log.warning("the site is tested again later: %s", error)
+            first = False
+
+    @property
+    def _untested(self) -> bool:
+        """Whether the cluster did not answer when the site was tested."""
+        return any(row.check == "compute" and row.detail.startswith(UNASKED) for row in self._findings)
+
+    def _renew(self) -> None:
+        """Has the certificate renewed once two thirds of its life are over, where the catalog's CA has made it."""
+        while not self._closing.wait(_RENEW_LOOK_SECONDS):
+            try:
+                if certificate.renew(self._settings.tls, self._catalog, self._clock.now()):
+                    _log.info("%s has a new certificate", self._settings.site)
+            except (errors.FederationError, OSError) as error:
+                _log.warning("the certificate is not renewed: %s", error)
 
     def _sweep(self) -> None:
         while not self._closing.wait(SWEEP_SECONDS):
             try:
                 self._writer.sweep()
                 self._transfers.sweep()
+                self._custody.begin()
             except errors.FederationError as error:
                 _log.warning("what was left behind is removed later: %s", error)
-
-
-def _credentials(files: config.TlsFiles) -> tls.Tls:
-    return tls.Tls(ca=files.ca.read_bytes(), cert=files.cert.read_bytes(), key=files.key.read_bytes())

@@ -14,14 +14,46 @@ from grpc_status import rpc_status
 
 from federation.agent import door
 from federation.core import errors
+from federation.crypto import secrets
 from federation.wire import errors as wire_errors
-from federation.wire import methods
+from federation.wire import limits, methods
+from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
 _PERMISSIONS = {"public", "grant", "token"}
 
 
-def generic_handler(service: str, servicer: object, entrance: door.Door) -> grpc.GenericRpcHandler:
+class Entrance:
+    """What every caller comes through: the door, and how often it may be gone through: by person, by run, by place."""
+
+    def __init__(self, keeper: door.Door, rates: Rates) -> None:
+        self._door = keeper
+        self._rates = rates
+
+    def admit(self, context: grpc.ServicerContext, permission: str) -> door.Caller | None:
+        """Whose call it is; RateLimited for one too many, whoever makes it."""
+        place, metadata = context.peer().rpartition(":")[0], _metadata(context)
+        if permission == "public":
+            self._rates.spend_by_place(place)
+            return self._door.admit(metadata, permission)
+        credential = _credential(metadata)
+        self._rates.knock(place, credential)
+        try:
+            caller = self._door.admit(metadata, permission)
+        except (errors.Unauthenticated, errors.PermissionDenied):
+            self._rates.failed(place, credential)
+            raise
+        self._rates.welcome(credential)
+        if isinstance(caller, door.RunCaller):
+            self._rates.spend(caller.run, machine=True)
+        elif caller is not None:
+            # However many grants somebody has, they have one bucket; a run elsewhere, and another site, have theirs.
+            machine = caller.grant.run or caller.grant.reader_site
+            self._rates.spend(machine or caller.grant.subject, machine=bool(machine))
+        return caller
+
+
+def generic_handler(service: str, servicer: object, entrance: Entrance) -> grpc.GenericRpcHandler:
     """Handlers for all methods of the service. `GetThing` is done by `get_thing(request, caller, context)`.
 
     FailedPrecondition for a method that nobody does, or whose permission the gateway does not know.
@@ -30,7 +62,7 @@ def generic_handler(service: str, servicer: object, entrance: door.Door) -> grpc
     return grpc.method_handlers_generic_handler(f"federation.v1.{service}", handlers)
 
 
-def _handler(row: methods.Method, servicer: object, entrance: door.Door) -> Any:
+def _handler(row: methods.Method, servicer: object, entrance: Entrance) -> Any:
     function = getattr(servicer, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", row.name).lower(), None)
     if function is None or row.permission not in _PERMISSIONS:
         raise errors.FailedPrecondition(
@@ -39,13 +71,14 @@ def _handler(row: methods.Method, servicer: object, entrance: door.Door) -> Any:
         )
     make = getattr(grpc, f"{row.shape}_rpc_method_handler")
     wrapped = (_streaming if row.response_stream else _unary)(row, function, entrance)
-    return make(wrapped, request_deserializer=row.request.FromString, response_serializer=row.response.SerializeToString)
+    return make(wrapped, request_deserializer=limits.reader(row.request), response_serializer=row.response.SerializeToString)
 
 
-def _unary(row: methods.Method, function: Callable[..., Any], entrance: door.Door) -> Callable[..., Any]:
+def _unary(row: methods.Method, function: Callable[..., Any], entrance: Entrance) -> Callable[..., Any]:
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
         try:
-            return function(request, entrance.admit(_metadata(context), row.permission), context)
+            caller = entrance.admit(context, row.permission)
+            return function(_within(row, request), caller, context)
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
             status = _status(error, row)
         return context.abort_with_status(rpc_status.to_status(status))
@@ -53,12 +86,11 @@ def _unary(row: methods.Method, function: Callable[..., Any], entrance: door.Doo
     return handle
 
 
-def _streaming(
-    row: methods.Method, function: Callable[..., Iterable[Any]], entrance: door.Door
-) -> Callable[..., Iterator[Any]]:
+def _streaming(row: methods.Method, function: Callable[..., Iterable[Any]], entrance: Entrance) -> Callable[..., Iterator[Any]]:
     def handle(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         try:
-            yield from function(request, entrance.admit(_metadata(context), row.permission), context)
+            caller = entrance.admit(context, row.permission)
+            yield from function(_within(row, request), caller, context)
         except Exception as error:  # noqa: BLE001 - as above
             status = _status(error, row)
         else:
@@ -68,8 +100,23 @@ def _streaming(
     return handle
 
 
+def _within(row: methods.Method, request: Any) -> Any:
+    """The request, or each of a stream's, within the bounds of its fields."""
+    if row.request_stream:
+        return limits.checked(request)
+    limits.check(request)
+    return request
+
+
 def _metadata(context: grpc.ServicerContext) -> list[tuple[str, str | bytes]]:
     return [(key, value) for key, value in context.invocation_metadata()]
+
+
+def _credential(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """A digest of what a caller shows, '' for nothing."""
+    found = dict(metadata)
+    shown = found.get(door.GRANT) or found.get("authorization") or ""
+    return secrets.digest(shown if isinstance(shown, str) else shown.hex()) if shown else ""
 
 
 def _status(error: Exception, row: methods.Method) -> status_pb2.Status:

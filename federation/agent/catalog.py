@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+import grpc
+
 from federation.agent import journal
-from federation.core import dataset, errors, job, lineage, metering, site, transfer
+from federation.core import admission, dataset, erasure, errors, job, keys, leases, lineage, metering, site, transfer
 from federation.v1 import agent_pb2, agent_pb2_grpc, jobs_pb2, lineage_pb2, sites_pb2, transfers_pb2
 from federation.wire import codec, tls
 from federation.wire import errors as wire_errors
@@ -23,10 +25,22 @@ from federation.wire import errors as wire_errors
 T = TypeVar("T")
 
 #: What a site is told to do.
-Instruction = job.StartRun | job.StopRun | transfer.StartTransfer | transfer.StopTransfer | transfer.DropReplica
+Instruction = (
+    job.StartRun
+    | job.StopRun
+    | transfer.StartTransfer
+    | transfer.StopTransfer
+    | transfer.DropReplica
+    | keys.RotateKeys
+    | keys.FillEscrow
+    | keys.OpenEscrow
+    | erasure.EraseGenerations
+)
 
 CALL_SECONDS = 20.0
 TRIES = 4
+#: Connections with certificates of before, and the newest: streams of older ones begin anew.
+_CHANNELS_MAX = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +64,17 @@ class Heartbeat:
 
 
 class Catalog:
-    """The Agent service, called as the site that the certificate names."""
+    """The Agent service, called as the site that the certificate names.
 
-    def __init__(self, target: str, credentials: tls.Tls) -> None:
+    A certificate that has changed is used by calls that begin from then on; streams of before live on over their connection.
+    """
+
+    def __init__(self, target: str, credentials: tls.Source) -> None:
         self._target = target
-        self._channel = tls.channel(target, credentials)
-        # The generated stub tells no types that its messages do not tell already.
-        self._stub: Any = agent_pb2_grpc.AgentStub(self._channel)
+        self._credentials = credentials
+        self._lock = threading.Lock()
+        self._channels: list[grpc.Channel] = []
+        self._connect(credentials.current())
         self._closing = threading.Event()
 
     def __repr__(self) -> str:
@@ -65,7 +83,26 @@ class Catalog:
     def close(self) -> None:
         """Ends all calls."""
         self._closing.set()
-        self._channel.close()
+        with self._lock:
+            for channel in self._channels:
+                channel.close()
+
+    @property
+    def _stub(self) -> Any:
+        """The generated stub, which tells no types that its messages do not tell already, with the certificate of now."""
+        with self._lock:
+            identity = self._credentials.current()
+            if identity is not self._identity and not self._closing.is_set():
+                self._connect(identity)
+            return self._newest
+
+    def _connect(self, identity: tls.Tls) -> None:
+        """Another connection; of older ones the last stays for what still runs over it, and the one before it is ended."""
+        self._identity = identity
+        self._channels.append(tls.channel(self._target, identity))
+        self._newest = agent_pb2_grpc.AgentStub(self._channels[-1])
+        if len(self._channels) > _CHANNELS_MAX:
+            self._channels.pop(0).close()
 
     def register(
         self,
@@ -76,8 +113,14 @@ class Catalog:
         has_compute: bool,
         capacity: site.Capacity,
         compute_error: str,
+        findings: Iterable[admission.Finding],
+        now: Callable[[], datetime],
+        dashboard: str = "",
     ) -> Registration:
-        """Tells the catalog the site's keys, gateway and capacity."""
+        """Tells the catalog the site's keys, gateway and capacity, and what its admission test found.
+
+        FailedPrecondition (SITE_NOT_JOINED, SITE_NOT_ADMITTED) where the site is not let in. `now` is its clock.
+        """
         request = agent_pb2.RegisterRequest(
             gateway=gateway,
             signing_key=signing_key,
@@ -85,14 +128,27 @@ class Catalog:
             has_compute=has_compute,
             capacity=codec.to_message(capacity, sites_pb2.Capacity),
             compute_error=compute_error,
+            findings=[codec.to_message(row, agent_pb2.AdmissionFinding) for row in findings],
+            dashboard=dashboard,
         )
-        answer = self._call(self._stub.Register, request)
+
+        def register(request: agent_pb2.RegisterRequest, **how: Any) -> agent_pb2.RegisterResponse:
+            request.agent_time.CopyFrom(codec.from_time(now()))
+            answered: agent_pb2.RegisterResponse = self._stub.Register(request, **how)
+            return answered
+
+        answer = self._call(register, request)
         return Registration(
             site=codec.to_value(answer.site),
             grant_key=answer.grant_key,
             lease_seconds=answer.lease_seconds,
             heartbeat_seconds=answer.heartbeat_seconds,
         )
+
+    def renew_certificate(self, csr: bytes) -> bytes:
+        """A new certificate (PEM) for the site; FailedPrecondition (CA_ELSEWHERE) where the catalog signs none."""
+        request = agent_pb2.RenewCertificateRequest(csr=csr)
+        return bytes(self._call(self._stub.RenewCertificate, request).certificate)
 
     def heartbeat(
         self, *, capacity: site.Capacity, compute_error: str, runs: tuple[str, ...], open_grants: tuple[str, ...]
@@ -229,6 +285,80 @@ class Catalog:
         """Tells that a replica's objects are gone."""
         self._call(self._stub.FinishDrop, agent_pb2.FinishDropRequest(version=version))
 
+    def report_keyring(self, status: keys.ConnectorStatus, *, rotation: int = 0) -> keys.SiteKeyring:
+        """Tells the names of the site's keys; with `rotation`, that the current KEK is what it goes to."""
+        request = agent_pb2.ReportKeyringRequest(
+            kind=status.kind, kek=status.kek, keks=status.keks, destroyed=len(status.destroyed), rotation=rotation
+        )
+        return self._value(self._stub.ReportKeyring, request, keys.SiteKeyring)
+
+    def wrapped_keys(self, *, other_than_kek: str = "", lacking_escrow: str = "") -> Iterator[tuple[dataset.WrappedKey, ...]]:
+        """The site's rows that another KEK wraps, or that an escrow lacks, page by page."""
+        request = agent_pb2.ReadKeysRequest(other_than_kek=other_than_kek, lacking_escrow=lacking_escrow)
+        while True:
+            answer = self._call(self._stub.ReadKeys, request)
+            yield tuple(codec.to_value(key) for key in answer.keys)
+            if not answer.after:
+                return
+            request.after = answer.after
+
+    def replace_keys(self, changed: Iterable[tuple[str, dataset.WrappedKey]]) -> int:
+        """Puts re-wrapped rows in the place of those whose `wrapped` they were made from; the number of those that were."""
+        rows = [
+            agent_pb2.Replacement(previous=previous, key=codec.to_message(key, agent_pb2.WrappedKey))
+            for previous, key in changed
+        ]
+        return int(self._call(self._stub.ReplaceKeys, agent_pb2.ReplaceKeysRequest(replacements=rows)).replaced)
+
+    def finish_rotation(self, number: int) -> keys.SiteKeyring:
+        """Ends a rotation; the answer names the KEKs that may go."""
+        return self._value(self._stub.FinishRotation, agent_pb2.FinishRotationRequest(number=number), keys.SiteKeyring)
+
+    def store_escrow(
+        self,
+        escrow: str,
+        *,
+        public_key: str = "",
+        sealed_shares: Mapping[str, str] | None = None,
+        filled: Iterable[keys.EscrowedKey] = (),
+        complete: bool = False,
+        skipped: int = 0,
+    ) -> keys.Escrow:
+        """Stores an escrow's own key and shares, and what was put into it; `complete` but for `skipped` rows."""
+        request = agent_pb2.StoreEscrowRequest(
+            escrow=escrow,
+            public_key=public_key,
+            sealed_shares=sealed_shares or {},
+            keys=[codec.to_message(row, agent_pb2.EscrowedKey) for row in filled],
+            complete=complete,
+            skipped=skipped,
+        )
+        return self._value(self._stub.StoreEscrow, request, keys.Escrow)
+
+    def escrowed(self, opening: str) -> Iterator[tuple[keys.EscrowedKey, ...]]:
+        """What is in an escrow whose opening is approved, page by page."""
+        request = agent_pb2.ReadEscrowRequest(opening=opening)
+        while True:
+            answer = self._call(self._stub.ReadEscrow, request)
+            yield tuple(codec.to_value(row) for row in answer.keys)
+            if not answer.after:
+                return
+            request.after = answer.after
+
+    def finish_escrow(self, opening: str, given: Iterable[dataset.WrappedKey], *, done: bool = False) -> keys.Opening:
+        """Gives rows of an opened escrow back to the site; `done` ends the opening."""
+        rows = [codec.to_message(key, agent_pb2.WrappedKey) for key in given]
+        request = agent_pb2.FinishEscrowRequest(opening=opening, keys=rows, done=done)
+        return self._value(self._stub.FinishEscrow, request, keys.Opening)
+
+    def issue_lease(self, asked: leases.Asked) -> leases.Lease:
+        """The lease under which keys may be handed out; a refusal says why not."""
+        return self._value(self._stub.IssueLease, codec.to_message(asked, agent_pb2.IssueLeaseRequest), leases.Lease)
+
+    def confirm_erasure(self, name: str, signature: bytes) -> None:
+        """Tells that the secrets of an erasure are destroyed here."""
+        self._call(self._stub.ConfirmErasure, agent_pb2.ConfirmErasureRequest(erasure=name, signature=signature))
+
     def package(self, digest: str) -> Iterator[bytes]:
         """A package's bytes; not checked here."""
         stream = self._stream(self._stub.ReadPackage, agent_pb2.ReadPackageRequest(digest=digest))
@@ -244,14 +374,22 @@ class Catalog:
         for attempt in range(1, TRIES):
             try:
                 return self._once(method, request)
-            except errors.Unavailable:
-                if self._closing.wait(backoff(attempt, seconds_max=2)):
+            except errors.Unavailable as error:
+                if self._closing.wait(backoff(attempt, seconds_max=2) + (error.retry_seconds or 0)):
                     raise
         return self._once(method, request)
 
     def _once(self, method: Callable[..., Any], request: Any) -> Any:
-        with wire_errors.translated(), self._open():
-            return method(request, timeout=CALL_SECONDS)
+        try:
+            with wire_errors.translated(), self._open():
+                return method(request, timeout=CALL_SECONDS)
+        except errors.ResourceExhausted as error:
+            if not error.passes:
+                raise
+            # A catalog that is called too often is away for a moment: whoever waits for it knows how.
+            raise errors.Unavailable(
+                error.message, reason=error.reason, help=error.help, retry_seconds=error.retry_seconds
+            ) from error
 
     def _stream(self, method: Callable[..., Any], request: Any) -> Any:
         with self._open():

@@ -102,7 +102,7 @@ class Checker:
                 continue
             try:
                 self._keys.unwrap(keys[generation])
-            except (errors.PermissionDenied, errors.DataCorrupt) as error:
+            except (errors.PermissionDenied, errors.DataCorrupt, errors.FailedPrecondition) as error:
                 yield Finding(finding=KEY_MISSING, object=generation, version=opened.name, detail=error.message)
 
     def _check_object(

@@ -6,8 +6,9 @@ of a grant reaches what the grant names. What leaves is metered before it leaves
 
 from __future__ import annotations
 
+import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent import futures
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +22,7 @@ from federation.agent import (
     check,
     door,
     journal,
+    leasing,
     logs,
     metering,
     reads,
@@ -32,11 +34,12 @@ from federation.agent import (
     writes,
 )
 from federation.agent.identity import Identity
-from federation.core import errors, grants, ids, job, lineage
+from federation.core import errors, grants, ids, job, leases, lineage
 from federation.crypto import grants as signed_grants
 from federation.crypto import hpke, secrets
 from federation.v1 import gateway_pb2
 from federation.wire import codec, tls
+from federation.wire.rates import Rates
 
 #: Calls at the same time; more wait. Streams that only wait for news may take this many of them.
 THREADS = 96
@@ -55,13 +58,43 @@ class Parts:
     identity: Identity
     book: journal.Journal
     entrance: door.Door
+    rates: Rates
     opener: versions.Versions
+    leaser: leasing.Leasing
     meter: metering.Meter
     remotes: remote.Remotes
     writer: writes.Writes
     runner: runs.Runs
     log: logs.Logs
     checker: check.Checker
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """To whom keys are handed: for whom they are sealed, under which grant or for which run, and as it was asked."""
+
+    audience: str
+    grant: str
+    run: str
+    request: gateway_pb2.OpenVersionRequest | gateway_pb2.BeginWriteRequest
+    second: bool = False
+
+    @property
+    def nonce(self) -> str:
+        """Good for one lease; a second one of the same call has one of its own, made of it."""
+        return secrets.digest(self.request.nonce) if self.second else self.request.nonce
+
+    @property
+    def key(self) -> bytes:
+        return self.request.reader_key
+
+    @property
+    def keys_only(self) -> bool:
+        return isinstance(self.request, gateway_pb2.OpenVersionRequest) and self.request.keys_only
+
+    def again(self) -> _Reader:
+        """The same reader for the second lease of a call."""
+        return dataclasses.replace(self, second=True)
 
 
 class Gateway:
@@ -74,7 +107,8 @@ class Gateway:
 
     def serve(self, server: grpc.Server) -> None:
         """Answers at a listener from now on."""
-        server.add_generic_rpc_handlers((calls.generic_handler("Gateway", self, self._parts.entrance),))
+        entrance = calls.Entrance(self._parts.entrance, self._parts.rates)
+        server.add_generic_rpc_handlers((calls.generic_handler("Gateway", self, entrance),))
         server.start()
 
     def stop(self) -> None:
@@ -145,23 +179,25 @@ class Gateway:
     def open_version(self, request: gateway_pb2.OpenVersionRequest, caller: door.Caller, _context: Any) -> Any:
         _check_reader_key(request.reader_key)
         if isinstance(caller, door.GrantCaller):
-            return self._open_for_grant(caller, request.reader_key)
+            return self._open_for_grant(caller, request)
         given = self._input(caller, request.input)
-        audience = sealing.run_audience(caller.run)
+        reader = _Reader(
+            audience=sealing.run_audience(caller.run), grant=_grant_of(caller, request.input), run=caller.run, request=request
+        )
         if given.plan.source_site == self._parts.site:
             self._account(given)
-            return self._opened(self._parts.opener.open(_version_name(given)), request.reader_key, audience)
+            return self._opened(self._parts.opener.open(_version_name(given)), reader)
         handed = self._parts.remotes.open(given)
-        deks = self._parts.remotes.deks(given, handed)
-        return gateway_pb2.OpenVersionResponse(
+        lease = self._lease(reader, handed.version, tuple(sorted(key.generation for key in handed.keys)))
+        answer = gateway_pb2.OpenVersionResponse(
             version=handed.version,
             dataset_uid=handed.dataset_uid,
-            manifest=handed.data,
+            manifest=b"" if request.keys_only else handed.data,
             manifest_digest=handed.manifest_digest,
             manifest_signature=handed.manifest_signature,
             manifest_signing_key=handed.manifest_signing_key,
-            keys=_keys(sealing.seal(deks, dataset_uid=handed.dataset_uid, audience=audience, reader_key=request.reader_key)),
         )
+        return self._sealed(answer, lease, reader, self._parts.remotes.deks(given, handed))
 
     def read_object(self, request: gateway_pb2.ReadObjectRequest, caller: door.Caller, _context: Any) -> Iterator[Any]:
         if isinstance(caller, door.GrantCaller):
@@ -194,20 +230,27 @@ class Gateway:
     def begin_write(self, request: gateway_pb2.BeginWriteRequest, caller: door.Caller, _context: Any) -> Any:
         _check_reader_key(request.reader_key)
         owner, audience = self._owner(caller, request.output)
+        reader = _Reader(audience=audience, grant=owner.grant, run=owner.run, request=request)
         # A run reads the inputs of its plan alone; the version that it adds to is none of them unless it is named as one.
         wanted = request.with_base and isinstance(caller, door.GrantCaller)
         base = self._parts.opener.newest(owner.dataset_uid) if wanted else None
         row, dek = self._parts.writer.begin(owner, base=base.name if base else "")
-        sealed = sealing.seal(
-            [(row.generation, dek)], dataset_uid=row.dataset_uid, audience=audience, reader_key=request.reader_key
-        )
+        try:
+            lease = self._lease(reader, row.dataset, (row.generation,), use=leases.Use.WRITE)
+            opened = self._opened(base, reader.again()) if base else None
+        except errors.FederationError:
+            if row.grant:  # a run's write may be that of others too
+                self._parts.writer.drop(row.write)
+            raise
+        keys = self._parts.leaser.seal(lease, [(row.generation, dek)], audience=audience, reader_key=request.reader_key)
         return gateway_pb2.BeginWriteResponse(
             write=row.write,
             generation=row.generation,
             dataset=row.dataset,
             dataset_uid=row.dataset_uid,
-            key=_keys(sealed)[0],
-            base=self._opened(base, request.reader_key, audience) if base else None,
+            key=_keys(keys)[0],
+            base=opened,
+            lease=lease.lease,
         )
 
     def put_objects(self, messages: Iterator[gateway_pb2.PutObjectsRequest], caller: door.Caller, _context: Any) -> Any:
@@ -272,10 +315,11 @@ class Gateway:
             else:
                 self._parts.log.wait(_FOLLOW_SECONDS)
 
-    def _open_for_grant(self, caller: door.GrantCaller, reader_key: bytes) -> Any:
+    def _open_for_grant(self, caller: door.GrantCaller, request: gateway_pb2.OpenVersionRequest) -> Any:
         grant = caller.grant
         _require(grant, grants.Access.READ)
-        if (grant.for_site or grant.reader_sealing_key) and grant.reader_sealing_key != hpke.fingerprint(reader_key):
+        # A key is named by its fingerprint: whole, it is too long for a header.
+        if (grant.for_site or grant.reader_sealing_key) and grant.reader_sealing_key != hpke.fingerprint(request.reader_key):
             raise errors.PermissionDenied(
                 f"grant {grant.grant} hands keys to site {grant.reader_site} alone, and this is not its sealing key",
                 reason="READER_KEY_FOREIGN",
@@ -284,25 +328,49 @@ class Gateway:
         account = self._parts.meter.open(grant, caller.token)
         if account.closed:
             raise metering.closed(grant.grant)
-        answer = self._opened(self._parts.opener.open(grant.version), reader_key, sealing.grant_audience(grant.grant))
+        reader = _Reader(audience=sealing.grant_audience(grant.grant), grant=grant.grant, run="", request=request)
+        answer = self._opened(self._parts.opener.open(grant.version), reader)
         keys = [sealing.SealedDek(generation=key.generation, sealed=key.sealed) for key in answer.keys]
         answer.keys_signature = sealing.sign(
             self._parts.identity, grant=grant.grant, version=answer.version, manifest_digest=answer.manifest_digest, keys=keys
         )
         return answer
 
-    def _opened(self, opened: versions.Opened, reader_key: bytes, audience: str) -> Any:
-        uid = opened.sealed.dataset_uid
-        sealed = sealing.seal(self._parts.opener.deks(opened), dataset_uid=uid, audience=audience, reader_key=reader_key)
-        return gateway_pb2.OpenVersionResponse(
+    def _opened(self, opened: versions.Opened, reader: _Reader) -> Any:
+        lease = self._lease(reader, opened.name, opened.manifest.generations)
+        answer = gateway_pb2.OpenVersionResponse(
             version=opened.name,
-            dataset_uid=uid,
-            manifest=opened.data,
+            dataset_uid=opened.sealed.dataset_uid,
+            manifest=b"" if reader.keys_only else opened.data,
             manifest_digest=opened.sealed.version.manifest_digest,
             manifest_signature=opened.sealed.version.signature,
             manifest_signing_key=opened.sealed.signing_key,
-            keys=_keys(sealed),
         )
+        return self._sealed(answer, lease, reader, self._parts.opener.deks(opened))
+
+    def _lease(
+        self, reader: _Reader, name: str, generations: tuple[str, ...], *, use: leases.Use = leases.Use.READ
+    ) -> leases.Lease:
+        """The catalog's leave to hand out the keys of a version, or of one that is yet to be written."""
+        found, number = ids.dataset_or_version(name)
+        return self._parts.leaser.lease(
+            reader.nonce,
+            reader.key,
+            use=use,
+            grant=reader.grant,
+            run=reader.run,
+            dataset=found.short,
+            version=number or 0,
+            generations=generations,
+        )
+
+    def _sealed(
+        self, answer: gateway_pb2.OpenVersionResponse, lease: leases.Lease, reader: _Reader, deks: Iterable[tuple[str, bytes]]
+    ) -> gateway_pb2.OpenVersionResponse:
+        answer.keys.extend(_keys(self._parts.leaser.seal(lease, deks, audience=reader.audience, reader_key=reader.key)))
+        answer.lease = lease.lease
+        answer.lease_seconds = int((lease.expire_time - lease.issue_time).total_seconds())
+        return answer
 
     def _metered(self, account: metering.Account, version: str, request: gateway_pb2.ReadObjectRequest) -> Iterator[bytes]:
         opened = self._parts.opener.open(version)
@@ -353,7 +421,7 @@ class Gateway:
         return {"run": caller.run}
 
 
-def listen(address: str, credentials: tls.Tls) -> tuple[grpc.Server, int]:
+def listen(address: str, credentials: tls.Source) -> tuple[grpc.Server, int]:
     """A listener that has its port and answers nobody yet; `Gateway.serve` starts it.
 
     Unavailable (ADDRESS_IN_USE) when the address is taken.

@@ -1,27 +1,22 @@
 """Ingest: what lies in place at a site is encrypted there into a new version, and nothing crosses a region.
 
-The agent does this work itself, for the plaintext is the site's own. It reads only from the sources that its settings name.
+The agent does this work itself, for the plaintext is the site's own. It reads only from the sources that its settings name, and
+leaves it to another process to make sense of what is in a file (`airlock.py`).
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import posixpath
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent import futures
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import BinaryIO
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
-
 from federation import ports
-from federation.agent import journal, uploads, writes
+from federation.agent import airlock, journal, uploads, writes
 from federation.core import dataset, errors, ids, units
 from federation.crypto import container, tags
 
@@ -29,9 +24,10 @@ _log = logging.getLogger(__name__)
 
 FILES_MAX = 1_000_000
 PIECE = 1 << 20
-#: A Parquet footer or the head of a CSV file beyond this is not looked into.
-LOOK_BYTES_MAX = 16 << 20
 _CSV_HEAD = 1 << 20
+#: What a Parquet file ends with: its footer's length, and who it is.
+_TAIL = 8
+_MAGIC = b"PAR1"
 
 
 class Sealing(uploads.Ciphertext):
@@ -114,6 +110,11 @@ class Ingester:
         self._ids = ids_
         self._log = log
         self._threads = threads
+        self._glass = airlock.Airlock()
+
+    def close(self) -> None:
+        """Ends the process that looks into files."""
+        self._glass.close()
 
     def ingest(self, run: journal.RunRow, stopping: Callable[[], bool]) -> bool:
         """Writes the run's output from its source, to the end; False when it was asked to stop before.
@@ -138,7 +139,7 @@ class Ingester:
         if not self._store(task, files):
             self._writer.drop(row.write)
             return False
-        done = self._writer.complete(row, columns=_columns(source, url, files), source=url)
+        done = self._writer.complete(row, columns=_columns(self._glass, source, url, files), source=url)
         self._say(run.run, f"encrypted into generation {done.generation} of {owner.dataset}")
         return True
 
@@ -216,7 +217,7 @@ class Ingester:
             object_sha256=sealing.sealer.object_sha256,
             commitment=sealing.sealer.commitment,
             tag=sealing.tag(),
-            rows=_rows(task, info, sealing),
+            rows=_rows(task, info, sealing, self._glass),
         )
 
     def _say(self, run: str, line: str) -> None:
@@ -234,12 +235,12 @@ def covers(prefix: str, url: str) -> bool:
     return path.rstrip("/") == base or path.startswith(f"{base}/")
 
 
-def _rows(task: _Task, info: ports.ObjectInfo, sealing: Sealing) -> int:
+def _rows(task: _Task, info: ports.ObjectInfo, sealing: Sealing, glass: airlock.Airlock) -> int:
     if _is_csv(info):
         return sealing.csv_rows()
     if info.key.lower().endswith(".parquet"):
-        footer = _parquet(task.source, task.url, info)
-        return -1 if footer is None else int(footer.num_rows)
+        seen = _parquet(glass, task.source, task.url, info)
+        return -1 if seen is None else seen.rows
     return -1
 
 
@@ -247,54 +248,39 @@ def _is_csv(info: ports.ObjectInfo) -> bool:
     return info.key.lower().endswith(".csv")
 
 
-def _columns(source: ports.SourceReader, url: str, files: list[ports.ObjectInfo]) -> tuple[tuple[str, str], ...]:
+def _columns(
+    glass: airlock.Airlock, source: ports.SourceReader, url: str, files: list[ports.ObjectInfo]
+) -> tuple[tuple[str, str], ...]:
     """Names and types of the columns, by the first file that tells them."""
     for info in files:
         name = info.key.lower()
         if name.endswith(".parquet"):
-            footer = _parquet(source, url, info)
-            if footer is not None:
-                return _described(footer.schema.to_arrow_schema())
+            seen = _parquet(glass, source, url, info)
+            if seen is not None:
+                return seen.columns
         elif name.endswith(".csv"):
-            return _csv_columns(source, url, info)
+            seen = _csv(glass, source, url, info)
+            return () if seen is None else seen.columns
     return ()
 
 
-def _parquet(source: ports.SourceReader, url: str, info: ports.ObjectInfo) -> pa.parquet.FileMetaData | None:
-    """A Parquet file's footer; None for one that is too large, or that is none."""
+def _parquet(glass: airlock.Airlock, source: ports.SourceReader, url: str, info: ports.ObjectInfo) -> airlock.Look | None:
+    """What a Parquet file's footer tells; None for one that is too large, or that is none."""
     with source.open(url, info.key) as file:
-        if not file.seekable() or info.bytes < 12:
+        if not file.seekable() or info.bytes < _TAIL + len(_MAGIC):
             return None
-        file.seek(info.bytes - 8)
-        tail = file.read(8)
-        if tail[4:] != b"PAR1" or int.from_bytes(tail[:4], "little") > LOOK_BYTES_MAX:
+        file.seek(info.bytes - _TAIL)
+        tail = file.read(_TAIL)
+        size = int.from_bytes(tail[:4], "little")
+        if tail[4:] != _MAGIC or not 0 < size <= min(airlock.LOOK_BYTES_MAX, info.bytes - _TAIL):
             return None
-        file.seek(0)
-        try:
-            return pa.parquet.read_metadata(file)
-        except (pa.ArrowException, OSError, ValueError):
-            return None
+        file.seek(info.bytes - _TAIL - size)
+        return glass.parquet(file.read(size))
 
 
-def _csv_columns(source: ports.SourceReader, url: str, info: ports.ObjectInfo) -> tuple[tuple[str, str], ...]:
+def _csv(glass: airlock.Airlock, source: ports.SourceReader, url: str, info: ports.ObjectInfo) -> airlock.Look | None:
     with source.open(url, info.key) as file:
         head = file.read(_CSV_HEAD)
     if len(head) == _CSV_HEAD:
         head = head[: head.rfind(b"\n") + 1]
-    try:
-        next(csv.reader(io.StringIO(head[:65_536].decode())))
-        return _described(pa.csv.read_csv(io.BytesIO(head)).schema)
-    except (pa.ArrowException, ValueError, csv.Error, StopIteration):
-        return ()
-
-
-def _described(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
-    return tuple(_unique((field.name, str(field.type)) for field in schema))
-
-
-def _unique(pairs: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    seen: set[str] = set()
-    for name, kind in pairs:
-        if name not in seen:
-            seen.add(name)
-            yield name, kind
+    return glass.csv(head)

@@ -6,11 +6,12 @@ Nothing in it opens data: tickets and tokens are stored as digests, and keys as 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -429,6 +430,23 @@ class Journal:
                 "UPDATE writes SET state = ? WHERE write = ? AND state != ?", (WriteState.ABORTED, write, WriteState.COMMITTED)
             )
             return changed.rowcount == 1
+
+    def rekey(self, rewrap: Callable[[datasets.WrappedKey], datasets.WrappedKey]) -> None:
+        """Replaces the wrapped keys of all that is not a version yet by what the function makes of them."""
+        with self._transaction() as db:
+            for row in db.execute(
+                "SELECT write, key, version FROM writes WHERE state IN (?, ?)", (WriteState.OPEN, WriteState.COMPLETE)
+            ).fetchall():
+                key = rewrap(records.loads(datasets.WrappedKey, row["key"]))
+                version = records.loads(datasets.NewVersion, row["version"]) if row["version"] else None
+                if version is not None:
+                    version = dataclasses.replace(version, keys=tuple(map(rewrap, version.keys)))
+                told = records.dumps(version) if version is not None else row["version"]
+                db.execute("UPDATE writes SET key = ?, version = ? WHERE write = ?", (records.dumps(key), told, row["write"]))
+            for row in db.execute("SELECT transfer, keys FROM transfers WHERE keys != ''").fetchall():
+                kept = [rewrap(records.loads(datasets.WrappedKey, key)) for key in json.loads(row["keys"])]
+                told = json.dumps([records.dumps(key) for key in kept])
+                db.execute("UPDATE transfers SET keys = ? WHERE transfer = ?", (told, row["transfer"]))
 
     def forget_write(self, write: str) -> None:
         """Removes a write of which nothing is left in the store, or all of which is a version's."""

@@ -9,10 +9,13 @@ import errno
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 import tempfile
+import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +27,10 @@ from federation.crypto import layout
 FILES_MAX = 20_000
 UNPACKED_BYTES_MAX = 1 << 30
 PACKAGE_BYTES_MAX = 256 << 20
+#: How much more may come out than went in. Deflate can make a thousandfold of zeros; what people write is a tenth of that.
+RATIO_MAX = 200
+#: Below this a package is small whatever it was made of.
+_RATIO_FROM = 64 << 20
 #: Packages of so many digests stay unpacked; the one used longest ago goes first.
 KEPT = 32
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -102,11 +109,27 @@ def unpack(package: BinaryIO | io.BufferedRandom, target: Path) -> None:
             entries = archive.infolist()
             if len(entries) > FILES_MAX:
                 raise _invalid(f"it has {len(entries)} entries, more than {FILES_MAX}")
-            room = UNPACKED_BYTES_MAX
+            _check_entries(entries)
+            room = min(UNPACKED_BYTES_MAX, max(_RATIO_FROM, RATIO_MAX * package.seek(0, os.SEEK_END)))
             for entry in entries:
                 room -= _unpack_one(archive, entry, target, room)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
         raise _invalid(f"it is not a zip that can be read ({error})") from error
+
+
+def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
+    """Refuses names that are one on some file system, in other letters or of other characters, drives, and strange packings."""
+    seen: dict[str, str] = {}
+    for entry in entries:
+        name = entry.filename
+        folded = unicodedata.normalize("NFKC", name).casefold().rstrip("/")
+        if folded in seen:
+            raise _invalid(f"{name!r} and {seen[folded]!r} are there under one name")
+        seen[folded] = name
+        if re.match(r"[A-Za-z]:", name):
+            raise _invalid(f"{name!r} is not a path inside of it")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise _invalid(f"{name!r} is packed in a way that is not read here")
 
 
 def _unpack_one(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, room: int) -> int:
@@ -127,7 +150,10 @@ def _unpack_one(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, 
         while piece := source.read(1 << 20):
             size += len(piece)
             if size > room:
-                raise _invalid(f"unpacked it is more than {UNPACKED_BYTES_MAX} bytes", reason="WORKING_DIR_TOO_BIG")
+                raise _invalid(
+                    f"unpacked it is more than {UNPACKED_BYTES_MAX} bytes, or {RATIO_MAX} times as large as it came",
+                    reason="WORKING_DIR_TOO_BIG",
+                )
             file.write(piece)
     if mode & stat.S_IXUSR:
         path.chmod(0o755)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Generator, Iterator
@@ -15,7 +16,7 @@ import grpc
 from federation import ports
 from federation.agent import door, sealing
 from federation.agent.identity import Identity
-from federation.core import errors, ids, job
+from federation.core import errors, ids, job, leases
 from federation.crypto import grants, manifest
 from federation.v1 import gateway_pb2, gateway_pb2_grpc
 from federation.wire import errors as wire_errors
@@ -31,7 +32,10 @@ _KEPT = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Handed:
-    """A version as another site handed it over: manifest and signatures checked, DEKs still sealed to this site's key."""
+    """A version as another site handed it over: manifest and signatures checked, DEKs still sealed to this site's key.
+
+    They were handed over under `lease`; once that has run out they are asked for anew.
+    """
 
     version: str
     dataset_uid: str
@@ -40,6 +44,8 @@ class Handed:
     manifest_signature: str
     manifest_signing_key: str
     keys: tuple[sealing.SealedDek, ...]
+    lease: str
+    expire_time: datetime
 
 
 class Remotes:
@@ -62,7 +68,8 @@ class Remotes:
             self._channels.clear()
 
     def open(self, given: job.InputAssignment) -> Handed:
-        """The input's version from its source. Asked for once, as long as it is in use."""
+        """The input's version from its source. Asked for once, as long as it is in use and its lease lasts."""
+        self.forget_expired()
         with self._lock:
             if given.grant in self._handed:
                 self._handed.move_to_end(given.grant)
@@ -74,9 +81,16 @@ class Remotes:
                 self._handed.popitem(last=False)
         return handed
 
+    def forget_expired(self) -> None:
+        """Lets go of what was handed over under leases that have run out."""
+        now = self._clock.now()
+        with self._lock:
+            for over in [grant for grant, kept in self._handed.items() if kept.expire_time <= now]:
+                del self._handed[over]
+
     def deks(self, given: job.InputAssignment, handed: Handed) -> Iterator[tuple[str, bytes]]:
         """The DEKs that the source sealed to this site."""
-        audience = sealing.grant_audience(grants.peek(given.grant).grant)
+        audience = leases.audience(sealing.grant_audience(grants.peek(given.grant).grant), handed.lease)
         yield from sealing.open_(handed.keys, identity=self._identity, dataset_uid=handed.dataset_uid, audience=audience)
 
     def fetch(
@@ -110,7 +124,8 @@ class Remotes:
             )
 
     def _open(self, given: job.InputAssignment) -> Handed:
-        request = gateway_pb2.OpenVersionRequest(reader_key=self._identity.sealing_public)
+        now = self._clock.now()
+        request = gateway_pb2.OpenVersionRequest(reader_key=self._identity.sealing_public, nonce=secrets.token_hex(16))
         with wire_errors.translated():
             answer = self._stub(given.gateway).OpenVersion(request, metadata=self._metadata(given.grant), timeout=OPEN_SECONDS)
         keys = tuple(sealing.SealedDek(generation=key.generation, sealed=key.sealed) for key in answer.keys)
@@ -130,6 +145,8 @@ class Remotes:
             manifest_signature=answer.manifest_signature,
             manifest_signing_key=answer.manifest_signing_key,
             keys=keys,
+            lease=answer.lease,
+            expire_time=now + timedelta(seconds=answer.lease_seconds),
         )
         _check(given, handed)
         return handed

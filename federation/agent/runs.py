@@ -7,6 +7,7 @@ after a crash is the same as going on. Whatever is done is done so that doing it
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import logging
 import shlex
@@ -17,10 +18,10 @@ from datetime import timedelta
 from typing import Any
 
 from federation import failpoints, ports
+from federation.agent import aggregates, door, ingest, journal, locks, metering, outcomes, packages, remote, writes
 from federation.agent import catalog as agent_catalog
-from federation.agent import door, ingest, journal, locks, metering, outcomes, packages, remote, writes
 from federation.agent.identity import Identity
-from federation.core import errors, job
+from federation.core import dataset, errors, job
 from federation.crypto import grants, secrets
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Parts:
     remotes: remote.Remotes
     writer: writes.Writes
     ingester: ingest.Ingester
+    counter: aggregates.Counter
     ca: bytes
     log_bytes_max: int
     pace: Pace = Pace()
@@ -96,6 +98,8 @@ class Runs:
             drive.wake.set()
         for drive in drives:
             drive.thread.join(timeout=10)
+        self._parts.ingester.close()
+        self._parts.counter.close()
 
     def names(self) -> tuple[str, ...]:
         """Runs that this agent holds, and whose leases it wants renewed."""
@@ -291,6 +295,7 @@ class Runs:
             gpu_type=taken.gpu_type,
             memory_bytes=taken.memory_bytes,
             metadata={
+                **dict(request.metadata),
                 "job": row.start.job.job,
                 "run": row.run,
                 "label": request.label,
@@ -372,7 +377,7 @@ class Runs:
             report = self._book.report(row.run)
             ready = self._parts.writer.ready(row.run, report)
             outcomes.require_outputs(row, {write.alias for write in ready})
-            outputs = tuple(write.version for write in ready if write.version is not None)
+            outputs = tuple(self._counted(row, write) for write in ready)
             _, versions = self._parts.catalog.finish_run(row.run, outputs, report)
         except TRANSIENT:
             raise
@@ -386,6 +391,15 @@ class Runs:
             self._book.commit_write(write.write, by_alias.get(write.alias, ""))
         self._end(row.run, journal.Outcome(state=job.JobState.SUCCEEDED, exit_code=0, versions=names))
         return names
+
+    def _counted(self, row: journal.RunRow, write: journal.WriteRow) -> dataset.NewVersion:
+        """What is to be committed, with the size of its smallest group where the job says which column counts."""
+        if write.version is None:
+            raise AssertionError(f"{write.write} is ready and has no version")
+        column = next((spec.count_column for spec in row.start.job.request.outputs if spec.alias == write.alias), "")
+        if not column:
+            return write.version
+        return dataclasses.replace(write.version, group_size=self._parts.counter.smallest(write, column))
 
     def _tell(self, row: journal.RunRow, drive: _Drive) -> float:
         """Says how a run ended, unless its commit has said so, and removes what it leaves behind."""

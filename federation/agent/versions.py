@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from federation import ports
 from federation.agent import catalog as agent_catalog
 from federation.core import dataset, errors, ids
+from federation.core.keys import DEFAULT
 from federation.crypto import layout, manifest
 
 #: Manifests of so many versions are kept ready; what has not been asked for longest goes first.
@@ -84,10 +85,10 @@ class Versions:
             self._kept.pop(ids.version(name).short, None)
 
     def newest(self, dataset_uid: str) -> Opened | None:
-        """The newest version of a dataset that lies here, None where none does."""
+        """The newest version of a dataset that lies here and may be built on, None where there is none."""
         here = (sealed for sealed in self._catalog.sealed_versions() if sealed.dataset_uid == dataset_uid)
         found = max(here, key=lambda sealed: sealed.version.number, default=None)
-        return None if found is None else self.open(found.version.name.short)
+        return None if found is None or found.outdated else self.open(found.version.name.short)
 
     def checked(self, sealed: dataset.SealedVersion) -> Opened:
         """The version with its manifest read from the store, its digest compared and its signature verified."""
@@ -108,7 +109,7 @@ class Versions:
 
     def deks(self, opened: Opened) -> Iterator[tuple[str, bytes]]:
         """The DEK of each generation of the version; DataCorrupt (KEY_MISSING) where the catalog has none for this site."""
-        keys = {key.generation: key for key in opened.sealed.keys}
+        keys = {key.generation: key for key in opened.sealed.keys if key.sensitivity == DEFAULT}
         for generation in opened.manifest.generations:
             if generation not in keys:
                 raise errors.DataCorrupt(

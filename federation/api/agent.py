@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 from google.protobuf.message import Message
@@ -12,32 +12,36 @@ from federation.api import changes
 from federation.api.calls import Call
 from federation.api.mutations import Use
 from federation.api.store import Store
-from federation.core import errors, ids
+from federation.core import admission, errors, ids
+from federation.core.erasure import EraseGenerations
 from federation.core.job import JobState, StartRun, StopRun
+from federation.core.keys import Escrow, FillEscrow, OpenEscrow, RotateKeys
 from federation.core.metering import Usage
-from federation.core.site import Capacity
+from federation.core.site import Capacity, Site
 from federation.core.transfer import DropReplica, StartTransfer, StopTransfer, TransferState
 from federation.crypto import grants, signing
 from federation.ports import Transaction
-from federation.services import datasets, jobs, ledger, retention, sites, transfers
+from federation.services import datasets, erasures, jobs, joining, leases, ledger, retention, sites, transfers
+from federation.services import keys as custody
 from federation.services.context import Context
 from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2, sites_pb2, transfers_pb2
-from federation.wire import codec
+from federation.wire import codec, tls
 
-#: How often a work stream looks by itself: what other server processes write reaches it within this time.
-LOOK_SECONDS = 1.0
+#: How often a work stream looks by itself: what is due because of the time alone reaches it within this.
+LOOK_SECONDS = 5.0
 
 #: Grants that one call may settle.
 SETTLEMENTS_MAX = 1000
 
-Instruction = StartRun | StopRun | StartTransfer | StopTransfer | DropReplica
+Instruction = StartRun | StopRun | StartTransfer | StopTransfer | DropReplica | EraseGenerations | custody.Instruction
 
 
 class AgentServicer:
     """Each function does the method of its name."""
 
-    def __init__(self, store: Store, *, heartbeat_seconds: int) -> None:
+    def __init__(self, store: Store, files: tls.Source, *, heartbeat_seconds: int) -> None:
         self._store = store
+        self._files = files
         self._ctx = store.ctx
         self._heartbeat_seconds = heartbeat_seconds
         self._stopping = False
@@ -48,8 +52,11 @@ class AgentServicer:
         self._store.changes.notify()
 
     async def register(self, request: agent_pb2.RegisterRequest, call: Call) -> Message:
-        def work(tx: Transaction) -> sites_pb2.Site:
-            registered = sites.register(
+        findings = tuple(codec.to_value(row) for row in request.findings)
+        agent_time = codec.to_time(request.agent_time) if request.HasField("agent_time") else None
+
+        def work(tx: Transaction) -> Site:
+            return sites.register(
                 tx,
                 self._ctx,
                 call.principal.site,
@@ -59,15 +66,24 @@ class AgentServicer:
                 has_compute=request.has_compute,
                 capacity=_capacity(request),
                 compute_error=request.compute_error,
+                findings=(*findings, admission.clock(agent_time, tx.now)),
+                dashboard=request.dashboard,
             )
-            return codec.to_message(registered, sites_pb2.Site)
 
+        registered = await self._store.write(work, actor=call.principal.name)
+        sites.require_admitted(registered)  # after it was written: people see why a site stays out
         return agent_pb2.RegisterResponse(
-            site=await self._store.write(work, actor=call.principal.name),
+            site=codec.to_message(registered, sites_pb2.Site),
             grant_key=signing.public_hex(self._ctx.grant_key),
             lease_seconds=self._ctx.lease_seconds,
             heartbeat_seconds=self._heartbeat_seconds,
         )
+
+    async def renew_certificate(self, request: agent_pb2.RenewCertificateRequest, call: Call) -> Message:
+        certificate = await self._store.write(
+            lambda tx: joining.renew(tx, self._ctx, call.principal.site, request.csr), actor=call.principal.name
+        )
+        return agent_pb2.RenewCertificateResponse(certificate=certificate, ca=self._files.current().ca)
 
     async def heartbeat(self, request: agent_pb2.HeartbeatRequest, call: Call) -> Message:
         def work(tx: Transaction) -> Message:
@@ -87,7 +103,7 @@ class AgentServicer:
                 server_time=codec.from_time(tx.now),
             )
 
-        return await self._store.write(work, actor=call.principal.name, quiet=True)
+        return await self._store.write(work, actor=call.principal.name)
 
     async def work(self, _request: agent_pb2.WorkRequest, call: Call) -> AsyncIterator[Message]:
         site, sent = call.principal.site, set[tuple[str, str]]()
@@ -172,7 +188,12 @@ class AgentServicer:
 
     async def get_sealed_version(self, request: agent_pb2.GetSealedVersionRequest, call: Call) -> Message:
         name = ids.version(request.version)
-        return codec.to_message(await self._store.read(lambda tx: datasets.sealed_version(tx, name, call.principal.site)))
+
+        def look(tx: Transaction) -> Message:
+            datasets.readable_version(tx, name)
+            return codec.to_message(datasets.sealed_version(tx, name, call.principal.site))
+
+        return await self._store.read(look)
 
     async def list_sealed_versions(self, _request: agent_pb2.ListSealedVersionsRequest, call: Call) -> AsyncIterator[Message]:
         for sealed in await self._store.read(lambda tx: tuple(datasets.sealed_versions(tx, call.principal.site))):
@@ -197,8 +218,7 @@ class AgentServicer:
             )
             return codec.to_message(told)
 
-        # Progress alone is no event, so that nobody is woken by it.
-        return await self._store.write(work, actor=call.principal.name, quiet=state is TransferState.RUNNING)
+        return await self._store.write(work, actor=call.principal.name)
 
     async def finish_transfer(self, request: agent_pb2.FinishTransferRequest, call: Call) -> Message:
         keys = tuple(codec.to_value(key) for key in request.keys)
@@ -213,6 +233,86 @@ class AgentServicer:
         def work(tx: Transaction) -> Message:
             retention.finish_drop(tx, self._ctx, call.principal.site, request.version)
             return agent_pb2.FinishDropResponse()
+
+        return await self._store.write(work, actor=call.principal.name)
+
+    async def report_keyring(self, request: agent_pb2.ReportKeyringRequest, call: Call) -> Message:
+        told = (request.kind, request.kek, tuple(request.keks), request.destroyed)
+        return await self._keys(call, lambda tx: custody.report(tx, call.principal.site, *told, rotation=request.rotation))
+
+    async def read_keys(self, request: agent_pb2.ReadKeysRequest, call: Call) -> Message:
+        def look(tx: Transaction) -> Message:
+            found, after = custody.rows(
+                tx,
+                call.principal.site,
+                other_than_kek=request.other_than_kek,
+                lacking_escrow=request.lacking_escrow,
+                after=request.after,
+            )
+            return agent_pb2.ReadKeysResponse(keys=[codec.to_message(key, agent_pb2.WrappedKey) for key in found], after=after)
+
+        return await self._store.read(look)
+
+    async def replace_keys(self, request: agent_pb2.ReplaceKeysRequest, call: Call) -> Message:
+        changed = [(row.previous, codec.to_value(row.key)) for row in request.replacements]
+
+        def work(tx: Transaction) -> Message:
+            return agent_pb2.ReplaceKeysResponse(replaced=custody.replace(tx, call.principal.site, changed))
+
+        return await self._store.write(work, actor=call.principal.name)
+
+    async def finish_rotation(self, request: agent_pb2.FinishRotationRequest, call: Call) -> Message:
+        return await self._keys(call, lambda tx: custody.finish_rotation(tx, call.principal.site, request.number))
+
+    async def store_escrow(self, request: agent_pb2.StoreEscrowRequest, call: Call) -> Message:
+        filled = tuple(codec.to_value(row) for row in request.keys)
+
+        def work(tx: Transaction) -> Escrow:
+            return custody.store(
+                tx,
+                call.principal.site,
+                request.escrow,
+                public_key=request.public_key,
+                sealed_shares=dict(request.sealed_shares),
+                filled=filled,
+                complete=request.complete,
+                skipped=request.skipped,
+            )
+
+        return await self._keys(call, work)
+
+    async def read_escrow(self, request: agent_pb2.ReadEscrowRequest, call: Call) -> Message:
+        def look(tx: Transaction) -> Message:
+            found, after = custody.escrowed(tx, call.principal.site, request.opening, request.after)
+            return agent_pb2.ReadEscrowResponse(
+                keys=[codec.to_message(row, agent_pb2.EscrowedKey) for row in found], after=after
+            )
+
+        return await self._store.read(look)
+
+    async def finish_escrow(self, request: agent_pb2.FinishEscrowRequest, call: Call) -> Message:
+        given = [codec.to_value(key) for key in request.keys]
+        return await self._keys(
+            call, lambda tx: custody.give_back(tx, call.principal.site, request.opening, given, done=request.done)
+        )
+
+    async def _keys(self, call: Call, work: Callable[[Transaction], object]) -> Message:
+        return await self._store.write(lambda tx: codec.to_message(work(tx)), actor=call.principal.name)
+
+    async def issue_lease(self, request: agent_pb2.IssueLeaseRequest, call: Call) -> Message:
+        asked = codec.to_value(request)
+        # A refusal is committed too: the log tells who asked for what they may not have.
+        granted = await self._store.write(
+            lambda tx: leases.answer(tx, self._ctx, call.principal.site, asked), actor=call.principal.name
+        )
+        if isinstance(granted, errors.FederationError):
+            raise granted
+        return codec.to_message(granted)
+
+    async def confirm_erasure(self, request: agent_pb2.ConfirmErasureRequest, call: Call) -> Message:
+        def work(tx: Transaction) -> Message:
+            erasures.confirm(tx, call.principal.site, request.erasure, request.signature)
+            return agent_pb2.ConfirmErasureResponse()
 
         return await self._store.write(work, actor=call.principal.name)
 
@@ -231,10 +331,15 @@ def _capacity(request: agent_pb2.RegisterRequest | agent_pb2.HeartbeatRequest) -
 
 
 def _due(tx: Transaction, ctx: Context, site: str) -> tuple[Instruction, ...]:
-    return (*jobs.instructions(tx, ctx, site), *transfers.instructions(tx, ctx, site))
+    return (
+        *jobs.instructions(tx, ctx, site),
+        *transfers.instructions(tx, ctx, site),
+        *erasures.instructions(tx, site),
+        *custody.instructions(tx, site),
+    )
 
 
-def _key(instruction: Instruction) -> tuple[str, str]:
+def _key(instruction: Instruction) -> tuple[str, str]:  # noqa: PLR0911 - one for each kind
     """What an instruction is about: one that is due for longer is sent once, another attempt of a transfer anew."""
     match instruction:
         case StartRun(run=run):
@@ -247,9 +352,24 @@ def _key(instruction: Instruction) -> tuple[str, str]:
             return ("stop transfer", name)
         case DropReplica(version=version):
             return ("drop", version)
+        case EraseGenerations(erasure=name):
+            return ("erase", name)
+        case RotateKeys() | FillEscrow() | OpenEscrow():
+            return _custody_key(instruction)
 
 
-def _instruction(instruction: Instruction) -> Message:
+def _custody_key(instruction: custody.Instruction) -> tuple[str, str]:
+    match instruction:
+        case RotateKeys(number=number):
+            return ("rotate", str(number))
+        case FillEscrow(escrow=escrow):
+            # Anew whenever it got behind: its etag is another then.
+            return ("fill escrow", f"{escrow.escrow}/{escrow.etag}")
+        case OpenEscrow(opening=opening):
+            return ("open escrow", opening.opening)
+
+
+def _instruction(instruction: Instruction) -> Message:  # noqa: PLR0911 - one for each kind
     match instruction:
         case StartRun():
             failpoints.hit("server.before_assignment")
@@ -262,6 +382,20 @@ def _instruction(instruction: Instruction) -> Message:
             return agent_pb2.Instruction(stop_transfer=codec.to_message(instruction, agent_pb2.StopTransfer))
         case DropReplica():
             return agent_pb2.Instruction(drop=codec.to_message(instruction, agent_pb2.DropReplica))
+        case EraseGenerations():
+            return agent_pb2.Instruction(erase=codec.to_message(instruction, agent_pb2.EraseGenerations))
+        case RotateKeys() | FillEscrow() | OpenEscrow():
+            return _custody_instruction(instruction)
+
+
+def _custody_instruction(instruction: custody.Instruction) -> Message:
+    match instruction:
+        case RotateKeys():
+            return agent_pb2.Instruction(rotate_keys=codec.to_message(instruction, agent_pb2.RotateKeys))
+        case FillEscrow():
+            return agent_pb2.Instruction(fill_escrow=codec.to_message(instruction, agent_pb2.FillEscrow))
+        case OpenEscrow():
+            return agent_pb2.Instruction(open_escrow=codec.to_message(instruction, agent_pb2.OpenEscrow))
 
 
 def _usage(row: agent_pb2.Settlement, at: str, now: datetime) -> Usage:

@@ -1,32 +1,47 @@
-"""Who is calling: people by bearer token, agents by the certificate that their connection was made with."""
+"""Who is calling: people by API token or an issuer's signed token, agents by the certificate of their connection."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
+from federation import ports
 from federation.api.calls import Context
 from federation.api.store import Store
 from federation.core import errors, ids, policy
-from federation.crypto import secrets
-from federation.services import identity
+from federation.crypto import certificates, secrets
+from federation.services import identity, sites
+from federation.wire import listening, methods
 
-#: URI SAN of an agent's certificate, before the site's name.
-AGENT_URI = "spiffe://federation/agents/"
 _SAN_KEYS = ("x509_uri_san", "x509_subject_alternative_name")
-_BEARER = "bearer "
+#: Of an API token; what begins otherwise is a signed token of an issuer.
+_PREFIX = "fed_"
 _CACHE_SECONDS = 3.0
 _CACHE_TOKENS_MAX = 10_000
+#: Signed tokens are checked by threads of their own: one that waits for an issuer's keys keeps nobody from the catalog.
+_CHECKERS = 2
+_BEFORE_ADMISSION = frozenset({"Register", "RenewCertificate"})
+_ADMITTED_SECONDS = 1.0
 
 
 class PeopleDoor:
-    """Tokens, by their SHA-256. A look-up is good for a few seconds, so that a token that is taken back ends soon."""
+    """API tokens by their SHA-256, signed tokens by their issuer's keys.
 
-    def __init__(self, store: Store) -> None:
+    What was found is good for `_CACHE_SECONDS`, never past the credential's own end, and is forgotten at once by the server
+    where a token is taken back: other servers of the same catalog refuse it within that time.
+    """
+
+    def __init__(self, store: Store, people: ports.People | None = None) -> None:
         self._store = store
+        self._people = people
         self._seen: dict[str, tuple[float, policy.Principal]] = {}
+        self._checkers = ThreadPoolExecutor(max_workers=_CHECKERS, thread_name_prefix="door")
 
-    async def admit(self, context: Context) -> policy.Principal:
+    async def admit(self, context: Context, method: methods.Method) -> policy.Principal:
+        del method
         return await self.principal(bearer(dict(context.invocation_metadata() or ())))
 
     async def principal(self, secret: str) -> policy.Principal:
@@ -35,40 +50,70 @@ class PeopleDoor:
         until, principal = self._seen.get(digest, (0.0, None))
         if principal is not None and until > time.monotonic():
             return principal
-        principal = await self._store.read(lambda tx: identity.principal_for(tx, secret))
+        principal, now = await self._look(secret)
         if len(self._seen) >= _CACHE_TOKENS_MAX:
             self._seen.clear()
-        self._seen[digest] = (time.monotonic() + _CACHE_SECONDS, principal)
+        self._seen[digest] = (time.monotonic() + _good_for(principal, now), principal)
         return principal
+
+    def forget(self, tokens: Collection[str]) -> None:
+        """Looks these tokens (by name) up again when they are shown next."""
+        names = {f"tokens/{token}" for token in tokens}
+        self._seen = {digest: row for digest, row in self._seen.items() if row[1].token not in names}
+
+    def close(self) -> None:
+        """Ends the threads that check."""
+        self._checkers.shutdown(wait=False, cancel_futures=True)
+
+    async def _look(self, secret: str) -> tuple[policy.Principal, datetime]:
+        people = self._people
+        if people is None or secret.startswith(_PREFIX):
+            return await self._store.read(lambda tx: (identity.principal_for(tx, secret), tx.now))
+        now = await self._store.read(lambda tx: tx.now)
+        found = await asyncio.get_running_loop().run_in_executor(self._checkers, lambda: people.person(secret, now))
+        return found, now
+
+
+def _good_for(principal: policy.Principal, now: datetime) -> float:
+    """For how many seconds a look-up of a moment ago is good."""
+    if principal.expire_time is None:
+        return _CACHE_SECONDS
+    return min(_CACHE_SECONDS, (principal.expire_time - now).total_seconds())
 
 
 class AgentsDoor:
-    """Certificates. TLS has checked that the CA signed it; what is read here is whose it is."""
+    """Certificates. TLS has checked that the CA signed it; what is read here is whose it is, in which trust domain.
 
-    async def admit(self, context: Context) -> policy.Principal:
-        return policy.Principal(name=f"agents/{agent_site(context.auth_context())}", role=policy.Role.AGENT)
+    A site that its admission test keeps out can be tested again, and nothing else. Who was admitted is believed for a second.
+    """
+
+    def __init__(self, store: Store, trust_domain: str) -> None:
+        self._store = store
+        self._uri = certificates.agent_uri(trust_domain, "")
+        self._admitted: dict[str, float] = {}
+
+    async def admit(self, context: Context, method: methods.Method) -> policy.Principal:
+        site = agent_site(context.auth_context(), self._uri)
+        if method.name not in _BEFORE_ADMISSION and self._admitted.get(site, 0.0) <= time.monotonic():
+            await self._store.read(lambda tx: sites.require_admitted(sites.get_site(tx, site)))
+            self._admitted[site] = time.monotonic() + _ADMITTED_SECONDS
+        return policy.Principal(name=f"agents/{site}", role=policy.Role.AGENT)
 
 
 def bearer(metadata: Mapping[str, str | bytes]) -> str:
     """The token of `authorization: Bearer ...`; Unauthenticated (TOKEN_MISSING) where there is none."""
     value = metadata.get("authorization", "")
-    if isinstance(value, str) and value.lower().startswith(_BEARER):
-        return value[len(_BEARER) :].strip()
-    raise errors.Unauthenticated(
-        "the call bears no token",
-        reason="TOKEN_MISSING",
-        help="Send metadata `authorization: Bearer fed_...`; an administrator makes tokens with `fed token create`.",
-    )
+    return listening.bearer(value if isinstance(value, str) else "")
 
 
-def agent_site(peer: Mapping[str, Iterable[bytes]]) -> str:
-    """The site that a client certificate names; Unauthenticated (CERTIFICATE_INVALID) unless it names exactly one."""
+def agent_site(peer: Mapping[str, Iterable[bytes]], uri: str) -> str:
+    """The site that a client certificate names behind `uri`; Unauthenticated (CERTIFICATE_INVALID) unless exactly one."""
     names = {name.decode("ascii", "replace") for key in _SAN_KEYS for name in peer.get(key, ())}
-    sites = [name.removeprefix(AGENT_URI) for name in names if name.startswith(AGENT_URI)]
+    sites = [name.removeprefix(uri) for name in names if name.startswith(uri)]
     if len(sites) != 1 or not ids.SEGMENT.fullmatch(sites[0]):
         raise errors.Unauthenticated(
             "the certificate does not name one site's agent",
             reason="CERTIFICATE_INVALID",
-            help=f"It needs one URI SAN {AGENT_URI}SITE.",
+            help=f"It needs one URI SAN {uri}SITE.",
         )
     return sites[0]

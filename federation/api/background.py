@@ -121,12 +121,10 @@ class Background:
         if name in reconcile.COSTLY and not self._worth(name, revision):
             return
         step = reconcile.STEPS[name]
-        changed = await store.write(lambda tx: step(tx, store.ctx, revision), actor="server", quiet=True)
-        if changed:
-            store.changes.notify()
-            if kind := reconcile.TOLD.get(name):
-                for event in await store.run(lambda: store.catalog.events(revision, kinds=(kind,))):
-                    _log.warning("%s of %s: %s", event.kind, event.name, event.body)
+        changed = await store.write(lambda tx: step(tx, store.ctx, revision), actor="server")
+        if changed and (kind := reconcile.TOLD.get(name)):
+            for event in await store.run(lambda: store.catalog.events(revision, kinds=(kind,))):
+                _log.warning("%s of %s: %s", event.kind, event.name, event.body)
         self._seen[name] = (-1 if changed else revision, time.monotonic())
 
     def _worth(self, name: str, revision: int) -> bool:

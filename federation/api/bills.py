@@ -74,8 +74,7 @@ class BillsServicer:
     async def reconcile_bills(self, request: bills_pb2.ReconcileBillsRequest, call: Call) -> Message:
         """Posted in pieces: what a crash leaves out is the difference that the next one posts."""
         over = request.validate_only or await mutations.answered(self._store, call, request)
-        name = bills_pb2.Period.Name(request.period).removeprefix("PERIOD_")
-        period = bill.Period.MONTH if name == "UNSPECIFIED" else bill.Period(name)
+        period = _period(request.period)
         found, postings = await self._store.read(
             lambda tx: bills.draft(tx, request.month, request.provider, period, request.account)
         )
@@ -87,3 +86,12 @@ class BillsServicer:
             return codec.to_message(bills.keep(tx, found))
 
         return await mutations.mutate(self._store, call, request, work)
+
+
+def _period(number: bills_pb2.Period.ValueType) -> bill.Period:
+    if number not in bills_pb2.Period.values():
+        raise errors.InvalidArgument(
+            f"{number} is no period", reason="PERIOD_INVALID", help=f"Use one of {', '.join(bills_pb2.Period.keys())}."
+        )
+    name = bills_pb2.Period.Name(number).removeprefix("PERIOD_")
+    return bill.Period.MONTH if name == "UNSPECIFIED" else bill.Period(name)

@@ -12,6 +12,7 @@ from federation.api.store import Store
 from federation.core import budget, ids, kinds
 from federation.ports import Transaction
 from federation.services import budgets
+from federation.services.disclosure import Disclosure
 from federation.v1 import budgets_pb2
 from federation.wire import codec
 
@@ -32,11 +33,16 @@ class BudgetsServicer:
 
         return await mutations.mutate(self._store, call, request, work)
 
-    async def get_budget(self, request: budgets_pb2.GetBudgetRequest, _call: Call) -> Message:
-        return codec.to_message(await self._store.read(lambda tx: budgets.get(tx, request.name)))
+    async def get_budget(self, request: budgets_pb2.GetBudgetRequest, call: Call) -> Message:
+        store = self._store
+        return codec.to_message(await store.read(lambda tx: budgets.visible(tx, store.ctx, call.principal, request.name)))
 
     async def list_budgets(self, request: budgets_pb2.ListBudgetsRequest, call: Call) -> Message:
-        values = await self._store.read(budgets.every)
+        def look(tx: Transaction) -> tuple[budget.Budget, ...]:
+            known = Disclosure(tx, self._store.ctx, call.principal)
+            return tuple(row for row in budgets.every(tx) if known.sees_scope(row.scope))
+
+        values = await self._store.read(look)
         kind = kinds.KINDS[budget.Budget]
         return pages.computed(self._pages, call, request, values, key=kind.key, fields=("scope",))
 

@@ -1,4 +1,4 @@
-"""The way of every call: request id, deadline, who is it, may they, is it well-formed, do it, map errors.
+"""The way of every call: request id, deadline, who is it, may they, how often, is it well-formed, do it, map errors.
 
 Handlers are made from the contract's descriptors. A method without a permission, or with one that nobody knows, or without a
 function that does it, keeps the server from starting.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,9 +21,12 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
+from federation.api.redaction import Redaction
 from federation.core import errors, policy
+from federation.crypto import secrets
 from federation.wire import errors as wire_errors
-from federation.wire import methods
+from federation.wire import limits, methods
+from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +36,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 UNARY_SECONDS_MAX = 120.0
 #: The same for a call that is sent as a stream: a bill of a million lines takes a while.
 UPLOAD_SECONDS_MAX = 600.0
+#: Answers that something is not there leave on a grid of this time from the call's beginning: between what is not there and
+#: what its caller may not see lie some ten microseconds of work, which thousands of calls would tell.
+ABSENT_SECONDS = 0.005
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -47,16 +54,54 @@ class Call:
 class Door(Protocol):
     """Tells who is calling, or refuses with Unauthenticated."""
 
-    async def admit(self, context: Context) -> policy.Principal: ...
+    async def admit(self, context: Context, method: methods.Method) -> policy.Principal: ...
 
 
-def generic_handlers(servicers: Mapping[str, object], door: Door) -> tuple[grpc.GenericRpcHandler, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Entrance:
+    """What every caller comes through: the door, how often it may be gone through, and what they are told on the way out.
+
+    `redaction` of None tells all: to agents.
+    """
+
+    door: Door
+    rates: Rates
+    redaction: Redaction | None = None
+
+    async def admit(self, context: Context, method: methods.Method) -> policy.Principal:
+        """Whose call it is; Unauthenticated for nobody's, RATE_LIMITED for one too many."""
+        place, credential = _place(context.peer()), _credential(context)
+        if method.permission == policy.PUBLIC:
+            self.rates.spend_by_place(place)
+            return policy.STRANGER
+        self.rates.knock(place, credential)
+        try:
+            principal = await self.door.admit(context, method)
+        except errors.Unauthenticated:
+            self.rates.failed(place, credential)
+            raise
+        self.rates.welcome(credential)
+        self.rates.spend(principal.name, machine=principal.role is policy.Role.AGENT)
+        return principal
+
+    async def told(self, call: Call, answer: Message) -> Message:
+        """The answer as the caller may have it."""
+        return answer if self.redaction is None else await self.redaction.answer(call.principal, answer)
+
+    async def refused(self, call: Call | None, error: Exception, request: Any) -> Exception:
+        """The refusal as the caller may have it; of who is not known nothing was looked at."""
+        if self.redaction is None or call is None or not isinstance(error, errors.FederationError):
+            return error
+        return await self.redaction.refusal(call.principal, error, request)
+
+
+def generic_handlers(servicers: Mapping[str, object], entrance: Entrance) -> tuple[grpc.GenericRpcHandler, ...]:
     """Handlers for all methods of these services, `service name -> servicer`. Refuses what the contract leaves undeclared."""
     made = []
     for name, servicer in servicers.items():
         rows = methods.service(name)
         check_permissions(rows)
-        handlers = {row.name: _handler(row, servicer, door) for row in rows}
+        handlers = {row.name: _handler(row, servicer, entrance) for row in rows}
         made.append(grpc.method_handlers_generic_handler(f"federation.v1.{name}", handlers))
     return tuple(made)
 
@@ -64,7 +109,7 @@ def generic_handlers(servicers: Mapping[str, object], door: Door) -> tuple[grpc.
 def check_permissions(rows: Iterable[methods.Method]) -> None:
     """FailedPrecondition (PERMISSION_UNDECLARED) unless each method declares a permission that some role can have."""
     for row in rows:
-        if row.permission not in policy.KNOWN:
+        if row.permission not in policy.KNOWN | {policy.PUBLIC}:
             said = f"the unknown permission {row.permission!r}" if row.permission else "no permission"
             raise errors.FailedPrecondition(
                 f"method {row.key} declares {said}; the server does not start",
@@ -79,51 +124,82 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def _handler(row: methods.Method, servicer: object, door: Door) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(row: methods.Method, servicer: object, entrance: Entrance) -> grpc.RpcMethodHandler[Any, Any]:
     function = getattr(servicer, snake(row.name), None)
     if function is None:
         raise errors.FailedPrecondition(
             f"method {row.key} has no function {snake(row.name)} in {type(servicer).__name__}", reason="METHOD_UNIMPLEMENTED"
         )
     make = getattr(grpc, f"{row.shape}_rpc_method_handler")
-    wrapped = _streaming(row, function, door) if row.response_stream else _unary(row, function, door)
+    wrapped = (_streaming if row.response_stream else _unary)(row, function, entrance)
     handler: grpc.RpcMethodHandler[Any, Any] = make(
-        wrapped, request_deserializer=row.request.FromString, response_serializer=row.response.SerializeToString
+        wrapped, request_deserializer=limits.reader(row.request), response_serializer=row.response.SerializeToString
     )
     return handler
 
 
-def _unary(row: methods.Method, function: Callable[..., Awaitable[Message]], door: Door) -> Callable[..., Awaitable[Message]]:
+def _unary(
+    row: methods.Method, function: Callable[..., Awaitable[Message]], entrance: Entrance
+) -> Callable[..., Awaitable[Message]]:
     async def handle(request: Any, context: Context) -> Message:
-        shown_id = _shown_id(request)
+        shown_id, begun = _shown_id(request), time.perf_counter()
+        call: Call | None = None
         try:
             async with asyncio.timeout(_seconds_left(row, context)):
-                return await function(request, await _enter(row, request, context, door))
+                call = await _enter(row, request, context, entrance)
+                return await entrance.told(call, await function(_within(row, request), call))
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
-            await _abort(context, _status(error, row, shown_id))
+            told = await entrance.refused(call, error, request)
+            await _on_the_grid(told, begun)
+            await _abort(context, _status(told, row, shown_id))
 
     return handle
 
 
 def _streaming(
-    row: methods.Method, function: Callable[..., AsyncIterator[Message]], door: Door
+    row: methods.Method, function: Callable[..., AsyncIterator[Message]], entrance: Entrance
 ) -> Callable[..., AsyncIterator[Message]]:
     async def handle(request: Any, context: Context) -> AsyncIterator[Message]:
-        shown_id = _shown_id(request)
+        shown_id, begun = _shown_id(request), time.perf_counter()
+        call: Call | None = None
         try:
-            async for answer in function(request, await _enter(row, request, context, door)):
-                yield answer
+            call = await _enter(row, request, context, entrance)
+            async for answer in function(_within(row, request), call):
+                yield await entrance.told(call, answer)
         except Exception as error:  # noqa: BLE001 - as above
-            await _abort(context, _status(error, row, shown_id))
+            told = await entrance.refused(call, error, request)
+            await _on_the_grid(told, begun)
+            await _abort(context, _status(told, row, shown_id))
 
     return handle
 
 
-async def _enter(row: methods.Method, request: Any, context: Context, door: Door) -> Call:
-    principal = await door.admit(context)
-    if not policy.allowed(principal, row.permission):
+def _within(row: methods.Method, request: Any) -> Any:
+    """The request, or each of a stream's, within the bounds of its fields."""
+    if row.request_stream:
+        return limits.checked_async(request)
+    limits.check(request)
+    return request
+
+
+def _place(peer: str) -> str:
+    """From which host somebody calls: gRPC's `ipv4:10.0.0.7:51234` without the port."""
+    return peer.rpartition(":")[0]
+
+
+def _credential(context: Context) -> str:
+    """A digest of the token that a caller shows, '' for none; a certificate is the connection's, and TLS has looked at it."""
+    shown = dict(context.invocation_metadata() or ()).get("authorization", "")
+    return secrets.digest(shown) if isinstance(shown, str) and shown else ""
+
+
+async def _enter(row: methods.Method, request: Any, context: Context, entrance: Entrance) -> Call:
+    principal = await entrance.admit(context, row)
+    if row.permission != policy.PUBLIC and not policy.allowed(principal, row.permission):
+        scoped = row.permission in policy.PERMISSIONS[principal.role]
+        lacks = "its token lacks" if scoped else f"role {principal.role} lacks"
         raise errors.PermissionDenied(
-            f"{principal.name} may not call {row.key}: role {principal.role} lacks {row.permission}",
+            f"{principal.name} may not call {row.key}: {lacks} {row.permission}",
             reason="PERMISSION_MISSING",
             help="Ask an administrator.",
             metadata={"permission": row.permission, "principal": principal.name},
@@ -149,6 +225,17 @@ def _seconds_left(row: methods.Method, context: Context) -> float:
     if left is not None and left <= 0:
         raise TimeoutError
     return most if left is None else min(left, most)
+
+
+async def _on_the_grid(error: Exception, begun: float) -> None:
+    """Waits, where something is not there, until a moment that does not tell why."""
+    if isinstance(error, errors.NotFound):
+        await until_the_grid(begun)
+
+
+async def until_the_grid(begun: float) -> None:
+    """Waits until a whole number of ABSENT_SECONDS has gone by since the call began, by `time.perf_counter`."""
+    await asyncio.sleep(ABSENT_SECONDS - (time.perf_counter() - begun) % ABSENT_SECONDS)
 
 
 def _status(error: Exception, row: methods.Method, request_id: str) -> status_pb2.Status:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from federation.api import access, mutations, pages
+from federation.api import access, calls, mutations, pages
 from federation.api.calls import Call
 from federation.api.mutations import Use
 from federation.api.pages import Pages
 from federation.api.store import Store
-from federation.core import dataset, ids
+from federation.core import dataset, ids, quota
 from federation.ports import Transaction
-from federation.services import datasets, quotas
+from federation.services import authorization, datasets, disclosure, discovery, governance, quotas
+from federation.services.disclosure import Disclosure
 from federation.v1 import catalog_pb2
 from federation.wire import codec
 
@@ -30,16 +34,24 @@ class CatalogServicer:
         value = codec.to_value(request.namespace)
         return await self._mutate(call, request, lambda tx: datasets.create_namespace(tx, self._ctx, value))
 
-    async def get_namespace(self, request: catalog_pb2.GetNamespaceRequest, _call: Call) -> Message:
+    async def get_namespace(self, request: catalog_pb2.GetNamespaceRequest, call: Call) -> Message:
         name = ids.child(request.name, "namespaces")
-        return codec.to_message(await self._store.read(lambda tx: datasets.get_namespace(tx, name)))
+        return codec.to_message(
+            await self._store.read(lambda tx: disclosure.require_namespace(tx, self._ctx, call.principal, name))
+        )
 
     async def list_namespaces(self, request: catalog_pb2.ListNamespacesRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, dataset.Namespace)
+        def keeping(tx: Transaction) -> Callable[[dataset.Namespace], bool]:
+            known = Disclosure(tx, self._ctx, call.principal)
+            return lambda row: known.sees_namespace(row.name)
+
+        return await pages.stored(self._store, self._pages, call, request, dataset.Namespace, keep=keeping)
 
     async def update_namespace(self, request: catalog_pb2.UpdateNamespaceRequest, call: Call) -> Message:
         value, mask = codec.to_value(request.namespace), frozenset(request.update_mask.paths)
-        return await self._mutate(call, request, lambda tx: datasets.update_namespace(tx, self._ctx, value, mask))
+        return await self._mutate(
+            call, request, lambda tx: governance.update_namespace(tx, self._ctx, call.principal, value, mask)
+        )
 
     async def set_quota(self, request: catalog_pb2.SetQuotaRequest, call: Call) -> Message:
         name = ids.child(request.name, "namespaces")
@@ -56,15 +68,19 @@ class CatalogServicer:
             ),
         )
 
-    async def summarize_usage(self, request: catalog_pb2.SummarizeUsageRequest, _call: Call) -> Message:
-        rows = await self._store.read(lambda tx: quotas.usages(tx, request.month))
+    async def summarize_usage(self, request: catalog_pb2.SummarizeUsageRequest, call: Call) -> Message:
+        def look(tx: Transaction) -> tuple[quota.NamespaceUsage, ...]:
+            known = Disclosure(tx, self._ctx, call.principal)
+            return tuple(row for row in quotas.usages(tx, request.month) if known.sees_namespace(row.namespace))
+
+        rows = await self._store.read(look)
         return catalog_pb2.SummarizeUsageResponse(usages=[codec.to_message(row, catalog_pb2.NamespaceUsage) for row in rows])
 
     async def delete_namespace(self, request: catalog_pb2.DeleteNamespaceRequest, call: Call) -> Message:
         name = ids.child(request.name, "namespaces")
 
         def work(tx: Transaction) -> Message:
-            datasets.delete_namespace(tx, name, request.etag)
+            governance.delete_namespace(tx, self._ctx, call.principal, name, request.etag)
             return Empty()
 
         return await mutations.mutate(self._store, call, request, work)
@@ -73,11 +89,11 @@ class CatalogServicer:
         name = ids.DatasetName(ids.child(request.parent, "namespaces"), ids.segment(request.dataset_id, "dataset_id"))
         request.dataset.name = name.resource
         value = codec.to_value(request.dataset)
-        return await self._mutate(call, request, lambda tx: datasets.create_dataset(tx, self._ctx, value))
+        return await self._mutate(call, request, lambda tx: governance.create_dataset(tx, self._ctx, call.principal, value))
 
-    async def get_dataset(self, request: catalog_pb2.GetDatasetRequest, _call: Call) -> Message:
+    async def get_dataset(self, request: catalog_pb2.GetDatasetRequest, call: Call) -> Message:
         name = ids.dataset(request.name)
-        return codec.to_message(await self._store.read(lambda tx: datasets.get_dataset(tx, name)))
+        return codec.to_message(await self._store.read(lambda tx: authorization.visible(tx, self._ctx, call.principal, name)))
 
     async def list_datasets(self, request: catalog_pb2.ListDatasetsRequest, call: Call) -> Message:
         every = request.parent in ("", "namespaces/-")
@@ -90,24 +106,60 @@ class CatalogServicer:
             dataset.Dataset,
             parent=parent,
             where={} if request.show_deleted else {"deleted": ""},
-            check=lambda tx: every or datasets.get_namespace(tx, parent),
+            check=lambda tx: every or disclosure.require_namespace(tx, self._ctx, call.principal, parent),
+            keep=disclosure.seen(self._ctx, call.principal, lambda row: row.name.short),
+        )
+
+    async def search_datasets(self, request: catalog_pb2.SearchDatasetsRequest, call: Call) -> Message:
+        begun = time.perf_counter()
+        parent = "" if request.parent in ("", "namespaces/-") else ids.child(request.parent, "namespaces")
+        asked = discovery.Search(text=request.query, namespace=parent, filter=request.filter, deleted=request.show_deleted)
+        limit, after = pages.size(request), self._pages.after(call, request)
+        found, following = await self._store.read(
+            lambda tx: discovery.search(tx, self._ctx, call.principal, asked, after=after, limit=limit)
+        )
+        if not found:
+            # What is hidden takes a little longer to be left out than what is not there takes to be missed.
+            await calls.until_the_grid(begun)
+        more = {"next_page_token": self._pages.token(call, request, following)} if following else {}
+        return catalog_pb2.SearchDatasetsResponse(
+            found=[codec.to_message(row, catalog_pb2.FoundDataset) for row in found], **more
         )
 
     async def update_dataset(self, request: catalog_pb2.UpdateDatasetRequest, call: Call) -> Message:
         value, mask = codec.to_value(request.dataset), frozenset(request.update_mask.paths)
-        return await self._mutate(call, request, lambda tx: datasets.update_dataset(tx, self._ctx, value, mask))
+        return await self._mutate(
+            call, request, lambda tx: governance.update_dataset(tx, self._ctx, call.principal, value, mask)
+        )
+
+    async def declassify_dataset(self, request: catalog_pb2.DeclassifyDatasetRequest, call: Call) -> Message:
+        value, mask = codec.to_value(request.dataset), frozenset(request.update_mask.paths)
+        return await self._mutate(
+            call,
+            request,
+            lambda tx: governance.declassify(tx, self._ctx, call.principal, value, mask, request.reason),
+        )
 
     async def delete_dataset(self, request: catalog_pb2.DeleteDatasetRequest, call: Call) -> Message:
         name = ids.dataset(request.name)
-        return await self._mutate(call, request, lambda tx: datasets.delete_dataset(tx, name, request.etag))
+        return await self._mutate(
+            call, request, lambda tx: governance.delete_dataset(tx, self._ctx, call.principal, name, request.etag)
+        )
 
     async def undelete_dataset(self, request: catalog_pb2.UndeleteDatasetRequest, call: Call) -> Message:
         name = ids.dataset(request.name)
-        return await self._mutate(call, request, lambda tx: datasets.undelete_dataset(tx, name, request.etag))
+        return await self._mutate(
+            call, request, lambda tx: governance.undelete_dataset(tx, self._ctx, call.principal, name, request.etag)
+        )
 
-    async def get_version(self, request: catalog_pb2.GetVersionRequest, _call: Call) -> Message:
+    async def get_version(self, request: catalog_pb2.GetVersionRequest, call: Call) -> Message:
         name = ids.version(request.name)
-        return codec.to_message(await self._store.read(lambda tx: datasets.get_version(tx, name)))
+
+        def look(tx: Transaction) -> dataset.Version:
+            authorization.visible(tx, self._ctx, call.principal, name.dataset, as_absent=datasets.version_absent(name))
+            return datasets.get_version(tx, name)
+
+        return codec.to_message(await self._store.read(look))
 
     async def list_versions(self, request: catalog_pb2.ListVersionsRequest, call: Call) -> Message:
         name = ids.dataset(request.parent)
@@ -118,18 +170,31 @@ class CatalogServicer:
             request,
             dataset.Version,
             parent=name.short,
-            check=lambda tx: datasets.get_dataset(tx, name),
+            check=lambda tx: authorization.visible(tx, self._ctx, call.principal, name),
         )
 
-    async def get_replica(self, request: catalog_pb2.GetReplicaRequest, _call: Call) -> Message:
+    async def get_replica(self, request: catalog_pb2.GetReplicaRequest, call: Call) -> Message:
         head, _, site = request.name.rpartition("/replicas/")
         name, site = ids.version(head), ids.segment(site, "site")
-        return codec.to_message(await self._store.read(lambda tx: datasets.get_replica(tx, name, site)))
+
+        def look(tx: Transaction) -> dataset.Replica:
+            absent = datasets.replica_absent(name, site)
+            authorization.visible(tx, self._ctx, call.principal, name.dataset, as_absent=absent)
+            return datasets.get_replica(tx, name, site)
+
+        return codec.to_message(await self._store.read(look))
 
     async def list_replicas(self, request: catalog_pb2.ListReplicasRequest, call: Call) -> Message:
         every = request.parent.endswith("/versions/-")
         name, number = ids.dataset_or_version(request.parent.removesuffix("/versions/-"))
         version = ids.VersionName(name, number or 0)
+
+        def check(tx: Transaction) -> None:
+            absent = datasets.version_absent(version) if number else None
+            authorization.visible(tx, self._ctx, call.principal, name, as_absent=absent)
+            if number:
+                datasets.get_version(tx, version)
+
         return await pages.stored(
             self._store,
             self._pages,
@@ -138,7 +203,7 @@ class CatalogServicer:
             dataset.Replica,
             parent=name.short,
             where={} if every or number is None else {"version": str(number)},
-            check=lambda tx: datasets.get_version(tx, version) if number else datasets.get_dataset(tx, name),
+            check=check,
         )
 
     async def open_write(self, request: catalog_pb2.OpenWriteRequest, call: Call) -> Message:
@@ -154,7 +219,8 @@ class CatalogServicer:
         site = ids.child(request.site, "sites") if request.site else ""
 
         def work(tx: Transaction) -> Message:
-            return access.message(tx, self._ctx, datasets.open_read(tx, self._ctx, call.principal, name, number, site))
+            grant = datasets.open_read(tx, self._ctx, call.principal, name, number, site, purpose=request.purpose)
+            return access.message(tx, self._ctx, grant)
 
         return await mutations.mutate(self._store, call, request, work)
 

@@ -12,7 +12,8 @@ from federation.api.pages import Pages
 from federation.api.store import Store
 from federation.core import errors, kinds, listing, metering
 from federation.ports import Transaction
-from federation.services import costs, pricing, variance
+from federation.services import costs, disclosure, pricing, variance
+from federation.services.disclosure import Disclosure
 from federation.v1 import costs_pb2
 from federation.wire import codec
 
@@ -25,26 +26,46 @@ class CostsServicer:
         self._pages = pages_
 
     async def list_ledger_entries(self, request: costs_pb2.ListLedgerEntriesRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, metering.LedgerEntry, newest_first=True)
+        return await self._listed(call, request, metering.LedgerEntry)
 
     async def list_usage(self, request: costs_pb2.ListUsageRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, metering.UsageRecord, newest_first=True)
+        return await self._listed(call, request, metering.UsageRecord)
 
-    async def summarize_costs(self, request: costs_pb2.SummarizeCostsRequest, _call: Call) -> Message:
-        selection, store = _selection(request), self._store
+    async def _listed(self, call: Call, request: Message, cls: type) -> Message:
+        """Chosen by what is not told of a hidden dataset, entries are those of datasets that the caller may know of."""
+        return await pages.stored(
+            self._store,
+            self._pages,
+            call,
+            request,
+            cls,
+            newest_first=True,
+            keep=disclosure.seen(self._store.ctx, call.principal, lambda row: f"{row.namespace}/{row.dataset}"),
+            narrowing=("namespace", "dataset"),
+        )
+
+    async def summarize_costs(self, request: costs_pb2.SummarizeCostsRequest, call: Call) -> Message:
+        store = self._store
+        selection = await self._selection(call, request)
         rows, total = await store.run(lambda: costs.summarize(store.catalog, store.engine, request.by, selection))
+        names = metering.summary_keys(request.by)
+        rows = await store.read(lambda tx: costs.told(Disclosure(tx, store.ctx, call.principal), names, rows))
         return costs_pb2.SummarizeCostsResponse(
             summaries=[codec.to_message(row, costs_pb2.CostSummary) for row in rows],
             total=codec.to_message(total, costs_pb2.CostSummary),
         )
 
     async def export_ledger(
-        self, request: costs_pb2.ExportLedgerRequest, _call: Call
+        self, request: costs_pb2.ExportLedgerRequest, call: Call
     ) -> AsyncIterator[costs_pb2.ExportLedgerResponse]:
         store = self._store
-        pieces = costs.export(store.catalog, store.engine, _selection(request))
+        pieces = costs.export(store.catalog, store.engine, await self._selection(call, request))
         while (piece := await store.run(lambda: next(pieces, None))) is not None:
-            yield costs_pb2.ExportLedgerResponse(entries=piece)
+            yield costs_pb2.ExportLedgerResponse(entries=await self._told(call, piece))
+
+    async def _told(self, call: Call, piece: bytes) -> bytes:
+        store = self._store
+        return await store.read(lambda tx: costs.told_entries(Disclosure(tx, store.ctx, call.principal), piece))
 
     async def price_egress(self, request: costs_pb2.PriceEgressRequest, _call: Call) -> Message:
         stated = request.month_to_date_bytes if request.HasField("month_to_date_bytes") else None
@@ -94,21 +115,27 @@ class CostsServicer:
             show=lambda card: pricing.info(card, rows=False),
         )
 
-    async def summarize_variances(self, request: costs_pb2.SummarizeVariancesRequest, _call: Call) -> Message:
-        where = listing.parse(request.filter, variance.FIELDS)
-        rows, total = await self._store.read(lambda tx: variance.summarize(tx, request.by, where))
+    async def summarize_variances(self, request: costs_pb2.SummarizeVariancesRequest, call: Call) -> Message:
+        where, store = listing.parse(request.filter, variance.FIELDS), self._store
+        rows, total = await store.read(
+            lambda tx: variance.summarize(tx, request.by, where, known=Disclosure(tx, store.ctx, call.principal))
+        )
         return costs_pb2.SummarizeVariancesResponse(
             variances=[codec.to_message(row, costs_pb2.Variance) for row in rows],
             total=codec.to_message(total, costs_pb2.Variance),
         )
 
-
-def _selection(request: costs_pb2.SummarizeCostsRequest | costs_pb2.ExportLedgerRequest) -> costs.Selection:
-    return costs.Selection(
-        where=listing.parse(request.filter, costs.FIELDS),
-        from_time=codec.to_time(request.from_time) if request.HasField("from_time") else None,
-        to_time=codec.to_time(request.to_time) if request.HasField("to_time") else None,
-    )
+    async def _selection(
+        self, call: Call, request: costs_pb2.SummarizeCostsRequest | costs_pb2.ExportLedgerRequest
+    ) -> costs.Selection:
+        """What is asked for. Asked for by dataset, it is of those alone that the caller may know of."""
+        asked = costs.Selection(
+            where=listing.parse(request.filter, costs.FIELDS),
+            from_time=codec.to_time(request.from_time) if request.HasField("from_time") else None,
+            to_time=codec.to_time(request.to_time) if request.HasField("to_time") else None,
+        )
+        store = self._store
+        return await store.read(lambda tx: costs.narrowed(tx, Disclosure(tx, store.ctx, call.principal), asked))
 
 
 def _text(name: str, data: bytes) -> str:

@@ -1,18 +1,19 @@
 """The server's HTTP listener, for those who speak no gRPC: OpenLineage's standard endpoint, behind the same tokens.
 
-`POST /api/v1/lineage` takes one event or a list of them; `GET /schemas/1-0-0/NAME.json` has the schemas of our facets, for
-anybody. Off unless the settings name an address. Always TLS; a request's size and the time that it takes are bounded.
+`POST /api/v1/lineage` takes one event or a list of them. For anybody: `GET /schemas/1-0-0/NAME.json` has the schemas of our
+facets, `GET /healthz` says whether this server can read its catalog. Off unless the settings name an address. Always TLS; a
+request's size and the time that it takes are bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
 import ssl
-import uuid
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from importlib import resources
 from typing import Any
 
@@ -22,50 +23,40 @@ from federation.api.authentication import PeopleDoor, bearer
 from federation.api.store import Store
 from federation.config import TlsFiles
 from federation.core import errors, openlineage, policy
+from federation.crypto import secrets
 from federation.services import openlineage as lineage_service
+from federation.wire import answers, tls
+from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
 
 LINEAGE_PATH = "/api/v1/lineage"
+HEALTH_PATH = "/healthz"
 PERMISSION = "lineage.create"
-REQUEST_SECONDS = 30.0
+RENEW_SECONDS = 5.0
 #: Events of one request, which together may have eight times the bytes of the largest.
 EVENTS_MAX = 1000
 BODY_BYTES_MAX = 8 * openlineage.EVENT_BYTES_MAX
 _SCHEMA = re.compile(r"[A-Za-z]{1,64}\.json")
 
-#: Our errors as HTTP's; what is not here is 500.
-STATUS: dict[type[errors.FederationError], int] = {
-    errors.InvalidArgument: 400,
-    errors.OutOfRange: 400,
-    errors.Unauthenticated: 401,
-    errors.PermissionDenied: 403,
-    errors.NotFound: 404,
-    errors.AlreadyExists: 409,
-    errors.Conflict: 409,
-    errors.FailedPrecondition: 412,
-    errors.ResourceExhausted: 429,
-    errors.Unavailable: 503,
-    errors.DeadlineExceeded: 504,
-}
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 class HttpListener:
     """Listens between `start` and `stop`; `address` is where, with the real port where the settings said `:0`."""
 
-    def __init__(self, store: Store, terms: openlineage.Terms) -> None:
+    def __init__(self, store: Store, terms: openlineage.Terms, door: PeopleDoor, rates: Rates) -> None:
         self._store = store
+        self._rates = rates
         self._terms = terms
-        self._door = PeopleDoor(store)
+        self._door = door
         self._runner: web.AppRunner | None = None
+        self._watch: asyncio.Task[None] | None = None
         self.address = ""
 
-    async def start(self, address: str, files: TlsFiles) -> None:
+    async def start(self, address: str, files: TlsFiles, identity: tls.Source) -> None:
         """FailedPrecondition (PORT_TAKEN) where it cannot listen."""
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_answered])
         app.router.add_post(LINEAGE_PATH, self._lineage)
+        app.router.add_get(HEALTH_PATH, self._health)
         app.router.add_get(f"/schemas/{openlineage.FACET_VERSION}/{{name}}", self._schema)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -84,16 +75,19 @@ class HttpListener:
                 metadata={"address": address},
             ) from error
         self._runner = runner
+        self._watch = asyncio.create_task(_renew(context, files, identity))
         self.address = f"{host}:{runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Lets what is under way end; again is harmless."""
         runner, self._runner = self._runner, None
+        if self._watch is not None:
+            self._watch.cancel()
         if runner is not None:
             await runner.cleanup()
 
     async def _lineage(self, request: web.Request) -> web.Response:
-        principal = await self._door.principal(bearer({"authorization": request.headers.get("authorization", "")}))
+        principal = await self._admit(request)
         if not policy.allowed(principal, PERMISSION):
             raise errors.PermissionDenied(
                 f"{principal.name} may not send lineage: role {principal.role} lacks {PERMISSION}",
@@ -106,12 +100,41 @@ class HttpListener:
         )
         return web.json_response({"runs": received.runs, "ended": received.ended, "ignored": received.ignored}, status=201)
 
+    async def _health(self, _request: web.Request) -> web.Response:
+        await self._store.run(self._store.catalog.revision)
+        return web.json_response({"status": "SERVING"})
+
+    async def _admit(self, request: web.Request) -> policy.Principal:
+        shown = request.headers.get("authorization", "")
+        place, credential = request.remote or "", secrets.digest(shown) if shown else ""
+        self._rates.knock(place, credential)
+        try:
+            principal = await self._door.principal(bearer({"authorization": shown}))
+        except errors.Unauthenticated:
+            self._rates.failed(place, credential)
+            raise
+        self._rates.welcome(credential)
+        self._rates.spend(principal.name)
+        return principal
+
     async def _schema(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         text = schema(name) if _SCHEMA.fullmatch(name) else None
         if text is None:
             raise errors.NotFound(f"there is no schema {name[:64]!r}", reason="SCHEMA_UNKNOWN")
         return web.Response(text=text, content_type="application/schema+json")
+
+
+async def _renew(context: ssl.SSLContext, files: TlsFiles, identity: tls.Source) -> None:
+    """Has new connections use a certificate that has changed, within `RENEW_SECONDS`. One that cannot be used is none."""
+    known = identity.current()
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        now = identity.current()
+        if now is not known:
+            known = now
+            with contextlib.suppress(ssl.SSLError, OSError):  # changed again meanwhile: the next look finds that
+                context.load_cert_chain(files.cert, files.key)
 
 
 def schema(name: str) -> str | None:
@@ -158,33 +181,5 @@ def _check_number(count: int) -> None:
 
 
 @web.middleware
-async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every refusal as JSON with its reason; what nobody meant is told by an id that the log knows."""
-    try:
-        async with asyncio.timeout(REQUEST_SECONDS):
-            return await handler(request)
-    except errors.FederationError as error:
-        return _refusal(error)
-    except TimeoutError:
-        return _refusal(errors.DeadlineExceeded(f"the request was not done in {REQUEST_SECONDS:.0f} s"))
-    except web.HTTPException as error:
-        told = {"reason": "HTTP_ERROR", "message": error.reason, "help": ""}
-        return web.json_response({"error": told}, status=error.status)
-    except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
-        number = str(uuid.uuid4())
-        _log.error("%s %s failed unexpectedly (request %s)", request.method, request.path, number, exc_info=error)
-        return web.json_response(
-            {"error": {"reason": "INTERNAL", "message": f"the server failed in a way it did not expect (request {number})"}},
-            status=500,
-        )
-
-
-def _refusal(error: errors.FederationError) -> web.Response:
-    status = next((STATUS[cls] for cls in type(error).__mro__ if cls in STATUS), 500)
-    told: dict[str, Any] = {"reason": error.reason, "message": error.message, "help": error.help}
-    if error.violations:
-        told["violations"] = dict(error.violations)
-    headers = {"retry-after": str(max(1, round(error.retry_seconds)))} if error.retry_seconds else {}
-    if status == 401:
-        headers["www-authenticate"] = "Bearer"
-    return web.json_response({"error": told}, status=status, headers=headers)
+async def _answered(request: web.Request, handler: answers.Handler) -> web.StreamResponse:
+    return await answers.answered(request, handler)

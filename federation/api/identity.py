@@ -1,61 +1,99 @@
-"""The service Identity: who is calling, and the tokens of people."""
+"""The service Identity: who is calling, how people come in, and their tokens."""
 
 from __future__ import annotations
 
+import dataclasses
 from importlib import metadata
 
 from google.protobuf.message import Message
 
-from federation.api import mutations
+from federation import ports
+from federation.api import mutations, pages
+from federation.api.authentication import PeopleDoor
 from federation.api.calls import Call
+from federation.api.pages import Pages
 from federation.api.store import Store
-from federation.core import errors, policy
+from federation.core import errors, ids, kinds, policy
 from federation.ports import Transaction
 from federation.services import identity
 from federation.v1 import identity_pb2
-from federation.wire import codec
+from federation.wire import codec, tls
 
 
 class IdentityServicer:
-    """Each function does the method of its name."""
+    """Each function does the method of its name. `files` are the server's own TLS files, `federation` is its name."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(  # noqa: PLR0917 - what it is made of
+        self, store: Store, pages_: Pages, door: PeopleDoor, people: ports.People | None, federation: str, files: tls.Source
+    ) -> None:
         self._store = store
+        self._pages = pages_
+        self._door = door
+        self._people = people
+        self._federation = federation
+        self._files = files
 
     async def who_am_i(self, _request: identity_pb2.WhoAmIRequest, call: Call) -> Message:
-        return identity_pb2.WhoAmIResponse(
+        answer = identity_pb2.WhoAmIResponse(
             principal=call.principal.name,
             role=str(call.principal.role),
             jurisdiction=call.principal.jurisdiction,
             groups=call.principal.groups,
             scopes=call.principal.scopes,
+            credential=call.principal.token,
             server_version=metadata.version("dataset-federation"),
             revision=await self._store.run(self._store.catalog.revision),
+        )
+        if call.principal.expire_time:
+            answer.expire_time.CopyFrom(codec.from_time(call.principal.expire_time))
+        return answer
+
+    async def find_entrance(self, _request: identity_pb2.FindEntranceRequest, _call: Call) -> Message:
+        return identity_pb2.FindEntranceResponse(
+            federation=self._federation,
+            ca=self._files.current().ca,
+            issuers=[codec.to_message(row, identity_pb2.Issuer) for row in (self._people.sign_ins() if self._people else ())],
         )
 
     async def create_token(self, request: identity_pb2.CreateTokenRequest, call: Call) -> Message:
         asked = request.token
         role = _role(asked.role)
+        user = asked.user or call.principal.name
 
         def work(tx: Transaction) -> Message:
             ttl = codec.to_time(asked.expire_time) - tx.now if asked.HasField("expire_time") else None
-            record, secret = identity.create_token(tx, self._store.ctx, asked.user, role, asked.jurisdiction, ttl)
-            answer = identity_pb2.Token(
-                user=f"users/{record.user}", role=str(record.role), jurisdiction=record.jurisdiction, secret=secret
+            record, secret = identity.create_token(
+                tx,
+                self._store.ctx,
+                user,
+                role,
+                asked.jurisdiction,
+                ttl,
+                groups=asked.groups,
+                scopes=asked.scopes,
+                creator=call.principal,
             )
-            if record.expire_time:
-                answer.expire_time.CopyFrom(codec.from_time(record.expire_time))
-            if request.validate_only:
-                answer.ClearField("secret")
-            return answer
+            told = dataclasses.replace(identity.shown(record), secret="" if request.validate_only else secret)
+            return codec.to_message(told)
 
         # The secret is in no store: a repeat cannot be answered, and must not make a second token in silence.
-        shown = errors.FailedPrecondition(
-            "this token was created, and its secret is shown only once",
-            reason="SECRET_SHOWN_ONCE",
-            help="Create another token with a new request_id.",
-        )
-        return await mutations.mutate(self._store, call, request, work, replay=shown)
+        return await mutations.mutate(self._store, call, request, work, replay=mutations.shown_once("token", "created"))
+
+    async def list_tokens(self, request: identity_pb2.ListTokensRequest, call: Call) -> Message:
+        own = {} if identity.sees_all(call.principal) else {"user": ids.child(call.principal.name, "users")}
+        return await pages.stored(self._store, self._pages, call, request, kinds.TokenRecord, where=own, show=identity.shown)
+
+    async def revoke_token(self, request: identity_pb2.RevokeTokenRequest, call: Call) -> Message:
+        ended: list[str] = []
+
+        def work(tx: Transaction) -> Message:
+            found, all_ended = identity.revoke_token(tx, call.principal, request.name)
+            ended[:] = all_ended
+            return codec.to_message(identity.shown(found))
+
+        answer = await mutations.mutate(self._store, call, request, work)
+        self._door.forget(ended)
+        return answer
 
 
 def _role(text: str) -> policy.Role:

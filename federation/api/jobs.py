@@ -76,20 +76,25 @@ class JobsServicer:
 
         return await mutations.mutate(self._store, call, request, work)
 
-    async def upload_package(self, stream: AsyncIterator[jobs_pb2.UploadPackageRequest], _call: Call) -> Message:
+    async def upload_package(self, stream: AsyncIterator[jobs_pb2.UploadPackageRequest], call: Call) -> Message:
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
-            digest, length = await _receive(stream, spool, self._ctx.package_bytes_max)
+            digest, alias, length = await _receive(stream, spool, self._ctx.package_bytes_max)
             spool.seek(0)
             await self._store.run(lambda: self._store.catalog.put_blob(digest, _pieces(spool)))
+        if alias:
+            await self._store.write(lambda tx: jobs.name_package(tx, call.principal, alias, digest), actor=call.principal.name)
         return jobs_pb2.Package(digest=digest, package_bytes=length)
 
-    async def get_package(self, request: jobs_pb2.GetPackageRequest, _call: Call) -> Message:
-        length = await self._package_bytes(request.digest)
+    async def get_package(self, request: jobs_pb2.GetPackageRequest, call: Call) -> Message:
+        digest = request.digest
+        if request.alias and not digest:
+            digest = await self._store.read(lambda tx: jobs.named_package(tx, call.principal, request.alias))
+        length = await self._package_bytes(digest)
         if length is None:
             raise errors.NotFound(
-                f"there is no package {request.digest or '(no digest)'}", reason="PACKAGE_MISSING", help="Upload it first."
+                f"there is no package {digest or '(no digest)'}", reason="PACKAGE_MISSING", help="Upload it first."
             )
-        return jobs_pb2.Package(digest=request.digest, package_bytes=length)
+        return jobs_pb2.Package(digest=digest, package_bytes=length)
 
     async def _package_bytes(self, digest: str) -> int | None:
         return await self._store.run(lambda: self._store.catalog.blob_bytes(digest))
@@ -110,11 +115,11 @@ def asked(message: jobs_pb2.JobRequest, principal: str) -> job.JobRequest:
     )
 
 
-async def _receive(stream: AsyncIterator[jobs_pb2.UploadPackageRequest], spool: Spool, bytes_max: int) -> tuple[str, int]:
-    """Takes a package in, as long as it stays below the limit and is what its first message says."""
-    digest, length, actual = "", 0, hashlib.sha256()
+async def _receive(stream: AsyncIterator[jobs_pb2.UploadPackageRequest], spool: Spool, bytes_max: int) -> tuple[str, str, int]:
+    """Takes a package in, as long as it stays below the limit and is what its first message says: digest, alias, length."""
+    digest, alias, length, actual = "", "", 0, hashlib.sha256()
     async for part in stream:
-        digest = digest or part.digest
+        digest, alias = digest or part.digest, alias or part.alias
         length += len(part.data)
         if length > bytes_max:
             raise too_big(bytes_max)
@@ -127,7 +132,7 @@ async def _receive(stream: AsyncIterator[jobs_pb2.UploadPackageRequest], spool: 
             help="Send it again.",
             violations={"digest": "must be the SHA-256 of the data, hex"},
         )
-    return digest, length
+    return digest, alias, length
 
 
 def too_big(bytes_max: int) -> errors.ResourceExhausted:

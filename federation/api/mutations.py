@@ -80,6 +80,15 @@ async def answered(store: Store, call: Call, request: Any) -> bool:
     return await store.run(lambda: store.catalog.write(lambda tx: tx.replay(key, digest), actor=actor)) is not None
 
 
+def shown_once(what: str, done: str) -> errors.FailedPrecondition:
+    """What a repeat is told of something whose secret is in the first answer alone."""
+    return errors.FailedPrecondition(
+        f"this {what} was {done}, and its secret is shown only once",
+        reason="SECRET_SHOWN_ONCE",
+        help=f"Ask for another {what} with a new request_id.",
+    )
+
+
 def request_hash(method: str, request: Any) -> str:
     """SHA-256 (hex) of a method and its request, without the two fields that do not say what is asked."""
     bare = type(request)()
@@ -94,7 +103,7 @@ async def _try(store: Store, work: Work, *, actor: str) -> Message:
         raise _Tried(work(tx))
 
     try:
-        await store.run(lambda: store.catalog.write(tried, actor=actor))
+        await store.run(lambda: store.audited(lambda: store.catalog.write(tried, actor=actor), actor=actor))
     except _Tried as done:
         return done.answer
     raise AssertionError("a tried transaction committed")

@@ -1,14 +1,18 @@
-"""Pages of a listing (AIP-158): signed opaque tokens that are good for the listing they came from, and for no other."""
+"""Pages of a listing (AIP-158): sealed opaque tokens that are good for the listing they came from, and for no other."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
+import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import Message
 
 from federation.api.calls import Call
@@ -19,23 +23,28 @@ from federation.wire import codec
 
 SIZE_DEFAULT = 50
 SIZE_MAX = 1000
-_TAG_BYTES = 16
+#: Values that one page looks at, at most, to find those that its caller may see.
+LOOKED_AT_MAX = 5000
+_NONCE_BYTES = 12
+_PADDED_BYTES = 64
 
 
 class Pages:
-    """Signs and checks tokens with a key of the catalog, so that every server of it takes the others' tokens."""
+    """Seals and opens tokens with a key of the catalog, so that every server of it takes the others' tokens.
+
+    They are sealed and not only signed: a page may end behind a value that its caller may not know of.
+    """
 
     def __init__(self, secret: bytes) -> None:
-        self._key = hmac.digest(secret, b"fed/page-token/v1", hashlib.sha256)
+        self._cipher = AESGCM(hmac.digest(secret, b"fed/page-token/v2", hashlib.sha256))
 
     def after(self, call: Call, request: Any) -> str:
         """The key after which the asked page begins; InvalidArgument (PAGE_TOKEN_INVALID) for another listing's token."""
         if not request.page_token:
             return ""
         raw = _decoded(request.page_token)
-        tag, key = raw[:_TAG_BYTES], raw[_TAG_BYTES:]
-        if key and hmac.compare_digest(tag, self._tag(call, request, key)):
-            return key.decode()
+        with contextlib.suppress(InvalidTag, ValueError):
+            return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _listing(call, request)).rstrip(b"\0").decode()
         raise errors.InvalidArgument(
             "page_token is not of this listing",
             reason="PAGE_TOKEN_INVALID",
@@ -44,19 +53,20 @@ class Pages:
         )
 
     def token(self, call: Call, request: Any, key: str) -> str:
-        """The token of the page that begins after a key."""
-        raw = key.encode()
-        return _encoded(self._tag(call, request, raw) + raw)
+        """The token of the page that begins after a key. Its length does not tell the key's."""
+        raw, nonce = key.encode(), os.urandom(_NONCE_BYTES)
+        padded = raw.ljust(-(-len(raw) // _PADDED_BYTES) * _PADDED_BYTES, b"\0")
+        return _encoded(nonce + self._cipher.encrypt(nonce, padded, _listing(call, request)))
 
-    def _tag(self, call: Call, request: Any, key: bytes) -> bytes:
-        # Everything that shapes the listing is bound, the size of its pages is not; nor may a token wander to another caller.
-        bare = type(request)()
-        bare.CopyFrom(request)
-        bare.ClearField("page_size")
-        bare.ClearField("page_token")
-        parts = (call.method.key.encode(), call.principal.name.encode(), bare.SerializeToString(deterministic=True), key)
-        framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-        return hmac.digest(self._key, framed, hashlib.sha256)[:_TAG_BYTES]
+
+def _listing(call: Call, request: Any) -> bytes:
+    """Everything that shapes a listing, without the size of its pages; and who asks, for no token may wander to another."""
+    bare = type(request)()
+    bare.CopyFrom(request)
+    bare.ClearField("page_size")
+    bare.ClearField("page_token")
+    parts = (call.method.key.encode(), call.principal.name.encode(), bare.SerializeToString(deterministic=True))
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
 def _encoded(raw: bytes) -> str:
@@ -97,10 +107,15 @@ async def stored(
     newest_first: bool = False,
     check: Callable[[Transaction], object] = lambda _: None,
     show: Callable[[Any], Any] = lambda value: value,
+    keep: Callable[[Transaction], Callable[[Any], bool]] | None = None,
+    narrowing: Collection[str] = (),
 ) -> Message:
     """A page of stored values of one kind. `where` are the path's conditions; `check` refuses a parent that is not there.
 
-    `show` makes what is sent of what is stored.
+    `show` makes what is sent of what is stored. `keep` leaves out what the caller may not see; a page is then shorter than
+    asked, even empty, where so much had to be left out that the look would take long: its token goes on all the same. With
+    `narrowing` that is done only where the filter names one of these fields, which are not told of what is hidden: all else
+    is told, and `redaction` says how.
     """
     fixed = dict(where or {})
     kind = kinds.KINDS[cls]
@@ -111,8 +126,34 @@ async def stored(
         check(tx)
         return tx.list(cls, parent=parent, where=wanted, after=after, limit=limit + 1, newest_first=newest_first)
 
-    values = await store.read(look)
-    return _page(pages, call, request, values, limit=limit, key=kind.key, show=show)
+    if keep is None or (narrowing and wanted.keys().isdisjoint(narrowing)):
+        values = await store.read(look)
+        return _page(pages, call, request, values, limit=limit, key=kind.key, show=show)
+    keeping = keep
+
+    def sift(tx: Transaction) -> tuple[list[Any], str]:
+        check(tx)
+        sees = keeping(tx)
+        kept: list[Any] = []
+        last, looked_at = after, 0
+        while looked_at < LOOKED_AT_MAX:
+            rows: tuple[Any, ...] = tx.list(
+                cls, parent=parent, where=wanted, after=last, limit=limit + 1, newest_first=newest_first
+            )
+            for row in rows:
+                if sees(row):
+                    if len(kept) == limit:
+                        return kept, last
+                    kept.append(row)
+                last = kind.key(row)
+            looked_at += len(rows)
+            if len(rows) <= limit:
+                return kept, ""
+        return kept, last
+
+    shown, following = await store.read(sift)
+    more = {"next_page_token": pages.token(call, request, following)} if following else {}
+    return call.method.response(**{call.method.pager: [codec.to_message(show(value)) for value in shown]}, **more)
 
 
 def computed(

@@ -14,7 +14,7 @@ from federation.api.store import Store
 from federation.core import errors, ids
 from federation.core.pipeline import Pipeline, PipelineRequest, TaskSpec
 from federation.ports import Transaction
-from federation.services import pipelines, scatter
+from federation.services import authorization, pipelines, scatter
 from federation.v1 import pipelines_pb2
 from federation.wire import codec
 
@@ -38,6 +38,8 @@ class PipelinesServicer:
         packages = {map_.working_dir, reduce.working_dir if reduce else ""}
 
         def expand(tx: Transaction) -> PipelineRequest:
+            for spec in map_.inputs:  # whether it has parts is for those to know who may see it
+                authorization.visible(tx, self._ctx, call.principal, ids.dataset_or_version(spec.dataset)[0])
             return scatter.expand(tx, map_, request.alias, reduce, request.parts_min)
 
         return await self._create(call, request, packages, expand)

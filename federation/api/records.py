@@ -11,6 +11,7 @@ from federation.api.store import Store
 from federation.config import QuerySettings
 from federation.core import errors
 from federation.ports import RecordQueries
+from federation.services import disclosure
 from federation.v1 import records_pb2
 
 _PIECE_BYTES = 256 * 1024
@@ -25,7 +26,7 @@ class RecordsServicer:
         self._bounds = bounds
 
     async def query_records(self, request: records_pb2.QueryRecordsRequest, call: Call) -> AsyncIterator[Message]:
-        del call
+        await self._store.read(lambda tx: disclosure.require_everything(tx, self._store.ctx, call.principal, "the record"))
         queries, bounds = self._queries, self._bounds
         if queries is None:
             raise errors.FailedPrecondition(

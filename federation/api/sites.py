@@ -13,10 +13,12 @@ from federation.api.mutations import Use
 from federation.api.pages import Pages
 from federation.api.store import Store
 from federation.core import ids, site, whatif
+from federation.crypto import certificates
 from federation.ports import Transaction
-from federation.services import sites, world
+from federation.services import joining, sites, world
+from federation.services.disclosure import Disclosure
 from federation.v1 import sites_pb2
-from federation.wire import codec
+from federation.wire import codec, tls
 
 #: Well below what a message may hold.
 _PIECE_BYTES = 512 * 1024
@@ -25,7 +27,8 @@ _PIECE_BYTES = 512 * 1024
 class SitesServicer:
     """Each function does the method of its name."""
 
-    def __init__(self, store: Store, pages_: Pages) -> None:
+    def __init__(self, store: Store, pages_: Pages, files: tls.Source) -> None:
+        self._files = files
         self._store = store
         self._ctx = store.ctx
         self._pages = pages_
@@ -74,11 +77,39 @@ class SitesServicer:
 
         return await mutations.mutate(self._store, call, request, work)
 
+    async def invite_site(self, request: sites_pb2.InviteSiteRequest, call: Call) -> Message:
+        name = ids.child(request.name, "sites")
+        expire_time = codec.to_time(request.expire_time) if request.HasField("expire_time") else None
+        pin = certificates.fingerprint(self._files.current().ca)
+
+        def work(tx: Transaction) -> Message:
+            stored, secret = joining.invite(tx, self._ctx, name, request.hosts, expire_time)
+            return sites_pb2.Invitation(
+                site=f"sites/{stored.site}",
+                secret="" if request.validate_only else f"{secret}.{pin}",
+                expire_time=codec.from_time(stored.expire_time),
+                hosts=stored.hosts,
+            )
+
+        return await mutations.mutate(self._store, call, request, work, replay=mutations.shown_once("join token", "created"))
+
+    async def join_site(self, request: sites_pb2.JoinSiteRequest, call: Call) -> Message:
+        def work(tx: Transaction) -> tuple[site.Site, bytes]:
+            return joining.join(tx, self._ctx, request.secret, request.csr)
+
+        joined, certificate = await self._store.write(work, actor=call.principal.name)
+        return sites_pb2.JoinSiteResponse(site=f"sites/{joined.site}", certificate=certificate, ca=self._files.current().ca)
+
+    async def admit_site(self, request: sites_pb2.AdmitSiteRequest, call: Call) -> Message:
+        name = ids.child(request.name, "sites")
+        return await self._mutate(call, request, lambda tx: joining.admit(tx, name, request.grade, request.reason))
+
     async def export_world(self, request: sites_pb2.ExportWorldRequest, call: Call) -> AsyncIterator[Message]:
-        del call
         revision = await self._store.run(self._store.catalog.revision)
         names = tuple(request.datasets)
-        file = await self._store.read(lambda tx: world.export(tx, self._ctx, names, revision=revision))
+        file = await self._store.read(
+            lambda tx: world.export(tx, self._ctx, names, revision=revision, known=Disclosure(tx, self._ctx, call.principal))
+        )
         pieces = whatif.pieces(file)
         while text := await self._store.run(lambda: next(pieces, "")):
             data = text.encode()

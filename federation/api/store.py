@@ -1,4 +1,7 @@
-"""The catalog as servicers use it: its calls block, so they run in a bounded pool; those who wait are told of writes."""
+"""The catalog as servicers use it: its calls block, so they run in a bounded pool.
+
+Those who wait for a change are told by the feed, which reads the log: a change that has no event is one that nobody waits for.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from federation.api.changes import Changes
+from federation.core.authorization import Denied
 from federation.ports import Catalog, RecordEngine, Transaction
+from federation.services import authorization
 from federation.services.context import Context
 
 T = TypeVar("T")
@@ -36,14 +41,27 @@ class Store:
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """`Catalog.read`, off the event loop."""
-        return await self.run(lambda: self.catalog.read(work))
+        return await self.run(lambda: self.audited(lambda: self.catalog.read(work)))
 
-    async def write(self, work: Callable[[Transaction], T], *, actor: str, request_id: str = "", quiet: bool = False) -> T:
-        """`Catalog.write`, off the event loop; tells of the change unless it is `quiet`: one that nobody waits for."""
-        answer = await self.run(lambda: self.catalog.write(work, actor=actor, request_id=request_id))
-        if not quiet:
-            self.changes.notify()
-        return answer
+    async def write(self, work: Callable[[Transaction], T], *, actor: str, request_id: str = "") -> T:
+        """`Catalog.write`, off the event loop."""
+        return await self.run(
+            lambda: self.audited(
+                lambda: self.catalog.write(work, actor=actor, request_id=request_id), actor=actor, request_id=request_id
+            )
+        )
+
+    def audited(self, act: Callable[[], T], *, actor: str = "", request_id: str = "") -> T:
+        """What `act` gives. A refusal by policy is written into the log, for its own transaction left no trace of it."""
+        try:
+            return act()
+        except Denied as refused:
+            decision = refused.decision
+            if decision is not None:
+                self.catalog.write(
+                    lambda tx: authorization.note(tx, decision), actor=actor or decision.principal, request_id=request_id
+                )
+            raise
 
     def close(self) -> None:
         """Ends the pool once what runs has ended. The catalog belongs to whoever handed it in."""

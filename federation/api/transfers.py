@@ -12,9 +12,16 @@ from federation.api.pages import Pages
 from federation.api.store import Store
 from federation.core import ids, transfer
 from federation.ports import Transaction
-from federation.services import rules, transfers
+from federation.services import disclosure, rules, transfers
 from federation.v1 import transfers_pb2
 from federation.wire import codec
+
+#: What is not told of a transfer whose dataset is hidden.
+_NARROWING = ("dataset", "version", "rule")
+
+
+def _dataset(row: transfer.Transfer | transfer.ReplicationRule) -> str:
+    return row.dataset
 
 
 class TransfersServicer:
@@ -48,7 +55,16 @@ class TransfersServicer:
         return codec.to_message(await self._store.read(lambda tx: transfers.get(tx, request.name)))
 
     async def list_transfers(self, request: transfers_pb2.ListTransfersRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, transfer.Transfer, newest_first=True)
+        return await pages.stored(
+            self._store,
+            self._pages,
+            call,
+            request,
+            transfer.Transfer,
+            newest_first=True,
+            keep=disclosure.seen(self._ctx, call.principal, _dataset),
+            narrowing=_NARROWING,
+        )
 
     async def cancel_transfer(self, request: transfers_pb2.CancelTransferRequest, call: Call) -> Message:
         return await self._mutate(call, request, lambda tx: transfers.cancel(tx, self._ctx, request.name, request.etag))
@@ -58,14 +74,22 @@ class TransfersServicer:
         asked = codec.to_value(request.replication_rule)
         return await self._mutate(call, request, lambda tx: rules.create(tx, self._ctx, call.principal, asked))
 
-    async def get_replication_rule(self, request: transfers_pb2.GetReplicationRuleRequest, _call: Call) -> Message:
-        return codec.to_message(await self._store.read(lambda tx: rules.get(tx, request.name)))
+    async def get_replication_rule(self, request: transfers_pb2.GetReplicationRuleRequest, call: Call) -> Message:
+        return codec.to_message(await self._store.read(lambda tx: rules.visible(tx, self._ctx, call.principal, request.name)))
 
     async def list_replication_rules(self, request: transfers_pb2.ListReplicationRulesRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, transfer.ReplicationRule)
+        return await pages.stored(
+            self._store,
+            self._pages,
+            call,
+            request,
+            transfer.ReplicationRule,
+            keep=disclosure.seen(self._ctx, call.principal, _dataset),
+        )
 
     async def delete_replication_rule(self, request: transfers_pb2.DeleteReplicationRuleRequest, call: Call) -> Message:
         def work(tx: Transaction) -> Message:
+            rules.visible(tx, self._ctx, call.principal, request.name)
             rules.delete(tx, request.name, request.etag)
             return Empty()
 

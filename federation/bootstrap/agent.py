@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 
-from federation import config, logs
+from federation import config, logs, secrecy
 from federation.adapters import registry
 from federation.adapters.system import SystemClock, UlidIds
 from federation.agent.agent import Agent
@@ -16,6 +16,7 @@ _log = logging.getLogger(__name__)
 
 def run(settings: config.AgentSettings) -> None:
     """Runs an agent until SIGTERM or SIGINT; runs on the cluster go on without it."""
+    secrecy.keep()
     logs.configure()
     made = make(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -36,7 +37,7 @@ def make(settings: config.AgentSettings) -> Agent:
             row.prefix: registry.load("sources", row.kind)({"prefix": row.prefix, **dict(row.options)})
             for row in settings.sources
         },
-        keys=registry.load("keys", keys.kind)(settings.site, keys.folder),
+        keys=registry.load("keys", keys.kind)(settings.site, keys.folder, dict(keys.options)),
         compute=registry.load("compute", compute.kind)(compute.address, compute.token_file) if compute else None,
         clock=SystemClock(),
         ids=UlidIds(),

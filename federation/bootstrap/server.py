@@ -16,11 +16,12 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from federation import config, logs, ports
+from federation import config, logs, ports, secrecy
 from federation.adapters import prices
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.engine_embedded import DeltaFusionEngine
 from federation.adapters.lineage_record import DeltaLineage
+from federation.adapters.oidc import OidcPeople
 from federation.adapters.openlineage_file import FileTransport
 from federation.adapters.openlineage_http import HttpTransport
 from federation.adapters.records_delta import DeltaRecords
@@ -29,10 +30,10 @@ from federation.adapters.records_links import DeltaReader
 from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
 from federation.api.server import Server
-from federation.bootstrap import engine
+from federation.bootstrap import engine, policies
 from federation.core import errors, kinds, policy, site
-from federation.crypto import secrets, signing
-from federation.services import sites
+from federation.crypto import certificates, secrets, signing
+from federation.services import identity, sites
 from federation.services.committer import Committer
 from federation.services.context import Context
 from federation.services.heads import HeadKeeper
@@ -41,12 +42,14 @@ from federation.services.openlineage import Emitter
 
 _log = logging.getLogger(__name__)
 
+_SERVER = policy.Principal(name=identity.SERVER, role=policy.Role.ADMIN)
 _ADMIN = config.UserSettings(user="admin", role=policy.Role.ADMIN)
 _DECLARED_FIELDS = ("region", "jurisdiction", "account", "offer", "sources")
 
 
 def run(settings: config.ServerSettings) -> None:
     """Runs a server until SIGTERM or SIGINT, then lets open calls end."""
+    secrecy.keep()
     logs.configure()
     asyncio.run(_serve(make(settings)))
 
@@ -57,14 +60,20 @@ def make(settings: config.ServerSettings) -> Server:
     clock, ids = SystemClock(), UlidIds()
     ctx = Context(
         ids=ids,
+        policies=policies.compiler(),
         rates=prices.load_rate_card(settings.rate_card) if settings.rate_card else prices.default_rate_card(),
         offers=prices.load_offer_card(settings.offer_card) if settings.offer_card else prices.default_offer_card(),
         grant_key=config.keep_secret(settings.state_dir / "grant.key", signing.new_private),
         lease_seconds=settings.lease_seconds,
         grant_seconds=settings.grant_seconds,
+        key_lease_seconds=settings.key_lease_seconds,
         package_bytes_max=settings.package_bytes_max,
+        token_days=settings.token_days,
+        token_days_max=settings.token_days_max,
         start_time=clock.now(),
         solver=HighsSolver() if importlib.util.find_spec("highspy") else None,
+        authority=_authority(settings),
+        trust_domain=settings.trust_domain,
     )
     catalog = SqlCatalog(settings.database_url, clock, ids, backlog_facts_max=settings.backlog_facts_max)
     try:
@@ -84,7 +93,15 @@ def make(settings: config.ServerSettings) -> Server:
         queries=engine.queries(settings.tables_url, settings.query, options),
         lineage=LineageIndex(catalog, DeltaLineage(settings.tables_url, options), timer=time.monotonic),
         emitters=_emitters(catalog, settings),
+        people=OidcPeople(settings.issuers) if settings.issuers else None,
     )
+
+
+def _authority(settings: config.ServerSettings) -> certificates.Authority | None:
+    """The CA that signs for sites that join; None where its key is not here."""
+    if settings.ca_key is None or not settings.ca_key.exists():
+        return None
+    return certificates.Authority.load(settings.tls.ca.read_bytes(), config.read_secret(settings.ca_key, "CA key").encode())
 
 
 def _committer(catalog: ports.Catalog, ctx: Context, settings: config.ServerSettings) -> Committer:
@@ -146,14 +163,24 @@ def token_file(state_dir: Path, user: str) -> Path:
 def _declare_user(catalog: ports.Catalog, user: config.UserSettings, file: Path) -> None:
     """The file comes first: a token that is in the catalog and in no file would open a door that nobody sees."""
     secret = config.keep_secret(file, lambda: secrets.new_token().encode()).decode().strip()
-    record = kinds.TokenRecord(digest=secrets.digest(secret), user=user.user, role=user.role, jurisdiction=user.jurisdiction)
+    record = kinds.TokenRecord(
+        token=identity.token_id(secret),
+        digest=secrets.digest(secret),
+        user=user.user,
+        role=user.role,
+        jurisdiction=user.jurisdiction,
+        groups=user.groups,
+        creator=identity.SERVER,
+    )
 
     def work(tx: ports.Transaction) -> None:
-        stored = tx.get(kinds.TokenRecord, record.digest)
+        stored = tx.get(kinds.TokenRecord, record.token)
         if stored is None:
-            tx.emit("token.created", f"users/{user.user}", tx.insert(record))
-        elif dataclasses.replace(stored, etag="") != record:
-            tx.emit("token.updated", f"users/{user.user}", tx.replace(record))
+            made = tx.insert(dataclasses.replace(record, create_time=tx.now))
+            tx.emit("token.created", f"tokens/{made.token}", made)
+        elif dataclasses.replace(stored, etag="", create_time=None) != record:
+            changed = tx.replace(dataclasses.replace(record, create_time=stored.create_time))
+            tx.emit("token.updated", f"tokens/{changed.token}", changed)
 
     catalog.write(work, actor="server")
 
@@ -164,13 +191,11 @@ def _retire(catalog: ports.Catalog, settings: config.ServerSettings) -> None:
     for file in _token_files(settings.state_dir / "tokens"):
         if file.stem in declared:
             continue
-        digest = secrets.digest(file.read_text().strip())
+        token = identity.token_id(file.read_text().strip())
 
-        def work(tx: ports.Transaction, digest: str = digest, user: str = file.stem) -> None:
-            stored = tx.get(kinds.TokenRecord, digest)
-            if stored is not None:
-                tx.delete(kinds.TokenRecord, digest)
-                tx.emit("token.deleted", f"users/{user}", stored)
+        def work(tx: ports.Transaction, token: str = token) -> None:
+            if tx.get(kinds.TokenRecord, token) is not None:
+                identity.revoke_token(tx, _SERVER, token)
 
         catalog.write(work, actor="server")
         file.unlink()
@@ -183,7 +208,7 @@ def _token_files(folder: Path) -> Iterable[Path]:
 def _declare_site(tx: ports.Transaction, ctx: Context, row: site.Site) -> None:
     stored = tx.get(site.Site, row.site)
     if stored is None:
-        sites.create_site(tx, ctx, row)
+        sites.create_site(tx, ctx, row, joined=True)
         return
     changed = frozenset(name for name in _DECLARED_FIELDS if getattr(stored, name) != getattr(row, name))
     if not changed:

@@ -20,6 +20,7 @@ from federation.core import errors
 WORDS = {
     "namespace": "federation.cli.namespace",
     "dataset": "federation.cli.dataset",
+    "search": "federation.cli.search",
     "version": "federation.cli.version",
     "replica": "federation.cli.replica",
     "site": "federation.cli.site",
@@ -34,10 +35,16 @@ WORDS = {
     "bill": "federation.cli.bill",
     "budget": "federation.cli.budget",
     "price": "federation.cli.price",
+    "policy": "federation.cli.policy",
     "ledger": "federation.cli.ledger",
     "lineage": "federation.cli.lineage",
+    "key": "federation.cli.key",
+    "lease": "federation.cli.lease",
+    "events": "federation.cli.events",
     "token": "federation.cli.token",
     "context": "federation.cli.context",
+    "login": "federation.cli.login",
+    "logout": "federation.cli.login",
     "whoami": "federation.cli.whoami",
     "fsck": "federation.cli.fsck",
     "up": "federation.cli.local",
@@ -47,6 +54,8 @@ WORDS = {
     "agent": "federation.cli.processes",
     "sql": "federation.cli.sql",
     "engine": "federation.cli.engine",
+    "mcp": "federation.cli.mcp",
+    "ray": "federation.cli.ray",
     "help": "federation.cli.help",
 }
 

@@ -19,7 +19,7 @@ bill = noun("bill", "What a provider bills for moving data, and the ledger besid
 _PROVIDER = click.option("--provider", default="aws", show_default=True, help="Whose bill it is.")
 
 
-@verb(bill, "import", example="fed bill import cur-2026-11-*.parquet --provider aws")
+@verb(bill, "import", answers=list[values.Bill], example="fed bill import cur-2026-11-*.parquet --provider aws")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_PROVIDER
 @click.option("--account", default="", help="Refuse what is not the bill of this payer.")
@@ -39,21 +39,21 @@ def import_(session: Session, files: tuple[Path, ...], provider: str, account: s
         session.output.rows([session.client.import_bill(each) for each in delivered])
 
 
-@verb(bill, "list", example="fed bill list --filter 'month = \"2026-11\"'")
+@verb(bill, "list", answers=list[values.Bill], example="fed bill list --filter 'month = \"2026-11\"'")
 @click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="By provider, account, month.")
 def list_(session: Session, filter_: str) -> None:
     """Lists bills as they were last delivered."""
     session.output.rows(session.client.list_bills(filter=filter_))
 
 
-@verb(bill, "show", example="fed bill show aws-111122223333-2026-11")
-@click.argument("name")
+@verb(bill, "show", answers=values.Bill, example="fed bill show aws-111122223333-2026-11")
+@click.argument("name", metavar="BILL")
 def show(session: Session, name: str) -> None:
     """Shows one bill: what it is for, how far it goes, and what of it can be split over runs."""
     session.output.item(session.client.get_bill(name))
 
 
-@verb(bill, "reconcile", example="fed bill reconcile --month 2026-11 --dry-run")
+@verb(bill, "reconcile", answers=values.Reconciliation, example="fed bill reconcile --month 2026-11 --dry-run")
 @click.option("--month", required=True, help="Like 2026-11.")
 @_PROVIDER
 @click.option("--account", default="", help="Only the bill of this payer.")
@@ -75,9 +75,10 @@ def reconcile(  # noqa: PLR0917 - click hands over each option by itself
     found = session.client.reconcile_bills(
         month, provider, account=account, period=values.Period(by.upper()), validate_only=dry_run
     )
-    if session.output.json:
-        session.output.item(found)
-        return
+    session.output.item(found, lambda: _show(session, found, dry_run=dry_run), rows=found.links)
+
+
+def _show(session: Session, found: values.Reconciliation, *, dry_run: bool) -> None:
     session.output.show(output.table(found.links, shapes.columns(values.LinkReconciliation)))
     session.output.line()
     posted = "would be posted" if dry_run else "posted"

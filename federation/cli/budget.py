@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from federation.cli.answers import Done
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import budget as values
-from federation.core import errors, units
+from federation.core import errors, ids, units
 
 budget = noun("budget", "What may be spent on egress in a month, whom to warn when, and when to stop.")
 
@@ -21,8 +22,13 @@ def _percents(text: str) -> tuple[int, ...]:
         ) from None
 
 
-@verb(budget, "create", example="fed budget create sales --namespace sales --month-usd 500 --alert 50,80,100 --hard")
-@click.argument("name")
+@verb(
+    budget,
+    "create",
+    answers=values.Budget,
+    example="fed budget create sales --namespace sales --month-usd 500 --alert 50,80,100 --hard",
+)
+@click.argument("name", metavar="BUDGET")
 @click.option("--namespace", default="", help="What is charged to a namespace.")
 @click.option("--dataset", default="", help="Reads of a dataset.")
 @click.option("--link", default="", metavar="REGION~REGION", help="What leaves one region for another, or for internet.")
@@ -54,21 +60,21 @@ def create(  # noqa: PLR0917 - click hands over each option by itself
     session.output.outcome(session.client.create_budget(made))
 
 
-@verb(budget, "list", example="fed budget list")
+@verb(budget, "list", answers=list[values.Budget], example="fed budget list")
 def list_(session: Session) -> None:
     """Lists budgets with what this month has made of them."""
     session.output.rows(session.client.list_budgets())
 
 
-@verb(budget, "show", example="fed budget show sales")
-@click.argument("name")
+@verb(budget, "show", answers=values.Budget, example="fed budget show sales")
+@click.argument("name", metavar="BUDGET")
 def show(session: Session, name: str) -> None:
     """Shows one budget: what is spent, what is in flight, which warnings were given."""
     session.output.item(session.client.get_budget(name))
 
 
-@verb(budget, "update", example="fed budget update sales --month-usd 800")
-@click.argument("name")
+@verb(budget, "update", answers=values.Budget, example="fed budget update sales --month-usd 800")
+@click.argument("name", metavar="BUDGET")
 @click.option("--month-usd", help="Dollars for a month.")
 @click.option("--alert", help="Percentages at which to warn.")
 @click.option("--hard/--soft", default=None, help="Whether it stops what would exceed it.")
@@ -91,10 +97,10 @@ def update(  # noqa: PLR0917 - click hands over each option by itself
     session.output.outcome(session.client.update_budget(wanted, ("limit_micros", "alert_percents", "hard")))
 
 
-@verb(budget, "delete", example="fed budget delete sales")
-@click.argument("name")
+@verb(budget, "delete", answers=Done, example="fed budget delete sales")
+@click.argument("name", metavar="BUDGET")
 @click.option("--etag", default="", help="Refuse if it changed since this etag was read.")
 def delete(session: Session, name: str, etag: str) -> None:
     """Ends a budget."""
     session.client.delete_budget(name, etag=etag)
-    session.output.say(f"deleted {name}")
+    session.output.done("deleted", f"budgets/{ids.child(name, 'budgets')}")

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from federation.cli import chargebacks, output, shapes, variances
+from federation.cli.answers import Written
 from federation.cli.command import noun, verb
+from federation.cli.formats import Together
 from federation.cli.session import Session
 from federation.client import focus_file
 from federation.core import costpicture, errors, focus, metering, units
+from federation.core import forecast as values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sums(Together):
+    """What the ledger sums up to: by key, and in all."""
+
+    summaries: tuple[metering.CostSummary, ...]
+    total: metering.CostSummary
+
 
 cost = noun("cost", "What left a region, what it cost, and what was saved.")
 
@@ -28,7 +41,7 @@ _FROM = click.option("--from", "from_", type=_TIMES, callback=_moment, help="Ent
 _TO = click.option("--to", type=_TIMES, callback=_moment, help="Entered before this time (UTC).")
 
 
-@verb(cost, "list", example="fed cost list --filter 'namespace = \"sales\"'")
+@verb(cost, "list", answers=list[metering.LedgerEntry], example="fed cost list --filter 'namespace = \"sales\"'")
 @_FILTER
 def list_(session: Session, filter_: str) -> None:
     """Lists ledger entries, newest first: what was read, from where to where, its charge to the micro-dollar."""
@@ -44,7 +57,7 @@ _BY = click.option(
 )
 
 
-@verb(cost, "summary", example="fed cost summary --by link")
+@verb(cost, "summary", answers=Sums, example="fed cost summary --by link")
 @_BY
 @_FILTER
 def summary(session: Session, by: str, filter_: str) -> None:
@@ -52,7 +65,7 @@ def summary(session: Session, by: str, filter_: str) -> None:
     _show(session, by, *session.client.summarize_costs(by, filter=filter_))
 
 
-@verb(cost, "report", example="fed cost report --by link --from 2026-11-01 --to 2026-12-01 --plot november.svg")
+@verb(cost, "report", answers=Sums, example="fed cost report --by link --from 2026-11-01 --to 2026-12-01 --plot november.svg")
 @_BY
 @_FROM
 @_TO
@@ -66,13 +79,10 @@ def report(  # noqa: PLR0917 - click hands over each option by itself
     if plot is not None:
         plot.write_text(costpicture.svg(sums, total, by), encoding="utf-8")
         session.output.say(f"drawn to {plot}")
-    _show(session, by, sums, total)
-    if not session.output.json:
-        session.output.line()
-        session.output.line(_saved(total))
+    _show(session, by, sums, total, saved=True)
 
 
-@verb(cost, "chargeback", example="fed cost chargeback --month 2026-11 --file chargeback.csv")
+@verb(cost, "chargeback", answers=Sums | Written, example="fed cost chargeback --month 2026-11 --file chargeback.csv")
 @click.option("--month", required=True, help="Like 2026-11.")
 @click.option(
     "--file",
@@ -84,19 +94,20 @@ def chargeback(session: Session, month: str, file: Path | None) -> None:
     sums, total = session.client.summarize_costs("payer,principal", filter=f'month = "{month}"')
     if file is not None:
         rows = chargebacks.write(sums, month, file)
-        session.output.say(f"{rows} rows, {units.usd(total.charge_micros)} in all, written to {file}")
+        session.output.written(file, rows, f"{rows} rows, {units.usd(total.charge_micros)} in all, written to {file}")
         return
     _show(session, "namespace, principal", sums, total)
 
 
-@verb(cost, "forecast", example="fed cost forecast --filter 'payer = \"sales\"'")
+@verb(cost, "forecast", answers=values.Forecast, example="fed cost forecast --filter 'payer = \"sales\"'")
 @_FILTER
 def forecast(session: Session, filter_: str) -> None:
     """Tells what this month will have cost when it is over, by which method, and how sure that is."""
     found = session.client.forecast_costs(filter=filter_)
-    if session.output.json:
-        session.output.item(found)
-        return
+    session.output.item(found, lambda: _forecast(session, found))
+
+
+def _forecast(session: Session, found: values.Forecast) -> None:
     pairs = [("month", found.month), ("spent by now", units.usd(found.spent_micros))]
     if found.expected_micros is not None:
         pairs.append(("expected at its end", shapes.money(found.expected_micros)))
@@ -108,8 +119,8 @@ def forecast(session: Session, filter_: str) -> None:
 @verb(
     cost,
     "export",
+    answers=Written,
     example="fed cost export --focus 1.4 --month 2026-11 --format parquet november.parquet",
-    has_output=False,
 )
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
@@ -138,25 +149,36 @@ def export(  # noqa: PLR0917 - click hands over each option by itself
     both = " AND ".join(part for part in (filter_, f'month = "{month}"' if month else "") if part)
     terms = focus.Terms(billing_account=billing_account)
     rows = session.client.export_focus(file, version, kind, filter=both, from_time=from_, to_time=to, terms=terms)
-    session.output.say(f"{rows:,} rows of FOCUS {version} written to {file}")
+    session.output.written(file, rows, f"{rows:,} rows of FOCUS {version} written to {file}")
 
 
-def _show(session: Session, by: str, sums: Sequence[metering.CostSummary], total: metering.CostSummary) -> None:
-    if session.output.json:
-        session.output.write_json({"summaries": [shapes.plain(row) for row in sums], "total": shapes.plain(total)})
-        return
+def _show(
+    session: Session,
+    by: str,
+    sums: Sequence[metering.CostSummary],
+    total: metering.CostSummary,
+    *,
+    saved: bool = False,
+) -> None:
     first = shapes.Column(heading=by.upper(), show=lambda value: "total" if value is total else value.key or "(none)")
-    session.output.show(output.table([*sums, total], (first, *shapes.columns(metering.CostSummary)[1:])))
+
+    def draw() -> None:
+        session.output.show(output.table([*sums, total], (first, *shapes.columns(metering.CostSummary)[1:])))
+        if saved:
+            session.output.line()
+            session.output.line(_saved(total))
+
+    session.output.item(Sums(summaries=tuple(sums), total=total), draw, rows=sums)
 
 
-@verb(cost, "usage", example="fed cost usage --filter 'job = \"j-01k9...\"'")
+@verb(cost, "usage", answers=list[metering.UsageRecord], example="fed cost usage --filter 'job = \"j-01k9...\"'")
 @_FILTER
 def usage(session: Session, filter_: str) -> None:
     """Lists what was counted by the hour: by the gateway that sent it (which is charged) and by the job that received it."""
     session.output.rows(session.client.list_usage(filter=filter_))
 
 
-@verb(cost, "check", example="fed cost check --filter 'job = \"j-01k9...\"'")
+@verb(cost, "check", answers=list[metering.Agreement], example="fed cost check --filter 'job = \"j-01k9...\"'")
 @_FILTER
 def check(session: Session, filter_: str) -> None:
     """Holds what gateways sent against what jobs received, by run, pair of regions and hour; fails where they differ.
@@ -181,7 +203,7 @@ def _saved(total: metering.CostSummary) -> str:
     return f"{share} was read where it lay; locality saved {saved} beside {charged} charged"
 
 
-@verb(cost, "variance", example="fed cost variance --by label --filter 'month = \"2026-11\"'")
+@verb(cost, "variance", answers=variances.Sums, example="fed cost variance --by label --filter 'month = \"2026-11\"'")
 @click.option(
     "--by",
     type=click.Choice(("input", "job", "label", "link")),

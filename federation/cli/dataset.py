@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
-from federation.cli import jobs, shapes
+from federation import secrecy
+from federation.cli import erasure, formats, governed, jobs
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import dataset as values
 from federation.core import errors, ids, units
 from federation.core import job as job_values
+from federation.core.erasure import Erasure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """Files that are in a folder of this machine now."""
+
+    folder: str
+    files: tuple[str, ...]
+
+
+#: A dataset, and where its newest version lies.
+_SHOWN = formats.extended(values.Dataset, replicas=list[values.Replica])
 
 dataset = noun("dataset", "Governed collections of data: put in encrypted, brought back, described.")
+
+dataset.add_command(erasure.erasure)
+dataset.add_command(erasure.certificate)
+verb(dataset, "erase", answers=Erasure, example='fed dataset erase sales/flights@3 --reason "request 4711"')(erasure.erase)
 
 _RESIDENCY = click.option(
     "--residency", multiple=True, metavar="EU", help="A jurisdiction in which it may be stored and used; repeat for several."
@@ -27,8 +47,8 @@ _RELEASE = click.option(
 _ETAG = click.option("--etag", default="", help="Refuse if it changed since this etag was read.")
 
 
-@verb(dataset, "list", example="fed dataset list sales")
-@click.argument("namespace", default="-")
+@verb(dataset, "list", answers=list[values.Dataset], example="fed dataset list sales")
+@click.argument("namespace", metavar="[NAMESPACE]", default="-")
 @click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'kind = \"MODEL\"'.")
 @click.option("--show-deleted", is_flag=True, help="List deleted ones too.")
 def list_(session: Session, *, namespace: str, filter_: str, show_deleted: bool) -> None:
@@ -36,22 +56,28 @@ def list_(session: Session, *, namespace: str, filter_: str, show_deleted: bool)
     session.output.rows(session.client.list_datasets(namespace, filter=filter_, show_deleted=show_deleted))
 
 
-@verb(dataset, "show", example="fed dataset show sales/flights")
+@verb(dataset, "show", answers=_SHOWN, example="fed dataset show sales/flights")
 @click.argument("name", metavar="DATASET")
 def show(session: Session, *, name: str) -> None:
     """Shows one dataset: kind, residency, labels, newest version and where that lies (`fed dataset get` brings its data)."""
     found = session.client.get_dataset(name)
     newest = found.name.version(found.latest_version)
     replicas = list(session.client.list_replicas(newest)) if found.latest_version else []
-    if session.output.json:
-        session.output.write_json(shapes.plain(found) | {"replicas": [shapes.plain(replica) for replica in replicas]})
-        return
-    session.output.item(found)
-    if replicas:
-        session.output.rows(replicas)
+
+    def draw() -> None:
+        session.output.item(found)
+        if replicas:
+            session.output.rows(replicas)
+
+    session.output.item(formats.extend(found, replicas=replicas), draw)
 
 
-@verb(dataset, "create", example="fed dataset create sales/flights --part sales/flights-eu --part sales/flights-us")
+@verb(
+    dataset,
+    "create",
+    answers=values.Dataset,
+    example="fed dataset create sales/flights --part sales/flights-eu --part sales/flights-us",
+)
 @click.argument("name", metavar="DATASET")
 @_KIND
 @_RESIDENCY
@@ -59,6 +85,7 @@ def show(session: Session, *, name: str) -> None:
 @click.option("--part", "parts", multiple=True, metavar="DATASET", help="A dataset that it consists of; repeat for each.")
 @click.option("--description", default="", help="A sentence on what it holds.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; repeat for several.")
+@governed.create_options
 def create(
     session: Session,
     *,
@@ -69,6 +96,7 @@ def create(
     parts: tuple[str, ...],
     description: str,
     labels: tuple[str, ...],
+    **governance: Any,
 ) -> None:
     """Creates a dataset without data, and its namespace if that is not there.
 
@@ -86,16 +114,17 @@ def create(
         parts=parts,
         release_bytes_max=units.parse_size(release_max) if release_max else 0,
     )
-    session.output.outcome(session.client.create_dataset(made))
+    session.output.outcome(session.client.create_dataset(governed.said(**governance).put(made)))
 
 
-@verb(dataset, "update", example="fed dataset update sales/flights --residency EU --residency US")
+@verb(dataset, "update", answers=values.Dataset, example="fed dataset update sales/flights --residency EU --residency US")
 @click.argument("name", metavar="DATASET")
 @_RESIDENCY
 @_RELEASE
 @click.option("--any-residency", is_flag=True, help="Lift the residency: it may be anywhere.")
 @click.option("--description", default=None, help="The new sentence on what it holds.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="All labels from now on; repeat for several.")
+@governed.update_options
 @_ETAG
 def update(
     session: Session,
@@ -107,6 +136,7 @@ def update(
     description: str | None,
     labels: tuple[str, ...],
     etag: str,
+    **governance: Any,
 ) -> None:
     """Changes what is given and leaves the rest."""
     if residency and any_residency:
@@ -118,9 +148,10 @@ def update(
         "labels": labels,
         "release_bytes_max": release_max is not None,
     }
-    paths = tuple(field for field, given in mask.items() if given)
+    more = governed.said(**governance)
+    paths = (*(field for field, given in mask.items() if given), *more.names)
     if not paths:
-        raise click.UsageError("say what to change: --residency, --any-residency, --release-max, --description, --label")
+        raise click.UsageError("say what to change: `fed dataset update --help` lists what can be")
     changed = values.Dataset(
         namespace=wanted.namespace,
         dataset=wanted.dataset,
@@ -130,10 +161,45 @@ def update(
         release_bytes_max=units.parse_size(release_max) if release_max else 0,
         etag=etag,
     )
-    session.output.outcome(session.client.update_dataset(changed, paths))
+    session.output.outcome(session.client.update_dataset(more.put(changed), paths))
 
 
-@verb(dataset, "delete", example="fed dataset delete scratch/try-1")
+@verb(
+    dataset,
+    "declassify",
+    answers=values.Dataset,
+    example='fed dataset declassify ml/sums --to INTERNAL --reason "k-anonymous, DPO 2026-117"',
+)
+@click.argument("name", metavar="DATASET")
+@click.option("--to", type=click.Choice(tuple(values.Classification)), default=None, help="The lower classification.")
+@_RESIDENCY
+@click.option("--any-residency", is_flag=True, help="It may be anywhere.")
+@governed.declassify_options
+@click.option("--reason", required=True, help="Who decided it and why: it is kept in the audit.")
+@_ETAG
+def declassify(
+    session: Session,
+    *,
+    name: str,
+    to: str | None,
+    residency: tuple[str, ...],
+    any_residency: bool,
+    reason: str,
+    etag: str,
+    **governance: Any,
+) -> None:
+    """Loosens what a dataset inherited from what it was made of: by whoever decides over all of that, or an administrator."""
+    wanted = ids.dataset(name)
+    governance["classification"] = governance["classification"] or to
+    more = governed.said(**governance)
+    paths = (*more.names, *(("residency",) if residency or any_residency else ()))
+    if not paths:
+        raise click.UsageError("say what to loosen: --to, --purpose, --use-until, --group-size-min, --residency")
+    changed = values.Dataset(namespace=wanted.namespace, dataset=wanted.dataset, residency=tuple(sorted(residency)), etag=etag)
+    session.output.outcome(session.client.declassify_dataset(more.put(changed), paths, reason))
+
+
+@verb(dataset, "delete", answers=values.Dataset, example="fed dataset delete scratch/try-1")
 @click.argument("name", metavar="DATASET")
 @_ETAG
 def delete(session: Session, *, name: str, etag: str) -> None:
@@ -141,7 +207,7 @@ def delete(session: Session, *, name: str, etag: str) -> None:
     session.output.outcome(session.client.delete_dataset(name, etag=etag))
 
 
-@verb(dataset, "undelete", example="fed dataset undelete scratch/try-1")
+@verb(dataset, "undelete", answers=values.Dataset, example="fed dataset undelete scratch/try-1")
 @click.argument("name", metavar="DATASET")
 @_ETAG
 def undelete(session: Session, *, name: str, etag: str) -> None:
@@ -149,7 +215,7 @@ def undelete(session: Session, *, name: str, etag: str) -> None:
     session.output.outcome(session.client.undelete_dataset(name, etag=etag))
 
 
-@verb(dataset, "put", example="fed dataset put sales/flights ./flights --site eu-1 --residency EU")
+@verb(dataset, "put", answers=values.Version, example="fed dataset put sales/flights ./flights --site eu-1 --residency EU")
 @click.argument("name", metavar="DATASET")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--site", required=True, help="The site whose agent stores it.")
@@ -160,24 +226,33 @@ def put(session: Session, *, name: str, path: Path, site: str, kind: str, reside
 
     It is encrypted before it leaves this process. Files that did not change since the last version are not sent again.
     """
+    secrecy.keep()
     with session.output.transfer(f"put {name}", _bytes_below(path)) as moved:
         made = session.client.put(name, path, site=site, residency=residency, kind=values.DatasetKind(kind), progress=moved)
     session.output.outcome(made)
 
 
-@verb(dataset, "get", example="fed dataset get sales/flights@3 ./flights", has_output=False)
+@verb(dataset, "get", answers=Fetched, example="fed dataset get sales/flights@3 ./flights")
 @click.argument("name", metavar="DATASET[@VERSION]")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--site", default="", help="Read it from this site; from the cheapest for you otherwise.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are in the folder already.")
-def get(session: Session, *, name: str, folder: Path, site: str, overwrite: bool) -> None:
+@click.option("--purpose", default="", help="What you want it for, where its use is limited to purposes.")
+def get(session: Session, *, name: str, folder: Path, site: str, overwrite: bool, purpose: str) -> None:
     """Brings a version's files into a folder, decrypted and verified (`fed dataset show` describes it)."""
+    secrecy.keep()
     with session.output.transfer(f"get {name}", _bytes_of(session, name)) as moved:
-        files = session.client.get(name, folder, site=site, overwrite=overwrite, progress=moved)
-    session.output.say(f"{len(files)} files are in {folder}")
+        files = session.client.get(name, folder, site=site, overwrite=overwrite, purpose=purpose, progress=moved)
+    told = Fetched(folder=str(folder), files=tuple(str(file) for file in files))
+    session.output.item(told, lambda: session.output.say(f"{len(files)} files are in {folder}"))
 
 
-@verb(dataset, "ingest", example="fed dataset ingest sales/clicks --from s3://bucket/clicks/ --site us-1 --wait")
+@verb(
+    dataset,
+    "ingest",
+    answers=job_values.Job,
+    example="fed dataset ingest sales/clicks --from s3://bucket/clicks/ --site us-1 --wait",
+)
 @click.argument("name", metavar="DATASET")
 @click.option("--from", "url", required=True, metavar="URL", help="A prefix that the site's settings list under `sources`.")
 @click.option("--site", required=True, help="The site where it lies.")

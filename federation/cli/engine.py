@@ -21,6 +21,34 @@ if TYPE_CHECKING:
 
 engine = noun("engine", "Heavy work over the record's tables: what its engine needs, and what it does.")
 
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """One thing that an engine needs: which version was found where, or, with no version, what to do to have it."""
+
+    part: str
+    version: str = ""
+    where: str = ""
+    to_do: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Whether Spark can be used, and what it needs for that."""
+
+    usable: bool
+    parts: tuple[Part, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """Jars that were fetched into a folder."""
+
+    folder: str
+    files: tuple[str, ...]
+    bytes: int
+
+
 _PATH = click.Path(path_type=Path)
 _PARTS = (
     shapes.Column(heading="PART", show=lambda part: part.part),
@@ -58,7 +86,7 @@ def _place(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@verb(engine, "check", example="fed engine check --jars-dir /opt/delta-jars")
+@verb(engine, "check", answers=Setup, example="fed engine check --jars-dir /opt/delta-jars")
 @click.option("--s3", is_flag=True, help="Also what Spark needs to read tables in S3.")
 @click.option("--start", is_flag=True, help="Start Spark as well, and see that it answers.")
 @_spark
@@ -75,15 +103,17 @@ def check(session: Session, *, s3: bool, start: bool, **how: Any) -> int:
     usable = all(part.version for part in parts)
     if start and usable:
         parts = (*parts, _started(settings))
-    if session.output.json:
-        session.output.write_json({"usable": usable, "parts": [dataclasses.asdict(part) for part in parts]})
-    else:
-        session.output.show(output.table(parts, _PARTS))
+    told = tuple(Part(**dataclasses.asdict(part)) for part in parts)
+
+    def draw() -> None:
+        session.output.show(output.table(told, _PARTS))
         session.output.say("Spark can be used." if usable else "Spark cannot be used yet.")
+
+    session.output.item(Setup(usable=usable, parts=told), draw, rows=told)
     return exits.OK if usable else exits.ERROR
 
 
-@verb(engine, "fetch", example="fed engine fetch /media/stick/delta-jars --s3")
+@verb(engine, "fetch", answers=Fetched, example="fed engine fetch /media/stick/delta-jars --s3")
 @click.argument("folder", type=_PATH, required=False)
 @click.option("--s3", is_flag=True, help="Also the jars to read tables in S3.")
 @_spark
@@ -93,15 +123,17 @@ def fetch(session: Session, *, folder: Path | None, s3: bool, **how: Any) -> Non
 
     with session.output.waiting("fetching jars"):
         found = bootstrap.engine_setup("s3://" if s3 else "", _settings("spark", **how)).fetch(folder)
-    if session.output.json:
-        session.output.write_json([str(path) for path in found])
-    else:
-        session.output.line(
-            f"{len(found)} jars, {units.size(sum(path.stat().st_size for path in found))}, in {found[0].parent}"
-        )
+    size = sum(path.stat().st_size for path in found)
+    told = Fetched(folder=str(found[0].parent), files=tuple(path.name for path in found), bytes=size)
+    session.output.item(told, lambda: session.output.line(f"{len(found)} jars, {units.size(size)}, in {told.folder}"))
 
 
-@verb(engine, "run", example="fed engine run chargeback --tables s3://bucket/tables --engine spark", formats=sql.FORMATS)
+@verb(
+    engine,
+    "run",
+    answers="federation.ports:Exported",
+    example="fed engine run chargeback --tables s3://bucket/tables --engine spark",
+)
 @click.argument("analysis", type=click.Choice(tuple(analyses.ALL)))
 @click.option("--export", type=str, default="", metavar="PATH", help="Write the answer there instead of showing it.")
 @click.option(
@@ -113,12 +145,18 @@ def run(session: Session, *, analysis: str, export: str, format_: ports.ExportFo
     """Computes over all years: chargeback by namespace and month, what went over links, who read which versions."""
     with _engine(**how) as made:
         if not export:
+            session.output.kind = list[dict[str, Any]]
             sql.show(session.output, made.query(analyses.named(analysis)))
             return
-        _done(session, made.export(analyses.named(analysis), export, format_))
+        session.output.item(made.export(analyses.named(analysis), export, format_))
 
 
-@verb(engine, "export", example="fed engine export 'select * from egress_ledger' ledger.parquet --tables tables")
+@verb(
+    engine,
+    "export",
+    answers="federation.ports:Exported",
+    example="fed engine export 'select * from egress_ledger' ledger.parquet --tables tables",
+)
 @click.argument("query")
 @click.argument("path")
 @click.option(
@@ -129,10 +167,15 @@ def run(session: Session, *, analysis: str, export: str, format_: ports.ExportFo
 def export(session: Session, *, query: str, path: str, format_: ports.ExportFormat, **how: Any) -> None:
     """Writes the answer of a query to a new file, or on Spark a folder of files: for what is too large to show."""
     with _engine(**how) as made:
-        _done(session, made.export(query, path, format_))
+        session.output.item(made.export(query, path, format_))
 
 
-@verb(engine, "compact", example="fed engine compact egress_ledger --tables tables --order-by namespace")
+@verb(
+    engine,
+    "compact",
+    answers="federation.ports:Compaction",
+    example="fed engine compact egress_ledger --tables tables --order-by namespace",
+)
 @click.argument("table")
 @click.option("--order-by", default="", metavar="COLUMNS", help="Sort rows along a Z-order of these columns, by commas.")
 @_place
@@ -144,7 +187,7 @@ def compact(session: Session, *, table: str, order_by: str, **how: Any) -> None:
     """
     columns = tuple(name.strip() for name in order_by.split(",") if name.strip())
     with _engine(**how) as made:
-        _done(session, made.compact(table, order_by=columns))
+        session.output.item(made.compact(table, order_by=columns))
 
 
 @contextmanager
@@ -194,11 +237,3 @@ def _started(settings: EngineSettings) -> ports.EnginePart:
     finally:
         made.close()
     return ports.EnginePart(part="session", version="started", where=settings.remote or settings.master)
-
-
-def _done(session: Session, value: Any) -> None:
-    """What an engine did, as its fields."""
-    if session.output.json:
-        session.output.write_json(dataclasses.asdict(value))
-    else:
-        session.output.fields(shapes.fields(value))

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import click
 
-from federation.cli import exits, output, shapes
+from federation.cli import exits, shapes
 from federation.cli.command import verb
 from federation.cli.session import Session
 
-if TYPE_CHECKING:
-    from federation.client import Finding
-
 _COLUMNS = (
-    shapes.Column(heading="SITE", show=lambda row: row[0]),
-    shapes.Column(heading="FINDING", show=lambda row: row[1]["finding"]),
-    shapes.Column(heading="OBJECT", show=lambda row: row[1]["object"]),
-    shapes.Column(heading="VERSION", show=lambda row: row[1]["version"] or "-"),
-    shapes.Column(heading="DETAIL", show=lambda row: row[1]["detail"]),
+    shapes.Column(heading="SITE", show=lambda row: row.site),
+    shapes.Column(heading="FINDING", show=lambda row: row.finding),
+    shapes.Column(heading="OBJECT", show=lambda row: row.object),
+    shapes.Column(heading="VERSION", show=lambda row: row.version or "-"),
+    shapes.Column(heading="DETAIL", show=lambda row: row.detail),
 )
 
 
-@verb(None, "fsck", example="fed fsck --site eu-1 --quick")
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """One thing that is wrong at a site: ORPHAN, MISSING, DAMAGED, KEY_MISSING or MANIFEST_INVALID."""
+
+    site: str
+    finding: str
+    object: str
+    version: str
+    detail: str
+
+
+@verb(None, "fsck", answers=list[Found], example="fed fsck --site eu-1 --quick")
 @click.option("--site", "sites", multiple=True, help="Check only this site; repeat for several.")
 @click.option("--quick", is_flag=True, help="Compare lengths only; digests need every byte to be read.")
 def fsck(session: Session, sites: tuple[str, ...], quick: bool) -> int:
@@ -30,12 +38,10 @@ def fsck(session: Session, sites: tuple[str, ...], quick: bool) -> int:
 
     Exits with 1 when something was found.
     """
-    findings: list[tuple[str, Finding]] = []
+    findings: list[Found] = []
     for name in sites or tuple(row.site for row in session.client.list_sites()):
         with session.output.waiting(f"checking {name}"):
-            findings += [(name, row) for row in session.client.check(name, read_objects=not quick)]
-    if session.output.json:
-        session.output.write_json([{"site": name, **row} for name, row in findings])
-    elif findings:
-        session.output.show(output.table(findings, _COLUMNS))
+            findings += [Found(site=name, **row) for row in session.client.check(name, read_objects=not quick)]
+    if findings or not session.output.for_people:
+        session.output.rows(findings, _COLUMNS)
     return exits.ERROR if findings else exits.OK

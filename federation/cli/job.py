@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,17 @@ from federation.cli import exits, jobs, plans, variances
 from federation.cli import scatter as scatters
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
-from federation.core import ids, units
-from federation.core.job import Job
+from federation.core import ids, specs, units
+from federation.core.job import Job, Plan, Run
+from federation.core.pipeline import Pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Printed:
+    """One line that a job printed."""
+
+    line: str
+
 
 job = noun("job", "Work that is sent to where its data lies.")
 
@@ -40,6 +50,7 @@ _OPTIONS = (
     click.option("--carbon-price", default="", metavar="USD", help="Weigh a tonne of CO2e at this price."),
     click.option("--hour-value", default="", metavar="USD", help="What an hour less of waiting and running is worth."),
     click.option("--deadline", default="", metavar="6h", help="It must have ended so long after its submission."),
+    click.option("--purpose", default="", metavar="PURPOSE", help="What the result is for; policies decide by it."),
     click.option("--priority", type=click.IntRange(-1000, 1000), default=0, help="Higher goes first."),
     click.option("--duration", default="10m", show_default=True, help="How long you think it runs, if no earlier run tells."),
     click.option("--site", "sites", multiple=True, help="Consider only this site; repeat for several."),
@@ -59,7 +70,8 @@ _OPTIONS = (
         "output_texts",
         multiple=True,
         metavar="[ALIAS=]DATASET[:MODEL]",
-        help="A dataset that it writes. After commas: deliver=SITE for a replica there, size=2GB to reckon with, release.",
+        help="A dataset that it writes. After commas: deliver=SITE for a replica there, size=2GB to reckon with,"
+        " release, count=COLUMN for an aggregate: the column that says how many people are behind each row.",
     ),
     click.option(
         "--input",
@@ -81,6 +93,7 @@ def _describes_a_job(function: Callable[..., Any]) -> Callable[..., Any]:
 @verb(
     job,
     "submit",
+    answers=Job | Pipeline,
     example="fed job submit --input flights=sales/flights --output model=ml/delay-model:MODEL \\\n"
     "    --gpus 1 --gpu-type A10G --working-dir . --wait -- python train.py",
 )
@@ -112,7 +125,7 @@ def submit(
     In the job, `federation.inputs["ALIAS"]` and `federation.outputs["ALIAS"]` are its data. Exits with 6 when no site may or
     can run it, and with --wait or --follow with 8 when it failed.
     """
-    request = jobs.request(inputs_=jobs.inputs(input_texts), outputs_=jobs.outputs(output_texts, column_maps), **options)
+    request = jobs.request(inputs_=specs.inputs(input_texts), outputs_=specs.outputs(output_texts, column_maps), **options)
     scatters.require_scatter(scatter=scatter, reduce=reduce, parts_min=parts_min, follow=follow)
     if scatter:
         return scatters.submit(session, request, working_dir, scatter=scatter, reduce=reduce, parts_min=parts_min, wait=wait)
@@ -128,6 +141,7 @@ _PLOT = click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.sv
 @verb(
     job,
     "plan",
+    answers=Job,
     example="fed job plan --input flights=sales/flights --assume-size 1TB -- python train.py",
     formats=plans.FORMATS,
 )
@@ -147,23 +161,23 @@ def plan(
 ) -> int:
     """Tells where a job would run, at what cost, and why not elsewhere. Nothing is stored or started."""
     del working_dir  # what travels with a job changes no plan
-    inputs = jobs.inputs(input_texts, assume_size)
-    request = jobs.request(inputs_=inputs, outputs_=jobs.outputs(output_texts, column_maps), **options)
+    inputs = specs.inputs(input_texts, assume_size)
+    request = jobs.request(inputs_=inputs, outputs_=specs.outputs(output_texts, column_maps), **options)
     return _show_plan(session, session.client.plan(request), plot)
 
 
 def _show_plan(session: Session, planned: Job, plot: Path | None = None) -> int:
     """A job that was only thought of; in JSON whole, since its request says what was assumed."""
-    if session.output.json:
+    if session.output.for_people:
+        plans.answer(session.output, planned, plot)
+    else:
         if plot is not None:
             plans.draw(planned, plot)
         session.output.item(planned)
-    else:
-        plans.answer(session.output, planned, plot)
     return exits.OK if planned.plan and planned.plan.choice else exits.REFUSED
 
 
-@verb(job, "explain", example="fed job explain j-01k9... --plot cost.svg", formats=plans.FORMATS)
+@verb(job, "explain", answers=Plan, example="fed job explain j-01k9... --plot cost.svg", formats=plans.FORMATS)
 @click.argument("name", metavar="JOB")
 @_PLOT
 def explain(session: Session, *, name: str, plot: Path | None) -> None:
@@ -171,7 +185,7 @@ def explain(session: Session, *, name: str, plot: Path | None) -> None:
     plans.answer(session.output, session.client.get_job(_name(name)), plot)
 
 
-@verb(job, "list", example="fed job list --filter 'state = \"RUNNING\"'")
+@verb(job, "list", answers=list[Job], example="fed job list --filter 'state = \"RUNNING\"'")
 @click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'state = \"FAILED\"'.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
 def list_(session: Session, *, filter_: str, limit: int) -> None:
@@ -180,14 +194,15 @@ def list_(session: Session, *, filter_: str, limit: int) -> None:
     session.output.rows(row for row, _ in zip(found, range(limit), strict=False))
 
 
-@verb(job, "show", example="fed job show j-01k9... -o json")
+@verb(job, "show", answers=Job, example="fed job show j-01k9... -o json")
 @click.argument("name", metavar="JOB")
 def show(session: Session, *, name: str) -> None:
     """Shows a job: what was asked, its state, its run."""
     found = session.client.get_job(_name(name))
-    if session.output.json:
-        session.output.item(found)
-        return
+    session.output.item(found, lambda: _show(session, found))
+
+
+def _show(session: Session, found: Job) -> None:
     session.output.rows([found])
     request = found.request
     pairs = (
@@ -200,26 +215,39 @@ def show(session: Session, *, name: str) -> None:
         ("submitted by", request.principal),
         ("run", found.run),
     )
-    session.output.fields((name_, value) for name_, value in pairs if value)
+    session.output.fields((name_, value) for name_, value in (*pairs, ("dashboard", _dashboard(session, found))) if value)
 
 
-@verb(job, "runs", example="fed job runs j-01k9...")
+def _dashboard(session: Session, found: Job) -> str:
+    """Where Ray's own dashboard shows the job's newest run, for those who reach its site's network."""
+    if not found.run:
+        return ""
+    run = session.client.get_run(found.run)
+    return session.client.get_site(run.site).dashboard_of(run.submission_id)
+
+
+@verb(job, "runs", answers=list[Run], example="fed job runs j-01k9...")
 @click.argument("name", metavar="JOB")
 def runs(session: Session, *, name: str) -> None:
     """Lists the runs of a job: one for each attempt."""
     session.output.rows(session.client.list_runs(_name(name)))
 
 
-@verb(job, "logs", example="fed job logs -f j-01k9...", has_output=False)
+@verb(job, "logs", answers=list[Printed], example="fed job logs -f j-01k9...")
 @click.argument("name", metavar="JOB")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 def logs(session: Session, *, name: str, follow: bool) -> None:
-    """Prints what a job printed, byte by byte."""
-    for data in session.client.logs(_name(name), follow=follow):
+    """Prints what a job printed: byte by byte, or in the formats of programs a value for each line."""
+    printed = session.client.logs(_name(name), follow=follow)
+    if not session.output.for_people:
+        for line in jobs.lines(printed):
+            session.output.each(Printed(line=line))
+        return
+    for data in printed:
         session.output.bytes(data)
 
 
-@verb(job, "variance", example="fed job variance j-01k9...")
+@verb(job, "variance", answers=variances.JobVariance, example="fed job variance j-01k9...")
 @click.argument("name", metavar="JOB")
 def variance(session: Session, *, name: str) -> None:
     """Compares a job's estimates with what was metered: each input's bytes and money, its time, and the frozen baseline."""
@@ -228,7 +256,7 @@ def variance(session: Session, *, name: str) -> None:
     variances.show_job(session.output, found, rows, total)
 
 
-@verb(job, "cancel", example="fed job cancel j-01k9...")
+@verb(job, "cancel", answers=Job, example="fed job cancel j-01k9...")
 @click.argument("name", metavar="JOB")
 @click.option("--etag", default="", help="Refuse if it changed since this etag was read.")
 def cancel(session: Session, *, name: str, etag: str) -> None:
@@ -236,16 +264,13 @@ def cancel(session: Session, *, name: str, etag: str) -> None:
     session.output.outcome(session.client.cancel_job(_name(name), etag=etag))
 
 
-@verb(job, "wait", example="fed job wait j-01k9... --timeout 30m")
+@verb(job, "wait", answers=Job, example="fed job wait j-01k9... --timeout 30m")
 @click.argument("name", metavar="JOB")
 @click.option("--timeout", default="", metavar="30m", help="Wait no longer than this.")
 def wait(session: Session, *, name: str, timeout: str) -> int:
     """Waits until a job has ended; exits with 8 when it failed, with 7 when that took too long."""
     ended = jobs.wait_for(session, session.client.get_job(_name(name)), units.parse_duration(timeout) if timeout else None)
-    if session.output.json:
-        session.output.item(ended)
-    else:
-        jobs.tell_end(session, ended)
+    session.output.item(ended, lambda: jobs.tell_end(session, ended))
     return exits.code_of_state(ended.state)
 
 

@@ -8,25 +8,31 @@ from pathlib import Path
 
 import click
 
-from federation.cli import exits, shapes
+from federation.cli import exits, formats, shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
-from federation.core import chain, errors, records
+from federation.core import chain, errors, metering, records
 from federation.core.events import TABLES
 
 ledger = noun("ledger", "The record: its tables, and the proof that no row was changed or cut.")
 
+_VERIFIED = formats.many(formats.extended(chain.Verification, intact=bool))
 _TABLE = click.option("--table", type=click.Choice(TABLES), default=None, help="Only this one.")
 
 
-@verb(ledger, "list", example="fed ledger list --filter 'dataset = \"flights\"'")
+@verb(ledger, "list", answers=list[metering.LedgerEntry], example="fed ledger list --filter 'dataset = \"flights\"'")
 @click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'month = \"2026-11\"'.")
 def list_(session: Session, filter_: str) -> None:
     """Lists entries of the egress ledger, newest first, as `fed cost list` does; corrections are entries of their own."""
     session.output.rows(session.client.list_ledger_entries(filter=filter_))
 
 
-@verb(ledger, "verify", example="fed ledger verify --tables s3://bucket/federation --key 3b6a27bc... --heads heads.json")
+@verb(
+    ledger,
+    "verify",
+    answers=_VERIFIED,
+    example="fed ledger verify --tables s3://bucket/federation --key 3b6a27bc... --heads heads.json",
+)
 @_TABLE
 @click.option("--tables", "root", metavar="URL", default="", help="Read the tables at this folder or URL; needs no server.")
 @click.option(
@@ -57,8 +63,8 @@ def verify(
                 if session.output.bars:
                     tell(f"reading {name}: {step.rows:,} rows, up to position {step.last_position:,}")
         found.append(step)
-    if session.output.json:
-        session.output.write_json([{**shapes.plain(each), "intact": each.intact} for each in found])
+    if not session.output.for_people:
+        session.output.rows([formats.extend(each, intact=each.intact) for each in found])
     else:
         session.output.rows(found)
         for each in found:
@@ -90,14 +96,19 @@ def _read(file: Path) -> tuple[chain.SignedHead, ...]:
         ) from error
 
 
-@verb(ledger, "heads", example="fed ledger heads -o json > heads.json")
+@verb(ledger, "heads", answers=list[chain.SignedHead], example="fed ledger heads -o json > heads.json")
 @_TABLE
 def heads_(session: Session, table: str | None) -> None:
     """Lists signed heads, newest first: how far each table had come when. Kept elsewhere, they prove the tables without us."""
     session.output.rows(session.client.list_record_heads(table or ""))
 
 
-@verb(ledger, "tables", example="fed ledger tables --table placement_decisions")
+@verb(
+    ledger,
+    "tables",
+    answers="list[federation.adapters.records_docs:ColumnInfo]",
+    example="fed ledger tables --table placement_decisions",
+)
 @_TABLE
 def tables(session: Session, table: str | None) -> None:
     """Lists the columns of the tables: type, unit, and what they mean. Needs no server."""

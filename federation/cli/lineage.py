@@ -16,10 +16,11 @@ from rich.tree import Tree
 
 from federation.cli import shapes
 from federation.cli.command import noun, verb
-from federation.cli.output import FORMATS, Output, safe
+from federation.cli.output import FORMATS, Output
 from federation.cli.session import Session
-from federation.core import errors, lineage_page, lineage_picture, units
+from federation.core import errors, lineage_page, lineage_picture, openlineage, units
 from federation.core import lineage as values
+from federation.core.screen import safe
 
 #: Events sent at once.
 RECEIVED_AT_ONCE = 500
@@ -41,10 +42,11 @@ def _moments(function: Callable[..., Any]) -> Callable[..., Any]:
 @verb(
     lineage,
     "show",
+    answers=values.Graph,
     example="fed lineage show ml/delay-model --direction upstream --open",
     formats=(*FORMATS, "mermaid"),
 )
-@click.argument("name")
+@click.argument("name", metavar="DATASET[@VERSION]|RUN|URL")
 @click.option(
     "--direction",
     type=click.Choice(("upstream", "downstream", "both")),
@@ -88,29 +90,31 @@ def show(
     drawn = [_write(path, make(graph)) for path, make in ((svg, lineage_picture.svg), (html, lineage_page.page)) if path]
     if opened:
         drawn.append(_open(session.output, html, lineage_page.page(graph)))
-    if session.output.json:
-        session.output.item(graph)
-    elif session.output.format == "mermaid":
-        session.output.line(lineage_picture.mermaid(graph).rstrip())
-    elif drawn:
-        session.output.say(f"drawn into {', '.join(str(path) for path in drawn)}")
-    else:
-        for tree in trees(graph, direction):
-            session.output.show(tree)
+    session.output.item(graph, lambda: _draw(session.output, graph, direction, drawn))
     if not graph.complete:
         session.output.say(_more(graph.frontier, graph.frontier_size))
         session.output.say(f"Go on with --continue {graph.continuation}, or with a greater --depth.")
 
 
-@verb(lineage, "models", example="fed lineage models sales/customers@3")
-@click.argument("name")
+def _draw(out: Output, graph: values.Graph, direction: str, drawn: list[Path]) -> None:
+    if out.format == "mermaid":
+        out.line(lineage_picture.mermaid(graph).rstrip())
+    elif drawn:
+        out.say(f"drawn into {', '.join(str(path) for path in drawn)}")
+    else:
+        for tree in trees(graph, direction):
+            out.show(tree)
+
+
+@verb(lineage, "models", answers=values.Sightings, example="fed lineage models sales/customers@3")
+@click.argument("name", metavar="DATASET[@VERSION]|RUN|URL")
 @_moments
 def models(session: Session, name: str, as_of: str) -> None:
     """Tells which models saw a version, or any version of a dataset, each with the shortest way there."""
     found = session.client.find_models(name, **_as_of(as_of))
     out = session.output
-    if out.json:
-        out.item(found)
+    if not out.for_people:
+        out.item(found, rows=found.models)
         return
     if not found.models:
         out.say(f"no model saw {found.root}{'' if found.complete else ', as far as was looked'}")
@@ -119,13 +123,13 @@ def models(session: Session, name: str, as_of: str) -> None:
     _unless_complete(out, complete=found.complete, frontier=found.frontier)
 
 
-@verb(lineage, "impact", example="fed lineage impact sales/customers@3")
-@click.argument("version")
+@verb(lineage, "impact", answers=values.Impact, example="fed lineage impact sales/customers@3")
+@click.argument("version", metavar="DATASET@VERSION")
 def impact(session: Session, version: str) -> None:
     """Tells what would be lost if a version were erased: its replicas, what came of it, and who reads it. Erases nothing."""
     told = session.client.explain_erasure(version)
     out = session.output
-    if out.json:
+    if not out.for_people:
         out.item(told)
         return
     left = ", ".join(told.others) or "no other version of it is there"
@@ -147,20 +151,17 @@ def impact(session: Session, version: str) -> None:
     _unless_complete(out, complete=told.complete, frontier=told.frontier)
 
 
-@verb(lineage, "why", example="fed lineage why ml/delay-model")
-@click.argument("dataset")
+@verb(lineage, "why", answers=values.Why, example="fed lineage why ml/delay-model")
+@click.argument("dataset", metavar="DATASET")
 def why(session: Session, dataset: str) -> None:
     """Tells why a dataset has its residency: what was declared, inherited and released, back to where that began."""
     told = session.client.explain_residency(dataset)
-    if session.output.json:
-        session.output.item(told)
-        return
-    session.output.show(reasons(told))
+    session.output.item(told, lambda: session.output.show(reasons(told)))
     if not told.complete:
         session.output.say("There is more behind it than is told.")
 
 
-@verb(lineage, "receive", example="fed lineage receive dbt-events.jsonl")
+@verb(lineage, "receive", answers=list[openlineage.Received], example="fed lineage receive dbt-events.jsonl")
 @click.argument("file", type=click.File("rb"))
 def receive(session: Session, file: BinaryIO) -> None:
     """Takes OpenLineage events of other tools into lineage: a JSON object a line, or a list of them; `-` reads stdin."""
@@ -169,17 +170,17 @@ def receive(session: Session, file: BinaryIO) -> None:
     events = (
         [row for row in text.splitlines() if row.strip()] if listed is None else [json.dumps(each).encode() for each in listed]
     )
-    for at in range(0, len(events), RECEIVED_AT_ONCE):
-        session.output.item(session.client.receive_open_lineage(events[at : at + RECEIVED_AT_ONCE]))
+    parts = range(0, len(events), RECEIVED_AT_ONCE)
+    session.output.rows([session.client.receive_open_lineage(events[at : at + RECEIVED_AT_ONCE]) for at in parts])
 
 
-@verb(index, "check", example="fed lineage index check")
+@verb(index, "check", answers=values.IndexCheck, example="fed lineage index check")
 def check(session: Session) -> int:
     """Compares the index of the server that answers with the Delta tables. Exits with 1 where they differ."""
     return _checked(session, session.client.check_lineage_index())
 
 
-@verb(index, "rebuild", example="fed lineage index rebuild")
+@verb(index, "rebuild", answers=values.IndexCheck, example="fed lineage index rebuild")
 def rebuild(session: Session) -> int:
     """Makes the index of the server that answers anew from the Delta tables, and compares. Exits with 1 where they differ."""
     return _checked(session, session.client.check_lineage_index(rebuild=True))
@@ -188,7 +189,7 @@ def rebuild(session: Session) -> int:
 def _checked(session: Session, told: values.IndexCheck) -> int:
     out = session.output
     out.item(told)
-    if not out.json:
+    if out.for_people:
         for each in told.differences:
             rows = f"{each.index_rows:,} rows in the index and {each.table_rows:,} in the table"
             out.line(f"{each.table}: positions {each.first} to {each.last} differ, with {rows}")

@@ -9,9 +9,41 @@ import click
 
 from federation import config
 from federation.cli import exits, shapes
+from federation.cli.answers import Done
 from federation.cli.command import verb
+from federation.cli.formats import Together
 from federation.cli.session import Session
 from federation.core import errors
+from federation.core.site import Site
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Up:
+    """A federation that runs on this machine, where it listens, and the context that talks to it."""
+
+    federation: str
+    target: str
+    context: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """One process or Ray cluster of a local federation. `state` is RUNNING or DEAD."""
+
+    part: str
+    state: str
+    pid: int
+    address: str
+    log: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Status(Together):
+    """The parts of a local federation, and its sites as the catalog sees them."""
+
+    parts: tuple[Part, ...]
+    sites: tuple[Site, ...]
+
 
 _FILE = click.option(
     "-f",
@@ -27,7 +59,7 @@ _STATE = click.option(
 _DEFAULT_FILE = Path("federation.yaml")
 
 
-@verb(None, "up", example="fed up -f examples/demo/federation.yaml --state .demo", has_output=False)
+@verb(None, "up", answers=Up, example="fed up -f examples/demo/federation.yaml --state .demo")
 @_FILE
 @_STATE
 def up(session: Session, file: Path | None, state: Path | None) -> None:
@@ -41,11 +73,15 @@ def up(session: Session, file: Path | None, state: Path | None) -> None:
     federation = supervisor.Federation(read, state or config.state_path(read.federation))
     with session.output.steps() as tell:
         context = federation.up(tell)
-    session.output.say(f"{read.federation} runs at {context.target}; `fed` talks to it (context {context.context}).")
-    session.output.say("next: fed site list    fed status    fed dataset put NAMESPACE/NAME PATH --site SITE    fed down")
+
+    def draw() -> None:
+        session.output.say(f"{read.federation} runs at {context.target}; `fed` talks to it (context {context.context}).")
+        session.output.say("next: fed site list    fed status    fed dataset put NAMESPACE/NAME PATH --site SITE    fed down")
+
+    session.output.item(Up(federation=read.federation, target=context.target, context=context.context), draw)
 
 
-@verb(None, "status", example="fed status --state .demo -o json")
+@verb(None, "status", answers=Status, example="fed status --state .demo -o json")
 @_FILE
 @_STATE
 def status(session: Session, file: Path | None, state: Path | None) -> int:
@@ -59,19 +95,20 @@ def status(session: Session, file: Path | None, state: Path | None) -> int:
     except errors.FederationError as error:
         sites = ()
         session.output.say(error.message)
-    if session.output.json:
-        rows = [dataclasses.asdict(part) for part in parts]
-        session.output.write_json({"parts": rows, "sites": [shapes.plain(row) for row in sites]})
-    else:
-        session.output.rows(parts, _PARTS)
+    told = tuple(Part(**dataclasses.asdict(part)) for part in parts)
+
+    def draw() -> None:
+        session.output.rows(told, _PARTS)
         if sites:
             session.output.line()
             session.output.rows(sites)
+
+    session.output.item(Status(parts=told, sites=sites), draw, rows=told)
     well = bool(parts) and all(part.state == "RUNNING" for part in parts)
     return exits.OK if well else exits.UNAVAILABLE
 
 
-@verb(None, "down", example="fed down --state .demo", has_output=False)
+@verb(None, "down", answers=Done, example="fed down --state .demo")
 @_FILE
 @_STATE
 def down(session: Session, file: Path | None, state: Path | None) -> None:
@@ -81,7 +118,7 @@ def down(session: Session, file: Path | None, state: Path | None) -> None:
     layout = config.Layout(root=_state(file, state))
     with session.output.steps() as tell:
         supervisor.down(layout, tell)
-    session.output.say(f"nothing of {layout.root} runs any more")
+    session.output.done("ended", str(layout.root), f"nothing of {layout.root} runs any more")
 
 
 def _state(file: Path | None, state: Path | None) -> Path:

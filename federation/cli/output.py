@@ -1,12 +1,17 @@
-"""How `fed` speaks: data to stdout as a table or as JSON, everything else to stderr, bars and colours only for a terminal."""
+"""How `fed` speaks: data to stdout in the format that was asked for, all else to stderr, bars and colours only for a terminal.
+
+Every command answers through here. It says what it answers, a value or many; how that looks in each format is decided in this
+file, in `formats` for programs and in `shapes` for people.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
+import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -14,48 +19,146 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Te
 from rich.table import Table
 from rich.text import Text
 
-from federation.cli import shapes
+from federation import config
+from federation.cli import answers, formats, shapes
 from federation.core import errors
+from federation.core.screen import safe
 
-FORMATS = ("table", "json")
+FORMATS = formats.ALL
 #: A pipe has no width: nothing is cut or wrapped there.
 _PIPE_WIDTH = 10_000
 _LINE_EVERY_SECONDS = 15
 
 
 class Output:
-    """Where a command's answer goes. `format` is `table` or `json`."""
+    """Where a command's answer goes. `format` is what `-o` says, `kind` the type that the command declares to answer."""
 
     def __init__(self) -> None:
         self.format = "table"
+        self.kind: Any = None
+        self._told_each = False
+        self._widths: list[int] = []
 
     @property
-    def json(self) -> bool:
-        return self.format == "json"
+    def for_people(self) -> bool:
+        """Whether a person reads: a table, words, bars. Otherwise a program does, and has only what it asked for."""
+        return self.format not in formats.PROGRAMS
+
+    # Answers
 
     def rows(self, values: Iterable[Any], columns: Sequence[shapes.Column] | None = None) -> None:
-        """Many values: a table, or a JSON array that is `[]` when there are none."""
-        listed = list(values)
-        if self.json:
-            self.write_json([shapes.plain(value) for value in listed])
-        elif listed:
-            self.show(table(listed, columns or shapes.columns(type(listed[0]))))
-        else:
-            self.say("nothing to show")
+        """Many values. Without any: `[]` in JSON and YAML, a header in CSV, nothing in JSON lines and as names.
 
-    def item(self, value: Any) -> None:
-        """One value: its fields one under the other, or a JSON object."""
-        if self.json:
-            self.write_json(shapes.plain(value))
+        JSON and YAML come whole or not at all; in the formats that go line by line each value is written as it comes.
+        """
+        if self.for_people:
+            listed = list(values)
+            if listed:
+                self.show(table(listed, columns or shapes.columns(type(listed[0]), wide=self.format == "wide")))
+            else:
+                self.say("nothing to show")
+        elif self.format in ("json", "yaml"):
+            self._write([formats.told(value) for value in values])
         else:
-            self.fields(shapes.fields(value))
+            self._lines(values, columns)
+
+    def item(
+        self,
+        value: Any,
+        draw: Callable[[], None] | None = None,
+        *,
+        rows: Sequence[Any] | None = None,
+    ) -> None:
+        """One value: its fields one under the other, or as `draw` draws it for people.
+
+        `rows` are what CSV, JSON lines and names have of a value that is a list with something beside it.
+        """
+        if self.for_people:
+            draw() if draw else self.fields(shapes.fields(value))
+        elif rows is not None and self.format in ("jsonl", "csv", "name"):
+            self._lines(rows)
+        else:
+            self._write(formats.told(value))
 
     def outcome(self, value: Any) -> None:
-        """What a command made: one line of its table, or a JSON object."""
-        if self.json:
-            self.item(value)
+        """What a command made: one line of its table, or one value."""
+        self.item(value, lambda: self.rows([value]))
+
+    def done(self, done: str, name: str, words: str = "") -> None:
+        """What a command did that answers nothing else: a word to the person; for programs what was done, and to what."""
+        self.item(answers.Done(done=done, name=name, detail=words), lambda: self.say(words or f"{done} {name}"))
+
+    def written(self, file: Path, rows: int, words: str) -> None:
+        """A file that was written: a word to the person; for programs which, and how many rows it has."""
+        self.item(answers.Written(file=str(file), rows=rows), lambda: self.say(words))
+
+    def each(self, value: Any, columns: Sequence[shapes.Column] | None = None) -> None:
+        """One of many values that come over time, at once: a line of its own; in YAML a document of its own."""
+        if self.for_people:
+            self._line_of_table(value, columns or shapes.columns(type(value), wide=self.format == "wide"))
+        elif self.format == "yaml":
+            sys.stdout.write(formats.yaml_text(formats.told(value), explicit_start=True))
+        elif self.format == "csv":
+            paths = formats.csv_paths(self.row_kind or type(value))
+            sys.stdout.write(
+                ("" if self._told_each else formats.csv_header(paths)) + formats.csv_row(formats.told(value), paths)
+            )
+        elif self.format == "name":
+            sys.stdout.write(formats.name_of(value) + "\n")
         else:
-            self.rows([value])
+            sys.stdout.write(formats.json_line(formats.told(value)))
+        self._told_each = True
+        sys.stdout.flush()
+
+    @property
+    def row_kind(self) -> Any:
+        """The type of one value of what the command declares to answer."""
+        return typing.get_args(self.kind)[0] if typing.get_origin(self.kind) is list else self.kind
+
+    def _write(self, data: Any) -> None:
+        """Plain values whole."""
+        if self.format == "json":
+            sys.stdout.write(formats.json_text(data))
+        elif self.format == "yaml":
+            sys.stdout.write(formats.yaml_text(data))
+        else:
+            self._lines([data])
+
+    def _lines(self, values: Iterable[Any], columns: Sequence[shapes.Column] | None = None) -> None:
+        """Plain values line by line, in the formats that are read so."""
+        if self.format == "jsonl":
+            for value in values:
+                sys.stdout.write(formats.json_line(formats.told(value)))
+        elif self.format == "name":
+            for value in values:
+                sys.stdout.write(formats.name_of(value) + "\n")
+        else:
+            self._csv(values, tuple(column.heading for column in columns or ()))
+
+    def _csv(self, values: Iterable[Any], headings: tuple[str, ...]) -> None:
+        """Rows under the columns of the declared kind; of a kind that has none under those that a table has."""
+        paths = formats.csv_paths(self.row_kind) or headings
+        if not paths:
+            values = [formats.told(value) for value in values]
+            paths = formats.paths_of(values)
+        sys.stdout.write(formats.csv_header(paths))
+        for value in values:
+            sys.stdout.write(formats.csv_row(formats.told(value), paths))
+
+    def _line_of_table(self, value: Any, columns: Sequence[shapes.Column]) -> None:
+        """A line of a table whose other lines are not known yet: a column is as wide as anything in it was so far."""
+        cells = [safe(column.show(value)).replace("\n", " ") for column in columns]
+        lines = [cells] if self._told_each else [[column.heading for column in columns], cells]
+        widths = self._widths or [0] * len(columns)
+        self._widths = [max(width, *(len(line[at]) for line in lines)) for at, width in enumerate(widths)]
+        for line in lines:
+            shown = (
+                f"{text:>{width}}" if column.number else f"{text:<{width}}"
+                for text, width, column in zip(line, self._widths, columns, strict=True)
+            )
+            sys.stdout.write(" ".join(shown).rstrip() + "\n")
+
+    # For people
 
     def fields(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Names and values, one under the other."""
@@ -65,15 +168,6 @@ class Output:
         for name, value in pairs:
             grid.add_row(name, safe(value))
         self.show(grid)
-
-    def write_json(self, data: Any) -> None:
-        """Plain values as JSON, indented."""
-        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-
-    def json_line(self, data: Any) -> None:
-        """Plain values as one line of JSON, at once: for whoever follows something as it goes on."""
-        sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
 
     def show(self, renderable: RenderableType) -> None:
         """Something drawn, to stdout; in a pipe without the blanks that fill up a table's lines."""
@@ -89,6 +183,13 @@ class Output:
         """A line of data, to stdout."""
         sys.stdout.write(f"{text}\n")
 
+    def printed(self, data: bytes) -> None:
+        """Bytes that a job printed: to stdout for a person, and beside the answer, to stderr, where a program reads that."""
+        stream = sys.stdout if self.for_people else sys.stderr
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
+
     def bytes(self, data: bytes) -> None:
         """Raw data, to stdout."""
         sys.stdout.flush()
@@ -96,13 +197,17 @@ class Output:
         sys.stdout.buffer.flush()
 
     def say(self, text: str) -> None:
-        """A word to the person, to stderr; silent where JSON is read by a program."""
-        if not self.json:
+        """A word to the person, to stderr; silent where a program reads."""
+        if self.for_people:
             _console(sys.stderr).print(safe(text))
 
+    def warn(self, text: str) -> None:
+        """What whoever reads the answer must know of it, person or program: to stderr."""
+        _console(sys.stderr).print(Text.assemble(("warning: ", "bold yellow"), safe(text)))
+
     def error(self, error: errors.FederationError) -> None:
-        """What went wrong and what to do, to stderr."""
-        if self.json:
+        """What went wrong and what to do, to stderr: as sentences, or as an object in JSON or YAML."""
+        if self.format in ("json", "jsonl", "yaml"):
             body = {
                 "reason": error.reason,
                 "message": error.message,
@@ -110,7 +215,8 @@ class Output:
                 "metadata": dict(error.metadata),
                 "violations": dict(error.violations),
             }
-            sys.stderr.write(json.dumps({"error": body}, indent=2, ensure_ascii=False) + "\n")
+            write = {"json": formats.json_text, "jsonl": formats.json_line, "yaml": formats.yaml_text}[self.format]
+            sys.stderr.write(write({"error": body}))
             return
         console = _console(sys.stderr)
         console.print(Text.assemble(("error: ", "bold red"), safe(error.message), (f" [{error.reason}]", "dim")))
@@ -165,7 +271,7 @@ class Output:
     @property
     def bars(self) -> bool:
         """Whether a person watches: bars and spinners are for terminals alone."""
-        return not self.json and sys.stderr.isatty()
+        return self.for_people and sys.stderr.isatty()
 
 
 def table(values: Sequence[Any], columns: Sequence[shapes.Column]) -> Table:
@@ -174,21 +280,29 @@ def table(values: Sequence[Any], columns: Sequence[shapes.Column]) -> Table:
     for column in columns:
         drawn.add_column(column.heading, justify="right" if column.number else "left", overflow="fold", no_wrap=column.number)
     for value in values:
-        drawn.add_row(*(Text(safe(column.show(value))) for column in columns))
+        drawn.add_row(*(_cell(column, value) for column in columns))
     return drawn
 
 
-def safe(text: str) -> str:
-    """Text without control characters, so that a name or a message cannot steer the terminal."""
-    return "".join(
-        c if c in "\n\t" or (ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0) else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
+def _cell(column: shapes.Column, value: Any) -> Text:
+    text = Text(safe(column.show(value)))  # as long as what was shown, so that places in it stay
+    for start, end in column.emphasis(value):
+        text.stylize("bold", start, end)
+    return text
 
 
 def _console(stream: Any) -> Console:
+    """A console that colours nothing in a pipe, whatever the environment asks for, and nothing at all under NO_COLOR."""
     terminal = stream.isatty()
     return Console(
-        file=stream, width=None if terminal else _PIPE_WIDTH, highlight=False, markup=False, emoji=False, soft_wrap=not terminal
+        file=stream,
+        width=None if terminal else _PIPE_WIDTH,
+        force_terminal=terminal,
+        no_color=bool(config.environment().get("NO_COLOR")),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not terminal,
     )
 
 

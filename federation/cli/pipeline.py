@@ -17,7 +17,7 @@ pipeline = noun("pipeline", "Jobs that feed each other, placed as a whole.")
 _FILE = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 
 
-@verb(pipeline, "submit", example="fed pipeline submit pipeline.yaml --wait")
+@verb(pipeline, "submit", answers=Pipeline, example="fed pipeline submit pipeline.yaml --wait")
 @_FILE
 @click.option("--dry-run", is_flag=True, help="Only plan it: nothing is stored or started.")
 @click.option("--wait/--no-wait", default=False, show_default=True, help="Wait until it has ended.")
@@ -33,14 +33,14 @@ def submit(session: Session, *, file: Path, dry_run: bool, wait: bool) -> int:
     return pipelines.answer(session, made, wait=wait)
 
 
-@verb(pipeline, "plan", example="fed pipeline plan pipeline.yaml")
+@verb(pipeline, "plan", answers=Pipeline, example="fed pipeline plan pipeline.yaml")
 @_FILE
 def plan(session: Session, *, file: Path) -> int:
     """Tells where each task would run, what the whole would cost, and what is proven of it. Nothing is stored or started."""
     return _planned(session, session.client.create_pipeline(pipeline_file.read(file).request, validate_only=True))
 
 
-@verb(pipeline, "list", example="fed pipeline list --filter 'state = \"RUNNING\"'")
+@verb(pipeline, "list", answers=list[Pipeline], example="fed pipeline list --filter 'state = \"RUNNING\"'")
 @click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'state = \"FAILED\"'.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
 def list_(session: Session, *, filter_: str, limit: int) -> None:
@@ -49,20 +49,21 @@ def list_(session: Session, *, filter_: str, limit: int) -> None:
     session.output.rows(row for row, _ in zip(found, range(limit), strict=False))
 
 
-@verb(pipeline, "show", example="fed pipeline show p-01k9...")
+@verb(pipeline, "show", answers=Pipeline, example="fed pipeline show p-01k9...")
 @click.argument("name", metavar="PIPELINE")
 def show(session: Session, *, name: str) -> None:
     """Shows a pipeline: its tasks in order, where each runs at what cost, and what has become of it."""
     found = session.client.get_pipeline(_name(name))
-    if session.output.json:
-        session.output.item(found)
-        return
-    session.output.rows([found])
-    session.output.line()
-    pipelines.show(session.output, found)
+
+    def draw() -> None:
+        session.output.rows([found])
+        session.output.line()
+        pipelines.show(session.output, found)
+
+    session.output.item(found, draw)
 
 
-@verb(pipeline, "cancel", example="fed pipeline cancel p-01k9...")
+@verb(pipeline, "cancel", answers=Pipeline, example="fed pipeline cancel p-01k9...")
 @click.argument("name", metavar="PIPELINE")
 @click.option("--etag", default="", help="Refuse if it changed since this etag was read.")
 def cancel(session: Session, *, name: str, etag: str) -> None:
@@ -70,25 +71,19 @@ def cancel(session: Session, *, name: str, etag: str) -> None:
     session.output.outcome(session.client.cancel_pipeline(_name(name), etag=etag))
 
 
-@verb(pipeline, "wait", example="fed pipeline wait p-01k9... --timeout 30m")
+@verb(pipeline, "wait", answers=Pipeline, example="fed pipeline wait p-01k9... --timeout 30m")
 @click.argument("name", metavar="PIPELINE")
 @click.option("--timeout", default="", metavar="30m", help="Wait no longer than this.")
 def wait(session: Session, *, name: str, timeout: str) -> int:
     """Waits until a pipeline has ended; exits with 8 when it failed, with 7 when that took too long."""
     found = session.client.get_pipeline(_name(name))
     ended = pipelines.wait_for(session, found, units.parse_duration(timeout) if timeout else None)
-    if session.output.json:
-        session.output.item(ended)
-    else:
-        pipelines.tell_end(session, ended)
+    session.output.item(ended, lambda: pipelines.tell_end(session, ended))
     return pipelines.code(ended)
 
 
 def _planned(session: Session, planned: Pipeline) -> int:
-    if session.output.json:
-        session.output.item(planned)
-    else:
-        pipelines.show(session.output, planned)
+    session.output.item(planned, lambda: pipelines.show(session.output, planned))
     return exits.REFUSED if planned.state is PipelineState.REJECTED else exits.OK
 
 

@@ -17,10 +17,10 @@ _PIPELINE = ("pipeline", "namespace", "working_dir", "parts_min", "tasks")
 _TASK = (
     *("run", "inputs", "outputs", "after", "optional", "sites", "env", "runtime_env", "working_dir", "label"),
     *("cpus", "gpus", "gpu_type", "memory", "duration", "time_limit", "max_attempts"),
-    *("priority", "deadline", "hour_value_usd", "carbon_tonne_usd", "spot", "no_copies"),
+    *("priority", "deadline", "hour_value_usd", "carbon_tonne_usd", "spot", "no_copies", "purpose"),
 )
 _INPUT = ("from", "read_percent")
-_OUTPUT = ("dataset", "kind", "assume", "deliver_to", "release")
+_OUTPUT = ("dataset", "kind", "assume", "deliver_to", "release", "count")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +105,7 @@ def _request(table: strict.Table, folder: Path) -> JobRequest:
         carbon_tonne_micros=table.micros("carbon_tonne_usd") or 0,
         spot=Spot(table.choice("spot", tuple(Spot), str(Spot.NEVER))),
         no_copies=table.flag("no_copies"),
+        purpose=table.text("purpose", ""),
     )
 
 
@@ -168,4 +169,5 @@ def _output(table: strict.Table, alias: str) -> OutputSpec:
         deliver_to=inner.text("deliver_to", ""),
         assumed_bytes=inner.size("assume", 0),
         release=inner.flag("release"),
+        count_column=inner.text("count", ""),
     )

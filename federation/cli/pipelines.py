@@ -69,12 +69,12 @@ def _apart(plan: PipelinePlan) -> str:
 def answer(session: Session, found: Pipeline, *, wait: bool) -> int:
     """Shows a submitted pipeline, waits for it if asked, and gives the exit code."""
     out = session.output
-    if not out.json:
+    if out.for_people:
         out.line(found.pipeline)
         show(out, found)
     if wait and not found.state.terminal:
         found = wait_for(session, found)
-    if out.json:
+    if not out.for_people:
         out.item(found)
     elif found.state.terminal:
         tell_end(session, found)

@@ -11,14 +11,20 @@ from federation.cli import exits, plans
 from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import errors, planner, units, whatif
-from federation.core.job import Job
+from federation.core.job import Job, Plan
 
 #: YAML is read slowly, and with its references a small file can be a large one.
 YAML_BYTES_MAX = 4 * 1024 * 1024
 _FILE = click.Path(path_type=Path)
 
 
-@verb(None, "plan", example="fed plan --world world.json --request request.json --plot cost.svg", formats=plans.FORMATS)
+@verb(
+    None,
+    "plan",
+    answers=Plan,
+    example="fed plan --world world.json --request request.json --plot cost.svg",
+    formats=plans.FORMATS,
+)
 @click.option("--world", "world_path", required=True, type=_FILE, help="A world file: `fed world export` writes one.")
 @click.option("--request", "request_path", type=_FILE, help="A request file, as JSON or YAML.")
 @click.option("--job", "waiting", default="", metavar="JOB", help="Plan a job that waits in the world instead of a request.")

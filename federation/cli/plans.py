@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from federation.cli import output, shapes
+from federation.cli import formats, output, shapes
 from federation.cli.output import Output
 from federation.core import errors, picture, render, units
 from federation.core.job import Candidate, Counterfactual, InputPlan, Job, PastAttempt, Plan, Rejection, Way
@@ -26,18 +26,18 @@ def answer(out: Output, planned: Job, plot: Path | None = None) -> None:
     """Shows a job's plan in the format that was asked for (JSON: the plan alone), and draws it into a file if one is named."""
     if plot is not None:
         draw(planned, plot)
-    if out.json:
-        out.item(planned.plan) if planned.plan else out.write_json(None)
-    elif out.format in render.RENDERERS:
+    if out.format in render.RENDERERS:
         _render(out, planned)
+    elif planned.plan is None:
+        raise _no_plan(planned)
     else:
-        show(out, planned)
+        out.item(planned.plan, lambda: show(out, planned))
 
 
 def draw(planned: Job, path: Path) -> None:
     """Writes the plan as an SVG picture."""
     if planned.plan is None:
-        raise errors.FailedPrecondition(f"{planned.job} has no plan yet", reason="PLAN_MISSING", help="Try again in a moment.")
+        raise _no_plan(planned)
     title = planned.request.label or planned.job
     try:
         path.write_text(picture.svg(planned.plan, title=title), encoding="utf-8")
@@ -47,10 +47,14 @@ def draw(planned: Job, path: Path) -> None:
         ) from None
 
 
+def _no_plan(planned: Job) -> errors.FailedPrecondition:
+    return errors.FailedPrecondition(f"{planned.job} has no plan yet", reason="PLAN_MISSING", help="Try again in a moment.")
+
+
 def _render(out: Output, planned: Job) -> None:
     made = render.RENDERERS[out.format](planned)
     if out.format == "ray":
-        out.write_json(made)
+        out.line(formats.json_text(made).rstrip())
         return
     import yaml  # noqa: PLC0415 - few ask for it, and it is slow to load
 

@@ -8,13 +8,17 @@ from typing import Any
 import click
 
 from federation.adapters import prices
-from federation.cli import shapes
+from federation.cli import formats, shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import errors, ids, offers, ratecard, units
 
 price = noun("price", "What sending, computing and storing costs.")
 
+#: A quote with what was asked, and dollars beside micro-dollars for whoever reads it.
+_QUOTED = formats.extended(ratecard.Quote, source_region=str, destination_region=str, volume_bytes=int, charge_usd=str)
+#: A card with its files as text.
+_CARD = formats.extended(ratecard.CardInfo, egress=str, compute=str)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -50,7 +54,12 @@ def _with_offline(function: Any) -> Any:
     return function
 
 
-@verb(price, "egress", example="fed price egress --from aws:us-east-2 --to internet --size 10TiB --month-to-date 4TiB")
+@verb(
+    price,
+    "egress",
+    answers=_QUOTED,
+    example="fed price egress --from aws:us-east-2 --to internet --size 10TiB --month-to-date 4TiB",
+)
 @click.option("--from", "source", required=True, metavar="REGION", help="Where the bytes leave, for example aws:us-east-2.")
 @click.option("--to", "destination", required=True, metavar="REGION", help="Where they go: a region, or internet.")
 @click.option("--size", "volume", required=True, metavar="SIZE", callback=_size, help="How much, for example 10TiB.")
@@ -67,9 +76,17 @@ def _with_offline(function: Any) -> Any:
 def egress(session: Session, source: str, destination: str, volume: int, **given: Any) -> None:
     """Prices a volume from one region to another: the tiers it falls into, and the date and source of each figure."""
     quote = _quote(session, source, destination, volume, **given)
-    if session.output.json:
-        session.output.write_json(_quoted(quote, source, destination, volume))
-        return
+    told = formats.extend(
+        quote,
+        source_region=source,
+        destination_region=destination,
+        volume_bytes=volume,
+        charge_usd=units.usd(quote.charge_micros).replace("$", "").replace(",", ""),
+    )
+    session.output.item(told, lambda: _show_quote(session, quote, source, destination, volume))
+
+
+def _show_quote(session: Session, quote: ratecard.Quote, source: str, destination: str, volume: int) -> None:
     before = f"after {units.size(quote.month_to_date_bytes)} this month"
     if quote.reserved_bytes:
         before += f" and {units.size(quote.reserved_bytes)} reserved"
@@ -102,22 +119,12 @@ def _quote(
     return card.quote(source, destination, volume, month_to_date_bytes=month_to_date or 0, requests=requests, account=account)
 
 
-def _quoted(quote: ratecard.Quote, source: str, destination: str, volume: int) -> dict[str, Any]:
-    """The quote with what was asked, and dollars beside micro-dollars for whoever reads it."""
-    asked = {"source_region": source, "destination_region": destination, "volume_bytes": volume}
-    return {**asked, "charge_usd": _dollars(quote.charge_micros), **shapes.plain(quote)}
-
-
-def _dollars(micros: int) -> str:
-    return units.usd(micros).replace("$", "").replace(",", "")
-
-
 def _origin(quote: ratecard.Quote) -> list[tuple[str, str]]:
     number = f"number {quote.rate_card}" if quote.rate_card else "not imported"
     return [("rate card", number), ("as of", quote.as_of or "undated"), ("source", quote.price_source), ("scope", quote.scope)]
 
 
-@verb(price, "import", example="fed price import contract.csv --note 'contract of 2026-11'")
+@verb(price, "import", answers=ratecard.CardInfo, example="fed price import contract.csv --note 'contract of 2026-11'")
 @click.argument("file", metavar="[FILE]", type=_FILE, required=False)
 @click.option("--compute", type=_FILE, default=None, help="Prices of CPUs, GPUs, memory and storage, as in compute.csv.")
 @click.option("--note", default="", help="What this import is, for those who look it up later.")
@@ -143,29 +150,27 @@ def import_(  # noqa: PLR0917 - click hands over each option by itself
         session.output.say("nothing was imported")
 
 
-@verb(price, "list", example="fed price list")
+@verb(price, "list", answers=list[ratecard.CardInfo], example="fed price list")
 def list_(session: Session) -> None:
     """Lists the rate cards that were imported, newest first: the first one is the one that holds."""
     session.output.rows(session.client.list_rate_cards())
 
 
-@verb(price, "show", example="fed price show - --csv egress > egress.csv")
+@verb(price, "show", answers=_CARD, example="fed price show - --csv egress > egress.csv")
 @click.argument("number", metavar="NUMBER")
 @click.option("--csv", "part", type=click.Choice(("egress", "compute")), default=None, help="Write these rows, as CSV.")
 def show(session: Session, number: str, part: str | None) -> None:
     """Shows one rate card: by its number, - for the one that holds, 0 for the one from before all imports."""
     card = session.client.get_rate_card(number)
-    if part and not session.output.json:
+    if part and session.output.for_people:
         session.output.bytes(getattr(card, part))
-    elif session.output.json:
-        rows = {name: getattr(card, name).decode() for name in ("egress", "compute")}
-        session.output.write_json(shapes.plain(card) | rows)
-    else:
-        told = shapes.fields(card)
-        session.output.fields([(name, value) for name, value in told if name not in ("egress", "compute")])
+        return
+    told = [(name, value) for name, value in shapes.fields(card) if name not in ("egress", "compute")]
+    rows = {name: getattr(card, name).decode() for name in ("egress", "compute")}
+    session.output.item(formats.extend(card, **rows), lambda: session.output.fields(told))
 
 
-@verb(price, "offers", example="fed price offers --region aws:us-east-1")
+@verb(price, "offers", answers=list[offers.OfferRow], example="fed price offers --region aws:us-east-1")
 @click.option("--region", metavar="REGION", default="", help="Only what holds in this region, after precedence.")
 @click.option("--compute", type=_FILE, default=None, help="Read prices from this CSV file; needs no server.")
 @click.option("--shipped", is_flag=True, help="Use the prices that are shipped; needs no server.")

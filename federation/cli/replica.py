@@ -6,11 +6,12 @@ import click
 
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
+from federation.core.dataset import Replica
 
 replica = noun("replica", "Where versions lie.")
 
 
-@verb(replica, "list", example="fed replica list sales/flights")
+@verb(replica, "list", answers=list[Replica], example="fed replica list sales/flights")
 @click.argument("name", metavar="DATASET[@VERSION]")
 def list_(session: Session, name: str) -> None:
     """Lists the replicas of one version, or of all versions of a dataset."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from federation.cli.answers import Done
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import ids, units
@@ -12,7 +13,12 @@ from federation.core.transfer import ReplicationRule
 rule = noun("rule", "How many replicas of a dataset there shall be, and where.")
 
 
-@verb(rule, "create", example="fed rule create eu-copies sales/flights --copies 2 --sites 'jurisdiction = \"EU\"'")
+@verb(
+    rule,
+    "create",
+    answers=ReplicationRule,
+    example="fed rule create eu-copies sales/flights --copies 2 --sites 'jurisdiction = \"EU\"'",
+)
 @click.argument("name", metavar="RULE")
 @click.argument("dataset", metavar="DATASET")
 @click.option(
@@ -42,24 +48,24 @@ def create(session: Session, *, name: str, dataset: str, copies: int, site_filte
     session.output.outcome(session.client.create_replication_rule(asked))
 
 
-@verb(rule, "list", example="fed rule list --filter 'dataset = \"sales/flights\"'")
+@verb(rule, "list", answers=list[ReplicationRule], example="fed rule list --filter 'dataset = \"sales/flights\"'")
 @click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'dataset = \"sales/flights\"'.")
 def list_(session: Session, *, filter_: str) -> None:
     """Lists rules, and what keeps each from being fulfilled."""
     session.output.rows(session.client.list_replication_rules(filter=filter_))
 
 
-@verb(rule, "show", example="fed rule show eu-copies")
+@verb(rule, "show", answers=ReplicationRule, example="fed rule show eu-copies")
 @click.argument("name", metavar="RULE")
 def show(session: Session, *, name: str) -> None:
     """Shows a rule and what keeps it from being fulfilled, if something does."""
     session.output.item(session.client.get_replication_rule(name))
 
 
-@verb(rule, "delete", example="fed rule delete eu-copies")
+@verb(rule, "delete", answers=Done, example="fed rule delete eu-copies")
 @click.argument("name", metavar="RULE")
 @click.option("--etag", default="", help="Refuse if it changed since this etag was read.")
 def delete(session: Session, *, name: str, etag: str) -> None:
     """Ends a rule. Replicas that only it wanted are dropped once nobody reads them."""
     session.client.delete_replication_rule(name, etag=etag)
-    session.output.say(f"rule {name} has ended")
+    session.output.done("deleted", f"replicationRules/{ids.child(name, 'replicationRules')}", f"rule {name} has ended")

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from federation.cli import jobs, pipelines
+from federation.cli import pipelines
 from federation.cli.session import Session
+from federation.core import specs
 from federation.core.job import JobRequest, Resources
 
 _OPTIONS = (
@@ -41,7 +42,7 @@ def submit(
 
 def asked(request: JobRequest, scatter: str, reduce: str) -> tuple[JobRequest, str, JobRequest | None]:
     """The job that is scattered, its partitioned input's alias, and the job that gathers, if there is one."""
-    (spec,) = jobs.inputs([scatter])
+    (spec,) = specs.inputs([scatter])
     namespace = request.namespace or spec.dataset.partition("/")[0]
     map_ = dataclasses.replace(request, inputs=(*request.inputs, spec), namespace=namespace)
     return map_, spec.alias, _reduce(map_, reduce) if reduce else None

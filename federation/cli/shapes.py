@@ -2,63 +2,46 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from federation.core import (
+    authorization,
     bill,
     budget,
     chain,
     dataset,
+    discovery,
+    erasure,
     job,
+    keys,
+    leases,
     metering,
     offers,
     openlineage,
+    people,
     pipeline,
     quota,
     ratecard,
-    records,
     site,
     transfer,
     units,
+    watching,
 )
 from federation.wire import codec
-
-#: Fields that are pairs of key and value, and read best as a JSON object.
-_PAIRS = frozenset({"labels", "columns", "env", "gpus"})
+from federation.wire.plain import PAIRS, plain
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a table: its heading, what it shows of a value, and whether it is a number."""
+    """One column of a table: its heading, what it shows of a value and from where to where in bold, whether it is a number."""
 
     heading: str
     show: Callable[[Any], str]
     number: bool = False
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: its fields by name, and its resource name first."""
-    if not dataclasses.is_dataclass(value):
-        return value
-    data = _objects(records.dump(value))
-    named = codec.NAMES.get(type(value))
-    return {"name": named.build(value)} | {key: item for key, item in data.items() if key != "name"} if named else data
-
-
-def _objects(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _object(item) if key in _PAIRS else _objects(item) for key, item in data.items()}
-    return [_objects(item) for item in data] if isinstance(data, list) else data
-
-
-def _object(data: Any) -> Any:
-    if isinstance(data, list) and all(isinstance(item, list) and len(item) == 2 for item in data):
-        return dict(data)
-    return _objects(data)
+    emphasis: Callable[[Any], Iterable[tuple[int, int]]] = lambda _: ()
 
 
 def fields(value: Any) -> list[tuple[str, str]]:
@@ -78,7 +61,7 @@ def _field(name: str, item: Any) -> str:  # noqa: PLR0911 - one return for each 
         return "yes" if item else ""
     if isinstance(item, int):
         return _number(name, item)
-    if isinstance(item, dict) and name in _PAIRS:
+    if isinstance(item, dict) and name in PAIRS:
         return ", ".join(
             f"{key}={inner}" for key, inner in item.items()
         )  # the keys are people's own: nothing is read into them
@@ -109,9 +92,9 @@ def money(micros: int | None) -> str:
     return "unknown" if micros is None else units.usd(micros)
 
 
-def columns(cls: type) -> Sequence[Column]:
-    """The columns of a kind of value."""
-    return _COLUMNS[cls]
+def columns(cls: type, *, wide: bool = False) -> Sequence[Column]:
+    """The columns of a kind of value; `wide` has what does not fit into a hundred characters as well."""
+    return (*_COLUMNS[cls], *_WIDE.get(cls, ())) if wide else _COLUMNS[cls]
 
 
 def _text(heading: str, show: Callable[[Any], str]) -> Column:
@@ -134,8 +117,28 @@ def _gpus(capacity: site.Capacity) -> str:
     return _joined(f"{count} {kind}" for kind, count in capacity.gpus)
 
 
+def _kept_out(place: site.Site) -> str:
+    """Why a site that was tested is not let in."""
+    return "" if place.grade else "; ".join(line for line in place.admission if line.startswith("refused"))
+
+
 def _because(value: Any) -> str:
     return ": ".join(part for part in (value.reason, value.detail) if part)
+
+
+def _found_in_name(value: discovery.Found) -> list[tuple[int, int]]:
+    return [(span.start, span.end) for match in value.matches if match.field == "name" for span in match.spans]
+
+
+def _found_elsewhere(value: discovery.Found) -> tuple[str, list[tuple[int, int]]]:
+    """Where else the words stand, and from where to where in that."""
+    told, bold = "", []
+    for match in value.matches:
+        if match.field != "name":
+            told += f"{'; ' if told else ''}{match.field}: "
+            bold += [(len(told) + span.start, len(told) + span.end) for span in match.spans]
+            told += match.text
+    return told, bold
 
 
 def _link_price(link: site.Link) -> str:
@@ -165,6 +168,12 @@ def _verdict(found: chain.Verification) -> str:
     return "intact" if found.proven_position or not found.rows else "consistent, not proven"
 
 
+def _downstream(value: erasure.Erasure) -> str:
+    models = set(value.downstream_models)
+    named = [f"{name} (model)" if name in models else name for name in value.downstream]
+    return ", ".join(named + ([] if value.downstream_complete else ["and more"])) or "nothing"
+
+
 def _alerts(value: budget.Budget) -> str:
     """Thresholds, those that were told with a mark."""
     return (
@@ -189,6 +198,13 @@ _SUM = (
 )
 
 _COLUMNS: dict[type, Sequence[Column]] = {
+    watching.Change: (
+        _count("REVISION", lambda v: str(v.revision)),
+        _text("TIME", lambda v: moment(v.time)),
+        _text("KIND", lambda v: v.kind),
+        _text("NAME", lambda v: v.name),
+        _text("BY", lambda v: v.actor),
+    ),
     dataset.Namespace: (
         _text("NAME", lambda v: v.name),
         _text("OWNER", lambda v: v.owner),
@@ -204,6 +220,13 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("OWNER", lambda v: v.owner),
         _text("CREATED", lambda v: moment(v.create_time)),
         _text("DELETED", lambda v: moment(v.delete_time)),
+    ),
+    discovery.Found: (
+        Column(heading="NAME", show=lambda v: v.dataset.name.short, emphasis=_found_in_name),
+        _text("KIND", lambda v: str(v.dataset.kind)),
+        _text("OWNER", lambda v: v.dataset.owner),
+        Column(heading="FOUND IN", show=lambda v: _found_elsewhere(v)[0], emphasis=lambda v: _found_elsewhere(v)[1]),
+        _text("DESCRIPTION", lambda v: v.dataset.description),
     ),
     dataset.Version: (
         _text("VERSION", lambda v: v.name.short),
@@ -248,11 +271,22 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("REGION", lambda v: v.region),
         _text("JURISDICTION", lambda v: v.jurisdiction),
         _text("STATE", lambda v: str(v.state)),
+        _text("GRADE", lambda v: v.grade or "-"),
         _count("CPUS", lambda v: str(v.capacity.cpus or "-")),
         _text("GPUS", lambda v: _gpus(v.capacity)),
         _count("CPU HOUR", lambda v: money(v.offer.cpu_hour_micros)),
         _text("GATEWAY", lambda v: v.gateway),
-        _text("PROBLEM", lambda v: v.compute_error),
+        _text("PROBLEM", lambda v: v.compute_error or _kept_out(v)),
+    ),
+    people.Token: (
+        _text("TOKEN", lambda v: v.token),
+        _text("USER", lambda v: v.user.removeprefix("users/")),
+        _text("ROLE", lambda v: v.role),
+        _text("JURISDICTION", lambda v: v.jurisdiction),
+        _text("GROUPS", lambda v: ", ".join(v.groups)),
+        _text("SCOPES", lambda v: ", ".join(v.scopes)),
+        _text("ENDS", lambda v: f"{v.expire_time:%Y-%m-%d %H:%M}" if v.expire_time else "-"),
+        _text("CREATOR", lambda v: v.creator),
     ),
     site.Link: (
         _text("FROM", lambda v: v.source_region),
@@ -364,6 +398,67 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("VERDICT", _verdict),
     ),
     metering.CostSummary: (_text("KEY", lambda v: v.key), *_SUM),
+    keys.SiteKeyring: (
+        _text("SITE", lambda v: v.site),
+        _text("KEYS", lambda v: v.kind or "-"),
+        _text("KEK", lambda v: v.kek or "-"),
+        _text("OTHERS", lambda v: ", ".join(kek for kek in v.keks if kek != v.kek) or "-"),
+        _count("DESTROYED", lambda v: f"{v.destroyed:,}"),
+        _text("ROTATION", lambda v: "under way" if v.rotating else f"{v.done} done" if v.done else "-"),
+        _count("STUCK", lambda v: f"{v.stuck:,}"),
+    ),
+    keys.KeyUse: (
+        _text("SITE", lambda v: v.site),
+        _text("DATASET", lambda v: v.dataset),
+        _count("GENERATIONS", lambda v: f"{v.generations:,}"),
+        _text("CLASSES", lambda v: ", ".join(v.sensitivities)),
+        _text("ROWS BY KEK", lambda v: ", ".join(f"{kek}: {count:,}" for kek, count in v.keks)),
+        _count("ESCROWED", lambda v: f"{v.escrowed:,}"),
+    ),
+    keys.Escrow: (
+        _text("ESCROW", lambda v: v.escrow),
+        _text("SITE", lambda v: v.site),
+        _text("DATASET", lambda v: v.dataset or "all"),
+        _text("CUSTODIANS", lambda v: ", ".join(each.principal.removeprefix("users/") for each in v.custodians)),
+        _count("THRESHOLD", lambda v: str(v.threshold)),
+        _count("ROWS", lambda v: f"{v.keys:,}"),
+        _text("COMPLETE", lambda v: "no" if v.behind else "yes"),
+    ),
+    keys.Opening: (
+        _text("OPENING", lambda v: v.opening),
+        _text("ESCROW", lambda v: v.escrow),
+        _text("STATE", lambda v: str(v.state)),
+        _text("BY", lambda v: v.principal),
+        _text("APPROVED BY", lambda v: ", ".join(each.principal.removeprefix("users/") for each in v.approvals) or "-"),
+        _count("ROWS", lambda v: f"{v.keys:,}"),
+        _text("REASON", lambda v: v.reason),
+    ),
+    authorization.PolicyRevision: (
+        _count("REVISION", lambda v: str(v.number)),
+        _count("POLICIES", lambda v: str(v.policies)),
+        _text("DIGEST", lambda v: v.digest[:16]),
+        _text("BY", lambda v: v.principal or "-"),
+        _text("APPLIED", lambda v: moment(v.create_time)),
+        _text("NOTE", lambda v: v.note),
+    ),
+    authorization.Problem: (
+        _text("POLICY", lambda v: v.policy or "-"),
+        _text("PROBLEM", lambda v: v.detail),
+    ),
+    authorization.Failure: (
+        _text("CASE", lambda v: v.case),
+        _text("BUT", lambda v: v.told),
+    ),
+    authorization.PolicyFlip: (
+        _text("WHO", lambda v: ", ".join((v.principal, *(f"groups/{group}" for group in v.groups)))),
+        _text("ACTION", lambda v: v.action),
+        _text("DATASET", lambda v: v.dataset),
+        _text("SITE", lambda v: v.site or "-"),
+        _text("PURPOSE", lambda v: v.purpose or "-"),
+        _text("NOW", lambda v: "allowed" if v.before else "denied"),
+        _text("THEN", lambda v: "allowed" if v.after else "denied"),
+        _text("BECAUSE", lambda v: v.because),
+    ),
     budget.Budget: (
         _text("BUDGET", lambda v: v.budget),
         _text("SCOPE", lambda v: v.scope),
@@ -374,6 +469,33 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("IN FLIGHT", lambda v: money(v.reserved_micros)),
         _text("ALERTS", _alerts),
         _text("STOPS", lambda v: "yes" if v.hard else "no"),
+    ),
+    leases.Lease: (
+        _text("LEASE", lambda v: v.lease),
+        _text("USE", lambda v: str(v.use)),
+        _text("OF", lambda v: v.short),
+        _text("SITE", lambda v: v.site),
+        _text("TO", lambda v: v.run or v.reader_site or v.principal),
+        _text("KEY", lambda v: v.reader_key[:12]),
+        _text("FROM", lambda v: moment(v.issue_time) or "-"),
+        _text("UNTIL", lambda v: moment(v.expire_time) or "-"),
+    ),
+    erasure.Erasure: (
+        _text("ERASURE", lambda v: v.erasure),
+        _text("VERSION", lambda v: v.short),
+        _text("STATE", lambda v: str(v.state)),
+        _text("SITES", lambda v: f"{len(v.sites) - len(v.unconfirmed)} of {len(v.sites)} confirmed"),
+        _text("WAITS FOR", lambda v: "; ".join(v.waits_for) or "-"),
+        _text("MADE OF IT", _downstream),
+        _text("REASON", lambda v: v.reason),
+        _text("BY", lambda v: v.principal or "-"),
+        _text("SINCE", lambda v: moment(v.create_time) or "-"),
+        _text("CERTIFIED", lambda v: moment(v.certify_time) or "-"),
+    ),
+    erasure.SiteErasure: (
+        _text("SITE", lambda v: v.site),
+        _text("CONFIRMED", lambda v: moment(v.confirm_time) or "not yet"),
+        _text("SIGNED BY", lambda v: v.signing_key[:16] or "-"),
     ),
     bill.Bill: (
         _text("BILL", lambda v: v.bill),
@@ -426,4 +548,117 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("AS OF", lambda v: v.as_of or "-"),
         _text("SOURCE", lambda v: v.source),
     ),
+}
+
+
+def _labels(pairs: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in pairs) or "-"
+
+
+def _asked(wanted: job.Resources) -> str:
+    """What a job asked for, in short."""
+    gpus = f"{wanted.gpus} {wanted.gpu_type or 'GPU'}" if wanted.gpus else ""
+    memory = units.size(wanted.memory_bytes) if wanted.memory_bytes else ""
+    return ", ".join(part for part in (f"{wanted.cpus} CPU", gpus, memory) if part)
+
+
+_RESOURCE = _text("NAME", lambda v: codec.NAMES[type(v)].build(v))
+_CREATED = _text("CREATED", lambda v: moment(v.create_time) or "-")
+_UPDATED = _text("UPDATED", lambda v: moment(v.update_time) or "-")
+_ETAG = _text("ETAG", lambda v: v.etag or "-")
+
+#: What `-o wide` has beside the columns above.
+_WIDE: dict[type, Sequence[Column]] = {
+    dataset.Namespace: (
+        _count("GPU HOURS", lambda v: f"{v.gpu_seconds_quota / 3600:g}" if v.gpu_seconds_quota else "no limit"),
+        _count("EGRESS", lambda v: money(v.egress_micros_quota) if v.egress_micros_quota else "no limit"),
+        _UPDATED,
+        _ETAG,
+    ),
+    dataset.Dataset: (
+        _text("CLASSIFICATION", lambda v: str(v.classification)),
+        _text("PURPOSES", lambda v: _joined(v.purposes)),
+        _text("READERS", lambda v: _joined(v.readers)),
+        _text("USE ENDS", lambda v: moment(v.use_expire_time) or "-"),
+        _text("HOLD", lambda v: "yes" if v.legal_hold else "no"),
+        _text("LABELS", lambda v: _labels(v.labels)),
+        _text("PARTS", lambda v: _joined(v.parts)),
+        _UPDATED,
+        _ETAG,
+        _text("DESCRIPTION", lambda v: v.description),
+    ),
+    dataset.Version: (
+        _count("STORED", lambda v: units.size(v.object_bytes)),
+        _count("COLUMNS", lambda v: str(len(v.columns) or "-")),
+        _count("GENERATIONS", lambda v: str(len(v.generations))),
+        _text("ERASED", lambda v: moment(v.erase_time) or "-"),
+        _text("MANIFEST", lambda v: v.manifest_digest),
+    ),
+    dataset.Replica: (_text("TRANSFER", lambda v: v.transfer or "-"), _CREATED, _ETAG),
+    site.Site: (
+        _text("ACCOUNT", lambda v: v.account or "-"),
+        _text("COMPUTE", lambda v: "yes" if v.has_compute else "no"),
+        _count("MEMORY", lambda v: units.size(v.capacity.memory_bytes) if v.capacity.memory_bytes else "-"),
+        _text("HEARTBEAT", lambda v: moment(v.heartbeat_time) or "-"),
+        _text("JOINED", lambda v: moment(v.join_time) or "-"),
+        _text("SOURCES", lambda v: _joined(v.sources)),
+        _ETAG,
+    ),
+    site.Link: (_RESOURCE,),
+    people.Token: (_CREATED,),
+    job.Job: (
+        _text("NAMESPACE", lambda v: v.request.namespace or "-"),
+        _text("BY", lambda v: v.request.principal or "-"),
+        _text("NEEDS", lambda v: _asked(v.request.resources)),
+        _text("INPUTS", lambda v: _joined(row.dataset for row in v.request.inputs)),
+        _text("OUTPUTS", lambda v: _joined(row.dataset for row in v.request.outputs)),
+        _count("PRIORITY", lambda v: str(v.request.priority)),
+        _text("PURPOSE", lambda v: v.request.purpose or "-"),
+        _count("ESTIMATE", lambda v: money(v.plan.choice.total_micros) if v.plan and v.plan.choice else "-"),
+        _text("PIPELINE", lambda v: v.request.pipeline or "-"),
+        _ETAG,
+    ),
+    job.Run: (
+        _text("SUBMISSION", lambda v: v.submission_id or "-"),
+        _text("GPU TYPE", lambda v: v.gpu_type or "-"),
+        _text("SPOT", lambda v: "yes" if v.spot else "no"),
+        _text("LEASE ENDS", lambda v: moment(v.lease_time) or "-"),
+    ),
+    pipeline.Pipeline: (_text("BY", lambda v: v.request.principal or "-"), _UPDATED, _ETAG),
+    transfer.Transfer: (
+        _text("CAUSE", lambda v: str(v.cause)),
+        _count("PRIORITY", lambda v: str(v.priority)),
+        _count("OBJECTS", lambda v: f"{v.objects_done:,} of {v.objects:,}"),
+        _count("ATTEMPT", lambda v: str(v.attempt or "-")),
+        _text("ENDED", lambda v: moment(v.end_time) or "-"),
+        _ETAG,
+    ),
+    transfer.ReplicationRule: (_CREATED, _UPDATED, _ETAG),
+    metering.LedgerEntry: (
+        _text("ENTRY", lambda v: v.entry),
+        _text("PAYER", lambda v: v.payer or "-"),
+        _text("LABEL", lambda v: v.label or "-"),
+        _count("UNSETTLED", lambda v: f"{v.unsettled_bytes:,}"),
+        _text("CORRECTS", lambda v: v.corrects or "-"),
+        _text("PRICE FROM", lambda v: v.price_source),
+    ),
+    metering.UsageRecord: (_RESOURCE,),
+    ratecard.CardInfo: (_RESOURCE,),
+    chain.SignedHead: (_RESOURCE, _text("SIGNATURE", lambda v: v.signature)),
+    bill.Bill: (
+        _count("DELIVERIES", lambda v: str(v.deliveries)),
+        _count("TAX", lambda v: money(v.tax_micros)),
+        _UPDATED,
+        _ETAG,
+    ),
+    budget.Budget: (_text("BY", lambda v: v.principal or "-"), _UPDATED, _ETAG),
+    keys.SiteKeyring: (_text("DEKS SINCE", lambda v: moment(v.dek_time) or "-"), _UPDATED, _ETAG),
+    keys.KeyUse: (_RESOURCE,),
+    keys.Escrow: (_text("BY", lambda v: v.principal), _CREATED, _ETAG),
+    keys.Opening: (
+        _CREATED,
+        _text("ENDS", lambda v: moment(v.expire_time) or "-"),
+    ),
+    leases.Lease: (_text("PRINCIPAL", lambda v: v.principal), _text("CLASSES", lambda v: _joined(v.sensitivities))),
+    erasure.Erasure: (_text("MANIFEST", lambda v: v.manifest_digest), _ETAG),
 }

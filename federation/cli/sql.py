@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +16,15 @@ from federation.cli.session import Session
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMATS = (*output.FORMATS, "csv")
 _ROWS = 1000
 
 
-@verb(None, "sql", example="fed sql 'select namespace, sum(charge_usd) from egress_ledger group by namespace'", formats=FORMATS)
+@verb(
+    None,
+    "sql",
+    answers=list[dict[str, Any]],
+    example="fed sql 'select namespace, sum(charge_usd) from egress_ledger group by namespace'",
+)
 @click.argument("query")
 @click.option("--tables", default="", metavar="FOLDER|URL", help="Where the tables lie, to ask them without a server.")
 @click.option("--limit", type=click.IntRange(min=1), default=_ROWS, show_default=True, help="At most so many rows.")
@@ -40,7 +42,7 @@ def sql(session: Session, *, query: str, tables: str, limit: int, seconds: int) 
         stream, complete = found.stream, found.complete
     show(session.output, table_of(stream))
     if not complete:
-        session.output.say("There are more rows; ask for a greater --limit.")
+        session.output.warn("There are more rows; ask for a greater --limit.")
 
 
 def _beside(tables: str, query: str, limit: int, seconds: int) -> tuple[bytes, bool]:
@@ -61,32 +63,17 @@ def table_of(stream: bytes) -> pa.Table:
 
 
 def show(out: output.Output, found: pa.Table) -> None:
-    """Rows as a table, as JSON or as CSV with a head."""
-    names = found.column_names
-    rows = [tuple(row) for row in zip(*(column.to_pylist() for column in found.columns), strict=True)]
-    if out.format == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([_text(value) for value in row] for row in rows)
-    elif out.json:
-        out.write_json([{name: _plain(value) for name, value in zip(names, row, strict=True)} for row in rows])
-    elif rows:
-        out.show(output.table(rows, [_column(found, number) for number in range(len(names))]))
-    else:
-        out.say("nothing to show")
+    """Rows in any format; their columns are what the query names."""
+    rows = [{name: _plain(value) for name, value in row.items()} for row in found.to_pylist()]
+    out.rows(rows, [_column(found, name) for name in found.column_names])
 
 
-def _column(found: pa.Table, number: int) -> shapes.Column:
+def _column(found: pa.Table, name: str) -> shapes.Column:
     import pyarrow as pa  # noqa: PLC0415 - as above
 
-    type_ = found.schema.field(number).type
+    type_ = found.schema.field(name).type
     is_number = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
-    return shapes.Column(heading=found.column_names[number], show=lambda row: _text(row[number]), number=is_number)
-
-
-def _text(value: Any) -> str:
-    plain = _plain(value)
-    return "" if plain is None else plain if isinstance(plain, str) else str(plain)
+    return shapes.Column(heading=name, show=lambda row: "" if row[name] is None else str(row[name]), number=is_number)
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from federation.cli import exits, shapes
+from federation.cli import exits
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import ids, units
@@ -17,7 +17,7 @@ transfer = noun("transfer", "Replicas on their way from site to site.")
 _TIMEOUT = click.option("--timeout", default="", metavar="30m", help="Wait no longer than this.")
 
 
-@verb(transfer, "start", example="fed transfer start sales/flights@3 --to us-1 --keep 7d --rate 50MB")
+@verb(transfer, "start", answers=Transfer, example="fed transfer start sales/flights@3 --to us-1 --keep 7d --rate 50MB")
 @click.argument("version", metavar="DATASET[@VERSION]")
 @click.option("--to", "destination", required=True, metavar="SITE", help="The site that is to hold it.")
 @click.option("--from", "source", default="", metavar="SITE", help="Fetch it from this site; from the cheapest otherwise.")
@@ -58,7 +58,7 @@ def start(
     return exits.OK
 
 
-@verb(transfer, "list", example="fed transfer list --filter 'live = \"1\"'")
+@verb(transfer, "list", answers=list[Transfer], example="fed transfer list --filter 'live = \"1\"'")
 @click.option(
     "--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'live = \"1\"' or 'destination_site = \"eu-1\"'."
 )
@@ -69,14 +69,14 @@ def list_(session: Session, *, filter_: str, limit: int) -> None:
     session.output.rows(row for row, _ in zip(found, range(limit), strict=False))
 
 
-@verb(transfer, "show", example="fed transfer show t-01k9... -o json")
+@verb(transfer, "show", answers=Transfer, example="fed transfer show t-01k9... -o json")
 @click.argument("name", metavar="TRANSFER")
 def show(session: Session, *, name: str) -> None:
     """Shows a transfer: who wants it, from where, how far it is, and what it was expected to cost."""
     session.output.item(session.client.get_transfer(_name(name)))
 
 
-@verb(transfer, "watch", example="fed transfer watch t-01k9...")
+@verb(transfer, "watch", answers=list[Transfer], example="fed transfer watch t-01k9...")
 @click.argument("name", metavar="TRANSFER")
 @_TIMEOUT
 def watch(session: Session, *, name: str, timeout: str) -> int:
@@ -87,7 +87,7 @@ def watch(session: Session, *, name: str, timeout: str) -> int:
     return _watch(session, session.client.get_transfer(_name(name)), units.parse_duration(timeout) if timeout else None)
 
 
-@verb(transfer, "cancel", example="fed transfer cancel t-01k9...")
+@verb(transfer, "cancel", answers=Transfer, example="fed transfer cancel t-01k9...")
 @click.argument("name", metavar="TRANSFER")
 @click.option("--etag", default="", help="Refuse if it changed since this etag was read.")
 def cancel(session: Session, *, name: str, etag: str) -> None:
@@ -98,10 +98,8 @@ def cancel(session: Session, *, name: str, etag: str) -> None:
 def _watch(session: Session, begun: Transfer, timeout_seconds: float | None) -> int:
     out = session.output
     what = f"{begun.dataset}@{begun.version} to {begun.destination_site}"
-    if out.json:
-        ended = session.client.wait_transfer(
-            begun.transfer, timeout_seconds, progress=lambda now: out.json_line(shapes.plain(now))
-        )
+    if not out.for_people:
+        ended = session.client.wait_transfer(begun.transfer, timeout_seconds, progress=out.each)
         return _code(ended)
     if out.bars:
         with out.transfer(what, begun.object_bytes) as moved:

@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from federation.cli import output, plans, shapes
+from federation.cli.formats import Together
 from federation.cli.output import Output
 from federation.core import units
 from federation.core.job import Job, JobState
 from federation.core.variance import Variance
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sums(Together):
+    """Estimates beside what was metered: by key, and in all."""
+
+    variances: tuple[Variance, ...]
+    total: Variance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """Where all inputs would have been brought, and for how much, as it was priced when the job was placed."""
+
+    baseline_site: str
+    baseline_egress_micros: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobVariance(Together):
+    """A job's estimates beside what was metered: of each input, in all, and the baseline that was frozen."""
+
+    job: str
+    inputs: tuple[Variance, ...]
+    total: Variance
+    baseline: Baseline
+
+
 def show(out: Output, heading: str, rows: Sequence[Variance], total: Variance) -> None:
     """Sums by one key, with the total in the last line."""
-    if out.json:
-        out.write_json({"variances": [shapes.plain(row) for row in rows], "total": shapes.plain(total)})
-        return
-    out.show(output.table([*rows, total], _columns(heading, [*rows, total])))
+    drawn = output.table([*rows, total], _columns(heading, [*rows, total]))
+    out.item(Sums(variances=tuple(rows), total=total), lambda: out.show(drawn), rows=rows)
 
 
 def show_job(out: Output, found: Job, rows: Sequence[Variance], total: Variance) -> None:
     """One job: each input, the whole, and the baseline that was frozen when it was placed."""
     plan = found.plan
+    frozen = Baseline(
+        baseline_site=plan.baseline_site if plan else "", baseline_egress_micros=plan.baseline_egress_micros if plan else None
+    )
+    told = JobVariance(job=found.job, inputs=tuple(rows), total=total, baseline=frozen)
+    out.item(told, lambda: _draw(out, found, rows, total), rows=rows)
+
+
+def _draw(out: Output, found: Job, rows: Sequence[Variance], total: Variance) -> None:
+    plan = found.plan
     baseline = plan.baseline_egress_micros if plan else None
-    if out.json:
-        frozen = {"baseline_site": plan.baseline_site if plan else "", "baseline_egress_micros": baseline}
-        out.write_json(
-            {"job": found.job, "inputs": [shapes.plain(row) for row in rows], "total": shapes.plain(total), "baseline": frozen}
-        )
-        return
     if found.state is not JobState.SUCCEEDED:
         out.say(f"{found.job} is {found.state}: estimates are compared once it has succeeded")
         return

@@ -6,7 +6,7 @@ from federation.cli.command import verb
 from federation.cli.session import Session
 
 
-@verb(None, "whoami", example="fed whoami")
+@verb(None, "whoami", example="fed whoami", answers="federation.client.values:WhoAmI")
 def whoami(session: Session) -> None:
     """Shows who the server says you are, and which server it is."""
     session.output.item(session.client.who_am_i())

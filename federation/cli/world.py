@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
+from federation.cli import formats
+from federation.cli.answers import Done
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import errors, whatif
@@ -13,7 +18,7 @@ from federation.core import errors, whatif
 world = noun("world", "The running federation as a file to plan in.")
 
 
-@verb(world, "export", example="fed world export --dataset sales/flights -f world.json", has_output=False)
+@verb(world, "export", answers=Done, example="fed world export --dataset sales/flights -f world.json")
 @click.option("--dataset", "datasets", multiple=True, metavar="DATASET[@N]", help="Only this dataset; repeat for several.")
 @click.option("-f", "--file", "path", type=click.Path(path_type=Path), help="Write into this file instead of to stdout.")
 def export(session: Session, *, datasets: tuple[str, ...], path: Path | None) -> None:
@@ -24,8 +29,7 @@ def export(session: Session, *, datasets: tuple[str, ...], path: Path | None) ->
     """
     pieces = session.client.export_world(datasets)
     if path is None:
-        for piece in pieces:
-            session.output.bytes(piece)
+        _print(session, pieces)
         return
     part = path.with_name(f"{path.name}.part")
     size = 0
@@ -40,11 +44,22 @@ def export(session: Session, *, datasets: tuple[str, ...], path: Path | None) ->
         ) from None
     finally:
         part.unlink(missing_ok=True)
-    session.output.say(f"{path} has {size:,} bytes; plan in it: fed plan --world {path} --request request.json")
+    said = f"{path} has {size:,} bytes; plan in it: fed plan --world {path} --request request.json"
+    session.output.done("written", str(path), said)
 
 
-@verb(world, "schema", example="fed world schema request", has_output=False)
+def _print(session: Session, pieces: Iterator[bytes]) -> None:
+    """The world to stdout: JSON piece by piece as it comes, or in another format that can hold it."""
+    if session.output.for_people or session.output.format == "json":
+        for piece in pieces:
+            session.output.bytes(piece)
+    else:
+        session.output.item(json.loads(b"".join(pieces)))
+
+
+@verb(world, "schema", answers=dict[str, Any], example="fed world schema request")
 @click.argument("kind", type=click.Choice(("world", "request")), default="world")
 def schema(session: Session, *, kind: str) -> None:
     """Prints the JSON Schema (2020-12) of a world file or of a request file."""
-    session.output.write_json(whatif.schemas()[f"{kind}.schema.json"])
+    found = whatif.schemas()[f"{kind}.schema.json"]
+    session.output.item(found, lambda: session.output.line(formats.json_text(found).rstrip()))

@@ -4,38 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from federation import frames
-from federation.client import bills, files, focus_file, transfer
+from federation.client import bills, files, focus_file, following, transfer
 from federation.client.connection import CALL_SECONDS, Connection
-from federation.client.values import Access, CreatedToken, Finding, Package, QueryResult, WhoAmI
+from federation.client.values import Access, Entrance, Finding, Invitation, Joined, Package, QueryResult, WhoAmI
 from federation.core import (
+    authorization,
     bill,
     budget,
     chain,
     dataset,
+    discovery,
+    erasure,
     errors,
     focus,
     forecast,
     ids,
     job,
+    keys,
+    leases,
     lineage,
     metering,
     openlineage,
+    people,
     pipeline,
     quota,
     ratecard,
+    records,
     site,
     variance,
+    watching,
 )
 from federation.core import transfer as moving
 from federation.services import residency as residency_rules
@@ -44,23 +51,26 @@ from federation.v1 import (
     budgets_pb2,
     catalog_pb2,
     costs_pb2,
+    events_pb2,
     identity_pb2,
     jobs_pb2,
+    keys_pb2,
+    leases_pb2,
     ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
+    policies_pb2,
     records_pb2,
     sites_pb2,
     transfers_pb2,
 )
-from federation.wire import codec
+from federation.wire import changes, codec
 
 T = TypeVar("T")
 
 PACKAGE_BYTES_MAX = 64 * 1024 * 1024
-#: Between two looks at a job: short at first, so that what is soon over is soon told.
-_PAUSE_SECONDS_MIN = 0.05
-_PAUSE_SECONDS_MAX = 0.5
+#: Who searches reads the best matches, and seldom more than those.
+_SEARCH_PAGE_SIZE = 50
 #: A sum reads a month of tables or years of them, and a reconciliation every read of a month.
 _SUMMARIZE_SECONDS = 120.0
 _RECONCILE_SECONDS = 600.0
@@ -74,8 +84,12 @@ class Client:
     often its call had to be repeated.
     """
 
-    def __init__(self, target: str, token: str, ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
-        self._connection = Connection(target, token, ca, call_seconds=call_seconds)
+    def __init__(self, target: str, token: str | Callable[[], str], ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
+        self._connection = self._connect(target, token, ca, call_seconds)
+
+    @staticmethod
+    def _connect(target: str, token: str | Callable[[], str], ca: bytes, call_seconds: float) -> Connection:
+        return Connection(target, token, ca, call_seconds=call_seconds)
 
     def __repr__(self) -> str:
         return f"<Client {self._connection.target}>"
@@ -175,9 +189,30 @@ class Client:
         show_deleted: bool = False,
     ) -> Iterator[dataset.Dataset]:
         """The datasets of a namespace, or of all, by name."""
-        parent = _named(namespace, "namespaces") if namespace not in ("", "-", "namespaces/-") else "namespaces/-"
-        request = catalog_pb2.ListDatasetsRequest(parent=parent, filter=filter, show_deleted=show_deleted)
+        request = catalog_pb2.ListDatasetsRequest(parent=_any_namespace(namespace), filter=filter, show_deleted=show_deleted)
         return self._connection.pages("Catalog.ListDatasets", request)
+
+    def search_datasets(
+        self,
+        query: str = "",
+        *,
+        namespace: str = "",
+        filter: str = "",  # noqa: A002
+        show_deleted: bool = False,
+    ) -> Iterator[discovery.Found]:
+        """Datasets that have each of the words, or one that begins so, best matches first; without words all, newest first.
+
+        They are looked for in name, labels, owner, columns, description and card. Pages are fetched as they are needed, so the
+        first few cost no more than one look.
+        """
+        request = catalog_pb2.SearchDatasetsRequest(
+            parent=_any_namespace(namespace),
+            query=query,
+            filter=filter,
+            show_deleted=show_deleted,
+            page_size=_SEARCH_PAGE_SIZE,
+        )
+        return self._connection.pages("Catalog.SearchDatasets", request)
 
     def update_dataset(self, changed: dataset.Dataset, fields: Iterable[str] = (), *, request_id: str = "") -> dataset.Dataset:
         """Changes the named fields, or all that are filled; Conflict when `changed.etag` is given and stale."""
@@ -185,6 +220,18 @@ class Client:
             dataset=codec.to_message(changed, catalog_pb2.Dataset), update_mask=_mask(fields), request_id=request_id
         )
         return self._value(dataset.Dataset, "Catalog.UpdateDataset", request)
+
+    def declassify_dataset(
+        self, changed: dataset.Dataset, fields: Iterable[str], reason: str, *, request_id: str = ""
+    ) -> dataset.Dataset:
+        """Loosens what a dataset inherited, in the named fields; the reason is kept in the audit."""
+        request = catalog_pb2.DeclassifyDatasetRequest(
+            dataset=codec.to_message(changed, catalog_pb2.Dataset),
+            update_mask=_mask(fields),
+            reason=reason,
+            request_id=request_id,
+        )
+        return self._value(dataset.Dataset, "Catalog.DeclassifyDataset", request)
 
     def delete_dataset(self, name: str, *, etag: str = "", request_id: str = "") -> dataset.Dataset:
         """Marks a dataset deleted: nothing reads or writes it any more."""
@@ -223,11 +270,11 @@ class Client:
         request = catalog_pb2.OpenWriteRequest(name=ids.dataset(name).resource, site=site, request_id=request_id)
         return _access(self._connection.call("Catalog.OpenWrite", request))
 
-    def open_read(self, name: str, site: str = "", *, request_id: str = "") -> Access:
+    def open_read(self, name: str, site: str = "", *, purpose: str = "", request_id: str = "") -> Access:
         """A grant to read a version, or a dataset's newest, at a site that holds it: the cheapest, if none is named."""
         found, number = ids.dataset_or_version(name)
         resource = found.version(number) if number else found.resource
-        request = catalog_pb2.OpenReadRequest(name=resource, site=site, request_id=request_id)
+        request = catalog_pb2.OpenReadRequest(name=resource, site=site, purpose=purpose, request_id=request_id)
         return _access(self._connection.call("Catalog.OpenRead", request))
 
     # Sites and links
@@ -238,6 +285,30 @@ class Client:
             site_id=new.site, site=codec.to_message(new, sites_pb2.Site), request_id=request_id
         )
         return self._value(site.Site, "Sites.CreateSite", request)
+
+    def invite_site(
+        self, name: str, *, hosts: Iterable[str] = (), expires_in_seconds: int = 0, request_id: str = ""
+    ) -> Invitation:
+        """A join token for a declared site, good once; `hosts` are those of its gateway. For administrators."""
+        request = sites_pb2.InviteSiteRequest(name=f"sites/{ids.child(name, 'sites')}", hosts=hosts, request_id=request_id)
+        if expires_in_seconds:
+            request.expire_time.FromDatetime(datetime.now(UTC) + timedelta(seconds=expires_in_seconds))
+        made = self._connection.call("Sites.InviteSite", request)
+        return Invitation(
+            site=made.site, secret=made.secret, expire_time=codec.to_time(made.expire_time), hosts=tuple(made.hosts)
+        )
+
+    def join_site(self, secret: str, csr: bytes = b"") -> Joined:
+        """Comes in as a site: its name, its certificate, and the CA's. Needs no token but the join token's secret."""
+        answer = self._connection.call("Sites.JoinSite", sites_pb2.JoinSiteRequest(secret=secret, csr=csr))
+        return Joined(site=ids.child(answer.site, "sites"), certificate=answer.certificate, ca=answer.ca)
+
+    def admit_site(self, name: str, grade: str, reason: str = "", *, request_id: str = "") -> site.Site:
+        """Holds a site's grade down to B or C; with A its tests decide again. For administrators."""
+        request = sites_pb2.AdmitSiteRequest(
+            name=f"sites/{ids.child(name, 'sites')}", grade=grade, reason=reason, request_id=request_id
+        )
+        return self._value(site.Site, "Sites.AdmitSite", request)
 
     def get_site(self, name: str) -> site.Site:
         """One site."""
@@ -319,9 +390,26 @@ class Client:
         request = jobs_pb2.OpenLogsRequest(name=_named(name, "jobs"), request_id=request_id)
         return _access(self._connection.call("Jobs.OpenLogs", request))
 
-    def get_package(self, digest: str) -> Package:
-        """Whether a working directory's package is there; NotFound (PACKAGE_MISSING) when it is not."""
-        return _package(self._connection.call("Jobs.GetPackage", jobs_pb2.GetPackageRequest(digest=digest)))
+    def get_package(self, digest: str = "", *, alias: str = "") -> Package:
+        """Whether a working directory's package is there, by its digest or by a name that the caller gave to it.
+
+        NotFound (PACKAGE_MISSING) when it is not.
+        """
+        return _package(self._connection.call("Jobs.GetPackage", jobs_pb2.GetPackageRequest(digest=digest, alias=alias)))
+
+    def send_package(self, package: IO[bytes], *, alias: str = "") -> Package:
+        """Stores the bytes of a zip as a working directory's package; `alias` is what the caller calls it from now on.
+
+        The file is read twice: for its digest, which goes first, and to be sent.
+        """
+        digest = files.sha256(package)
+
+        def requests() -> Iterator[jobs_pb2.UploadPackageRequest]:
+            yield jobs_pb2.UploadPackageRequest(digest=digest, alias=alias)
+            for piece in files.pieces(package):
+                yield jobs_pb2.UploadPackageRequest(data=piece)
+
+        return _package(self._connection.upload("Jobs.UploadPackage", requests))
 
     def upload_package(self, working_dir: Path, *, bytes_max: int = PACKAGE_BYTES_MAX) -> Package:
         """Stores a working directory's package, unless the same one is there already."""
@@ -329,48 +417,34 @@ class Client:
         with packed.file:
             with contextlib.suppress(errors.NotFound):
                 return self.get_package(packed.digest)
-
-            def requests() -> Iterator[jobs_pb2.UploadPackageRequest]:
-                yield jobs_pb2.UploadPackageRequest(digest=packed.digest)
-                for piece in files.pieces(packed.file):
-                    yield jobs_pb2.UploadPackageRequest(data=piece)
-
-            return _package(self._connection.upload("Jobs.UploadPackage", requests))
+            return self.send_package(packed.file)
 
     def wait(self, name: str, timeout: float | None = None, *, progress: Callable[[job.Job], None] | None = None) -> job.Job:
         """The job once it has ended, however it ended; DeadlineExceeded (JOB_UNFINISHED) after `timeout` seconds.
 
         `progress` hears of each change of its state.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        told: tuple[job.JobState, int] | None = None
-        pauses = _pauses()
-        while True:
-            current = self.get_job(name)
-            if progress and told != (current.state, current.attempt):
-                told = (current.state, current.attempt)
-                progress(current)
-            if current.state.terminal:
-                return current
-            if deadline is not None and time.monotonic() >= deadline:
-                raise _unfinished(current, timeout)
-            time.sleep(next(pauses))
+        return self._ended(
+            _named(name, "jobs"),
+            self.get_job,
+            progress,
+            timeout,
+            stamp=lambda found: (found.state, found.attempt),
+            unfinished=_unfinished("job", "explain"),
+        )
 
     def logs(self, name: str, *, follow: bool = False) -> Iterator[bytes]:
         """What a job has printed; with `follow` what it goes on to print, over all its runs, until it ends."""
         if not follow:
             yield from transfer.logs(self._connection.ca, self.open_logs(name), follow=False)
             return
-        shown, pauses = "", _pauses()
-        while True:
-            current = self.get_job(name)
-            if current.run and current.run != shown:
-                shown, pauses = current.run, _pauses()
+        shown = ""
+        for _ in following.moments(self._connection, _named(name, "jobs"), None):
+            while (current := self.get_job(name)).run and current.run != shown:
+                shown = current.run
                 yield from transfer.logs(self._connection.ca, self.open_logs(name), follow=True)
-            elif current.state.terminal:
+            if current.state.terminal:
                 return
-            else:
-                time.sleep(next(pauses))
 
     # Pipelines
 
@@ -443,23 +517,32 @@ class Client:
 
         `progress` hears of each change of it.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        told, pauses = "", _pauses()
-        while True:
-            current = self.get_pipeline(name)
-            if progress and told != current.etag:
-                told = current.etag
-                progress(current)
-            if current.state.terminal:
-                return current
-            if deadline is not None and time.monotonic() >= deadline:
-                raise errors.DeadlineExceeded(
-                    f"pipeline {current.pipeline} is still {current.state} after {timeout:g} seconds",
-                    reason="PIPELINE_UNFINISHED",
-                    help=f"It goes on; wait longer, or see `fed pipeline show {current.pipeline}`.",
-                    metadata={"pipeline": current.pipeline, "state": str(current.state)},
-                )
-            time.sleep(next(pauses))
+        return self._ended(
+            _named(name, "pipelines"), self.get_pipeline, progress, timeout, unfinished=_unfinished("pipeline", "show")
+        )
+
+    # Changes
+
+    def watch(
+        self,
+        filter: str = "",  # noqa: A002
+        *,
+        start_revision: int = 0,
+        names_only: bool = False,
+        until_now: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[watching.Change]:
+        """Changes of the catalog in order, each once, from a revision on, or from now on.
+
+        `filter` is like `type = "jobs" AND namespace = "sales"`. Goes on by itself where a connection breaks, at whichever
+        server there is, until `timeout` seconds are over; with `until_now` until all that is there has been told. OutOfRange
+        (REVISION_COMPACTED) where the log no longer holds what comes next.
+        """
+        request = events_pb2.WatchRequest(
+            filter=filter, start_revision=start_revision, names_only=names_only, until_now=until_now
+        )
+        for answer in following.answers(self._connection, request, timeout):
+            yield from map(changes.to_change, answer.events)
 
     # Transfers and replication rules
 
@@ -513,23 +596,9 @@ class Client:
 
         `progress` hears of each change of it.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        told, pauses = "", _pauses()
-        while True:
-            current = self.get_transfer(name)
-            if progress and told != current.etag:
-                told = current.etag
-                progress(current)
-            if current.state.terminal:
-                return current
-            if deadline is not None and time.monotonic() >= deadline:
-                raise errors.DeadlineExceeded(
-                    f"transfer {current.transfer} is still {current.state} after {timeout:g} seconds",
-                    reason="TRANSFER_UNFINISHED",
-                    help=f"It goes on; wait longer, or see `fed transfer show {current.transfer}`.",
-                    metadata={"transfer": current.transfer, "state": str(current.state)},
-                )
-            time.sleep(next(pauses))
+        return self._ended(
+            _named(name, "transfers"), self.get_transfer, progress, timeout, unfinished=_unfinished("transfer", "show")
+        )
 
     def create_replication_rule(
         self, new: moving.ReplicationRule, *, validate_only: bool = False, request_id: str = ""
@@ -627,6 +696,124 @@ class Client:
         first = begin.replace(day=1)
         sums, _ = self.summarize_costs("day", filter=filter, from_time=first)
         return forecast.forecast({date.fromisoformat(row.key): row.charge_micros for row in sums}, today)
+
+    # The custody of keys
+
+    def list_keyrings(self, *, filter: str = "") -> Iterator[keys.SiteKeyring]:  # noqa: A002
+        """What the catalog knows of each site's keys. Administrators may."""
+        return self._connection.pages("Keys.ListKeyrings", keys_pb2.ListKeyringsRequest(filter=filter))
+
+    def list_key_uses(self, *, filter: str = "") -> Iterator[keys.KeyUse]:  # noqa: A002
+        """What sites' keys wrap, by site and dataset."""
+        return self._connection.pages("Keys.ListKeyUses", keys_pb2.ListKeyUsesRequest(filter=filter))
+
+    def rotate_keys(self, site: str, part: str = "KEK", *, request_id: str = "") -> keys.SiteKeyring:
+        """Has a site's rows re-wrapped under a new KEK (`KEK`), or new versions there share no file with older ones (`DEK`)."""
+        request = keys_pb2.RotateKeysRequest(
+            name=_named(site, "sites"), part=keys_pb2.KeyPart.Value(f"KEY_PART_{part}"), request_id=request_id
+        )
+        return self._value(keys.SiteKeyring, "Keys.RotateKeys", request)
+
+    def create_escrow(self, new: keys.Escrow, *, request_id: str = "") -> keys.Escrow:
+        """Makes a way back to a site's keys for several custodians together. Administrators may."""
+        request = keys_pb2.CreateEscrowRequest(
+            escrow_id=new.escrow, escrow=codec.to_message(new, keys_pb2.Escrow), request_id=request_id
+        )
+        return self._value(keys.Escrow, "Keys.CreateEscrow", request)
+
+    def get_escrow(self, name: str) -> keys.Escrow:
+        """One escrow, with its custodians' sealed shares."""
+        return self._value(keys.Escrow, "Keys.GetEscrow", keys_pb2.GetEscrowRequest(name=_named(name, "escrows")))
+
+    def list_escrows(self, *, filter: str = "") -> Iterator[keys.Escrow]:  # noqa: A002
+        """All escrows, by name."""
+        return self._connection.pages("Keys.ListEscrows", keys_pb2.ListEscrowsRequest(filter=filter))
+
+    def request_opening(self, escrow: str, reason: str, *, request_id: str = "") -> keys.Opening:
+        """Asks for an escrow to be opened. Nothing is before enough custodians have approved it."""
+        request = keys_pb2.RequestOpeningRequest(name=_named(escrow, "escrows"), reason=reason, request_id=request_id)
+        return self._value(keys.Opening, "Keys.RequestOpening", request)
+
+    def get_opening(self, name: str) -> keys.Opening:
+        """One opening of an escrow."""
+        return self._value(keys.Opening, "Keys.GetOpening", keys_pb2.GetOpeningRequest(name=_named(name, "openings")))
+
+    def list_openings(self, *, filter: str = "") -> Iterator[keys.Opening]:  # noqa: A002
+        """All openings, newest first."""
+        return self._connection.pages("Keys.ListOpenings", keys_pb2.ListOpeningsRequest(filter=filter))
+
+    def approve_opening(self, name: str, sealed_share: bytes, *, request_id: str = "") -> keys.Opening:
+        """A custodian's yes, with their share as `crypto.escrow.approve` sealed it to the site."""
+        request = keys_pb2.ApproveOpeningRequest(
+            name=_named(name, "openings"), sealed_share=sealed_share, request_id=request_id
+        )
+        return self._value(keys.Opening, "Keys.ApproveOpening", request)
+
+    # Leases and erasures
+
+    def list_leases(self, *, filter: str = "") -> Iterator[leases.Lease]:  # noqa: A002
+        """Who was given data keys: for example of `version = "sales/flights@3"`, or by `run = "jobs/j-1/runs/1"`."""
+        return self._connection.pages("Leases.ListLeases", leases_pb2.ListLeasesRequest(filter=filter))
+
+    def erase_version(self, version: str, reason: str, *, request_id: str = "", validate_only: bool = False) -> erasure.Erasure:
+        """Destroys for good what opens a version, at every site. Administrators may; with `validate_only` it is only tried."""
+        request = leases_pb2.EraseVersionRequest(
+            version=version, reason=reason, request_id=request_id, validate_only=validate_only
+        )
+        return self._value(erasure.Erasure, "Erasures.EraseVersion", request)
+
+    def get_erasure(self, name: str) -> erasure.Erasure:
+        """One erasure, by its name or its version's: who has confirmed it, and what it waits for."""
+        return self._value(erasure.Erasure, "Erasures.GetErasure", leases_pb2.GetErasureRequest(name=name))
+
+    def list_erasures(self, *, filter: str = "") -> Iterator[erasure.Erasure]:  # noqa: A002
+        """All erasures, for example with `state = "PENDING"`."""
+        return self._connection.pages("Erasures.ListErasures", leases_pb2.ListErasuresRequest(filter=filter))
+
+    def get_deletion_certificate(self, name: str) -> bytes:
+        """The signed certificate of a version's erasure; FailedPrecondition (ERASURE_PENDING) until it is complete."""
+        request = leases_pb2.GetDeletionCertificateRequest(name=name)
+        return bytes(self._connection.call("Erasures.GetDeletionCertificate", request).certificate)
+
+    # Policies
+
+    def get_policy_revision(self, number: int | None = None) -> authorization.PolicyRevision:
+        """The policies that hold, or a revision before them; 0 is the set that is shipped."""
+        request = policies_pb2.GetPolicyRevisionRequest(name=f"policies/{'-' if number is None else number}")
+        return self._value(authorization.PolicyRevision, "Policies.GetPolicyRevision", request)
+
+    def apply_policies(
+        self,
+        text: str,
+        cases: Iterable[authorization.Case],
+        *,
+        note: str = "",
+        etag: str = "",
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> authorization.PolicyRevision:
+        """Puts a set in force, if it is in order and decides the cases as expected. For administrators."""
+        request = policies_pb2.ApplyPoliciesRequest(
+            text=text,
+            note=note,
+            cases=[records.dumps(case) for case in cases],
+            etag=etag,
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+        return self._value(authorization.PolicyRevision, "Policies.ApplyPolicies", request)
+
+    def explain_policy_diff(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int, int]:
+        """Decisions that a set would change: some of them, how many were asked, of how many, and where to go on (0: done)."""
+        request = policies_pb2.ExplainPolicyDiffRequest(text=text, start=start)
+        found = self._connection.call("Policies.ExplainPolicyDiff", request)
+        return [codec.to_value(row) for row in found.flips], found.asked, found.total, found.next_start
+
+    def explain_policy_replay(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int]:
+        """Past decisions that a set would make otherwise: some, how many were asked, and where to go on (0: done)."""
+        request = policies_pb2.ExplainPolicyReplayRequest(text=text, start=start)
+        found = self._connection.call("Policies.ExplainPolicyReplay", request)
+        return [codec.to_value(row) for row in found.flips], found.asked, found.next_start
 
     # Bills and budgets
 
@@ -838,27 +1025,52 @@ class Client:
             principal=answer.principal,
             role=answer.role,
             jurisdiction=answer.jurisdiction,
+            groups=tuple(answer.groups),
+            scopes=tuple(answer.scopes),
+            credential=answer.credential,
+            expire_time=codec.to_time(answer.expire_time) if answer.HasField("expire_time") else None,
             server_version=answer.server_version,
             revision=answer.revision,
         )
 
     def create_token(
-        self, user: str, *, role: str = "USER", jurisdiction: str = "", expires_in_seconds: int = 0, request_id: str = ""
-    ) -> CreatedToken:
-        """A new token for a person; it does not end by itself unless told to. For administrators."""
-        token = identity_pb2.Token(user=user, role=role, jurisdiction=jurisdiction)
+        self,
+        user: str = "",
+        *,
+        role: str = "USER",
+        jurisdiction: str = "",
+        groups: Iterable[str] = (),
+        scopes: Iterable[str] = (),
+        expires_in_seconds: int = 0,
+        request_id: str = "",
+    ) -> people.Token:
+        """A new token, one's own unless `user` says whose, with its secret: it is told here and nowhere else.
+
+        It has nothing that its creator lacks, and lasts as long as the server's settings say unless told otherwise.
+        """
+        token = identity_pb2.Token(user=user, role=role, jurisdiction=jurisdiction, groups=groups, scopes=scopes)
         if expires_in_seconds:
             token.expire_time.GetCurrentTime()
             token.expire_time.FromDatetime(codec.to_time(token.expire_time) + timedelta(seconds=expires_in_seconds))
-        answer = self._connection.call(
-            "Identity.CreateToken", identity_pb2.CreateTokenRequest(token=token, request_id=request_id)
-        )
-        return CreatedToken(
-            user=answer.user,
-            role=answer.role,
-            jurisdiction=answer.jurisdiction,
-            expire_time=codec.to_time(answer.expire_time) if answer.HasField("expire_time") else None,
-            secret=answer.secret,
+        request = identity_pb2.CreateTokenRequest(token=token, request_id=request_id)
+        made: people.Token = codec.to_value(self._connection.call("Identity.CreateToken", request))
+        return made
+
+    def list_tokens(self, *, filter: str = "") -> Iterator[people.Token]:  # noqa: A002 - the contract's word
+        """Tokens, without their secrets: one's own, for administrators and auditors everybody's."""
+        return self._connection.pages("Identity.ListTokens", identity_pb2.ListTokensRequest(filter=filter))
+
+    def revoke_token(self, name: str, *, request_id: str = "") -> people.Token:
+        """Ends a token at once, and all that were made with it."""
+        request = identity_pb2.RevokeTokenRequest(name=f"tokens/{ids.child(name, 'tokens')}", request_id=request_id)
+        ended: people.Token = codec.to_value(self._connection.call("Identity.RevokeToken", request))
+        return ended
+
+    def find_entrance(self) -> Entrance:
+        """How anybody comes in: the federation's name, its CA, and who vouches for people. Needs no token."""
+        answer = self._connection.call("Identity.FindEntrance", identity_pb2.FindEntranceRequest())
+        return Entrance(
+            federation=answer.federation, ca=answer.ca, issuers=tuple(codec.to_value(row) for row in answer.issuers)
         )
 
     # What moves data
@@ -891,13 +1103,14 @@ class Client:
         *,
         site: str = "",
         overwrite: bool = False,
+        purpose: str = "",
         progress: transfer.Progress = lambda _: None,
     ) -> list[Path]:
         """Brings a version (or a dataset's newest) into a folder and decrypts it there; returns the files.
 
         All files come whole and authenticated, or none does. One that is there already is refused unless `overwrite`.
         """
-        access = self.open_read(name, site)
+        access = self.open_read(name, site, purpose=purpose)
         return transfer.get(self._connection.ca, access, folder, overwrite=overwrite, progress=progress)
 
     def check(self, site: str, read_objects: bool = False) -> Iterator[Finding]:
@@ -937,6 +1150,30 @@ class Client:
             )
         return stored
 
+    def _ended(
+        self,
+        name: str,
+        look: Callable[[str], T],
+        progress: Callable[[T], None] | None,
+        timeout: float | None,
+        *,
+        unfinished: Callable[[Any, float], errors.DeadlineExceeded],
+        stamp: Callable[[Any], object] = lambda found: found.etag,
+    ) -> T:
+        """What has a state, once that is a last one. `progress` hears of each look that found another `stamp`."""
+        current: Any = None
+        told: object = None
+        with contextlib.closing(following.moments(self._connection, name, timeout)) as moments:
+            for _ in moments:
+                current = look(name)
+                if progress and stamp(current) != told:
+                    told = stamp(current)
+                    progress(current)
+                if current.state.terminal:
+                    return current  # type: ignore[no-any-return]
+        assert timeout is not None, "it is looked at again and again otherwise"
+        raise unfinished(current, timeout)
+
     def _value(self, cls: type[T], key: str, request: Any, *, seconds: float | None = None) -> T:
         value = codec.to_value(self._connection.call(key, request, seconds=seconds))
         assert isinstance(value, cls)
@@ -949,11 +1186,9 @@ def _as_of(request: Any, time_: datetime | None, position: int) -> None:
     codec.assign(request, "as_of_position", position)
 
 
-def _pauses() -> Iterator[float]:
-    pause = _PAUSE_SECONDS_MIN
-    while True:
-        yield pause
-        pause = min(pause * 1.3, _PAUSE_SECONDS_MAX)
+def _any_namespace(name: str) -> str:
+    """The parent of a listing: one namespace, or all."""
+    return "namespaces/-" if name in ("", "-", "namespaces/-") else _named(name, "namespaces")
 
 
 def _named(name: str, collection: str) -> str:
@@ -984,10 +1219,16 @@ def _package(message: jobs_pb2.Package) -> Package:
     return Package(digest=message.digest, package_bytes=message.package_bytes)
 
 
-def _unfinished(current: job.Job, timeout: float | None) -> errors.DeadlineExceeded:
-    return errors.DeadlineExceeded(
-        f"job {current.job} is still {current.state} after {timeout:g} seconds",
-        reason="JOB_UNFINISHED",
-        help="It goes on; wait longer, or see `fed job explain`.",
-        metadata={"job": current.job, "state": str(current.state)},
-    )
+def _unfinished(noun: str, verb: str) -> Callable[[Any, float], errors.DeadlineExceeded]:
+    """What is told of a job, a transfer or a pipeline that takes longer than its caller is ready to wait."""
+
+    def told(current: Any, timeout: float) -> errors.DeadlineExceeded:
+        name = getattr(current, noun)
+        return errors.DeadlineExceeded(
+            f"{noun} {name} is still {current.state} after {timeout:g} seconds",
+            reason=f"{noun.upper()}_UNFINISHED",
+            help=f"It goes on; wait longer, or see `fed {noun} {verb} {name}`.",
+            metadata={noun: name, "state": str(current.state)},
+        )
+
+    return told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -31,9 +31,10 @@ class Connection:
     """A catalog as one caller reaches it.
 
     The channel is made at the first call in each process, so that a fork may inherit a connection. Threads may share it.
+    `token` may be a function, asked at each call: a sign-in is refreshed while its owner works.
     """
 
-    def __init__(self, target: str, token: str, ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
+    def __init__(self, target: str, token: str | Callable[[], str], ca: bytes, *, call_seconds: float = CALL_SECONDS) -> None:
         self.target = target
         self.ca = ca
         self.call_seconds = call_seconds
@@ -55,9 +56,16 @@ class Connection:
         method = methods.TABLE[key]
         return self._persistent(lambda left: self._send(method, wire_errors.Outgoing(requests()), left), UPLOAD_SECONDS)
 
-    def stream(self, key: str, request: Any) -> Iterator[Any]:
-        """The messages of a method that answers with a stream, as they come. What broke off is not begun again."""
-        return wire_errors.translated_stream(self._send(methods.TABLE[key], request, DOWNLOAD_SECONDS))
+    def stream(self, key: str, request: Any, *, seconds: float | None = DOWNLOAD_SECONDS) -> Generator[Any]:
+        """The messages of a method that answers with a stream, as they come, for so many seconds or for ever.
+
+        What broke off is not begun again; what is left before its end is cancelled.
+        """
+        call = self._send(methods.TABLE[key], request, seconds)
+        try:
+            yield from wire_errors.translated_stream(call)
+        finally:
+            call.cancel()
 
     def pages(self, key: str, request: Any) -> Iterator[Any]:
         """All values of a listing, one page after the other, each fetched when it is needed."""
@@ -70,11 +78,15 @@ class Connection:
                 return
             request.page_token = page.next_page_token
 
+    def pause(self, seconds: float) -> None:
+        """Waits between two looks or two tries."""
+        time.sleep(seconds)
+
     def close(self) -> None:
         """Ends this process's channel; a later call makes another."""
         self._channel.close()
 
-    def _send(self, method: methods.Method, request: Any, seconds: float) -> Any:
+    def _send(self, method: methods.Method, request: Any, seconds: float | None) -> Any:
         make = getattr(self._channel.get(), method.shape)
         call = make(
             method.path, request_serializer=method.request.SerializeToString, response_deserializer=method.response.FromString
@@ -83,17 +95,23 @@ class Connection:
             return call(request, timeout=seconds)
 
     def _persistent(self, attempt: Callable[[float], T], seconds: float) -> T:
-        """Tries again while the server is away, in ever longer pauses of random length, until the deadline is near."""
+        """Tries again while the server is away or has too many calls of ours, until the deadline is near.
+
+        In ever longer pauses of random length, and never sooner than the server says.
+        """
         deadline, pause = time.monotonic() + seconds, _PAUSE_SECONDS
         while True:
             try:
                 return attempt(deadline - time.monotonic())
-            except errors.Unavailable:
-                drawn = random.uniform(pause / 2, pause)  # noqa: S311 - spreads callers, guards nothing
+            except errors.FederationError as error:
+                if not error.passes:
+                    raise
+                drawn = random.uniform(pause / 2, pause) + (error.retry_seconds or 0)  # noqa: S311 - spreads callers, guards nothing
                 if time.monotonic() + drawn >= deadline:
                     raise
-            time.sleep(drawn)
+            self.pause(drawn)
             pause = min(pause * 2, _PAUSE_SECONDS_MAX)
 
     def _metadata(self) -> tls.Metadata:
-        return [("authorization", f"Bearer {self._token}")] if self._token else []
+        token = self._token if isinstance(self._token, str) else self._token()
+        return [("authorization", f"Bearer {token}")] if token else []

@@ -99,6 +99,14 @@ def pieces(file: IO[bytes]) -> Iterator[bytes]:
         yield piece
 
 
+def sha256(file: IO[bytes]) -> str:
+    """Of a file from its beginning, hex."""
+    found = hashlib.sha256()
+    for piece in pieces(file):
+        found.update(piece)
+    return found.hexdigest()
+
+
 def _file(path: str, source: Path) -> LocalFile:
     with _opened(source) as file:
         return LocalFile(path=path, source=source, file_bytes=os.fstat(file.fileno()).st_size)

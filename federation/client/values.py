@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypedDict
 
+from federation.core import people
+
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
@@ -21,24 +23,48 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class WhoAmI:
-    """Who the server says the caller is, and what the server is. `revision` counts the catalog's changes."""
+    """Who the server says the caller is, and what the server is. `revision` counts the catalog's changes.
+
+    `credential` is what they showed: `tokens/t1f…`, or `issuers/corp` for who signed in there; `expire_time` when it ends.
+    """
 
     principal: str
     role: str
     jurisdiction: str
+    groups: tuple[str, ...]
+    scopes: tuple[str, ...]
+    credential: str
+    expire_time: datetime | None
     server_version: str
     revision: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class CreatedToken:
-    """A new token of a person. `secret` is told here and nowhere else."""
+class Entrance:
+    """What a server tells anybody who connects. `ca` is PEM: true only if it is known otherwise, as by its fingerprint."""
 
-    user: str
-    role: str
-    jurisdiction: str = ""
-    expire_time: datetime | None = None
-    secret: str = field(repr=False)
+    federation: str
+    ca: bytes = field(repr=False)
+    issuers: tuple[people.SignIn, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invitation:
+    """A join token for a site (`sites/eu-2`), good once. `secret` is told here and nowhere else."""
+
+    site: str
+    expire_time: datetime
+    hosts: tuple[str, ...] = ()
+    secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """A site that has come in: PEM of its certificate, empty where the catalog signs none, and of the CA."""
+
+    site: str
+    certificate: bytes = field(repr=False)
+    ca: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from federation.core import ids, keys
+from federation.core import errors, ids, keys
 
 
 class DatasetKind(StrEnum):
@@ -42,6 +43,88 @@ class DataCard:
     consent: str = ""
     known_bias: str = ""
     sensitive_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restrictions:
+    """What restricts the use of data, and of all that is made of it. An empty `residency` or `purposes` restricts nothing."""
+
+    classification: Classification = Classification.PUBLIC
+    residency: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ()
+    use_expire_time: datetime | None = None
+    group_size_min: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether it restricts anything."""
+        return self != NO_RESTRICTIONS
+
+    def looser(self, than: Restrictions) -> tuple[str, ...]:
+        """Fields in which these would let through what those do not."""
+        found = {
+            "classification": self.classification.level < than.classification.level,
+            "residency": _wider(self.residency, than.residency),
+            "purposes": _wider(self.purposes, than.purposes),
+            "use_expire_time": than.use_expire_time is not None
+            and (self.use_expire_time is None or self.use_expire_time > than.use_expire_time),
+            "group_size_min": self.group_size_min < than.group_size_min,
+        }
+        return tuple(name for name, yes in found.items() if yes)
+
+
+NO_RESTRICTIONS = Restrictions()
+
+
+def _wider(these: tuple[str, ...], those: tuple[str, ...]) -> bool:
+    """Whether a set of names, empty for all, has some that the other has not."""
+    return bool(those) and (not these or not set(these) <= set(those))
+
+
+def strictest(several: Iterable[Restrictions]) -> Restrictions:
+    """What restricts data that is made of several: nothing that any of them forbids. Residencies are left to `policy.binding`.
+
+    InvalidArgument (PURPOSE_CONTRADICTION) where no purpose is allowed by all of them.
+    """
+    rows = tuple(several)
+    purposes: set[str] | None = None
+    for row in rows:
+        if row.purposes:
+            purposes = set(row.purposes) if purposes is None else purposes & set(row.purposes)
+    if purposes is not None and not purposes:
+        told = " and ".join(", ".join(row.purposes) for row in rows if row.purposes)
+        raise errors.InvalidArgument(
+            f"no purpose is allowed by all of the data: {told}",
+            reason="PURPOSE_CONTRADICTION",
+            help="Use them in separate jobs, or have an owner allow a common purpose.",
+        )
+    return Restrictions(
+        classification=max((row.classification for row in rows), key=lambda each: each.level, default=Classification.PUBLIC),
+        purposes=tuple(sorted(purposes or ())),
+        use_expire_time=min((row.use_expire_time for row in rows if row.use_expire_time), default=None),
+        group_size_min=max((row.group_size_min for row in rows), default=0),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inherited:
+    """What a dataset (`ml/sums`) has inherited from all that it was ever made of: only a declassification loosens it."""
+
+    dataset: str
+    restrictions: Restrictions
+    sources: tuple[str, ...] = ()
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declassified:
+    """That a dataset is restricted less than what it was made of: by whom, why, and with what before and after."""
+
+    dataset: str
+    by: str
+    reason: str
+    before: Restrictions
+    after: Restrictions
+    sources: tuple[str, ...]
 
 
 class ReplicaState(StrEnum):
@@ -110,6 +193,17 @@ class Dataset:
     def name(self) -> ids.DatasetName:
         return ids.DatasetName(self.namespace, self.dataset)
 
+    @property
+    def restrictions(self) -> Restrictions:
+        """What restricts its use, and that of what is made of it. A legal hold is not among them: it is on this data alone."""
+        return Restrictions(
+            classification=self.classification,
+            residency=self.residency,
+            purposes=self.purposes,
+            use_expire_time=self.use_expire_time,
+            group_size_min=self.group_size_min,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
@@ -136,7 +230,9 @@ class Version:
     """One immutable state of a dataset. `manifest_digest` is the SHA-256 (hex) of its manifest's bytes.
 
     `signature` (hex, Ed25519) is by `signed_by`'s site over the manifest statement; see `crypto.manifest`.
-    `total_bytes` is of plaintext, `object_bytes` of what lies in the store. `run` is the run that made it, if one did.
+    `total_bytes` is of plaintext, `object_bytes` of what lies in the store. `run` is the run that made it, if one did. From
+    `erase_time` on nothing opens it. `group_size` is the size of its smallest group, if it is an aggregate whose site has
+    counted that in its files.
     """
 
     namespace: str
@@ -156,6 +252,8 @@ class Version:
     uid: str = ""
     etag: str = ""
     create_time: datetime | None = None
+    erase_time: datetime | None = None
+    group_size: int | None = None
 
     @property
     def name(self) -> ids.VersionName:
@@ -167,6 +265,7 @@ class Release:
     """A version that left the residency of what it was made from, with the consent of each input's owner.
 
     `inputs` are the datasets that bind (`sales/flights-eu`), `bytes` what it has, and `bytes_max` the least that they allow.
+    `group_size` is that of the version, `group_size_min` the greatest least that they ask for.
     """
 
     version: str
@@ -174,6 +273,8 @@ class Release:
     inputs: tuple[str, ...]
     bytes: int
     bytes_max: int
+    group_size: int | None = None
+    group_size_min: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +337,10 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class NewVersion:
-    """A version that a site's agent has stored and signed and wants committed. `keys` are those of its new generations."""
+    """A version that a site's agent has stored and signed and wants committed. `keys` are those of its new generations.
+
+    `group_size` is what the site has counted in its files, None where nobody asked it to.
+    """
 
     dataset: str
     dataset_uid: str
@@ -251,13 +355,18 @@ class NewVersion:
     keys: tuple[WrappedKey, ...] = ()
     source: str = ""
     alias: str = ""
+    group_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SealedVersion:
-    """A version as a gateway needs it: with the key of the site that signed its manifest and its own site's wrapped DEKs."""
+    """A version as a gateway needs it: with the key of the site that signed its manifest and its own site's wrapped DEKs.
+
+    Nothing is to be built on an `outdated` one: it has generations from before the site's were to be made anew.
+    """
 
     version: Version
     dataset_uid: str
     signing_key: str
     keys: tuple[WrappedKey, ...]
+    outdated: bool = False

@@ -6,9 +6,12 @@ once published; people and programs match on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
+
+#: The reason of a call too many.
+RATE_LIMITED = "RATE_LIMITED"
 
 
 class FederationError(Exception):
@@ -37,6 +40,22 @@ class FederationError(Exception):
         self.metadata: Mapping[str, str] = MappingProxyType(dict(metadata or {}))
         self.violations: Mapping[str, str] = MappingProxyType(dict(violations or {}))
         self.retry_seconds = retry_seconds
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same call may go through later, without anybody doing anything."""
+        return isinstance(self, Unavailable)
+
+    def retold(self, words: Callable[[str], str]) -> FederationError:
+        """The same refusal with all that it says put through `words`; kind and reason stay."""
+        return type(self)(
+            words(self.message),
+            reason=self.reason,
+            help=words(self.help),
+            metadata={key: words(value) for key, value in self.metadata.items()},
+            violations={field: words(text) for field, text in self.violations.items()},
+            retry_seconds=self.retry_seconds,
+        )
 
     def __str__(self) -> str:
         return f"{self.message} [{self.reason}]" + (f" {self.help}" if self.help else "")
@@ -115,6 +134,12 @@ class Unavailable(FederationError):
     """A part is down for now; the same call may go through later."""
 
     default_reason = "UNAVAILABLE"
+
+
+class RateLimited(ResourceExhausted, Unavailable):
+    """A call too many: the one refusal of `ResourceExhausted` that ends by waiting, for `retry_seconds` at least."""
+
+    default_reason = RATE_LIMITED
 
 
 class DeadlineExceeded(FederationError):

@@ -33,6 +33,7 @@ def concerned(request: job.JobRequest, seen: world.World) -> tuple[Filter, ...]:
     idle: dict[Filter, bool] = {
         not_requested: not request.sites,
         residency_denied: not seen.residencies,
+        policy_denied: not seen.forbidden,
         failed_here: not seen.excluded,
         gpu_type_missing: not request.resources.gpus,
     }
@@ -54,6 +55,12 @@ def residency_denied(_request: job.JobRequest, at: site.Site, seen: world.World)
             detail = f"{name} must stay in {' or '.join(residency)}, {at.site} is in {at.jurisdiction}"
             return Rejection(site=at.site, reason="RESIDENCY_DENIED", detail=detail)
     return None
+
+
+def policy_denied(_request: job.JobRequest, at: site.Site, seen: world.World) -> Rejection | None:
+    """A policy forbids the job there: what it reads or writes, its purpose, or the site's grade."""
+    why = seen.denials.get(at.site)
+    return None if why is None else Rejection(site=at.site, reason="POLICY_DENIED", detail=why)
 
 
 def failed_here(_request: job.JobRequest, at: site.Site, seen: world.World) -> Rejection | None:
@@ -140,11 +147,12 @@ def no_room(wanted: job.Resources, rows: Iterable[tuple[str, Amounts, Amounts]])
 #: In this order, so that a site's first reason is its strongest. What no waiting changes comes before what waiting may: else a
 #: forbidden site that happens to be lost would keep a job waiting for it. What rests on a report (compute, capacity) comes
 #: after the agent has registered; of a cluster that does not answer, what it last reported is judged, if it ever did: else a
-#: job that no site could ever run would wait for it. Residency comes early, and prices are only looked up for sites that pass
-#: all of these: the price of a forbidden site must not leak.
+#: job that no site could ever run would wait for it. Residency and policy come early, and prices are only looked up for sites
+#: that pass all of these: the price of a forbidden site must not leak.
 FILTERS: tuple[Filter, ...] = (
     not_requested,
     residency_denied,
+    policy_denied,
     failed_here,
     never_seen,
     no_compute,
@@ -156,7 +164,7 @@ FILTERS: tuple[Filter, ...] = (
 )
 
 #: Ingestion is done by the site's agent alone, so compute does not matter.
-INGEST_FILTERS: tuple[Filter, ...] = (not_requested, residency_denied, failed_here, never_seen, lost)
+INGEST_FILTERS: tuple[Filter, ...] = (not_requested, residency_denied, policy_denied, failed_here, never_seen, lost)
 
 
 #: Reasons that a site gives which has not enough of something.

@@ -16,6 +16,13 @@ SEGMENT = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 REGION = re.compile(r"[a-z][a-z0-9-]{0,31}:[a-z0-9][a-z0-9-]{0,62}")
 #: An input or output alias: a Python identifier, so that `inputs.flights` could be written.
 ALIAS = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+#: What a submitter may call a job of theirs, as Ray's submission_id; and what they may call a package.
+SUBMISSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+PACKAGE_ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+#: The namespace that stands for those which somebody may not know of. Nobody can make it.
+HIDDEN = "redacted"
+#: What turns the direction of text around: a path with one is shown as another than it is.
+_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class DatasetName(NamedTuple):
@@ -147,7 +154,7 @@ def child(text: str, collection: str) -> str:
 
 
 def relative_path(text: str) -> str:
-    """`text` if it is a safe path inside a dataset: relative, forward slashes, no `.` or `..`, no control character."""
+    """`text` if it is a safe path inside a dataset: relative, forward slashes, no `.` or `..`, nothing that steers a screen."""
     parts = text.split("/")
     bad = (
         not text
@@ -155,6 +162,7 @@ def relative_path(text: str) -> str:
         or any(part in ("", ".", "..") for part in parts)
         or any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in text)
         or "\\" in text
+        or not _TURNS.isdisjoint(text)
     )
     if bad:
         raise errors.InvalidArgument(

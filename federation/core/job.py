@@ -81,7 +81,8 @@ class OutputSpec:
     `deliver_to` is a site where a replica of it must lie in the end; what bringing it there costs is part of the placement, by
     `assumed_bytes` unless earlier runs tell. `release` asks that it does not inherit the residency of inputs whose owners allow
     outputs of its size to leave (`Dataset.release_bytes_max`). `column_map` says
-    from which columns of inputs its columns are made.
+    from which columns of inputs its columns are made. `count_column` makes it an aggregate: the column in which each row says
+    how many people are behind it, of which its site looks for the least before it is committed.
     """
 
     alias: str
@@ -91,6 +92,7 @@ class OutputSpec:
     assumed_bytes: int = 0
     release: bool = False
     column_map: tuple[ColumnSource, ...] = ()
+    count_column: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,8 @@ class JobRequest:
     Higher `priority` goes first. Time counts as `deadline_seconds` after submission (0: none), as `hour_value_micros`, what an
     hour less of waiting and running is worth (None: not stated), or both. `carbon_tonne_micros` is the price put on a tonne of
     CO2e (0: not weighed). `no_copies` forbids replicas made for this job. `pipeline` and `task` are set for a pipeline's jobs.
-    `purpose` is what the result is for; policies decide by it.
+    `purpose` is what the result is for; policies decide by it, and by the `groups` of the submitter, which the server sets.
+    `submission_id` is what the submitter calls it, once among their jobs; `metadata` is the submitter's, and goes to Ray.
     """
 
     kind: JobKind = JobKind.RAY
@@ -169,6 +172,9 @@ class JobRequest:
     pipeline: str = ""
     task: str = ""
     purpose: str = ""
+    groups: tuple[str, ...] = ()
+    submission_id: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,17 @@ from datetime import datetime
 from typing import Any
 
 from federation.core import (
+    authorization,
     bill,
     budget,
     chain,
     dataset,
+    discovery,
+    erasure,
     events,
     job,
+    keys,
+    leases,
     lineage,
     metering,
     openlineage,
@@ -33,13 +38,52 @@ from federation.core.policy import Role
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRecord:
-    """A person's API token as it is stored: SHA-256 of the secret, never the secret."""
+    """A person's API token as it is stored: SHA-256 of the secret, never the secret. `token` is what it is known by.
 
+    `creator` is who made it (`users/root`, or `server` for those that the settings declare), `made_with` the token that they
+    showed: what was made with a token ends when that one is taken back.
+    """
+
+    token: str
     digest: str
     user: str
     role: Role
     jurisdiction: str = ""
+    groups: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    creator: str = ""
+    made_with: str = ""
+    create_time: datetime | None = None
     expire_time: datetime | None = None
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinRecord:
+    """A join token as it is stored: SHA-256 of its secret, and for which site it is good, at which hosts.
+
+    Once it was used, `used_for` is SHA-256 of the certificate request it was used with, and `certificate` (PEM) the answer.
+    """
+
+    join: str
+    digest: str
+    site: str
+    hosts: tuple[str, ...]
+    create_time: datetime
+    expire_time: datetime
+    use_time: datetime | None = None
+    used_for: str = ""
+    certificate: str = ""
+    etag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageAlias:
+    """What `principal` calls a package of a working directory: a name is theirs alone, so nobody puts code in its place."""
+
+    principal: str
+    alias: str
+    digest: str
     etag: str = ""
 
 
@@ -121,7 +165,8 @@ class RateCardVersion:
 class Kind:
     """One stored kind: its table, its key, its parent and the columns that listings may filter by.
 
-    `remembered` are small values that every placement looks at: what was read once is not decoded again.
+    `remembered` are small values that every placement looks at: what was read once is not decoded again. `terms` are what a
+    value is found by, sorted (`core.terms`); it may look at other values that the same transaction sees.
     """
 
     table: str
@@ -129,6 +174,11 @@ class Kind:
     parent: Callable[[Any], str] = lambda _: ""
     columns: Mapping[str, Callable[[Any], str]] | None = None
     remembered: bool = False
+    terms: Callable[[Lookup, Any], tuple[str, ...]] | None = None
+
+
+#: The value of a class under a key, or None.
+Lookup = Callable[[type, str], Any]
 
 
 def _flag(filled: object) -> str:
@@ -140,6 +190,14 @@ def version_key(namespace: str, name: str, number: int) -> str:
     return f"{namespace}/{name}@{number:010d}"
 
 
+def columns_of(lookup: Lookup, stored: dataset.Dataset) -> tuple[str, ...]:
+    """The names of the columns of a dataset's newest version, as far as its files tell them."""
+    if not stored.latest_version:
+        return ()
+    newest = lookup(dataset.Version, version_key(stored.namespace, stored.dataset, stored.latest_version))
+    return () if newest is None else tuple(name for name, _ in newest.columns)
+
+
 KINDS: dict[type, Kind] = {
     dataset.Namespace: Kind(table="namespaces", key=lambda v: v.name, remembered=True),
     dataset.Dataset: Kind(
@@ -148,7 +206,9 @@ KINDS: dict[type, Kind] = {
         key=lambda v: v.name.short,
         parent=lambda v: v.namespace,
         columns={"kind": lambda v: str(v.kind), "owner": lambda v: v.owner, "deleted": lambda v: _flag(v.delete_time)},
+        terms=lambda lookup, v: discovery.terms_of(v, columns_of(lookup, v)),
     ),
+    dataset.Inherited: Kind(table="inherited", key=lambda v: v.dataset),
     dataset.Version: Kind(
         remembered=True,
         table="versions",
@@ -174,6 +234,17 @@ KINDS: dict[type, Kind] = {
         parent=lambda v: v.generation,
         columns={"site": lambda v: v.site, "dataset_uid": lambda v: v.dataset_uid, "kek": lambda v: v.kek},
     ),
+    keys.SiteKeyring: Kind(table="site_keyrings", key=lambda v: v.site),
+    keys.Escrow: Kind(table="escrows", key=lambda v: v.escrow, columns={"site": lambda v: v.site}),
+    keys.EscrowedKey: Kind(
+        table="escrowed_keys",
+        key=lambda v: f"{v.escrow}/{v.generation}/{v.sensitivity}",
+        parent=lambda v: v.escrow,
+        columns={"dataset_uid": lambda v: v.dataset_uid},
+    ),
+    keys.Opening: Kind(
+        table="openings", key=lambda v: v.opening, columns={"site": lambda v: v.site, "state": lambda v: str(v.state)}
+    ),
     site.Site: Kind(
         remembered=True,
         table="sites",
@@ -194,6 +265,7 @@ KINDS: dict[type, Kind] = {
             "label": lambda v: v.request.label,
             "principal": lambda v: v.request.principal,
             "pipeline": lambda v: v.request.pipeline,
+            "submission_id": lambda v: v.request.submission_id,
         },
     ),
     job.Run: Kind(
@@ -249,7 +321,11 @@ KINDS: dict[type, Kind] = {
         columns={"principal": lambda v: v.principal},
     ),
     events.Cursor: Kind(table="cursors", key=lambda v: v.name),
-    TokenRecord: Kind(table="tokens", key=lambda v: v.digest, columns={"user": lambda v: v.user}),
+    TokenRecord: Kind(
+        table="tokens", key=lambda v: v.token, columns={"user": lambda v: v.user, "made_with": lambda v: v.made_with}
+    ),
+    PackageAlias: Kind(table="package_aliases", key=lambda v: f"{v.principal}/{v.alias}", parent=lambda v: v.principal),
+    JoinRecord: Kind(table="joins", key=lambda v: v.join, columns={"site": lambda v: v.site}),
     GrantRecord: Kind(
         table="grants",
         key=lambda v: v.grant,
@@ -261,6 +337,24 @@ KINDS: dict[type, Kind] = {
             "transfer": lambda v: v.transfer,
         },
     ),
+    leases.Lease: Kind(
+        table="leases",
+        key=lambda v: v.lease,
+        parent=lambda v: v.short,
+        columns={
+            "version": lambda v: v.short,
+            "dataset": lambda v: v.dataset,
+            "run": lambda v: v.run,
+            "site": lambda v: v.site,
+            "principal": lambda v: v.principal,
+        },
+    ),
+    erasure.Erasure: Kind(
+        table="erasures",
+        key=lambda v: v.erasure,
+        columns={"dataset": lambda v: v.dataset, "state": lambda v: str(v.state)},
+    ),
+    erasure.StoredCertificate: Kind(table="certificates", key=lambda v: v.erasure),
     CommitterLease: Kind(table="committer_leases", key=lambda v: v.table),
     RateCardVersion: Kind(table="rate_cards", key=lambda v: f"{v.number:010d}"),
     site.LinkReservation: Kind(table="link_reservations", key=lambda v: v.scope, remembered=True),
@@ -335,5 +429,6 @@ KINDS: dict[type, Kind] = {
         key=lambda v: f"{v.bill}/{v.version:06d}/{v.account}/{v.link}",
         parent=lambda v: f"{v.bill}/{v.version}",
     ),
+    authorization.PolicyRevision: Kind(table="policy_revisions", key=lambda v: f"{v.number:010d}"),
     bill.Reconciliation: Kind(table="reconciliations", key=lambda v: f"{v.month}/{v.provider}", parent=lambda v: v.month),
 }

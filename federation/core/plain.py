@@ -149,7 +149,7 @@ def _allowed(decision: planner.Decision) -> Bools:
         keep = np.zeros(len(found), dtype=np.bool_)
         keep[named] = True
         found = found & keep
-    for name in seen.exclusions:
+    for name in (*seen.exclusions, *seen.denials):
         if name in ground.index:
             found[ground.index[name]] = False
     return found

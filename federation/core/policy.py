@@ -5,8 +5,10 @@ A permission is `noun.verb`, declared by each method of the contract as an optio
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from itertools import combinations
 
@@ -27,7 +29,8 @@ class Principal:
     """Who is calling. `name` is `users/alice` or `agents/eu-1`; `jurisdiction` is where an administrator says a person is.
 
     `groups` are those that the identity provider or the token names (`analysts`). `scopes` narrow what a token is good for:
-    permissions, or `noun.*`; empty is all that the role has. `token` names the credential, for audit.
+    permissions, or `noun.*`; empty is all that the role has. `token` names the credential, for audit: `tokens/t1f…` or
+    `issuers/corp`, and `expire_time` is when that ends, None for one that does not end by itself.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Principal:
     groups: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     token: str = ""
+    expire_time: datetime | None = None
 
     @property
     def site(self) -> str:
@@ -43,12 +47,18 @@ class Principal:
         return self.name.removeprefix("agents/") if self.role is Role.AGENT else ""
 
 
+#: Who calls what is `PUBLIC`, whatever they showed: nobody that anything is allowed to.
+STRANGER = Principal(name="strangers", role=Role.USER, scopes=("none",))
+
+
+#: What a method asks for that anybody may call: it needs no principal.
+PUBLIC = "public"
 #: Permissions by role; ADMIN has those of USER too.
 USER_PERMISSIONS = frozenset(
     f"{noun}.{verb}"
     for noun, verbs in {
         "namespaces": "get list create update delete",
-        "datasets": "get list create update delete read write",
+        "datasets": "get list create update declassify delete read write",
         "versions": "get list delete",
         "replicas": "get list create",
         "transfers": "get list cancel",
@@ -61,9 +71,15 @@ USER_PERMISSIONS = frozenset(
         "costs": "get list",
         "bills": "get list",
         "budgets": "get list",
+        "leases": "list",
+        "erasures": "get list",
         "ledger": "list",
+        "events": "get",
         "lineage": "get create",
+        "escrows": "get approve",
+        "policies": "get",
         "server": "get",
+        "tokens": "create list delete",
     }.items()
     for verb in verbs.split()
 )
@@ -73,7 +89,13 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "sites.update",
         "sites.delete",
         "sites.check",
-        "tokens.create",
+        "keys.list",
+        "keys.rotate",
+        "escrows.create",
+        "escrows.list",
+        "escrows.open",
+        "sites.invite",
+        "sites.admit",
         "prices.create",
         "world.export",
         "lineage.check",
@@ -85,6 +107,10 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "budgets.update",
         "budgets.delete",
         "records.query",
+        "versions.erase",
+        "policies.apply",
+        "policies.diff",
+        "policies.replay",
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})
@@ -103,9 +129,30 @@ KNOWN = ADMIN_PERMISSIONS | AGENT_PERMISSIONS
 
 def allowed(principal: Principal, permission: str) -> bool:
     """Whether the principal's role has the permission, and the scopes of its token, if there are any, leave it."""
-    noun = permission.partition(".")[0]
-    scoped = not principal.scopes or permission in principal.scopes or f"{noun}.*" in principal.scopes
-    return scoped and permission in PERMISSIONS[principal.role]
+    return permission in effective(principal.role, principal.scopes)
+
+
+@functools.lru_cache(maxsize=4096)
+def effective(role: Role, scopes: tuple[str, ...] = ()) -> frozenset[str]:
+    """The permissions of a role that scopes leave; all of them where there is no scope."""
+    held = PERMISSIONS[role]
+    return held if not scopes else frozenset(name for name in held if name in scopes or f"{name.partition('.')[0]}.*" in scopes)
+
+
+def scopes_checked(scopes: Iterable[str]) -> tuple[str, ...]:
+    """Scopes in order, each once; InvalidArgument (SCOPE_UNKNOWN) for one that is neither a permission nor `noun.*` of one."""
+    wanted = tuple(sorted(set(scopes)))
+    people = USER_PERMISSIONS | ADMIN_PERMISSIONS
+    nouns = {name.partition(".")[0] for name in people}
+    unknown = [scope for scope in wanted if scope not in people and scope.removesuffix(".*") not in nouns - {scope}]
+    if unknown:
+        raise errors.InvalidArgument(
+            f"{unknown[0]!r} is no scope of a token",
+            reason="SCOPE_UNKNOWN",
+            help=f"Write a permission such as datasets.read, or datasets.* for all of a noun: {', '.join(sorted(nouns))}.",
+            violations={"token.scopes": "must be permissions or `noun.*`"},
+        )
+    return wanted
 
 
 def residency_allows(residency: Iterable[str], jurisdiction: str) -> bool:

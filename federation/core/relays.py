@@ -111,7 +111,9 @@ class Relays:
         allowed = [
             row
             for row in (self._sites[m] for m in through)
-            if row.region not in origins and policy.residency_allows(read.item.residency, row.jurisdiction)
+            if row.region not in origins
+            and row.site not in self._world.denials
+            and policy.residency_allows(read.item.residency, row.jurisdiction)
         ]
         if allowed and region not in origins:
             self.over.setdefault(region, {})[i, j] = allowed

@@ -85,7 +85,9 @@ class Site:
     `signing_key` (Ed25519) and `sealing_key` (HPKE, 1,216 bytes) are the agent's public keys, hex, set when it registers.
     `sources` are the store prefixes from which `ingest` may read; nothing else is ever opened. `account` is the billing account
     whose month its egress counts in: sites of one account and region share their tiers; empty is the federation's own.
-    `grade` (A, B, C, or empty before it) is what the admission test made of the site, `admission` what it found.
+    `grade` (A, B, C, or empty before it) is what the admission test made of the site at `admit_time`, `admission` what it
+    found; `grade_max`, with its reason, is what an administrator holds it down to. `join_time` is when the site was let in.
+    `dashboard` is where people of the site's network see its cluster's own dashboard, '' where there is none.
     """
 
     site: str
@@ -104,11 +106,19 @@ class Site:
     grade: str = ""
     admission: tuple[str, ...] = ()
     admit_time: datetime | None = None
+    grade_max: str = ""
+    grade_reason: str = ""
+    join_time: datetime | None = None
+    dashboard: str = ""
     heartbeat_time: datetime | None = None
     uid: str = ""
     etag: str = ""
     create_time: datetime | None = None
     update_time: datetime | None = None
+
+    def dashboard_of(self, submission_id: str) -> str:
+        """The page of one submission on the cluster's dashboard; '' without either."""
+        return f"{self.dashboard}/#/jobs/{submission_id}" if self.dashboard and submission_id else ""
 
 
 @dataclass(frozen=True, kw_only=True)

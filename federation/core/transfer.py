@@ -79,7 +79,8 @@ class ReplicationRule:
     """What people want of a dataset's newest version: `copies` replicas at sites that `site_filter` selects.
 
     `site_filter` is a listing's filter over region, jurisdiction and site, such as `jurisdiction = "EU"`; empty for any site.
-    `lifetime_seconds` ends the rule and, with it, what it made; 0 for ever.
+    `lifetime_seconds` ends the rule and, with it, what it made; 0 for ever. It acts for its `principal`, with the `role` and
+    the `groups` that they had when they made it.
     """
 
     rule: str
@@ -88,6 +89,8 @@ class ReplicationRule:
     site_filter: str = ""
     lifetime_seconds: int = 0
     principal: str = ""
+    role: str = "USER"
+    groups: tuple[str, ...] = ()
     reason: str = ""
     detail: str = ""
     uid: str = ""

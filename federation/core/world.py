@@ -72,6 +72,8 @@ class World:
     output_residency: tuple[tuple[str, tuple[str, ...]], ...] = ()
     excluded: tuple[tuple[str, str], ...] = ()
     """Sites that this job must not take again, with the reason that an earlier attempt left."""
+    forbidden: tuple[tuple[str, str], ...] = ()
+    """Sites where the policy forbids it, with the policy and why."""
     reservations: tuple[site.LinkReservation, ...] = ()
     speeds: tuple[site.LinkSpeed, ...] = ()
     occupations: tuple[Occupation, ...] = ()
@@ -104,6 +106,11 @@ class World:
     def exclusions(self) -> dict[str, str]:
         """Sites that the job must not take again -> the reason of the earlier attempt."""
         return dict(self.excluded)
+
+    @cached_property
+    def denials(self) -> dict[str, str]:
+        """Sites where the policy forbids the job -> the policy and why."""
+        return dict(self.forbidden)
 
     @cached_property
     def residencies(self) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from federation.core import errors, ids
 from federation.core.dataset import FileEntry, Manifest
-from federation.crypto import canonical, container, layout, signing
+from federation.crypto import arrow, canonical, container, layout, signing
 
 FILES_MAX = 1_000_000
 BYTES_MAX = 512 * 1024 * 1024
@@ -55,7 +55,7 @@ def decode(data: bytes) -> Manifest:
     if len(data) > BYTES_MAX:
         raise _invalid(f"it is {len(data)} bytes long, more than {BYTES_MAX}")
     try:
-        with pa.ipc.open_stream(data) as reader:
+        with arrow.open_stream(data) as reader:
             metadata = reader.schema.metadata or {}
             if metadata.get(b"format") != _FORMAT or not reader.schema.remove_metadata().equals(_COLUMNS):
                 raise _invalid("it has another schema")

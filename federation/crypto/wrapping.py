@@ -84,8 +84,9 @@ class Material:
 
     def without(self, names: Iterable[tuple[str, str]]) -> Material:
         """With the secrets of those generations destroyed."""
-        gone = tuple(sorted({*self.destroyed, *names}))
-        return dataclasses.replace(self, tree=self.tree.without(shredding.point(*name) for name in gone), destroyed=gone)
+        gone = tuple(names)
+        tree = self.tree.without(shredding.point(*name) for name in gone)
+        return dataclasses.replace(self, tree=tree, destroyed=tuple(sorted({*self.destroyed, *gone})))
 
 
 class Store(Protocol):
@@ -114,7 +115,7 @@ class Keks(Protocol):
         ...
 
     def seal(self, kek: str, plaintext: bytes, place: bytes) -> bytes:
-        """Bytes that open with this KEK at this place alone."""
+        """Bytes that open with this KEK at this place alone: purpose, dataset, generation, class, site and KEK, joined."""
         ...
 
     def open(self, kek: str, sealed: bytes, place: bytes) -> bytes:
@@ -205,14 +206,7 @@ class Keyring:
         """Wraps a DEK under its generation's secret and the current KEK; KEY_DESTROYED where that secret is gone."""
         if len(dek) != DEK:
             raise errors.InvalidArgument(f"a DEK is {DEK} bytes long, not {len(dek)}", reason="KEY_INVALID")
-        row = WrappedKey(
-            generation=generation,
-            site=self.site,
-            dataset_uid=dataset_uid,
-            kek=self._keks.current(),
-            wrapped="",
-            sensitivity=sensitivity,
-        )
+        row = self._blank(generation, dataset_uid, sensitivity)
         return self._outside(row, seal(self._inner_key(row), dek, _place("fed/dek-wrap/v2", row)))
 
     def unwrap(self, key: WrappedKey) -> bytes:
@@ -230,6 +224,20 @@ class Keyring:
         """The same row under the current KEK; itself where it is so already. The DEK does not appear."""
         current = self._keks.current()
         return key if key.kek == current else self._outside(dataclasses.replace(key, kek=current), self._inside(key))
+
+    def inside(self, key: WrappedKey) -> bytes:
+        """The DEK as its generation's secret alone seals it: what an escrow keeps, so that erasure reaches it too."""
+        self._inner_key(key)
+        return self._inside(key)
+
+    def adopt(self, inside: bytes, generation: str, dataset_uid: str, sensitivity: str = keys.DEFAULT) -> WrappedKey:
+        """The row of what `inside` gave, under the current KEK; DataCorrupt (KEY_INVALID) where it is of another place."""
+        row = self._blank(generation, dataset_uid, sensitivity)
+        try:
+            open_(self._inner_key(row), inside, _place("fed/dek-wrap/v2", row))
+        except ValueError:
+            raise _invalid(row) from None
+        return self._outside(row, inside)
 
     def rotate(self) -> str:
         """Makes a fresh KEK the current one; its id. Rows of before open as they did."""
@@ -269,6 +277,16 @@ class Keyring:
         """The site's HPKE key: (private, public)."""
         private = self._store.material().sealing.reveal()
         return private, hpke.public_bytes(private)
+
+    def _blank(self, generation: str, dataset_uid: str, sensitivity: str) -> WrappedKey:
+        return WrappedKey(
+            generation=generation,
+            site=self.site,
+            dataset_uid=dataset_uid,
+            kek=self._keks.current(),
+            wrapped="",
+            sensitivity=sensitivity,
+        )
 
     def _inner_key(self, row: WrappedKey) -> bytes:
         secret = self._store.material().tree.secret(shredding.point(row.dataset_uid, row.generation))
@@ -321,4 +339,4 @@ def _place(purpose: str, row: WrappedKey) -> bytes:
 
 
 def _kek_place(row: WrappedKey) -> bytes:
-    return canonical.join(_place("fed/kek-wrap/v2", row), row.kek)
+    return canonical.join("fed/kek-wrap/v2", row.dataset_uid, row.generation, row.sensitivity, row.site, row.kek)

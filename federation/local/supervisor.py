@@ -126,7 +126,7 @@ class Federation:
         """
         self.layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         with locked(self.layout):
-            pki.ensure(self.layout, tuple(row.site for row in self.file.sites))
+            pki.ensure(self.layout, tuple(row.site for row in self.file.sites), trust_domain=self.file.trust_domain)
             chains = self._chains()
             parts = tuple(part for chain in chains for part in chain)
             self._end_strangers({part.name for part in parts}, tell)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from federation import ports
-from federation.core import dataset, ids
+from federation.core import dataset, ids, policy
 from federation.core.lineage import Binding, Cause, ResidencyFact
 from federation.services import scan
 
@@ -52,6 +52,33 @@ def note_released(tx: ports.Transaction, stored: dataset.Dataset, told: dataset.
         bytes=told.bytes,
         bytes_max=told.bytes_max,
     )
+
+
+def inherited(tx: ports.Transaction, name: ids.DatasetName) -> dataset.Inherited:
+    """What a dataset has inherited, and from which."""
+    found = tx.get(dataset.Inherited, name.short)
+    return found or dataset.Inherited(dataset=name.short, restrictions=dataset.NO_RESTRICTIONS)
+
+
+def inherit(tx: ports.Transaction, name: ids.DatasetName, restrictions: dataset.Restrictions, sources: tuple[str, ...]) -> None:
+    """Keeps that a dataset is made of others: their restrictions are added to what it inherited before."""
+    known = inherited(tx, name)
+    both = (known.restrictions, restrictions)
+    residency = policy.binding((name.short, row.residency) for row in both)
+    changed = dataclasses.replace(
+        known,
+        restrictions=dataclasses.replace(dataset.strictest(both), residency=residency),
+        sources=tuple(sorted({*known.sources, *sources})),
+    )
+    put_inherited(tx, changed, known)
+
+
+def put_inherited(tx: ports.Transaction, changed: dataset.Inherited, known: dataset.Inherited) -> None:
+    """Stores what a dataset inherits from now on, and tells of it if it is another."""
+    if changed == known:
+        return
+    stored = tx.replace(changed) if known.etag else tx.insert(changed)
+    tx.emit("labels.inherited", ids.dataset(stored.dataset).resource, stored)
 
 
 def _keep(tx: ports.Transaction, stored: dataset.Dataset, *, cause: Cause, by: str, **told: object) -> None:

@@ -14,6 +14,7 @@ from federation import ports
 from federation.core import budget, dataset, errors, ids, kinds, metering, policy
 from federation.services import masks, scan
 from federation.services.context import Context
+from federation.services.disclosure import Disclosure
 
 MUTABLE = frozenset({"limit_micros", "alert_percents", "hard"})
 
@@ -69,6 +70,14 @@ def get(tx: ports.Transaction, name: str) -> budget.Budget:
     return shown(tx, _stored(tx, name))
 
 
+def visible(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str) -> budget.Budget:
+    """As `get`; NotFound, in the same words, for a budget on what they may not know of."""
+    found = tx.get(budget.Budget, ids.child(name, "budgets"))
+    if found is None or not Disclosure(tx, ctx, principal).sees_scope(found.scope):
+        raise _absent(name)
+    return shown(tx, found)
+
+
 def every(tx: ports.Transaction) -> tuple[budget.Budget, ...]:
     """All budgets, by name, with what this month has made of them."""
     return tuple(shown(tx, row) for row in scan.every(tx, budget.Budget))
@@ -92,13 +101,17 @@ def delete(tx: ports.Transaction, name: str, etag: str = "") -> None:
 
 
 def _stored(tx: ports.Transaction, name: str) -> budget.Budget:
-    key = ids.child(name, "budgets")
-    found = tx.get(budget.Budget, key)
+    found = tx.get(budget.Budget, ids.child(name, "budgets"))
     if found is None:
-        raise errors.NotFound(
-            f"budget {key} does not exist", help="`fed budget list` shows what is there.", metadata={"budget": key}
-        )
+        raise _absent(name)
     return found
+
+
+def _absent(name: str) -> errors.NotFound:
+    key = ids.child(name, "budgets")
+    return errors.NotFound(
+        f"budget {key} does not exist", help="`fed budget list` shows what is there.", metadata={"budget": key}
+    )
 
 
 def shown(tx: ports.Transaction, stored: budget.Budget) -> budget.Budget:

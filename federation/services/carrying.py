@@ -146,6 +146,9 @@ def forbidden(tx: ports.Transaction, of: transfer.Transfer) -> tuple[str, str] |
     stored = tx.get(dataset.Dataset, of.dataset)
     if stored is None or stored.delete_time is not None:
         return "DATASET_DELETED", f"dataset {of.dataset} is deleted"
+    wanted = tx.get(dataset.Version, kinds.version_key(*ids.dataset(of.dataset), of.version))
+    if wanted is not None and wanted.erase_time is not None:
+        return "VERSION_ERASED", f"{wanted.name.short} was erased"
     place = tx.get(site.Site, of.destination_site)
     if place is None:
         return "SITE_DELETED", f"site {of.destination_site} does not exist any more"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from federation import ports
+from federation.core import leases, prepared, ratecard, site
 from federation.core import offers as offer_cards
-from federation.core import prepared, ratecard, site
+from federation.crypto import certificates
 
 
 class Cards:
@@ -19,6 +21,19 @@ class Cards:
         self.newest = 0
         self.rates: dict[int, ratecard.RateCard] = {}
         self.offers: dict[int, offer_cards.OfferCard] = {}
+
+
+class Engines:
+    """Sets of policies that this process has compiled already, by their revision: what they say never changes.
+
+    `unseen` counts who asked for datasets that they may not know of, or that are not there, since it was last told.
+    """
+
+    def __init__(self) -> None:
+        self.newest = 0
+        self.compiled: dict[int, ports.PolicyEngine] = {}
+        self.unseen: Counter[str] = Counter()
+        self.told_time: datetime | None = None
 
 
 class Seen(NamedTuple):
@@ -47,28 +62,39 @@ class Context:
     """The terms on which one catalog works. Made once, by the wiring; immutable.
 
     `grant_key` is the catalog's private Ed25519 key. A run's lease, and a site's silence, last `lease_seconds`; a grant lasts
-    `grant_seconds` at least. A read across regions may move `budget_factor` times the version's bytes and `budget_slack_bytes`
-    more before its gateway stops it, so that reading twice works and reading for ever does not. `rates` and `offers` hold until
-    prices are imported: `services.pricing` says which are used; `cards` is its memory, as `sight` is that of `placement`.
-    At most `transfers_per_site` transfers run into one site at once.
+    `grant_seconds` at least, and a lease of data keys `key_lease_seconds`. A read across regions may move `budget_factor` times
+    the version's bytes and `budget_slack_bytes` more before its gateway stops it, so that reading twice works and reading for
+    ever does not. `rates` and `offers` hold until prices are imported: `services.pricing` says which are used; `cards` is its
+    memory, as `sight` is that of `placement`.
+    At most `transfers_per_site` transfers run into one site at once. A token lasts `token_days` unless asked otherwise, and
+    never more than `token_days_max`.
     `solver` is asked where pipelines are too wide for exact methods of our own; None: the best found, with its proven bound.
+    `authority` signs certificates of sites, which name them in `trust_domain`; None where another CA does.
+    `policies` compiles what `services.authorization` asks, and `engines` is its memory.
     `start_time` is when this server began to listen: silence before it proves nothing about a site. None: always listening.
     """
 
     ids: ports.Ids
     rates: ratecard.RateCard
+    policies: ports.PolicyCompiler
+    engines: Engines = field(default_factory=Engines, repr=False, compare=False)
     offers: offer_cards.OfferCard = offer_cards.NO_OFFERS
     cards: Cards = field(default_factory=Cards, repr=False, compare=False)
     sight: Sight = field(default_factory=Sight, repr=False, compare=False)
     grant_key: bytes = field(repr=False)
     lease_seconds: int = 15
     grant_seconds: int = 43_200
+    key_lease_seconds: int = leases.LIFE_SECONDS
     package_bytes_max: int = 64 * 1024 * 1024
     budget_factor: int = 4
     budget_slack_bytes: int = 1024 * 1024
     transfers_per_site: int = 4
+    token_days: int = 30
+    token_days_max: int = 366
     start_time: datetime | None = None
     solver: ports.Solver | None = None
+    authority: certificates.Authority | None = None
+    trust_domain: str = "federation"
 
     @property
     def lease(self) -> timedelta:

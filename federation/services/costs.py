@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from federation import frames, ports
-from federation.core import errors, metering, records
+from federation.core import dataset, errors, ids, metering, records
 from federation.core.events import Event
 from federation.core.metering import CostSummary, LedgerEntry
+from federation.services import scan
+from federation.services.disclosure import Disclosure
 
 TABLE = "egress_ledger"
 KIND = "ledger.entry"
@@ -56,11 +58,15 @@ _FIGURES_SQL = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which entries: those whose fields equal `where`, entered from `from_time` on and before `to_time` (None: no bound)."""
+    """Which entries: those whose fields equal `where`, entered from `from_time` on and before `to_time` (None: no bound).
+
+    Not those of the datasets `without`, by namespace and name.
+    """
 
     where: Mapping[str, str] = dataclasses.field(default_factory=dict)
     from_time: datetime | None = None
     to_time: datetime | None = None
+    without: frozenset[tuple[str, str]] = frozenset()
 
     def has(self, line: LedgerEntry) -> bool:
         """Whether an entry is one of them."""
@@ -68,6 +74,7 @@ class Selection:
             (self.from_time is None or line.time >= self.from_time)
             and (self.to_time is None or line.time < self.to_time)
             and all(getattr(line, name) == value for name, value in self.where.items())
+            and (line.namespace, line.dataset) not in self.without
         )
 
     def sql(self, upto: int) -> str:
@@ -78,6 +85,7 @@ class Selection:
         if self.to_time is not None:
             parts += [f"day <= DATE '{_utc(self.to_time):%Y-%m-%d}'", f"time < {_moment(self.to_time)}"]
         parts += [f'"{name}" = {_quoted(value)}' for name, value in sorted(self.where.items())]
+        parts += [f"NOT (namespace = {_quoted(one)} AND dataset = {_quoted(other)})" for one, other in sorted(self.without)]
         return " AND ".join(parts)
 
 
@@ -94,6 +102,51 @@ def summarize(
     sums += metering.summarize((line for line in tail(catalog, upto) if selection.has(line)), by)
     rows = metering.merged(sums)
     return rows, metering.together(rows)
+
+
+# What of it is told
+
+
+def narrowed(tx: ports.Transaction, known: Disclosure, asked: Selection) -> Selection:
+    """The selection without datasets that its caller may not know of, where it is by dataset or by the data's namespace."""
+    namespace, name = asked.where.get("namespace", ""), asked.where.get("dataset", "")
+    if payer := asked.where.get("payer", ""):
+        # A hidden one pays for nothing, like one that is not there: nobody has its token's name.
+        asked = dataclasses.replace(asked, where={**asked.where, "payer": known.told_namespace(payer)})
+    if not namespace and not name:
+        return asked
+    stored = scan.every(tx, dataset.Dataset, parent=namespace)
+    hidden = (row for row in stored if name in ("", row.dataset) and not known.sees(row.name.short))
+    return dataclasses.replace(asked, without=frozenset((row.namespace, row.dataset) for row in hidden))
+
+
+def told(known: Disclosure, names: tuple[str, ...], rows: tuple[CostSummary, ...]) -> tuple[CostSummary, ...]:
+    """Sums as their caller may have them: keys that they may not know of are tokens."""
+    telling = {"dataset": known.told, "namespace": known.told_namespace, "payer": known.told_namespace}
+    found = []
+    for row in rows:
+        keys = tuple(telling.get(name, str)(key) for name, key in zip(names, row.keys, strict=True))
+        found.append(row if keys == row.keys else dataclasses.replace(row, keys=keys, key=metering.key_text(keys)))
+    return tuple(found)
+
+
+def told_entries(known: Disclosure, piece: bytes) -> bytes:
+    """Packed entries as their caller may have them: those of hidden datasets without names, as in a listing."""
+    table = frames.unpack(LedgerEntry, piece)
+    pairs = dict.fromkeys(zip(table["namespace"].to_pylist(), table["dataset"].to_pylist(), strict=True))
+    payers = {name: known.told_namespace(name) for name in dict.fromkeys(table["payer"].to_pylist())}
+    if all(known.sees("/".join(pair)) for pair in pairs) and all(one == other for one, other in payers.items()):
+        return piece
+    return frames.pack(LedgerEntry, [_told_entry(known, line) for line in frames.values(LedgerEntry, table)])
+
+
+def _told_entry(known: Disclosure, line: LedgerEntry) -> LedgerEntry:
+    short, payer = f"{line.namespace}/{line.dataset}", known.told_namespace(line.payer)
+    if known.sees(short):
+        return line if payer == line.payer else dataclasses.replace(line, payer=payer)
+    namespace, _, name = known.token(short).partition("/")
+    payer = known.hidden_namespace(line.payer) if line.payer == line.namespace else payer
+    return dataclasses.replace(line, namespace=namespace, dataset=name, alias=ids.HIDDEN, payer=payer)
 
 
 def export(catalog: ports.Catalog, engine: ports.RecordEngine | None, selection: Selection = EVERYTHING) -> Iterator[bytes]:

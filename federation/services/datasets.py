@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 
 from federation import ports
-from federation.core import dataset, errors, grants, ids, kinds, policy, ratecard, site
+from federation.core import dataset, erasure, errors, grants, ids, kinds, policy, ratecard, site
+from federation.core import keys as custody
+from federation.core.authorization import Action, parties, purposes, subject
 from federation.crypto import manifest
-from federation.services import access, bindings, lineage, masks, partitions, pricing, residency, scan, sites
+from federation.services import access, authorization, bindings, lineage, masks, partitions, pricing, residency, scan, sites
 from federation.services.context import Context
 
 NAMESPACE_MUTABLE = frozenset({"description", "owner"})
 WEIGHT_MAX = 1_000_000
 QUOTA_MAX = 10**15
-DATASET_MUTABLE = frozenset({"description", "owner", "labels", "residency", "parts", "release_bytes_max"})
+DATASET_MUTABLE = frozenset(
+    {
+        *("description", "owner", "labels", "residency", "parts", "release_bytes_max"),
+        *("classification", "purposes", "readers", "use_expire_time", "legal_hold", "group_size_min"),
+    }
+)
+GROUP_SIZE_MAX = 10**9
 
 
 # Namespaces
@@ -22,7 +31,13 @@ DATASET_MUTABLE = frozenset({"description", "owner", "labels", "residency", "par
 
 def create_namespace(tx: ports.Transaction, ctx: Context, namespace: dataset.Namespace) -> dataset.Namespace:
     """A new, empty namespace; AlreadyExists when its name is taken."""
-    ids.segment(namespace.name, "namespace")
+    if ids.segment(namespace.name, "namespace") == ids.HIDDEN:
+        raise errors.InvalidArgument(
+            f"no namespace can be named {ids.HIDDEN}: it stands for those that somebody may not know of",
+            reason="NAME_RESERVED",
+            help="Choose another name.",
+            violations={"namespace_id": "is reserved"},
+        )
     if tx.get(dataset.Namespace, namespace.name) is not None:
         raise _taken("namespace", namespace.name)
     stored = tx.insert(
@@ -47,7 +62,7 @@ def get_namespace(tx: ports.Transaction, name: str) -> dataset.Namespace:
     key = ids.child(name, "namespaces")
     found = tx.get(dataset.Namespace, key)
     if found is None:
-        raise _absent("namespace", key, "`fed namespace list` shows what is there.")
+        raise authorization.namespace_absent(key)
     return found
 
 
@@ -119,14 +134,13 @@ def create_dataset(
     """
     get_namespace(tx, new.namespace)
     ids.segment(new.dataset, "dataset")
-    new = partitions.checked(tx, new)
+    new = checked(tx, new)
     taken = tx.get(dataset.Dataset, new.name.short)
     if taken is not None:
         raise _taken("dataset", new.name.short, deleted=taken.delete_time is not None)
     stored = tx.insert(
         dataclasses.replace(
             new,
-            residency=residency.normal(new.residency),
             owner=new.owner or tx.actor,
             latest_version=0,
             uid=ctx.ids.new("d"),
@@ -145,7 +159,7 @@ def get_dataset(tx: ports.Transaction, name: ids.DatasetName) -> dataset.Dataset
     """One dataset, also a deleted one; NotFound when it was never there."""
     found = tx.get(dataset.Dataset, name.short)
     if found is None:
-        raise _absent("dataset", name.short, f"`fed dataset list {name.namespace}` shows what is there.")
+        raise authorization.absent(name)
     return found
 
 
@@ -176,8 +190,40 @@ def update_dataset(tx: ports.Transaction, ctx: Context, given: dataset.Dataset, 
     """
     del ctx
     merged = masks.merge(usable_dataset(tx, given.name), given, mask, DATASET_MUTABLE)
-    changed = dataclasses.replace(merged, residency=residency.normal(merged.residency))
-    return put_dataset(tx, partitions.checked(tx, changed), etag=given.etag)
+    changed = checked(tx, merged)
+    _require_inherited(tx, changed)
+    return put_dataset(tx, changed, etag=given.etag)
+
+
+def checked(tx: ports.Transaction, given: dataset.Dataset) -> dataset.Dataset:
+    """A dataset whose fields are in order: names checked, each once; InvalidArgument for what cannot be."""
+    if not 0 <= given.group_size_min <= GROUP_SIZE_MAX:
+        raise errors.InvalidArgument(
+            f"group_size_min is {given.group_size_min}",
+            reason="GROUP_SIZE_INVALID",
+            help=f"Use 0 to {GROUP_SIZE_MAX}; 0 is no rule.",
+            violations={"group_size_min": f"must be 0 to {GROUP_SIZE_MAX}"},
+        )
+    normal = dataclasses.replace(
+        given,
+        residency=residency.normal(given.residency),
+        purposes=purposes(given.purposes),
+        readers=parties(given.readers, "readers"),
+    )
+    return partitions.checked(tx, normal)
+
+
+def _require_inherited(tx: ports.Transaction, changed: dataset.Dataset) -> None:
+    """FailedPrecondition (LABEL_INHERITED) for a change that would loosen what it inherited from what it was made of."""
+    known = bindings.inherited(tx, changed.name)
+    looser = changed.restrictions.looser(known.restrictions)
+    if looser:
+        raise errors.FailedPrecondition(
+            f"{changed.name.short} inherited its {', '.join(looser)} from what it was made of",
+            reason="LABEL_INHERITED",
+            help=f"Only a declassification loosens that: `fed dataset declassify {changed.name.short} --reason ...`.",
+            metadata={"dataset": changed.name.short, "fields": ",".join(looser)},
+        )
 
 
 def put_dataset(
@@ -247,16 +293,44 @@ def get_version(tx: ports.Transaction, name: ids.VersionName) -> dataset.Version
     """One version; NotFound when it is not there."""
     found = tx.get(dataset.Version, kinds.version_key(*name.dataset, name.number))
     if found is None:
-        raise _absent("version", name.short, f"`fed version list {name.dataset.short}` shows what is there.")
+        raise version_absent(name)
     return found
+
+
+def version_absent(name: ids.VersionName) -> errors.NotFound:
+    """What is said of a version that is not there, and of one that its caller may not know of."""
+    return _absent("version", name.short, f"`fed version list {name.dataset.short}` shows what is there.")
+
+
+def readable_version(tx: ports.Transaction, name: ids.VersionName) -> dataset.Version:
+    """One version that may be read; FailedPrecondition (VERSION_ERASED) for one that nothing opens any more."""
+    found = get_version(tx, name)
+    if found.erase_time is not None:
+        raise version_erased(name)
+    return found
+
+
+def version_erased(name: ids.VersionName) -> errors.FailedPrecondition:
+    """The refusal of what was erased, for good."""
+    return errors.FailedPrecondition(
+        f"{name.short} was erased",
+        reason="VERSION_ERASED",
+        help=f"Use another version: `fed version list {name.dataset.short}` shows them.",
+        metadata={"version": name.short},
+    )
 
 
 def get_replica(tx: ports.Transaction, name: ids.VersionName, at: str) -> dataset.Replica:
     """The replica of a version at a site; NotFound when there is none."""
     found = tx.get(dataset.Replica, f"{kinds.version_key(*name.dataset, name.number)}/{at}")
     if found is None:
-        raise _absent("replica", f"{name.short} at {at}", f"`fed replica list {name.dataset.short}` shows where it lies.")
+        raise replica_absent(name, at)
     return found
+
+
+def replica_absent(name: ids.VersionName, at: str) -> errors.NotFound:
+    """What is said of a replica that is not there, and of one that its caller may not know of."""
+    return _absent("replica", f"{name.short} at {at}", f"`fed replica list {name.dataset.short}` shows where it lies.")
 
 
 def latest(stored: dataset.Dataset) -> int:
@@ -282,6 +356,7 @@ def commit_version(tx: ports.Transaction, ctx: Context, new: dataset.NewVersion,
     _require_same(stored, new)
     residency.require_site(stored.name.short, stored.residency, at, source.jurisdiction)
     manifest.verify(source.signing_key, new.dataset_uid, new.manifest_digest, new.signature)
+    _require_unerased(tx, stored, new)
     take_keys(tx, new.generations, new.keys, dataset_uid=new.dataset_uid, at=at)
     version = tx.insert(_version(tx, ctx, stored, new, at=at, run=run))
     replica = tx.insert(new_replica(tx, ctx, version, at))
@@ -305,6 +380,13 @@ def _require_same(stored: dataset.Dataset, new: dataset.NewVersion) -> None:
             f"a version of {new.files} files, {new.total_bytes} bytes and {len(new.generations)} key generations cannot be",
             reason="VERSION_INVALID",
         )
+
+
+def _require_unerased(tx: ports.Transaction, stored: dataset.Dataset, new: dataset.NewVersion) -> None:
+    """No version reuses files of one that was erased while it was written."""
+    for gone in scan.every(tx, erasure.Erasure, where={"dataset": stored.name.short}):
+        if set(gone.generations).intersection(new.generations):
+            raise version_erased(ids.VersionName(stored.name, gone.version))
 
 
 def take_keys(
@@ -332,7 +414,22 @@ def take_keys(
                     metadata={"generation": generation, "site": at},
                 )
             if not known:
-                tx.insert(dataclasses.replace(key, create_time=key.create_time or tx.now))
+                _insert_key(tx, key)
+
+
+def _insert_key(tx: ports.Transaction, key: dataset.WrappedKey) -> None:
+    ring = tx.get(custody.SiteKeyring, key.site)
+    if ring is not None and key.kek in ring.retired:
+        raise errors.FailedPrecondition(
+            f"{key.kek} of site {key.site} is retired, and what it wraps would be lost",
+            reason="KEK_RETIRED",
+            help="Try again: the site's agent has the key re-wrapped by now.",
+            metadata={"kek": key.kek, "site": key.site},
+        )
+    tx.insert(dataclasses.replace(key, create_time=key.create_time or tx.now))
+    for escrow in tx.list(custody.Escrow, where={"site": key.site}):
+        if not escrow.behind:
+            tx.replace(dataclasses.replace(escrow, behind=True))
 
 
 def keys_at(tx: ports.Transaction, generation: str, at: str) -> tuple[dataset.WrappedKey, ...]:
@@ -358,6 +455,8 @@ def _version(
         generations=new.generations,
         run=run,
         source=new.source,
+        # Of what a person puts nobody knows what its columns count.
+        group_size=new.group_size if run else None,
         uid=ctx.ids.new("v"),
         create_time=tx.now,
     )
@@ -396,7 +495,22 @@ def sealed_versions(tx: ports.Transaction, at: str) -> Iterator[dataset.SealedVe
 def _sealed(tx: ports.Transaction, version: dataset.Version, uid: str, at: str) -> dataset.SealedVersion:
     rows = tuple(row for generation in version.generations for row in keys_at(tx, generation, at))
     signer = sites.get_site(tx, version.signed_by)
-    return dataset.SealedVersion(version=version, dataset_uid=uid, signing_key=signer.signing_key, keys=rows)
+    return dataset.SealedVersion(
+        version=version,
+        dataset_uid=uid,
+        signing_key=signer.signing_key,
+        keys=rows,
+        outdated=_outdated(tx, version, at),
+    )
+
+
+def _outdated(tx: ports.Transaction, version: dataset.Version, at: str) -> bool:
+    """Whether a generation of it is from before the site's were to be made anew: by its oldest row, wherever that is."""
+    ring = tx.get(custody.SiteKeyring, at)
+    if ring is None or ring.dek_time is None:
+        return False
+    rows = (row for generation in version.generations for row in tx.list(dataset.WrappedKey, parent=generation))
+    return any(row.create_time is not None and row.create_time <= ring.dek_time for row in rows)
 
 
 # Grants of people
@@ -406,10 +520,13 @@ def open_write(
     tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: ids.DatasetName, at: str
 ) -> grants.Grant:
     """Lets a person write one new version of a dataset at a site's gateway. It commits once, or never."""
+    authorization.visible(tx, ctx, principal, name)
     stored = whole_dataset(tx, name)
     place = sites.get_site(tx, at)
-    residency.require_site(name.short, stored.residency, at, place.jurisdiction)
     sites.require_ready(place)
+    asked = authorization.question(tx, subject(principal), Action.WRITE, stored, at=place)
+    law = functools.partial(residency.require_site, name.short, stored.residency, at, place.jurisdiction)
+    authorization.require(tx, ctx, asked, law=law)
     record = access.issue(
         tx,
         kinds.GrantRecord(
@@ -495,14 +612,29 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     name: ids.DatasetName,
     number: int | None = None,
     at: str = "",
+    *,
+    purpose: str = "",
 ) -> grants.Grant:
     """Lets a person take a version home from a site that holds it; without a site, from the one whose egress is cheapest.
 
     Refused where the person is not in the dataset's residency, and where the price of the way home is unknown.
     """
+    authorization.visible(tx, ctx, principal, name)
     stored = whole_dataset(tx, name)
-    residency.require_person(name.short, stored.residency, principal)
-    version = get_version(tx, ids.VersionName(name, number or latest(stored)))
+    wanted = ids.VersionName(name, number or stored.latest_version)
+    known = tx.get(dataset.Version, kinds.version_key(*name, wanted.number))
+    asked = authorization.question(
+        tx,
+        subject(principal),
+        Action.EXPORT,
+        stored,
+        purpose=purpose,
+        destination=principal.jurisdiction,
+        group_size=known.group_size if known else None,
+    )
+    law = functools.partial(residency.require_person, name.short, stored.residency, principal)
+    authorization.require(tx, ctx, asked, law=law)
+    version = readable_version(tx, ids.VersionName(name, number or latest(stored)))
     source, micros = _source_for_person(tx, ctx, version, at)
     record = access.issue(
         tx,

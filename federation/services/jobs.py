@@ -13,11 +13,25 @@ from datetime import timedelta
 from federation import ports
 from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle, lineage, planner, policy, site
 from federation.crypto import grants as signed
-from federation.services import access, datasets, outputs, placement, placing, queue, requests, runs, scan, sites, transfers
+from federation.services import (
+    access,
+    authorization,
+    datasets,
+    outputs,
+    placement,
+    placing,
+    queue,
+    requests,
+    runs,
+    scan,
+    sites,
+    transfers,
+)
 from federation.services.context import Context
+from federation.services.disclosure import Disclosure
 
 #: Reasons with which a run fails for good: the same would happen again.
-FINAL_REASONS = frozenset({"ENTRYPOINT_FAILED", "DURATION_EXCEEDED", "DATASET_DELETED"})
+FINAL_REASONS = frozenset({"ENTRYPOINT_FAILED", "DURATION_EXCEEDED", "DATASET_DELETED", "VERSION_ERASED"})
 LEASE_LOST = "LEASE_LOST"
 STOPPED_BEFORE_START = "STOPPED_BEFORE_START"
 #: Reasons with which the catalog ended a run by itself, so that its agent may not know.
@@ -37,6 +51,7 @@ def plan_only(
     tx: ports.Transaction, ctx: Context, principal: policy.Principal, request: job.JobRequest, *, revision: int = 0
 ) -> job.Job:
     """The job as it would be placed now, stored nowhere; sizes may be assumed."""
+    authorization.require_inputs(tx, ctx, principal, request)
     complete = requests.complete(tx, principal, request, assuming=True)
     outputs.settle(tx, complete)
     seen = placement.view(tx, ctx)
@@ -66,7 +81,9 @@ def submit(
         raise errors.FailedPrecondition(
             f"there is no package {request.working_dir}", reason="PACKAGE_MISSING", help="Upload the working directory first."
         )
+    authorization.require_inputs(tx, ctx, principal, request)
     complete = requests.complete(tx, principal, request, assuming=False)
+    requests.require_unused(tx, complete)
     targets = outputs.settle(tx, complete)
     name = ctx.ids.new("j")
     stored = tx.insert(job.Job(job=name, request=complete, uid=name, create_time=tx.now, update_time=tx.now))
@@ -76,6 +93,35 @@ def submit(
     if plan.choice is not None or planner.waits(plan):
         outputs.ensure(tx, ctx, targets, by=f"jobs/{stored.job}")
     return queue.offer(tx, ctx, stored, plan)
+
+
+def name_package(tx: ports.Transaction, principal: policy.Principal, alias: str, digest: str) -> None:
+    """From now on the caller's `alias` is the package `digest`; what jobs were submitted with is not touched."""
+    _check_alias(alias)
+    stored = tx.get(kinds.PackageAlias, f"{principal.name}/{alias}")
+    if stored is None:
+        tx.insert(kinds.PackageAlias(principal=principal.name, alias=alias, digest=digest))
+    elif stored.digest != digest:
+        tx.replace(dataclasses.replace(stored, digest=digest))
+
+
+def named_package(tx: ports.Transaction, principal: policy.Principal, alias: str) -> str:
+    """The digest of the package that the caller calls so; NotFound (PACKAGE_MISSING) where they call none so."""
+    _check_alias(alias)
+    stored = tx.get(kinds.PackageAlias, f"{principal.name}/{alias}")
+    if stored is None:
+        raise errors.NotFound(f"you have no package {alias!r}", reason="PACKAGE_MISSING", help="Upload it first.")
+    return stored.digest
+
+
+def _check_alias(alias: str) -> None:
+    if not ids.PACKAGE_ALIAS.fullmatch(alias):
+        raise errors.InvalidArgument(
+            f"{alias!r} cannot name a package",
+            reason="NAME_INVALID",
+            help="Use 1 to 200 of letters, digits, '.', '_' and '-', beginning with a letter, a digit or '_'.",
+            violations={"alias": f"must match {ids.PACKAGE_ALIAS.pattern}"},
+        )
 
 
 def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> job.Job:
@@ -106,8 +152,18 @@ def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> jo
 
 
 def open_logs(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str) -> grants.Grant:
-    """Lets a person read what a job's newest run printed, at that run's site."""
+    """Lets a person read what a job's newest run printed, at that run's site.
+
+    PermissionDenied (LOGS_HIDDEN) for a job whose data they may not know of: it may print whatever it reads.
+    """
     stored = get(tx, name)
+    if not Disclosure(tx, ctx, principal).sees_job(stored.request):
+        raise errors.PermissionDenied(
+            f"{principal.name} may not read what job {stored.job} prints: it is about data that they may not know of",
+            reason="LOGS_HIDDEN",
+            help="Ask whoever submitted it.",
+            metadata={"job": stored.job},
+        )
     if not stored.run:
         raise errors.FailedPrecondition(
             f"job {stored.job} is {stored.state} and has not run",
@@ -319,7 +375,7 @@ def finish_run(
     lifecycle.next_state(run.state, "committed")
     ordered = _matched(stored.request, given)
     versions = tuple((alias, datasets.commit_version(tx, ctx, new, at, run=run.run)) for alias, new in ordered)
-    outputs.release(tx, stored.request, run.run, versions)
+    outputs.release(tx, ctx, stored.request, run.run, versions)
     _deliver(tx, ctx, stored, versions, at)
     ended = runs.end(tx, stored, run, "committed", exit_code=0, versions=versions, report=report)
     placing.end_job(tx, stored, "committed")

@@ -11,18 +11,23 @@ from collections.abc import Iterable
 
 from federation import ports
 from federation.core import dataset, errors, ids, job, lineage, policy, units
-from federation.services import bindings, datasets, residency, sites
+from federation.core.dataset import NO_RESTRICTIONS, Restrictions
+from federation.services import authorization, bindings, datasets, residency, sites
 from federation.services.context import Context
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bound:
-    """What binds data: a dataset by its role (`input sales/orders`), its residency, and how many bytes made of it may leave."""
+    """What binds data: a dataset by its role (`input sales/orders`), its residency, and how many bytes made of it may leave.
+
+    `restrictions` are what else binds what is made of it.
+    """
 
     role: str
     dataset: str
     residency: tuple[str, ...]
     release_bytes_max: int = 0
+    restrictions: Restrictions = NO_RESTRICTIONS
 
     @property
     def rule(self) -> tuple[str, tuple[str, ...]]:
@@ -34,7 +39,8 @@ class Bound:
 class Target:
     """One output, the dataset as it is (None: yet to be made), and the residency and release that it will have.
 
-    `bounds` are what binds whoever reads it, and where that comes from. `owner` is who asked for it.
+    `bounds` are what binds whoever reads it, and where that comes from. `owner` is who asked for it. `restrictions` is what it
+    inherits of everything that is made into it.
     """
 
     spec: job.OutputSpec
@@ -44,6 +50,7 @@ class Target:
     release_bytes_max: int = 0
     bounds: tuple[Bound, ...] = ()
     owner: str = ""
+    restrictions: Restrictions = NO_RESTRICTIONS
 
 
 def settle(tx: ports.Transaction, request: job.JobRequest, upstream: Iterable[Bound] = ()) -> tuple[Target, ...]:
@@ -69,6 +76,7 @@ def _bound(role: str, stored: dataset.Dataset) -> Bound:
         dataset=stored.name.short,
         residency=stored.residency,
         release_bytes_max=stored.release_bytes_max,
+        restrictions=dataclasses.replace(stored.restrictions, residency=()),
     )
 
 
@@ -77,7 +85,8 @@ def _target(tx: ports.Transaction, request: job.JobRequest, spec: job.OutputSpec
     stored = tx.get(dataset.Dataset, name.short)
     if spec.release:
         _require_releasable(spec, inputs)
-        inputs = ()
+        # It may leave; how it may be used, and by whom, is as before.
+        inputs = tuple(dataclasses.replace(bound, residency=(), release_bytes_max=0) for bound in inputs)
     bounds = inputs
     if stored is not None:
         datasets.whole_dataset(tx, name)
@@ -92,8 +101,12 @@ def _target(tx: ports.Transaction, request: job.JobRequest, spec: job.OutputSpec
         release_bytes_max=min(
             (bound.release_bytes_max for bound in binding), default=stored.release_bytes_max if stored else 0
         ),
-        bounds=binding,
+        bounds=tuple(bound for bound in bounds if bound.residency or bound.restrictions),
         owner=request.principal,
+        restrictions=dataclasses.replace(
+            dataset.strictest(bound.restrictions for bound in inputs),
+            residency=policy.binding(bound.rule for bound in inputs if bound.residency),
+        ),
     )
     _require_deliverable(tx, found)
     if stored is not None:
@@ -128,15 +141,21 @@ def ensure(tx: ports.Transaction, ctx: Context, targets: tuple[Target, ...], *, 
             dict.fromkeys(
                 lineage.Binding(dataset=bound.dataset, residency=bound.residency)
                 for bound in target.bounds
-                if bound.dataset != own
+                if bound.dataset != own and bound.residency
             )
         )
+        sources = tuple(sorted({bound.dataset for bound in target.bounds if bound.dataset != own}))
         origin = bindings.Origin(by=by, inputs=inherited)
         if target.stored is None:
             _make(tx, ctx, target, origin)
-        elif (target.stored.residency, target.stored.release_bytes_max) != (target.residency, target.release_bytes_max):
-            bound = dataclasses.replace(target.stored, residency=target.residency, release_bytes_max=target.release_bytes_max)
-            datasets.put_dataset(tx, bound, origin=origin)
+        else:
+            bound = dataclasses.replace(
+                _restricted(target.stored, target), residency=target.residency, release_bytes_max=target.release_bytes_max
+            )
+            if bound != target.stored:
+                datasets.put_dataset(tx, bound, origin=origin)
+        if target.restrictions and sources:
+            bindings.inherit(tx, target.name, target.restrictions, sources)
         if inherited:
             bindings.note_inherited(tx, datasets.get_dataset(tx, target.name), origin)
 
@@ -147,31 +166,67 @@ def _make(tx: ports.Transaction, ctx: Context, target: Target, origin: bindings.
     datasets.create_dataset(
         tx,
         ctx,
-        dataset.Dataset(
-            namespace=target.name.namespace,
-            dataset=target.name.dataset,
-            kind=dataset.DatasetKind(target.spec.kind),
-            residency=target.residency,
-            release_bytes_max=target.release_bytes_max,
-            owner=target.owner,
+        _restricted(
+            dataset.Dataset(
+                namespace=target.name.namespace,
+                dataset=target.name.dataset,
+                kind=dataset.DatasetKind(target.spec.kind),
+                residency=target.residency,
+                release_bytes_max=target.release_bytes_max,
+                owner=target.owner,
+            ),
+            target,
         ),
         origin=origin,
+    )
+
+
+def _restricted(stored: dataset.Dataset, target: Target) -> dataset.Dataset:
+    """An output as restricted as it is and as all that is made into it."""
+    found = dataset.strictest((stored.restrictions, target.restrictions))
+    return dataclasses.replace(
+        stored,
+        classification=found.classification,
+        purposes=found.purposes,
+        use_expire_time=found.use_expire_time,
+        group_size_min=found.group_size_min,
     )
 
 
 # Release
 
 
-def release(tx: ports.Transaction, request: job.JobRequest, run: str, versions: Iterable[tuple[str, dataset.Version]]) -> None:
-    """Tells of each committed output, by alias, that left its inputs' residency.
+def release(
+    tx: ports.Transaction, ctx: Context, request: job.JobRequest, run: str, versions: Iterable[tuple[str, dataset.Version]]
+) -> None:
+    """Tells of each committed output, by alias, that left its inputs' residency, and before of the decisions that let it.
 
     Raises for one that may not, so that nothing is committed: RELEASE_TOO_LARGE, or RELEASE_NOT_ALLOWED where an owner has
-    changed their mind since it was submitted.
+    changed their mind since it was submitted. For an aggregate, released or not, GROUPS_TOO_SMALL.
     """
-    asked = {spec.alias: spec for spec in request.outputs if spec.release}
+    specs = {spec.alias: spec for spec in request.outputs}
     for alias, version in versions:
-        if alias in asked:
-            _release(tx, asked[alias], run, version, _inputs(tx, request))
+        spec, inputs = specs[alias], _inputs(tx, request)
+        if spec.count_column:
+            _require_groups(tx, spec, version, inputs)
+        if spec.release:
+            authorization.require_release(tx, ctx, request, job=run.rpartition("/runs/")[0], group_size=version.group_size)
+            _release(tx, spec, run, version, inputs)
+
+
+def _require_groups(tx: ports.Transaction, spec: job.OutputSpec, version: dataset.Version, inputs: tuple[Bound, ...]) -> None:
+    """Returns for an aggregate whose smallest group, as its site counted it, is as large as each input and it itself ask."""
+    own = datasets.get_dataset(tx, version.name.dataset)
+    tightest = max((*inputs, _bound("output", own)), key=lambda bound: bound.restrictions.group_size_min)
+    least = tightest.restrictions.group_size_min
+    if version.group_size is None or version.group_size < least:
+        found = "was not counted" if version.group_size is None else f"is about {version.group_size}"
+        raise errors.FailedPrecondition(
+            f"the smallest group of the output {spec.alias} {found}, and {tightest.dataset} asks for {least} or more",
+            reason="GROUPS_TOO_SMALL",
+            help="Leave out small groups, or put them together, before the output is written.",
+            metadata={"output": spec.alias, "dataset": tightest.dataset, "group_size": str(version.group_size or 0)},
+        )
 
 
 def _release(
@@ -196,6 +251,8 @@ def _release(
         inputs=tuple(sorted(bound.dataset for bound in binding)),
         bytes=version.total_bytes,
         bytes_max=tightest.release_bytes_max,
+        group_size=version.group_size,
+        group_size_min=max(bound.restrictions.group_size_min for bound in binding),
     )
     tx.emit("output.released", version.name.resource, told)
     left = tuple(lineage.Binding(dataset=bound.dataset, residency=bound.residency) for bound in binding)

@@ -15,7 +15,7 @@ from federation import ports
 from federation.core import errors, ids, job, policy, tasks
 from federation.core.job import JobState
 from federation.core.pipeline import Pipeline, PipelinePlan, PipelineRequest, PipelineState, TaskRun, TaskSpec
-from federation.services import jobs, scan
+from federation.services import authorization, jobs, scan
 from federation.services import pipeline_plans as plans
 from federation.services.context import Context
 
@@ -34,6 +34,10 @@ def plan_only(
     tx: ports.Transaction, ctx: Context, principal: policy.Principal, request: PipelineRequest, *, revision: int = 0
 ) -> Pipeline:
     """The pipeline as it would be placed now, stored nowhere."""
+    tasks.check(request)
+    for spec in request.tasks:
+        known = dataclasses.replace(spec.request, inputs=tasks.stored(spec))
+        authorization.require_inputs(tx, ctx, principal, known)
     complete = plans.complete(tx, principal, request)
     return _rejected_or(_placed(tx, ctx, _new(tx, ctx, complete), revision))
 
@@ -350,7 +354,7 @@ def _options(tx: ports.Transaction, ctx: Context, of: Pipeline, due: list[TaskRu
 
 def _start(tx: ports.Transaction, ctx: Context, of: Pipeline, spec: TaskSpec, each: TaskRun) -> TaskRun:
     """The task with its job; without one, REJECTED, where what it needs is not there any more."""
-    asker = policy.Principal(name=of.request.principal, role=policy.Role.USER)
+    asker = policy.Principal(name=of.request.principal, role=policy.Role.USER, groups=spec.request.groups)
     request = dataclasses.replace(spec.request, sites=(each.site,), pipeline=of.pipeline, task=each.task, env=_env(of, spec))
     try:
         # Refused here, before anything is stored: a refusal in mid-submission would leave half a job behind.

@@ -10,7 +10,7 @@ from typing import TypeVar
 from federation import ports
 from federation.core import dataset, ids, job, kinds, metering, offers, prepared, profile, ratecard, site, transfer
 from federation.core import world as worlds
-from federation.services import budgets, datasets, pricing, quotas, scan, transfers
+from federation.services import authorization, budgets, datasets, pricing, quotas, scan, transfers
 from federation.services.context import Context, Seen
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ def world(
 
     `revision` is the position of the newest event that the caller knows of, 0 if it knows none. `of` is the job that is placed
     again, if it is stored, and `seen` what the transaction has already looked at. NotFound or FailedPrecondition
-    (DATASET_DELETED, DATASET_EMPTY) where an input cannot be read.
+    (DATASET_DELETED, DATASET_EMPTY, VERSION_ERASED) where an input cannot be read.
     """
     seen = seen or view(tx, ctx)
     return worlds.World(
@@ -97,6 +97,7 @@ def world(
         volumes=seen.volumes,
         output_residency=tuple(_bound(tx, spec) for spec in request.outputs),
         excluded=_excluded(tx, of),
+        forbidden=authorization.forbidden_sites(tx, ctx, request, seen.sites),
         reservations=seen.reservations,
         speeds=seen.speeds,
         occupations=seen.occupations,
@@ -138,6 +139,8 @@ def _inputs(tx: ports.Transaction, specs: Sequence[job.InputSpec]) -> tuple[worl
     found = []
     for spec, row, name in zip(specs, stored, names, strict=True):
         version = versions.get((*name.dataset, name.number)) or datasets.get_version(tx, name)
+        if version.erase_time is not None:
+            raise datasets.version_erased(name)
         found.append(
             worlds.WorldInput(
                 alias=spec.alias,

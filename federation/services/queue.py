@@ -94,11 +94,10 @@ class _Look:
 
     def plan(self, waiting: job.Job) -> job.Plan | None:
         """The plan of a waiting job; None if this look has made enough of them."""
+        # Whose job it is stays: where it may run depends on them. So does the code that a policy may name.
         # A deadline counts from submission and earlier attempts are a job's own: such jobs share nothing.
         alone = bool(waiting.attempt or waiting.transfers or waiting.request.deadline_seconds)
-        shape = dataclasses.replace(
-            waiting.request, entrypoint=(), working_dir="", runtime_env="", env=(), principal="", task=""
-        )
+        shape = dataclasses.replace(waiting.request, entrypoint=(), runtime_env="", env=(), task="")
         known = None if alone else self._plans.get(shape)
         if known is not None:
             return known

@@ -6,7 +6,21 @@ from collections.abc import Callable
 
 from federation import ports
 from federation.core import job, kinds, site
-from federation.services import access, budgets, jobs, pipelines, queue, retention, rules, runs, scan, sites, transfers
+from federation.services import (
+    access,
+    authorization,
+    budgets,
+    erasures,
+    jobs,
+    pipelines,
+    queue,
+    retention,
+    rules,
+    runs,
+    scan,
+    sites,
+    transfers,
+)
 from federation.services.context import Context
 
 
@@ -51,6 +65,8 @@ STEPS: dict[str, Callable[[ports.Transaction, Context, int], int]] = {
     "queue": queue.place,
     "ended grants": _ended_grants,
     "reservations": lambda tx, ctx, _: access.give_back(tx, ctx),
+    "unseen": lambda tx, ctx, _: authorization.tell_unseen(tx, ctx),
+    "erasures": lambda tx, ctx, _: erasures.certify(tx, ctx),
     "budgets": lambda tx, _ctx, _: budgets.alert(tx),
 }
 

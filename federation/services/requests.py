@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterable
 
 from federation import ports
-from federation.core import dataset, errors, ids, job, kinds, lineage, policy
+from federation.core import authorization, dataset, errors, ids, job, kinds, lineage, policy
 from federation.services import datasets, scan, sites
 
 ATTEMPTS_MAX = 10
-#: Text that a request may carry in `runtime_env`, and in `entrypoint` and `env` each.
+#: Text that a request may carry in `runtime_env`, and in `entrypoint`, `env` and `metadata` each.
 TEXT_BYTES_MAX = 64 * 1024
+
 RESERVED_ENV = "FED_"
 PRIORITY_MAX = 1000
 DEADLINE_SECONDS_MAX = 366 * 86400
@@ -33,7 +34,8 @@ def complete(tx: ports.Transaction, principal: policy.Principal, request: job.Jo
     _check_texts(request)
     if not assuming and any(spec.assumed_bytes for spec in request.inputs):
         raise _wrong("inputs", "an assumed size is for planning only", "Use `fed job plan`, or leave it out.")
-    filled = dataclasses.replace(request, principal=principal.name)
+    authorization.purpose(request.purpose) if request.purpose else None
+    filled = dataclasses.replace(request, principal=principal.name, groups=tuple(sorted(set(principal.groups))))
     _look_up(tx, request)
     return dataclasses.replace(
         filled,
@@ -44,6 +46,20 @@ def complete(tx: ports.Transaction, principal: policy.Principal, request: job.Jo
         duration_seconds=request.duration_seconds or job.JobRequest.duration_seconds,
         max_attempts=request.max_attempts or job.JobRequest.max_attempts,
     )
+
+
+def require_unused(tx: ports.Transaction, request: job.JobRequest) -> None:
+    """AlreadyExists (SUBMISSION_ID_TAKEN) where the submitter has called a job so before."""
+    if not request.submission_id:
+        return
+    where = {"principal": request.principal, "submission_id": request.submission_id}
+    for earlier in tx.list(job.Job, where=where, limit=1):
+        raise errors.AlreadyExists(
+            f"you have submitted a job as {request.submission_id!r} before: {earlier.job}",
+            reason="SUBMISSION_ID_TAKEN",
+            help="Choose another id, or leave it out.",
+            metadata={"job": earlier.job, "submission_id": request.submission_id},
+        )
 
 
 def _look_up(tx: ports.Transaction, request: job.JobRequest) -> None:
@@ -129,6 +145,15 @@ def _check_texts(request: job.JobRequest) -> None:
     reserved = sorted(name for name, _ in request.env if name.startswith(RESERVED_ENV) or not name or "=" in name)
     if reserved:
         raise _wrong("env", f"{reserved[0]!r} cannot be set by a job", f"{RESERVED_ENV}... is the launcher's.")
+    if request.submission_id and not ids.SUBMISSION.fullmatch(request.submission_id):
+        raise _wrong(
+            "submission_id",
+            f"{request.submission_id[:200]!r} is not 1 to 128 letters, digits, '.', '_' and '-'",
+            "Choose another, or leave it out.",
+        )
+    if any(not name for name, _ in request.metadata):
+        raise _wrong("metadata", "an empty name", "Give each entry a name.")
+    _check_length("metadata", (text for pair in request.metadata for text in pair))
     _check_length("entrypoint", request.entrypoint)
     _check_length("env", (text for pair in request.env for text in pair))
     _check_length("runtime_env", (request.runtime_env,))
@@ -157,7 +182,7 @@ def _pinned(tx: ports.Transaction, spec: job.InputSpec) -> job.InputSpec:
     """The input at a fixed version: what is read is decided when the job is submitted, not when it starts."""
     stored = datasets.whole_dataset(tx, ids.dataset(spec.dataset))
     name = ids.VersionName(stored.name, spec.version or datasets.latest(stored))
-    datasets.get_version(tx, name)
+    datasets.readable_version(tx, name)
     return dataclasses.replace(spec, dataset=stored.name.short, version=name.number)
 
 

@@ -11,9 +11,11 @@ from datetime import timedelta
 
 from federation import ports
 from federation.core import dataset, errors, ids, listing, offers, policy, site, transfer, units
+from federation.core.authorization import Action, Subject, told
 from federation.core.transfer import TransferCause
-from federation.services import carrying, datasets, pricing, scan, sites, transfers
+from federation.services import authorization, carrying, datasets, pricing, scan, sites, transfers
 from federation.services.context import Context
+from federation.services.disclosure import Disclosure
 
 #: What a rule's filter may name.
 FILTER_FIELDS = ("region", "jurisdiction", "site")
@@ -56,6 +58,7 @@ def create(
     A rule that cannot be fulfilled now is kept and says why: a site may come, or a price become known.
     """
     ids.segment(asked.rule, "rule")
+    authorization.visible(tx, ctx, principal, ids.dataset(asked.dataset))
     bound = datasets.usable_dataset(tx, ids.dataset(asked.dataset))
     _check(asked)
     if tx.get(transfer.ReplicationRule, asked.rule) is not None:
@@ -70,11 +73,15 @@ def create(
             site_filter=asked.site_filter,
             lifetime_seconds=asked.lifetime_seconds,
             principal=principal.name,
+            role=str(principal.role),
+            groups=tuple(sorted(set(principal.groups))),
             uid=ctx.ids.new("u"),
             create_time=tx.now,
             update_time=tx.now,
         )
     )
+    # Anywhere at all: which sites, is asked for each of them.
+    authorization.require(tx, ctx, authorization.question(tx, _who(stored), Action.REPLICATE, bound))
     tx.emit("rule.created", f"replicationRules/{stored.rule}", stored)
     _fulfil(tx, ctx, stored)
     return get(tx, stored.rule)
@@ -82,10 +89,22 @@ def create(
 
 def get(tx: ports.Transaction, name: str) -> transfer.ReplicationRule:
     """One rule, by its bare or its full name; NotFound when it is not there."""
-    key = ids.child(name, "replicationRules")
-    found = tx.get(transfer.ReplicationRule, key)
+    found = tx.get(transfer.ReplicationRule, ids.child(name, "replicationRules"))
     if found is None:
-        raise errors.NotFound(f"rule {key} does not exist", help="`fed rule list` shows what is there.", metadata={"rule": key})
+        raise _absent(name)
+    return found
+
+
+def _absent(name: str) -> errors.NotFound:
+    key = ids.child(name, "replicationRules")
+    return errors.NotFound(f"rule {key} does not exist", help="`fed rule list` shows what is there.", metadata={"rule": key})
+
+
+def visible(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str) -> transfer.ReplicationRule:
+    """One rule; NotFound, in the same words, where it is not there or is of a dataset that they may not know of."""
+    found = tx.get(transfer.ReplicationRule, ids.child(name, "replicationRules"))
+    if found is None or not Disclosure(tx, ctx, principal).sees(found.dataset):
+        raise _absent(name)
     return found
 
 
@@ -143,7 +162,9 @@ def _fulfil(tx: ports.Transaction, ctx: Context, stored: transfer.ReplicationRul
     if not bound.latest_version:
         return _say(tx, stored, "DATASET_EMPTY", f"dataset {stored.dataset} has no version yet")
     version = datasets.get_version(tx, ids.VersionName(bound.name, bound.latest_version))
-    selected = _selected(tx, stored, bound)
+    if version.erase_time is not None:
+        return _say(tx, stored, "VERSION_ERASED", f"{version.name.short} was erased")
+    selected, forbidden = _selected(tx, ctx, stored, bound)
     there = [place for place in selected if carrying.readable_at(tx, version.name, place.site)]
     coming = {row.destination_site: row for row in _coming(tx, version.name)}
     arriving = [place for place in selected if place.site in coming]
@@ -152,16 +173,33 @@ def _fulfil(tx: ports.Transaction, ctx: Context, stored: transfer.ReplicationRul
         choice = _cheapest(tx, ctx, stored, version, selected, coming, refusals)
         if choice is None:
             break
+        transfers.replicate(tx, ctx, _who(stored), bound, choice.place)
         row = transfers.ask(tx, ctx, _wish(stored, version, choice))
         coming[row.destination_site] = row
         arriving.append(choice.place)
         made += 1
-    return made + _tell(tx, stored, version, len(there), len(arriving), _nowhere(tx, stored, bound, selected) | refusals)
+    return made + _tell(tx, stored, version, len(there), len(arriving), forbidden | refusals)
 
 
-def _selected(tx: ports.Transaction, stored: transfer.ReplicationRule, bound: dataset.Dataset) -> list[site.Site]:
-    """The sites that the filter selects and residency allows, by name."""
-    return [place for place in _matching(tx, stored) if policy.residency_allows(bound.residency, place.jurisdiction)]
+def _who(stored: transfer.ReplicationRule) -> Subject:
+    """For whom a rule acts."""
+    return Subject(name=stored.principal, role=policy.Role(stored.role), groups=stored.groups)
+
+
+def _selected(
+    tx: ports.Transaction, ctx: Context, stored: transfer.ReplicationRule, bound: dataset.Dataset
+) -> tuple[list[site.Site], dict[str, str]]:
+    """The sites that the filter selects, by name: where the data may lie, and the others with the words why not."""
+    allowed, forbidden = [], {}
+    for place in _matching(tx, stored):
+        found = authorization.answer(tx, ctx, authorization.question(tx, _who(stored), Action.REPLICATE, bound, at=place))
+        if not policy.residency_allows(bound.residency, place.jurisdiction):
+            forbidden[place.site] = f"residency allows {', '.join(bound.residency)} only"
+        elif not found.allowed:
+            forbidden[place.site] = told(found)
+        else:
+            allowed.append(place)
+    return allowed, forbidden
 
 
 def _matching(tx: ports.Transaction, stored: transfer.ReplicationRule) -> Iterator[site.Site]:
@@ -278,15 +316,6 @@ def _failed_lately(tx: ports.Transaction, version: ids.VersionName, at: str) -> 
 # What stands on the rule
 
 
-def _nowhere(
-    tx: ports.Transaction, stored: transfer.ReplicationRule, bound: dataset.Dataset, selected: list[site.Site]
-) -> dict[str, str]:
-    """Sites that the filter selects and residency forbids, with the words for it."""
-    allowed = {place.site for place in selected}
-    words = f"residency allows {', '.join(bound.residency)} only"
-    return {place.site: words for place in _matching(tx, stored) if place.site not in allowed}
-
-
 def _tell(  # noqa: PLR0917 - the counts and their causes
     tx: ports.Transaction,
     stored: transfer.ReplicationRule,
@@ -329,7 +358,8 @@ def _counted_on(
     tx: ports.Transaction, row: transfer.ReplicationRule, bound: dataset.Dataset, version: ids.VersionName
 ) -> set[str]:
     """Sites whose replicas fulfil a rule: those first that stay anyway, then those that are kept longest."""
-    selected = {place.site for place in _selected(tx, row, bound)}
+    matching = _matching(tx, row)
+    selected = {place.site for place in matching if policy.residency_allows(bound.residency, place.jurisdiction)}
     where = {"version": str(version.number), "state": str(dataset.ReplicaState.AVAILABLE)}
     held = [each for each in scan.every(tx, dataset.Replica, parent=bound.name.short, where=where) if each.site in selected]
     forever = [each.site for each in held if each.expire_time is None]

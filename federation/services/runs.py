@@ -10,7 +10,19 @@ import dataclasses
 from federation import ports
 from federation.core import dataset, decision, errors, grants, ids, job, kinds, lifecycle
 from federation.core.lineage import UNTOLD, LineageReport
-from federation.services import access, decisions, ledger, lineage, placement, profiles, quotas, retention, shares
+from federation.services import (
+    access,
+    authorization,
+    decisions,
+    ledger,
+    lineage,
+    placement,
+    profiles,
+    quotas,
+    retention,
+    shares,
+    sites,
+)
 from federation.services.context import Context
 
 #: States in which a run holds its site's resources and may read and commit.
@@ -22,6 +34,7 @@ def begin(tx: ports.Transaction, ctx: Context, placed: job.Job) -> tuple[job.Job
     chosen = placed.plan.choice if placed.plan else None
     if chosen is None:
         raise AssertionError(f"{placed.job} has no site to begin at")
+    authorization.require_run(tx, ctx, placed, sites.get_site(tx, chosen.site))
     attempt = placed.attempt + 1
     name = f"jobs/{placed.job}/runs/{attempt}"
     issued = [access.issue(tx, _grant(tx, ctx, placed, chosen, spec, run=name)) for spec in chosen.inputs]

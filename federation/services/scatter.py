@@ -62,7 +62,7 @@ def _parts(tx: ports.Transaction, spec: job.InputSpec) -> tuple[ids.DatasetName,
         raise errors.FailedPrecondition(
             f"dataset {stored.name.short} has no parts to scatter over",
             reason="DATASET_NOT_PARTITIONED",
-            help="Make one of datasets that are there: fed dataset create sales/flights --part sales/flights-eu --part ...",
+            help="Make one of datasets that are there: fed dataset create NAMESPACE/NAME --part NAMESPACE/PART --part ...",
             metadata={"dataset": stored.name.short},
         )
     return tuple(ids.dataset(part) for part in stored.parts)

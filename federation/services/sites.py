@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Iterable
 
 from federation import ports
-from federation.core import dataset, errors, grants, ids, job, kinds, metering, policy, ratecard, site
+from federation.core import admission, dataset, erasure, errors, grants, ids, job, kinds, metering, policy, ratecard, site
 from federation.services import access, masks, pricing, residency, scan
 from federation.services.context import Context
 
@@ -26,8 +27,11 @@ class HeartbeatAnswer:
     closed_grants: tuple[str, ...]
 
 
-def create_site(tx: ports.Transaction, ctx: Context, new: site.Site) -> site.Site:
-    """Declares a site; its agent makes it READY. AlreadyExists when its name is taken."""
+def create_site(tx: ports.Transaction, ctx: Context, new: site.Site, *, joined: bool = False) -> site.Site:
+    """Declares a site; once it has joined, its agent makes it READY. AlreadyExists when its name is taken.
+
+    `joined` says that whoever declares it has let it in: it stands in the server's own settings, beside the CA's key.
+    """
     _checked(new)
     if tx.get(site.Site, new.site) is not None:
         raise errors.AlreadyExists(f"site {new.site} exists already", help="Choose another name.", metadata={"site": new.site})
@@ -38,6 +42,7 @@ def create_site(tx: ports.Transaction, ctx: Context, new: site.Site) -> site.Sit
         account=new.account,
         offer=new.offer,
         sources=new.sources,
+        join_time=tx.now if joined else None,
         uid=ctx.ids.new("s"),
         create_time=tx.now,
         update_time=tx.now,
@@ -83,12 +88,15 @@ def update_site(tx: ports.Transaction, ctx: Context, given: site.Site, mask: fro
 
 
 def delete_site(tx: ports.Transaction, name: str, etag: str = "") -> None:
-    """Removes a site that holds no replica, runs nothing and has signed nothing; FailedPrecondition (SITE_IN_USE) otherwise."""
+    """Removes a site that holds no replica, runs and erases nothing and has signed nothing; SITE_IN_USE otherwise."""
     stored = get_site(tx, name)
     _require_unused(tx, stored, "delete")
     signed = _signed(tx, stored.site)
     if signed:
         raise _in_use(stored, "delete", f"it signed {signed[0].name.short}, whose copies are verified by its key")
+    for row in scan.every(tx, erasure.Erasure, where={"state": str(erasure.ErasureState.PENDING)}):
+        if stored.site in row.unconfirmed:
+            raise _in_use(stored, "delete", f"it has yet to confirm that {row.short} is erased")
     tx.delete(site.Site, stored.site, etag=etag)
     if tx.get(site.SiteLoad, stored.site) is not None:
         tx.delete(site.SiteLoad, stored.site)
@@ -146,14 +154,25 @@ def register(
     has_compute: bool,
     capacity: site.Capacity,
     compute_error: str = "",
+    findings: Iterable[admission.Finding] = (),
+    dashboard: str = "",
 ) -> site.Site:
-    """Takes an agent's word on its site at each of its starts and makes the site READY.
+    """Takes an agent's word on its site at each of its starts, and later, and makes the site READY with its grade.
 
+    FailedPrecondition (SITE_NOT_JOINED) for a site that nobody has let in. One whose admission test keeps it out is stored as
+    DECLARED, without a grade and with what was found: the caller tells it so, once that is written (`admission.refusal`).
     A site that holds or has signed data keeps its signing key (SITE_KEY_CHANGED): with another one nothing that it signed
     could be verified.
     """
     del ctx
     stored = get_site(tx, name)
+    if stored.join_time is None:
+        raise errors.FailedPrecondition(
+            f"site {stored.site} was declared, and has not joined",
+            reason="SITE_NOT_JOINED",
+            help=f"Invite it (`fed site invite {stored.site}`), and let it join with that token (`fed agent join`).",
+            metadata={"site": stored.site},
+        )
     changed_key = stored.signing_key not in ("", signing_key)
     held = tx.list(dataset.Replica, where={"site": stored.site}, limit=1)
     if changed_key and (held or _signed(tx, stored.site)):
@@ -171,10 +190,27 @@ def register(
         has_compute=has_compute,
         capacity=capacity,
         compute_error=compute_error,
+        dashboard=dashboard,
         state=site.SiteState.READY,
         heartbeat_time=tx.now,
+        admission=tuple(row.line for row in admission.whole(findings)),
+        admit_time=tx.now,
     )
-    return _store(tx, ready, "site.ready")
+    return regrade(tx, ready)
+
+
+def regrade(tx: ports.Transaction, place: site.Site) -> site.Site:
+    """Stores a site with the grade that its admission and its administrator leave it; DECLARED where that is none."""
+    grade = admission.grade(map(admission.parsed, place.admission), place.grade_max)
+    if not grade:
+        return _store(tx, dataclasses.replace(place, grade="", state=site.SiteState.DECLARED), "site.refused")
+    return _store(tx, dataclasses.replace(place, grade=grade), "site.ready" if place.grade == grade else "site.graded")
+
+
+def require_admitted(place: site.Site) -> None:
+    """FailedPrecondition (SITE_NOT_ADMITTED) for a site without a grade, with what its test found."""
+    if not place.grade:
+        raise admission.refusal(place.site, map(admission.parsed, place.admission))
 
 
 def heartbeat(
@@ -191,7 +227,9 @@ def heartbeat(
 
     A run that has SUCCEEDED counts as current: its agent may not have heard the answer, and must keep what was committed.
     """
-    _hear(tx, ctx, get_site(tx, name), capacity, compute_error)
+    stored = get_site(tx, name)
+    require_admitted(stored)
+    _hear(tx, ctx, stored, capacity, compute_error)
     current = tuple(run for run in runs if _renewed(tx, ctx, name, run))
     return HeartbeatAnswer(
         current_runs=current,

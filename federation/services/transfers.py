@@ -12,8 +12,9 @@ from datetime import timedelta
 
 from federation import ports
 from federation.core import dataset, errors, ids, job, policy, site, transfer
+from federation.core.authorization import Action, Denied, Subject, acting, job_facts, subject
 from federation.core.transfer import TransferCause, TransferState
-from federation.services import carrying, datasets, residency, scan, sites
+from federation.services import authorization, carrying, datasets, residency, scan, sites
 from federation.services.context import Context
 
 #: What a failed staging is remembered by in the job's next plan.
@@ -63,10 +64,11 @@ def create(
     """
     _check_terms(keep_seconds, priority, bytes_per_second_max)
     name, number = ids.dataset_or_version(version)
+    authorization.visible(tx, ctx, principal, name)
     stored = datasets.usable_dataset(tx, name)
-    wanted = datasets.get_version(tx, ids.VersionName(name, number or datasets.latest(stored)))
+    wanted = datasets.readable_version(tx, ids.VersionName(name, number or datasets.latest(stored)))
     place = sites.get_site(tx, destination)
-    residency.require_site(name.short, stored.residency, place.site, place.jurisdiction)
+    replicate(tx, ctx, subject(principal), stored, place)
     asked = dataclasses.replace(
         wish(wanted, place.site, TransferCause.PERSON, principal=principal.name),
         keep_seconds=keep_seconds,
@@ -230,14 +232,36 @@ def stage(tx: ports.Transaction, ctx: Context, waiting: job.Job, plan: job.Plan)
         return ()
     legs = [leg for spec in chosen.inputs for leg in _legs(spec, chosen.site)]
     for name, _, destination, _ in legs:
-        bound, place = datasets.usable_dataset(tx, name.dataset), sites.get_site(tx, destination)
-        residency.require_site(bound.name.short, bound.residency, place.site, place.jurisdiction)
+        if not carrying.readable_at(tx, name, destination) and carrying.live(tx, name, destination) is None:
+            bound, place = datasets.usable_dataset(tx, name.dataset), sites.get_site(tx, destination)
+            replicate(tx, ctx, acting(waiting.request), bound, place, waiting)
     needed: dict[tuple[ids.VersionName, str], str] = {}
     for name, source, destination, keep_seconds in legs:
         if not carrying.readable_at(tx, name, destination):
             after = needed.get((name, source), "")
             needed[name, destination] = _leg(tx, ctx, waiting, name, source, destination, keep_seconds, after)
     return tuple(dict.fromkeys((*(row.transfer for row in _lost(tx, waiting)), *needed.values())))
+
+
+def replicate(  # noqa: PLR0917 - who, what, where to and for which job
+    tx: ports.Transaction, ctx: Context, who: Subject, stored: dataset.Dataset, place: site.Site, of: job.Job | None = None
+) -> None:
+    """Tells of the decision that lets a replica be made at a site; PermissionDenied where policy or residency forbid it."""
+    asked = authorization.question(
+        tx,
+        who,
+        Action.REPLICATE,
+        stored,
+        at=place,
+        purpose=of.request.purpose if of else "",
+        of=job_facts(of.request) if of else None,
+        for_job=of is not None,
+    )
+
+    def law() -> None:
+        residency.require_site(stored.name.short, stored.residency, place.site, place.jurisdiction)
+
+    authorization.require(tx, ctx, asked, job=f"jobs/{of.job}" if of else "", law=law)
 
 
 def _legs(spec: job.InputPlan, at: str) -> Iterable[tuple[ids.VersionName, str, str, int]]:
@@ -321,8 +345,24 @@ def deliver(
     source, place = tx.get(site.Site, at), tx.get(site.Site, to)
     micros = carrying.price(tx, ctx, source, place, version.object_bytes) if source and place else None
     made = ask(tx, ctx, dataclasses.replace(asked, estimate_micros=micros or 0))
-    refused = carrying.forbidden(tx, made)
+    refused = carrying.forbidden(tx, made) or _denied(tx, ctx, of, version, place)
     return made if refused is None else carrying.end(tx, made, TransferState.FAILED, *refused)
+
+
+def _denied(
+    tx: ports.Transaction, ctx: Context, of: job.Job, version: dataset.Version, place: site.Site | None
+) -> tuple[str, str] | None:
+    """Reason and detail if the policy forbids an output where it is wanted; the decision is told either way."""
+    stored = datasets.get_dataset(tx, version.name.dataset)
+    if place is None:
+        return None
+    try:
+        replicate(tx, ctx, acting(of.request), stored, place, of)
+    except Denied as refused:
+        if refused.decision is not None:
+            authorization.note(tx, refused.decision)
+        return refused.reason, refused.message
+    return None
 
 
 # What agents are told

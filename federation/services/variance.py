@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from federation import ports
-from federation.core import job, metering, variance
+from federation.core import ids, job, metering, variance
 from federation.services import runs, scan
+from federation.services.disclosure import Disclosure
 
 #: What a listing may be filtered by: of the job, and of the single read.
 JOB_FIELDS = ("job", "label", "namespace")
@@ -15,20 +16,24 @@ FIELDS = (*JOB_FIELDS, *READ_FIELDS)
 
 
 def summarize(
-    tx: ports.Transaction, by: str, where: Mapping[str, str] | None = None
+    tx: ports.Transaction, by: str, where: Mapping[str, str] | None = None, *, known: Disclosure | None = None
 ) -> tuple[tuple[variance.Variance, ...], variance.Variance]:
     """One sum for each `by` (see `variance.KEYS`) over the jobs and reads that `where` selects, and their total.
 
     `where` has `FIELDS`; a time belongs to the month in which its run ended. NotFound for a job that is named and not there.
+    With `known`, inputs that its caller may not know of are told by their tokens, and nothing is asked by them.
     """
-    seen = tuple(_observations(tx, where or {}))
+    where = dict(where or {})
+    if known is not None and "namespace" in where:
+        where["namespace"] = known.told_namespace(where["namespace"])
+    seen = tuple(_observations(tx, where, known))
     return variance.summarize(seen, by), variance.total(seen)
 
 
-def _observations(tx: ports.Transaction, where: Mapping[str, str]) -> Iterator[variance.Observation]:
+def _observations(tx: ports.Transaction, where: Mapping[str, str], known: Disclosure | None) -> Iterator[variance.Observation]:
     of_reads = {name: value for name, value in where.items() if name in READ_FIELDS}
     for done in _succeeded(tx, where):
-        yield from _reads(tx, done, of_reads)
+        yield from _reads(tx, done, of_reads, known)
         if not of_reads.keys() - {"month"}:
             yield from _time(tx, done, of_reads.get("month", ""))
 
@@ -43,16 +48,20 @@ def _succeeded(tx: ports.Transaction, where: Mapping[str, str]) -> Iterator[job.
             yield each
 
 
-def _reads(tx: ports.Transaction, done: job.Job, where: Mapping[str, str]) -> Iterator[variance.Observation]:
+def _reads(
+    tx: ports.Transaction, done: job.Job, where: Mapping[str, str], known: Disclosure | None
+) -> Iterator[variance.Observation]:
     """Only those of the run that succeeded: one that was cut off has not read what it was going to."""
     for entry in scan.every(tx, metering.LedgerEntry, where={"run": done.run, **where}):
-        if not entry.transfer:
+        short = f"{entry.namespace}/{entry.dataset}"
+        hidden = known is not None and not known.sees(short)
+        if not entry.transfer and not (hidden and "dataset" in where):
             yield variance.Observation(
                 job=done.job,
                 label=done.request.label,
                 run=done.run,
                 link=f"{entry.source_region}~{entry.destination_region}",
-                input=f"{entry.alias}={entry.namespace}/{entry.dataset}",
+                input=f"{ids.HIDDEN}={known.token(short)}" if known is not None and hidden else f"{entry.alias}={short}",
                 estimate_bytes=entry.estimate_bytes,
                 metered_bytes=entry.bytes,
                 estimate_micros=entry.estimate_micros,

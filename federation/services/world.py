@@ -7,14 +7,18 @@ from collections.abc import Iterable, Iterator
 
 from federation import ports
 from federation.core import dataset, ids, job, profile, site, transfer, whatif
-from federation.services import datasets, placement, pricing, quotas, scan
+from federation.services import authorization, datasets, placement, pricing, quotas, scan
 from federation.services.context import Context
+from federation.services.disclosure import Disclosure
 
 
-def export(tx: ports.Transaction, ctx: Context, names: Iterable[str] = (), *, revision: int = 0) -> whatif.WorldFile:
+def export(
+    tx: ports.Transaction, ctx: Context, names: Iterable[str] = (), *, revision: int = 0, known: Disclosure
+) -> whatif.WorldFile:
     """The federation now, with the newest version of each dataset, or with those named: `sales/flights`, `sales/flights@3`.
 
-    Nothing in it opens anything: no keys, no addresses, no names of files. NotFound for a dataset or version that is not there.
+    Nothing in it opens anything: no keys, no addresses, no names of files. NotFound for a dataset or version that is not there,
+    or that is not `known`: such ones are left out, and so are the profiles and budgets of such namespaces and jobs about them.
     """
     seen = placement.view(tx, ctx)
     rates, offers = pricing.rates(tx, ctx), pricing.offers(tx, ctx)
@@ -22,7 +26,7 @@ def export(tx: ports.Transaction, ctx: Context, names: Iterable[str] = (), *, re
         format_version=whatif.FORMAT,
         time=tx.now,
         revision=revision,
-        datasets=tuple(_datasets(tx, names)),
+        datasets=tuple(_datasets(tx, names, known)),
         # As they were declared: what the card fills in is told by its rows, so that both can be changed in the file.
         sites=tuple(scan.every(tx, site.Site)),
         loads=seen.loads,
@@ -33,20 +37,25 @@ def export(tx: ports.Transaction, ctx: Context, names: Iterable[str] = (), *, re
         reservations=seen.reservations,
         speeds=seen.speeds,
         occupations=seen.occupations,
-        profiles=tuple(scan.every(tx, profile.JobProfile)),
-        budgets=tuple(quotas.budget(tx, row.name) for row in scan.every(tx, dataset.Namespace)),
-        queue=tuple(_queue(tx)),
+        profiles=tuple(row for row in scan.every(tx, profile.JobProfile) if known.sees_namespace(row.namespace)),
+        budgets=tuple(
+            quotas.budget(tx, row.name) for row in scan.every(tx, dataset.Namespace) if known.sees_namespace(row.name)
+        ),
+        queue=tuple(_queue(tx, known)),
     )
 
 
-def _datasets(tx: ports.Transaction, names: Iterable[str]) -> Iterator[whatif.DatasetRow]:
+def _datasets(tx: ports.Transaction, names: Iterable[str], known: Disclosure) -> Iterator[whatif.DatasetRow]:
     wanted: dict[str, set[int]] = {}
     for name in names:
         found, number = ids.dataset_or_version(name)
         wanted.setdefault(found.short, set()).update({number} if number else ())
     if not wanted:
-        wanted = {row.name.short: set() for row in scan.every(tx, dataset.Dataset) if row.delete_time is None}
+        rows = (row.name.short for row in scan.every(tx, dataset.Dataset) if row.delete_time is None)
+        wanted = {short: set() for short in rows if known.sees(short)}
     for short, numbers in wanted.items():
+        if not known.sees(short):
+            raise authorization.absent(ids.dataset(short))
         stored = datasets.usable_dataset(tx, ids.dataset(short))
         newest = {stored.latest_version} if stored.latest_version else set()
         yield whatif.DatasetRow(
@@ -71,9 +80,11 @@ def _version(tx: ports.Transaction, name: ids.VersionName) -> whatif.VersionRow:
     )
 
 
-def _queue(tx: ports.Transaction) -> Iterator[whatif.QueuedJob]:
+def _queue(tx: ports.Transaction, known: Disclosure) -> Iterator[whatif.QueuedJob]:
     """What waits, in the order in which it came."""
     for waiting in scan.every(tx, job.Job, where={"state": str(job.JobState.PENDING)}):
+        if not known.sees_job(waiting.request):
+            continue
         yield whatif.QueuedJob(
             job=waiting.job,
             # What would be run says nothing about where, and is nobody else's business.

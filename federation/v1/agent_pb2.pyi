@@ -7,6 +7,8 @@ import builtins
 import collections.abc
 import federation.v1.catalog_pb2
 import federation.v1.jobs_pb2
+import federation.v1.keys_pb2
+import federation.v1.leases_pb2
 import federation.v1.lineage_pb2
 import federation.v1.sites_pb2
 import federation.v1.transfers_pb2
@@ -66,9 +68,12 @@ class SealedVersion(google.protobuf.message.Message):
     DATASET_UID_FIELD_NUMBER: builtins.int
     SIGNING_KEY_FIELD_NUMBER: builtins.int
     KEYS_FIELD_NUMBER: builtins.int
+    OUTDATED_FIELD_NUMBER: builtins.int
     dataset_uid: builtins.str
     signing_key: builtins.str
     """Public Ed25519 key of the site that signed the manifest, hex."""
+    outdated: builtins.bool
+    """It has key generations from before the site's were to be made anew: no new version shares its files."""
     @property
     def version(self) -> federation.v1.catalog_pb2.Version: ...
     @property
@@ -80,11 +85,72 @@ class SealedVersion(google.protobuf.message.Message):
         dataset_uid: builtins.str = ...,
         signing_key: builtins.str = ...,
         keys: collections.abc.Iterable[global___WrappedKey] | None = ...,
+        outdated: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["version", b"version"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dataset_uid", b"dataset_uid", "keys", b"keys", "signing_key", b"signing_key", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset_uid", b"dataset_uid", "keys", b"keys", "outdated", b"outdated", "signing_key", b"signing_key", "version", b"version"]) -> None: ...
 
 global___SealedVersion = SealedVersion
+
+@typing.final
+class AdmissionFinding(google.protobuf.message.Message):
+    """What one part of a site's admission test found."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: builtins.int
+    GRADE_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    check: builtins.str
+    """What was tested, such as `ray_auth`."""
+    grade: builtins.str
+    """The best grade that a site can have with it: A, B or C; empty for what keeps it out."""
+    detail: builtins.str
+    def __init__(
+        self,
+        *,
+        check: builtins.str = ...,
+        grade: builtins.str = ...,
+        detail: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["check", b"check", "detail", b"detail", "grade", b"grade"]) -> None: ...
+
+global___AdmissionFinding = AdmissionFinding
+
+@typing.final
+class RenewCertificateRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CSR_FIELD_NUMBER: builtins.int
+    csr: builtins.bytes
+    """A certificate request (PKCS #10, PEM). Its key and signature count; its names do not."""
+    def __init__(
+        self,
+        *,
+        csr: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["csr", b"csr"]) -> None: ...
+
+global___RenewCertificateRequest = RenewCertificateRequest
+
+@typing.final
+class RenewCertificateResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: builtins.int
+    CA_FIELD_NUMBER: builtins.int
+    certificate: builtins.bytes
+    """PEM."""
+    ca: builtins.bytes
+    def __init__(
+        self,
+        *,
+        certificate: builtins.bytes = ...,
+        ca: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ca", b"ca", "certificate", b"certificate"]) -> None: ...
+
+global___RenewCertificateResponse = RenewCertificateResponse
 
 @typing.final
 class RegisterRequest(google.protobuf.message.Message):
@@ -96,13 +162,26 @@ class RegisterRequest(google.protobuf.message.Message):
     HAS_COMPUTE_FIELD_NUMBER: builtins.int
     CAPACITY_FIELD_NUMBER: builtins.int
     COMPUTE_ERROR_FIELD_NUMBER: builtins.int
+    FINDINGS_FIELD_NUMBER: builtins.int
+    AGENT_TIME_FIELD_NUMBER: builtins.int
+    DASHBOARD_FIELD_NUMBER: builtins.int
     gateway: builtins.str
     signing_key: builtins.str
     sealing_key: builtins.str
     has_compute: builtins.bool
     compute_error: builtins.str
+    dashboard: builtins.str
+    """Where people of the site's network see its cluster's own dashboard; empty where there is none."""
     @property
     def capacity(self) -> federation.v1.sites_pb2.Capacity: ...
+    @property
+    def findings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AdmissionFinding]:
+        """What the site's admission test found. Without it no site is admitted."""
+
+    @property
+    def agent_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """The site's clock when this was sent."""
+
     def __init__(
         self,
         *,
@@ -112,9 +191,12 @@ class RegisterRequest(google.protobuf.message.Message):
         has_compute: builtins.bool = ...,
         capacity: federation.v1.sites_pb2.Capacity | None = ...,
         compute_error: builtins.str = ...,
+        findings: collections.abc.Iterable[global___AdmissionFinding] | None = ...,
+        agent_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        dashboard: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["capacity", b"capacity"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["capacity", b"capacity", "compute_error", b"compute_error", "gateway", b"gateway", "has_compute", b"has_compute", "sealing_key", b"sealing_key", "signing_key", b"signing_key"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["agent_time", b"agent_time", "capacity", b"capacity"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_time", b"agent_time", "capacity", b"capacity", "compute_error", b"compute_error", "dashboard", b"dashboard", "findings", b"findings", "gateway", b"gateway", "has_compute", b"has_compute", "sealing_key", b"sealing_key", "signing_key", b"signing_key"]) -> None: ...
 
 global___RegisterRequest = RegisterRequest
 
@@ -233,6 +315,10 @@ class Instruction(google.protobuf.message.Message):
     START_TRANSFER_FIELD_NUMBER: builtins.int
     STOP_TRANSFER_FIELD_NUMBER: builtins.int
     DROP_FIELD_NUMBER: builtins.int
+    ROTATE_KEYS_FIELD_NUMBER: builtins.int
+    FILL_ESCROW_FIELD_NUMBER: builtins.int
+    OPEN_ESCROW_FIELD_NUMBER: builtins.int
+    ERASE_FIELD_NUMBER: builtins.int
     @property
     def start(self) -> global___StartRun: ...
     @property
@@ -243,6 +329,14 @@ class Instruction(google.protobuf.message.Message):
     def stop_transfer(self) -> global___StopTransfer: ...
     @property
     def drop(self) -> global___DropReplica: ...
+    @property
+    def rotate_keys(self) -> global___RotateKeys: ...
+    @property
+    def fill_escrow(self) -> global___FillEscrow: ...
+    @property
+    def open_escrow(self) -> global___OpenEscrow: ...
+    @property
+    def erase(self) -> global___EraseGenerations: ...
     def __init__(
         self,
         *,
@@ -251,10 +345,14 @@ class Instruction(google.protobuf.message.Message):
         start_transfer: global___StartTransfer | None = ...,
         stop_transfer: global___StopTransfer | None = ...,
         drop: global___DropReplica | None = ...,
+        rotate_keys: global___RotateKeys | None = ...,
+        fill_escrow: global___FillEscrow | None = ...,
+        open_escrow: global___OpenEscrow | None = ...,
+        erase: global___EraseGenerations | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["drop", b"drop", "instruction", b"instruction", "start", b"start", "start_transfer", b"start_transfer", "stop", b"stop", "stop_transfer", b"stop_transfer"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["drop", b"drop", "instruction", b"instruction", "start", b"start", "start_transfer", b"start_transfer", "stop", b"stop", "stop_transfer", b"stop_transfer"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["instruction", b"instruction"]) -> typing.Literal["start", "stop", "start_transfer", "stop_transfer", "drop"] | None: ...
+    def HasField(self, field_name: typing.Literal["drop", b"drop", "erase", b"erase", "fill_escrow", b"fill_escrow", "instruction", b"instruction", "open_escrow", b"open_escrow", "rotate_keys", b"rotate_keys", "start", b"start", "start_transfer", b"start_transfer", "stop", b"stop", "stop_transfer", b"stop_transfer"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["drop", b"drop", "erase", b"erase", "fill_escrow", b"fill_escrow", "instruction", b"instruction", "open_escrow", b"open_escrow", "rotate_keys", b"rotate_keys", "start", b"start", "start_transfer", b"start_transfer", "stop", b"stop", "stop_transfer", b"stop_transfer"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["instruction", b"instruction"]) -> typing.Literal["start", "stop", "start_transfer", "stop_transfer", "drop", "rotate_keys", "fill_escrow", "open_escrow", "erase"] | None: ...
 
 global___Instruction = Instruction
 
@@ -477,6 +575,7 @@ class NewVersion(google.protobuf.message.Message):
     KEYS_FIELD_NUMBER: builtins.int
     SOURCE_FIELD_NUMBER: builtins.int
     ALIAS_FIELD_NUMBER: builtins.int
+    GROUP_SIZE_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     dataset_uid: builtins.str
     manifest_digest: builtins.str
@@ -488,6 +587,8 @@ class NewVersion(google.protobuf.message.Message):
     source: builtins.str
     alias: builtins.str
     """Alias of the output, for a run."""
+    group_size: builtins.int
+    """The size of its smallest group, counted by the site in its files; absent where nobody asked for that."""
     @property
     def columns(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
     @property
@@ -512,8 +613,11 @@ class NewVersion(google.protobuf.message.Message):
         keys: collections.abc.Iterable[global___WrappedKey] | None = ...,
         source: builtins.str = ...,
         alias: builtins.str = ...,
+        group_size: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "columns", b"columns", "dataset", b"dataset", "dataset_uid", b"dataset_uid", "files", b"files", "generations", b"generations", "keys", b"keys", "manifest_digest", b"manifest_digest", "object_bytes", b"object_bytes", "rows", b"rows", "signature", b"signature", "source", b"source", "total_bytes", b"total_bytes"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_group_size", b"_group_size", "group_size", b"group_size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "alias", b"alias", "columns", b"columns", "dataset", b"dataset", "dataset_uid", b"dataset_uid", "files", b"files", "generations", b"generations", "group_size", b"group_size", "keys", b"keys", "manifest_digest", b"manifest_digest", "object_bytes", b"object_bytes", "rows", b"rows", "signature", b"signature", "source", b"source", "total_bytes", b"total_bytes"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_group_size", b"_group_size"]) -> typing.Literal["group_size"] | None: ...
 
 global___NewVersion = NewVersion
 
@@ -964,3 +1068,455 @@ class FinishDropResponse(google.protobuf.message.Message):
     ) -> None: ...
 
 global___FinishDropResponse = FinishDropResponse
+
+@typing.final
+class RotateKeys(google.protobuf.message.Message):
+    """Take all rows to a new KEK: to `target`, or to a fresh one."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    target: builtins.str
+    def __init__(
+        self,
+        *,
+        number: builtins.int = ...,
+        target: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["number", b"number", "target", b"target"]) -> None: ...
+
+global___RotateKeys = RotateKeys
+
+@typing.final
+class FillEscrow(google.protobuf.message.Message):
+    """Put what is missing into an escrow; its own key first, where it has none."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ESCROW_FIELD_NUMBER: builtins.int
+    @property
+    def escrow(self) -> federation.v1.keys_pb2.Escrow: ...
+    def __init__(
+        self,
+        *,
+        escrow: federation.v1.keys_pb2.Escrow | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["escrow", b"escrow"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["escrow", b"escrow"]) -> None: ...
+
+global___FillEscrow = FillEscrow
+
+@typing.final
+class OpenEscrow(google.protobuf.message.Message):
+    """Open an escrow with the shares of an approved request."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPENING_FIELD_NUMBER: builtins.int
+    ESCROW_FIELD_NUMBER: builtins.int
+    @property
+    def opening(self) -> federation.v1.keys_pb2.Opening: ...
+    @property
+    def escrow(self) -> federation.v1.keys_pb2.Escrow: ...
+    def __init__(
+        self,
+        *,
+        opening: federation.v1.keys_pb2.Opening | None = ...,
+        escrow: federation.v1.keys_pb2.Escrow | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["escrow", b"escrow", "opening", b"opening"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["escrow", b"escrow", "opening", b"opening"]) -> None: ...
+
+global___OpenEscrow = OpenEscrow
+
+@typing.final
+class ReportKeyringRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    KEK_FIELD_NUMBER: builtins.int
+    KEKS_FIELD_NUMBER: builtins.int
+    DESTROYED_FIELD_NUMBER: builtins.int
+    ROTATION_FIELD_NUMBER: builtins.int
+    kind: builtins.str
+    kek: builtins.str
+    destroyed: builtins.int
+    rotation: builtins.int
+    """The rotation that made `kek`; 0 for none."""
+    @property
+    def keks(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        kind: builtins.str = ...,
+        kek: builtins.str = ...,
+        keks: collections.abc.Iterable[builtins.str] | None = ...,
+        destroyed: builtins.int = ...,
+        rotation: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["destroyed", b"destroyed", "kek", b"kek", "keks", b"keks", "kind", b"kind", "rotation", b"rotation"]) -> None: ...
+
+global___ReportKeyringRequest = ReportKeyringRequest
+
+@typing.final
+class ReadKeysRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OTHER_THAN_KEK_FIELD_NUMBER: builtins.int
+    LACKING_ESCROW_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    other_than_kek: builtins.str
+    """Rows that another KEK than this wraps."""
+    lacking_escrow: builtins.str
+    """Rows that this escrow lacks."""
+    after: builtins.str
+    """Where the last page ended."""
+    def __init__(
+        self,
+        *,
+        other_than_kek: builtins.str = ...,
+        lacking_escrow: builtins.str = ...,
+        after: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "lacking_escrow", b"lacking_escrow", "other_than_kek", b"other_than_kek"]) -> None: ...
+
+global___ReadKeysRequest = ReadKeysRequest
+
+@typing.final
+class ReadKeysResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    after: builtins.str
+    """Empty at the end."""
+    @property
+    def keys(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WrappedKey]: ...
+    def __init__(
+        self,
+        *,
+        keys: collections.abc.Iterable[global___WrappedKey] | None = ...,
+        after: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "keys", b"keys"]) -> None: ...
+
+global___ReadKeysResponse = ReadKeysResponse
+
+@typing.final
+class Replacement(google.protobuf.message.Message):
+    """A row in the place of another."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PREVIOUS_FIELD_NUMBER: builtins.int
+    KEY_FIELD_NUMBER: builtins.int
+    previous: builtins.str
+    """`wrapped` of the row that it was made from."""
+    @property
+    def key(self) -> global___WrappedKey: ...
+    def __init__(
+        self,
+        *,
+        previous: builtins.str = ...,
+        key: global___WrappedKey | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["key", b"key"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["key", b"key", "previous", b"previous"]) -> None: ...
+
+global___Replacement = Replacement
+
+@typing.final
+class ReplaceKeysRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPLACEMENTS_FIELD_NUMBER: builtins.int
+    @property
+    def replacements(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Replacement]: ...
+    def __init__(
+        self,
+        *,
+        replacements: collections.abc.Iterable[global___Replacement] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["replacements", b"replacements"]) -> None: ...
+
+global___ReplaceKeysRequest = ReplaceKeysRequest
+
+@typing.final
+class ReplaceKeysResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPLACED_FIELD_NUMBER: builtins.int
+    replaced: builtins.int
+    def __init__(
+        self,
+        *,
+        replaced: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["replaced", b"replaced"]) -> None: ...
+
+global___ReplaceKeysResponse = ReplaceKeysResponse
+
+@typing.final
+class FinishRotationRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    def __init__(
+        self,
+        *,
+        number: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["number", b"number"]) -> None: ...
+
+global___FinishRotationRequest = FinishRotationRequest
+
+@typing.final
+class EscrowedKey(google.protobuf.message.Message):
+    """A DEK in escrow."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ESCROW_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    SENSITIVITY_FIELD_NUMBER: builtins.int
+    DATASET_UID_FIELD_NUMBER: builtins.int
+    SEALED_FIELD_NUMBER: builtins.int
+    escrow: builtins.str
+    generation: builtins.str
+    sensitivity: builtins.str
+    dataset_uid: builtins.str
+    sealed: builtins.str
+    def __init__(
+        self,
+        *,
+        escrow: builtins.str = ...,
+        generation: builtins.str = ...,
+        sensitivity: builtins.str = ...,
+        dataset_uid: builtins.str = ...,
+        sealed: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset_uid", b"dataset_uid", "escrow", b"escrow", "generation", b"generation", "sealed", b"sealed", "sensitivity", b"sensitivity"]) -> None: ...
+
+global___EscrowedKey = EscrowedKey
+
+@typing.final
+class StoreEscrowRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class SealedSharesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    ESCROW_FIELD_NUMBER: builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: builtins.int
+    SEALED_SHARES_FIELD_NUMBER: builtins.int
+    KEYS_FIELD_NUMBER: builtins.int
+    COMPLETE_FIELD_NUMBER: builtins.int
+    SKIPPED_FIELD_NUMBER: builtins.int
+    escrow: builtins.str
+    public_key: builtins.str
+    """Where the escrow had no key: its public key, and the custodians' sealed shares by principal."""
+    complete: builtins.bool
+    """Nothing is missing any more, but `skipped` rows that do not open, or are erased."""
+    skipped: builtins.int
+    @property
+    def sealed_shares(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
+    @property
+    def keys(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___EscrowedKey]: ...
+    def __init__(
+        self,
+        *,
+        escrow: builtins.str = ...,
+        public_key: builtins.str = ...,
+        sealed_shares: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        keys: collections.abc.Iterable[global___EscrowedKey] | None = ...,
+        complete: builtins.bool = ...,
+        skipped: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["complete", b"complete", "escrow", b"escrow", "keys", b"keys", "public_key", b"public_key", "sealed_shares", b"sealed_shares", "skipped", b"skipped"]) -> None: ...
+
+global___StoreEscrowRequest = StoreEscrowRequest
+
+@typing.final
+class ReadEscrowRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPENING_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    opening: builtins.str
+    after: builtins.str
+    def __init__(
+        self,
+        *,
+        opening: builtins.str = ...,
+        after: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "opening", b"opening"]) -> None: ...
+
+global___ReadEscrowRequest = ReadEscrowRequest
+
+@typing.final
+class ReadEscrowResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    after: builtins.str
+    @property
+    def keys(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___EscrowedKey]: ...
+    def __init__(
+        self,
+        *,
+        keys: collections.abc.Iterable[global___EscrowedKey] | None = ...,
+        after: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "keys", b"keys"]) -> None: ...
+
+global___ReadEscrowResponse = ReadEscrowResponse
+
+@typing.final
+class FinishEscrowRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPENING_FIELD_NUMBER: builtins.int
+    KEYS_FIELD_NUMBER: builtins.int
+    DONE_FIELD_NUMBER: builtins.int
+    opening: builtins.str
+    done: builtins.bool
+    @property
+    def keys(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WrappedKey]: ...
+    def __init__(
+        self,
+        *,
+        opening: builtins.str = ...,
+        keys: collections.abc.Iterable[global___WrappedKey] | None = ...,
+        done: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["done", b"done", "keys", b"keys", "opening", b"opening"]) -> None: ...
+
+global___FinishEscrowRequest = FinishEscrowRequest
+
+@typing.final
+class EraseGenerations(google.protobuf.message.Message):
+    """Destroy the secrets of these generations for good, and confirm it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ERASURE_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    DATASET_UID_FIELD_NUMBER: builtins.int
+    GENERATIONS_FIELD_NUMBER: builtins.int
+    erasure: builtins.str
+    version: builtins.str
+    """`sales/flights@3`"""
+    dataset_uid: builtins.str
+    @property
+    def generations(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        erasure: builtins.str = ...,
+        version: builtins.str = ...,
+        dataset_uid: builtins.str = ...,
+        generations: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset_uid", b"dataset_uid", "erasure", b"erasure", "generations", b"generations", "version", b"version"]) -> None: ...
+
+global___EraseGenerations = EraseGenerations
+
+@typing.final
+class ConfirmErasureRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ERASURE_FIELD_NUMBER: builtins.int
+    SIGNATURE_FIELD_NUMBER: builtins.int
+    erasure: builtins.str
+    signature: builtins.bytes
+    """Ed25519 by the site over the erasure's statement; see docs/erasure.md."""
+    def __init__(
+        self,
+        *,
+        erasure: builtins.str = ...,
+        signature: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["erasure", b"erasure", "signature", b"signature"]) -> None: ...
+
+global___ConfirmErasureRequest = ConfirmErasureRequest
+
+@typing.final
+class ConfirmErasureResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ConfirmErasureResponse = ConfirmErasureResponse
+
+@typing.final
+class IssueLeaseRequest(google.protobuf.message.Message):
+    """What a gateway wants to hand out, and to whom."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NONCE_FIELD_NUMBER: builtins.int
+    CALL_FIELD_NUMBER: builtins.int
+    USE_FIELD_NUMBER: builtins.int
+    GRANT_FIELD_NUMBER: builtins.int
+    RUN_FIELD_NUMBER: builtins.int
+    DATASET_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    GENERATIONS_FIELD_NUMBER: builtins.int
+    SENSITIVITIES_FIELD_NUMBER: builtins.int
+    READER_KEY_FIELD_NUMBER: builtins.int
+    nonce: builtins.str
+    """Chosen by the reader: good for one lease."""
+    call: builtins.str
+    """Chosen by the agent for this call, so that a lost answer can be asked for again."""
+    use: federation.v1.leases_pb2.LeaseUse.ValueType
+    grant: builtins.str
+    """The grant under which it is asked for; empty for what a run writes."""
+    run: builtins.str
+    """The run that asks; empty for people and for other sites' gateways."""
+    dataset: builtins.str
+    """`sales/flights`"""
+    version: builtins.int
+    """0 for a version that is yet to be written."""
+    reader_key: builtins.str
+    """SHA-256 of the HPKE public key to which the keys will be sealed, hex."""
+    @property
+    def generations(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def sensitivities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        nonce: builtins.str = ...,
+        call: builtins.str = ...,
+        use: federation.v1.leases_pb2.LeaseUse.ValueType = ...,
+        grant: builtins.str = ...,
+        run: builtins.str = ...,
+        dataset: builtins.str = ...,
+        version: builtins.int = ...,
+        generations: collections.abc.Iterable[builtins.str] | None = ...,
+        sensitivities: collections.abc.Iterable[builtins.str] | None = ...,
+        reader_key: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["call", b"call", "dataset", b"dataset", "generations", b"generations", "grant", b"grant", "nonce", b"nonce", "reader_key", b"reader_key", "run", b"run", "sensitivities", b"sensitivities", "use", b"use", "version", b"version"]) -> None: ...
+
+global___IssueLeaseRequest = IssueLeaseRequest

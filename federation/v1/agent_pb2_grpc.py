@@ -5,6 +5,8 @@ import grpc
 from federation.v1 import agent_pb2 as federation_dot_v1_dot_agent__pb2
 from federation.v1 import catalog_pb2 as federation_dot_v1_dot_catalog__pb2
 from federation.v1 import jobs_pb2 as federation_dot_v1_dot_jobs__pb2
+from federation.v1 import keys_pb2 as federation_dot_v1_dot_keys__pb2
+from federation.v1 import leases_pb2 as federation_dot_v1_dot_leases__pb2
 from federation.v1 import transfers_pb2 as federation_dot_v1_dot_transfers__pb2
 
 
@@ -88,6 +90,56 @@ class AgentStub(object):
                 '/federation.v1.Agent/FinishDrop',
                 request_serializer=federation_dot_v1_dot_agent__pb2.FinishDropRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_agent__pb2.FinishDropResponse.FromString,
+                )
+        self.ReportKeyring = channel.unary_unary(
+                '/federation.v1.Agent/ReportKeyring',
+                request_serializer=federation_dot_v1_dot_agent__pb2.ReportKeyringRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_keys__pb2.SiteKeyring.FromString,
+                )
+        self.ReadKeys = channel.unary_unary(
+                '/federation.v1.Agent/ReadKeys',
+                request_serializer=federation_dot_v1_dot_agent__pb2.ReadKeysRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_agent__pb2.ReadKeysResponse.FromString,
+                )
+        self.ReplaceKeys = channel.unary_unary(
+                '/federation.v1.Agent/ReplaceKeys',
+                request_serializer=federation_dot_v1_dot_agent__pb2.ReplaceKeysRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_agent__pb2.ReplaceKeysResponse.FromString,
+                )
+        self.FinishRotation = channel.unary_unary(
+                '/federation.v1.Agent/FinishRotation',
+                request_serializer=federation_dot_v1_dot_agent__pb2.FinishRotationRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_keys__pb2.SiteKeyring.FromString,
+                )
+        self.StoreEscrow = channel.unary_unary(
+                '/federation.v1.Agent/StoreEscrow',
+                request_serializer=federation_dot_v1_dot_agent__pb2.StoreEscrowRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_keys__pb2.Escrow.FromString,
+                )
+        self.ReadEscrow = channel.unary_unary(
+                '/federation.v1.Agent/ReadEscrow',
+                request_serializer=federation_dot_v1_dot_agent__pb2.ReadEscrowRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_agent__pb2.ReadEscrowResponse.FromString,
+                )
+        self.FinishEscrow = channel.unary_unary(
+                '/federation.v1.Agent/FinishEscrow',
+                request_serializer=federation_dot_v1_dot_agent__pb2.FinishEscrowRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_keys__pb2.Opening.FromString,
+                )
+        self.IssueLease = channel.unary_unary(
+                '/federation.v1.Agent/IssueLease',
+                request_serializer=federation_dot_v1_dot_agent__pb2.IssueLeaseRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_leases__pb2.Lease.FromString,
+                )
+        self.ConfirmErasure = channel.unary_unary(
+                '/federation.v1.Agent/ConfirmErasure',
+                request_serializer=federation_dot_v1_dot_agent__pb2.ConfirmErasureRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_agent__pb2.ConfirmErasureResponse.FromString,
+                )
+        self.RenewCertificate = channel.unary_unary(
+                '/federation.v1.Agent/RenewCertificate',
+                request_serializer=federation_dot_v1_dot_agent__pb2.RenewCertificateRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_agent__pb2.RenewCertificateResponse.FromString,
                 )
         self.ReadPackage = channel.unary_stream(
                 '/federation.v1.Agent/ReadPackage',
@@ -200,6 +252,76 @@ class AgentServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportKeyring(self, request, context):
+        """Tells the names of the site's keys, and to which KEK a rotation goes. Done at every start, and when they change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadKeys(self, request, context):
+        """Reads the site's rows that another KEK than one wraps, or that an escrow lacks; a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplaceKeys(self, request, context):
+        """Puts re-wrapped rows in the place of those that they were made from; one that has changed meanwhile is left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishRotation(self, request, context):
+        """Ends a rotation if no row names another KEK than its target. The answer names the KEKs that may go.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StoreEscrow(self, request, context):
+        """Stores an escrow's own key and shares, and what was put into it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadEscrow(self, request, context):
+        """Reads what is in an escrow that is to be opened; a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishEscrow(self, request, context):
+        """Gives rows of an opened escrow back to the site; `done` ends the opening.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IssueLease(self, request, context):
+        """Records that a gateway is about to hand out data keys, or refuses it. No key leaves a gateway before this has answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmErasure(self, request, context):
+        """Tells that the secrets of an erased version are destroyed here, with the site's signature.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewCertificate(self, request, context):
+        """Signs a new certificate for the site, with the names of the one that the caller has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadPackage(self, request, context):
         """Streams a package's bytes.
         """
@@ -279,6 +401,56 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.FinishDrop,
                     request_deserializer=federation_dot_v1_dot_agent__pb2.FinishDropRequest.FromString,
                     response_serializer=federation_dot_v1_dot_agent__pb2.FinishDropResponse.SerializeToString,
+            ),
+            'ReportKeyring': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportKeyring,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.ReportKeyringRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_keys__pb2.SiteKeyring.SerializeToString,
+            ),
+            'ReadKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadKeys,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.ReadKeysRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_agent__pb2.ReadKeysResponse.SerializeToString,
+            ),
+            'ReplaceKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaceKeys,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.ReplaceKeysRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_agent__pb2.ReplaceKeysResponse.SerializeToString,
+            ),
+            'FinishRotation': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishRotation,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.FinishRotationRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_keys__pb2.SiteKeyring.SerializeToString,
+            ),
+            'StoreEscrow': grpc.unary_unary_rpc_method_handler(
+                    servicer.StoreEscrow,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.StoreEscrowRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_keys__pb2.Escrow.SerializeToString,
+            ),
+            'ReadEscrow': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadEscrow,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.ReadEscrowRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_agent__pb2.ReadEscrowResponse.SerializeToString,
+            ),
+            'FinishEscrow': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishEscrow,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.FinishEscrowRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_keys__pb2.Opening.SerializeToString,
+            ),
+            'IssueLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueLease,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.IssueLeaseRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_leases__pb2.Lease.SerializeToString,
+            ),
+            'ConfirmErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmErasure,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.ConfirmErasureRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_agent__pb2.ConfirmErasureResponse.SerializeToString,
+            ),
+            'RenewCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewCertificate,
+                    request_deserializer=federation_dot_v1_dot_agent__pb2.RenewCertificateRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_agent__pb2.RenewCertificateResponse.SerializeToString,
             ),
             'ReadPackage': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadPackage,
@@ -532,6 +704,176 @@ class Agent(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/FinishDrop',
             federation_dot_v1_dot_agent__pb2.FinishDropRequest.SerializeToString,
             federation_dot_v1_dot_agent__pb2.FinishDropResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReportKeyring(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/ReportKeyring',
+            federation_dot_v1_dot_agent__pb2.ReportKeyringRequest.SerializeToString,
+            federation_dot_v1_dot_keys__pb2.SiteKeyring.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReadKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/ReadKeys',
+            federation_dot_v1_dot_agent__pb2.ReadKeysRequest.SerializeToString,
+            federation_dot_v1_dot_agent__pb2.ReadKeysResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReplaceKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/ReplaceKeys',
+            federation_dot_v1_dot_agent__pb2.ReplaceKeysRequest.SerializeToString,
+            federation_dot_v1_dot_agent__pb2.ReplaceKeysResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def FinishRotation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/FinishRotation',
+            federation_dot_v1_dot_agent__pb2.FinishRotationRequest.SerializeToString,
+            federation_dot_v1_dot_keys__pb2.SiteKeyring.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def StoreEscrow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/StoreEscrow',
+            federation_dot_v1_dot_agent__pb2.StoreEscrowRequest.SerializeToString,
+            federation_dot_v1_dot_keys__pb2.Escrow.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReadEscrow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/ReadEscrow',
+            federation_dot_v1_dot_agent__pb2.ReadEscrowRequest.SerializeToString,
+            federation_dot_v1_dot_agent__pb2.ReadEscrowResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def FinishEscrow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/FinishEscrow',
+            federation_dot_v1_dot_agent__pb2.FinishEscrowRequest.SerializeToString,
+            federation_dot_v1_dot_keys__pb2.Opening.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def IssueLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/IssueLease',
+            federation_dot_v1_dot_agent__pb2.IssueLeaseRequest.SerializeToString,
+            federation_dot_v1_dot_leases__pb2.Lease.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ConfirmErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/ConfirmErasure',
+            federation_dot_v1_dot_agent__pb2.ConfirmErasureRequest.SerializeToString,
+            federation_dot_v1_dot_agent__pb2.ConfirmErasureResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RenewCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Agent/RenewCertificate',
+            federation_dot_v1_dot_agent__pb2.RenewCertificateRequest.SerializeToString,
+            federation_dot_v1_dot_agent__pb2.RenewCertificateResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -8,6 +8,8 @@ import collections.abc
 import federation.v1.agent_pb2
 import federation.v1.catalog_pb2
 import federation.v1.jobs_pb2
+import federation.v1.keys_pb2
+import federation.v1.leases_pb2
 import federation.v1.transfers_pb2
 import grpc
 import grpc.aio
@@ -112,6 +114,66 @@ class AgentStub:
     ]
     """Tells that a replica's objects are gone."""
 
+    ReportKeyring: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ReportKeyringRequest,
+        federation.v1.keys_pb2.SiteKeyring,
+    ]
+    """Tells the names of the site's keys, and to which KEK a rotation goes. Done at every start, and when they change."""
+
+    ReadKeys: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ReadKeysRequest,
+        federation.v1.agent_pb2.ReadKeysResponse,
+    ]
+    """Reads the site's rows that another KEK than one wraps, or that an escrow lacks; a page at a time."""
+
+    ReplaceKeys: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ReplaceKeysRequest,
+        federation.v1.agent_pb2.ReplaceKeysResponse,
+    ]
+    """Puts re-wrapped rows in the place of those that they were made from; one that has changed meanwhile is left."""
+
+    FinishRotation: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.FinishRotationRequest,
+        federation.v1.keys_pb2.SiteKeyring,
+    ]
+    """Ends a rotation if no row names another KEK than its target. The answer names the KEKs that may go."""
+
+    StoreEscrow: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.StoreEscrowRequest,
+        federation.v1.keys_pb2.Escrow,
+    ]
+    """Stores an escrow's own key and shares, and what was put into it."""
+
+    ReadEscrow: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ReadEscrowRequest,
+        federation.v1.agent_pb2.ReadEscrowResponse,
+    ]
+    """Reads what is in an escrow that is to be opened; a page at a time."""
+
+    FinishEscrow: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.FinishEscrowRequest,
+        federation.v1.keys_pb2.Opening,
+    ]
+    """Gives rows of an opened escrow back to the site; `done` ends the opening."""
+
+    IssueLease: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.IssueLeaseRequest,
+        federation.v1.leases_pb2.Lease,
+    ]
+    """Records that a gateway is about to hand out data keys, or refuses it. No key leaves a gateway before this has answered."""
+
+    ConfirmErasure: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ConfirmErasureRequest,
+        federation.v1.agent_pb2.ConfirmErasureResponse,
+    ]
+    """Tells that the secrets of an erased version are destroyed here, with the site's signature."""
+
+    RenewCertificate: grpc.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.RenewCertificateRequest,
+        federation.v1.agent_pb2.RenewCertificateResponse,
+    ]
+    """Signs a new certificate for the site, with the names of the one that the caller has."""
+
     ReadPackage: grpc.UnaryStreamMultiCallable[
         federation.v1.agent_pb2.ReadPackageRequest,
         federation.v1.agent_pb2.ReadPackageResponse,
@@ -208,6 +270,66 @@ class AgentAsyncStub:
         federation.v1.agent_pb2.FinishDropResponse,
     ]
     """Tells that a replica's objects are gone."""
+
+    ReportKeyring: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ReportKeyringRequest,
+        federation.v1.keys_pb2.SiteKeyring,
+    ]
+    """Tells the names of the site's keys, and to which KEK a rotation goes. Done at every start, and when they change."""
+
+    ReadKeys: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ReadKeysRequest,
+        federation.v1.agent_pb2.ReadKeysResponse,
+    ]
+    """Reads the site's rows that another KEK than one wraps, or that an escrow lacks; a page at a time."""
+
+    ReplaceKeys: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ReplaceKeysRequest,
+        federation.v1.agent_pb2.ReplaceKeysResponse,
+    ]
+    """Puts re-wrapped rows in the place of those that they were made from; one that has changed meanwhile is left."""
+
+    FinishRotation: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.FinishRotationRequest,
+        federation.v1.keys_pb2.SiteKeyring,
+    ]
+    """Ends a rotation if no row names another KEK than its target. The answer names the KEKs that may go."""
+
+    StoreEscrow: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.StoreEscrowRequest,
+        federation.v1.keys_pb2.Escrow,
+    ]
+    """Stores an escrow's own key and shares, and what was put into it."""
+
+    ReadEscrow: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ReadEscrowRequest,
+        federation.v1.agent_pb2.ReadEscrowResponse,
+    ]
+    """Reads what is in an escrow that is to be opened; a page at a time."""
+
+    FinishEscrow: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.FinishEscrowRequest,
+        federation.v1.keys_pb2.Opening,
+    ]
+    """Gives rows of an opened escrow back to the site; `done` ends the opening."""
+
+    IssueLease: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.IssueLeaseRequest,
+        federation.v1.leases_pb2.Lease,
+    ]
+    """Records that a gateway is about to hand out data keys, or refuses it. No key leaves a gateway before this has answered."""
+
+    ConfirmErasure: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.ConfirmErasureRequest,
+        federation.v1.agent_pb2.ConfirmErasureResponse,
+    ]
+    """Tells that the secrets of an erased version are destroyed here, with the site's signature."""
+
+    RenewCertificate: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.agent_pb2.RenewCertificateRequest,
+        federation.v1.agent_pb2.RenewCertificateResponse,
+    ]
+    """Signs a new certificate for the site, with the names of the one that the caller has."""
 
     ReadPackage: grpc.aio.UnaryStreamMultiCallable[
         federation.v1.agent_pb2.ReadPackageRequest,
@@ -333,6 +455,86 @@ class AgentServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.agent_pb2.FinishDropResponse, collections.abc.Awaitable[federation.v1.agent_pb2.FinishDropResponse]]:
         """Tells that a replica's objects are gone."""
+
+    @abc.abstractmethod
+    def ReportKeyring(
+        self,
+        request: federation.v1.agent_pb2.ReportKeyringRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.keys_pb2.SiteKeyring, collections.abc.Awaitable[federation.v1.keys_pb2.SiteKeyring]]:
+        """Tells the names of the site's keys, and to which KEK a rotation goes. Done at every start, and when they change."""
+
+    @abc.abstractmethod
+    def ReadKeys(
+        self,
+        request: federation.v1.agent_pb2.ReadKeysRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.agent_pb2.ReadKeysResponse, collections.abc.Awaitable[federation.v1.agent_pb2.ReadKeysResponse]]:
+        """Reads the site's rows that another KEK than one wraps, or that an escrow lacks; a page at a time."""
+
+    @abc.abstractmethod
+    def ReplaceKeys(
+        self,
+        request: federation.v1.agent_pb2.ReplaceKeysRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.agent_pb2.ReplaceKeysResponse, collections.abc.Awaitable[federation.v1.agent_pb2.ReplaceKeysResponse]]:
+        """Puts re-wrapped rows in the place of those that they were made from; one that has changed meanwhile is left."""
+
+    @abc.abstractmethod
+    def FinishRotation(
+        self,
+        request: federation.v1.agent_pb2.FinishRotationRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.keys_pb2.SiteKeyring, collections.abc.Awaitable[federation.v1.keys_pb2.SiteKeyring]]:
+        """Ends a rotation if no row names another KEK than its target. The answer names the KEKs that may go."""
+
+    @abc.abstractmethod
+    def StoreEscrow(
+        self,
+        request: federation.v1.agent_pb2.StoreEscrowRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.keys_pb2.Escrow, collections.abc.Awaitable[federation.v1.keys_pb2.Escrow]]:
+        """Stores an escrow's own key and shares, and what was put into it."""
+
+    @abc.abstractmethod
+    def ReadEscrow(
+        self,
+        request: federation.v1.agent_pb2.ReadEscrowRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.agent_pb2.ReadEscrowResponse, collections.abc.Awaitable[federation.v1.agent_pb2.ReadEscrowResponse]]:
+        """Reads what is in an escrow that is to be opened; a page at a time."""
+
+    @abc.abstractmethod
+    def FinishEscrow(
+        self,
+        request: federation.v1.agent_pb2.FinishEscrowRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.keys_pb2.Opening, collections.abc.Awaitable[federation.v1.keys_pb2.Opening]]:
+        """Gives rows of an opened escrow back to the site; `done` ends the opening."""
+
+    @abc.abstractmethod
+    def IssueLease(
+        self,
+        request: federation.v1.agent_pb2.IssueLeaseRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.leases_pb2.Lease, collections.abc.Awaitable[federation.v1.leases_pb2.Lease]]:
+        """Records that a gateway is about to hand out data keys, or refuses it. No key leaves a gateway before this has answered."""
+
+    @abc.abstractmethod
+    def ConfirmErasure(
+        self,
+        request: federation.v1.agent_pb2.ConfirmErasureRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.agent_pb2.ConfirmErasureResponse, collections.abc.Awaitable[federation.v1.agent_pb2.ConfirmErasureResponse]]:
+        """Tells that the secrets of an erased version are destroyed here, with the site's signature."""
+
+    @abc.abstractmethod
+    def RenewCertificate(
+        self,
+        request: federation.v1.agent_pb2.RenewCertificateRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.agent_pb2.RenewCertificateResponse, collections.abc.Awaitable[federation.v1.agent_pb2.RenewCertificateResponse]]:
+        """Signs a new certificate for the site, with the names of the one that the caller has."""
 
     @abc.abstractmethod
     def ReadPackage(

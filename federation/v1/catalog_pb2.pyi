@@ -321,6 +321,8 @@ class Version(google.protobuf.message.Message):
     UID_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    ERASE_TIME_FIELD_NUMBER: builtins.int
+    GROUP_SIZE_FIELD_NUMBER: builtins.int
     name: builtins.str
     manifest_digest: builtins.str
     """SHA-256 of the manifest's bytes, hex."""
@@ -340,6 +342,8 @@ class Version(google.protobuf.message.Message):
     """Where it was ingested from, if it was."""
     uid: builtins.str
     etag: builtins.str
+    group_size: builtins.int
+    """The size of its smallest group, where it is an aggregate whose site has counted that in its files."""
     @property
     def columns(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Column names and types, where the files tell."""
@@ -350,6 +354,10 @@ class Version(google.protobuf.message.Message):
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def erase_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when nothing opens it any more; see Erasures."""
+
     def __init__(
         self,
         *,
@@ -368,9 +376,12 @@ class Version(google.protobuf.message.Message):
         uid: builtins.str = ...,
         etag: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        erase_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        group_size: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["columns", b"columns", "create_time", b"create_time", "etag", b"etag", "files", b"files", "generations", b"generations", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_group_size", b"_group_size", "create_time", b"create_time", "erase_time", b"erase_time", "group_size", b"group_size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "group_size", b"group_size", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_group_size", b"_group_size"]) -> typing.Literal["group_size"] | None: ...
 
 global___Version = Version
 
@@ -791,6 +802,137 @@ class ListDatasetsResponse(google.protobuf.message.Message):
 global___ListDatasetsResponse = ListDatasetsResponse
 
 @typing.final
+class SearchDatasetsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    QUERY_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    SHOW_DELETED_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`namespaces/{namespace}`; empty or `namespaces/-` for all."""
+    query: builtins.str
+    """Words, each of which a dataset has or has one that begins so; empty for all datasets, newest first."""
+    page_size: builtins.int
+    page_token: builtins.str
+    filter: builtins.str
+    """As AIP-160 has it: `labels.team = "bio" AND (kind = MODEL OR -columns:email)`."""
+    show_deleted: builtins.bool
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        query: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        filter: builtins.str = ...,
+        show_deleted: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "query", b"query", "show_deleted", b"show_deleted"]) -> None: ...
+
+global___SearchDatasetsRequest = SearchDatasetsRequest
+
+@typing.final
+class SearchDatasetsResponse(google.protobuf.message.Message):
+    """There is no number of all matches: it would have to leave out what its caller may not know of, match by match."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def found(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FoundDataset]: ...
+    def __init__(
+        self,
+        *,
+        found: collections.abc.Iterable[global___FoundDataset] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["found", b"found", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___SearchDatasetsResponse = SearchDatasetsResponse
+
+@typing.final
+class FoundDataset(google.protobuf.message.Message):
+    """A dataset that was found, and why."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    DATASET_FIELD_NUMBER: builtins.int
+    MATCHES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """That of the dataset."""
+    @property
+    def dataset(self) -> global___Dataset: ...
+    @property
+    def matches(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Match]:
+        """A few fields in which the words stand, best place first."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        dataset: global___Dataset | None = ...,
+        matches: collections.abc.Iterable[global___Match] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["dataset", b"dataset"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "matches", b"matches", "name", b"name"]) -> None: ...
+
+global___FoundDataset = FoundDataset
+
+@typing.final
+class Match(google.protobuf.message.Message):
+    """A field in which words were found."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    SPANS_FIELD_NUMBER: builtins.int
+    field: builtins.str
+    """`name`, `labels`, `owner`, `columns`, `description` or `card.known_bias`."""
+    text: builtins.str
+    """Its text, or of a long one the part with the first word."""
+    @property
+    def spans(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Span]:
+        """Where in that text."""
+
+    def __init__(
+        self,
+        *,
+        field: builtins.str = ...,
+        text: builtins.str = ...,
+        spans: collections.abc.Iterable[global___Span] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["field", b"field", "spans", b"spans", "text", b"text"]) -> None: ...
+
+global___Match = Match
+
+@typing.final
+class Span(google.protobuf.message.Message):
+    """A piece of a text, in Unicode characters: from `start` up to `end`."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    START_FIELD_NUMBER: builtins.int
+    END_FIELD_NUMBER: builtins.int
+    start: builtins.int
+    end: builtins.int
+    def __init__(
+        self,
+        *,
+        start: builtins.int = ...,
+        end: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["end", b"end", "start", b"start"]) -> None: ...
+
+global___Span = Span
+
+@typing.final
 class UpdateDatasetRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1008,6 +1150,41 @@ class OpenWriteRequest(google.protobuf.message.Message):
 global___OpenWriteRequest = OpenWriteRequest
 
 @typing.final
+class DeclassifyDatasetRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: builtins.int
+    UPDATE_MASK_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    reason: builtins.str
+    """Who decided it and why."""
+    request_id: builtins.str
+    validate_only: builtins.bool
+    @property
+    def dataset(self) -> global___Dataset:
+        """Its name, etag, and the fields that the mask names as they shall be."""
+
+    @property
+    def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
+        """Of classification, residency, purposes, use_expire_time and group_size_min."""
+
+    def __init__(
+        self,
+        *,
+        dataset: global___Dataset | None = ...,
+        update_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["dataset", b"dataset", "update_mask", b"update_mask"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "reason", b"reason", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]) -> None: ...
+
+global___DeclassifyDatasetRequest = DeclassifyDatasetRequest
+
+@typing.final
 class OpenReadRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1015,12 +1192,15 @@ class OpenReadRequest(google.protobuf.message.Message):
     SITE_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    PURPOSE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """A version, or a dataset for its newest version."""
     site: builtins.str
     """A site that holds it; empty for the cheapest for this caller."""
     request_id: builtins.str
     validate_only: builtins.bool
+    purpose: builtins.str
+    """What it is wanted for; policies decide by it."""
     def __init__(
         self,
         *,
@@ -1028,7 +1208,8 @@ class OpenReadRequest(google.protobuf.message.Message):
         site: builtins.str = ...,
         request_id: builtins.str = ...,
         validate_only: builtins.bool = ...,
+        purpose: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name", "request_id", b"request_id", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "purpose", b"purpose", "request_id", b"request_id", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
 
 global___OpenReadRequest = OpenReadRequest

@@ -66,9 +66,19 @@ class CatalogStub(object):
                 request_serializer=federation_dot_v1_dot_catalog__pb2.ListDatasetsRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_catalog__pb2.ListDatasetsResponse.FromString,
                 )
+        self.SearchDatasets = channel.unary_unary(
+                '/federation.v1.Catalog/SearchDatasets',
+                request_serializer=federation_dot_v1_dot_catalog__pb2.SearchDatasetsRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_catalog__pb2.SearchDatasetsResponse.FromString,
+                )
         self.UpdateDataset = channel.unary_unary(
                 '/federation.v1.Catalog/UpdateDataset',
                 request_serializer=federation_dot_v1_dot_catalog__pb2.UpdateDatasetRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_catalog__pb2.Dataset.FromString,
+                )
+        self.DeclassifyDataset = channel.unary_unary(
+                '/federation.v1.Catalog/DeclassifyDataset',
+                request_serializer=federation_dot_v1_dot_catalog__pb2.DeclassifyDatasetRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_catalog__pb2.Dataset.FromString,
                 )
         self.DeleteDataset = channel.unary_unary(
@@ -187,8 +197,22 @@ class CatalogServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchDatasets(self, request, context):
+        """Finds datasets by words of their name, labels, owner, columns, description and card: best matches first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateDataset(self, request, context):
         """Changes the fields of a dataset that the mask names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeclassifyDataset(self, request, context):
+        """Loosens what a dataset inherited from what it was made of, with a reason that is kept in the audit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -303,9 +327,19 @@ def add_CatalogServicer_to_server(servicer, server):
                     request_deserializer=federation_dot_v1_dot_catalog__pb2.ListDatasetsRequest.FromString,
                     response_serializer=federation_dot_v1_dot_catalog__pb2.ListDatasetsResponse.SerializeToString,
             ),
+            'SearchDatasets': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchDatasets,
+                    request_deserializer=federation_dot_v1_dot_catalog__pb2.SearchDatasetsRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_catalog__pb2.SearchDatasetsResponse.SerializeToString,
+            ),
             'UpdateDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateDataset,
                     request_deserializer=federation_dot_v1_dot_catalog__pb2.UpdateDatasetRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_catalog__pb2.Dataset.SerializeToString,
+            ),
+            'DeclassifyDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeclassifyDataset,
+                    request_deserializer=federation_dot_v1_dot_catalog__pb2.DeclassifyDatasetRequest.FromString,
                     response_serializer=federation_dot_v1_dot_catalog__pb2.Dataset.SerializeToString,
             ),
             'DeleteDataset': grpc.unary_unary_rpc_method_handler(
@@ -530,6 +564,23 @@ class Catalog(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
+    def SearchDatasets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Catalog/SearchDatasets',
+            federation_dot_v1_dot_catalog__pb2.SearchDatasetsRequest.SerializeToString,
+            federation_dot_v1_dot_catalog__pb2.SearchDatasetsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
     def UpdateDataset(request,
             target,
             options=(),
@@ -542,6 +593,23 @@ class Catalog(object):
             metadata=None):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Catalog/UpdateDataset',
             federation_dot_v1_dot_catalog__pb2.UpdateDatasetRequest.SerializeToString,
+            federation_dot_v1_dot_catalog__pb2.Dataset.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DeclassifyDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Catalog/DeclassifyDataset',
+            federation_dot_v1_dot_catalog__pb2.DeclassifyDatasetRequest.SerializeToString,
             federation_dot_v1_dot_catalog__pb2.Dataset.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

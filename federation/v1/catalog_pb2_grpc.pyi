@@ -82,11 +82,23 @@ class CatalogStub:
     ]
     """Lists the datasets of a namespace, or of all with `namespaces/-`."""
 
+    SearchDatasets: grpc.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.SearchDatasetsRequest,
+        federation.v1.catalog_pb2.SearchDatasetsResponse,
+    ]
+    """Finds datasets by words of their name, labels, owner, columns, description and card: best matches first."""
+
     UpdateDataset: grpc.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.UpdateDatasetRequest,
         federation.v1.catalog_pb2.Dataset,
     ]
     """Changes the fields of a dataset that the mask names."""
+
+    DeclassifyDataset: grpc.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.DeclassifyDatasetRequest,
+        federation.v1.catalog_pb2.Dataset,
+    ]
+    """Loosens what a dataset inherited from what it was made of, with a reason that is kept in the audit."""
 
     DeleteDataset: grpc.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.DeleteDatasetRequest,
@@ -199,11 +211,23 @@ class CatalogAsyncStub:
     ]
     """Lists the datasets of a namespace, or of all with `namespaces/-`."""
 
+    SearchDatasets: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.SearchDatasetsRequest,
+        federation.v1.catalog_pb2.SearchDatasetsResponse,
+    ]
+    """Finds datasets by words of their name, labels, owner, columns, description and card: best matches first."""
+
     UpdateDataset: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.UpdateDatasetRequest,
         federation.v1.catalog_pb2.Dataset,
     ]
     """Changes the fields of a dataset that the mask names."""
+
+    DeclassifyDataset: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.DeclassifyDatasetRequest,
+        federation.v1.catalog_pb2.Dataset,
+    ]
+    """Loosens what a dataset inherited from what it was made of, with a reason that is kept in the audit."""
 
     DeleteDataset: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.DeleteDatasetRequest,
@@ -337,12 +361,28 @@ class CatalogServicer(metaclass=abc.ABCMeta):
         """Lists the datasets of a namespace, or of all with `namespaces/-`."""
 
     @abc.abstractmethod
+    def SearchDatasets(
+        self,
+        request: federation.v1.catalog_pb2.SearchDatasetsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.catalog_pb2.SearchDatasetsResponse, collections.abc.Awaitable[federation.v1.catalog_pb2.SearchDatasetsResponse]]:
+        """Finds datasets by words of their name, labels, owner, columns, description and card: best matches first."""
+
+    @abc.abstractmethod
     def UpdateDataset(
         self,
         request: federation.v1.catalog_pb2.UpdateDatasetRequest,
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.catalog_pb2.Dataset, collections.abc.Awaitable[federation.v1.catalog_pb2.Dataset]]:
         """Changes the fields of a dataset that the mask names."""
+
+    @abc.abstractmethod
+    def DeclassifyDataset(
+        self,
+        request: federation.v1.catalog_pb2.DeclassifyDatasetRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.catalog_pb2.Dataset, collections.abc.Awaitable[federation.v1.catalog_pb2.Dataset]]:
+        """Loosens what a dataset inherited from what it was made of, with a reason that is kept in the audit."""
 
     @abc.abstractmethod
     def DeleteDataset(

@@ -115,17 +115,25 @@ class OpenVersionRequest(google.protobuf.message.Message):
 
     INPUT_FIELD_NUMBER: builtins.int
     READER_KEY_FIELD_NUMBER: builtins.int
+    NONCE_FIELD_NUMBER: builtins.int
+    KEYS_ONLY_FIELD_NUMBER: builtins.int
     input: builtins.str
     """A run's input, by alias or `namespace/dataset`; empty when a grant is borne."""
     reader_key: builtins.bytes
     """HPKE public key (MLKEM768-X25519) to which the DEKs are sealed, 1,216 bytes."""
+    nonce: builtins.str
+    """Random, of 16 bytes or more, hex: the lease under which the keys are handed out is good for this one use."""
+    keys_only: builtins.bool
+    """Answer without the manifest: the caller has it, and asks for a new lease."""
     def __init__(
         self,
         *,
         input: builtins.str = ...,
         reader_key: builtins.bytes = ...,
+        nonce: builtins.str = ...,
+        keys_only: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["input", b"input", "reader_key", b"reader_key"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["input", b"input", "keys_only", b"keys_only", "nonce", b"nonce", "reader_key", b"reader_key"]) -> None: ...
 
 global___OpenVersionRequest = OpenVersionRequest
 
@@ -141,6 +149,8 @@ class OpenVersionResponse(google.protobuf.message.Message):
     MANIFEST_SIGNING_KEY_FIELD_NUMBER: builtins.int
     KEYS_FIELD_NUMBER: builtins.int
     KEYS_SIGNATURE_FIELD_NUMBER: builtins.int
+    LEASE_FIELD_NUMBER: builtins.int
+    LEASE_SECONDS_FIELD_NUMBER: builtins.int
     version: builtins.str
     """`sales/flights@3`"""
     dataset_uid: builtins.str
@@ -151,6 +161,10 @@ class OpenVersionResponse(google.protobuf.message.Message):
     manifest_signing_key: builtins.str
     keys_signature: builtins.bytes
     """Site to site: Ed25519 by the source's agent over grant and sealed keys."""
+    lease: builtins.str
+    """The lease under which the keys were handed out; what they are sealed for names it."""
+    lease_seconds: builtins.int
+    """How long it lasts from now."""
     @property
     def keys(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SealedKey]: ...
     def __init__(
@@ -164,8 +178,10 @@ class OpenVersionResponse(google.protobuf.message.Message):
         manifest_signing_key: builtins.str = ...,
         keys: collections.abc.Iterable[global___SealedKey] | None = ...,
         keys_signature: builtins.bytes = ...,
+        lease: builtins.str = ...,
+        lease_seconds: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dataset_uid", b"dataset_uid", "keys", b"keys", "keys_signature", b"keys_signature", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "manifest_signature", b"manifest_signature", "manifest_signing_key", b"manifest_signing_key", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset_uid", b"dataset_uid", "keys", b"keys", "keys_signature", b"keys_signature", "lease", b"lease", "lease_seconds", b"lease_seconds", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "manifest_signature", b"manifest_signature", "manifest_signing_key", b"manifest_signing_key", "version", b"version"]) -> None: ...
 
 global___OpenVersionResponse = OpenVersionResponse
 
@@ -223,19 +239,23 @@ class BeginWriteRequest(google.protobuf.message.Message):
     OUTPUT_FIELD_NUMBER: builtins.int
     READER_KEY_FIELD_NUMBER: builtins.int
     WITH_BASE_FIELD_NUMBER: builtins.int
+    NONCE_FIELD_NUMBER: builtins.int
     output: builtins.str
     """A run's output, by alias or `namespace/dataset`; empty when a grant is borne."""
     reader_key: builtins.bytes
     with_base: builtins.bool
     """Ask for the version before, so that unchanged files can be reused."""
+    nonce: builtins.str
+    """As in OpenVersionRequest."""
     def __init__(
         self,
         *,
         output: builtins.str = ...,
         reader_key: builtins.bytes = ...,
         with_base: builtins.bool = ...,
+        nonce: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["output", b"output", "reader_key", b"reader_key", "with_base", b"with_base"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["nonce", b"nonce", "output", b"output", "reader_key", b"reader_key", "with_base", b"with_base"]) -> None: ...
 
 global___BeginWriteRequest = BeginWriteRequest
 
@@ -249,10 +269,13 @@ class BeginWriteResponse(google.protobuf.message.Message):
     DATASET_UID_FIELD_NUMBER: builtins.int
     KEY_FIELD_NUMBER: builtins.int
     BASE_FIELD_NUMBER: builtins.int
+    LEASE_FIELD_NUMBER: builtins.int
     write: builtins.str
     generation: builtins.str
     dataset: builtins.str
     dataset_uid: builtins.str
+    lease: builtins.str
+    """The lease under which the key was handed out."""
     @property
     def key(self) -> global___SealedKey: ...
     @property
@@ -268,9 +291,10 @@ class BeginWriteResponse(google.protobuf.message.Message):
         dataset_uid: builtins.str = ...,
         key: global___SealedKey | None = ...,
         base: global___OpenVersionResponse | None = ...,
+        lease: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["base", b"base", "key", b"key"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "dataset", b"dataset", "dataset_uid", b"dataset_uid", "generation", b"generation", "key", b"key", "write", b"write"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "dataset", b"dataset", "dataset_uid", b"dataset_uid", "generation", b"generation", "key", b"key", "lease", b"lease", "write", b"write"]) -> None: ...
 
 global___BeginWriteResponse = BeginWriteResponse
 

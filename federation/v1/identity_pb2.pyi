@@ -28,6 +28,7 @@ class Token(google.protobuf.message.Message):
     GROUPS_FIELD_NUMBER: builtins.int
     SCOPES_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    CREATOR_FIELD_NUMBER: builtins.int
     user: builtins.str
     """`users/{user}`."""
     role: builtins.str
@@ -38,6 +39,8 @@ class Token(google.protobuf.message.Message):
     """Only in the answer to CreateToken."""
     name: builtins.str
     """`tokens/{token}`: what it is known by once its secret is gone."""
+    creator: builtins.str
+    """Who made it: `users/{user}`, or `server` for those that the server's settings declare."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -62,9 +65,10 @@ class Token(google.protobuf.message.Message):
         groups: collections.abc.Iterable[builtins.str] | None = ...,
         scopes: collections.abc.Iterable[builtins.str] | None = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        creator: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "groups", b"groups", "jurisdiction", b"jurisdiction", "name", b"name", "role", b"role", "scopes", b"scopes", "secret", b"secret", "user", b"user"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "creator", b"creator", "expire_time", b"expire_time", "groups", b"groups", "jurisdiction", b"jurisdiction", "name", b"name", "role", b"role", "scopes", b"scopes", "secret", b"secret", "user", b"user"]) -> None: ...
 
 global___Token = Token
 
@@ -89,15 +93,23 @@ class WhoAmIResponse(google.protobuf.message.Message):
     REVISION_FIELD_NUMBER: builtins.int
     GROUPS_FIELD_NUMBER: builtins.int
     SCOPES_FIELD_NUMBER: builtins.int
+    CREDENTIAL_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
     principal: builtins.str
     role: builtins.str
     jurisdiction: builtins.str
     server_version: builtins.str
     revision: builtins.int
+    credential: builtins.str
+    """What the caller showed: `tokens/{token}`, or `issuers/{issuer}` for who signed in there."""
     @property
     def groups(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
     def scopes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When that ends; absent for what does not end by itself."""
+
     def __init__(
         self,
         *,
@@ -108,8 +120,11 @@ class WhoAmIResponse(google.protobuf.message.Message):
         revision: builtins.int = ...,
         groups: collections.abc.Iterable[builtins.str] | None = ...,
         scopes: collections.abc.Iterable[builtins.str] | None = ...,
+        credential: builtins.str = ...,
+        expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["groups", b"groups", "jurisdiction", b"jurisdiction", "principal", b"principal", "revision", b"revision", "role", b"role", "scopes", b"scopes", "server_version", b"server_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["expire_time", b"expire_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["credential", b"credential", "expire_time", b"expire_time", "groups", b"groups", "jurisdiction", b"jurisdiction", "principal", b"principal", "revision", b"revision", "role", b"role", "scopes", b"scopes", "server_version", b"server_version"]) -> None: ...
 
 global___WhoAmIResponse = WhoAmIResponse
 
@@ -135,3 +150,136 @@ class CreateTokenRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["request_id", b"request_id", "token", b"token", "validate_only", b"validate_only"]) -> None: ...
 
 global___CreateTokenRequest = CreateTokenRequest
+
+@typing.final
+class ListTokensRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    page_token: builtins.str
+    filter: builtins.str
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        filter: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListTokensRequest = ListTokensRequest
+
+@typing.final
+class ListTokensResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def tokens(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Token]: ...
+    def __init__(
+        self,
+        *,
+        tokens: collections.abc.Iterable[global___Token] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "tokens", b"tokens"]) -> None: ...
+
+global___ListTokensResponse = ListTokensResponse
+
+@typing.final
+class RevokeTokenRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`tokens/{token}`."""
+    request_id: builtins.str
+    validate_only: builtins.bool
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        request_id: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+global___RevokeTokenRequest = RevokeTokenRequest
+
+@typing.final
+class FindEntranceRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___FindEntranceRequest = FindEntranceRequest
+
+@typing.final
+class FindEntranceResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FEDERATION_FIELD_NUMBER: builtins.int
+    CA_FIELD_NUMBER: builtins.int
+    ISSUERS_FIELD_NUMBER: builtins.int
+    federation: builtins.str
+    ca: builtins.bytes
+    """PEM certificates of the CA that signs the server and the agents."""
+    @property
+    def issuers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Issuer]: ...
+    def __init__(
+        self,
+        *,
+        federation: builtins.str = ...,
+        ca: builtins.bytes = ...,
+        issuers: collections.abc.Iterable[global___Issuer] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ca", b"ca", "federation", b"federation", "issuers", b"issuers"]) -> None: ...
+
+global___FindEntranceResponse = FindEntranceResponse
+
+@typing.final
+class Issuer(google.protobuf.message.Message):
+    """An OpenID provider that vouches for people here, and how `fed login` presents itself to it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: builtins.int
+    URL_FIELD_NUMBER: builtins.int
+    CLIENT_FIELD_NUMBER: builtins.int
+    BEARER_FIELD_NUMBER: builtins.int
+    SCOPE_FIELD_NUMBER: builtins.int
+    CLIENT_SECRET_FIELD_NUMBER: builtins.int
+    issuer: builtins.str
+    """What it is called here."""
+    url: builtins.str
+    """Its URL, as it stands in its tokens."""
+    client: builtins.str
+    """The OAuth client that people sign in with: a public one."""
+    bearer: builtins.str
+    """Which of the provider's tokens is shown to this server: `id_token` or `access_token`."""
+    scope: builtins.str
+    """Scopes to ask the provider for, separated by spaces."""
+    client_secret: builtins.str
+    """What some providers ask public clients for as well. Everybody is told it, so it protects nothing."""
+    def __init__(
+        self,
+        *,
+        issuer: builtins.str = ...,
+        url: builtins.str = ...,
+        client: builtins.str = ...,
+        bearer: builtins.str = ...,
+        scope: builtins.str = ...,
+        client_secret: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bearer", b"bearer", "client", b"client", "client_secret", b"client_secret", "issuer", b"issuer", "scope", b"scope", "url", b"url"]) -> None: ...
+
+global___Issuer = Issuer

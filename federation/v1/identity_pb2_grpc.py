@@ -6,7 +6,7 @@ from federation.v1 import identity_pb2 as federation_dot_v1_dot_identity__pb2
 
 
 class IdentityStub(object):
-    """Who is calling, and the tokens of people.
+    """Who is calling, how people come in, and their tokens.
     """
 
     def __init__(self, channel):
@@ -25,10 +25,25 @@ class IdentityStub(object):
                 request_serializer=federation_dot_v1_dot_identity__pb2.CreateTokenRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_identity__pb2.Token.FromString,
                 )
+        self.ListTokens = channel.unary_unary(
+                '/federation.v1.Identity/ListTokens',
+                request_serializer=federation_dot_v1_dot_identity__pb2.ListTokensRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_identity__pb2.ListTokensResponse.FromString,
+                )
+        self.RevokeToken = channel.unary_unary(
+                '/federation.v1.Identity/RevokeToken',
+                request_serializer=federation_dot_v1_dot_identity__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_identity__pb2.Token.FromString,
+                )
+        self.FindEntrance = channel.unary_unary(
+                '/federation.v1.Identity/FindEntrance',
+                request_serializer=federation_dot_v1_dot_identity__pb2.FindEntranceRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_identity__pb2.FindEntranceResponse.FromString,
+                )
 
 
 class IdentityServicer(object):
-    """Who is calling, and the tokens of people.
+    """Who is calling, how people come in, and their tokens.
     """
 
     def WhoAmI(self, request, context):
@@ -39,7 +54,28 @@ class IdentityServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateToken(self, request, context):
-        """Creates a token for a person. The secret is in this answer and nowhere else.
+        """Creates a token for a person, with nothing that its creator lacks. The secret is in this answer and nowhere else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTokens(self, request, context):
+        """Lists tokens without their secrets: one's own, for administrators and auditors everybody's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeToken(self, request, context):
+        """Ends a token at once, and all that were made with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindEntrance(self, request, context):
+        """Tells a stranger how to come in: the CA, and who vouches for people here. Nothing in it is secret.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -58,6 +94,21 @@ def add_IdentityServicer_to_server(servicer, server):
                     request_deserializer=federation_dot_v1_dot_identity__pb2.CreateTokenRequest.FromString,
                     response_serializer=federation_dot_v1_dot_identity__pb2.Token.SerializeToString,
             ),
+            'ListTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTokens,
+                    request_deserializer=federation_dot_v1_dot_identity__pb2.ListTokensRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_identity__pb2.ListTokensResponse.SerializeToString,
+            ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=federation_dot_v1_dot_identity__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_identity__pb2.Token.SerializeToString,
+            ),
+            'FindEntrance': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindEntrance,
+                    request_deserializer=federation_dot_v1_dot_identity__pb2.FindEntranceRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_identity__pb2.FindEntranceResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'federation.v1.Identity', rpc_method_handlers)
@@ -66,7 +117,7 @@ def add_IdentityServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Identity(object):
-    """Who is calling, and the tokens of people.
+    """Who is calling, how people come in, and their tokens.
     """
 
     @staticmethod
@@ -100,5 +151,56 @@ class Identity(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Identity/CreateToken',
             federation_dot_v1_dot_identity__pb2.CreateTokenRequest.SerializeToString,
             federation_dot_v1_dot_identity__pb2.Token.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Identity/ListTokens',
+            federation_dot_v1_dot_identity__pb2.ListTokensRequest.SerializeToString,
+            federation_dot_v1_dot_identity__pb2.ListTokensResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Identity/RevokeToken',
+            federation_dot_v1_dot_identity__pb2.RevokeTokenRequest.SerializeToString,
+            federation_dot_v1_dot_identity__pb2.Token.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def FindEntrance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Identity/FindEntrance',
+            federation_dot_v1_dot_identity__pb2.FindEntranceRequest.SerializeToString,
+            federation_dot_v1_dot_identity__pb2.FindEntranceResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

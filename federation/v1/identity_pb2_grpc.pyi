@@ -18,7 +18,7 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class IdentityStub:
-    """Who is calling, and the tokens of people."""
+    """Who is calling, how people come in, and their tokens."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     WhoAmI: grpc.UnaryUnaryMultiCallable[
@@ -31,10 +31,28 @@ class IdentityStub:
         federation.v1.identity_pb2.CreateTokenRequest,
         federation.v1.identity_pb2.Token,
     ]
-    """Creates a token for a person. The secret is in this answer and nowhere else."""
+    """Creates a token for a person, with nothing that its creator lacks. The secret is in this answer and nowhere else."""
+
+    ListTokens: grpc.UnaryUnaryMultiCallable[
+        federation.v1.identity_pb2.ListTokensRequest,
+        federation.v1.identity_pb2.ListTokensResponse,
+    ]
+    """Lists tokens without their secrets: one's own, for administrators and auditors everybody's."""
+
+    RevokeToken: grpc.UnaryUnaryMultiCallable[
+        federation.v1.identity_pb2.RevokeTokenRequest,
+        federation.v1.identity_pb2.Token,
+    ]
+    """Ends a token at once, and all that were made with it."""
+
+    FindEntrance: grpc.UnaryUnaryMultiCallable[
+        federation.v1.identity_pb2.FindEntranceRequest,
+        federation.v1.identity_pb2.FindEntranceResponse,
+    ]
+    """Tells a stranger how to come in: the CA, and who vouches for people here. Nothing in it is secret."""
 
 class IdentityAsyncStub:
-    """Who is calling, and the tokens of people."""
+    """Who is calling, how people come in, and their tokens."""
 
     WhoAmI: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.identity_pb2.WhoAmIRequest,
@@ -46,10 +64,28 @@ class IdentityAsyncStub:
         federation.v1.identity_pb2.CreateTokenRequest,
         federation.v1.identity_pb2.Token,
     ]
-    """Creates a token for a person. The secret is in this answer and nowhere else."""
+    """Creates a token for a person, with nothing that its creator lacks. The secret is in this answer and nowhere else."""
+
+    ListTokens: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.identity_pb2.ListTokensRequest,
+        federation.v1.identity_pb2.ListTokensResponse,
+    ]
+    """Lists tokens without their secrets: one's own, for administrators and auditors everybody's."""
+
+    RevokeToken: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.identity_pb2.RevokeTokenRequest,
+        federation.v1.identity_pb2.Token,
+    ]
+    """Ends a token at once, and all that were made with it."""
+
+    FindEntrance: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.identity_pb2.FindEntranceRequest,
+        federation.v1.identity_pb2.FindEntranceResponse,
+    ]
+    """Tells a stranger how to come in: the CA, and who vouches for people here. Nothing in it is secret."""
 
 class IdentityServicer(metaclass=abc.ABCMeta):
-    """Who is calling, and the tokens of people."""
+    """Who is calling, how people come in, and their tokens."""
 
     @abc.abstractmethod
     def WhoAmI(
@@ -65,6 +101,30 @@ class IdentityServicer(metaclass=abc.ABCMeta):
         request: federation.v1.identity_pb2.CreateTokenRequest,
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.identity_pb2.Token, collections.abc.Awaitable[federation.v1.identity_pb2.Token]]:
-        """Creates a token for a person. The secret is in this answer and nowhere else."""
+        """Creates a token for a person, with nothing that its creator lacks. The secret is in this answer and nowhere else."""
+
+    @abc.abstractmethod
+    def ListTokens(
+        self,
+        request: federation.v1.identity_pb2.ListTokensRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.identity_pb2.ListTokensResponse, collections.abc.Awaitable[federation.v1.identity_pb2.ListTokensResponse]]:
+        """Lists tokens without their secrets: one's own, for administrators and auditors everybody's."""
+
+    @abc.abstractmethod
+    def RevokeToken(
+        self,
+        request: federation.v1.identity_pb2.RevokeTokenRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.identity_pb2.Token, collections.abc.Awaitable[federation.v1.identity_pb2.Token]]:
+        """Ends a token at once, and all that were made with it."""
+
+    @abc.abstractmethod
+    def FindEntrance(
+        self,
+        request: federation.v1.identity_pb2.FindEntranceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.identity_pb2.FindEntranceResponse, collections.abc.Awaitable[federation.v1.identity_pb2.FindEntranceResponse]]:
+        """Tells a stranger how to come in: the CA, and who vouches for people here. Nothing in it is secret."""
 
 def add_IdentityServicer_to_server(servicer: IdentityServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -163,6 +163,7 @@ class OutputSpec(google.protobuf.message.Message):
     ASSUMED_BYTES_FIELD_NUMBER: builtins.int
     RELEASE_FIELD_NUMBER: builtins.int
     COLUMN_MAP_FIELD_NUMBER: builtins.int
+    COUNT_COLUMN_FIELD_NUMBER: builtins.int
     alias: builtins.str
     dataset: builtins.str
     kind: builtins.str
@@ -173,6 +174,8 @@ class OutputSpec(google.protobuf.message.Message):
     """Bytes to reckon with for the delivery and for a pipeline's hand-over."""
     release: builtins.bool
     """Asks that it does not inherit the residency of inputs whose owners allow outputs of its size to leave."""
+    count_column: builtins.str
+    """Makes it an aggregate: the column in which each row says how many people are behind it. Its site counts before the commit."""
     @property
     def column_map(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[federation.v1.lineage_pb2.ColumnSource]:
         """From which columns of inputs its columns are made."""
@@ -187,8 +190,9 @@ class OutputSpec(google.protobuf.message.Message):
         assumed_bytes: builtins.int = ...,
         release: builtins.bool = ...,
         column_map: collections.abc.Iterable[federation.v1.lineage_pb2.ColumnSource] | None = ...,
+        count_column: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "column_map", b"column_map", "dataset", b"dataset", "deliver_to", b"deliver_to", "kind", b"kind", "release", b"release"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "column_map", b"column_map", "count_column", b"count_column", "dataset", b"dataset", "deliver_to", b"deliver_to", "kind", b"kind", "release", b"release"]) -> None: ...
 
 global___OutputSpec = OutputSpec
 
@@ -240,6 +244,22 @@ class JobRequest(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
+    @typing.final
+    class MetadataEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     KIND_FIELD_NUMBER: builtins.int
     LABEL_FIELD_NUMBER: builtins.int
     NAMESPACE_FIELD_NUMBER: builtins.int
@@ -265,6 +285,9 @@ class JobRequest(google.protobuf.message.Message):
     PIPELINE_FIELD_NUMBER: builtins.int
     TASK_FIELD_NUMBER: builtins.int
     PURPOSE_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
+    SUBMISSION_ID_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
     kind: global___JobKind.ValueType
     label: builtins.str
     namespace: builtins.str
@@ -291,6 +314,8 @@ class JobRequest(google.protobuf.message.Message):
     task: builtins.str
     purpose: builtins.str
     """What the run's result is for; policies decide by it."""
+    submission_id: builtins.str
+    """What the submitter calls the job, once among their jobs: as the submission_id of Ray's Jobs API."""
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___InputSpec]: ...
     @property
@@ -303,6 +328,14 @@ class JobRequest(google.protobuf.message.Message):
     def entrypoint(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
     def env(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
+    @property
+    def groups(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The groups that its submitter had then, by which policies decide; set by the server."""
+
+    @property
+    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """The submitter's own words about the job; the cluster that runs it has them, too."""
+
     def __init__(
         self,
         *,
@@ -331,9 +364,12 @@ class JobRequest(google.protobuf.message.Message):
         pipeline: builtins.str = ...,
         task: builtins.str = ...,
         purpose: builtins.str = ...,
+        groups: collections.abc.Iterable[builtins.str] | None = ...,
+        submission_id: builtins.str = ...,
+        metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_hour_value_micros", b"_hour_value_micros", "hour_value_micros", b"hour_value_micros", "resources", b"resources"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_hour_value_micros", b"_hour_value_micros", "carbon_tonne_micros", b"carbon_tonne_micros", "deadline_seconds", b"deadline_seconds", "duration_limit_seconds", b"duration_limit_seconds", "duration_seconds", b"duration_seconds", "entrypoint", b"entrypoint", "env", b"env", "hour_value_micros", b"hour_value_micros", "ingest_from", b"ingest_from", "inputs", b"inputs", "kind", b"kind", "label", b"label", "max_attempts", b"max_attempts", "namespace", b"namespace", "no_copies", b"no_copies", "outputs", b"outputs", "pipeline", b"pipeline", "principal", b"principal", "priority", b"priority", "purpose", b"purpose", "resources", b"resources", "runtime_env", b"runtime_env", "sites", b"sites", "spot", b"spot", "task", b"task", "working_dir", b"working_dir"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_hour_value_micros", b"_hour_value_micros", "carbon_tonne_micros", b"carbon_tonne_micros", "deadline_seconds", b"deadline_seconds", "duration_limit_seconds", b"duration_limit_seconds", "duration_seconds", b"duration_seconds", "entrypoint", b"entrypoint", "env", b"env", "groups", b"groups", "hour_value_micros", b"hour_value_micros", "ingest_from", b"ingest_from", "inputs", b"inputs", "kind", b"kind", "label", b"label", "max_attempts", b"max_attempts", "metadata", b"metadata", "namespace", b"namespace", "no_copies", b"no_copies", "outputs", b"outputs", "pipeline", b"pipeline", "principal", b"principal", "priority", b"priority", "purpose", b"purpose", "resources", b"resources", "runtime_env", b"runtime_env", "sites", b"sites", "spot", b"spot", "submission_id", b"submission_id", "task", b"task", "working_dir", b"working_dir"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_hour_value_micros", b"_hour_value_micros"]) -> typing.Literal["hour_value_micros"] | None: ...
 
 global___JobRequest = JobRequest
@@ -968,16 +1004,20 @@ class UploadPackageRequest(google.protobuf.message.Message):
 
     DIGEST_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
+    ALIAS_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """SHA-256 of the whole package, hex; in the first message."""
     data: builtins.bytes
+    alias: builtins.str
+    """In the first message: a name under which the caller may ask for the package. Nobody else's names are touched by it."""
     def __init__(
         self,
         *,
         digest: builtins.str = ...,
         data: builtins.bytes = ...,
+        alias: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["data", b"data", "digest", b"digest"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "data", b"data", "digest", b"digest"]) -> None: ...
 
 global___UploadPackageRequest = UploadPackageRequest
 
@@ -986,12 +1026,16 @@ class GetPackageRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: builtins.int
+    ALIAS_FIELD_NUMBER: builtins.int
     digest: builtins.str
+    alias: builtins.str
+    """Instead of a digest: a name that the caller gave to a package."""
     def __init__(
         self,
         *,
         digest: builtins.str = ...,
+        alias: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "digest", b"digest"]) -> None: ...
 
 global___GetPackageRequest = GetPackageRequest

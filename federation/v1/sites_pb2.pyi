@@ -235,6 +235,10 @@ class Site(google.protobuf.message.Message):
     GRADE_FIELD_NUMBER: builtins.int
     ADMISSION_FIELD_NUMBER: builtins.int
     ADMIT_TIME_FIELD_NUMBER: builtins.int
+    GRADE_MAX_FIELD_NUMBER: builtins.int
+    GRADE_REASON_FIELD_NUMBER: builtins.int
+    JOIN_TIME_FIELD_NUMBER: builtins.int
+    DASHBOARD_FIELD_NUMBER: builtins.int
     name: builtins.str
     region: builtins.str
     jurisdiction: builtins.str
@@ -250,6 +254,11 @@ class Site(google.protobuf.message.Message):
     """The billing account whose month its egress counts in; empty for the federation's own."""
     grade: builtins.str
     """What its admission test found: A, B or C; empty before it."""
+    grade_max: builtins.str
+    """The best grade that an administrator lets it have; empty where its tests decide."""
+    grade_reason: builtins.str
+    dashboard: builtins.str
+    """Where people of the site's network see its cluster's own dashboard; empty where there is none."""
     @property
     def offer(self) -> global___Offer: ...
     @property
@@ -268,6 +277,10 @@ class Site(google.protobuf.message.Message):
 
     @property
     def admit_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def join_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was let in; absent for a site that was declared and has not joined."""
+
     def __init__(
         self,
         *,
@@ -292,9 +305,13 @@ class Site(google.protobuf.message.Message):
         grade: builtins.str = ...,
         admission: collections.abc.Iterable[builtins.str] | None = ...,
         admit_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        grade_max: builtins.str = ...,
+        grade_reason: builtins.str = ...,
+        join_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        dashboard: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["admit_time", b"admit_time", "capacity", b"capacity", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "offer", b"offer", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["account", b"account", "admission", b"admission", "admit_time", b"admit_time", "capacity", b"capacity", "compute_error", b"compute_error", "create_time", b"create_time", "etag", b"etag", "gateway", b"gateway", "grade", b"grade", "has_compute", b"has_compute", "heartbeat_time", b"heartbeat_time", "jurisdiction", b"jurisdiction", "name", b"name", "offer", b"offer", "region", b"region", "sealing_key", b"sealing_key", "signing_key", b"signing_key", "sources", b"sources", "state", b"state", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["admit_time", b"admit_time", "capacity", b"capacity", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "join_time", b"join_time", "offer", b"offer", "update_time", b"update_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["account", b"account", "admission", b"admission", "admit_time", b"admit_time", "capacity", b"capacity", "compute_error", b"compute_error", "create_time", b"create_time", "dashboard", b"dashboard", "etag", b"etag", "gateway", b"gateway", "grade", b"grade", "grade_max", b"grade_max", "grade_reason", b"grade_reason", "has_compute", b"has_compute", "heartbeat_time", b"heartbeat_time", "join_time", b"join_time", "jurisdiction", b"jurisdiction", "name", b"name", "offer", b"offer", "region", b"region", "sealing_key", b"sealing_key", "signing_key", b"signing_key", "sources", b"sources", "state", b"state", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___Site = Site
 
@@ -575,3 +592,143 @@ class OpenCheckRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["name", b"name", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
 
 global___OpenCheckRequest = OpenCheckRequest
+
+@typing.final
+class InviteSiteRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    HOSTS_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`sites/{site}`."""
+    request_id: builtins.str
+    validate_only: builtins.bool
+    @property
+    def hosts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names and IP addresses of its gateway, for its certificate; this machine's own where empty."""
+
+    @property
+    def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """An hour from now where absent."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        hosts: collections.abc.Iterable[builtins.str] | None = ...,
+        expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        request_id: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["expire_time", b"expire_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["expire_time", b"expire_time", "hosts", b"hosts", "name", b"name", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+global___InviteSiteRequest = InviteSiteRequest
+
+@typing.final
+class Invitation(google.protobuf.message.Message):
+    """A join token. Who has it can be that site, once."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SITE_FIELD_NUMBER: builtins.int
+    SECRET_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    HOSTS_FIELD_NUMBER: builtins.int
+    site: builtins.str
+    """`sites/{site}`."""
+    secret: builtins.str
+    """The whole join token, with the fingerprint of the CA in it. Only in this answer."""
+    @property
+    def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def hosts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        site: builtins.str = ...,
+        secret: builtins.str = ...,
+        expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        hosts: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["expire_time", b"expire_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["expire_time", b"expire_time", "hosts", b"hosts", "secret", b"secret", "site", b"site"]) -> None: ...
+
+global___Invitation = Invitation
+
+@typing.final
+class JoinSiteRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: builtins.int
+    CSR_FIELD_NUMBER: builtins.int
+    secret: builtins.str
+    """The join token's secret part."""
+    csr: builtins.bytes
+    """A certificate request (PKCS #10, PEM). Its key and signature count; its names do not. Empty where the site's certificate
+    comes from a CA of the deployment's own: then it is let in, and gets none.
+    """
+    def __init__(
+        self,
+        *,
+        secret: builtins.str = ...,
+        csr: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["csr", b"csr", "secret", b"secret"]) -> None: ...
+
+global___JoinSiteRequest = JoinSiteRequest
+
+@typing.final
+class JoinSiteResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SITE_FIELD_NUMBER: builtins.int
+    CERTIFICATE_FIELD_NUMBER: builtins.int
+    CA_FIELD_NUMBER: builtins.int
+    site: builtins.str
+    """`sites/{site}`."""
+    certificate: builtins.bytes
+    """PEM; empty where none was asked for."""
+    ca: builtins.bytes
+    def __init__(
+        self,
+        *,
+        site: builtins.str = ...,
+        certificate: builtins.bytes = ...,
+        ca: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ca", b"ca", "certificate", b"certificate", "site", b"site"]) -> None: ...
+
+global___JoinSiteResponse = JoinSiteResponse
+
+@typing.final
+class AdmitSiteRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    GRADE_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`sites/{site}`."""
+    grade: builtins.str
+    """B or C holds it down to that; A lets its tests decide again."""
+    reason: builtins.str
+    request_id: builtins.str
+    validate_only: builtins.bool
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        grade: builtins.str = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["grade", b"grade", "name", b"name", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+global___AdmitSiteRequest = AdmitSiteRequest

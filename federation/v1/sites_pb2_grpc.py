@@ -52,6 +52,21 @@ class SitesStub(object):
                 request_serializer=federation_dot_v1_dot_sites__pb2.ExportWorldRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_sites__pb2.ExportWorldResponse.FromString,
                 )
+        self.InviteSite = channel.unary_unary(
+                '/federation.v1.Sites/InviteSite',
+                request_serializer=federation_dot_v1_dot_sites__pb2.InviteSiteRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_sites__pb2.Invitation.FromString,
+                )
+        self.JoinSite = channel.unary_unary(
+                '/federation.v1.Sites/JoinSite',
+                request_serializer=federation_dot_v1_dot_sites__pb2.JoinSiteRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_sites__pb2.JoinSiteResponse.FromString,
+                )
+        self.AdmitSite = channel.unary_unary(
+                '/federation.v1.Sites/AdmitSite',
+                request_serializer=federation_dot_v1_dot_sites__pb2.AdmitSiteRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_sites__pb2.Site.FromString,
+                )
         self.OpenCheck = channel.unary_unary(
                 '/federation.v1.Sites/OpenCheck',
                 request_serializer=federation_dot_v1_dot_sites__pb2.OpenCheckRequest.SerializeToString,
@@ -112,6 +127,27 @@ class SitesServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def InviteSite(self, request, context):
+        """Makes a join token for a declared site: good once, for a short time, for that site alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def JoinSite(self, request, context):
+        """Lets a site in: its join token and a certificate request in, its certificate out. The token is the caller's proof.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdmitSite(self, request, context):
+        """Holds a site's grade down, whatever its admission tests find, or lets them decide again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def OpenCheck(self, request, context):
         """Issues a grant to let a site's gateway compare its store with the catalog.
         """
@@ -156,6 +192,21 @@ def add_SitesServicer_to_server(servicer, server):
                     servicer.ExportWorld,
                     request_deserializer=federation_dot_v1_dot_sites__pb2.ExportWorldRequest.FromString,
                     response_serializer=federation_dot_v1_dot_sites__pb2.ExportWorldResponse.SerializeToString,
+            ),
+            'InviteSite': grpc.unary_unary_rpc_method_handler(
+                    servicer.InviteSite,
+                    request_deserializer=federation_dot_v1_dot_sites__pb2.InviteSiteRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_sites__pb2.Invitation.SerializeToString,
+            ),
+            'JoinSite': grpc.unary_unary_rpc_method_handler(
+                    servicer.JoinSite,
+                    request_deserializer=federation_dot_v1_dot_sites__pb2.JoinSiteRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_sites__pb2.JoinSiteResponse.SerializeToString,
+            ),
+            'AdmitSite': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdmitSite,
+                    request_deserializer=federation_dot_v1_dot_sites__pb2.AdmitSiteRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_sites__pb2.Site.SerializeToString,
             ),
             'OpenCheck': grpc.unary_unary_rpc_method_handler(
                     servicer.OpenCheck,
@@ -289,6 +340,57 @@ class Sites(object):
         return grpc.experimental.unary_stream(request, target, '/federation.v1.Sites/ExportWorld',
             federation_dot_v1_dot_sites__pb2.ExportWorldRequest.SerializeToString,
             federation_dot_v1_dot_sites__pb2.ExportWorldResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def InviteSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Sites/InviteSite',
+            federation_dot_v1_dot_sites__pb2.InviteSiteRequest.SerializeToString,
+            federation_dot_v1_dot_sites__pb2.Invitation.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def JoinSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Sites/JoinSite',
+            federation_dot_v1_dot_sites__pb2.JoinSiteRequest.SerializeToString,
+            federation_dot_v1_dot_sites__pb2.JoinSiteResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def AdmitSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Sites/AdmitSite',
+            federation_dot_v1_dot_sites__pb2.AdmitSiteRequest.SerializeToString,
+            federation_dot_v1_dot_sites__pb2.Site.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -65,6 +65,24 @@ class SitesStub:
     ]
     """Streams the running federation as a world file, as JSON text in pieces: what `fed plan --world` reads."""
 
+    InviteSite: grpc.UnaryUnaryMultiCallable[
+        federation.v1.sites_pb2.InviteSiteRequest,
+        federation.v1.sites_pb2.Invitation,
+    ]
+    """Makes a join token for a declared site: good once, for a short time, for that site alone."""
+
+    JoinSite: grpc.UnaryUnaryMultiCallable[
+        federation.v1.sites_pb2.JoinSiteRequest,
+        federation.v1.sites_pb2.JoinSiteResponse,
+    ]
+    """Lets a site in: its join token and a certificate request in, its certificate out. The token is the caller's proof."""
+
+    AdmitSite: grpc.UnaryUnaryMultiCallable[
+        federation.v1.sites_pb2.AdmitSiteRequest,
+        federation.v1.sites_pb2.Site,
+    ]
+    """Holds a site's grade down, whatever its admission tests find, or lets them decide again."""
+
     OpenCheck: grpc.UnaryUnaryMultiCallable[
         federation.v1.sites_pb2.OpenCheckRequest,
         federation.v1.catalog_pb2.Access,
@@ -115,6 +133,24 @@ class SitesAsyncStub:
         federation.v1.sites_pb2.ExportWorldResponse,
     ]
     """Streams the running federation as a world file, as JSON text in pieces: what `fed plan --world` reads."""
+
+    InviteSite: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.sites_pb2.InviteSiteRequest,
+        federation.v1.sites_pb2.Invitation,
+    ]
+    """Makes a join token for a declared site: good once, for a short time, for that site alone."""
+
+    JoinSite: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.sites_pb2.JoinSiteRequest,
+        federation.v1.sites_pb2.JoinSiteResponse,
+    ]
+    """Lets a site in: its join token and a certificate request in, its certificate out. The token is the caller's proof."""
+
+    AdmitSite: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.sites_pb2.AdmitSiteRequest,
+        federation.v1.sites_pb2.Site,
+    ]
+    """Holds a site's grade down, whatever its admission tests find, or lets them decide again."""
 
     OpenCheck: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.sites_pb2.OpenCheckRequest,
@@ -180,6 +216,30 @@ class SitesServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[federation.v1.sites_pb2.ExportWorldResponse], collections.abc.AsyncIterator[federation.v1.sites_pb2.ExportWorldResponse]]:
         """Streams the running federation as a world file, as JSON text in pieces: what `fed plan --world` reads."""
+
+    @abc.abstractmethod
+    def InviteSite(
+        self,
+        request: federation.v1.sites_pb2.InviteSiteRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.sites_pb2.Invitation, collections.abc.Awaitable[federation.v1.sites_pb2.Invitation]]:
+        """Makes a join token for a declared site: good once, for a short time, for that site alone."""
+
+    @abc.abstractmethod
+    def JoinSite(
+        self,
+        request: federation.v1.sites_pb2.JoinSiteRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.sites_pb2.JoinSiteResponse, collections.abc.Awaitable[federation.v1.sites_pb2.JoinSiteResponse]]:
+        """Lets a site in: its join token and a certificate request in, its certificate out. The token is the caller's proof."""
+
+    @abc.abstractmethod
+    def AdmitSite(
+        self,
+        request: federation.v1.sites_pb2.AdmitSiteRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.sites_pb2.Site, collections.abc.Awaitable[federation.v1.sites_pb2.Site]]:
+        """Holds a site's grade down, whatever its admission tests find, or lets them decide again."""
 
     @abc.abstractmethod
     def OpenCheck(

@@ -190,6 +190,8 @@ class ReplicationRule(google.protobuf.message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
+    ROLE_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
     name: builtins.str
     dataset: builtins.str
     copies: builtins.int
@@ -203,10 +205,14 @@ class ReplicationRule(google.protobuf.message.Message):
     detail: builtins.str
     uid: builtins.str
     etag: builtins.str
+    role: builtins.str
+    """The role and the groups that its principal had, as whom it acts."""
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def groups(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(
         self,
         *,
@@ -222,9 +228,11 @@ class ReplicationRule(google.protobuf.message.Message):
         etag: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        role: builtins.str = ...,
+        groups: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["copies", b"copies", "create_time", b"create_time", "dataset", b"dataset", "detail", b"detail", "etag", b"etag", "lifetime_seconds", b"lifetime_seconds", "name", b"name", "principal", b"principal", "reason", b"reason", "site_filter", b"site_filter", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["copies", b"copies", "create_time", b"create_time", "dataset", b"dataset", "detail", b"detail", "etag", b"etag", "groups", b"groups", "lifetime_seconds", b"lifetime_seconds", "name", b"name", "principal", b"principal", "reason", b"reason", "role", b"role", "site_filter", b"site_filter", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___ReplicationRule = ReplicationRule
 

@@ -20,16 +20,23 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from federation.core import (
+    admission,
+    authorization,
     bill,
     budget,
     chain,
     dataset,
+    discovery,
+    erasure,
     errors,
     ids,
     job,
+    keys,
+    leases,
     lineage,
     metering,
     openlineage,
+    people,
     pipeline,
     quota,
     ratecard,
@@ -43,10 +50,14 @@ from federation.v1 import (
     budgets_pb2,
     catalog_pb2,
     costs_pb2,
+    identity_pb2,
     jobs_pb2,
+    keys_pb2,
+    leases_pb2,
     ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
+    policies_pb2,
     sites_pb2,
     transfers_pb2,
 )
@@ -90,6 +101,15 @@ def _child(collection: str, field: str) -> Named:
     )
 
 
+def _of_site(what: str, *fields: str) -> Named:
+    """`sites/eu-1/keyring`: something of a site, told apart by further fields where there are several."""
+    return Named(
+        fields=frozenset({"site"}),
+        build=lambda value: "/".join(("sites", value.site, what, *(str(getattr(value, field)) for field in fields))),
+        parse=lambda name: {"site": ids.segment(name.split("/")[1], "site")},
+    )
+
+
 def run_job(name: str) -> str:
     """The job of a run's full name: `jobs/j-1/runs/2` is of `j-1`."""
     parts = name.split("/")
@@ -109,15 +129,31 @@ PAIRS: dict[type, type[Message]] = {
     quota.NamespaceUsage: catalog_pb2.NamespaceUsage,
     dataset.DataCard: catalog_pb2.DataCard,
     dataset.Dataset: catalog_pb2.Dataset,
+    discovery.Span: catalog_pb2.Span,
+    discovery.Match: catalog_pb2.Match,
+    discovery.Found: catalog_pb2.FoundDataset,
     dataset.Version: catalog_pb2.Version,
     dataset.Replica: catalog_pb2.Replica,
     dataset.WrappedKey: agent_pb2.WrappedKey,
     dataset.NewVersion: agent_pb2.NewVersion,
     dataset.SealedVersion: agent_pb2.SealedVersion,
+    keys.SiteKeyring: keys_pb2.SiteKeyring,
+    keys.KeyUse: keys_pb2.KeyUse,
+    keys.Custodian: keys_pb2.Custodian,
+    keys.Escrow: keys_pb2.Escrow,
+    keys.Approval: keys_pb2.Approval,
+    keys.Opening: keys_pb2.Opening,
+    keys.EscrowedKey: agent_pb2.EscrowedKey,
+    keys.RotateKeys: agent_pb2.RotateKeys,
+    keys.FillEscrow: agent_pb2.FillEscrow,
+    keys.OpenEscrow: agent_pb2.OpenEscrow,
     site.GpuOffer: sites_pb2.GpuOffer,
     site.Offer: sites_pb2.Offer,
     site.Capacity: sites_pb2.Capacity,
     site.Site: sites_pb2.Site,
+    admission.Finding: agent_pb2.AdmissionFinding,
+    people.Token: identity_pb2.Token,
+    people.SignIn: identity_pb2.Issuer,
     site.Link: sites_pb2.Link,
     job.InputSpec: jobs_pb2.InputSpec,
     job.OutputSpec: jobs_pb2.OutputSpec,
@@ -140,6 +176,11 @@ PAIRS: dict[type, type[Message]] = {
     transfer.StartTransfer: agent_pb2.StartTransfer,
     transfer.StopTransfer: agent_pb2.StopTransfer,
     transfer.DropReplica: agent_pb2.DropReplica,
+    leases.Asked: agent_pb2.IssueLeaseRequest,
+    leases.Lease: leases_pb2.Lease,
+    erasure.SiteErasure: leases_pb2.SiteErasure,
+    erasure.Erasure: leases_pb2.Erasure,
+    erasure.EraseGenerations: agent_pb2.EraseGenerations,
     pipeline.TaskSpec: pipelines_pb2.TaskSpec,
     pipeline.PipelineRequest: pipelines_pb2.PipelineRequest,
     pipeline.TaskPlan: pipelines_pb2.TaskPlan,
@@ -155,6 +196,8 @@ PAIRS: dict[type, type[Message]] = {
     bill.LinkReconciliation: bills_pb2.LinkReconciliation,
     bill.Reconciliation: bills_pb2.Reconciliation,
     budget.Budget: budgets_pb2.Budget,
+    authorization.PolicyRevision: policies_pb2.PolicyRevision,
+    authorization.PolicyFlip: policies_pb2.PolicyFlip,
     ratecard.TierUse: costs_pb2.TierUse,
     ratecard.Quote: costs_pb2.PriceEgressResponse,
     ratecard.CardInfo: costs_pb2.RateCard,
@@ -189,6 +232,7 @@ NAMES: dict[type, Named] = {
     dataset.Dataset: Named(
         fields=frozenset({"namespace", "dataset"}), build=lambda value: value.name.resource, parse=_dataset_fields
     ),
+    discovery.Found: Named(fields=frozenset(), build=lambda value: value.dataset.name.resource, parse=lambda _: {}),
     dataset.Version: Named(
         fields=frozenset({"namespace", "dataset", "number"}), build=lambda value: value.name.resource, parse=_version_fields
     ),
@@ -216,6 +260,13 @@ NAMES: dict[type, Named] = {
     pipeline.Pipeline: _child("pipelines", "pipeline"),
     bill.Bill: _child("bills", "bill"),
     budget.Budget: _child("budgets", "budget"),
+    keys.SiteKeyring: _of_site("keyring"),
+    keys.KeyUse: _of_site("keyUses", "dataset"),
+    keys.Escrow: _child("escrows", "escrow"),
+    keys.Opening: _child("openings", "opening"),
+    leases.Lease: _child("leases", "lease"),
+    erasure.Erasure: _child("erasures", "erasure"),
+    people.Token: _child("tokens", "token"),
 }
 
 #: Fields that stay on one side on purpose, each with the reason.
@@ -274,8 +325,15 @@ def from_time(time: datetime) -> Timestamp:
 
 
 def to_time(stamp: Timestamp) -> datetime:
-    """A Timestamp as UTC time."""
-    return stamp.ToDatetime(UTC)
+    """A Timestamp as UTC time; InvalidArgument (TIME_INVALID) for one that is none."""
+    try:
+        return stamp.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise errors.InvalidArgument(
+            f"{stamp.seconds} s and {stamp.nanos} ns since 1970 are no time",
+            reason="TIME_INVALID",
+            help="Use a time of the years 1 to 9999.",
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import io
 import secrets
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from federation.core import dataset, errors, grants, ids
+from federation.core import dataset, errors, grants, ids, leases
 from federation.crypto import container, hpke, manifest, tags
 from federation.crypto import grants as signed_grants
 from federation.v1 import gateway_pb2
@@ -99,6 +100,9 @@ class OpenedVersion:
     def open(self, path: str) -> FileReader:
         """One of the files, for reading. Nothing is fetched before it is read."""
         entry = self.entry(path)
+        if isinstance(self.deks, _Leased) and self.deks.over:
+            self._sources.clear()
+            self.deks.renew()
         source = self._sources.get(path, lambda: self._source(entry))
         return FileReader(source, name=f"{self.version}/{path}", watcher=self.counts)
 
@@ -148,6 +152,11 @@ class _Sources:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Source] = OrderedDict()
 
+    def clear(self) -> None:
+        """Keeps none; those of open files live as long as these."""
+        with self._lock:
+            self._kept.clear()
+
     def get(self, path: str, make: Callable[[], Source]) -> Source:
         with self._lock:
             if path not in self._kept:
@@ -172,17 +181,73 @@ def open_version(
     is given; (KEY_MISSING) when a generation came without its key.
     """
     private, public = hpke.new_pair()
+    asked = time.monotonic()
     answer = gateway.open_version(public, input)
     if manifest_digest not in ("", answer.manifest_digest):
         raise _manifest_invalid(answer, "it is not the one that was asked for")
-    return dataclasses.replace(_opened(gateway, input, answer, private, audience), counts=counts)
+    opened = _opened(gateway, input, answer, private, audience)
+    leased = _Leased(gateway, input, audience, answer.manifest_digest, opened.deks, until=asked + answer.lease_seconds)
+    return dataclasses.replace(opened, counts=counts, deks=leased)
+
+
+class _Leased(Mapping[str, bytes]):
+    """The DEKs of a version by generation, for as long as their lease lasts. Files that are open keep theirs."""
+
+    def __init__(
+        self,
+        gateway: GatewayClient,
+        input_: str,
+        audience: str,
+        manifest_digest: str,
+        deks: Mapping[str, bytes],
+        *,
+        until: float,
+    ) -> None:
+        self._gateway = gateway
+        self._input = input_
+        self._audience = audience
+        self._digest = manifest_digest
+        self._deks = deks
+        self._until = until
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<{len(self._deks)} keys>"
+
+    def __getitem__(self, generation: str) -> bytes:
+        return self._deks[generation]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._deks)
+
+    def __len__(self) -> int:
+        return len(self._deks)
+
+    @property
+    def over(self) -> bool:
+        """Whether the lease has run out: nothing more may be opened under it."""
+        return time.monotonic() >= self._until
+
+    def renew(self) -> None:
+        """Lets go of the keys and asks for a new lease, unless another thread has done so meanwhile."""
+        with self._lock:
+            if not self.over:
+                return
+            self._deks = {}
+            asked = time.monotonic()
+            private, public = hpke.new_pair()
+            answer = self._gateway.open_version(public, self._input, keys_only=True)
+            if answer.manifest_digest != self._digest:
+                raise _manifest_invalid(answer, "it is not the one that was opened before")
+            self._deks = _unsealed_all(private, answer, self._audience)
+            self._until = asked + answer.lease_seconds
 
 
 def _opened(
     gateway: GatewayClient, input_: str, answer: gateway_pb2.OpenVersionResponse, private: bytes, audience: str
 ) -> OpenedVersion:
     listed = _checked(answer)
-    deks = {key.generation: _unsealed(private, key, answer.dataset_uid, audience) for key in answer.keys}
+    deks = _unsealed_all(private, answer, audience)
     missing = sorted(set(listed.generations) - set(deks))
     if missing:
         raise errors.DataCorrupt(
@@ -215,6 +280,11 @@ def _manifest_invalid(answer: gateway_pb2.OpenVersionResponse, why: str) -> erro
     )
 
 
+def _unsealed_all(private: bytes, answer: gateway_pb2.OpenVersionResponse, audience: str) -> dict[str, bytes]:
+    whom = leases.audience(audience, answer.lease)
+    return {key.generation: _unsealed(private, key, answer.dataset_uid, whom) for key in answer.keys}
+
+
 def _unsealed(private: bytes, key: gateway_pb2.SealedKey, dataset_uid: str, audience: str) -> bytes:
     return hpke.open_(private, key.sealed, hpke.dek_info(dataset_uid, key.generation, audience))
 
@@ -244,7 +314,7 @@ class VersionWriter:
         #: The newest version at this site, where there is one and it was asked for.
         self.base = _opened(gateway, output, answer.base, private, audience) if answer.HasField("base") else None
         self._gateway = gateway
-        self._dek = _unsealed(private, answer.key, answer.dataset_uid, audience)
+        self._dek = _unsealed(private, answer.key, answer.dataset_uid, leases.audience(audience, answer.lease))
         self._reused: list[str] = []
 
     def __repr__(self) -> str:

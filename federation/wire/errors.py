@@ -84,7 +84,9 @@ def from_status(status: status_pb2.Status) -> errors.FederationError:
             if detail.Is(target.DESCRIPTOR):
                 detail.Unpack(target)
     metadata = dict(info.metadata)
-    return _CLASSES.get(status.code, errors.FederationError)(
+    of_code = _CLASSES.get(status.code, errors.FederationError)
+    cls = errors.RateLimited if of_code is errors.ResourceExhausted and info.reason == errors.RATE_LIMITED else of_code
+    return cls(
         status.message,
         reason=info.reason or _code_name(status.code),
         help=metadata.pop(HELP, ""),

@@ -6,6 +6,7 @@ repeated for as long as the other side is away, since a gateway's restart takes 
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 #: For a call that moves no data.
 CALL_SECONDS = 60
+NONCE_BYTES = 16
 #: For one that nobody waits for.
 REPORT_SECONDS = 5
 #: For one that waits for a commit at the catalog.
@@ -65,10 +67,25 @@ class GatewayClient:
         request = gateway_pb2.ExchangeTicketRequest(ticket=ticket, nonce=nonce)
         return persistent(lambda: self._call(lambda stub: stub.ExchangeTicket(request, timeout=CALL_SECONDS)))
 
-    def open_version(self, reader_key: bytes, input: str = "") -> gateway_pb2.OpenVersionResponse:  # noqa: A002 - the contract's word
-        """The version that an input or the grant stands for: its manifest, and its keys sealed to `reader_key`."""
-        request = gateway_pb2.OpenVersionRequest(input=input, reader_key=reader_key)
-        return persistent(lambda: self._call(lambda stub: stub.OpenVersion(request, timeout=CALL_SECONDS)))
+    def open_version(
+        self,
+        reader_key: bytes,
+        input: str = "",  # noqa: A002 - the contract's word
+        *,
+        keys_only: bool = False,
+    ) -> gateway_pb2.OpenVersionResponse:
+        """The version that an input or the grant stands for: its manifest, and its keys sealed to `reader_key` under a lease.
+
+        With `keys_only` it comes without the manifest. Each try is a use of its own: its nonce is good for one lease.
+        """
+
+        def ask() -> gateway_pb2.OpenVersionResponse:
+            request = gateway_pb2.OpenVersionRequest(
+                input=input, reader_key=reader_key, nonce=secrets.token_hex(NONCE_BYTES), keys_only=keys_only
+            )
+            return self._call(lambda stub: stub.OpenVersion(request, timeout=CALL_SECONDS))
+
+        return persistent(ask)
 
     def read_object(self, request: gateway_pb2.ReadObjectRequest) -> Generator[bytes | memoryview]:
         """The pieces of a range of ciphertext. Asked for at once, so that they come while the caller does something else."""
@@ -76,9 +93,11 @@ class GatewayClient:
 
     def begin_write(self, reader_key: bytes, output: str = "", *, with_base: bool = False) -> gateway_pb2.BeginWriteResponse:
         """A new version to write, or the same again for a run's output that is being written."""
-        request = gateway_pb2.BeginWriteRequest(output=output, reader_key=reader_key, with_base=with_base)
 
         def begin() -> gateway_pb2.BeginWriteResponse:
+            request = gateway_pb2.BeginWriteRequest(
+                output=output, reader_key=reader_key, with_base=with_base, nonce=secrets.token_hex(NONCE_BYTES)
+            )
             return self._call(lambda stub: stub.BeginWrite(request, timeout=CALL_SECONDS))
 
         # A run's output is one write however often it is begun; a person's would be another each time.
@@ -171,9 +190,10 @@ class Pauses:
 
     def wait(self, error: errors.FederationError) -> None:
         """Pauses, or raises the error when the patience is over."""
-        if time.monotonic() + self._pause > self._deadline:
+        pause = self._pause + (error.retry_seconds or 0)
+        if time.monotonic() + pause > self._deadline:
             raise error
-        time.sleep(self._pause)
+        time.sleep(pause)
         self._pause = min(self._pause * 2, _PAUSE_SECONDS_MAX)
 
 

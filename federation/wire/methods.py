@@ -18,13 +18,17 @@ from federation.v1 import (
     budgets_pb2,
     catalog_pb2,
     costs_pb2,
+    events_pb2,
     gateway_pb2,
     identity_pb2,
     jobs_pb2,
+    keys_pb2,
+    leases_pb2,
     ledger_pb2,
     lineage_pb2,
     options_pb2,
     pipelines_pb2,
+    policies_pb2,
     records_pb2,
     sites_pb2,
     transfers_pb2,
@@ -32,8 +36,8 @@ from federation.v1 import (
 
 #: What people call, at the server's port for people.
 PEOPLE = (
-    *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets"),
-    *("Ledger", "Lineage", "Identity", "Records"),
+    *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets", "Keys"),
+    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures", "Policies", "Events"),
 )
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
@@ -50,12 +54,16 @@ _FILES = (
         costs_pb2,
         bills_pb2,
         budgets_pb2,
+        keys_pb2,
         ledger_pb2,
         lineage_pb2,
         identity_pb2,
         agent_pb2,
         gateway_pb2,
+        leases_pb2,
         records_pb2,
+        policies_pb2,
+        events_pb2,
     ),
 )
 

@@ -1,15 +1,25 @@
-"""TLS and channel settings, the same on every connection of the federation. Nothing of ours speaks without TLS."""
+"""TLS and channel settings, the same on every connection of the federation. Nothing of ours speaks without TLS.
+
+Certificates are read from their files again when these change: new connections have the new ones, old connections live on.
+"""
 
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import grpc
+
+from federation.core import errors
+from federation.crypto import certificates
+
+_log = logging.getLogger(__name__)
 
 #: Metadata of one call: lower-case keys; a key that ends in `-bin` has bytes.
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -44,6 +54,11 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
+def server_options(receive_bytes_max: int) -> tuple[tuple[str, int], ...]:
+    """A server's options where it takes smaller messages than most. Of an option that is told twice gRPC takes the first."""
+    return (("grpc.max_receive_message_length", receive_bytes_max), *SERVER_OPTIONS)
+
+
 @dataclass(frozen=True)
 class Tls:
     """PEM bytes: the CA that the other side must be signed by, and one's own certificate and key where one has them."""
@@ -51,6 +66,74 @@ class Tls:
     ca: bytes
     cert: bytes = b""
     key: bytes = field(default=b"", repr=False)
+
+
+class Source(Protocol):
+    """Where a TLS identity comes from."""
+
+    def current(self) -> Tls: ...
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """An identity that does not change."""
+
+    tls: Tls
+
+    def current(self) -> Tls:
+        """It."""
+        return self.tls
+
+
+class Files:
+    """An identity in three PEM files, read again when one of them changes. Threads may share it.
+
+    Files that cannot be used together, as between the writing of one and of the next, leave the identity as it was and are
+    logged; the first reading refuses them with InvalidArgument (TLS_INVALID).
+    """
+
+    def __init__(self, ca: Path, cert: Path, key: Path) -> None:
+        self._paths = (ca, cert, key)
+        self._lock = threading.Lock()
+        self._stamp = self._stamps()
+        self._tls = self._read()
+
+    def __repr__(self) -> str:
+        return f"<Files {self._paths[1]}>"
+
+    def current(self) -> Tls:
+        """The identity as the files have it now, or as they last had one that can be used."""
+        with self._lock:
+            stamp = self._stamps()
+            if stamp != self._stamp:
+                self._stamp = stamp
+                try:
+                    self._tls = self._read()
+                    _log.info("the certificate in %s has changed and is used from now on", self._paths[1])
+                except errors.InvalidArgument as error:
+                    _log.error("the certificate stays as it was: %s", error)
+            return self._tls
+
+    def _read(self) -> Tls:
+        try:
+            ca, cert, key = (path.read_bytes() for path in self._paths)
+        except OSError as error:
+            raise errors.InvalidArgument(
+                f"{error.filename} cannot be read: {error.strerror}", reason="TLS_INVALID", help="Put the file there."
+            ) from None
+        certificates.require_pair(cert, key, ca)
+        return Tls(ca, cert, key)
+
+    def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
+        return tuple(map(_stamp, self._paths))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def channel(
@@ -90,12 +173,28 @@ class ProcessChannel:
             made[1].close()
 
 
-def server_credentials(tls: Tls, *, require_client: bool) -> grpc.ServerCredentials:
-    """A server's side. With `require_client` nobody gets in without a certificate that the CA signed."""
-    return grpc.ssl_server_credentials(
-        [(tls.key, tls.cert)],
-        root_certificates=tls.ca if require_client else None,
-        require_client_auth=require_client,
+def server_credentials(source: Source, *, require_client: bool) -> grpc.ServerCredentials:
+    """A server's side, asked for its certificate at each new connection.
+
+    With `require_client` nobody gets in without a certificate that the CA signed.
+    """
+    known = [source.current()]
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        now = source.current()
+        if now is known[0]:
+            return None
+        known[0] = now
+        return _server_certificate(now, require_client=require_client)
+
+    first = _server_certificate(known[0], require_client=require_client)
+    # Its stub knows nothing of None, which grpc takes as "as before".
+    return grpc.dynamic_ssl_server_credentials(first, changed, require_client_authentication=require_client)  # type: ignore[arg-type]
+
+
+def _server_certificate(tls: Tls, *, require_client: bool) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(tls.key, tls.cert)], root_certificates=tls.ca if require_client else None
     )
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, NamedTuple, Self
 
-from federation import config
+from federation import config, secrecy
 from federation.core import errors, units
 from federation.wire import gateway as gateways
 from federation.worker import cluster, environment, lastword
@@ -52,6 +52,7 @@ _FAILED = 1
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns the exit code of it all: the command's, or 1 when its outputs were not committed."""
+    secrecy.keep()
     command = argv[1:] if argv[:1] == ["--"] else argv
     variables = config.environment()
     out = sys.stdout.buffer

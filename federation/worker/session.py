@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from federation import config
+from federation import config, secrecy
 from federation.core import errors, lineage
 from federation.wire import counting, data
 from federation.worker import cluster, environment, failures, lastword
@@ -39,6 +39,7 @@ class Session:
     """One process's dealings with the gateway: each input is opened once, each output written by one writer."""
 
     def __init__(self, connection: environment.Connection) -> None:
+        secrecy.keep()
         lastword.leave(config.environment())
         self.connection = connection
         self._gateway = connection.client()

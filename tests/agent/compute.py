@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from federation import ports
-from federation.core import errors, site
+from federation.core import admission, errors, site
 
 
 class MemoryCompute:
@@ -41,6 +41,11 @@ class MemoryCompute:
     def capacity(self) -> site.Capacity:
         self._answer()
         return site.Capacity(cpus=8, memory_bytes=16 * 10**9, gpus=self.gpus)
+
+    def examine(self) -> admission.Finding:
+        return admission.Finding(
+            check="compute", grade="C" if self.away else "A", detail=admission.UNASKED if self.away else "in memory"
+        )
 
     def say(self, submission_id: str, state: str, message: str = "", **more: Any) -> None:
         """From now on this is what became of it."""

@@ -260,7 +260,9 @@ def write_files(folder: Path, **files: bytes) -> Path:
 def _server(folder: Path, certs: certificates.Certs) -> Edge:
     clock, ids = SystemClock(), UlidIds()
     catalog = MemoryCatalog(clock, ids)
-    ctx = Context(ids=ids, rates=prices.default_rate_card(), grant_key=signing.new_private(), lease_seconds=6)
+    ctx = Context(
+        ids=ids, policies=builders.POLICIES, rates=prices.default_rate_card(), grant_key=signing.new_private(), lease_seconds=6
+    )
     tokens = catalog.write(lambda tx: {"admin": identity.create_token(tx, ctx, "admin", Role.ADMIN, "EU")[1]})
     for name, (region, jurisdiction) in PLACES.items():
         declared = sites_core.Site(
@@ -271,7 +273,7 @@ def _server(folder: Path, certs: certificates.Certs) -> Edge:
             # More than the agent's own settings allow, which have the last word.
             sources=(f"file://{folder}/{name}", f"file://{folder}/{name}/incomingx", "file:///etc", "s3://bucket"),
         )
-        catalog.write(lambda tx, declared=declared: sites.create_site(tx, ctx, declared))  # type: ignore[misc]
+        catalog.write(lambda tx, declared=declared: sites.create_site(tx, ctx, declared, joined=True))  # type: ignore[misc]
     settings = config.ServerSettings(
         state_dir=folder / "server",
         listen="127.0.0.1:0",
@@ -280,6 +282,7 @@ def _server(folder: Path, certs: certificates.Certs) -> Edge:
         tables_url="",
         tls=certs.layout.server_tls(),
         heartbeat_seconds=1,
+        rates=config.NO_RATES,
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)

@@ -16,6 +16,7 @@ from deltalake import DeltaTable, write_deltalake
 from federation import config
 from federation.cli import app, exits
 from federation.local import supervisor
+from tests.cli import answering
 
 
 def free_ports(count: int) -> list[int]:
@@ -66,6 +67,7 @@ def fed(folder, monkeypatch):
         result = CliRunner().invoke(app.fed, list(words))
         assert result.exit_code == code, result.output
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+        answering.check(words, result.stdout)
         return result
 
     return run
@@ -154,13 +156,16 @@ def test_namespaces_and_datasets_live_and_die(fed):
 def test_people_have_tokens_and_a_stranger_has_none(fed, folder: Path, monkeypatch, tmp_path: Path):
     """The declared user, a new one, and nobody."""
     monkeypatch.setenv("FED_TOKEN", (folder / "state/server/tokens/ada.token").read_text())
-    assert json.loads(fed("whoami", "-o", "json").stdout) | {"revision": 0, "server_version": ""} == {
+    told = json.loads(fed("whoami", "-o", "json").stdout)
+    assert {key: told.get(key) for key in ("principal", "role", "jurisdiction", "groups", "scopes", "expire_time")} == {
         "principal": "users/ada",
         "role": "USER",
         "jurisdiction": "EU",
-        "server_version": "",
-        "revision": 0,
+        "groups": [],
+        "scopes": [],
+        "expire_time": None,  # a declared person's lasts while they are declared
     }
+    assert told["credential"].startswith("tokens/t")
     fed("token", "create", "bob", code=exits.DENIED)
     monkeypatch.delenv("FED_TOKEN")
     fed("token", "create", "bob", "--expires-in", "1h", "--file", str(tmp_path / "bob.token"))
@@ -174,6 +179,9 @@ def test_sites_and_links_are_shown(fed):
     """With state and price."""
     assert json.loads(fed("site", "list", "-o", "json").stdout)[0]["state"] == "READY"
     assert "aws:eu-central-1" in fed("site", "show", "eu-1").stdout
+    # Its keys lie in files of this machine: that is grade B, and each finding is told.
+    assert json.loads(fed("site", "show", "eu-1", "-o", "json").stdout)["grade"] == "B"
+    assert "conditional puts and ranges are honest" in fed("site", "show", "eu-1").stdout
     assert "internet" in fed("link", "list").stdout
     fed("site", "show", "mars", code=exits.NOT_FOUND)
 

@@ -10,7 +10,7 @@ import pytest
 
 from federation.cli import jobs, plans
 from federation.cli.output import Output
-from federation.core import errors
+from federation.core import errors, specs
 from federation.core.job import Candidate, InputPlan, InputSpec, Job, JobRequest, OutputSpec, Plan, Rejection, Way
 
 OPTIONS = {
@@ -31,13 +31,13 @@ OPTIONS = {
 
 def request(**changes) -> JobRequest:
     """The request for some options."""
-    given = {"inputs_": jobs.inputs(["flights=sales/flights"]), "outputs_": jobs.outputs(["ml/model"])}
+    given = {"inputs_": specs.inputs(["flights=sales/flights"]), "outputs_": specs.outputs(["ml/model"])}
     return jobs.request(**{**given, **OPTIONS, **changes})
 
 
 def test_inputs_have_alias_dataset_and_version():
     """Without an alias the dataset's own word is it, as a Python name."""
-    assert jobs.inputs(["f=sales/flights@3", "sales/delay-model"]) == (
+    assert specs.inputs(["f=sales/flights@3", "sales/delay-model"]) == (
         InputSpec(alias="f", dataset="sales/flights", version=3),
         InputSpec(alias="delay_model", dataset="sales/delay-model"),
     )
@@ -45,7 +45,7 @@ def test_inputs_have_alias_dataset_and_version():
 
 def test_outputs_may_be_models():
     """`:MODEL` says so; `:DATA` may be said."""
-    assert jobs.outputs(["m=ml/delay-model:MODEL", "ml/sums:DATA"]) == (
+    assert specs.outputs(["m=ml/delay-model:MODEL", "ml/sums:DATA"]) == (
         OutputSpec(alias="m", dataset="ml/delay-model", kind="MODEL"),
         OutputSpec(alias="sums", dataset="ml/sums", kind="DATA"),
     )
@@ -53,21 +53,21 @@ def test_outputs_may_be_models():
 
 def test_a_size_may_be_assumed_for_all_inputs_or_for_one():
     """The named one goes before."""
-    specs = jobs.inputs(["a=x/a", "b=x/b"], ["1TB", "b=1GB"])
-    assert [spec.assumed_bytes for spec in specs] == [10**12, 10**9]
+    found = specs.inputs(["a=x/a", "b=x/b"], ["1TB", "b=1GB"])
+    assert [spec.assumed_bytes for spec in found] == [10**12, 10**9]
 
 
 def test_a_size_for_what_is_no_input_is_a_mistake():
     """Silently ignoring it would plan something else."""
-    with pytest.raises(click.UsageError, match="c, which is no input"):
-        jobs.inputs(["a=x/a"], ["c=1GB"])
+    with pytest.raises(errors.InvalidArgument, match="c, which is no input"):
+        specs.inputs(["a=x/a"], ["c=1GB"])
 
 
 @pytest.mark.parametrize("text", ["flights", "a=b=c/d", "A=x/y", "a=x/y@0", "a=x/Y"])
 def test_a_wrong_input_is_refused(text):
     """By the grammar of names."""
     with pytest.raises(errors.InvalidArgument):
-        jobs.inputs([text])
+        specs.inputs([text])
 
 
 def test_a_gpu_type_alone_means_one_gpu():
@@ -184,7 +184,7 @@ def test_an_unknown_baseline_is_said_to_be_unknown(capsys):
 
 def test_what_is_read_of_an_input_is_said_after_a_comma():
     """A percentage: all of it and more than all."""
-    assert jobs.inputs(["f=sales/flights@3,read=25%", "sales/orders,read=250"]) == (
+    assert specs.inputs(["f=sales/flights@3,read=25%", "sales/orders,read=250"]) == (
         InputSpec(alias="f", dataset="sales/flights", version=3, read_percent=25),
         InputSpec(alias="orders", dataset="sales/orders", read_percent=250),
     )
@@ -192,7 +192,7 @@ def test_what_is_read_of_an_input_is_said_after_a_comma():
 
 def test_an_output_may_be_delivered_and_released():
     """In any order, each once."""
-    assert jobs.outputs(["m=ml/model:MODEL,deliver=sites/eu-1,size=2GB,release", "ml/sums"]) == (
+    assert specs.outputs(["m=ml/model:MODEL,deliver=sites/eu-1,size=2GB,release", "ml/sums"]) == (
         OutputSpec(alias="m", dataset="ml/model", kind="MODEL", deliver_to="eu-1", assumed_bytes=2_000_000_000, release=True),
         OutputSpec(alias="sums", dataset="ml/sums"),
     )
@@ -203,15 +203,15 @@ def test_an_output_may_be_delivered_and_released():
 )
 def test_a_wrong_share_of_an_input_is_a_mistake(text):
     """It is never ignored."""
-    with pytest.raises(click.UsageError):
-        jobs.inputs([text])
+    with pytest.raises(errors.InvalidArgument):
+        specs.inputs([text])
 
 
 @pytest.mark.parametrize("text", ["a=x/y,release=yes", "a=x/y,keep", "a=x/y,deliver=a,deliver=b"])
 def test_a_wrong_wish_for_an_output_is_a_mistake(text):
     """It is never ignored."""
-    with pytest.raises(click.UsageError):
-        jobs.outputs([text])
+    with pytest.raises(errors.InvalidArgument):
+        specs.outputs([text])
 
 
 def test_what_a_placement_is_weighed_by_is_read_with_units():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime
 
-import click
 import pytest
 
-from federation.cli import jobs, lineage
+from federation.cli import lineage
 from federation.cli.output import Output
+from federation.core import errors, specs
 from federation.core.lineage import Binding, Cause, Edge, Graph, Reason, ResidencyFact, RunFact, Why
 
 TIME = datetime(2026, 11, 22, tzinfo=UTC)
@@ -161,13 +161,13 @@ def residency_fact(dataset: str, number: int, cause: Cause, by: str, **told) -> 
 @pytest.mark.parametrize("text", ["out=orders.price", "sums.total", "sums.total=", "sums.total=a.b,", ".total=a.b"])
 def test_a_column_map_that_says_nothing_is_refused(text):
     """Before anything is asked of a server."""
-    with pytest.raises(click.UsageError):
-        jobs.outputs(["sums=x/sums"], [text])
+    with pytest.raises(errors.InvalidArgument):
+        specs.outputs(["sums=x/sums"], [text])
 
 
 def test_column_maps_go_to_their_outputs():
     """Several for one column, one for another."""
-    (spec,) = jobs.outputs(["sums=x/sums"], ["sums.total=o.price,o.qty", "sums.n=o.qty"])
+    (spec,) = specs.outputs(["sums=x/sums"], ["sums.total=o.price,o.qty", "sums.n=o.qty"])
     assert [(each.column, each.source) for each in spec.column_map] == [
         ("total", "o.price"),
         ("total", "o.qty"),

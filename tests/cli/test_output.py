@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from federation.cli import shapes
-from federation.cli.output import Output, safe
+from federation.cli.output import Output
 from federation.core import dataset, job, metering, site
+from federation.core.screen import safe
 
 TIME = datetime(2026, 11, 22, 20, 0, tzinfo=UTC)
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from federation.cli import app, exits, jobs, pipelines, scatter
+from federation.cli import app, exits, pipelines, scatter
 from federation.cli.output import Output
 from federation.cli.session import Session
+from federation.core import specs
 from federation.core.job import JobRequest, JobState, OutputSpec, Resources
 from federation.core.pipeline import Pipeline, PipelinePlan, PipelineRequest, PipelineState, TaskPlan, TaskRejection, TaskRun
 from tests import builders
@@ -121,7 +122,7 @@ def test_a_scattered_job_asks_for_maps_and_a_reduce():
     """The map releases its part's output and has the GPUs, the reduce writes the whole one; both have the working directory."""
     request = JobRequest(
         label="sums",
-        outputs=jobs.outputs(["sums=ml/sums,release"]),
+        outputs=specs.outputs(["sums=ml/sums,release"]),
         resources=Resources(cpus=2, gpus=1, memory_bytes=5),
         entrypoint=("python", "map.py"),
         working_dir="a digest",

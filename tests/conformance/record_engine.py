@@ -14,7 +14,9 @@ from deltalake import DeltaTable
 
 from federation import ports
 from federation.adapters.records_delta import DeltaRecords
+from federation.adapters.records_links import DeltaReader
 from federation.core import analyses, errors
+from federation.services import heads
 from tests import records
 
 LEDGER = "egress_ledger"
@@ -165,7 +167,7 @@ def what_is_not_there_is_said_by_name(record: Record) -> None:
 
 
 def a_compaction_changes_no_row_and_appending_goes_on(record: Record) -> None:
-    """Fewer files, the same rows and position, a table that every engine reads as before; the committer never noticed."""
+    """Fewer files, the same rows and position, a table that every engine reads as before; committer and proof never notice."""
     record.post(*[{"namespace": f"n{number % 3}"} for number in range(8)])
     before, position = record.rows(), record.sink.position(LEDGER)
     files = len(record.table().file_uris())
@@ -188,6 +190,8 @@ def a_compaction_changes_no_row_and_appending_goes_on(record: Record) -> None:
     record.post({})
     assert record.sink.position(LEDGER) == 10
     stays_plain(record)
+    *_, proof = heads.verify(DeltaReader(str(record.root)), LEDGER, (), ())
+    assert (proof.findings, proof.rows, proof.consistent_position) == ((), 10, 10)
 
 
 def stays_plain(record: Record, name: str = LEDGER) -> None:

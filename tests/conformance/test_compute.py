@@ -13,7 +13,7 @@ import pytest
 from connectors.compute.process import ProcessCompute
 from connectors.compute.ray import RayCompute
 from federation import ports
-from federation.core import errors
+from federation.core import admission, errors
 from tests.ray_pair import another, ray_pair  # noqa: F401 - a fixture
 
 
@@ -188,6 +188,17 @@ def test_a_job_gets_the_gpus_that_it_asks_for(ray_pair, submission, tmp_path):  
     compute.submit(asked)
     assert ended(compute, asked.submission_id).state == "SUCCEEDED"
     assert sorted(result.read_text().strip().split(",")) == ["0", "1"]
+
+
+@pytest.mark.invariant("G5")
+@pytest.mark.ray
+def test_a_real_cluster_with_its_token_on_passes_the_examination(ray_pair):  # noqa: F811
+    """Mode, 401 without a token and release as Ray itself tells them; another's token tells it nothing."""
+    first, second = ray_pair.clusters[:2]
+    found = RayCompute(first.address, first.token_file).examine()
+    assert (found.check, found.grade) == ("compute", "A"), found
+    stranger = RayCompute(first.address, second.token_file).examine()
+    assert (stranger.grade, stranger.detail.startswith(admission.UNASKED)) == ("C", True)
 
 
 @pytest.mark.ray

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -205,3 +209,64 @@ def _token_of(run: str) -> str:
         if pairs.get("FED_RUN") == run and pairs.get("FED_TOKEN"):
             return pairs["FED_TOKEN"]
     return ""
+
+
+@pytest.fixture
+def jobs_api(federation: localfed.LocalFederation) -> Iterator[str]:
+    """`fed ray`, and where it listens."""
+    (port,) = localfed.free_ports(1)
+    started = subprocess.Popen(
+        [*localfed.FED, "ray", "--listen", f"127.0.0.1:{port}"], env=federation.environment(), cwd=federation.folder
+    )
+    try:
+        localfed.until(lambda: _listens(port), 30, "the Jobs API to listen")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        started.terminate()
+        assert started.wait(20) == 0
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+RAYS_OWN = """
+import federation, pathlib, sys
+total = len(federation.inputs["rates"].pandas())
+with federation.outputs["sizes"].open("sizes.txt", "w") as file:
+    file.write(str(total))
+print("read", total, pathlib.Path("beside.txt").read_text(), sys.argv[1], flush=True)
+sys.exit(int(sys.argv[1]))
+"""
+
+
+def test_rays_own_command_line_reaches_the_federation(federation: localfed.LocalFederation, jobs_api: str, tmp_path: Path):
+    """`ray job submit` unchanged: its folder travels, the job runs beside its data, its log is followed, its end told."""
+    (tmp_path / "job.py").write_text(RAYS_OWN)
+    (tmp_path / "beside.txt").write_text("found")
+    environ = federation.environment(
+        RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=federation.layout.admin_token.read_text().strip(), RAY_ADDRESS=jobs_api
+    )
+    data = json.dumps({"fed.inputs": "lab/rates", "fed.outputs": "sizes=lab/sizes"})
+    ray = str(Path(sys.executable).with_name("ray"))
+    submit = [ray, "job", "submit", "--working-dir", str(tmp_path), "--metadata-json", data]
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+
+    own = f"Sizes_{secrets.token_hex(4)}"
+    done = run(*submit, "--submission-id", own, "--", "python", "job.py", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "read 100 found 0" in done.stdout
+    with federation.client() as client:
+        (stored,) = client.list_jobs(filter=f'submission_id = "{own}"')
+        assert stored.plan.choice.site == "eu-1"
+        run = client.get_run(stored.run)
+        assert client.get_site("eu-1").dashboard_of(run.submission_id).endswith(f"/#/jobs/{run.submission_id}")
+        assert [row.files for row in client.list_versions("lab/sizes") if row.run == stored.run] == [1]
+    failed = run(*submit, "--", "python", "job.py", "3")
+    assert failed.returncode == 1
+    assert "exit code 3" in failed.stdout + failed.stderr
+    logs = run(ray, "job", "logs", own)
+    assert "found 0" in logs.stdout

@@ -23,6 +23,7 @@ from federation.cli import app
 from federation.core.dataset import ReplicaState
 from federation.core.job import JobState
 from tests import localfed
+from tests.cli import answering
 from tests.ray_pair import RayPair, ray_pair  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.ray
@@ -96,6 +97,7 @@ def said(fed: localfed.LocalFederation, *words: str, **env: str) -> str:
     """What one `fed` command prints, in this process: starting one takes seconds on a busy machine."""
     result = CliRunner().invoke(app.fed, words, env=fed.environment(**env))
     assert result.exit_code == 0, (words, result.output, fed.logs())
+    answering.check(words, result.stdout)
     return result.stdout
 
 

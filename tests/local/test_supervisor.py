@@ -16,6 +16,7 @@ from federation import config
 from federation.core import errors
 from federation.local import supervisor
 from federation.local.process import Process
+from tests.localfed import is_over
 
 
 def free_ports(count: int) -> list[int]:
@@ -79,7 +80,7 @@ def test_up_starts_all_and_a_second_up_finds_it_and_down_ends_it(local):
     assert supervisor.status(local.layout) == ()
     # They have ended; who adopted them may still have to take note of it.
     deadline = time.monotonic() + 10
-    while left := [pid for session in sessions for pid in session if Path(f"/proc/{pid}").exists()]:
+    while left := [pid for session in sessions for pid in session if not is_over(pid)]:
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
 

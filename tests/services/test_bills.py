@@ -31,7 +31,7 @@ class Office:
 
     def __init__(self) -> None:
         self.catalog = MemoryCatalog(ManualClock(builders.NOW), SeededIds(1))
-        self.ctx = Context(ids=SeededIds(2), rates=ratecard.NO_PRICES, grant_key=b"k" * 32)
+        self.ctx = Context(ids=SeededIds(2), policies=builders.POLICIES, rates=ratecard.NO_PRICES, grant_key=b"k" * 32)
 
     def enter(self, *entries: metering.LedgerEntry) -> None:
         """Entries that were charged from the rate card."""

@@ -39,7 +39,9 @@ def update(sim: Simulation, mask: str = "", **changes: object) -> dataset.Datase
 
 def test_a_namespace_is_created_changed_and_deleted_once_it_is_empty(sim: Simulation) -> None:
     """A deleted dataset counts: it may come back."""
-    made = sim.write(lambda tx: datasets.create_namespace(tx, sim.ctx, builders.namespace("lab")), actor="users/alice")
+    made = sim.write(
+        lambda tx: datasets.create_namespace(tx, sim.ctx, builders.namespace("lab", owner="")), actor="users/alice"
+    )
     assert (made.owner, made.create_time) == ("users/alice", sim.clock.now())
     told = dataclasses.replace(made, description="for trying things out")
     changed = sim.write(lambda tx: datasets.update_namespace(tx, sim.ctx, told, frozenset()))

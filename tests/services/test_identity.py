@@ -17,7 +17,13 @@ def test_a_token_says_who_its_bearer_is(sim: Simulation) -> None:
     record, secret = sim.write(lambda tx: identity.create_token(tx, sim.ctx, "users/alice", Role.USER, "EU"))
     assert record.user == "alice"
     bearer = sim.read(lambda tx: identity.principal_for(tx, secret))
-    assert bearer == Principal(name="users/alice", role=Role.USER, jurisdiction="EU")
+    assert bearer == Principal(
+        name="users/alice",
+        role=Role.USER,
+        jurisdiction="EU",
+        token=f"tokens/{record.token}",
+        expire_time=sim.clock.now() + timedelta(days=30),
+    )
 
 
 def test_the_secret_is_stored_nowhere(sim: Simulation) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from federation.core import dataset, errors, ids, job, records
+from federation.core.authorization import Decided
 from federation.core.job import JobState
 from federation.crypto import manifest
 from federation.services import datasets, jobs
@@ -42,7 +43,9 @@ def request(*inputs: str, release: bool = True) -> job.JobRequest:
     return dataclasses.replace(made, outputs=tuple(dataclasses.replace(row, release=release) for row in made.outputs))
 
 
-def finish(sim: Simulation, submitted: job.Job, total: int) -> tuple[job.Run, tuple[dataset.Version, ...]]:
+def finish(
+    sim: Simulation, submitted: job.Job, total: int, group_size: int | None = None
+) -> tuple[job.Run, tuple[dataset.Version, ...]]:
     """Its run ends with an output of that size."""
     run = sim.run_of(submitted.job)
     agent = sim.agents[run.site]
@@ -60,6 +63,7 @@ def finish(sim: Simulation, submitted: job.Job, total: int) -> tuple[job.Run, tu
         generations=(generation,),
         keys=(builders.wrapped_key(agent.name, generation, dataset_uid=out.dataset_uid),),
         alias=out.alias,
+        group_size=group_size,
     )
     return sim.write(lambda tx: jobs.finish_run(tx, sim.ctx, agent.name, run.run, (new,)))
 
@@ -114,6 +118,67 @@ def test_without_release_an_output_inherits_residency_and_what_may_leave_of_it(s
     assert (made.residency, made.release_bytes_max) == (("EU",), 1000)
     finish(sim, sim.submit(request("sales/flights", "sales/orders", release=False)), 10**6)
     assert sim.dataset("ml/sums").release_bytes_max == 0  # its newest version is made of orders, too
+
+
+def grouped(sim: Simulation, name: str, least: int) -> None:
+    """An owner asks that groups of what leaves are so large."""
+    changed = builders.dataset(name, group_size_min=least)
+    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, changed, frozenset({"group_size_min"})))
+
+
+def counted(*inputs: str, release: bool = True) -> job.JobRequest:
+    """As `request`, of an aggregate whose column `people` counts."""
+    made = request(*inputs, release=release)
+    return dataclasses.replace(made, outputs=(dataclasses.replace(made.outputs[0], count_column="people"),))
+
+
+@pytest.mark.invariant("P2")
+def test_an_aggregate_is_released_by_what_its_site_has_counted(sim):
+    """Assumed good when it is submitted, decided by the number at the commit, and told with it."""
+    grouped(sim, "sales/flights", 10)
+    submitted = sim.submit(counted("sales/flights"))
+    for found, reason in ((None, "GROUPS_TOO_SMALL"), (9, "GROUPS_TOO_SMALL")):
+        with pytest.raises(errors.FailedPrecondition) as caught:
+            finish(sim, submitted, 500, found)
+        assert (caught.value.reason, caught.value.metadata["dataset"]) == (reason, "sales/flights")
+    assert sim.dataset("ml/sums").latest_version == 0
+    assert sim.events("output.released") == ()
+    _, (version,) = finish(sim, submitted, 500, 10)
+    assert version.group_size == 10
+    (event,) = sim.events("output.released")
+    told = records.loads(dataset.Release, event.body)
+    assert (told.group_size, told.group_size_min) == (10, 10)
+    decided = [records.loads(Decided, each.body) for each in sim.events("policy.decided")]
+    (export,) = [each.question for each in decided if each.action == "export"]
+    assert (export.aggregate, export.group_size) == (True, 10)
+
+
+def test_without_a_count_column_a_release_is_refused_before_the_job_is_stored(sim):
+    """Nobody could tell how large its groups are."""
+    grouped(sim, "sales/flights", 10)
+    with pytest.raises(errors.PermissionDenied) as caught:
+        sim.submit(request("sales/flights"))
+    assert (caught.value.reason, caught.value.metadata["policy"]) == ("POLICY_DENIED", "group-size")
+    assert sim.all(job.Job) == []
+
+
+def test_an_owner_who_asks_for_larger_groups_meanwhile_is_heard(sim):
+    """What holds is what is asked for when there is something to count."""
+    grouped(sim, "sales/flights", 10)
+    submitted = sim.submit(counted("sales/flights"))
+    grouped(sim, "sales/flights", 20)
+    with pytest.raises(errors.FailedPrecondition, match="GROUPS_TOO_SMALL"):
+        finish(sim, submitted, 500, 15)
+
+
+def test_what_a_person_puts_has_no_count(sim):
+    """An agent's word on it is not taken: of what a person puts nobody knows what its columns count."""
+    agent, alice = sim.agents["eu-1"], builders.person()
+    stored = sim.dataset("sales/weather")
+    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, alice, stored.name, "eu-1"))
+    new = dataclasses.replace(agent.new_version("sales/weather", stored.uid), group_size=1000)
+    made = sim.write(lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, new, "eu-1"))
+    assert made.group_size is None
 
 
 def test_a_release_of_what_nothing_binds_is_no_event(sim):

@@ -7,16 +7,20 @@ import json
 import pytest
 
 from federation.core import errors, job, planner, whatif
+from federation.core.policy import Role
 from federation.services import jobs, world
+from federation.services.disclosure import Disclosure
 from tests import builders
 from tests.services.test_profiles import settle, work
 from tests.sim import Simulation
+
+ADMIN = builders.person("root", Role.ADMIN)
 
 
 def exported(sim: Simulation, *names: str) -> whatif.WorldFile:
     """The federation, through its file."""
     revision = sim.catalog.revision()
-    file = sim.read(lambda tx: world.export(tx, sim.ctx, names, revision=revision))
+    file = sim.read(lambda tx: world.export(tx, sim.ctx, names, revision=revision, known=Disclosure(tx, sim.ctx, ADMIN)))
     return whatif.parse_world("".join(whatif.pieces(file)))
 
 

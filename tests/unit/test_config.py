@@ -345,3 +345,30 @@ def test_a_wrong_offer_is_refused_by_its_key(tmp_path, old, new, key):
     assert old in OFFERING
     error = refused(tmp_path, OFFERING.replace(old, new, 1))
     assert key in error.metadata["key"]
+
+
+def test_a_databases_url_may_lie_in_a_file_of_its_own(tmp_path: Path) -> None:
+    """Read when a server starts, and by nobody else; one that others can read is refused, and so is saying it twice."""
+    file = tmp_path / "federation.yaml"
+    file.write_text(GOOD.replace("agents_listen: 127.0.0.1:7401", "agents_listen: 127.0.0.1:7401, database_file: db.url"))
+    read = config.federation_file(file)
+    (tmp_path / "db.url").write_text("postgresql+psycopg://fed@db/fed\n")
+    (tmp_path / "db.url").chmod(0o640)
+    with pytest.raises(errors.InvalidArgument, match="0640"):
+        config.server(read, tmp_path)
+    (tmp_path / "db.url").chmod(0o600)
+    assert config.server(read, tmp_path).database_url == "postgresql+psycopg://fed@db/fed"
+    file.write_text(file.read_text().replace("database_file: db.url", "database_file: db.url, database: 'sqlite:///x'"))
+    with pytest.raises(errors.InvalidArgument, match="Keep one"):
+        config.federation_file(file)
+
+
+def test_how_often_a_server_may_be_called_is_read(tmp_path: Path) -> None:
+    """What is not told is as usual; 0 is no limit, and a bucket that holds nothing is refused."""
+    path = tmp_path / "federation.yaml"
+    path.write_text("federation: acme\nserver: {rates: {calls_per_second: 7, strangers_per_second: 0}}\n")
+    assert config.federation_file(path).rates == config.RateSettings(calls_per_second=7, strangers_per_second=0)
+    path.write_text("federation: acme\nserver: {rates: {burst: 0}}\n")
+    with pytest.raises(errors.InvalidArgument) as refused:
+        config.federation_file(path)
+    assert refused.value.reason == "CONFIG_INVALID"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
 from federation.wire import errors as wire_errors
 from federation.wire import methods, tls
+from tests import builders
 from tests.wire.certs import Certs
 
 GRANT_KEY = signing.new_private()
@@ -136,11 +138,14 @@ def start(
     committer: Any = None,
     reader: Any = None,
     queries: Any = None,
+    people: ports.People | None = None,
     listen: str = "127.0.0.1:0",
+    rates: config.RateSettings = config.NO_RATES,
 ) -> Edge:
-    """Starts a server, on free ports unless told otherwise."""
+    """Starts a server, on free ports unless told otherwise, and without limits on how often it is called."""
     ctx = Context(
         ids=UlidIds(),
+        policies=builders.POLICIES,
         rates=prices.default_rate_card(),
         grant_key=GRANT_KEY,
         package_bytes_max=1024 * 1024,
@@ -156,6 +161,7 @@ def start(
         tls=certs.layout.server_tls(),
         federation="acme",
         http_listen="127.0.0.1:0",
+        rates=rates,
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
@@ -167,6 +173,7 @@ def start(
         committer or NoCommitter(),
         reader=reader,
         queries=queries,
+        people=people,
         lineage=lineage_index(catalog),
     )
     edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, loop=loop, thread=thread, tokens=tokens)
@@ -174,7 +181,7 @@ def start(
     return edge
 
 
-PEOPLE = {"admin": Role.ADMIN, "user": Role.USER}
+PEOPLE = {"admin": Role.ADMIN, "user": Role.USER, "auditor": Role.AUDITOR}
 
 
 def clock() -> SystemClock:
@@ -187,7 +194,7 @@ def populate(edge: Edge) -> None:
 
     def work(tx: ports.Transaction) -> None:
         for name, region, where in (("eu-1", "aws:eu-central-1", "EU"), ("us-1", "aws:us-east-1", "US")):
-            sites.create_site(tx, edge.ctx, site.Site(site=name, region=region, jurisdiction=where))
+            sites.create_site(tx, edge.ctx, site.Site(site=name, region=region, jurisdiction=where), joined=True)
             sites.register(
                 tx,
                 edge.ctx,
@@ -197,8 +204,24 @@ def populate(edge: Edge) -> None:
                 sealing_key="22" * 32,
                 has_compute=True,
                 capacity=site.Capacity(cpus=4, memory_bytes=8 * 10**9),
+                findings=builders.findings(),
             )
         datasets.create_namespace(tx, edge.ctx, dataset.Namespace(name="sales"))
         datasets.create_dataset(tx, edge.ctx, dataset.Dataset(namespace="sales", dataset="flights"))
 
     edge.catalog.write(work, actor="users/admin")
+
+
+def make_placeable(edge: Edge) -> None:
+    """Puts a version of sales/flights to eu-1, which the user may read, and gives the sites prices."""
+
+    def work(tx: ports.Transaction) -> None:
+        for row in tx.list(site.Site):
+            tx.replace(dataclasses.replace(row, offer=builders.offer()))
+        stored = tx.get(dataset.Dataset, "sales/flights")
+        tx.replace(dataclasses.replace(stored, latest_version=1, readers=("users/user",)))
+        tx.insert(builders.version())
+        tx.insert(builders.wrapped_key())
+        tx.insert(builders.replica())
+
+    edge.catalog.write(work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,12 +12,14 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
+from federation.api import matrix
 from federation.core import errors, policy
 from federation.services import identity
 from federation.wire import methods
 from tests.wire.edge import PEOPLE, Edge
 
-AT_PEOPLE = [row for row in methods.TABLE.values() if row.service in methods.PEOPLE]
+PUBLIC = [row for row in methods.TABLE.values() if row.service in methods.PEOPLE and row.permission == policy.PUBLIC]
+AT_PEOPLE = [row for row in methods.TABLE.values() if row.service in methods.PEOPLE and row not in PUBLIC]
 AT_AGENTS = [row for row in methods.TABLE.values() if row.service in methods.AGENTS]
 REFUSED = {"PERMISSION_MISSING", "TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "CERTIFICATE_INVALID"}
 
@@ -35,6 +38,7 @@ def reason(edge: Edge, row: methods.Method, **how: Any) -> str:
     return ""
 
 
+@pytest.mark.invariant("P1")
 @named(AT_PEOPLE)
 @pytest.mark.parametrize("who", PEOPLE)
 def test_a_role_may_call_what_it_has_the_permission_for_and_nothing_else(shared_edge, row, who):
@@ -47,15 +51,50 @@ def test_a_role_may_call_what_it_has_the_permission_for_and_nothing_else(shared_
         assert got == "PERMISSION_MISSING"
 
 
+def test_the_matrix_is_printed():
+    """`docs/authorization.md` is the contract's: made by `make authorization-docs`."""
+    assert (Path(__file__).parents[2] / "docs" / "authorization.md").read_text() == matrix.page()
+
+
+@pytest.fixture(scope="module")
+def narrow(shared_edge) -> dict[str, str]:
+    """A token of an administrator for each permission alone, by the permission."""
+    names = {row.permission for row in AT_PEOPLE}
+
+    def work(tx: Any) -> dict[str, str]:
+        make = identity.create_token
+        return {name: make(tx, shared_edge.ctx, "ada", policy.Role.ADMIN, "", scopes=(name,))[1] for name in names}
+
+    return shared_edge.catalog.write(work)
+
+
+@pytest.mark.invariant("I2")
+@named(AT_PEOPLE)
+def test_a_token_with_one_scope_reaches_its_methods_and_no_other(shared_edge, narrow, row):
+    """Positive with the method's own permission, negative with the next one."""
+    others = sorted(set(narrow) - {row.permission})
+    other = others[sum(map(ord, row.key)) % len(others)]
+    for permission, reached in ((row.permission, True), (other, False)):
+        shared_edge.tokens["scoped"] = narrow[permission]
+        got = reason(shared_edge, row, who="scoped")
+        assert (got not in REFUSED) if reached else (got == "PERMISSION_MISSING"), permission
+
+
 def test_the_matrix_has_a_no_in_it():
     """Else the test above could not fail."""
     user = policy.Principal(name="users/user", role=policy.Role.USER)
     assert {row.key for row in AT_PEOPLE if not policy.allowed(user, row.permission)} >= {
         "Sites.CreateSite",
-        "Identity.CreateToken",
+        "Sites.InviteSite",
     }
 
 
+def test_few_methods_are_open_to_anybody_and_each_is_named_here():
+    """How to come in is told to strangers; a site that joins proves itself by its join token."""
+    assert {row.key for row in PUBLIC} == {"Identity.FindEntrance", "Sites.JoinSite"}
+
+
+@pytest.mark.invariant("I1")
 @named(AT_PEOPLE)
 def test_nobody_calls_without_a_token(shared_edge, row):
     """UNAUTHENTICATED, before anything of the request is looked at."""
@@ -98,7 +137,7 @@ def test_a_certificate_that_names_no_site_is_no_agent(shared_edge, row):
     assert reason(shared_edge, row, who="server") == "CERTIFICATE_INVALID"
 
 
-@named(AT_PEOPLE)
+@named(AT_PEOPLE + PUBLIC)
 def test_the_agents_port_serves_no_method_of_people(shared_edge, row):
     """A stolen agent's certificate opens the agents' service alone."""
     assert reason(shared_edge, row, who="agent:eu-1", agents=True) == "UNIMPLEMENTED"
@@ -120,6 +159,7 @@ def test_health_is_told_to_anyone_who_can_connect(shared_edge, who):
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
+@pytest.mark.invariant("G5")
 def test_reflection_is_off(shared_edge):
     """Nobody is told what there is to call."""
     with shared_edge.channel("", agents=False) as channel, pytest.raises(grpc.RpcError) as caught:

@@ -21,6 +21,8 @@ from federation.v1 import (
     gateway_pb2,
     identity_pb2,
     jobs_pb2,
+    keys_pb2,
+    leases_pb2,
     ledger_pb2,
     lineage_pb2,
     pipelines_pb2,
@@ -30,7 +32,8 @@ from federation.v1 import (
 )
 from federation.wire import methods
 
-FILES = (catalog_pb2, sites_pb2, jobs_pb2, pipelines_pb2, transfers_pb2, costs_pb2, bills_pb2, budgets_pb2)
+FILES = (catalog_pb2, sites_pb2, jobs_pb2, pipelines_pb2, transfers_pb2, costs_pb2, bills_pb2, budgets_pb2, keys_pb2)
+FILES += (leases_pb2,)
 FILES += (ledger_pb2, lineage_pb2, identity_pb2, records_pb2, agent_pb2, gateway_pb2)
 ALL = list(methods.TABLE.values())
 PEOPLE = [row for row in ALL if row.service in methods.PEOPLE]
@@ -39,7 +42,10 @@ GETS = [row for row in PEOPLE if row.name.startswith("Get")]
 UPDATES = [row for row in PEOPLE if row.name.startswith("Update")]
 CREATES = [row for row in PEOPLE if row.name.startswith("Create")]
 DELETES = [row for row in PEOPLE if row.name.startswith(("Delete", "Undelete", "Cancel"))]
-ASKING = ("Get", "List", "Find", "Explain", "Check", "Summarize", "Price", "Export", "Verify", "Query", "WhoAmI")
+ASKING = (
+    *("Get", "List", "Find", "Search", "Explain", "Check", "Summarize", "Price", "Export", "Verify", "Query", "WhoAmI"),
+    "Watch",
+)
 
 #: What is stored under a name of its own. A Link is computed from prices, a LedgerEntry is never changed: neither has an etag.
 RESOURCES = [catalog_pb2.Namespace, catalog_pb2.Dataset, catalog_pb2.Version, catalog_pb2.Replica]
@@ -50,6 +56,7 @@ GET_EXCEPTIONS = {"Lineage.GetLineage": "LineageGraph"}
 #: A stream cannot be replayed from a record; it is made harmless by its digest instead.
 UNREPLAYED = {
     "Jobs.UploadPackage": "stores a package under the SHA-256 of its bytes, so that doing it twice is doing it once",
+    "Sites.JoinSite": "a join token is good for one key, and the same key gets the same certificate again",
     "Bills.ImportBill": "a delivery is known by the SHA-256 of its lines, so that the same one again changes nothing",
 }
 
@@ -72,14 +79,14 @@ def test_every_service_is_served_at_one_place():
 @named(ALL)
 def test_every_method_declares_a_permission_that_somebody_can_have(row):
     """At the server a permission of a role; at the gateway a grant, a run's token, or nothing for the ticket itself."""
-    allowed = {"public", "grant", "token"} if row.service in methods.GATEWAY else policy.KNOWN
+    allowed = {"public", "grant", "token"} if row.service in methods.GATEWAY else policy.KNOWN | {policy.PUBLIC}
     assert row.permission in allowed
 
 
 @named(PEOPLE)
 def test_no_method_for_people_needs_what_only_agents_have(row):
-    """And none can be called without a role."""
-    assert row.permission in policy.ADMIN_PERMISSIONS
+    """And none can be called without a role, but those that are open to anybody."""
+    assert row.permission in policy.ADMIN_PERMISSIONS | {policy.PUBLIC}
 
 
 def test_every_permission_is_asked_for_by_some_method():
@@ -105,7 +112,7 @@ def test_the_server_refuses_a_method_without_a_permission():
 def test_the_server_refuses_a_method_that_nothing_does():
     """A servicer that lacks a function of the contract is found at the start, not at the call."""
     with pytest.raises(errors.FailedPrecondition) as caught:
-        calls.generic_handlers({"Identity": object()}, door=None)  # type: ignore[arg-type]
+        calls.generic_handlers({"Identity": object()}, entrance=None)  # type: ignore[arg-type]
     assert caught.value.reason == "METHOD_UNIMPLEMENTED"
 
 
@@ -247,6 +254,7 @@ def test_streams_carry_bytes_work_or_findings_never_a_resource_list(row):
         "Verification",
         "ExportLedgerResponse",
         "ImportBillRequest",
+        "WatchResponse",
     }
 
 

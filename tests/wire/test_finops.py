@@ -24,6 +24,7 @@ from federation.core.bill import Period
 from federation.services import ledger
 from federation.v1 import bills_pb2
 from tests import records
+from tests.cli import answering
 from tests.conformance import test_bills
 from tests.wire import edge as edges
 
@@ -76,6 +77,7 @@ def fed(edge: edges.Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fe
     def run(*words: object, code: int = 0) -> Result:
         result = CliRunner().invoke(app.fed, [str(word) for word in words])
         assert result.exit_code == code, result.output
+        answering.check([str(word) for word in words], result.stdout)
         return result
 
     return run

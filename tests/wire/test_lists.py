@@ -6,14 +6,33 @@ from typing import Any
 
 import pytest
 
-from federation.core import bill, budget, chain, errors, job, kinds, metering, offers, pipeline, ratecard, transfer
+from federation.core import (
+    bill,
+    budget,
+    chain,
+    erasure,
+    errors,
+    job,
+    keys,
+    kinds,
+    leases,
+    metering,
+    offers,
+    pipeline,
+    policy,
+    ratecard,
+    transfer,
+)
 from federation.crypto import heads
 from federation.v1 import (
     bills_pb2,
     budgets_pb2,
     catalog_pb2,
     costs_pb2,
+    identity_pb2,
     jobs_pb2,
+    keys_pb2,
+    leases_pb2,
     ledger_pb2,
     pipelines_pb2,
     sites_pb2,
@@ -21,7 +40,7 @@ from federation.v1 import (
 )
 from federation.wire import methods
 from tests import builders, records
-from tests.wire.edge import Edge
+from tests.wire.edge import PEOPLE, Edge
 
 COUNT = 7
 
@@ -29,6 +48,7 @@ COUNT = 7
 REQUESTS: dict[str, Any] = {
     "Catalog.ListNamespaces": catalog_pb2.ListNamespacesRequest(),
     "Catalog.ListDatasets": catalog_pb2.ListDatasetsRequest(parent="namespaces/n-0"),
+    "Catalog.SearchDatasets": catalog_pb2.SearchDatasetsRequest(query="d", parent="namespaces/n-0"),
     "Catalog.ListVersions": catalog_pb2.ListVersionsRequest(parent="namespaces/n-0/datasets/d-0"),
     "Catalog.ListReplicas": catalog_pb2.ListReplicasRequest(parent="namespaces/n-0/datasets/d-0/versions/-"),
     "Sites.ListSites": sites_pb2.ListSitesRequest(),
@@ -43,7 +63,14 @@ REQUESTS: dict[str, Any] = {
     "Costs.ListRateCards": costs_pb2.ListRateCardsRequest(),
     "Ledger.ListRecordHeads": ledger_pb2.ListRecordHeadsRequest(),
     "Bills.ListBills": bills_pb2.ListBillsRequest(),
+    "Leases.ListLeases": leases_pb2.ListLeasesRequest(),
+    "Erasures.ListErasures": leases_pb2.ListErasuresRequest(),
     "Budgets.ListBudgets": budgets_pb2.ListBudgetsRequest(),
+    "Keys.ListKeyrings": keys_pb2.ListKeyringsRequest(),
+    "Keys.ListKeyUses": keys_pb2.ListKeyUsesRequest(),
+    "Keys.ListEscrows": keys_pb2.ListEscrowsRequest(),
+    "Keys.ListOpenings": keys_pb2.ListOpeningsRequest(),
+    "Identity.ListTokens": identity_pb2.ListTokensRequest(),
 }
 LISTS = [row for row in methods.TABLE.values() if row.pager]
 
@@ -79,6 +106,42 @@ def ledger_entry(name: str) -> metering.LedgerEntry:
     )
 
 
+def lease(nonce: str) -> leases.Lease:
+    """A lease of flights."""
+    return leases.Lease(
+        lease=leases.name(nonce),
+        use=leases.Use.READ,
+        site="eu-1",
+        dataset="sales/flights",
+        dataset_uid="d-1",
+        version=1,
+        generations=(builders.GENERATION,),
+        sensitivities=("default",),
+        principal="users/user",
+        reader_key="00" * 32,
+        nonce=nonce,
+        call="call",
+        issue_time=builders.NOW,
+        expire_time=builders.NOW,
+    )
+
+
+def erased(name: str, number: int) -> erasure.Erasure:
+    """An erasure that is complete."""
+    return erasure.Erasure(
+        erasure=name,
+        dataset="n-0/d-0",
+        dataset_uid="d-0",
+        version=number + 1,
+        manifest_digest="00" * 32,
+        reason="a test",
+        principal="users/root",
+        state=erasure.ErasureState.CERTIFIED,
+        generations=(),
+        sites=(),
+    )
+
+
 @pytest.fixture(scope="module")
 def filled(shared_edge: Edge) -> Edge:
     """The server with several of everything."""
@@ -105,7 +168,14 @@ def filled(shared_edge: Edge) -> Edge:
             head = chain.Head(table="audit", position=number + 1, rows=1, chain=bytes(32))
             tx.insert(heads.sign(bytes(32), head, builders.NOW))
             tx.insert(budget.Budget(budget=f"b-{number}", scope="all", limit_micros=1))
+            tx.insert(builders.wrapped_key("eu-1", f"g-{number}", dataset_uid=f"uid-{number}"))
+            tx.insert(keys.Escrow(escrow=f"k-{number}", site="eu-1", threshold=2, custodians=()))
+            tx.insert(keys.Opening(opening=f"e-{number}", escrow="k-0", site="eu-1", reason="a test", principal="users/user"))
             tx.insert(bill.Bill(bill=f"aws-{number}-2026-11", provider="aws", account=f"{number}", month="2026-11"))
+            tx.insert(lease(f"{number:032x}"))
+            tx.insert(erased(f"e-{number}", number))
+            if number >= len(PEOPLE):  # who have one already
+                tx.insert(kinds.TokenRecord(token=f"t-{number}", digest="", user="ada", role=policy.Role.USER))
             egress, compute = ratecard.text(builders.rates().rows), offers.text(())
             tx.insert(kinds.RateCardVersion(number=number + 1, egress=egress, compute=compute, digest=f"{number}"))
 
@@ -230,6 +300,7 @@ def test_all_datasets_are_listed_below_the_dash(filled):
     ("key", "parent"),
     [
         ("Catalog.ListDatasets", "namespaces/nowhere"),
+        ("Catalog.SearchDatasets", "namespaces/nowhere"),
         ("Catalog.ListVersions", "namespaces/n-0/datasets/nowhere"),
         ("Catalog.ListReplicas", "namespaces/n-0/datasets/nowhere/versions/-"),
         ("Catalog.ListReplicas", "namespaces/n-0/datasets/d-0/versions/99"),

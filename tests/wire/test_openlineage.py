@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
@@ -151,15 +152,25 @@ def test_other_paths_and_methods_are_not_there(edge: Edge) -> None:
 
 def test_the_schemas_of_our_facets_are_served_to_anybody(edge: Edge) -> None:
     """What events refer to can be fetched where `schemas_url` says so."""
+    for name in ("PlacementRunFacet", "DataLocalityInputDatasetFacet"):
+        assert name in got(edge, f"/schemas/1-0-0/{name}.json")["$defs"]
+
+
+def got(edge: Edge, path: str) -> Any:
+    """What anybody gets there, as JSON."""
     host, _, port = edge.server.http_address.rpartition(":")
     context = ssl.create_default_context(cafile=str(edge.certs.layout.ca))
-    for name in ("PlacementRunFacet", "DataLocalityInputDatasetFacet"):
-        connection = http.client.HTTPSConnection(host, int(port), timeout=10, context=context)
-        connection.request("GET", f"/schemas/1-0-0/{name}.json")
+    connection = http.client.HTTPSConnection(host, int(port), timeout=10, context=context)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
         answer = connection.getresponse()
         assert answer.status == 200
-        assert name in json.loads(answer.read())["$defs"]
-        connection.close()
+        return json.loads(answer.read())
+
+
+def test_whoever_balances_load_is_told_that_the_server_works(edge: Edge) -> None:
+    """Without a token, and with nothing but that."""
+    assert got(edge, listener.HEALTH_PATH) == {"status": "SERVING"}
 
 
 def test_the_same_is_taken_by_rpc_and_by_the_cli(edge: Edge) -> None:

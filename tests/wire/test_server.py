@@ -18,8 +18,8 @@ from federation.adapters.system import UlidIds
 from federation.api.server import Server
 from federation.core import errors, job, site
 from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2
+from federation.wire import codec, methods
 from federation.wire import errors as wire_errors
-from federation.wire import methods
 from tests import builders
 from tests.wire import edge as edges
 from tests.wire.edge import Edge
@@ -313,6 +313,8 @@ def test_a_cancelled_run_is_told_to_stop(edge):
 def test_a_site_registers_with_its_own_name_whatever_it_says(edge):
     """And is told the key that grants are signed with, and its terms."""
     request = agent_pb2.RegisterRequest(gateway="127.0.0.1:1", signing_key="11" * 32, sealing_key="22" * 32)
+    request.findings.extend(codec.to_message(row) for row in builders.findings())
+    request.agent_time.GetCurrentTime()
     answer = edge.call("Agent.Register", request, who="agent:us-1")
     assert (answer.site.name, answer.site.gateway) == ("sites/us-1", "127.0.0.1:1")
     assert answer.lease_seconds == edge.ctx.lease_seconds

@@ -15,6 +15,7 @@ from federation.core.transfer import ReplicationRule, TransferState
 from federation.services import carrying, retention, transfers
 from federation.v1 import agent_pb2, transfers_pb2
 from tests import builders
+from tests.cli import answering
 from tests.wire.edge import Edge
 
 READ = "sales/read@1"
@@ -27,7 +28,7 @@ def ready(edge: Edge) -> Edge:
 
     def work(tx: Any) -> None:
         for name, residency in (("sales/read", ()), ("sales/kept", ("EU",))):
-            tx.insert(builders.dataset(name, residency, latest_version=1, uid="u-flights"))
+            tx.insert(builders.dataset(name, residency, latest_version=1, uid="u-flights", owner="users/user"))
             tx.insert(builders.version(f"{name}@1"))
             tx.insert(builders.replica(f"{name}@1", "eu-1"))
         tx.insert(builders.wrapped_key("eu-1"))
@@ -127,6 +128,7 @@ def fed(ready: Edge, monkeypatch):
     def run(*words: str, code: int = exits.OK) -> Result:
         result = CliRunner().invoke(app.fed, list(words))
         assert result.exit_code == code, result.output
+        answering.check(words, result.stdout)
         return result
 
     return run

@@ -21,7 +21,7 @@ from grpc_status import rpc_status
 from connectors.storage.memory import MemoryStore
 from federation import config
 from federation.adapters.system import UlidIds
-from federation.core import dataset, errors, lineage
+from federation.core import dataset, errors, leases, lineage
 from federation.crypto import container, hpke, layout, manifest, secrets, signing
 from federation.local import pki
 from federation.v1 import gateway_pb2, gateway_pb2_grpc
@@ -29,6 +29,7 @@ from federation.wire import codec, data, tls
 from federation.wire import errors as wire_errors
 from federation.wire.gateway import GatewayClient
 
+LEASE = "l-00000000000000000000000001"
 RUN = "jobs/j-00000000000000000000000001/runs/1"
 
 
@@ -68,6 +69,7 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
         self.versions: list[str] = []
         self.logs = b""
         self.finished: list[gateway_pb2.FinishAttemptRequest] = []
+        self.lease_seconds = 300
         self.ranges: list[tuple[int, int]] = []
         #: Bytes of each answer that went whole, and all reports of what was received.
         self.sent: list[int] = []
@@ -157,6 +159,8 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
                 manifest_signature=manifest.sign(self._signing, self.uid, digest),
                 manifest_signing_key=signing.public_hex(self._signing),
                 keys=[self._sealed(request.reader_key, generation, dek) for generation, dek in found.deks.items()],
+                lease=LEASE,
+                lease_seconds=self.lease_seconds,
             )
 
     def ReadObject(self, request, context):  # noqa: N802
@@ -187,6 +191,7 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
                 dataset=known.dataset,
                 dataset_uid=self.uid,
                 key=self._sealed(request.reader_key, known.generation, known.dek),
+                lease=LEASE,
             )
 
     def PutObjects(self, request_iterator, context):  # noqa: N802
@@ -264,7 +269,7 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
         return found
 
     def _sealed(self, reader_key: bytes, generation: str, dek: bytes) -> gateway_pb2.SealedKey:
-        info = hpke.dek_info(self.uid, generation, data.run_audience(RUN))
+        info = hpke.dek_info(self.uid, generation, leases.audience(data.run_audience(RUN), LEASE))
         return gateway_pb2.SealedKey(generation=generation, sealed=hpke.seal(reader_key, dek, info))
 
     @contextmanager
@@ -309,7 +314,7 @@ def serving(folder: Path, stub: GatewayStub | None = None) -> Iterator[Served]:
     ca = files.ca.read_bytes()
     server = grpc.server(ThreadPoolExecutor(16), options=tls.SERVER_OPTIONS)
     gateway_pb2_grpc.add_GatewayServicer_to_server(stub, server)
-    own = tls.Tls(ca, files.cert.read_bytes(), files.key.read_bytes())
+    own = tls.Files(files.ca, files.cert, files.key)
     port = server.add_secure_port("127.0.0.1:0", tls.server_credentials(own, require_client=False))
     server.start()
     client = GatewayClient(f"127.0.0.1:{port}", ca, token=stub.token)

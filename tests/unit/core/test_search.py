@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.core import planner, ratecard, search
+from federation.core import planner, ratecard, search, world
 from tests import builders
 
 _EDGES = st.integers(1, 40)
@@ -59,14 +59,22 @@ def test_a_walk_takes_steps_of_the_budget_and_is_not_begun_without() -> None:
 
 
 def test_a_decision_leaves_nothing_to_the_garbage_collector() -> None:
-    """Nothing that it makes holds itself in a ring: all of it is gone when the plan is."""
+    """Nothing that it makes holds itself in a ring: all of it is gone when the plan is.
+
+    Other threads of this process may leave something at any time, a ring of ours would each time.
+    """
     sites = [builders.site(f"s{n}", f"aws:r{n}") for n in range(5)]
     seen = builders.world(sites, [builders.world_input("a", ["s1", "s2"], 10**12)], rates=builders.rates())
     planner.plan(builders.request(cpus=4), seen)
-    gc.collect()
     gc.disable()
     try:
-        planner.plan(builders.request(cpus=4), seen)
-        assert gc.collect() == 0
+        assert 0 in [_left(seen) for _ in range(5)]
     finally:
         gc.enable()
+
+
+def _left(seen: world.World) -> int:
+    """How many objects one decision, or another thread meanwhile, leaves to the collector."""
+    gc.collect()
+    planner.plan(builders.request(cpus=4), seen)
+    return gc.collect()

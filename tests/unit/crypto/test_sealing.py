@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import re
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +28,18 @@ class TestCanonical:
     def test_two_lists_never_give_the_same_bytes(self, left, right):
         """Where one part ends and the next begins cannot be shifted."""
         assert (canonical.join(*left) == canonical.join(*right)) == (left == right)
+
+
+class TestCanonicalParts:
+    """And back."""
+
+    @given(parts)
+    def test_parts_come_back(self, listed):
+        """`split` undoes `join`, and refuses what was cut."""
+        joined = canonical.join(*listed)
+        assert canonical.split(joined) == tuple(part.encode() for part in listed)
+        with pytest.raises(ValueError, match="cut"):
+            canonical.split(joined + b"\x00\x00\x00\x01")
 
 
 class TestSigning:
@@ -60,6 +75,16 @@ class TestHpke:
         assert hpke.open_(private, hpke.seal(public, b"k" * 32, info), info) == b"k" * 32
         assert hpke.public_bytes(private) == public
 
+    def test_half_a_key_does_not_open_it(self):
+        """Neither ML-KEM's nor X25519's half of a key is enough: with the other half another, nothing opens."""
+        seed, other = bytes(32), bytes([1]) * 32
+        public, foreign = hpke.public_bytes(seed), hpke.public_bytes(other)
+        for mixed in (public[:1184] + foreign[1184:], foreign[:1184] + public[1184:]):
+            sealed = hpke.seal(mixed, b"k" * 32, b"info")
+            for private in (seed, other):
+                with pytest.raises(errors.Unauthenticated):
+                    hpke.open_(private, sealed, b"info")
+
     def test_another_key_or_purpose_does_not_open_it(self):
         """Another dataset, generation, run or grant, a changed byte, or nothing at all."""
         private, public = hpke.new_pair()
@@ -74,9 +99,19 @@ class TestHpke:
                 hpke.open_(key, given_sealed, given_info)
             assert caught.value.reason == "SEAL_INVALID"
 
-    @pytest.mark.parametrize("public", [b"", b"short", bytes(32)])
+    def test_the_key_is_expanded_as_x_wing_says(self):
+        """From a seed of 32 bytes, by SHAKE256 (draft-connolly-cfrg-xwing-kem, section 5.2)."""
+        expanded = hashlib.shake_256(bytes(32)).digest(96)
+        lattice = MLKEM768PrivateKey.from_seed_bytes(expanded[:64]).public_key().public_bytes_raw()
+        curve = X25519PrivateKey.from_private_bytes(expanded[64:]).public_key().public_bytes_raw()
+        assert hpke.public_bytes(bytes(32)) == lattice + curve
+        assert len(lattice + curve) == hpke.PUBLIC
+        with pytest.raises(ValueError, match="seed"):
+            hpke.public_bytes(bytes(33))
+
+    @pytest.mark.parametrize("public", [b"", b"short", bytes(32), bytes(1215), bytes(1217)])
     def test_an_unusable_public_key_is_refused(self, public):
-        """All zeros is a point to which everybody knows the secret."""
+        """Not so many bytes, or a point to which everybody knows the secret."""
         with pytest.raises(errors.InvalidArgument) as caught:
             hpke.seal(public, b"k" * 32, b"")
         assert caught.value.reason == "SEALING_KEY_INVALID"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
@@ -13,6 +14,8 @@ depends_on = None
 # Written out, and not taken from the code: a migration says what was, whatever the code says later.
 _KINDS = {
     "namespaces": (),
+    "policy_revisions": (),
+    "inherited": (),
     "datasets": (
         "kind",
         "owner",
@@ -33,6 +36,10 @@ _KINDS = {
         "dataset_uid",
         "kek",
     ),
+    "site_keyrings": (),
+    "escrows": ("site",),
+    "escrowed_keys": ("dataset_uid",),
+    "openings": ("site", "state"),
     "sites": (
         "region",
         "state",
@@ -45,6 +52,7 @@ _KINDS = {
         "label",
         "principal",
         "pipeline",
+        "submission_id",
     ),
     "runs": (
         "state",
@@ -75,7 +83,9 @@ _KINDS = {
     "residency_facts": (),
     "foreign_runs": ("principal",),
     "cursors": (),
-    "tokens": ("user",),
+    "tokens": ("user", "made_with"),
+    "joins": ("site",),
+    "package_aliases": (),
     "grants": (
         "run",
         "source_site",
@@ -83,6 +93,9 @@ _KINDS = {
         "reserved",
         "transfer",
     ),
+    "leases": ("version", "dataset", "run", "site", "principal"),
+    "erasures": ("dataset", "state"),
+    "certificates": (),
     "committer_leases": (),
     "rate_cards": (),
     "link_reservations": (),
@@ -128,6 +141,7 @@ def upgrade() -> None:
     position = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     for name, columns in _KINDS.items():
         _make_kind(name, columns, text)
+    _make_terms("datasets_terms", text, position)
     op.create_table(
         "events",
         sa.Column("position", position, primary_key=True, autoincrement=False),
@@ -167,6 +181,24 @@ def _make_kind(name: str, columns: tuple[str, ...], text: sa.Text) -> None:
     )
     for column in ("parent", *columns):
         op.create_index(f"ix_{name}_{column}", name, [column, "key"])
+
+
+def _make_terms(name: str, text: sa.Text, position: sa.types.TypeEngine[int]) -> None:
+    """What values are found by: tsvector with GIN on PostgreSQL, FTS5 on SQLite."""
+    op.create_table(
+        name,
+        sa.Column("number", position, primary_key=True),
+        sa.Column("key", text, nullable=False, unique=True),
+        sa.Column("terms", sa.Text().with_variant(postgresql.TSVECTOR(), "postgresql"), nullable=False),
+    )
+    if op.get_bind().dialect.name == "postgresql":
+        op.create_index(f"ix_{name}", name, ["terms"], postgresql_using="gin")
+    else:
+        # Terms have no place and no column. Beginnings of up to seven letters behind a term's first are indexed themselves.
+        op.execute(
+            f"CREATE VIRTUAL TABLE {name}_fts USING fts5(terms, content='{name}', content_rowid='number', "
+            "detail=none, tokenize='ascii', prefix='2 3 4 5 6 7 8')"
+        )
 
 
 def _make_blobs(text: sa.Text) -> None:

@@ -1,0 +1,114 @@
+"""What values are found by, in SQL: FTS5 on SQLite, tsvector with GIN on PostgreSQL. Both keep terms as they are given.
+
+Terms are one letter or more of the alphabets and digits (`core.terms`), so neither index's own idea of a word comes in, and
+both find alike. Matches come in the order of their numbers, newest first, as far as they are wanted: no rank is reckoned.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from federation.adapters import sql_schema
+from federation.core.terms import Every, Query, Some, Term, Without
+
+#: How a statement is run within the transaction.
+Run = Callable[..., sa.CursorResult[Any]]
+#: Above all numbers.
+_END = 2**63 - 1
+
+
+def put(run: Run, dialect: str, cls: type, key: str, terms: Sequence[str]) -> None:
+    """Keeps what the value under a key is found by. What has not changed is not written."""
+    statements = _statements(sql_schema.TERMS[cls])
+    if dialect == "postgresql":
+        run(statements.upsert, {"key": key, "terms": " ".join(f"'{term}'" for term in terms)})
+        return
+    text = " ".join(terms)
+    known = run(statements.known, {"key": key}).one_or_none()
+    if known is None:
+        number = run(statements.insert, {"key": key, "terms": text}).lastrowid
+    elif known.terms == text:
+        return
+    else:
+        number = known.number
+        run(statements.unindex, {"number": number, "terms": known.terms})
+        run(statements.update, {"number": number, "terms": text})
+    run(statements.index, {"number": number, "terms": text})
+
+
+def remove(run: Run, dialect: str, cls: type, key: str) -> None:
+    """The value under the key is not found any more."""
+    statements = _statements(sql_schema.TERMS[cls])
+    if dialect != "postgresql":
+        known = run(statements.known, {"key": key}).one()
+        run(statements.unindex, {"number": known.number, "terms": known.terms})
+    run(statements.delete, {"key": key})
+
+
+def find(run: Run, dialect: str, cls: type, query: Query, *, before: int, limit: int) -> list[tuple[int, str]]:
+    """Number and body of the newest values that are asked for."""
+    statements = _statements(sql_schema.TERMS[cls])
+    values = {"before": before or _END, "limit": limit}
+    if dialect == "postgresql":
+        # A plan made for any question would take each for a rare one, and sort all that match a common one.
+        run(_PLAN_EACH)
+        rows = run(statements.find_postgresql, {"query": _tsquery(query), **values})
+    else:
+        rows = run(statements.find_sqlite, {"query": _fts5(query), **values})
+    return [(row.number, row.body) for row in rows]
+
+
+class _Statements:
+    """The statements on one table of terms, built once."""
+
+    def __init__(self, terms: sa.Table, values: sa.Table) -> None:
+        table, fts = terms.name, sql_schema.fts_of(terms)
+        self.known = sa.text(f"SELECT number, terms FROM {table} WHERE key = :key")  # noqa: S608 - our own names, here and below
+        self.insert = sa.text(f"INSERT INTO {table} (key, terms) VALUES (:key, :terms)")  # noqa: S608
+        self.update = sa.text(f"UPDATE {table} SET terms = :terms WHERE number = :number")  # noqa: S608
+        self.delete = sa.text(f"DELETE FROM {table} WHERE key = :key")  # noqa: S608
+        self.index = sa.text(f"INSERT INTO {fts} (rowid, terms) VALUES (:number, :terms)")  # noqa: S608
+        self.unindex = sa.text(f"INSERT INTO {fts} ({fts}, rowid, terms) VALUES ('delete', :number, :terms)")  # noqa: S608
+        self.upsert = sa.text(
+            f"INSERT INTO {table} AS known (key, terms) VALUES (:key, CAST(:terms AS tsvector)) "  # noqa: S608
+            "ON CONFLICT (key) DO UPDATE SET terms = EXCLUDED.terms WHERE known.terms <> EXCLUDED.terms"
+        )
+        self.find_postgresql = sa.text(
+            f"SELECT t.number, v.body FROM {table} t JOIN {values.name} v ON v.key = t.key "  # noqa: S608
+            "WHERE t.terms @@ CAST(:query AS tsquery) AND t.number < :before ORDER BY t.number DESC LIMIT :limit"
+        )
+        # CROSS JOIN: the index comes first, whatever SQLite thinks of the tables' sizes.
+        self.find_sqlite = sa.text(
+            f"SELECT t.number, v.body FROM {fts} f CROSS JOIN {table} t ON t.number = f.rowid "  # noqa: S608
+            f"CROSS JOIN {values.name} v ON v.key = t.key "
+            f"WHERE {fts} MATCH :query AND f.rowid < :before ORDER BY f.rowid DESC LIMIT :limit"
+        )
+
+
+_PLAN_EACH = sa.text("SET LOCAL plan_cache_mode = force_custom_plan")
+
+
+@functools.cache
+def _statements(terms: sa.Table) -> _Statements:
+    values = next(sql_schema.TABLES[cls] for cls, table in sql_schema.TERMS.items() if table is terms)
+    return _Statements(terms, values)
+
+
+def _fts5(query: Query) -> str:
+    if isinstance(query, Term):
+        return f'"{query.text}"*' if query.prefix else f'"{query.text}"'
+    if isinstance(query, Without):
+        return f"({_fts5(query.kept)} NOT {_fts5(query.unwanted)})"
+    return "(" + {Every: " AND ", Some: " OR "}[type(query)].join(map(_fts5, query.of)) + ")"
+
+
+def _tsquery(query: Query) -> str:
+    if isinstance(query, Term):
+        return f"'{query.text}':*" if query.prefix else f"'{query.text}'"
+    if isinstance(query, Without):
+        return f"({_tsquery(query.kept)} & !{_tsquery(query.unwanted)})"
+    return "(" + {Every: " & ", Some: " | "}[type(query)].join(map(_tsquery, query.of)) + ")"

@@ -1,0 +1,213 @@
+"""What leaves through the people's port, put through what its caller may know of: every answer and every refusal, in one place.
+
+What answers are made of is told by their descriptors and by three tables here: which texts name datasets, which name
+namespaces, and what else is told of something hidden. A value that touches what is hidden keeps its numbers, times, sites and
+states, for whoever waits for the same machines must see why; names in it become tokens, and words that people wrote beside
+them are left out. Whoever asked for a job, a pipeline or a transfer has named all of it, and gets it as it is.
+Texts in which people write what they like (descriptions, labels) are never searched for names: what was found missing there
+would tell that it is.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from federation.api.store import Store
+from federation.core import errors
+from federation.core.ids import HIDDEN
+from federation.core.policy import Principal
+from federation.services.disclosure import Disclosure, foreign
+
+#: Texts that name a dataset (`sales/flights`) or a version (`sales/flights@3`), by message and field.
+DATASETS: dict[str, frozenset[str]] = {
+    "Dataset": frozenset({"parts"}),
+    "InputSpec": frozenset({"dataset"}),
+    "OutputSpec": frozenset({"dataset"}),
+    "InputPlan": frozenset({"dataset"}),
+    "Counterfactual": frozenset({"subject"}),
+    "Run": frozenset({"outputs"}),
+    "Transfer": frozenset({"dataset"}),
+    "ReplicationRule": frozenset({"dataset"}),
+    "Lease": frozenset({"dataset"}),
+    "Erasure": frozenset({"dataset", "downstream", "downstream_models"}),
+    "Escrow": frozenset({"dataset"}),
+    "KeyUse": frozenset({"dataset"}),
+    "Impact": frozenset({"others"}),
+    "Reason": frozenset({"dataset"}),
+    "ResidencyBinding": frozenset({"dataset"}),
+    "ResidencyFact": frozenset({"dataset", "version"}),
+    "PolicyFlip": frozenset({"dataset"}),
+}
+#: Texts that name a node of lineage, or a run.
+NODES: dict[str, frozenset[str]] = {
+    "LineageEdge": frozenset({"node"}),
+    "NodeInfo": frozenset({"node"}),
+    "LineageGraph": frozenset({"frontier"}),
+    "Affected": frozenset({"node", "others"}),
+    "Impact": frozenset({"frontier"}),
+    "Sighting": frozenset({"model", "seen", "way"}),
+    "Sightings": frozenset({"frontier"}),
+}
+#: Texts that name a namespace.
+NAMESPACES: dict[str, frozenset[str]] = {
+    "JobRequest": frozenset({"namespace"}),
+    "PipelineRequest": frozenset({"namespace"}),
+    "LedgerEntry": frozenset({"payer"}),
+}
+#: A dataset that is told in two fields, `namespace` and `dataset`.
+PAIRS = frozenset({"LedgerEntry", "Usage"})
+#: What is told as a whole: if anything in it is hidden, all its `WORDS` are left out.
+ROWS = frozenset({"Job", "Run", "Pipeline", "Transfer", "LineageEdge", "Sighting", "LedgerEntry", "Usage", "Affected"})
+#: What people wrote beside names, or what was made from it: commands and their variables, reasons in words, columns.
+WORDS = frozenset(
+    {
+        *("entrypoint", "env", "runtime_env", "ingest_from", "working_dir", "detail", "notes", "left_out"),
+        *("rule", "columns", "column_map", "purpose", "manifest_digest"),
+    }
+)
+_PACKAGE = "federation.v1."
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a kind of message holds that concerns us: texts that name, texts to leave out, and messages that hold such."""
+
+    name: str
+    datasets: tuple[FieldDescriptor, ...]
+    nodes: tuple[FieldDescriptor, ...]
+    namespaces: tuple[FieldDescriptor, ...]
+    inner: tuple[FieldDescriptor, ...]
+    alias: bool
+
+    @property
+    def concerns(self) -> bool:
+        return bool(self.datasets or self.nodes or self.namespaces or self.inner or self.name in PAIRS or self.name == "Run")
+
+
+@functools.cache
+def _shape(descriptor: Any) -> _Shape:
+    name = descriptor.full_name.removeprefix(_PACKAGE)
+    fields = descriptor.fields_by_name
+    inner = tuple(
+        row
+        for row in descriptor.fields
+        if row.message_type is not None
+        and not row.message_type.GetOptions().map_entry
+        and row.message_type is not descriptor
+        and _shape(row.message_type).concerns
+    )
+
+    def named(table: dict[str, frozenset[str]]) -> tuple[FieldDescriptor, ...]:
+        return tuple(fields[each] for each in sorted(table.get(name, ())))
+
+    return _Shape(name, named(DATASETS), named(NODES), named(NAMESPACES), inner, "alias" in fields)
+
+
+def concerns(descriptor: Any) -> bool:
+    """Whether messages of a kind can name a dataset or a namespace."""
+    return _shape(descriptor).concerns
+
+
+class Redaction:
+    """Tells callers what they may know of, by one look at the catalog for each answer that names anything."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def answer(self, principal: Principal, message: Message) -> Message:
+        """The answer as its caller may have it; the same object, changed where it must be."""
+        if not concerns(message.DESCRIPTOR) or _own(message, principal):
+            return message
+
+        def look(tx: Any) -> None:
+            _tell(message, Disclosure(tx, self._store.ctx, principal))
+
+        await self._store.read(look)
+        return message
+
+    async def refusal(self, principal: Principal, error: errors.FederationError, request: Message) -> errors.FederationError:
+        """The refusal as its caller may have it. Names that they said stay: those are answered alike, there or not.
+
+        What is sent as a stream (packages, bills) is refused for what it is, by nothing that the catalog knows.
+        """
+        if not isinstance(request, Message) or not foreign(error, said := str(request)):
+            return error
+        return await self._store.read(lambda tx: Disclosure(tx, self._store.ctx, principal).refusal(error, said))
+
+
+def _own(message: Any, principal: Principal) -> bool:
+    """Whether the caller asked for it."""
+    asked = message.request if "request" in message.DESCRIPTOR.fields_by_name else message
+    return _shape(message.DESCRIPTOR).name in {"Job", "Pipeline", "Transfer"} and asked.principal == principal.name
+
+
+def _tell(message: Any, known: Disclosure) -> bool:
+    """Puts a message through what its caller may know of. Returns whether anything in it is hidden from them."""
+    shape = _shape(message.DESCRIPTOR)
+    if _own(message, known.principal):
+        return False
+    hidden = shape.name == "Run" and not known.sees_run(message.name)
+    for table, told in ((shape.datasets, known.told), (shape.nodes, known.told_node)):
+        for row in table:
+            hidden |= _replace(message, row, told)
+    for row in shape.namespaces:
+        _replace(message, row, known.told_namespace)
+    if shape.name in PAIRS:
+        hidden |= _pair(message, known)
+    if hidden and shape.alias:
+        message.alias = HIDDEN
+    for row in shape.inner:
+        if _repeated(row):
+            for each in getattr(message, row.name):
+                hidden |= _tell(each, known)
+        elif message.HasField(row.name):
+            hidden |= _tell(getattr(message, row.name), known)
+    if hidden and shape.name in ROWS:
+        _leave_out(message)
+    return hidden
+
+
+def _replace(message: Any, row: FieldDescriptor, told: Any) -> bool:
+    """Replaces the texts of a field. Returns whether any had to be."""
+    if _repeated(row):
+        texts = list(getattr(message, row.name))
+        after = [told(text) for text in texts]
+        if after == texts:
+            return False
+        getattr(message, row.name)[:] = after
+        return True
+    text = getattr(message, row.name)
+    after = told(text) if text else text
+    if after == text:
+        return False
+    setattr(message, row.name, after)
+    return True
+
+
+def _pair(message: Any, known: Disclosure) -> bool:
+    short = f"{message.namespace}/{message.dataset}"
+    if known.sees(short):
+        return False
+    if "payer" in message.DESCRIPTOR.fields_by_name and message.payer == message.namespace:
+        message.payer = known.hidden_namespace(message.namespace)
+    message.namespace, _, message.dataset = known.token(short).partition("/")
+    return True
+
+
+def _leave_out(message: Any) -> None:
+    for row, value in message.ListFields():
+        if row.name in WORDS:
+            message.ClearField(row.name)
+        elif row.message_type is not None and not row.message_type.GetOptions().map_entry:
+            for each in value if _repeated(row) else (value,):
+                _leave_out(each)
+
+
+def _repeated(row: Any) -> bool:
+    # Which of the two a release of protobuf has, differs.
+    return bool(row.is_repeated) if hasattr(row, "is_repeated") else row.label == row.LABEL_REPEATED

@@ -1,0 +1,348 @@
+"""The one check: what the policy says of a person, an action and a dataset, asked by all who are about to let something happen.
+
+`require` writes the decision into the log in the transaction of its effect, so that no effect is without it. A refusal leaves
+no trace in a transaction that fails: it is carried by the error, and whoever ends the call writes it down (`note`). Looking at
+what is there is not told look by look, or the log would hold little else; who looks for what they may not know of is counted,
+and told once a minute.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+
+from federation import ports
+from federation.core import authorization, dataset, errors, ids, job, site
+from federation.core.authorization import Action, Answer, Decided, JobFacts, PolicyRevision, Question, Subject
+from federation.core.policy import Principal
+from federation.services.context import Context
+
+UNSEEN_EVERY = timedelta(minutes=1)
+#: Callers that are counted apart; all others together.
+UNSEEN_MAX = 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unseen:
+    """How often callers asked for datasets that they may not know of, or that are not there, since it was last told."""
+
+    counts: tuple[tuple[str, int], ...]
+
+
+# Which policies hold
+
+
+def current(tx: ports.Transaction, ctx: Context) -> tuple[ports.PolicyEngine, int]:
+    """The policies that hold now, and their revision: the newest that was applied, else the shipped set as revision 0.
+
+    Numbers have no gaps and revisions are never removed: one look by key tells whether there is a newer one.
+    """
+    memory = ctx.engines
+    known = memory.newest
+    if known in memory.compiled and tx.get(PolicyRevision, _key(known + 1)) is None:
+        return memory.compiled[known], known
+    stored = next(iter(tx.list(PolicyRevision, limit=1, newest_first=True)), None)
+    if stored is None:
+        engine = memory.compiled.setdefault(0, ctx.policies.compile(ctx.policies.default()))
+        return engine, 0
+    engine = memory.compiled.get(stored.number) or ctx.policies.compile(stored.text)
+    if stored.create_time != tx.now:
+        # One that this very transaction made may yet be taken back, and another may get its number.
+        memory.compiled[stored.number] = engine
+        memory.newest = max(known, stored.number)
+    return engine, stored.number
+
+
+def _key(number: int) -> str:
+    return f"{number:010d}"
+
+
+# Asking
+
+
+def question(
+    tx: ports.Transaction,
+    who: Subject,
+    action: Action,
+    stored: dataset.Dataset,
+    *,
+    at: site.Site | None = None,
+    purpose: str = "",
+    of: JobFacts | None = None,
+    for_job: bool = False,
+    destination: str = "",
+    aggregate: bool = False,
+    group_size: int | None = None,
+) -> Question:
+    """The question with all facts that the catalog has. `at` is a site of the registry."""
+    return Question(
+        subject=who,
+        action=action,
+        dataset=authorization.dataset_facts(stored, tx.get(dataset.Namespace, stored.namespace)),
+        time=authorization.to_minute(tx.now),
+        site=authorization.site_facts(at) if at else None,
+        purpose=purpose,
+        use_ended=ended(stored, tx.now),
+        job=of,
+        for_job=for_job,
+        destination=destination,
+        aggregate=aggregate,
+        group_size=group_size,
+    )
+
+
+def ended(stored: dataset.Dataset, now: datetime) -> bool:
+    """Whether the time for which a dataset may be used is over."""
+    return stored.use_expire_time is not None and stored.use_expire_time <= now
+
+
+def answer(tx: ports.Transaction, ctx: Context, asked: Question) -> Answer:
+    """What the policy says. Tells nobody."""
+    return current(tx, ctx)[0].decide(asked)
+
+
+def require(
+    tx: ports.Transaction,
+    ctx: Context,
+    asked: Question,
+    *,
+    job: str = "",
+    law: Callable[[], None] = lambda: None,
+) -> Decided:
+    """Tells of a decision that something is about to follow from; raises where it is no.
+
+    NotFound, as for a dataset that was never there, for somebody who may not know of it; else Denied (POLICY_DENIED). `law` is
+    a rule that no policy can lift: it raises PermissionDenied where it is broken, and its words go before the policy's.
+    """
+    engine, revision = current(tx, ctx)
+    found = engine.decide(asked)
+    decision = authorization.decided(asked, found, digest=engine.digest, revision=revision, job=job)
+    if not found.allowed and not _browsable(engine, asked):
+        ctx.engines.unseen[_counted(ctx, asked.subject.name)] += 1
+        raise absent(ids.DatasetName(asked.dataset.namespace, asked.dataset.dataset))
+    try:
+        law()
+    except errors.PermissionDenied as broken:
+        refused = dataclasses.replace(decision, allowed=False)
+        raise authorization.Denied.of(broken, refused) from None
+    if not found.allowed:
+        raise authorization.denial(decision, found)
+    note(tx, decision)
+    return decision
+
+
+def note(tx: ports.Transaction, decision: Decided) -> None:
+    """Writes a decision into the log; policies that failed are told apart, for they are to be mended at once."""
+    name = f"namespaces/{decision.question.dataset.namespace}/datasets/{decision.question.dataset.dataset}"
+    tx.emit("policy.decided", name, decision)
+    if decision.errors:
+        tx.emit("policy.failed", name, decision)
+
+
+def release_key(
+    tx: ports.Transaction,
+    ctx: Context,
+    who: Subject,
+    stored: dataset.Dataset,
+    at: site.Site,
+    *,
+    purpose: str = "",
+    of: JobFacts | None = None,
+    job: str = "",
+) -> Decided:
+    """Asks whether a gateway may hand out a dataset's key at a site, tells the decision, and raises where it is no.
+
+    To be called in the transaction that grants the lease, before it: `who` is `authorization.acting(request)` for a run.
+    """
+    return require(tx, ctx, question(tx, who, Action.RELEASE_KEY, stored, at=at, purpose=purpose, of=of), job=job)
+
+
+# Jobs
+
+
+def require_inputs(tx: ports.Transaction, ctx: Context, principal: Principal, request: job.JobRequest) -> None:
+    """Raises unless the submitter may use each input somewhere, and write to each output that is there.
+
+    NotFound for an input that is not there or that they may not know of. Where it may run is asked site by site.
+    """
+    who, of = authorization.subject(principal), authorization.job_facts(request)
+    for spec in request.inputs:
+        stored = visible(tx, ctx, principal, ids.dataset(spec.dataset))
+        _precheck(tx, ctx, question(tx, _plain(who), Action.RUN, stored, purpose=request.purpose, of=of))
+    for written in request.outputs:
+        name = ids.dataset(written.dataset)
+        target = tx.get(dataset.Dataset, name.short) or _made(tx, name, principal.name)
+        _precheck(tx, ctx, question(tx, _plain(who), Action.WRITE, target, purpose=request.purpose, of=of))
+    released = [spec for spec in request.outputs if spec.release]
+    if released:
+        mine = dataclasses.replace(request, principal=who.name, groups=who.groups)
+        # Counted when there is something to count: till then an aggregate is taken for as good as it must be.
+        counted = all(spec.count_column for spec in released)
+        for asked in _releases(tx, mine):
+            assumed = asked.dataset.group_size_min if counted else None
+            _precheck(tx, ctx, dataclasses.replace(asked, group_size=assumed))
+
+
+def require_release(
+    tx: ports.Transaction, ctx: Context, request: job.JobRequest, *, job: str, group_size: int | None = None
+) -> None:
+    """Tells of the decisions that let an output leave the residency of its inputs, one for each that binds; else raises.
+
+    `group_size` is that of its smallest group, as its site has counted it, None where nobody has.
+    """
+    for asked in _releases(tx, request):
+        require(tx, ctx, dataclasses.replace(asked, group_size=group_size), job=job)
+
+
+def _releases(tx: ports.Transaction, request: job.JobRequest) -> Iterator[Question]:
+    who, of = authorization.acting(request), authorization.job_facts(request)
+    for name in dict.fromkeys(ids.dataset(spec.dataset).short for spec in request.inputs):
+        stored = tx.get(dataset.Dataset, name)
+        if stored is not None and stored.residency:
+            yield question(tx, who, Action.EXPORT, stored, purpose=request.purpose, of=of, aggregate=True)
+
+
+def _plain(who: Subject) -> Subject:
+    """As which a job will act: what is asked when it is submitted is what is asked when it runs."""
+    return Subject(name=who.name, groups=who.groups)
+
+
+def _precheck(tx: ports.Transaction, ctx: Context, asked: Question) -> None:
+    """Raises as `require`, and tells nothing of a yes: nothing follows from it yet."""
+    if not answer(tx, ctx, asked).allowed:
+        require(tx, ctx, asked)
+
+
+def _made(tx: ports.Transaction, name: ids.DatasetName, owner: str) -> dataset.Dataset:
+    """A dataset that is yet to be made: its namespace's owner decides, or whoever makes the namespace too."""
+    whose = "" if tx.get(dataset.Namespace, name.namespace) else owner
+    return dataset.Dataset(namespace=name.namespace, dataset=name.dataset, owner=whose)
+
+
+def forbidden_sites(
+    tx: ports.Transaction, ctx: Context, request: job.JobRequest, sites: Iterable[site.Site]
+) -> tuple[tuple[str, str], ...]:
+    """Sites where the policy lets a job not read one of its inputs or write one of its outputs, each with why."""
+    who, of = authorization.acting(request), authorization.job_facts(request)
+    asked = [
+        (Action.RUN, stored) for spec in request.inputs if (stored := tx.get(dataset.Dataset, ids.dataset(spec.dataset).short))
+    ]
+    asked += [
+        (Action.WRITE, stored)
+        for spec in request.outputs
+        if (stored := tx.get(dataset.Dataset, ids.dataset(spec.dataset).short))
+    ]
+    if not asked:
+        return ()
+    engine, _ = current(tx, ctx)
+    # Sites, and datasets, that are alike in what the policies can tell apart get one answer, which is worked out once.
+    bare: dict[Question, str] = {}
+    for action, stored in dict.fromkeys(asked):
+        one = question(tx, who, action, stored, purpose=request.purpose, of=of)
+        bare.setdefault(engine.general(one), stored.name.short)
+    known: dict[authorization.SiteFacts, str] = {}
+    found = []
+    for place in sites:
+        alike = engine.general_site(authorization.site_facts(place))
+        why = known.get(alike)
+        if why is None:
+            why = known[alike] = _forbidden(engine, bare, alike)
+        if why:
+            found.append((place.site, why))
+    return tuple(found)
+
+
+def _forbidden(engine: ports.PolicyEngine, bare: Mapping[Question, str], at: authorization.SiteFacts) -> str:
+    """Why a job may not run at such a site; '' where it may."""
+    for asked, name in bare.items():
+        found = engine.decide(dataclasses.replace(asked, site=at))
+        if not found.allowed:
+            return f"{name}: {authorization.told(found)}"
+    return ""
+
+
+def require_run(tx: ports.Transaction, ctx: Context, of: job.Job, at: site.Site) -> None:
+    """Tells of the decisions that let a run begin at a site, one for each dataset that it reads or writes."""
+    request = of.request
+    who, facts = authorization.acting(request), authorization.job_facts(request)
+    named = [(Action.RUN, spec.dataset) for spec in request.inputs] + [(Action.WRITE, spec.dataset) for spec in request.outputs]
+    for action, name in dict.fromkeys(named):
+        stored = tx.get(dataset.Dataset, ids.dataset(name).short)
+        if stored is not None:
+            asked = question(tx, who, action, stored, at=at, purpose=request.purpose, of=facts)
+            require(tx, ctx, asked, job=f"jobs/{of.job}")
+
+
+# Looking
+
+
+def may_browse(tx: ports.Transaction, ctx: Context, principal: Principal, stored: dataset.Dataset) -> bool:
+    """Whether somebody may know that a dataset is there."""
+    return browser(tx, ctx, principal)(stored)
+
+
+def browser(tx: ports.Transaction, ctx: Context, principal: Principal) -> Callable[[dataset.Dataset], bool]:
+    """`may_browse` for many datasets: who asks, and by which policies, is looked up once."""
+    engine, _ = current(tx, ctx)
+    who = authorization.subject(principal)
+    return lambda stored: engine.decide(question(tx, who, Action.BROWSE, stored)).allowed
+
+
+def visible(
+    tx: ports.Transaction,
+    ctx: Context,
+    principal: Principal,
+    name: ids.DatasetName,
+    *,
+    as_absent: errors.NotFound | None = None,
+) -> dataset.Dataset:
+    """One dataset, also a deleted one; NotFound, in the same words, when it is not there or they may not know that it is.
+
+    `as_absent` is what is told of a part of it instead. What is not there is asked about as well, so that both take as long.
+    """
+    stored = tx.get(dataset.Dataset, name.short)
+    asked = stored or dataset.Dataset(namespace=name.namespace, dataset=name.dataset)
+    if may_browse(tx, ctx, principal, asked) and stored is not None:
+        return stored
+    ctx.engines.unseen[_counted(ctx, principal.name)] += 1
+    raise as_absent or absent(name)
+
+
+def absent(name: ids.DatasetName) -> errors.NotFound:
+    """What is said of a dataset that is not there, and of one that its caller may not know of."""
+    return errors.NotFound(
+        f"dataset {name.short} does not exist",
+        help=f"`fed dataset list {name.namespace}` shows what is there.",
+        metadata={"dataset": name.short},
+    )
+
+
+def namespace_absent(name: str) -> errors.NotFound:
+    """The same of a namespace."""
+    return errors.NotFound(
+        f"namespace {name} does not exist",
+        help="`fed namespace list` shows what is there.",
+        metadata={"namespace": name},
+    )
+
+
+def _browsable(engine: ports.PolicyEngine, asked: Question) -> bool:
+    bare = Question(subject=asked.subject, action=Action.BROWSE, dataset=asked.dataset, time=asked.time)
+    return engine.decide(bare).allowed
+
+
+def _counted(ctx: Context, name: str) -> str:
+    unseen = ctx.engines.unseen
+    return name if name in unseen or len(unseen) < UNSEEN_MAX else "others"
+
+
+def tell_unseen(tx: ports.Transaction, ctx: Context) -> int:
+    """Tells, once a minute, who asked for what they may not know of, or what is not there. Returns of how many callers."""
+    memory = ctx.engines
+    if not memory.unseen or (memory.told_time is not None and tx.now < memory.told_time + UNSEEN_EVERY):
+        return 0
+    counts, memory.unseen = memory.unseen, type(memory.unseen)()
+    memory.told_time = tx.now
+    tx.emit("policy.unseen", "policies/-", Unseen(counts=tuple(sorted(counts.items()))))
+    return len(counts)

@@ -1,0 +1,90 @@
+"""Searching for datasets: asked of the index place by place, filtered, and without what the caller may not know of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from federation import ports
+from federation.core import conditions, dataset, discovery, kinds, terms
+from federation.core.discovery import Found
+from federation.core.policy import Principal
+from federation.services import authorization, datasets
+from federation.services.context import Context
+
+#: Datasets that one page looks at, at most, to find those that its caller may see.
+LOOKED_AT_MAX = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What is searched for: words of the text, within a namespace if one is named, that a filter (AIP-160) holds of."""
+
+    text: str = ""
+    namespace: str = ""
+    filter: str = ""
+    deleted: bool = False
+
+
+def search(
+    tx: ports.Transaction, ctx: Context, principal: Principal, asked: Search, *, after: str = "", limit: int
+) -> tuple[list[Found], str]:
+    """At most `limit` datasets, best matches first, and where to go on, '' at the end.
+
+    Fewer, or none, where so many had to be left out that the look would take long: it goes on all the same. NotFound for a
+    namespace that is not there; InvalidArgument for a filter that cannot be read and for too many words.
+    """
+    if asked.namespace:
+        datasets.get_namespace(tx, asked.namespace)
+    condition = conditions.parse(asked.filter, discovery.FIELDS)
+    fits, sees = _fitting(tx, condition), authorization.browser(tx, ctx, principal)
+    kept: list[Found] = []
+    last = after
+    places = _matching(tx, discovery.queries(asked.text, _narrowed(asked, condition)), after, limit + 1)
+    for looked_at, (place, stored) in enumerate(places):
+        if looked_at == LOOKED_AT_MAX:
+            return kept, last
+        if fits(stored) and sees(stored):
+            if len(kept) == limit:
+                return kept, last
+            kept.append(_found(tx, stored, asked.text))
+        last = place
+    return kept, ""
+
+
+def _narrowed(asked: Search, condition: conditions.Condition | None) -> terms.Query:
+    narrowed = [conditions.narrowing(condition)]
+    if asked.namespace:
+        narrowed.append(terms.Term(terms.fact("namespace", asked.namespace)))
+    if not asked.deleted:
+        narrowed.append(terms.Term(terms.fact("deleted", "false")))
+    found = tuple(each for each in narrowed if each is not None)
+    return terms.Every(found) if found else conditions.ALL
+
+
+def _matching(
+    tx: ports.Transaction, queries: tuple[terms.Query, ...], after: str, batch: int
+) -> Iterator[tuple[str, dataset.Dataset]]:
+    """Datasets with their places, `QUESTION:NUMBER`, from behind a place on."""
+    first, number = map(int, after.split(":")) if after else (0, 0)
+    for question in range(first, len(queries)):
+        before = number if question == first else 0
+        while True:
+            rows = tx.find(dataset.Dataset, queries[question], before=before, limit=batch)
+            for before, stored in rows:
+                yield f"{question}:{before}", stored
+            if len(rows) < batch:
+                break
+
+
+def _fitting(tx: ports.Transaction, condition: conditions.Condition | None) -> Callable[[dataset.Dataset], bool]:
+    """Whether the filter holds of a dataset: an index only knows of which it may."""
+    if condition is None:
+        return lambda _: True
+    wide = conditions.mentions(condition, "columns")
+    return lambda stored: conditions.holds(condition, discovery.view(stored, kinds.columns_of(tx.get, stored) if wide else ()))
+
+
+def _found(tx: ports.Transaction, stored: dataset.Dataset, text: str) -> Found:
+    columns = kinds.columns_of(tx.get, stored) if text else ()
+    return Found(dataset=stored, matches=discovery.matches(stored, columns, text))

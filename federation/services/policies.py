@@ -1,0 +1,193 @@
+"""Sets of policies: which holds, what another would change, and putting it in force.
+
+What is applied is a revision that never changes. It is refused unless it is in order and decides all given cases as expected;
+the set of before stays, and can be applied again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+
+from federation import ports
+from federation.core import authorization as values
+from federation.core import dataset, errors, kinds, records, site
+from federation.core.authorization import Action, Case, Decided, PolicyFlip, PolicyRevision, Question, Subject
+from federation.core.policy import Role
+from federation.services import authorization, scan
+from federation.services.context import Context
+
+#: Questions that one diff, and one replay, asks at most; and flips that it tells.
+ASKED_MAX = 20_000
+FLIPS_MAX = 1_000
+CASES_MAX = 10_000
+NOTE_MAX = 500
+#: Actions that are asked about site by site.
+_AT_SITES = (Action.RUN, Action.RELEASE_KEY, Action.REPLICATE, Action.WRITE)
+
+
+def revision_number(name: str) -> int | None:
+    """The number in `policies/3`; None for `policies/-`, the revision that holds."""
+    text = name.removeprefix("policies/")
+    if text in ("", "-"):
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > 10:
+        raise errors.InvalidArgument(
+            f"{name!r} names no revision of the policies",
+            reason="NAME_INVALID",
+            help="Write policies/NUMBER, or policies/- for the one that holds.",
+            violations={"name": "must be policies/NUMBER"},
+        )
+    return int(text)
+
+
+def get(tx: ports.Transaction, ctx: Context, number: int | None = None) -> PolicyRevision:
+    """The revision that holds, or the one of a number; NotFound where there is none."""
+    if number is None:
+        number = authorization.current(tx, ctx)[1]
+    if number == 0:
+        text = ctx.policies.default()
+        engine = ctx.policies.compile(text)
+        return PolicyRevision(number=0, text=text, digest=engine.digest, note="shipped", policies=len(engine.rules))
+    found = tx.get(PolicyRevision, f"{number:010d}")
+    if found is None:
+        raise errors.NotFound(f"there is no revision {number} of the policies", metadata={"revision": str(number)})
+    return found
+
+
+def apply(  # noqa: PLR0917 - the set, why, its tests, and what it follows
+    tx: ports.Transaction, ctx: Context, text: str, note: str, cases: Iterable[str], etag: str = ""
+) -> PolicyRevision:
+    """Puts a set in force and tells of it (`policy.applied`).
+
+    InvalidArgument for a set that is not in order (POLICY_INVALID) or cases that are none (CASES_INVALID); FailedPrecondition
+    (POLICY_TESTS_FAILED) names those that it decides otherwise; Conflict where another revision holds than the etag's.
+    """
+    engine = ctx.policies.compile(text)
+    expected = tuple(_case(one) for one in cases)
+    if not 0 < len(expected) <= CASES_MAX or len(note) > NOTE_MAX:
+        raise errors.InvalidArgument(
+            f"a set is applied with 1 to {CASES_MAX} expected decisions, and a note of at most {NOTE_MAX} characters",
+            reason="CASES_INVALID",
+            help="Write them into a file: `fed policy apply FILE --tests CASES`.",
+        )
+    failed = values.failures(expected, engine.decide)
+    if failed:
+        raise errors.FailedPrecondition(
+            f"{len(failed)} of {len(expected)} expected decisions are others: "
+            + "; ".join(f"{one.case}: {one.told}" for one in failed[:5]),
+            reason="POLICY_TESTS_FAILED",
+            help="`fed policy test` tells all of them.",
+        )
+    before = get(tx, ctx)
+    if etag and etag != before.etag:
+        raise errors.Conflict(f"revision {before.number} of the policies holds by now", help="Look at it, then apply again.")
+    stored = tx.insert(
+        PolicyRevision(
+            number=before.number + 1,
+            text=text,
+            digest=engine.digest,
+            note=note,
+            principal=tx.actor,
+            policies=len(engine.rules),
+            create_time=tx.now,
+        )
+    )
+    tx.emit("policy.applied", f"policies/{stored.number}", stored)
+    return stored
+
+
+def _case(text: str) -> Case:
+    try:
+        return records.loads(Case, text)
+    except (TypeError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise errors.InvalidArgument(f"a case cannot be read: {error}", reason="CASES_INVALID") from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Decisions that change, of how many that were asked, out of how many there are; where to go on, 0 for nowhere."""
+
+    flips: tuple[PolicyFlip, ...]
+    asked: int
+    total: int
+    next_start: int = 0
+
+
+def diff(tx: ports.Transaction, ctx: Context, text: str, start: int = 0) -> Compared:
+    """What a set would change for the people, datasets and sites that there are: every action of each, with each, at each.
+
+    People are those with tokens and those whom datasets name; for each group that is named, somebody who is in that alone.
+    Each is asked with no purpose and with each purpose that the dataset names. Exact unless `next_start` says where it stopped.
+    """
+    engine = ctx.policies.compile(text)
+    holds, _ = authorization.current(tx, ctx)
+    flips: list[PolicyFlip] = []
+    number = start
+    stored = [row for row in scan.every(tx, dataset.Dataset) if row.delete_time is None]
+    people, places = _people(tx, stored), tuple(scan.every(tx, site.Site))
+    total = sum(len(people) * (2 + (1 + len(row.purposes)) * (1 + len(_AT_SITES) * len(places))) for row in stored)
+    every = itertools.chain.from_iterable(_about(tx, row, people, places) for row in stored)
+    for asked in itertools.islice(every, start, None):
+        if number - start >= ASKED_MAX or len(flips) >= FLIPS_MAX:
+            return Compared(flips=tuple(flips), asked=number - start, total=total, next_start=number)
+        number += 1
+        found = values.flip(asked, before=holds.decide(asked).allowed, after=engine.decide(asked))
+        if found is not None:
+            flips.append(found)
+    return Compared(flips=tuple(flips), asked=number - start, total=total)
+
+
+def _people(tx: ports.Transaction, stored: list[dataset.Dataset]) -> tuple[Subject, ...]:
+    found = {
+        Subject(name=f"users/{row.user}", role=row.role, jurisdiction=row.jurisdiction)
+        for row in scan.every(tx, kinds.TokenRecord)
+    }
+    owners = {row.owner for row in scan.every(tx, dataset.Namespace)} | {row.owner for row in stored}
+    for party in owners | {name for row in stored for name in row.readers}:
+        if party.startswith("users/") and party not in {each.name for each in found}:
+            found.add(Subject(name=party))
+        if party.startswith("groups/") and party != values.EVERYONE:
+            found.add(Subject(name="users/-", groups=(party.removeprefix("groups/"),)))
+    found.add(Subject(name="users/-"))
+    return tuple(sorted(found, key=lambda each: (each.name, each.groups, str(each.role), each.jurisdiction)))
+
+
+def _about(
+    tx: ports.Transaction, row: dataset.Dataset, people: tuple[Subject, ...], places: tuple[site.Site, ...]
+) -> Iterator[Question]:
+    for who, action in itertools.product(people, Action):
+        purposes = ("",) if action in (Action.BROWSE, Action.DESTROY) else ("", *row.purposes)
+        where: tuple[site.Site | None, ...] = places if action in _AT_SITES else (None,)
+        # A job acts as a user, whoever submits it.
+        role = Role.USER if action in (Action.RUN, Action.RELEASE_KEY) else who.role
+        for purpose, place in itertools.product(purposes, where):
+            yield authorization.question(
+                tx,
+                dataclasses.replace(who, role=role),
+                action,
+                row,
+                at=place,
+                purpose=purpose,
+                destination=who.jurisdiction if action is Action.EXPORT else "",
+            )
+
+
+def replay(log: ports.EventLog, ctx: Context, text: str, start: int = 0) -> Compared:
+    """Which of the decisions that the log holds a set would make otherwise: each with the facts of then. Nothing is told."""
+    engine = ctx.policies.compile(text)
+    flips: list[PolicyFlip] = []
+    position, number = max(start, log.floor()), 0
+    while number < ASKED_MAX and len(flips) < FLIPS_MAX:
+        page = log.events(position, limit=1000, kinds=("policy.decided",))
+        if not page:
+            return Compared(flips=tuple(flips), asked=number, total=number)
+        for event in page:
+            made = records.loads(Decided, event.body)
+            found = values.flip(made.question, before=made.allowed, after=engine.decide(made.question), position=event.position)
+            if found is not None:
+                flips.append(found)
+        position, number = page[-1].position, number + len(page)
+    return Compared(flips=tuple(flips), asked=number, total=number, next_start=position)

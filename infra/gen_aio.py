@@ -1,0 +1,77 @@
+"""Writes federation/client/aio.py: the signature and the sentence of every public method of `Client`, awaited.
+
+`python infra/gen_aio.py` prints it; `make aio` puts it in place, and a test compares. Written out, and not made while the
+program runs, so that editors, type checkers and people see each method.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+CLIENT = Path(__file__).parents[1] / "federation" / "client" / "client.py"
+#: What encrypts, packs or writes files: it would hold up the event loop.
+IN_A_THREAD = frozenset(
+    {"put", "get", "check", "logs", "submit", "upload_package", "send_package", "import_bill", "export_focus"}
+)
+#: What `LoopClient` has in its own way.
+LEFT_OUT = frozenset({"close"})
+_HEAD = '''"""The client of a federation for asyncio: the methods of `Client`, awaited, and what they list by `async for`.
+
+Printed from `client.py` by `make aio`. How it works is told in `loop.py`.
+"""
+
+# ruff: noqa: A002, ASYNC109 - the words of the contract, and of `Client`
+from __future__ import annotations
+
+'''
+_CLASS = '''
+
+class AsyncClient(LoopClient):
+    """Speaks for one person to one federation, on an event loop. Everything else is as `Client` says."""
+'''
+
+
+def generate(source: str) -> str:
+    """The module, from the source of `client.py`."""
+    tree = ast.parse(source)
+    (client,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Client")
+    found = [node for node in client.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    written = "\n".join(_method(node) for node in found if node.name not in LEFT_OUT)
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    used = {node.id for node in ast.walk(ast.parse(_CLASS + written)) if isinstance(node, ast.Name)}
+    kept = [text for node in imports if (text := _import(node, used))]
+    constants = {
+        node.targets[0].id for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    own = ", ".join(sorted({"Client"} | constants & used))
+    kept += ["from collections.abc import AsyncIterator", f"from federation.client.client import {own}"]
+    return _HEAD + "\n".join([*kept, "from federation.client.loop import LoopClient"]) + _CLASS + written
+
+
+def _import(node: ast.Import | ast.ImportFrom, used: set[str]) -> str:
+    names = [alias for alias in node.names if (alias.asname or alias.name).split(".")[0] in used]
+    if not names or (isinstance(node, ast.ImportFrom) and node.module == "__future__"):
+        return ""
+    if isinstance(node, ast.Import):
+        return ast.unparse(ast.Import(names=names))
+    return ast.unparse(ast.ImportFrom(module=node.module, names=names, level=node.level))
+
+
+def _method(node: ast.FunctionDef) -> str:
+    returns = ast.unparse(node.returns) if node.returns else "None"
+    iterates = returns.startswith("Iterator[")
+    threaded = node.name in IN_A_THREAD
+    passed = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)][1:]
+    passed += [f"{argument.arg}={argument.arg}" for argument in node.args.kwonlyargs]
+    way = {(False, False): "_call", (False, True): "_thread", (True, False): "_iterate", (True, True): "_iterate_thread"}
+    run = f"self.{way[iterates, threaded]}({', '.join((f'Client.{node.name}', *passed))})"
+    doc = ast.get_docstring(node, clean=False) or ""
+    answer = f"Async{returns}" if iterates else returns
+    head = f"    {'' if iterates else 'async '}def {node.name}({ast.unparse(node.args)}) -> {answer}:"
+    body = f"        return {'' if iterates else 'await '}{run}"
+    return f'\n{head}\n        """{doc}"""\n{body}\n'
+
+
+if __name__ == "__main__":
+    print(generate(CLIENT.read_text()), end="")
