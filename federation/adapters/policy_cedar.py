@@ -40,6 +40,7 @@ SLICES_MAX = 1024
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _ANNOTATIONS = ("id", "because", "control")
 _AT_SITES = frozenset({Action.RUN, Action.RELEASE_KEY, Action.WRITE, Action.REPLICATE})
+_BY_CLASS = frozenset({Action.RELEASE_KEY, Action.REPLICATE, Action.EXPORT})
 
 
 class CedarPolicies:
@@ -373,6 +374,8 @@ def _request(question: Question) -> dict[str, Any]:
                 "namespace": question.job.namespace,
                 "code": question.job.code,
             }
+        if question.column_class and question.action in _BY_CLASS:
+            context["column_class"] = question.column_class
     if question.action in _AT_SITES and question.site is not None:
         context["site"] = _ref("Site", question.site.site)
     if question.action is Action.REPLICATE:

@@ -219,7 +219,16 @@ class CatalogServicer:
         site = ids.child(request.site, "sites") if request.site else ""
 
         def work(tx: Transaction) -> Message:
-            grant = datasets.open_read(tx, self._ctx, call.principal, name, number, site, purpose=request.purpose)
+            grant = datasets.open_read(
+                tx,
+                self._ctx,
+                call.principal,
+                name,
+                number,
+                site,
+                purpose=request.purpose,
+                column_classes=request.column_classes,
+            )
             return access.message(tx, self._ctx, grant)
 
         return await mutations.mutate(self._store, call, request, work)

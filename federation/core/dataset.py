@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from federation.core import errors, ids, keys
+from federation.core.columns import ColumnClass
 
 
 class DatasetKind(StrEnum):
@@ -232,7 +233,7 @@ class Version:
     `signature` (hex, Ed25519) is by `signed_by`'s site over the manifest statement; see `crypto.manifest`.
     `total_bytes` is of plaintext, `object_bytes` of what lies in the store. `run` is the run that made it, if one did. From
     `erase_time` on nothing opens it. `group_size` is the size of its smallest group, if it is an aggregate whose site has
-    counted that in its files.
+    counted that in its files. `column_classes` are those of its manifest.
     """
 
     namespace: str
@@ -254,6 +255,7 @@ class Version:
     create_time: datetime | None = None
     erase_time: datetime | None = None
     group_size: int | None = None
+    column_classes: tuple[ColumnClass, ...] = ()
 
     @property
     def name(self) -> ids.VersionName:
@@ -317,10 +319,14 @@ class WrappedKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The content-addressed list of a version's files, in path order."""
+    """The content-addressed list of a version's files, in path order.
+
+    With `column_classes` each file is Parquet by Parquet Modular Encryption, inside of its container (`crypto.modular`).
+    """
 
     dataset_uid: str
     files: tuple[FileEntry, ...] = field(default=())
+    column_classes: tuple[ColumnClass, ...] = ()
 
     @property
     def total_bytes(self) -> int:
@@ -356,6 +362,7 @@ class NewVersion:
     source: str = ""
     alias: str = ""
     group_size: int | None = None
+    column_classes: tuple[ColumnClass, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

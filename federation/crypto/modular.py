@@ -1,15 +1,16 @@
 """Column classes: Parquet files by Parquet Modular Encryption, each sensitivity class of columns under a DEK of its own.
 
-The DEK of a class is a master key in the words of Parquet. pyarrow makes a fresh key for each column and the footer, wraps
+Of the DEK of a class a master key, in the words of Parquet, is derived. pyarrow makes a fresh key for each column and the footer, wraps
 those by a key of the file's writer, and this one is wrapped here, by AES-256-GCM with the master key's name as associated data:
 
     fed/<dataset uid>/<generation>/<class>          its name, which the file holds; Parquet's settings split at colons
     base64(nonce[12] | ciphertext | tag[16])        as parquet-java's KeyToolkit.encryptKeyLocally has it, so Spark reads it
 
 Whoever lacks a class's DEK reads all other columns; of the closed ones names and types alone. The footer is encrypted and of
-class `default`, and so is each column that no class names. pyarrow takes a plaintext file, or another file of the same key,
-for the one that was meant: so a file is only opened here once length, magic and SHA-256 are those that its manifest pins. Never
-opens a file with a plaintext footer: pyarrow 26 aborts the whole process over one.
+class `default`, and so is each column that no class names. Such a file is no object of a store: it is the content of a container
+(`crypto.container`), whose key the `default` DEK is too. For pyarrow takes a plaintext file, or another file of the same key, for
+the one that was meant; what comes out of its container is the file that the signed manifest pins, or nothing. Never opens a file
+with a plaintext footer: pyarrow 26 aborts the whole process over one.
 """
 
 from __future__ import annotations
@@ -17,77 +18,42 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from federation.core import errors, keys
-from federation.crypto import layout, wrapping
+from federation.core import columns, errors, keys
+from federation.core.columns import ColumnClass
+from federation.crypto import canonical, layout, wrapping
 from federation.crypto.secrets import Secret
 
 MAGIC = b"PARE"
 #: Magic, the length of a footer, and magic again: no file of the format is shorter.
 FILE_BYTES_MIN = 12
-CLASSES_MAX = 16
-_CLASS = re.compile(r"[a-z][a-z0-9-]{0,30}")
+#: Rows of a batch, where nobody says.
+BATCH_ROWS = 65_536
+#: Bytes of a master key.
+MASTER = 32
 _PREFIX = "fed"
-_PIECE = 1 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColumnClass:
-    """Columns that are sealed together, under one DEK. A nested column is named by its root."""
-
-    name: str
-    columns: tuple[str, ...]
-
-
-def parse_classes(texts: Sequence[str]) -> tuple[ColumnClass, ...]:
-    """Classes as people write them: `pii=email,ssn`, one for each text; InvalidArgument (COLUMN_CLASS_INVALID) for others."""
-    found: dict[str, tuple[str, ...]] = {}
-    for text in texts:
-        name, mark, rest = text.partition("=")
-        columns = tuple(column.strip() for column in rest.split(","))
-        if not mark or not all(columns):
-            raise _invalid(text, "it is not written CLASS=COLUMN,COLUMN")
-        if name in found:
-            raise _invalid(text, f"class {name!r} is there twice")
-        found[name] = columns
-    return checked(ColumnClass(name=name, columns=columns) for name, columns in found.items())
-
-
-def checked(classes: Any) -> tuple[ColumnClass, ...]:
-    """The classes in order of their names, once each is well-formed and no column has two."""
-    ordered = tuple(sorted(classes, key=lambda one: one.name))
-    if not 0 < len(ordered) <= CLASSES_MAX:
-        raise _invalid(f"{len(ordered)} classes", f"there are 1 to {CLASSES_MAX}")
-    owner: dict[str, str] = {}
-    for one in ordered:
-        if not _CLASS.fullmatch(one.name) or one.name == keys.DEFAULT:
-            raise _invalid(one.name, f"a class is named in lower case, up to 31 characters, and not {keys.DEFAULT!r}")
-        for column in one.columns:
-            if column in owner:
-                raise _invalid(column, f"the column is in {owner[column]!r} and in {one.name!r}")
-            if not _sealable(column):
-                raise _invalid(column, "a column's name has none of : ; , . in it and no space around it")
-            owner[column] = one.name
-    return ordered
 
 
 def identifier(dataset_uid: str, generation: str, sensitivity: str) -> str:
     """The name of a class's master key, as a file holds it."""
     layout.uid(dataset_uid)
     layout.identifier(generation, "generation")
-    if not _CLASS.fullmatch(sensitivity):
-        raise _invalid(sensitivity, "a class is named in lower case, up to 31 characters")
-    return f"{_PREFIX}/{dataset_uid}/{generation}/{sensitivity}"
+    return f"{_PREFIX}/{dataset_uid}/{generation}/{columns.name(sensitivity)}"
+
+
+def master(dek: bytes, dataset_uid: str, generation: str, sensitivity: str) -> bytes:
+    """The master key of a class: of its DEK, for this one use, so that whoever has it opens columns and no container."""
+    info = canonical.join("fed/parquet-master/v1", dataset_uid, generation, sensitivity)
+    return HKDFExpand(hashes.SHA256(), MASTER, info).derive(dek)
 
 
 class Keyholder:
@@ -98,7 +64,10 @@ class Keyholder:
     """
 
     def __init__(self, dataset_uid: str, generation: str, deks: Mapping[str, bytes], *, lifetime: timedelta) -> None:
-        self._masters = {identifier(dataset_uid, generation, name): Secret(dek) for name, dek in deks.items()}
+        self._masters = {
+            identifier(dataset_uid, generation, name): Secret(master(dek, dataset_uid, generation, name))
+            for name, dek in deks.items()
+        }
         self._place = (dataset_uid, generation)
         self._lifetime = lifetime
         self._factory = pe.CryptoFactory(lambda _: _Client(self))
@@ -111,6 +80,10 @@ class Keyholder:
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a Keyholder holds keys and stays in its process; open the lease where they are needed")
+
+    def masters(self) -> Iterator[tuple[str, bytes]]:
+        """Name and bytes of each master key, for a reader in another language on this machine."""
+        yield from ((name, key.reveal()) for name, key in sorted(self._masters.items()))
 
     def close(self) -> None:
         """Lets go of every key, pyarrow's cached ones too. Again is harmless."""
@@ -135,12 +108,12 @@ class Keyholder:
         self, schema: pa.Schema, sink: Any, classes: Sequence[ColumnClass], **options: Any
     ) -> Iterator[pq.ParquetWriter]:
         """A writer of row groups to a sink."""
-        ordered = checked(classes)
-        unfit = next((name for name in schema.names if not _sealable(name)), None)
+        ordered = columns.checked(classes)
+        unfit = next((name for name in schema.names if not columns.sealable(name) or schema.names.count(name) > 1), None)
         if unfit is not None:
             # A column that is named in no setting would lie there in plaintext.
             raise errors.InvalidArgument(
-                f"the column {unfit!r} cannot be sealed by Parquet: : ; , . and spaces around it mean something else there",
+                f"the column {unfit!r} cannot be sealed by Parquet: it is there twice, or has : ; , . or spaces around it",
                 reason="COLUMN_NAME_UNSUPPORTED",
                 help="Rename the column, or put the file without column classes.",
                 violations={"column_classes": unfit},
@@ -158,18 +131,24 @@ class Keyholder:
         with pq.ParquetWriter(sink, schema, encryption_properties=self._encryption(schema, ordered), **options) as writer:
             yield writer
 
-    def open(self, file: BinaryIO, *, file_bytes: int, sha256: str) -> pq.ParquetFile:
-        """A file whose length, magic and digest are those; DataCorrupt (OBJECT_SWAPPED, ...) before anything is parsed.
+    def open(self, file: BinaryIO, classes: Sequence[ColumnClass]) -> ColumnFile:
+        """A file that came out of its container, with the classes that its manifest has.
 
-        PermissionDenied (COLUMN_CLASS_CLOSED), naming the class, once a column is read whose DEK is not held. Asking for the
-        metadata of such a column (statistics, a dataset's filter on it) aborts the process in pyarrow 26: read by name alone.
+        DataCorrupt (OBJECT_NOT_ENCRYPTED, OBJECT_CORRUPT), before anything is parsed where it is plaintext.
         """
-        check(file, file_bytes=file_bytes, sha256=sha256)
+        check(file)
         self._require(keys.DEFAULT)
         try:
-            return pq.ParquetFile(file, decryption_properties=self._decryption())
+            parquet = pq.ParquetFile(file, decryption_properties=self._decryption())
         except (pa.ArrowException, OSError) as error:
             raise _corrupt(f"it does not open with its keys ({type(error).__name__})", "OBJECT_CORRUPT") from error
+        closed = {
+            column: one.name
+            for one in columns.checked(classes)
+            if identifier(*self._place, one.name) not in self._masters
+            for column in one.columns
+        }
+        return ColumnFile(parquet, closed, self._place[1])
 
     def wrap(self, key: bytes, name: str) -> str:
         """A key as the file will hold it."""
@@ -211,8 +190,76 @@ class Keyholder:
 
     def _master(self, name: str) -> bytes:
         if name not in self._masters:
-            raise _closed(name, self._place)
+            prefix, _, sensitivity = name.rpartition("/")
+            if prefix != f"{_PREFIX}/{self._place[0]}/{self._place[1]}":
+                raise errors.PermissionDenied(
+                    f"the file is sealed under {name}, which is not a key of generation {self._place[1]}",
+                    reason="KEY_FOREIGN",
+                    help="It is another dataset's or generation's file.",
+                    metadata={"key": name, "generation": self._place[1]},
+                )
+            raise _closed(sensitivity, self._place[1])
         return self._masters[name].reveal()
+
+
+class ColumnFile:
+    """A file whose closed columns cannot be touched by mistake.
+
+    pyarrow 26 aborts the process when it is asked for the metadata of a column whose key is not held (its statistics, a filter on
+    it), which no code can catch. So what pyarrow has opened stays in here, and a column is looked at by name, once it is open.
+    """
+
+    def __init__(self, parquet: pq.ParquetFile, closed: Mapping[str, str], generation: str) -> None:
+        self.__parquet = parquet
+        self._closed = dict(closed)
+        self._generation = generation
+        #: Names and types of all columns, the closed ones too.
+        self.schema: pa.Schema = parquet.schema_arrow
+        self.rows: int = parquet.metadata.num_rows
+
+    def __repr__(self) -> str:
+        return f"<ColumnFile rows={self.rows} open={', '.join(self.open_columns)}>"
+
+    @property
+    def open_columns(self) -> tuple[str, ...]:
+        """Names of the columns that can be read, in the file's order."""
+        return tuple(name for name in self.schema.names if name not in self._closed)
+
+    def choose(self, wanted: Sequence[str] | None = None) -> list[str]:
+        """The columns to read: those that are wanted, or all that are open.
+
+        PermissionDenied (COLUMN_CLASS_CLOSED), naming column and class; InvalidArgument (COLUMN_UNKNOWN) for one that is not there.
+        """
+        if wanted is None:
+            return list(self.open_columns)
+        for column in wanted:
+            if column in self._closed:
+                raise _closed(self._closed[column], self._generation, column)
+            if column not in self.schema.names:
+                raise errors.InvalidArgument(
+                    f"there is no column {column!r}",
+                    reason="COLUMN_UNKNOWN",
+                    help=f"Its columns are: {', '.join(self.schema.names)}.",
+                    violations={"columns": column},
+                )
+        return list(wanted)
+
+    def read(self, wanted: Sequence[str] | None = None) -> pa.Table:
+        """The columns that are wanted, or all that are open, as one table."""
+        chosen = self.choose(wanted)
+        with _readable():
+            return self.__parquet.read(columns=chosen).select(chosen)
+
+    def batches(self, wanted: Sequence[str] | None = None, *, batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """The same in batches, in the order of the rows."""
+        chosen = self.choose(wanted)
+        with _readable():
+            for batch in self.__parquet.iter_batches(batch_size=batch_rows, columns=chosen):
+                yield batch.select(chosen)
+
+    def close(self) -> None:
+        """Lets go of the file. Again is harmless."""
+        self.__parquet.close(force=True)
 
 
 class _Client(pe.KmsClient):  # type: ignore[misc]
@@ -229,65 +276,46 @@ class _Client(pe.KmsClient):  # type: ignore[misc]
         return self._holder.unwrap(_text(wrapped_key), _text(master_key_identifier))
 
 
-def check(file: BinaryIO, *, file_bytes: int, sha256: str) -> None:
-    """Returns when the file is the one that a manifest pins; DataCorrupt otherwise. Leaves it at its beginning.
+def check(file: BinaryIO) -> None:
+    """Returns when a file has the magic of an encrypted footer at both ends, and leaves it at its beginning.
 
-    OBJECT_TRUNCATED for another length, OBJECT_NOT_ENCRYPTED where the magic is not that of an encrypted footer,
-    OBJECT_SWAPPED for another digest. Nothing is parsed.
+    DataCorrupt (OBJECT_NOT_ENCRYPTED) otherwise. Nothing is parsed.
     """
-    file.seek(0, 2)
-    if file.tell() != file_bytes or file_bytes < FILE_BYTES_MIN:
-        raise _corrupt(f"it has {file.tell()} bytes, and its manifest says {file_bytes}", "OBJECT_TRUNCATED")
-    file.seek(file_bytes - len(MAGIC))
-    ends = [file.read(len(MAGIC))]
+    size = file.seek(0, 2)
+    ends = []
+    if size >= FILE_BYTES_MIN:
+        for at in (size - len(MAGIC), 0):
+            file.seek(at)
+            ends.append(file.read(len(MAGIC)))
     file.seek(0)
-    ends.append(file.read(len(MAGIC)))
     if ends != [MAGIC, MAGIC]:
         raise _corrupt("it is not Parquet with an encrypted footer", "OBJECT_NOT_ENCRYPTED")
-    file.seek(0)
-    digest = hashlib.sha256()
-    while piece := file.read(_PIECE):
-        digest.update(piece)
-    if digest.hexdigest() != sha256:
-        raise _corrupt("its bytes are not those that its manifest names", "OBJECT_SWAPPED")
-    file.seek(0)
-
-
-def _sealable(column: str) -> bool:
-    return bool(column) and column == column.strip() and not set(column) & set(":;,.")
 
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _closed(name: str, place: tuple[str, str]) -> errors.PermissionDenied:
-    prefix, _, sensitivity = name.rpartition("/")
-    if prefix != f"{_PREFIX}/{place[0]}/{place[1]}":
-        return errors.PermissionDenied(
-            f"the file is sealed under {name}, which is not a key of generation {place[1]}",
-            reason="KEY_FOREIGN",
-            help="It is another dataset's or generation's file.",
-            metadata={"key": name, "generation": place[1]},
-        )
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """What pyarrow finds wrong inside is told as ours; what the file under it says goes through as it is."""
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise _corrupt(f"it cannot be read ({type(error).__name__})", "OBJECT_CORRUPT") from error
+
+
+def _closed(sensitivity: str, generation: str, column: str = "") -> errors.PermissionDenied:
+    what = f"column {column!r} is closed: " if column else ""
     return errors.PermissionDenied(
-        f"there is no lease for column class {sensitivity!r} of generation {place[1]}",
+        f"{what}there is no lease for column class {sensitivity!r} of generation {generation}",
         reason="COLUMN_CLASS_CLOSED",
         help="Read other columns, or ask for that class.",
-        metadata={"class": sensitivity, "generation": place[1]},
+        metadata={"class": sensitivity, "generation": generation} | ({"column": column} if column else {}),
     )
 
 
 def _corrupt(why: str, reason: str) -> errors.DataCorrupt:
     return errors.DataCorrupt(
         f"the Parquet file is not read: {why}", reason=reason, help="Run `fed fsck` at the site that stores it."
-    )
-
-
-def _invalid(what: str, why: str) -> errors.InvalidArgument:
-    return errors.InvalidArgument(
-        f"{what!r} is no column class: {why}",
-        reason="COLUMN_CLASS_INVALID",
-        help="Write for example pii=email,ssn.",
-        violations={"column_classes": why},
     )

@@ -323,6 +323,7 @@ class Version(google.protobuf.message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     ERASE_TIME_FIELD_NUMBER: builtins.int
     GROUP_SIZE_FIELD_NUMBER: builtins.int
+    COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     name: builtins.str
     manifest_digest: builtins.str
     """SHA-256 of the manifest's bytes, hex."""
@@ -358,6 +359,10 @@ class Version(google.protobuf.message.Message):
     def erase_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Since when nothing opens it any more; see Erasures."""
 
+    @property
+    def column_classes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ColumnClass]:
+        """Columns that are sealed under keys of their own; empty where all of it is under one."""
+
     def __init__(
         self,
         *,
@@ -378,12 +383,34 @@ class Version(google.protobuf.message.Message):
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         erase_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         group_size: builtins.int | None = ...,
+        column_classes: collections.abc.Iterable[global___ColumnClass] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_group_size", b"_group_size", "create_time", b"create_time", "erase_time", b"erase_time", "group_size", b"group_size"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "group_size", b"group_size", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "column_classes", b"column_classes", "columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "group_size", b"group_size", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_group_size", b"_group_size"]) -> typing.Literal["group_size"] | None: ...
 
 global___Version = Version
+
+@typing.final
+class ColumnClass(google.protobuf.message.Message):
+    """Columns that are sealed together, under one key."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    COLUMNS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    @property
+    def columns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        columns: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["columns", b"columns", "name", b"name"]) -> None: ...
+
+global___ColumnClass = ColumnClass
 
 @typing.final
 class Replica(google.protobuf.message.Message):
@@ -1193,6 +1220,7 @@ class OpenReadRequest(google.protobuf.message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
     PURPOSE_FIELD_NUMBER: builtins.int
+    COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """A version, or a dataset for its newest version."""
     site: builtins.str
@@ -1201,6 +1229,10 @@ class OpenReadRequest(google.protobuf.message.Message):
     validate_only: builtins.bool
     purpose: builtins.str
     """What it is wanted for; policies decide by it."""
+    @property
+    def column_classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Column classes that are wanted beside `default`."""
+
     def __init__(
         self,
         *,
@@ -1209,7 +1241,8 @@ class OpenReadRequest(google.protobuf.message.Message):
         request_id: builtins.str = ...,
         validate_only: builtins.bool = ...,
         purpose: builtins.str = ...,
+        column_classes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name", "purpose", b"purpose", "request_id", b"request_id", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["column_classes", b"column_classes", "name", b"name", "purpose", b"purpose", "request_id", b"request_id", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
 
 global___OpenReadRequest = OpenReadRequest
