@@ -172,7 +172,8 @@ class RunRow:
 class WriteRow:
     """A version in the making. `run` or `grant` says whose; `base` is the version whose files it may reuse, '' for none.
 
-    `class_keys` are the generation's for its `column_classes`. `version` is what is to be committed, once COMPLETE; `committed` the short name of the version that it became.
+    `class_keys` are the generation's for its `column_classes`. `version` is what is to be committed, once COMPLETE; `committed`
+    the short name of the version that it became.
     """
 
     write: str

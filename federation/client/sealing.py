@@ -1,4 +1,4 @@
-"""Files whose columns are sealed by classes, between this machine and a gateway: sealed before they leave, opened when they are here.
+"""Files whose columns are sealed by classes, between this machine and a gateway: sealed before they leave, opened here alone.
 
 It loads pyarrow, so it is imported by whoever moves such a file and by nobody else.
 """

@@ -303,12 +303,13 @@ class Denied(errors.PermissionDenied):
 
 def denial(decision: Decided, answer: Answer) -> Denied:
     """The refusal of a question, for somebody who may know that the dataset is there."""
-    of = f"{decision.question.column_class} of " if decision.question.column_class else ""
+    of = decision.question.column_class
+    what = f"column class {of} of {decision.dataset}" if of else decision.dataset
     where = f" at {decision.site}" if decision.site else ""
     purpose = f" for {decision.purpose}" if decision.purpose else ""
     near = answer.nearest
     return Denied(
-        f"{decision.principal} may not {decision.action.replace('_', ' ')} {of}{decision.dataset}{where}{purpose}: {told(answer)}",
+        f"{decision.principal} may not {decision.action.replace('_', ' ')} {what}{where}{purpose}: {told(answer)}",
         decision=decision,
         help=f"`fed dataset show {decision.dataset}` tells its owner, who can change what it says.",
         metadata={

@@ -11,7 +11,9 @@ from federation.core.lineage import ColumnSource
 
 
 def inputs(texts: Iterable[str], sizes: Iterable[str] = ()) -> tuple[InputSpec, ...]:
-    """`[alias=]NAMESPACE/DATASET[@VERSION][,read=PERCENT][,classes=CLASS+CLASS]` texts, with sizes to assume: `1TB` for all, `alias=1TB` for one.
+    """`[alias=]NAMESPACE/DATASET[@VERSION][,read=PERCENT][,classes=CLASS+CLASS]` texts.
+
+    With sizes to assume: `1TB` for all, `alias=1TB` for one.
 
     InvalidArgument (SPEC_INVALID) for a text that is none.
     """
@@ -120,5 +122,6 @@ def _invalid(why: str) -> errors.InvalidArgument:
     return errors.InvalidArgument(
         why,
         reason="SPEC_INVALID",
-        help="Write inputs as ALIAS=NAMESPACE/DATASET@VERSION,read=25%,classes=pii and outputs as ALIAS=NAMESPACE/DATASET:MODEL,release.",
+        help="Write inputs as ALIAS=NAMESPACE/DATASET@VERSION,read=25%,classes=pii, "
+        "and outputs as ALIAS=NAMESPACE/DATASET:MODEL,release.",
     )

@@ -1,15 +1,16 @@
 """Column classes: Parquet files by Parquet Modular Encryption, each sensitivity class of columns under a DEK of its own.
 
-Of the DEK of a class a master key, in the words of Parquet, is derived. pyarrow makes a fresh key for each column and the footer, wraps
-those by a key of the file's writer, and this one is wrapped here, by AES-256-GCM with the master key's name as associated data:
+Of the DEK of a class a master key, in the words of Parquet, is derived. pyarrow makes a fresh key for each column and the
+footer, wraps those by a key of the file's writer, and this one is wrapped here, by AES-256-GCM with the master key's name as
+associated data:
 
     fed/<dataset uid>/<generation>/<class>          its name, which the file holds; Parquet's settings split at colons
     base64(nonce[12] | ciphertext | tag[16])        as parquet-java's KeyToolkit.encryptKeyLocally has it, so Spark reads it
 
 Whoever lacks a class's DEK reads all other columns; of the closed ones names and types alone. The footer is encrypted and of
-class `default`, and so is each column that no class names. Such a file is no object of a store: it is the content of a container
-(`crypto.container`), whose key the `default` DEK is too. For pyarrow takes a plaintext file, or another file of the same key, for
-the one that was meant; what comes out of its container is the file that the signed manifest pins, or nothing. Never opens a file
+class `default`, and so is each column that no class names. Such a file is no object of a store: it is what a container holds
+(`crypto.container`), under the `default` DEK too. For pyarrow takes a plaintext file, or another file of the same key, for the
+one that was meant; what comes out of its container is the file that the signed manifest pins, or nothing. Never opens a file
 with a plaintext footer: pyarrow 26 aborts the whole process over one.
 """
 
@@ -205,8 +206,8 @@ class Keyholder:
 class ColumnFile:
     """A file whose closed columns cannot be touched by mistake.
 
-    pyarrow 26 aborts the process when it is asked for the metadata of a column whose key is not held (its statistics, a filter on
-    it), which no code can catch. So what pyarrow has opened stays in here, and a column is looked at by name, once it is open.
+    pyarrow 26 aborts the process when it is asked for the metadata of a column whose key is not held (its statistics, a filter
+    on it), which no code can catch. So what pyarrow has opened stays in here, and a column is looked at once it is open.
     """
 
     def __init__(self, parquet: pq.ParquetFile, closed: Mapping[str, str], generation: str) -> None:
@@ -228,7 +229,7 @@ class ColumnFile:
     def choose(self, wanted: Sequence[str] | None = None) -> list[str]:
         """The columns to read: those that are wanted, or all that are open.
 
-        PermissionDenied (COLUMN_CLASS_CLOSED), naming column and class; InvalidArgument (COLUMN_UNKNOWN) for one that is not there.
+        PermissionDenied (COLUMN_CLASS_CLOSED) names column and class; InvalidArgument (COLUMN_UNKNOWN) for what is not there.
         """
         if wanted is None:
             return list(self.open_columns)

@@ -169,7 +169,7 @@ def release_key(
 def allowed_classes(
     tx: ports.Transaction, ctx: Context, asked: Question, classes: Iterable[str], *, job: str = ""
 ) -> tuple[str, ...]:
-    """Those of a dataset's column classes for which a question that was answered by yes is answered so too. Tells each decision."""
+    """Those of a dataset's column classes for which the answer is yes, as it was without one. Tells each decision."""
     engine, revision = current(tx, ctx)
     found = []
     for each in classes:

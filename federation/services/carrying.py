@@ -173,7 +173,8 @@ def due_time(of: transfer.Transfer) -> datetime | None:
 def start(tx: ports.Transaction, ctx: Context, waiting: transfer.Transfer) -> transfer.Transfer:
     """The next attempt, from the site that it names or, if that cannot send or has failed, from the best that can.
 
-    It takes along the column classes that its source can open itself. FailedPrecondition where nothing can send it now: nothing is changed then.
+    It takes along the column classes that its source can open itself. FailedPrecondition where nothing can send it now:
+    nothing is changed then.
     """
     version = datasets.get_version(tx, version_name(waiting))
     destination = sites.get_site(tx, waiting.destination_site)

@@ -90,7 +90,7 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
 
 
 def _classes(tx: ports.Transaction, asked: leases.Asked, record: kinds.GrantRecord | None) -> tuple[str, ...]:
-    """The column classes beside `default` that are asked for, each of which must be the grant's and, of what is read, the version's.
+    """The column classes that are asked for beside `default`; to be read, each must be the grant's and the version's.
 
     What is being written has whichever its writer names.
     """

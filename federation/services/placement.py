@@ -166,7 +166,7 @@ def _inputs(tx: ports.Transaction, specs: Sequence[job.InputSpec]) -> tuple[worl
 def _closed(
     tx: ports.Transaction, specs: Sequence[job.InputSpec], inputs: Sequence[worlds.WorldInput]
 ) -> dict[tuple[str, str], str]:
-    """By alias and site, why a replica of an input does not do: it came without the key of a column class that the job reads."""
+    """By alias and site, why a replica of an input does not do: it lacks the key of a column class that the job reads."""
     found = {}
     for spec, item in zip(specs, inputs, strict=True):
         if spec.column_classes:

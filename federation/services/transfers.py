@@ -196,7 +196,7 @@ def wish(wanted: dataset.Version, at: str, cause: TransferCause, *, principal: s
 def ask(
     tx: ports.Transaction, ctx: Context, asked: transfer.Transfer, who: Subject, of: job.Job | None = None
 ) -> transfer.Transfer:
-    """The live transfer of that version to that site, joined, or a new one, which takes the column classes along that it may."""
+    """The live transfer of that version to that site, joined, or a new one, with the column classes that may go along."""
     running = carrying.live(tx, carrying.version_name(asked), asked.destination_site)
     if running is not None:
         return _joined(tx, running, asked)

@@ -343,7 +343,7 @@ def by_columns(name: str) -> errors.FailedPrecondition:
     return errors.FailedPrecondition(
         f"the columns of {name} are sealed by classes, so its files are not read as bytes",
         reason="PME_PROFILE",
-        help='Read it by columns: federation.inputs["ALIAS"].table(columns=[...]), .pandas(columns=[...]) or .ray(columns=[...]).',
+        help='Read columns: federation.inputs["ALIAS"].table(columns=[...]), .pandas(columns=[...]) or .ray(columns=[...]).',
         metadata={"version": name},
     )
 

@@ -77,7 +77,8 @@ class GatewayClient:
     ) -> gateway_pb2.OpenVersionResponse:
         """The version that an input or the grant stands for: its manifest, and its keys sealed to `reader_key` under a lease.
 
-        With `keys_only` it comes without the manifest; of `column_classes` the keys come too. Each try is a use of its own: its nonce is good for one lease.
+        With `keys_only` it comes without the manifest; of `column_classes` the keys come too. Each try is a use of
+        its own: its nonce is good for one lease.
         """
         classes = tuple(column_classes)
 

@@ -32,7 +32,7 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of ours is made in it, 0700
 
 @dataclass(frozen=True, kw_only=True)
 class Lent:
-    """Files of an input as Spark reads them: their columns are sealed yet, and `keys` is the file that opens those of the lease.
+    """Files of an input as Spark reads them: their columns are sealed, and the file `keys` opens those of the lease.
 
     `settings` are Hadoop's for Spark, and `property_` the Java property that names the keys.
     """
@@ -68,7 +68,7 @@ def names(opened: data.OpenedVersion, paths: Sequence[str], columns: Sequence[st
 
 @contextlib.contextmanager
 def lend(opened: data.OpenedVersion, paths: Sequence[str]) -> Iterator[Lent]:
-    """The files, sealed, in a folder of this process's own, with master keys of the open classes beside them, while the block lasts.
+    """The files, sealed, with master keys of the open classes beside them, in a folder that lasts as long as the block.
 
     The folder is 0700 and in memory where the machine has such a place; nothing of it is left afterwards.
     """

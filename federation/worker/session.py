@@ -273,7 +273,7 @@ class Input:
 
     @contextlib.contextmanager
     def spark(self, path: str = "") -> Iterator[by_columns.Lent]:
-        """All its files, or the one at `path`, with columns sealed by classes, for a Spark of this machine while the block lasts.
+        """Its files, or the one at `path`, with columns sealed by classes, for a Spark of this machine while the block lasts.
 
         Spark opens the columns of the classes that the job has named, by the key client of `infra/spark`.
         """

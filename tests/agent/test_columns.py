@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -192,7 +194,7 @@ def test_policy_permits_the_rest_and_forbids_a_class(put: Federation, tmp_path: 
     assert other.table().column_names == ["id", "diagnosis"]
     refused = [event for event in put.edge.catalog.events(0) if event.kind == "lease.refused"]
     assert refused
-    assert refused[-1].payload["reason"] == "POLICY_DENIED"
+    assert json.loads(refused[-1].body)["reason"] == "POLICY_DENIED"
     forbid(put, "export")
     assert reason(lambda: put.client.get(NAME, tmp_path / "none", column_classes=["pii"])) == "POLICY_DENIED"
     assert len(put.client.get(NAME, tmp_path / "rest", column_classes=["health"])) == 2
@@ -275,3 +277,20 @@ def test_versions_with_and_without_classes_follow_each_other(kept: Federation, t
     assert launch(kept, "eu-1", inputs=(plain,)).read("x") == {"0.parquet": (folder / "0.parquet").read_bytes()}
     named = dataclasses.replace(plain, column_classes=("pii",))
     assert reason(lambda: kept.submit("true", inputs=(named,))) == "COLUMN_CLASS_UNKNOWN"
+
+
+def test_what_is_lent_to_spark_is_sealed_and_gone_afterwards(kept: Federation) -> None:
+    """Files with their columns sealed, and master keys for this user alone: no DEK, and of no class that is closed."""
+    found = worker(launch(kept, "eu-1", inputs=people("people", "pii")), kept, "pii")
+    with found.spark("0.parquet") as lent:
+        (file,) = (Path(file) for file in lent.files)
+        data = file.read_bytes()
+        assert data[:4] == data[-4:] == b"PARE"
+        keys = Path(lent.keys)
+        assert (keys.stat().st_mode & 0o777, keys.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+        names = [line.partition("=")[0].rpartition("/")[2] for line in keys.read_text().splitlines()]
+        assert names == ["default", "pii"]
+        deks = found._session.columns("people").deks
+        assert not any(base64.b64encode(dek).decode() in keys.read_text() for dek in deks.values())
+        assert set(lent.settings) == {"parquet.crypto.factory.class", "parquet.encryption.kms.client.class"}
+    assert not keys.parent.exists()

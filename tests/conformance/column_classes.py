@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import shutil
 import subprocess
@@ -14,11 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from federation.core import columns
 from federation.crypto import modular
 
 CLIENT = Path(__file__).parents[2] / "infra" / "spark" / "FederationKeys.java"
 UID, GENERATION = "d-people", "g-" + "7" * 26
 DEKS = {"default": b"\1" * 32, "pii": b"\2" * 32}
+CLASSES = columns.parse(["pii=email"])
 TABLE = pa.table({"id": [1, 2, 3], "email": ["a@b.c", "d@e.f", "g@h.i"]})
 
 
@@ -40,10 +41,10 @@ def holder(*classes: str) -> modular.Keyholder:
 
 
 def are_read_both_ways(spark: Any, folder: Path) -> None:
-    """D4: Spark reads what pyarrow wrote, a closed class excepted; pyarrow reads what Spark wrote."""
+    """Spark reads what pyarrow wrote, a closed class excepted; pyarrow reads what Spark wrote."""
     folder.mkdir()
     path = folder / "people.parquet"
-    holder("default", "pii").write(TABLE, path, modular.parse_classes(["pii=email"]))
+    holder("default", "pii").write(TABLE, path, CLASSES)
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
     hadoop.set("parquet.crypto.factory.class", "org.apache.parquet.crypto.keytools.PropertiesDrivenCryptoFactory")
     hadoop.set("parquet.encryption.kms.client.class", "FederationKeys")
@@ -71,13 +72,13 @@ def _spark_to_pyarrow(spark: Any, folder: Path) -> None:
     ).parquet(str(folder))
     (file,) = folder.glob("*.parquet")
     data = file.read_bytes()
-    opened = holder("default", "pii").open(io.BytesIO(data), file_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    opened = holder("default", "pii").open(io.BytesIO(data), CLASSES)
     assert opened.read().to_pydict() == TABLE.to_pydict()
 
 
 def _lease(spark: Any, folder: Path, *classes: str) -> None:
     """From now on the JVM has these classes' keys, and none that it remembers."""
-    lines = [f"{modular.identifier(UID, GENERATION, name)}={base64.b64encode(DEKS[name]).decode()}" for name in classes]
+    lines = [f"{name}={base64.b64encode(master).decode()}" for name, master in holder(*classes).masters()]
     (folder / "keys").write_text("\n".join(lines))
     jvm = spark.sparkContext._jvm
     jvm.java.lang.System.setProperty("federation.keys", str(folder / "keys"))
