@@ -12,7 +12,7 @@ BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all campaign-record focus-tools fix proto aio schemas record-docs authorization-docs fuzz lock bench bench-placement demo demo-down
+.PHONY: help setup check test test-all campaign-record focus-tools fix baseline proto aio schemas record-docs sdk-docs authorization-docs metrics-docs fuzz lock bench bench-placement demo demo-down
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,7 @@ check: $(VENV)/dev.stamp ## Lint, types, import contracts, protos
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against '.git#ref=$(BASE),subdir=protos'
+	$(BIN)/buf breaking protos --against tests/upgrade/released/contract.binpb
 
 test: $(VENV)/dev.stamp ## All tests, campaigns in their short form
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
@@ -42,8 +43,14 @@ fix: $(VENV)/dev.stamp ## Format, and mend what can be mended by itself
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+baseline: $(VENV)/dev.stamp ## Freeze what is here as the release that upgrades are tested from; when a release is made
+	$(BIN)/python -m tests.upgrade.baseline
+
 proto: $(VENV)/dev.stamp ## Generate federation/v1 from protos/
 	./infra/gen_protos.sh
+
+sdk-docs: $(VENV)/dev.stamp ## Print the reference of docs/sdk.md from federation/client/client.py
+	$(BIN)/python infra/gen_sdk_docs.py
 
 aio: $(VENV)/dev.stamp ## Print federation/client/aio.py from federation/client/client.py
 	$(BIN)/python infra/gen_aio.py > .aio.py && mv .aio.py federation/client/aio.py
@@ -58,12 +65,15 @@ record-docs: $(VENV)/dev.stamp ## Write the columns of the record's tables into 
 authorization-docs: $(VENV)/dev.stamp ## Write who may call what into docs/authorization.md
 	$(BIN)/python -m federation.api.matrix docs/authorization.md
 
+metrics-docs: $(VENV)/dev.stamp ## Write the table of metrics into docs/operations.md
+	$(BIN)/python -m federation.metrics docs/operations.md
+
 fuzz: $(VENV)/dev.stamp ## Fuzz formats and every method for FUZZ_SECONDS (240) each, by seeds of its own
 	$(BIN)/python -m pytest tests/attacks/test_fuzz_methods.py tests/attacks/test_fuzz_formats.py -p no:randomly --timeout 0 --fuzz-seconds $(FUZZ_SECONDS)
 
 lock: ## Renew constraints.txt from what the registry has now
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
-	.lock-venv/bin/pip install --disable-pip-version-check -e '.[dev,demo,aws,mcp,postgres,s3,spark,vault]'
+	.lock-venv/bin/pip install --disable-pip-version-check -e '.[dev,demo,aws,mcp,otel,postgres,s3,spark,vault]'
 	(echo "# Versions that the project was last tested with; pip takes them with -c. Renewed by \`make lock\`."; \
 	  .lock-venv/bin/pip freeze --exclude-editable) > constraints.txt
 	rm -rf .lock-venv
@@ -91,5 +101,5 @@ $(VENV)/demo.stamp: pyproject.toml $(wildcard constraints.txt) | $(BIN)/python
 
 $(VENV)/dev.stamp: pyproject.toml $(wildcard constraints.txt) | $(BIN)/python
 	@echo "installing everything for development into $(VENV) (once) ..."
-	$(BIN)/pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,demo,aws,mcp,postgres,s3,spark,vault]'
+	$(BIN)/pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,demo,aws,mcp,otel,postgres,s3,spark,vault]'
 	@touch $@ $(VENV)/demo.stamp

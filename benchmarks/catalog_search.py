@@ -82,8 +82,8 @@ def measure(kind: str, url: str, words: list[str], count: int, rounds: int) -> N
         rounds,
     )
     named = {"w1": words[0], "w2": words[1], "w4000": words[4000]}
-    for text_form, filter_form in SEARCHES:
-        text, filter_ = text_form.format(**named), filter_form.format(**named)
+    for search in SEARCHES:
+        text, filter_ = (part.format(**named) for part in search)
         queries = discovery.queries(text, conditions.narrowing(conditions.parse(filter_, discovery.FIELDS)))
         show(text, filter_, lambda queries=queries: catalog.read(lambda tx: page(tx, queries)), rounds)
     catalog.close()

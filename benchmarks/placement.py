@@ -1,7 +1,10 @@
 """How long a decision takes, how that grows, what it needs, and what it saves: `python -m benchmarks.placement`.
 
-Latency: a stream of distinct decisions over one federation of 100 sites, counterfactuals included, in one process. Before
-each decision five sites are heard from and say something new of what others use of them, the loads of 70 sites are others,
+Latency: a stream of distinct decisions over one federation of 100 sites, in one process: from values (request, world, what is
+prepared) to the plan as a value. *Decided* is the choice with how it has each input and what that is charged, the runner-up,
+the margin between them and the baseline, all exact: `planner.decide(...).brief()`. *Explained* is that with all sites priced
+and ranked, the refusals of others in words, and counterfactuals, as it is stored with a job: `planner.plan`. Before each
+decision five sites are heard from and say something new of what others use of them, the loads of 70 sites are others,
 and the job reads 10 other inputs of 3 replicas each; a fifth to a third of the sites have no room. Prepared and used again is
 what sites, links and prices say whatever is asked (`core/prepared.py`): made once for each state of the sites, which here is
 before each decision, and timed beside it (*prepared*). The links of a rate card are found when they are first met, so the
@@ -12,7 +15,9 @@ must do in Python: look up each price once and take the least for each input and
 
 Growth: the median with more inputs, replicas, sites. Memory: the peak of one decision.
 
-Calls: `fed job submit --dry-run` as a client sees it: over TLS, on a server with a catalog of 100 sites in SQLite.
+Calls: `fed job submit --dry-run` as a client sees it, from value to value: over TLS, on a server with a catalog of 100 sites in
+SQLite; *explained* as above, and *brief* (`view: BASIC`), each after five heartbeats. Client and server share one process here,
+and so the interpreter's lock.
 
 Regret: a seeded trace of jobs with the shipped egress prices and public H100 prices. Ours, two rules of thumb, and the
 optimum: the cheapest of all sites with the cheapest of all ways to choose a replica for each input, tried one by one.
@@ -164,20 +169,26 @@ def _spread(times: list[float]) -> str:
 
 
 def latency(label: str, first: world.World, decisions: int, **asked: object) -> None:
-    """p50, p99 and the most over a stream, beside what preparing took and the floor."""
-    request, stream = builders.request(cpus=4, **asked), Stream(first, 1)
-    deciding, preparing, floors = Clock(), Clock(), Clock()
-    gc.collect()
-    gc.freeze()
-    for n in range(decisions + decisions // 10):
-        seen = stream.following()
-        ground = preparing.run(lambda seen=seen: stream.prepare(seen))
-        deciding.run(lambda seen=seen, ground=ground: planner.plan(request, seen, ground=ground))
-        if n % 10 == 0:
-            floors.run(lambda seen=seen: floor(seen))
-    gc.unfreeze()
+    """p50, p99 and the most over a stream of what is decided, and of what is also explained; beside preparing and the floor."""
+    request = builders.request(cpus=4, **asked)
+    works: dict[str, Callable[[world.World, prepared.Prepared], job.Plan]] = {
+        "decided": lambda seen, ground: planner.decide(request, seen, ground=ground).brief(),
+        "explained": lambda seen, ground: planner.plan(request, seen, ground=ground),
+    }
     print(f"{label}, {decisions} decisions")
-    for what, clock in (("decided", deciding), ("prepared", preparing), ("floor", floors)):
+    for what, work in works.items():
+        stream, deciding, preparing, floors = Stream(first, 1), Clock(), Clock(), Clock()
+        gc.collect()
+        gc.freeze()
+        for n in range(decisions + decisions // 10):
+            seen = stream.following()
+            ground = preparing.run(lambda stream=stream, seen=seen: stream.prepare(seen))
+            deciding.run(lambda work=work, seen=seen, ground=ground: work(seen, ground))
+            if n % 10 == 0:
+                floors.run(lambda seen=seen: floor(seen))
+        gc.unfreeze()
+        print(f"    {what:10} {deciding.told(decisions // 10)}")
+    for what, clock in (("prepared", preparing), ("floor", floors)):
         print(f"    {what:10} {clock.told(len(clock.cpu) // 11)}")
 
 
@@ -191,13 +202,21 @@ def calls(count: int) -> None:
         client = served.client()
         for _ in range(20):
             client.create_job(_job(rnd))
-        clock = Clock()
+        whole, brief = Clock(), Clock()
+        # As `bootstrap/server.py` does once it serves.
+        gc.collect()
+        gc.freeze()
         for _ in range(count):
             catalog.write(lambda tx: _hear(tx, rnd, names))
             asked = _job(rnd)
-            clock.run(lambda asked=asked: client.create_job(asked, validate_only=True))
+            whole.run(lambda asked=asked: client.plan(asked))
+            catalog.write(lambda tx: _hear(tx, rnd, names))
+            brief.run(lambda asked=asked: client.plan(asked, brief=True))
+        gc.unfreeze()
         served.stop()
-    print(f"dry run over TLS, {count} calls   wall {_spread(clock.wall[count // 10 :])}")
+    print(f"dry run over TLS, {count} calls")
+    for what, clock in (("explained", whole), ("brief", brief)):
+        print(f"    {what:10} wall {_spread(clock.wall[count // 10 :])}")
 
 
 def _populate(tx: ports.Transaction, rnd: random.Random, names: list[str]) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def offline(jobs: list[Queued], rooms: list[Room], seconds: float) -> tuple[floa
     return found.objective, found.bound, time.perf_counter() - began
 
 
-def placed(jobs: list[Queued], rooms: list[Room], rounds: int, **options) -> tuple[assignment.Assignment, float, float]:
+def placed(jobs: list[Queued], rooms: list[Room], rounds: int, **options: Any) -> tuple[assignment.Assignment, float, float]:
     """The assignment, and the least wall and CPU time of some rounds."""
     walls, cpus = [], []
     for _ in range(rounds):

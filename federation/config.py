@@ -36,6 +36,8 @@ MIB = 1024 * 1024
 #: How many days events stay in the catalog's log, and how many facts may wait there to be carried to the record's tables.
 EVENT_DAYS = 7
 BACKLOG_FACTS_MAX = 10_000_000
+#: How many days what runs printed stays at their site.
+LOG_DAYS = 30
 #: Port of every local cluster's Jobs API; each cluster has a loopback address of its own.
 RAY_DASHBOARD_PORT = 8265
 #: Between two looks at a site's cluster. Ray reports what is used every five seconds.
@@ -235,9 +237,11 @@ class SourceSettings:
 class AgentSettings:
     """What a site's agent needs. `catalog` is the server's port for agents, `gateway_listen` the site's one listener.
 
-    Egress is granted in quanta of `quantum_bytes`; of what a run prints `log_bytes_max` are kept. All transfers to the site
-    together take `transfer_bytes_per_second`, 0 for no limit. The cluster is looked at every `look_seconds`, in which its own
-    report must have caught up with what ran: what others use of it is believed when two looks agree.
+    Egress is granted in quanta of `quantum_bytes`; of what a run prints `log_bytes_max` are kept, for `log_days`. All transfers
+    to the site together take `transfer_bytes_per_second`, 0 for no limit. The cluster is looked at every `look_seconds`, in
+    which its own report must have caught up with what ran: what others use of it is believed when two looks agree.
+    `http_listen` is for whoever looks after the site (`agent/http.py`), '' for nobody; metrics want the token in
+    `http_token_file`, which may only be left out on a loopback address.
     """
 
     site: str
@@ -254,6 +258,9 @@ class AgentSettings:
     log_bytes_max: int = 16 * MIB
     transfer_bytes_per_second: int = 0
     look_seconds: int = LOOK_SECONDS
+    log_days: int = LOG_DAYS
+    http_listen: str = ""
+    http_token_file: Path | None = None
     rates: RateSettings = GATEWAY_RATES
 
 
@@ -288,6 +295,9 @@ class SiteSettings:
     log_bytes_max: int = 16 * MIB
     transfer_bytes_per_second: int = 0
     look_seconds: int = LOOK_SECONDS
+    log_days: int = LOG_DAYS
+    http_listen: str = ""
+    http_token_file: Path | None = None
     rates: RateSettings = GATEWAY_RATES
 
     @property
@@ -297,7 +307,10 @@ class SiteSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FederationFile:
-    """A federation as it was declared in a file. Agents reach the server at `agents_address`, people at `address`."""
+    """A federation as it was declared in a file. Agents reach the server at `agents_address`, people at `address`.
+
+    Each is `host:port`, of several servers of one catalog with commas between.
+    """
 
     path: Path
     federation: str
@@ -419,6 +432,7 @@ _ENGINE = ("kind", "master", "remote", "jars_dir", "coordinates", "memory")
 _SITE = (
     *("site", "region", "jurisdiction", "account", "gateway", "gateway_listen", "storage", "keys", "ray", "compute", "offer"),
     *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds", "rates"),
+    *("http_listen", "http_token_file", "log_days"),
 )
 _OFFER = (
     *("cpu_hour_usd", "cpu_source", "cpu_watts", "gpus", "memory_gb_hour_usd", "memory_source"),
@@ -444,8 +458,8 @@ def federation_file(path: Path) -> FederationFile:
         federation=top.segment("federation"),
         listen=listen,
         agents_listen=agents_listen,
-        address=server_.read("address", _address, listen),
-        agents_address=server_.read("agents_address", _address, agents_listen),
+        address=server_.read("address", _addresses, listen),
+        agents_address=server_.read("agents_address", _addresses, agents_listen),
         database=server_.text("database", ""),
         database_file=_optional_path(server_, "database_file", here),
         tables=server_.text("tables", ""),
@@ -534,6 +548,9 @@ def agent(file: FederationFile, name: str, state_dir: Path) -> AgentSettings:
         log_bytes_max=row.log_bytes_max,
         transfer_bytes_per_second=row.transfer_bytes_per_second,
         look_seconds=row.look_seconds,
+        log_days=row.log_days,
+        http_listen=row.http_listen,
+        http_token_file=row.http_token_file,
         rates=row.rates,
     )
 
@@ -619,6 +636,10 @@ def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
         offer=_offer(table.table("offer").only(_OFFER)),
         sources=tuple(row.prefix for row in sources),
     )
+    http_listen = table.read("http_listen", _address) if "http_listen" in table else ""
+    http_token_file = _optional_path(table, "http_token_file", here)
+    if http_listen and http_token_file is None and not on_loopback(http_listen):
+        table.refuse("http_listen", f"others than this machine reach {http_listen}", "Name an `http_token_file`, or 127.0.0.1.")
     return SiteSettings(
         declared=declared,
         gateway=gateway,
@@ -633,6 +654,9 @@ def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
         log_bytes_max=table.size("log_bytes_max", 16 * MIB),
         transfer_bytes_per_second=table.size("transfer_bytes_per_second", 0),
         look_seconds=table.integer("look_seconds", LOOK_SECONDS, at_least=1),
+        log_days=table.integer("log_days", LOG_DAYS, at_least=1),
+        http_listen=http_listen,
+        http_token_file=http_token_file,
         rates=_rates(table.table("rates").only(_RATES), GATEWAY_RATES),
     )
 
@@ -912,6 +936,17 @@ def _address(text: str) -> str:
     return text
 
 
+def _addresses(text: str) -> str:
+    """One `host:port`, or several with commas between: servers of one catalog, which all prove to be the first one's host."""
+    return ",".join(_address(one.strip()) for one in text.split(","))
+
+
+def on_loopback(address: str) -> bool:
+    """Whether only this machine reaches `host:port`."""
+    host = address.rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
+
+
 def _page(text: str) -> str:
     """The address of a page for people, without a slash at its end."""
     if not _PAGE.fullmatch(text):
@@ -940,7 +975,7 @@ def _jurisdiction(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """How a person reaches one federation: `host:port`, the file of its CA, the file (0600) of their token.
+    """How a person reaches one federation: `host:port`, of several servers with commas between, CA's file, token's file (0600).
 
     `signed_in` is the file (0600) of a sign-in by `fed login`, which goes before the token; either may be missing.
     """
@@ -1017,7 +1052,7 @@ def contexts() -> Contexts:
         row = table.table(name).only(("target", "ca", "token", "signed_in"))
         ca = Path(row.text("ca")).expanduser()
         token, signed_in = (Path(row.text(key)).expanduser() if key in row else None for key in ("token", "signed_in"))
-        rows.append(Context(context=name, target=row.read("target", _address), ca=ca, token=token, signed_in=signed_in))
+        rows.append(Context(context=name, target=row.read("target", _addresses), ca=ca, token=token, signed_in=signed_in))
     return Contexts(path=path, current=top.text("current", ""), contexts=tuple(rows))
 
 
@@ -1026,7 +1061,7 @@ def save_context(context: Context, *, use: bool = True) -> Contexts:
 
     InvalidArgument for a target that is not host:port: a file with one could not be read again.
     """
-    _address(context.target)
+    _addresses(context.target)
     old = contexts()
     rows = (*(row for row in old.contexts if row.context != context.context), context)
     new = Contexts(path=old.path, current=context.context if use or not old.current else old.current, contexts=rows)
@@ -1108,6 +1143,11 @@ def _told_context(row: Context) -> dict[str, str]:
     return {"target": row.target} | {key: str(path) for key, path in files.items() if path is not None}
 
 
+def logs_as_text() -> bool:
+    """Whether processes log lines for people, not JSON: FED_LOG_FORMAT is `text`."""
+    return environment().get("FED_LOG_FORMAT", "json") == "text"
+
+
 def environment() -> Mapping[str, str]:
     """The process's environment, for child processes that inherit it."""
     return os.environ  # noqa: TID251 - here and nowhere else
@@ -1118,13 +1158,23 @@ def environment() -> Mapping[str, str]:
 
 def read_secret(path: Path, what: str) -> str:
     """Text of a file that only its owner may read; refuses one that others can."""
+    return read_secret_bytes(path, what).decode()
+
+
+def read_secret_bytes(path: Path, what: str) -> bytes:
+    """As `read_secret`, for what is no text."""
     data = _read(path, what)
+    require_private(path, what)
+    return data
+
+
+def require_private(path: Path, what: str) -> None:
+    """Returns for a file that only its owner may read; InvalidArgument (CONFIG_INVALID) with what mends it otherwise."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise errors.InvalidArgument(
             f"{what} {path} can be read by others (mode {mode:04o})", reason="CONFIG_INVALID", help=f"Run: chmod 600 {path}"
         )
-    return data.decode()
 
 
 def write_secret(path: Path, data: bytes) -> None:

@@ -6,6 +6,7 @@ A port speaks in values of the core and raises errors of the core's family; fore
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -97,6 +98,10 @@ class Transaction(Index, Protocol):
         """
         ...
 
+    def count(self, cls: type, *, where: Mapping[str, str | tuple[str, ...]]) -> int:
+        """How many values have columns that equal `where`, without reading them."""
+        ...
+
     def emit(self, kind: str, name: str, body: Any) -> int:
         """Appends an event with the value as its body; returns its position. Same transaction as everything else.
 
@@ -112,12 +117,28 @@ class Transaction(Index, Protocol):
         """
         ...
 
+    def revision(self) -> int:
+        """Position of the newest event that the transaction sees, its own among them."""
+        ...
+
     def replay(self, key: str, request_hash: str) -> bytes | None:
         """The recorded answer to (actor, key), None for a new one; InvalidArgument (REQUEST_ID_REUSED) for another request."""
         ...
 
     def remember(self, key: str, request_hash: str, answer: bytes) -> None:
         """Records the answer to (actor, key), to be replayed."""
+        ...
+
+
+class Telemetry(Protocol):
+    """Who is told how work goes, so that people can look on. Never in the way of it."""
+
+    def stage(self, name: str) -> AbstractContextManager[Any]:
+        """Around a stage of work, such as `plan`: how long it took, and for whom."""
+        ...
+
+    def trace(self) -> str:
+        """The trace that the present work belongs to (W3C traceparent), '' for none."""
         ...
 
 
@@ -162,6 +183,10 @@ class EventLog(Protocol):
 
         A bounded number in each call, so that writers do not wait; the newest event stays.
         """
+        ...
+
+    def forget(self, before: datetime) -> int:
+        """Deletes recorded answers that are older, a bounded number in each call; returns how many."""
         ...
 
 

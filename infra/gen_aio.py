@@ -12,7 +12,7 @@ from pathlib import Path
 CLIENT = Path(__file__).parents[1] / "federation" / "client" / "client.py"
 #: What encrypts, packs or writes files: it would hold up the event loop.
 IN_A_THREAD = frozenset(
-    {"put", "get", "check", "logs", "submit", "upload_package", "send_package", "import_bill", "export_focus"}
+    {"put", "get", "preview", "check", "logs", "submit", "upload_package", "send_package", "import_bill", "export_focus"}
 )
 #: What `LoopClient` has in its own way.
 LEFT_OUT = frozenset({"close"})
@@ -46,7 +46,13 @@ def generate(source: str) -> str:
     }
     own = ", ".join(sorted({"Client"} | constants & used))
     kept += ["from collections.abc import AsyncIterator", f"from federation.client.client import {own}"]
-    return _HEAD + "\n".join([*kept, "from federation.client.loop import LoopClient"]) + _CLASS + written
+    kept.append("from federation.client.loop import LoopClient")
+    # What only types need stays where only types are looked at.
+    typed = [node for branch in tree.body if isinstance(branch, ast.If) for node in branch.body]
+    for_types = [text for node in typed if isinstance(node, ast.Import | ast.ImportFrom) and (text := _import(node, used))]
+    if for_types:
+        kept += ["from typing import TYPE_CHECKING", "", "if TYPE_CHECKING:", *(f"    {text}" for text in for_types)]
+    return _HEAD + "\n".join(kept) + _CLASS + written
 
 
 def _import(node: ast.Import | ast.ImportFrom, used: set[str]) -> str:
@@ -66,7 +72,9 @@ def _method(node: ast.FunctionDef) -> str:
     passed += [f"{argument.arg}={argument.arg}" for argument in node.args.kwonlyargs]
     way = {(False, False): "_call", (False, True): "_thread", (True, False): "_iterate", (True, True): "_iterate_thread"}
     run = f"self.{way[iterates, threaded]}({', '.join((f'Client.{node.name}', *passed))})"
-    doc = ast.get_docstring(node, clean=False) or ""
+    # Examples are run as they stand in `Client`.
+    doc, *examples = (ast.get_docstring(node, clean=False) or "").partition("\n\n        >>> ")
+    doc += "\n        " if examples[0] and "\n" in doc else ""
     answer = f"Async{returns}" if iterates else returns
     head = f"    {'' if iterates else 'async '}def {node.name}({ast.unparse(node.args)}) -> {answer}:"
     body = f"        return {'' if iterates else 'await '}{run}"

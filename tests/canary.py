@@ -29,9 +29,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from connectors.keys.keyfile import KeyFile
 from connectors.keys.local import LocalKeys
 from federation.core import dataset, errors, records
 from federation.crypto import wrapping
+from federation.crypto.secrets import Secret
 from federation.local import procfs
 from federation.local.ray_cluster import RayCluster
 from tests import guard
@@ -115,7 +117,10 @@ def _hashed(data: bytes) -> np.ndarray[Any, Any]:
 
 
 def recording(known: Known) -> Callable[[], None]:
-    """Makes every key connector of this process tell its DEKs; what is returned ends it."""
+    """Makes every key connector of this process tell its keys; what is returned ends it.
+
+    DEKs of any; and of those with a keyring file (Vault's, KMS's, under a passphrase, plain) what is in it, what seals it.
+    """
     made, opened, wrapped = wrapping.Keyring.generate, wrapping.Keyring.unwrap, wrapping.Keyring.wrap
 
     def generate(self: wrapping.Keyring, *args: Any, **kwargs: Any) -> Any:
@@ -133,9 +138,24 @@ def recording(known: Known) -> Callable[[], None]:
         known.add(dek, f"DEK of {row.generation}")
         return row
 
+    read, written = KeyFile._read, KeyFile._write
+
+    def take_read(self: KeyFile) -> wrapping.Material:
+        found = read(self)
+        _take(known, found)
+        _take_seal(known, self)
+        return found
+
+    def take_written(self: KeyFile, material: wrapping.Material) -> None:
+        written(self, material)
+        _take(known, material)
+        _take_seal(known, self)
+
+    KeyFile._read, KeyFile._write = take_read, take_written  # type: ignore[method-assign]
     wrapping.Keyring.generate, wrapping.Keyring.unwrap, wrapping.Keyring.wrap = generate, unwrap, wrap  # type: ignore[method-assign]
 
     def restore() -> None:
+        KeyFile._read, KeyFile._write = read, written  # type: ignore[method-assign]
         wrapping.Keyring.generate, wrapping.Keyring.unwrap, wrapping.Keyring.wrap = made, opened, wrapped  # type: ignore[method-assign]
 
     return restore
@@ -152,7 +172,7 @@ def collect(known: Known, root: Path) -> None:
             with contextlib.suppress(errors.FederationError, OSError, ValueError, KeyError, TypeError):
                 ring = LocalKeys(_site(path), path.parent)
                 rings.setdefault(ring.site, []).append(ring)
-                _take_material(known, ring)
+                _take(known, ring._store.material())
     for path in _files(root):
         if path.name == "catalog.db":
             with contextlib.suppress(Exception):  # a catalog that a test has damaged is none
@@ -166,12 +186,20 @@ def _site(path: Path) -> str:
     return found.group(1) if found else ""
 
 
-def _take_material(known: Known, ring: LocalKeys) -> None:
-    material = ring._store.material()
+def _take(known: Known, material: wrapping.Material) -> None:
     for name, key in material.keks.items():
-        known.add(key.reveal(), f"KEK {name} of {ring.site}")
-    known.add(material.signing.reveal(), f"signing key of {ring.site}")
-    known.add(material.sealing.reveal(), f"sealing key of {ring.site}")
+        known.add(key.reveal(), f"KEK {name} of {material.site}")
+    known.add(material.signing.reveal(), f"signing key of {material.site}")
+    known.add(material.sealing.reveal(), f"sealing key of {material.site}")
+
+
+def _take_seal(known: Known, file: KeyFile) -> None:
+    """The key that a keyring file is under: in KV, in Parameter Store, or derived from a passphrase; none of a plain one."""
+    protection: Any = file._protection
+    derived = getattr(protection, "_keys", {}).values()
+    for key in (*derived, getattr(protection, "_key", None)):
+        if isinstance(key, Secret):
+            known.add(key.reveal(), f"key of the keyring of {file._site}")
 
 
 def _take_catalog(known: Known, path: Path, rings: Mapping[str, list[LocalKeys]]) -> None:

@@ -132,7 +132,7 @@ class LocalFederation:
 
     def up(self, **env: str) -> None:
         """Starts what does not run, as `fed up` does, without another interpreter for it."""
-        with _environment(FED_CONFIG=str(self.contexts), **env):
+        with environment_with(FED_CONFIG=str(self.contexts), **env):
             made = supervisor.Federation(config.federation_file(self.file), self.state)
             deadline = time.monotonic() + 10
             while True:
@@ -244,7 +244,7 @@ class LocalFederation:
 
 
 @contextlib.contextmanager
-def _environment(**changed: str) -> Iterator[None]:
+def environment_with(**changed: str) -> Iterator[None]:
     """Variables of this process, as they are for whatever it starts inside the block."""
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)

@@ -493,7 +493,7 @@ def check_replicas(sim: Simulation) -> None:
     generations = {version.name: () if version.erase_time else version.generations for version in versions}
     assert all(policy.residency_allows(bound[row.version.dataset], where[row.site]) for row in replicas)
     kept = {row.version for row in replicas if row.state is not dataset.ReplicaState.DELETING}
-    assert kept == {version.name for version in versions if version.erase_time is None}
+    assert kept == {version.name for version in versions if version.erase_time is None and version.collect_time is None}
     assert keys == {(generation, row.site) for row in replicas for generation in generations[row.version]}
     brought = {(row.transfer, row.site) for row in replicas if row.transfer}
     done = {(row.transfer, row.destination_site) for row in sim.all(transfer.Transfer, state="SUCCEEDED")}

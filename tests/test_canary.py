@@ -95,6 +95,28 @@ def test_connectors_of_this_process_tell_their_keys() -> None:
     assert known.keys == {dek: "DEK of g-1"}
 
 
+@pytest.mark.invariant("L3")
+def test_a_keyring_under_a_passphrase_tells_what_is_in_it_and_what_seals_it(tmp_path: Path) -> None:
+    """On disk it tells nothing, so it is asked while it is open; Vault's and KMS's are files of the same kind."""
+    known = canary.Known()
+    restore = canary.recording(known)
+    try:
+        (tmp_path / "passphrase").write_text("correct horse")
+        (tmp_path / "passphrase").chmod(0o600)
+        ring = LocalKeys("eu-1", tmp_path / "keys", {"passphrase_file": str(tmp_path / "passphrase")})
+        dek, _ = ring.generate("g-1", "d-1")
+        kek = ring.rotate()
+    finally:
+        restore()
+    told = set(known.keys.values())
+    assert {"DEK of g-1", f"KEK {kek} of eu-1", "signing key of eu-1", "sealing key of eu-1"} < told
+    assert "key of the keyring of eu-1" in told
+    assert canary.hunt(known, [tmp_path], {}) == []
+    seal = next(key for key, what in known.keys.items() if what == "key of the keyring of eu-1")
+    (tmp_path / "agent.log").write_bytes(dek + seal)
+    assert len(canary.hunt(known, [tmp_path], {})) == 2
+
+
 PLANTED = """
 from tests import canary
 

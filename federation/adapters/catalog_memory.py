@@ -36,7 +36,7 @@ class _State:
 
     tables: Mapping[type, Mapping[str, Row]] = dataclasses.field(default_factory=dict)
     terms: Mapping[type, Mapping[str, _Terms]] = dataclasses.field(default_factory=dict)
-    requests: Mapping[tuple[str, str], tuple[str, bytes]] = dataclasses.field(default_factory=dict)
+    requests: Mapping[tuple[str, str], tuple[str, bytes, datetime]] = dataclasses.field(default_factory=dict)
     revision: int = 0
 
 
@@ -116,6 +116,15 @@ class MemoryCatalog:
                     self._events, self._floor = self._events[len(old) :], old[-1].position
             return len(old)
 
+    def forget(self, before: datetime) -> int:
+        with self._turn:
+            self._open()
+            known = self._state.requests
+            old = [at for at, (_, _, time) in known.items() if time < before][: catalog_rows.TRIM_MAX]
+            kept = {at: row for at, row in known.items() if at not in set(old)}
+            self._state = dataclasses.replace(self._state, requests=kept)
+            return len(old)
+
     def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
         self._open()
         with catalog_rows.spooled(digest, chunks) as (file, size):
@@ -179,7 +188,7 @@ class _Transaction:
         self._backlog_facts_max = backlog_facts_max
         self._changed: dict[type, dict[str, Row]] = {}
         self._terms: dict[type, dict[str, _Terms]] = {}
-        self._requests: dict[tuple[str, str], tuple[str, bytes]] = {}
+        self._requests: dict[tuple[str, str], tuple[str, bytes, datetime]] = {}
 
     def state(self) -> _State:
         """The state after this transaction."""
@@ -188,7 +197,7 @@ class _Transaction:
             tables={**self._base.tables, **self._changed} if self._changed else self._base.tables,
             terms={**self._base.terms, **self._terms} if self._terms else self._base.terms,
             requests={**requests, **self._requests} if self._requests else requests,
-            revision=self._revision(),
+            revision=self.revision(),
         )
 
     def get(self, cls: type[T], key: str) -> T | None:
@@ -251,6 +260,11 @@ class _Transaction:
         )
         return tuple(catalog_rows.to_value(cls, row.body) for row in itertools.islice(chosen, limit))
 
+    def count(self, cls: type, *, where: Mapping[str, str | tuple[str, ...]]) -> int:
+        wanted = {name: _several(value) for name, value in catalog_rows.checked_where(cls, where).items()}
+        rows = self._rows(cls).values()
+        return sum(all(row.columns[name] in any_of for name, any_of in wanted.items()) for row in rows)
+
     def emit(self, kind: str, name: str, body: Any) -> int:
         return self._emit(kind, name, body=records.dumps(body, telling=True), data=b"", rows=1)
 
@@ -258,24 +272,24 @@ class _Transaction:
         self._check_writable()
         if kind in TABLE_OF_KIND:
             lease = self.get(CommitterLease, TABLE_OF_KIND[kind])
-            catalog_rows.check_backlog(kind, self._revision(), lease, self._backlog_facts_max)
+            catalog_rows.check_backlog(kind, self.revision(), lease, self._backlog_facts_max)
         return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows, data))
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
         known = self._requests.get((self.actor, key)) or self._base.requests.get((self.actor, key))
-        return None if known is None else catalog_rows.recorded(key, *known, request_hash)
+        return None if known is None else catalog_rows.recorded(key, known[0], known[1], request_hash)
 
     def remember(self, key: str, request_hash: str, answer: bytes) -> None:
         self._check_writable()
         at = (self.actor, catalog_rows.text(key))
         if at in self._requests or at in self._base.requests:
             raise catalog_rows.remembered(key)
-        self._requests[at] = (request_hash, answer)
+        self._requests[at] = (request_hash, answer, self.now)
 
     def _emit(self, kind: str, name: str, *, body: str, data: bytes, rows: int) -> int:
         self._check_writable()
         event = Event(
-            position=self._revision() + rows,
+            position=self.revision() + rows,
             time=self.now,
             kind=catalog_rows.text(kind),
             name=catalog_rows.text(name),
@@ -288,7 +302,7 @@ class _Transaction:
         self.emitted.append(event)
         return event.position
 
-    def _revision(self) -> int:
+    def revision(self) -> int:
         return self.emitted[-1].position if self.emitted else self._base.revision
 
     def _prepared(self, value: T) -> tuple[T, Row, dict[str, Row]]:

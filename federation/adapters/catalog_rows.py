@@ -93,6 +93,13 @@ def to_value(cls: type[T], body: str) -> T:
     return value
 
 
+def to_values(cls: type[T], bodies: Iterable[str]) -> tuple[T, ...]:
+    """`to_value` of each."""
+    kind: type = cls
+    load = _remembered(kind) if kind_of(cls).remembered else functools.partial(_loaded, kind)
+    return tuple(map(load, bodies))
+
+
 @functools.cache
 def _remembered(cls: type) -> Callable[[str], Any]:
     """`_loaded` of one kind, with a memory of its own: a scan of one kind must not drive out another."""

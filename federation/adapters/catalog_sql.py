@@ -26,7 +26,7 @@ from federation.adapters import (
     sql_sqlite,
     sql_transaction,
 )
-from federation.adapters.sql_transaction import SqlTransaction
+from federation.adapters.sql_transaction import Looks, SqlTransaction
 from federation.core import errors
 from federation.core.events import Event
 
@@ -37,6 +37,9 @@ class _Writer(Protocol):
     """Runs work in a transaction of its own and commits it."""
 
     def run(self, work: Callable[[sa.Connection], T]) -> T: ...
+
+    @property
+    def pool(self) -> sa.Pool: ...
 
     def close(self) -> None: ...
 
@@ -54,6 +57,7 @@ class SqlCatalog:
         self._clock = clock
         self._ids = ids
         self._backlog_facts_max = backlog_facts_max
+        self._looks: Looks = {}
         self._closed = False
         self._writer, self._reader = _open(url)
         self._signal = sql_signal.of(self._reader)
@@ -67,6 +71,7 @@ class SqlCatalog:
                 actor=actor,
                 request_id=request_id,
                 backlog_facts_max=self._backlog_facts_max,
+                looks=self._looks,
             )
             result = work(tx)
             if tx.finish():
@@ -79,7 +84,9 @@ class SqlCatalog:
 
     def read(self, work: Callable[[ports.Transaction], T]) -> T:
         return self._read(
-            lambda connection: work(SqlTransaction(connection, now=self._clock.now(), ids=self._ids, writable=False))
+            lambda connection: work(
+                SqlTransaction(connection, now=self._clock.now(), ids=self._ids, writable=False, looks=self._looks)
+            )
         )
 
     def events(
@@ -117,6 +124,9 @@ class SqlCatalog:
     def trim(self, until: int, before: datetime) -> int:
         return self._write(lambda connection: sql_log.trim(connection, until, before))
 
+    def forget(self, before: datetime) -> int:
+        return self._write(lambda connection: sql_log.forget(connection, before))
+
     def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
         with catalog_rows.spooled(digest, chunks) as (file, size):
             self._write(lambda connection: _store_blob(connection, digest, size, file, self._clock.now()))
@@ -134,6 +144,16 @@ class SqlCatalog:
         statement = sa.select(table.c.bytes).where(table.c.digest == catalog_rows.text(digest))
         return self._read(lambda connection: connection.execute(statement).scalar_one_or_none())
 
+    def connections(self) -> tuple[tuple[str, str, int], ...]:
+        """What its pools hold now: pool, state (`used` or `idle`), how many."""
+        pools = {"read": self._reader.pool, "write": self._writer.pool}
+        return tuple(
+            (name, state, count)
+            for name, pool in pools.items()
+            if isinstance(pool, sa.QueuePool)
+            for state, count in (("used", pool.checkedout()), ("idle", pool.checkedin()))
+        )
+
     def close(self) -> None:
         self._closed = True
         self._signal.close()
@@ -150,6 +170,30 @@ class SqlCatalog:
             raise catalog_rows.closed()
         with sql_errors.translated(), self._reader.begin() as connection:
             return work(connection)
+
+
+def schema(url: str) -> str:
+    """At which revision of its tables a database is, which is opened for a look and not changed.
+
+    Unavailable where it does not answer; FailedPrecondition (DATABASE_EMPTY, DATABASE_OLDER, DATABASE_NEWER) where it is not at
+    this release's.
+    """
+    parsed = _parse(url)
+    on_disk = parsed.get_backend_name() == "sqlite"
+    if on_disk and not Path(parsed.database or "").exists():
+        raise sql_migrate.empty()
+    engine = sql_sqlite.engine(Path(parsed.database or ""), reads_only=True) if on_disk else _postgres(parsed)
+    try:
+        return sql_migrate.revision(engine)
+    finally:
+        engine.dispose()
+
+
+def make(url: str) -> None:
+    """Makes an empty catalog in a database, or brings the one that is there up to date."""
+    writer, reader = _open(url)
+    writer.close()
+    reader.dispose()
 
 
 def _open(url: str) -> tuple[_Writer, sa.Engine]:

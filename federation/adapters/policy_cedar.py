@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import operator
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -38,16 +39,24 @@ TEXT_BYTES_MAX = 1024 * 1024
 ANSWERS_MAX = 65_536
 SLICES_MAX = 1024
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+#: What the context of every question has; see the schema.
+_CONTEXT = re.compile(r"\b(now|use_ended|for_job|aggregate): ")
 _ANNOTATIONS = ("id", "because", "control")
 _AT_SITES = frozenset({Action.RUN, Action.RELEASE_KEY, Action.WRITE, Action.REPLICATE})
 _BY_CLASS = frozenset({Action.RELEASE_KEY, Action.REPLICATE, Action.EXPORT})
 
 
 class CedarPolicies:
-    """Compiles texts of policies against the shipped schema."""
+    """Compiles texts of policies against the shipped schema.
+
+    Questions are checked against the same with an optional context: what no policy of a slice reads is left out of them, for
+    Cedar takes longer to read a question than to answer it.
+    """
 
     def __init__(self) -> None:
-        self._schema = cedarpy.Schema.from_str(_shipped("schema.cedarschema"))
+        text = _shipped("schema.cedarschema")
+        self._schema = cedarpy.Schema.from_str(text)
+        self._requests = cedarpy.Schema.from_str(_CONTEXT.sub(r"\1?: ", text))
 
     def default(self) -> str:
         """The text of the policies that are shipped."""
@@ -64,7 +73,7 @@ class CedarPolicies:
     def compile(self, text: str) -> CedarEngine:
         """The set of policies; InvalidArgument (POLICY_INVALID) tells all that is wrong with the text."""
         try:
-            return CedarEngine(_parsed(text, self._schema), self._schema)
+            return CedarEngine(_parsed(text, self._schema), self._requests)
         except _Wrong as wrong:
             told = "; ".join(map(str, wrong.problems[:5]))
             more = f" and {len(wrong.problems) - 5} more" if len(wrong.problems) > 5 else ""
@@ -91,6 +100,7 @@ class CedarEngine:
         # Each compiled set has memories of its own, which go with it.
         self._answer = functools.lru_cache(ANSWERS_MAX)(self.decide_anew)
         self._slice = functools.lru_cache(SLICES_MAX)(self._sliced)
+        self._read = functools.lru_cache(SLICES_MAX)(self._reads)
         self._probe = functools.lru_cache(SLICES_MAX)(self._probes)
         self._place = functools.lru_cache(ANSWERS_MAX)(lambda place: general_site(place, self._named))
         self._facts = functools.lru_cache(SLICES_MAX)(_entities)
@@ -110,8 +120,10 @@ class CedarEngine:
     def decide_anew(self, question: Question) -> Answer:
         """The answer to this very question, worked out."""
         concerned = self.concerned(question)
-        request, entities = _request(question), self._facts(question.subject, question.dataset, question.site)
-        found = cedarpy.is_authorized(request, self._slice(concerned), entities, schema=self._schema)
+        apply = self._may_apply(concerned, question)
+        request = _request(question, self._read(concerned))
+        entities = self._facts(question.subject, question.dataset, question.site)
+        found = cedarpy.is_authorized(request, self._slice(apply), entities, schema=self._schema)
         failed = tuple(sorted(found.diagnostics.errors))
         reasons = tuple(sorted(found.diagnostics.reasons))
         if found.decision is cedarpy.Decision.Allow and not failed:
@@ -127,6 +139,15 @@ class CedarEngine:
     def concerned(self, question: Question) -> tuple[str, ...]:
         """The policies that can concern a question, by their scopes; all others are left out of its decision."""
         return self._index.concerned(question)
+
+    def _may_apply(self, concerned: tuple[str, ...], question: Question) -> tuple[str, ...]:
+        """Those whose first condition does not rule them out already: many ask first what kind of dataset it is, and alike."""
+        tests = {name: self._parsed[name].first for name in concerned}
+        holds = {test: test is None or test.holds(question) for test in set(tests.values())}
+        return tuple(name for name in concerned if holds[tests[name]])
+
+    def _reads(self, concerned: tuple[str, ...]) -> frozenset[str]:
+        return frozenset(name for policy in concerned for name in self._parsed[policy].asked)
 
     def _sliced(self, concerned: tuple[str, ...]) -> cedarpy.PolicySet:
         return _policy_set({name: self._parsed[name].json for name in concerned})
@@ -168,7 +189,8 @@ class CedarEngine:
 class _Policy(NamedTuple):
     """One policy: as its rule, as JSON, its `when` and `unless` taken apart, and what it names and reads.
 
-    `principal` and `resource` are the entity that its scope is limited to, '' for none.
+    `principal` and `resource` are the entity that its scope is limited to, '' for none. `first` is the first of its conditions
+    where that compares one plain fact with a constant: if it does not hold, nothing that comes after it is ever looked at.
     """
 
     rule: Rule
@@ -178,6 +200,55 @@ class _Policy(NamedTuple):
     asked: frozenset[str]
     principal: str
     resource: str
+    first: _Test | None
+
+
+class _Test(NamedTuple):
+    """A condition that can be told without Cedar: a fact that every question has, and what it is compared with."""
+
+    fact: str
+    operator: str
+    value: bool | int | str
+
+    def holds(self, question: Question) -> bool:
+        return bool(_OPERATORS[self.operator](_FACTS[self.fact](question), self.value))
+
+
+_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_FACTS: Mapping[str, Callable[[Question], bool | int | str]] = {
+    "resource.kind": lambda asked: asked.dataset.kind,
+    "resource.classification": lambda asked: asked.dataset.classification,
+    "resource.legal_hold": lambda asked: asked.dataset.legal_hold,
+    "resource.group_size_min": lambda asked: asked.dataset.group_size_min,
+    "principal.role": lambda asked: str(asked.subject.role),
+}
+
+
+def _test(condition: Any) -> _Test | None:
+    """A condition as a test, None for one that only Cedar understands."""
+    if not isinstance(condition, dict) or len(condition) != 1:
+        return None
+    ((sign, body),) = condition.items()
+    if sign == "." and _fact(condition) == "resource.legal_hold":
+        return _Test("resource.legal_hold", "==", True)
+    if sign not in _OPERATORS or set(body["right"]) != {"Value"} or isinstance(body["right"]["Value"], dict | list):
+        return None
+    fact = _fact(body["left"])
+    return _Test(fact, sign, body["right"]["Value"]) if fact else None
+
+
+def _fact(node: Any) -> str:
+    """`resource.kind` of the node that reads it; '' for any other."""
+    path = node.get(".") if isinstance(node, dict) else None
+    name = f"{path['left'].get('Var', '')}.{path['attr']}" if isinstance(path, dict) and isinstance(path["left"], dict) else ""
+    return name if name in _FACTS else ""
 
 
 class _Wrong(Exception):
@@ -239,9 +310,10 @@ def _policy(row: Mapping[str, Any]) -> _Policy:
         text=_text(row),
     )
     conditions = tuple(part for condition in row["conditions"] for part in _parts(condition))
-    scopes = [_entity(row[part]) for part in ("principal", "resource")]
+    principal, resource = (_entity(row[part]) for part in ("principal", "resource"))
     named = frozenset(_named(row))
-    return _Policy(rule, row, conditions, named, frozenset(_asked(row)), *scopes)
+    first = _test(conditions[0]) if conditions else None
+    return _Policy(rule, row, conditions, named, frozenset(_asked(row)), principal, resource, first)
 
 
 def _actions(scope: Mapping[str, Any]) -> tuple[str, ...]:
@@ -361,37 +433,38 @@ def _refs(kind: str, names: Iterable[str]) -> list[dict[str, dict[str, str]]]:
     return [_ref(kind, name) for name in names]
 
 
-def _request(question: Question) -> dict[str, Any]:
-    stamp = question.time.strftime("%Y-%m-%dT%H:%M:%SZ")
-    context: dict[str, Any] = {"now": {"__extn": {"fn": "datetime", "arg": stamp}}}
-    if question.action not in (Action.BROWSE, Action.DESTROY):
-        context["use_ended"] = question.use_ended
-        if question.purpose:
-            context["purpose"] = _ref("Purpose", question.purpose)
-        if question.job is not None:
-            context["job"] = {
-                "label": question.job.label,
-                "namespace": question.job.namespace,
-                "code": question.job.code,
-            }
-        if question.column_class and question.action in _BY_CLASS:
-            context["column_class"] = question.column_class
-    if question.action in _AT_SITES and question.site is not None:
-        context["site"] = _ref("Site", question.site.site)
-    if question.action is Action.REPLICATE:
-        context["for_job"] = question.for_job
-    if question.action is Action.EXPORT:
-        context["aggregate"] = question.aggregate
-        if question.destination:
-            context["destination"] = _ref("Jurisdiction", question.destination)
-        if question.group_size is not None:
-            context["group_size"] = question.group_size
+def _request(question: Question, read: frozenset[str]) -> dict[str, Any]:
+    """The question without what is not `read`."""
+    context = {name: value for name, value in _context(question) if name in read}
     return {
         "principal": _uid("User", _user(question.subject.name)),
         "action": _uid("Action", str(question.action)),
         "resource": _uid("Dataset", question.dataset.short),
         "context": context,
     }
+
+
+def _context(question: Question) -> Iterator[tuple[str, Any]]:
+    yield "now", {"__extn": {"fn": "datetime", "arg": question.time.strftime("%Y-%m-%dT%H:%M:%SZ")}}
+    if question.action not in (Action.BROWSE, Action.DESTROY):
+        yield "use_ended", question.use_ended
+        if question.purpose:
+            yield "purpose", _ref("Purpose", question.purpose)
+        if question.job is not None:
+            job = question.job
+            yield "job", {"label": job.label, "namespace": job.namespace, "code": job.code}
+        if question.column_class and question.action in _BY_CLASS:
+            yield "column_class", question.column_class
+    if question.action in _AT_SITES and question.site is not None:
+        yield "site", _ref("Site", question.site.site)
+    if question.action is Action.REPLICATE:
+        yield "for_job", question.for_job
+    if question.action is Action.EXPORT:
+        yield "aggregate", question.aggregate
+        if question.destination:
+            yield "destination", _ref("Jurisdiction", question.destination)
+        if question.group_size is not None:
+            yield "group_size", question.group_size
 
 
 def _entities(who: Subject, facts: DatasetFacts, place: SiteFacts | None) -> cedarpy.Entities:

@@ -137,6 +137,10 @@ class DeltaRecords:
             self._place.probe()
             self._honest.set()
 
+    def position_of(self, handle: DeltaTable) -> int:
+        """The position of the last event that a table has, as it is at a handle's version."""
+        return _position(handle)
+
     def table(self, table: str) -> DeltaTable:
         """A handle of its own on the table's newest state, for readers."""
         known = self._known(table)

@@ -10,7 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -92,6 +92,28 @@ class Place:
         """The rows of a data file in pieces, in the order in which they lie there."""
         with self._input(table, path) as file, pq.ParquetFile(file) as parquet:
             yield from parquet.iter_batches(batch_size=_BATCH_ROWS, use_threads=False)
+
+    def list(self, table: str, prefix: str = "") -> list[str]:
+        """All files of a table, by their paths in it, that begin with a prefix; none where there is no table."""
+        if self.folder:
+            root = self.folder / table
+            found = (str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()) if root.is_dir() else ()
+        else:
+            root_ = f"{self._prefix}/{table}"
+            selector = pafs.FileSelector(root_, allow_not_found=True, recursive=True)
+            infos = self._files.get_file_info(selector)
+            found = (info.path.removeprefix(f"{root_}/") for info in infos if info.is_file)
+        return sorted(path for path in found if path.startswith(prefix))
+
+    def open(self, table: str, path: str) -> Any:
+        """A file of a table, to be read as a stream."""
+        return self._files.open_input_stream(f"{self._prefix}/{table}/{path}")
+
+    def create(self, table: str, path: str) -> AbstractContextManager[Any]:
+        """A new file of a table, durable once its context has ended."""
+        if self.folder:
+            (self.folder / table / path).parent.mkdir(parents=True, exist_ok=True)
+        return self._output(table, path)
 
     def make_durable(self, table: str, before: int, version: int) -> None:
         """Brings the log's entries after `before`, up to `version`, onto the disk, with checkpoints among them."""

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from federation import failpoints
-from federation.adapters import catalog_rows, sql_schema
+from federation.adapters import catalog_rows, sql_schema, sql_transaction
 from federation.core.events import Event
 
 _TABLE = sql_schema.events
@@ -59,6 +59,17 @@ def trim(connection: sa.Connection, until: int, before: datetime) -> int:
         failpoints.hit("log.trimmed")
         connection.execute(sa.update(sql_schema.counters).where(_COUNTER.name == sql_schema.FLOOR), {"value": last})
     return len(old)
+
+
+def forget(connection: sa.Connection, before: datetime) -> int:
+    """See `ports.EventLog.forget`."""
+    table = sql_schema.requests
+    old = sa.select(table.c.actor, table.c.key).where(table.c.time < sql_transaction.time_text(before))
+    rows = connection.execute(old.order_by(table.c.time).limit(catalog_rows.TRIM_MAX)).all()
+    if rows:
+        this = sa.and_(table.c.actor == sa.bindparam("old_actor"), table.c.key == sa.bindparam("old_key"))
+        connection.execute(sa.delete(table).where(this), [{"old_actor": row.actor, "old_key": row.key} for row in rows])
+    return len(rows)
 
 
 def _wanted(after: int, kinds: frozenset[str], without: frozenset[str]) -> list[sa.ColumnElement[bool]]:

@@ -61,6 +61,11 @@ class TurnWriter:
         finally:
             self._here.writes = False
 
+    @property
+    def pool(self) -> sa.Pool:
+        """Its connections."""
+        return self._engine.pool
+
     def close(self) -> None:
         self._engine.dispose()
 

@@ -17,6 +17,9 @@ EVENTS = "events"
 #: The row of `counters` that holds the position up to which the log was trimmed.
 FLOOR = "floor"
 
+#: The row of `counters` with the number of the oldest revision whose code may run on these tables.
+OLDEST = "oldest"
+
 metadata = sa.MetaData()
 
 # Keys are compared byte by byte on every database, so that a listing has one order everywhere.
@@ -89,6 +92,7 @@ requests = sa.Table(
     sa.Column("hash", sa.Text, nullable=False),
     sa.Column("answer", sa.LargeBinary, nullable=False),
     sa.Column("time", sa.Text, nullable=False),
+    sa.Index("ix_requests_time", "time"),
 )
 
 blobs = sa.Table(
@@ -105,6 +109,14 @@ blob_chunks = sa.Table(
     sa.Column("digest", _Text, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+#: By the table of each kind that is remembered: a number that no other state of it has, or had.
+stamps = sa.Table(
+    "stamps",
+    metadata,
+    sa.Column("table", _Text, primary_key=True),
+    sa.Column("stamp", sa.BigInteger, nullable=False),
 )
 
 counters = sa.Table(

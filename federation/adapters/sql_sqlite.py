@@ -37,7 +37,13 @@ def engine(path: Path, *, reads_only: bool) -> sa.Engine:
     connect_args = {"timeout": _BUSY_SECONDS, "isolation_level": None, "check_same_thread": False}
     size = _READERS if reads_only else 1
     made = sa.create_engine(
-        url, connect_args=connect_args, poolclass=sa.QueuePool, pool_size=size, max_overflow=size, pool_timeout=_BUSY_SECONDS
+        url,
+        connect_args=connect_args,
+        poolclass=sa.QueuePool,
+        pool_size=size,
+        max_overflow=size,
+        pool_timeout=_BUSY_SECONDS,
+        pool_use_lifo=True,
     )
     sa.event.listen(made, "connect", _prepare_reader if reads_only else _prepare_writer)
     # The driver begins nothing by itself (isolation_level None): a transaction is what is written here.
@@ -118,6 +124,11 @@ class GroupWriter:
             self._queue.put(mutation)
         result: T = mutation.answer.result()
         return result
+
+    @property
+    def pool(self) -> sa.Pool:
+        """Its connections."""
+        return self._engine.pool
 
     def close(self) -> None:
         """Does what is queued, then ends."""

@@ -7,7 +7,7 @@ both find alike. Matches come in the order of their numbers, newest first, as fa
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +19,9 @@ from federation.core.terms import Every, Query, Some, Term, Without
 Run = Callable[..., sa.CursorResult[Any]]
 #: Above all numbers.
 _END = 2**63 - 1
+#: Of the newest, how many are looked at before the index is asked; how many matches among them tell that there are more; and
+#: how many are looked at if there are.
+_TRIED, _TELLING, _TRIED_MAX = 400, 4, 20_000
 
 
 def put(run: Run, dialect: str, cls: type, key: str, terms: Sequence[str]) -> None:
@@ -54,12 +57,24 @@ def find(run: Run, dialect: str, cls: type, query: Query, *, before: int, limit:
     statements = _statements(sql_schema.TERMS[cls])
     values = {"before": before or _END, "limit": limit}
     if dialect == "postgresql":
-        # A plan made for any question would take each for a rare one, and sort all that match a common one.
-        run(_PLAN_EACH)
-        rows = run(statements.find_postgresql, {"query": _tsquery(query), **values})
-    else:
-        rows = run(statements.find_sqlite, {"query": _fts5(query), **values})
-    return [(row.number, row.body) for row in rows]
+        return _rows(_find_postgresql(run, statements, {"query": _tsquery(query), **values}, limit))
+    return _rows(run(statements.find_sqlite, {"query": _fts5(query), **values}))
+
+
+def _find_postgresql(run: Run, statements: _Statements, values: dict[str, Any], limit: int) -> Sequence[Any]:
+    """What is common is soon found among the newest; what is rare, the index finds.
+
+    GIN gives all that match at once, in no order, and its planner does not know which words are common together. So it is
+    tried: among a few of the newest, then, if some of those match, among as many as should be enough, and last by the index.
+    """
+    found = run(statements.find_among, {"among": _TRIED, **values}).all()
+    if len(found) < limit and len(found) >= _TELLING:
+        found = run(statements.find_among, {"among": min(_TRIED_MAX, 2 * limit * _TRIED // len(found)), **values}).all()
+    return found if len(found) == limit else run(statements.find_by_index, values).all()
+
+
+def _rows(found: Iterable[Any]) -> list[tuple[int, str]]:
+    return [(row.number, row.body) for row in found]
 
 
 class _Statements:
@@ -77,19 +92,21 @@ class _Statements:
             f"INSERT INTO {table} AS known (key, terms) VALUES (:key, CAST(:terms AS tsvector)) "  # noqa: S608
             "ON CONFLICT (key) DO UPDATE SET terms = EXCLUDED.terms WHERE known.terms <> EXCLUDED.terms"
         )
-        self.find_postgresql = sa.text(
-            f"SELECT t.number, v.body FROM {table} t JOIN {values.name} v ON v.key = t.key "  # noqa: S608
-            "WHERE t.terms @@ CAST(:query AS tsquery) AND t.number < :before ORDER BY t.number DESC LIMIT :limit"
+        joined = (
+            f"SELECT t.number, v.body FROM {{}} t JOIN {values.name} v ON v.key = t.key ORDER BY t.number DESC LIMIT :limit"  # noqa: S608
         )
+        newest = f"SELECT number, key, terms FROM {table} WHERE number < :before ORDER BY number DESC LIMIT :among"  # noqa: S608
+        matching = f"SELECT number, key FROM ({newest}) n WHERE n.terms @@ CAST(:query AS tsquery)"  # noqa: S608
+        self.find_among = sa.text(joined.format(f"({matching})"))
+        matching = f"SELECT number, key FROM {table} WHERE terms @@ CAST(:query AS tsquery) AND number < :before"  # noqa: S608
+        # Materialized: else the limit would make the planner think that few rows are to be looked at.
+        self.find_by_index = sa.text(f"WITH m AS MATERIALIZED ({matching}) {joined.format('m')}")
         # CROSS JOIN: the index comes first, whatever SQLite thinks of the tables' sizes.
         self.find_sqlite = sa.text(
             f"SELECT t.number, v.body FROM {fts} f CROSS JOIN {table} t ON t.number = f.rowid "  # noqa: S608
             f"CROSS JOIN {values.name} v ON v.key = t.key "
             f"WHERE {fts} MATCH :query AND f.rowid < :before ORDER BY f.rowid DESC LIMIT :limit"
         )
-
-
-_PLAN_EACH = sa.text("SET LOCAL plan_cache_mode = force_custom_plan")
 
 
 @functools.cache

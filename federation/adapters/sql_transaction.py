@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import secrets
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -64,8 +66,21 @@ _COUNTER = sa.select(sql_schema.counters.c.value).where(sql_schema.counters.c.na
 _ANSWER = sa.select(sql_schema.requests.c.hash, sql_schema.requests.c.answer).where(
     sql_schema.requests.c.actor == sa.bindparam("actor"), sql_schema.requests.c.key == sa.bindparam("key")
 )
+_STAMPS = sa.select(sql_schema.stamps.c.table, sql_schema.stamps.c.stamp)
+_SET_STAMPS = sa.text(
+    'INSERT INTO stamps ("table", stamp) VALUES (:table, :stamp) ON CONFLICT ("table") DO UPDATE SET stamp = excluded.stamp'
+)
 _INSERT_EVENTS = sa.insert(sql_schema.events)
 _SET_COUNTER = sa.update(sql_schema.counters).where(sql_schema.counters.c.name == sql_schema.EVENTS)
+
+
+#: What listings and keys gave last, with the stamp of their table at the time.
+Looks = dict[tuple[Any, ...], tuple[int, Any]]
+#: So many of them are remembered before all are forgotten.
+_LOOKS_MAX = 16_384
+_UNKNOWN: Any = object()
+_PARENT = "parent"
+_STAMP_BITS = 63
 
 
 def revision(connection: sa.Connection) -> int:
@@ -84,7 +99,9 @@ class SqlTransaction:
 
     Events are numbered as they are emitted and written by `finish`, which the owner of the connection calls before the commit.
     What was read by its key, of kinds that are remembered, is not asked for again: nobody else's change shows inside a
-    transaction, and each of its own is known.
+    transaction, and each of its own is known. Nor is what was read in others, as long as its table has the stamp that it had
+    then: every transaction that changes a table gives it a stamp of its own, by chance and not by counting, so that one which
+    is taken back leaves no stamp that another state could have.
     """
 
     def __init__(
@@ -97,6 +114,7 @@ class SqlTransaction:
         request_id: str = "",
         writable: bool = True,
         backlog_facts_max: int = catalog_rows.BACKLOG_FACTS_MAX,
+        looks: Looks | None = None,
     ) -> None:
         self.now = now
         self.actor = actor
@@ -107,24 +125,26 @@ class SqlTransaction:
         self._writable = writable
         self._backlog_facts_max = backlog_facts_max
         self._position: int | None = None
+        self._looks = {} if looks is None else looks
+        self._stamps: Mapping[str, int] | None = None
+        self._changed: set[str] = set()
         self._read: dict[tuple[type, str], Any] = {}
         self._emitted: list[dict[str, Any]] = []
         self._failure: errors.FederationError | None = None
         self._finished = False
 
     def get(self, cls: type[T], key: str) -> T | None:
-        if (cls, key) in self._read:
-            known: T | None = self._read[cls, key]
-            return known
+        known = self._known(cls, key)
+        if known is not _UNKNOWN:
+            return typing.cast("T | None", known)
         body = self._run(self._of(cls).get, {"this_key": catalog_rows.text(key)}).scalar_one_or_none()
         found = None if body is None else catalog_rows.to_value(cls, body)
-        if catalog_rows.kind_of(cls).remembered:
-            self._read[cls, key] = found
+        self._keep(cls, {key: found})
         return found
 
     def insert(self, value: T) -> T:
         stored, row = self._prepared(value)
-        self._read.pop((type(value), row.key), None)
+        self._forget(type(value), row.key)
         if not self._change(self._of(type(value)).insert, _values(row)):
             raise catalog_rows.taken(type(value), row.key)
         self._index(stored, row.key)
@@ -132,7 +152,7 @@ class SqlTransaction:
 
     def replace(self, value: T, *, etag: str = "") -> T:
         stored, row = self._prepared(value)
-        self._read.pop((type(value), row.key), None)
+        self._forget(type(value), row.key)
         statements = self._of(type(value))
         statement = statements.replace_matching if etag else statements.replace
         # `key` is in WHERE alone: PostgreSQL then sees that no index on it changes.
@@ -144,7 +164,7 @@ class SqlTransaction:
 
     def delete(self, cls: type, key: str, *, etag: str = "") -> None:
         self._check_writable()
-        self._read.pop((cls, key), None)
+        self._forget(cls, key)
         statements = self._of(cls)
         if not self._change(statements.delete_matching if etag else statements.delete, _this(key, etag)):
             raise self._refusal(cls, key)
@@ -168,16 +188,103 @@ class SqlTransaction:
         limit: int = 1000,
         newest_first: bool = False,
     ) -> tuple[T, ...]:
-        statement = listing(cls, parent=parent, where=where, keys=keys, after=after, limit=limit, newest_first=newest_first)
-        alone = catalog_rows.kind_of(cls).remembered and 0 < len(keys) <= limit and not (parent or where or after)
-        if alone and all((cls, key) in self._read for key in keys):
-            known = ((key, self._read[cls, key]) for key in sorted(set(keys), reverse=newest_first))
-            return tuple(value for _, value in known if value is not None)
-        found = tuple(catalog_rows.to_value(cls, body) for body in self._run(statement).scalars())
-        if alone:
-            there = {catalog_rows.kind_of(cls).key(value): value for value in found}
-            self._read.update({(cls, key): there.get(key) for key in keys})
-        return found
+        catalog_rows.checked_limit(limit)
+        if keys and len(keys) <= limit and not (parent or where or after):
+            return self._list_keys(cls, sorted(set(keys), reverse=newest_first), limit)
+        if keys or after or not self._stamped(cls):
+            return self._listed(cls, parent=parent, where=where, keys=keys, after=after, limit=limit, newest_first=newest_first)
+        asked = {_PARENT: parent or "", **(where or {})}
+        return self._looked_up(cls, asked, limit=limit, newest_first=newest_first)
+
+    def _looked_up(
+        self, cls: type[T], asked: Mapping[str, str | tuple[str, ...]], *, limit: int, newest_first: bool
+    ) -> tuple[T, ...]:
+        """A listing as others have found it under this stamp, or as it is found now.
+
+        Where it is of several parents, or values of a column, each is remembered apart: whoever asks for some of them again,
+        with others, asks the database for the others alone. What its limit may have cut tells nothing of each, except of one.
+        """
+        split = next((name for name, wanted in asked.items() if not isinstance(wanted, str)), _PARENT)
+        rest = tuple((name, wanted) for name, wanted in asked.items() if name != split)
+        one = asked[split]
+        apart = (one,) if isinstance(one, str) else tuple(dict.fromkeys(one))
+        # A listing that its limit did not cut answers for every limit; one row is mostly the newest.
+        shapes = {each: (cls, split, each, rest, newest_first, limit == 1) for each in apart}
+        stamp = self._stamp(cls)
+        looks = ((each, self._looks.get(shape)) for each, shape in shapes.items())
+        known = {each: look[1] for each, look in looks if look is not None and look[0] == stamp}
+
+        def ask(wanted: str | tuple[str, ...]) -> tuple[T, ...]:
+            narrowed = {**asked, split: wanted}
+            return self._listed(cls, parent=narrowed.pop(_PARENT), where=narrowed, limit=limit, newest_first=newest_first)
+
+        missing = tuple(each for each in apart if each not in known)
+        if missing:
+            found = ask(one if isinstance(one, str) else missing)
+            if len(found) == limit and (limit > 1 or len(apart) > 1):
+                return found if len(missing) == len(apart) else ask(one)
+            parts = {missing[0]: found} if isinstance(one, str) else _parted(cls, split, missing, found)
+            for each, values in parts.items():
+                known[each] = values
+                self._remember_look(shapes[each], stamp, values)
+        if isinstance(one, str):
+            whole: tuple[T, ...] = known[one]
+            return whole if len(whole) <= limit else whole[:limit]
+        key = catalog_rows.kind_of(cls).key
+        merged = sorted((value for each in apart for value in known[each]), key=key, reverse=newest_first)
+        return tuple(merged[:limit])
+
+    def _list_keys(self, cls: type[T], keys: Sequence[str], limit: int) -> tuple[T, ...]:
+        """The values under these keys, in their order; the database is asked for all of them unless all are known."""
+        if self._stamped(cls):
+            self._stamp(cls)
+        known = [self._known(cls, key) for key in keys]
+        if any(value is _UNKNOWN for value in known):
+            there = {catalog_rows.kind_of(cls).key(value): value for value in self._listed(cls, keys=tuple(keys), limit=limit)}
+            known = [there.get(key) for key in keys]
+            self._keep(cls, dict(zip(keys, known, strict=True)))
+        return tuple(value for value in known if value is not None)
+
+    def _listed(self, cls: type[T], **how: Any) -> tuple[T, ...]:
+        statement, values = listing(cls, **how)
+        return catalog_rows.to_values(cls, self._run(statement, values).scalars().all())
+
+    # What is known without asking
+
+    def _stamped(self, cls: type) -> bool:
+        """Whether what others have read of a kind may be believed: not once this very transaction has changed its table."""
+        kind = catalog_rows.kind_of(cls)
+        return kind.remembered and kind.table not in self._changed
+
+    def _stamp(self, cls: type) -> int:
+        """The stamp of the kind's table, as this transaction sees it; all are read at once."""
+        if self._stamps is None:
+            self._stamps = {row.table: row.stamp for row in self._run(_STAMPS)}
+        return self._stamps.get(catalog_rows.kind_of(cls).table, 0)
+
+    def _known(self, cls: type, key: str) -> Any:
+        """The value under a key, None for none, as far as it was read before: here, or elsewhere under the same stamp."""
+        found = self._read.get((cls, key), _UNKNOWN)
+        look = self._looks.get((cls, key)) if found is _UNKNOWN and self._stamped(cls) else None
+        return look[1] if look is not None and look[0] == self._stamp(cls) else found
+
+    def _keep(self, cls: type, found: Mapping[str, Any]) -> None:
+        """Remembers what was read; for others, too, if the stamps are at hand: one value alone is not worth asking for them."""
+        if catalog_rows.kind_of(cls).remembered:
+            self._read.update({(cls, key): value for key, value in found.items()})
+            if self._stamps is not None and self._stamped(cls):
+                for key, value in found.items():
+                    self._remember_look((cls, key), self._stamp(cls), value)
+
+    def _remember_look(self, shape: tuple[Any, ...], stamp: int, found: Any) -> None:
+        if len(self._looks) >= _LOOKS_MAX:
+            self._looks.clear()
+        self._looks[shape] = stamp, found
+
+    def count(self, cls: type, *, where: Mapping[str, str | tuple[str, ...]]) -> int:
+        table, wanted = sql_schema.TABLES[cls], catalog_rows.checked_where(cls, where)
+        matching = (table.c[name].in_([value] if isinstance(value, str) else list(value)) for name, value in wanted.items())
+        return int(self._run(sa.select(sa.func.count()).select_from(table).where(*matching)).scalar_one())
 
     def emit(self, kind: str, name: str, body: Any) -> int:
         return self._emit(kind, name, body=records.dumps(body, telling=True), data=b"", rows=1)
@@ -186,7 +293,7 @@ class SqlTransaction:
         self._check_writable()
         if kind in TABLE_OF_KIND:
             lease = self.get(CommitterLease, TABLE_OF_KIND[kind])
-            catalog_rows.check_backlog(kind, self._newest(), lease, self._backlog_facts_max)
+            catalog_rows.check_backlog(kind, self.revision(), lease, self._backlog_facts_max)
         return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows, data))
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
@@ -206,6 +313,10 @@ class SqlTransaction:
         if self._emitted:
             self._run(_INSERT_EVENTS, self._emitted)
             self._run(_SET_COUNTER, {"value": self._position})
+        if self._changed:
+            self._run(
+                _SET_STAMPS, [{"table": table, "stamp": secrets.randbits(_STAMP_BITS)} for table in sorted(self._changed)]
+            )
         self._finished = True
         return bool(self._emitted)
 
@@ -221,12 +332,11 @@ class SqlTransaction:
             "rows": rows,
             "data": data,
         }
-        self._position = self._newest() + rows
+        self._position = self.revision() + rows
         self._emitted.append({"position": self._position, **values})
         return self._position
 
-    def _newest(self) -> int:
-        """Position of the newest event, those of this transaction among them."""
+    def revision(self) -> int:
         if self._position is None:
             self._position = int(self._run(_COUNTER).scalar_one())
         return self._position
@@ -239,6 +349,17 @@ class SqlTransaction:
         self._check_writable()
         stored = catalog_rows.stamped(value, self._ids)
         return stored, catalog_rows.to_row(stored)
+
+    def _forget(self, cls: type, key: str) -> None:
+        """Before a change: what is known of the value, and of listings of its kind, may not be so any more."""
+        self._read.pop((cls, key), None)
+        kind = catalog_rows.kind_of(cls)
+        if kind.remembered:
+            self._changed.add(kind.table)
+
+    def index(self, cls: type, key: str) -> None:
+        """Makes anew what the value under a key is found by."""
+        self._index(self.get(cls, key), key)
 
     def _index(self, value: Any, key: str) -> None:
         found = catalog_rows.kind_of(type(value)).terms
@@ -273,32 +394,51 @@ class SqlTransaction:
 def listing(
     cls: type,
     *,
-    parent: str | tuple[str, ...],
-    where: Mapping[str, str | tuple[str, ...]] | None,
+    parent: str | tuple[str, ...] = "",
+    where: Mapping[str, str | tuple[str, ...]] | None = None,
     keys: tuple[str, ...] = (),
-    after: str,
+    after: str = "",
     limit: int,
-    newest_first: bool,
-) -> sa.Select[tuple[str]]:
-    """The one query of a listing: along an index, from the key `after` on."""
-    wanted = catalog_rows.checked_where(cls, where)
-    table = sql_schema.TABLES[cls]
-    statement = sa.select(table.c.body).limit(catalog_rows.checked_limit(limit))
-    if parent:
-        statement = statement.where(_any_of(table.c.parent, parent))
-    if keys:
-        statement = statement.where(_any_of(table.c.key, keys))
-    for name, value in wanted.items():
-        statement = statement.where(_any_of(table.c[name], value))
+    newest_first: bool = False,
+) -> tuple[sa.Select[tuple[str]], dict[str, Any]]:
+    """The one query of a listing, along an index, from the key `after` on; and the values in it."""
+    asked = {"parent": parent, "key": keys, **catalog_rows.checked_where(cls, where)}
+    narrowed = {name: value for name, value in asked.items() if value or name not in {"parent", "key"}}
+    values: dict[str, Any] = {f"this_{name}": _checked(value) for name, value in narrowed.items()}
+    values["this_limit"] = catalog_rows.checked_limit(limit)
     if after:
-        statement = statement.where(table.c.key < after if newest_first else table.c.key > after)
+        values["after"] = after
+    shape = tuple((name, isinstance(value, str)) for name, value in narrowed.items())
+    return _listing(sql_schema.TABLES[cls], shape, after=bool(after), newest_first=newest_first), values
+
+
+@functools.cache
+def _listing(
+    table: sa.Table, narrowed: tuple[tuple[str, bool], ...], *, after: bool, newest_first: bool
+) -> sa.Select[tuple[str]]:
+    """Built once for each of the few shapes that are asked for: SQLAlchemy takes as long to build it as SQLite to answer."""
+    statement = sa.select(table.c.body).limit(sa.bindparam("this_limit", type_=sa.Integer))
+    for name, one in narrowed:
+        wanted: sa.BindParameter[Any] = sa.bindparam(f"this_{name}", expanding=not one)
+        statement = statement.where(table.c[name] == wanted if one else table.c[name].in_(wanted))
+    if after:
+        begin: sa.BindParameter[str] = sa.bindparam("after")
+        statement = statement.where(table.c.key < begin if newest_first else table.c.key > begin)
     return statement.order_by(table.c.key.desc() if newest_first else table.c.key)
 
 
-def _any_of(column: sa.Column[str], wanted: str | tuple[str, ...]) -> sa.ColumnElement[bool]:
-    if isinstance(wanted, str):
-        return column == catalog_rows.text(wanted)
-    return column.in_([catalog_rows.text(value) for value in wanted])
+def _parted(cls: type[T], name: str, wanted: Sequence[str], found: Iterable[T]) -> dict[str, tuple[T, ...]]:
+    """What was found by what it has in a column, or as its parent."""
+    kind = catalog_rows.kind_of(cls)
+    of = kind.parent if name == _PARENT else (kind.columns or {})[name]
+    parts: dict[str, list[T]] = {each: [] for each in wanted}
+    for value in found:
+        parts[of(value)].append(value)
+    return {each: tuple(values) for each, values in parts.items()}
+
+
+def _checked(wanted: str | tuple[str, ...]) -> str | list[str]:
+    return catalog_rows.text(wanted) if isinstance(wanted, str) else [catalog_rows.text(value) for value in wanted]
 
 
 def _values(row: Row) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 from cryptography import x509
@@ -46,6 +47,7 @@ class Examiner:
             _found("compute", self._compute_found),
             self._keys(),
             admission.disk(_free_bytes(self._settings.state_dir)),
+            Finding(check="version", grade="A", detail=metadata.version("dataset-federation")),
         )
 
     def _gateway(self, gateway: str, *, listening: bool) -> Finding:

@@ -6,14 +6,17 @@ It calls the catalog and is never called by it. What it must remember is in its 
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import TypeVar
 
 import grpc
 
-from federation import config, ports
+from federation import config, metrics, ports
 from federation.agent import (
     admission,
     aggregates,
@@ -24,6 +27,7 @@ from federation.agent import (
     door,
     fetching,
     gateway,
+    http,
     ingest,
     journal,
     leasing,
@@ -95,7 +99,7 @@ class Agent:
         self._opener = versions.Versions(store, keys, self._catalog)
         self._leaser = leasing.Leasing(catalog=self._catalog, connector=keys, identity=self._identity, clock=clock)
         self._log = logs.Logs(settings.state_dir / "logs", bytes_max=settings.log_bytes_max)
-        self._remotes = remote.Remotes(self._identity, self._tls.current().ca, clock=clock)
+        self._remotes = remote.Remotes(self._identity, self._tls, clock=clock)
         self._meter = metering.Meter(
             self._book,
             site=settings.site,
@@ -114,7 +118,10 @@ class Agent:
             clock=clock,
             ids_=ids,
         )
-        self._checker = check.Checker(store=store, keys=keys, catalog=self._catalog, book=self._book, opener=self._opener)
+        self._movers = locks.NamedLocks()
+        self._checker = check.Checker(
+            store=store, keys=keys, catalog=self._catalog, book=self._book, opener=self._opener, locks_=self._movers
+        )
         self._runs = self._make_runs(keys, sources, ids, pace or runs.Pace())
         self._transfers = self._make_transfers(keys, terms or fetching.Terms())
         self._custody = custody.Custody(
@@ -123,6 +130,9 @@ class Agent:
         self._examiner = admission.Examiner(settings, store=store, compute=compute, identity=self._tls)
         self._findings: tuple[Finding, ...] = ()
         self._kept_out = False
+        self._metrics = metrics.Agent()
+        self._metrics.looked.of(self._gauges)
+        self._http: http.Listener | None = None
         self._capacity = capacity.CapacityWatch(compute, self._runs.reserved, look_seconds=settings.look_seconds)
         self._gateway: gateway.Gateway | None = None
         self._server: grpc.Server | None = None
@@ -145,6 +155,7 @@ class Agent:
 
     def start(self) -> None:
         """Tests the site, registers, cleans up, opens the gateway and goes on with what was begun. Waits for the catalog."""
+        self._http = self._listen_http()
         self._store.probe()  # one that is dishonest is refused before anything is told to anybody
         self._thread("capacity", lambda: self._capacity.refresh(self._closing))
         self._capacity.wait(_FIRST_LOOK_SECONDS)
@@ -172,6 +183,8 @@ class Agent:
         self._closing.set()
         if self._work is not None:
             self._work.cancel()
+        if self._http is not None:
+            self._http.stop()
         if self._gateway is not None:
             self._gateway.stop()
         if self._server is not None:
@@ -206,7 +219,7 @@ class Agent:
                     sources=sources, writer=self._writer, clock=self._clock, ids_=ids, log=self._log.append
                 ),
                 counter=aggregates.Counter(store=self._store, keys=keys, book=self._book),
-                ca=self._tls.current().ca,
+                credentials=self._tls,
                 log_bytes_max=settings.log_bytes_max,
                 pace=pace,
             )
@@ -225,7 +238,7 @@ class Agent:
                     book=self._book,
                     remotes=self._remotes,
                     spool=spool.Spool(folder, bytes_max=terms.spool_bytes_max, least=terms.spool_least_bytes),
-                    locks=locks.NamedLocks(),
+                    locks=self._movers,
                     rate=pacing.Rate(self._settings.transfer_bytes_per_second, time.monotonic),
                     terms=terms,
                 ),
@@ -253,10 +266,44 @@ class Agent:
                 runner=self._runs,
                 log=self._log,
                 checker=self._checker,
+                counted=self._metrics,
             )
         )
         assert self._server is not None
         self._gateway.serve(self._server)
+
+    def _listen_http(self) -> http.Listener | None:
+        settings = self._settings
+        if not settings.http_listen:
+            return None
+        token = config.read_secret(settings.http_token_file, "token for metrics").strip() if settings.http_token_file else ""
+        open_to_all = not config.on_loopback(settings.http_listen)
+        return http.Listener(
+            settings.http_listen,
+            self._metrics,
+            lambda: self._gateway is not None,
+            token=token,
+            identity=self._tls if open_to_all else None,
+            files=settings.tls if open_to_all else None,
+        )
+
+    def _gauges(self) -> dict[str, Iterable[metrics.Row]]:
+        """How the site stands, for `/metrics`."""
+        free = self._store.free_bytes()
+        states = Counter(str(row.state) for row in self._book.open_runs())
+        _, compute_error = self._capacity.look()
+        return {
+            "federation_agent_runs": [metrics.Row((str(state),), states[str(state)]) for state in journal.RunState],
+            "federation_agent_open_grants": [metrics.Row((), len(self._meter.open_grants()))],
+            "federation_agent_transfers": [metrics.Row((), len(self._book.transfers()))],
+            "federation_agent_lease_left_seconds": [metrics.Row((), self._lease.left_seconds())],
+            "federation_store_free_bytes": [metrics.Row((), free)] if free is not None else [],
+            "federation_state_free_bytes": [metrics.Row((), shutil.disk_usage(self._settings.state_dir).free)],
+            "federation_compute_reachable": [metrics.Row((), float(not compute_error))] if self._compute else [],
+            "federation_certificate_expiry_timestamp_seconds": [
+                metrics.Row(("agent",), tls.expiry(self._tls.current()).timestamp())
+            ],
+        }
 
     def _first_registration(self) -> agent_catalog.Registration:
         registration = self._register()
@@ -316,7 +363,8 @@ class Agent:
         seconds = self._registration.heartbeat_seconds
         while not self._closing.wait(seconds):
             try:
-                self._heartbeat()
+                with self._metrics.round("heartbeat"):
+                    self._heartbeat()
             except errors.FederationError as error:
                 self._kept_out = self._kept_out or error.reason == "SITE_NOT_ADMITTED"
                 _log.warning("no heartbeat: %s", error)
@@ -391,7 +439,8 @@ class Agent:
             if first or due:
                 tested = time.monotonic()
             try:
-                self._register(listening=True, unless_as_before=not (due or self._kept_out))
+                with self._metrics.round("admission"):
+                    self._register(listening=True, unless_as_before=not (due or self._kept_out))
                 self._kept_out = False
             except errors.FailedPrecondition as error:
                 self._kept_out = True
@@ -409,16 +458,27 @@ class Agent:
         """Has the certificate renewed once two thirds of its life are over, where the catalog's CA has made it."""
         while not self._closing.wait(_RENEW_LOOK_SECONDS):
             try:
-                if certificate.renew(self._settings.tls, self._catalog, self._clock.now()):
+                with self._metrics.round("certificate"):
+                    renewed = certificate.renew(self._settings.tls, self._catalog, self._clock.now())
+                if renewed:
                     _log.info("%s has a new certificate", self._settings.site)
             except (errors.FederationError, OSError) as error:
                 _log.warning("the certificate is not renewed: %s", error)
 
+    def _forget(self) -> None:
+        """Lets go of what runs printed, and of what is remembered of them, once both are old."""
+        before = self._clock.now() - timedelta(days=self._settings.log_days)
+        logs_, runs_ = self._log.forget(before.timestamp()), self._book.forget_runs(before)
+        if logs_ or runs_:
+            _log.info("logs of %d runs and rows of %d are older than %d days", logs_, runs_, self._settings.log_days)
+
     def _sweep(self) -> None:
         while not self._closing.wait(SWEEP_SECONDS):
             try:
-                self._writer.sweep()
-                self._transfers.sweep()
-                self._custody.begin()
+                with self._metrics.round("sweep"):
+                    self._writer.sweep()
+                    self._transfers.sweep()
+                    self._custody.begin()
+                    self._forget()
             except errors.FederationError as error:
                 _log.warning("what was left behind is removed later: %s", error)

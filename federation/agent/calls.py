@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
-from google.rpc import status_pb2
+from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
+from federation import metrics
 from federation.agent import door
 from federation.core import errors
 from federation.crypto import secrets
 from federation.wire import errors as wire_errors
-from federation.wire import limits, methods
+from federation.wire import limits, methods, tracing
 from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
@@ -24,11 +26,15 @@ _PERMISSIONS = {"public", "grant", "token"}
 
 
 class Entrance:
-    """What every caller comes through: the door, and how often it may be gone through: by person, by run, by place."""
+    """What every caller comes through: the door, how often it may be gone through, and who counts.
 
-    def __init__(self, keeper: door.Door, rates: Rates) -> None:
+    Calls are limited by person, by run and by place.
+    """
+
+    def __init__(self, keeper: door.Door, rates: Rates, counted: metrics.Process) -> None:
         self._door = keeper
         self._rates = rates
+        self.counted = counted
 
     def admit(self, context: grpc.ServicerContext, permission: str) -> door.Caller | None:
         """Whose call it is; RateLimited for one too many, whoever makes it."""
@@ -76,11 +82,17 @@ def _handler(row: methods.Method, servicer: object, entrance: Entrance) -> Any:
 
 def _unary(row: methods.Method, function: Callable[..., Any], entrance: Entrance) -> Callable[..., Any]:
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
+        metadata, begun = _metadata(context), time.perf_counter()
         try:
-            caller = entrance.admit(context, row.permission)
-            return function(_within(row, request), caller, context)
+            with tracing.served(row, metadata):
+                caller = entrance.admit(context, row.permission)
+                answer = function(_within(row, request), caller, context)
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
             status = _status(error, row)
+        else:
+            entrance.counted.handled(row.key, "OK", time.perf_counter() - begun)
+            return answer
+        entrance.counted.handled(row.key, code_pb2.Code.Name(status.code), time.perf_counter() - begun)
         return context.abort_with_status(rpc_status.to_status(status))
 
     return handle
@@ -94,7 +106,9 @@ def _streaming(row: methods.Method, function: Callable[..., Iterable[Any]], entr
         except Exception as error:  # noqa: BLE001 - as above
             status = _status(error, row)
         else:
+            entrance.counted.handled(row.key, "OK")
             return
+        entrance.counted.handled(row.key, code_pb2.Code.Name(status.code))
         context.abort_with_status(rpc_status.to_status(status))
 
     return handle

@@ -145,10 +145,10 @@ class Catalog:
             heartbeat_seconds=answer.heartbeat_seconds,
         )
 
-    def renew_certificate(self, csr: bytes) -> bytes:
-        """A new certificate (PEM) for the site; FailedPrecondition (CA_ELSEWHERE) where the catalog signs none."""
-        request = agent_pb2.RenewCertificateRequest(csr=csr)
-        return bytes(self._call(self._stub.RenewCertificate, request).certificate)
+    def renew_certificate(self, csr: bytes) -> tuple[bytes, bytes]:
+        """A new certificate for the site, and the CAs to trust (PEM); FailedPrecondition (CA_ELSEWHERE) where it signs none."""
+        answer = self._call(self._stub.RenewCertificate, agent_pb2.RenewCertificateRequest(csr=csr))
+        return bytes(answer.certificate), bytes(answer.ca)
 
     def heartbeat(
         self, *, capacity: site.Capacity, compute_error: str, runs: tuple[str, ...], open_grants: tuple[str, ...]

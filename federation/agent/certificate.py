@@ -18,7 +18,7 @@ _SHARE = 1 / 3
 class Signer(Protocol):
     """Who signs for a site that has a certificate: the catalog."""
 
-    def renew_certificate(self, csr: bytes) -> bytes: ...
+    def renew_certificate(self, csr: bytes) -> tuple[bytes, bytes]: ...
 
 
 def renew(files: config.TlsFiles, signer: Signer, now: datetime) -> bool:
@@ -32,12 +32,13 @@ def renew(files: config.TlsFiles, signer: Signer, now: datetime) -> bool:
         return False
     key = certificates.new_key()
     try:
-        signed = signer.renew_certificate(certificates.request(key))
+        signed, ca = signer.renew_certificate(certificates.request(key))
     except errors.FailedPrecondition as error:
         if error.reason == "CA_ELSEWHERE":
             return False
         raise
-    write(files, certificates.key_pem(key), signed)
+    # The CAs, too, of which there are two while one takes the other's place: who tells them was known by the old one.
+    write(files, certificates.key_pem(key), signed, ca if ca != files.ca.read_bytes() else b"")
     return True
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from federation import ports
 from federation.agent import catalog as agent_catalog
-from federation.agent import journal, versions
+from federation.agent import journal, locks, versions
 from federation.core import dataset, errors
 from federation.crypto import container, layout, manifest
 
@@ -21,12 +21,13 @@ MANIFEST_INVALID = "MANIFEST_INVALID"
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that is wrong. `object` is a store key, or a generation for a key."""
+    """One thing that is wrong. `object` is a store key, or a generation for a key; `bytes` is what an orphan takes."""
 
     finding: str
     object: str
     version: str = ""
     detail: str = ""
+    bytes: int = 0
 
 
 @dataclass
@@ -40,7 +41,7 @@ class _Expected:
 
 
 class Checker:
-    """Checks this site's store."""
+    """Checks this site's store. `locks_` are by dataset uid: a transfer makes its manifest known under it."""
 
     def __init__(
         self,
@@ -50,8 +51,10 @@ class Checker:
         catalog: agent_catalog.Catalog,
         book: journal.Journal,
         opener: versions.Versions,
+        locks_: locks.NamedLocks,
     ) -> None:
         self._store = store
+        self._locks = locks_
         self._keys = keys
         self._catalog = catalog
         self._book = book
@@ -73,6 +76,24 @@ class Checker:
                 strangers.append(info.key)
         yield from self._missing(expected, seen)
         yield from self._orphans(strangers, expected, before, moving)
+
+    def remove_orphans(self) -> Iterator[Finding]:
+        """Removes what two looks, one after the other, have both found to be nobody's; each once it is gone.
+
+        What a transfer has begun to bring meanwhile stays: it may count on what lies here. So does what is none of ours.
+        """
+        found = {row.object: row for row in self.check() if row.finding == ORPHAN}
+        again = {row.object for row in self.check() if row.finding == ORPHAN} if found else set()
+        for key in sorted(found.keys() & again):
+            parsed = layout.parse(key)
+            if parsed is None:  # somebody else's, who shares the store with us
+                continue
+            uid = parsed.dataset_uid if isinstance(parsed, layout.ObjectKey) else self._dataset_of(key)
+            with self._locks.hold(uid):
+                if uid in self._moving():
+                    continue
+                self._store.delete(key)
+            yield found[key]
 
     def _check_version(self, sealed: dataset.SealedVersion, expected: _Expected) -> Iterator[Finding]:
         name, key = sealed.version.name.short, layout.manifest_key(sealed.version.manifest_digest)
@@ -169,5 +190,7 @@ class Checker:
                     explained = generation in generations or uid in expected.unreadable_datasets | moving
                 case _:
                     explained = key in manifests or self._dataset_of(key) in moving
-            if not explained and self._store.info(key) is not None:
-                yield Finding(finding=ORPHAN, object=key, detail="no version names it, and nobody is writing it")
+            info = None if explained else self._store.info(key)
+            if info is not None:
+                detail = "no version names it, and nobody is writing it"
+                yield Finding(finding=ORPHAN, object=key, detail=detail, bytes=info.bytes)

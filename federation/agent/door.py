@@ -54,6 +54,12 @@ class Lease:
         with self._lock:
             self._until = asked + timedelta(seconds=seconds)
 
+    def left_seconds(self) -> float:
+        """How long it still lasts; 0 once it is over."""
+        with self._lock:
+            until = self._until
+        return max(0.0, (until - self._clock.now()).total_seconds()) if until else 0.0
+
     def require(self) -> None:
         """Returns while it lasts; Unavailable (LEASE_LOST) after it: a catalog that comes back may say that all is well."""
         with self._lock:

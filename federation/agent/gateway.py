@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 
-from federation import ports
+from federation import metrics, ports
 from federation.agent import (
     calls,
     check,
@@ -66,6 +66,7 @@ class Parts:
     writer: writes.Writes
     runner: runs.Runs
     log: logs.Logs
+    counted: metrics.Agent
     checker: check.Checker
 
 
@@ -113,7 +114,7 @@ class Gateway:
 
     def serve(self, server: grpc.Server) -> None:
         """Answers at a listener from now on."""
-        entrance = calls.Entrance(self._parts.entrance, self._parts.rates)
+        entrance = calls.Entrance(self._parts.entrance, self._parts.rates, self._parts.counted)
         server.add_generic_rpc_handlers((calls.generic_handler("Gateway", self, entrance),))
         server.start()
 
@@ -312,9 +313,15 @@ class Gateway:
 
     def check_store(self, request: gateway_pb2.CheckStoreRequest, caller: door.Caller, _context: Any) -> Iterator[Any]:
         _bearer(caller, grants.Access.CHECK)
-        for finding in self._parts.checker.check(read_objects=request.read_objects):
+        checker = self._parts.checker
+        found = checker.remove_orphans() if request.remove_orphans else checker.check(read_objects=request.read_objects)
+        for finding in found:
             yield gateway_pb2.CheckStoreResponse(
-                finding=finding.finding, object=finding.object, version=finding.version, detail=finding.detail
+                finding=finding.finding,
+                object=finding.object,
+                version=finding.version,
+                detail=finding.detail,
+                bytes=finding.bytes,
             )
 
     def _follow(self, run: str, context: Any) -> Iterator[bytes]:
@@ -398,7 +405,9 @@ class Gateway:
         opened = self._parts.opener.open(version)
         entry = opened.entry(request.generation, request.object_id)
         found = self._parts.opener.read(opened, entry, request.offset, request.length, reader=account.grant)
-        return self._parts.meter.send(account, found.pieces, size=found.size, ask_seconds=request.ask_seconds)
+        for piece in self._parts.meter.send(account, found.pieces, size=found.size, ask_seconds=request.ask_seconds):
+            self._parts.counted.sent_bytes.inc(len(piece))
+            yield piece
 
     def _account(self, given: job.InputAssignment) -> metering.Account:
         """The account of a run's own grant at this site: its local reads are metered like everybody's."""

@@ -319,6 +319,23 @@ class Journal:
             db.execute("UPDATE runs SET closed = 1 WHERE run = ?", (name,))
             db.execute("DELETE FROM reports WHERE run = ?", (name,))
 
+    def forget_runs(self, before: datetime) -> int:
+        """Forgets runs that are closed and began before a time, with their tickets, tokens and settled grants; how many."""
+        with self._transaction() as db:
+            old = [
+                row["run"]
+                for row in db.execute("SELECT run, begin_time FROM runs WHERE closed = 1 AND begin_time <> ''")
+                if datetime.fromisoformat(row["begin_time"]) < before
+            ]
+            for run in old:
+                db.execute("DELETE FROM tickets WHERE run = ?", (run,))
+                db.execute("DELETE FROM tokens WHERE run = ?", (run,))
+                settled = "SELECT grant_id FROM grants WHERE run = ? AND state = ?"
+                db.execute(f"DELETE FROM traffic WHERE grant_id IN ({settled})", (run, GrantState.SETTLED))  # noqa: S608
+                db.execute("DELETE FROM grants WHERE run = ? AND state = ?", (run, GrantState.SETTLED))
+                db.execute("DELETE FROM runs WHERE run = ?", (run,))
+        return len(old)
+
     # What runs tell of columns
 
     def add_report(self, run: str, report: lineage.LineageReport) -> None:

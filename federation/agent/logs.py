@@ -62,6 +62,16 @@ class Logs:
                 return gap + data, position + len(data)
         return b"", position
 
+    def forget(self, before: float) -> int:
+        """Removes the logs of runs that have printed nothing since a time (Unix); returns how many."""
+        gone = 0
+        with self._lock:
+            for folder in sorted({path.parent for path in self._folder.rglob("*.log")}):
+                if all(path.stat().st_mtime < before for path in _segments(folder)):
+                    shutil.rmtree(folder)
+                    gone += 1
+        return gone
+
     def stream(self, run: str) -> Iterator[bytes]:
         """All that is kept of a run's log now."""
         position = 0

@@ -52,21 +52,25 @@ class Handed:
 class Remotes:
     """The gateways of other sites, as this site calls them with grants of its runs and transfers."""
 
-    def __init__(self, identity: Identity, ca: bytes, *, clock: ports.Clock) -> None:
+    def __init__(self, identity: Identity, credentials: tls.Source, *, clock: ports.Clock) -> None:
         self._identity = identity
-        self._tls = tls.Tls(ca)
+        self._credentials = credentials
+        self._ca = credentials.current().ca
         self._clock = clock
         self._lock = threading.Lock()
         self._channels: dict[tuple[str, int], grpc.Channel] = {}
+        #: Connections that trust the CA of before: what still runs over them goes on, until the CA changes again.
+        self._older: list[grpc.Channel] = []
         self._proofs: dict[str, tuple[datetime, bytes]] = {}
         self._handed: OrderedDict[tuple[bytes, tuple[str, ...]], Handed] = OrderedDict()
 
     def close(self) -> None:
         """Closes all connections."""
         with self._lock:
-            for channel in self._channels.values():
+            for channel in (*self._channels.values(), *self._older):
                 channel.close()
             self._channels.clear()
+            self._older.clear()
 
     def open(self, given: job.InputAssignment, sensitivities: tuple[str, ...] = (DEFAULT,)) -> Handed:
         """The input's version from its source, with the keys of these classes of columns.
@@ -165,8 +169,14 @@ class Remotes:
 
     def _channel(self, gateway: str, lane: int) -> grpc.Channel:
         with self._lock:
+            ca = self._credentials.current().ca
+            if ca != self._ca:
+                for channel in self._older:
+                    channel.close()
+                self._ca, self._older, self._channels = ca, list(self._channels.values()), {}
             if (gateway, lane) not in self._channels:
-                self._channels[gateway, lane] = tls.channel(gateway, self._tls, own_connection=lane > 0)
+                # Without its own certificate: to another gateway a site is known by its grant, and its proof of it.
+                self._channels[gateway, lane] = tls.channel(gateway, tls.Tls(ca), own_connection=lane > 0)
             return self._channels[gateway, lane]
 
     def _metadata(self, grant: bytes) -> tuple[tuple[str, bytes], ...]:

@@ -13,16 +13,18 @@ import logging
 import shlex
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from federation import failpoints, ports
+from federation import failpoints, ports, traces
 from federation.agent import aggregates, door, ingest, journal, locks, metering, outcomes, packages, remote, writes
 from federation.agent import catalog as agent_catalog
 from federation.agent.identity import Identity
 from federation.core import dataset, errors, job
 from federation.crypto import grants, secrets
+from federation.wire import tls
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,13 @@ TRANSIENT = (errors.Unavailable, errors.DeadlineExceeded, errors.Cancelled)
 _DURATION = "DURATION_EXCEEDED"
 #: Reasons with which the catalog has ended a run by itself: there is nobody to report to any more.
 ENDED_BY_CATALOG = frozenset({"LEASE_LOST", "STOPPED_BEFORE_START"})
+#: Steps of a run that are taken once, as its trace names them.
+_TRACED = {
+    journal.RunState.TAKEN: "begin run",
+    journal.RunState.FINISHING: "commit run",
+    journal.RunState.ENDED: "close run",
+    journal.RunState.SUPERSEDED: "let go of run",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +59,7 @@ class Pace:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What runs are made with. `gateway` and `ca` are what a launcher needs to call home."""
+    """What runs are made with. `credentials` has the CA that a launcher needs to call home."""
 
     site: str
     clock: ports.Clock
@@ -64,7 +73,7 @@ class Parts:
     writer: writes.Writes
     ingester: ingest.Ingester
     counter: aggregates.Counter
-    ca: bytes
+    credentials: tls.Source
     log_bytes_max: int
     pace: Pace = Pace()
 
@@ -206,6 +215,18 @@ class Runs:
         row = self._row(drive.run)
         if row.closed:
             return None
+        with self._traced(row):
+            return self._next(row, drive)
+
+    def _traced(self, row: journal.RunRow) -> AbstractContextManager[Any]:
+        """A span of the job's trace around a step that is taken once; a look at a run that goes on is none."""
+        name = _TRACED.get(row.state)
+        of = row.start.job
+        if name is None or not of.traceparent:
+            return nullcontext()
+        return traces.span(name, parent=of.traceparent, fed_job=of.job, fed_run=row.run, fed_site=self._parts.site)
+
+    def _next(self, row: journal.RunRow, drive: _Drive) -> float | None:
         match row.state:
             case journal.RunState.TAKEN:
                 self._begin(row)
@@ -261,13 +282,15 @@ class Runs:
         submission = self._submission(row, ticket)
         for attempt in range(1, self._parts.pace.submit_tries):
             try:
-                return compute.submit(submission)
+                with traces.span("submit to cluster"):
+                    return compute.submit(submission)
             except errors.Unavailable as error:
                 _log.info("%s could not be submitted yet: %s", row.run, error)
                 if self._closing.wait(agent_catalog.backoff(attempt, seconds_max=self._parts.pace.wait_seconds_max)):
                     raise
         try:
-            return compute.submit(submission)
+            with traces.span("submit to cluster"):
+                return compute.submit(submission)
         except errors.Unavailable as error:
             raise errors.FailedPrecondition(error.message, reason="COMPUTE_UNAVAILABLE", help=error.help) from error
 
@@ -278,11 +301,13 @@ class Runs:
         command = " ".join(shlex.quote(word) for word in request.entrypoint)
         own = {
             "FED_GATEWAY": self._gateway,
-            "FED_CA": base64.b64encode(self._parts.ca).decode(),
+            "FED_CA": base64.b64encode(self._parts.credentials.current().ca).decode(),
             "FED_TICKET": ticket,
             "FED_RUN": row.run,
             "FED_LOG_BYTES_MAX": str(self._parts.log_bytes_max),
         }
+        if trace := traces.current() or row.start.job.traceparent:
+            own["FED_TRACEPARENT"] = trace
         return ports.Submission(
             submission_id=row.submission_id,
             # Not this agent's own Python: the cluster's, or that of the job's runtime environment.

@@ -1,4 +1,7 @@
-"""What the server does unasked: it reconciles each second, carries events to the Delta tables, and takes care of those."""
+"""What the server does unasked: it reconciles each second, carries events to the Delta tables, and takes care of those.
+
+Of several servers of one catalog one does each of these things at a time: whoever has the turn, or the lease.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol, TypeVar
 
+from federation import metrics
 from federation.api.store import Store
 from federation.services import reconcile
 from federation.services.lineage_index import LineageIndex
+from federation.services.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -63,11 +68,21 @@ class Emitter(Protocol):
 class Background:
     """The loops of one server. `stop` lets what is under way end and begins nothing new."""
 
-    def __init__(self, store: Store, committer: Committer, lineage: LineageIndex, emitters: tuple[Emitter, ...] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        lineage: LineageIndex,
+        emitters: tuple[Emitter, ...] = (),
+        *,
+        told: metrics.Server | None = None,
+    ) -> None:
         self._store = store
+        self._metrics = told or metrics.Server()
         self._committer = committer
         self._lineage = lineage
         self._emitters = emitters
+        self._turns = Turns(store.catalog, store.ctx.ids.new("server"), (reconcile.TURN, *map(repr, emitters)))
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         # Tables have threads of their own: a store that hangs keeps no request waiting, and no table another.
@@ -79,16 +94,16 @@ class Background:
         """Begins the loops on the running event loop."""
         loops: list[tuple[str, Callable[[], Awaitable[None]], float]] = [
             ("reconcile", self._sweep, SWEEP_SECONDS),
-            ("the committer's leases", self._hold, HOLD_SECONDS),
-            ("signing heads", self._sign, SIGN_SECONDS),
-            ("trimming the log", self._trim, TRIM_SECONDS),
-            ("the index of lineage", self._follow, FOLLOW_SECONDS),
-            *((repr(emitter), partial(self._emit, emitter), EMIT_SECONDS) for emitter in self._emitters),
+            ("hold leases", self._hold, HOLD_SECONDS),
+            ("sign heads", self._sign, SIGN_SECONDS),
+            ("trim log", self._trim, TRIM_SECONDS),
+            ("follow lineage", self._follow, FOLLOW_SECONDS),
+            *((f"emit {n}", partial(self._emit, emitter), EMIT_SECONDS) for n, emitter in enumerate(self._emitters, 1)),
         ]
-        loops += [(f"the care of {table}", partial(self._tend, table), TEND_SECONDS) for table in self._committer.tables]
+        loops += [(f"tend {table}", partial(self._tend, table), TEND_SECONDS) for table in self._committer.tables]
         self._tasks = [asyncio.create_task(self._repeat(*loop)) for loop in loops]
         carrying = (
-            self._repeat(f"the committer of {table}", partial(self._carry, table), COMMIT_SECONDS, rest=REST_SECONDS)
+            self._repeat(f"carry {table}", partial(self._carry, table), COMMIT_SECONDS, rest=REST_SECONDS)
             for table in self._committer.tables
         )
         self._tasks += [asyncio.create_task(loop) for loop in carrying]
@@ -100,14 +115,18 @@ class Background:
         try:
             await asyncio.gather(*(self._carry(table) for table in self._committer.tables))
             await self._run(self._committer.release)
+            await self._run(self._turns.release)
         except Exception:  # noqa: BLE001 - logged: the next server carries it, once the leases have run out
             _log.exception("the committer could not finish")
         await asyncio.to_thread(self._pool.shutdown)
 
     async def _sweep(self) -> None:
         """Each step in its own transaction; one that fails keeps none of the others, and is told once all were taken."""
+        await self._store.run(self._turns.hold)
         failures: list[Exception] = []
         for name in reconcile.STEPS:
+            if name not in reconcile.OWN and not self._turns.held(reconcile.TURN):
+                continue
             try:
                 await self._step(name)
             except Exception as error:  # noqa: BLE001 - told below
@@ -139,7 +158,10 @@ class Background:
         await self._run(self._committer.sign)
 
     async def _carry(self, table: str) -> None:
-        await self._run(partial(self._committer.carry, table))
+        begun = time.perf_counter()
+        if carried := await self._run(partial(self._committer.carry, table)):
+            self._metrics.record_seconds.labels(table).observe(time.perf_counter() - begun)
+            self._metrics.record_events.labels(table).inc(carried)
 
     async def _tend(self, table: str) -> None:
         while not self._stopping.is_set() and await self._run(partial(self._committer.tend, table)):
@@ -157,7 +179,8 @@ class Background:
         await self._store.run(self._lineage.view)
 
     async def _emit(self, emitter: Emitter) -> None:
-        await self._store.run(emitter.run_once)
+        if self._turns.held(repr(emitter)):
+            await self._store.run(emitter.run_once)
 
     async def _repeat(
         self, name: str, step: Callable[[], Awaitable[None]], seconds: float, *, rest: float | None = None
@@ -170,7 +193,8 @@ class Background:
         while not self._stopping.is_set():
             begun = time.monotonic()
             try:
-                await step()
+                with self._metrics.round(name):
+                    await step()
                 failures = 0
             except Exception:  # noqa: BLE001 - logged, and tried again: the loop outlives every trouble
                 failures += 1

@@ -18,14 +18,16 @@ from typing import Any, NoReturn, Protocol
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
-from google.rpc import status_pb2
+from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
+from federation import logs
 from federation.api.redaction import Redaction
 from federation.core import errors, policy
 from federation.crypto import secrets
+from federation.metrics import Process
 from federation.wire import errors as wire_errors
-from federation.wire import limits, methods
+from federation.wire import limits, methods, tracing
 from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
@@ -59,14 +61,23 @@ class Door(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Entrance:
-    """What every caller comes through: the door, how often it may be gone through, and what they are told on the way out.
+    """What every caller comes through: the door, how often it may be gone through, what they are told on the way out.
 
-    `redaction` of None tells all: to agents.
+    `redaction` of None tells all: to agents. `counted` counts.
     """
 
     door: Door
     rates: Rates
+    counted: Process
     redaction: Redaction | None = None
+
+    def handled(self, row: methods.Method, begun: float, code: int = code_pb2.OK, reason: str = "") -> None:
+        """Counts a call that was answered; what changes something is also told to the log."""
+        seconds, name = time.perf_counter() - begun, str(code_pb2.Code.Name(code))
+        self.counted.handled(row.key, name, None if row.response_stream else seconds)
+        if row.is_mutation:
+            told = {"method": row.key, "code": name, "seconds": round(seconds, 6)} | ({"reason": reason} if reason else {})
+            _log.info("%s %s", row.key, name, extra=told)
 
     async def admit(self, context: Context, method: methods.Method) -> policy.Principal:
         """Whose call it is; Unauthenticated for nobody's, RATE_LIMITED for one too many."""
@@ -84,9 +95,9 @@ class Entrance:
         self.rates.spend(principal.name, machine=principal.role is policy.Role.AGENT)
         return principal
 
-    async def told(self, call: Call, answer: Message) -> Message:
+    async def told(self, call: Call, answer: Message, request: Any) -> Message:
         """The answer as the caller may have it."""
-        return answer if self.redaction is None else await self.redaction.answer(call.principal, answer)
+        return answer if self.redaction is None else await self.redaction.answer(call.principal, answer, request)
 
     async def refused(self, call: Call | None, error: Exception, request: Any) -> Exception:
         """The refusal as the caller may have it; of who is not known nothing was looked at."""
@@ -143,15 +154,21 @@ def _unary(
 ) -> Callable[..., Awaitable[Message]]:
     async def handle(request: Any, context: Context) -> Message:
         shown_id, begun = _shown_id(request), time.perf_counter()
+        logs.request_id.set(shown_id)  # of this call's own task
         call: Call | None = None
         try:
-            async with asyncio.timeout(_seconds_left(row, context)):
-                call = await _enter(row, request, context, entrance)
-                return await entrance.told(call, await function(_within(row, request), call))
+            with tracing.served(row, context.invocation_metadata()):
+                async with asyncio.timeout(_seconds_left(row, context)):
+                    call = await _enter(row, request, context, entrance)
+                    answer = await entrance.told(call, await function(_within(row, request), call), request)
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
             told = await entrance.refused(call, error, request)
             await _on_the_grid(told, begun)
-            await _abort(context, _status(told, row, shown_id))
+            status = _status(told, row, shown_id)
+            entrance.handled(row, begun, status.code, _reason(told))
+            await _abort(context, status)
+        entrance.handled(row, begun)
+        return answer
 
     return handle
 
@@ -161,15 +178,19 @@ def _streaming(
 ) -> Callable[..., AsyncIterator[Message]]:
     async def handle(request: Any, context: Context) -> AsyncIterator[Message]:
         shown_id, begun = _shown_id(request), time.perf_counter()
+        logs.request_id.set(shown_id)
         call: Call | None = None
         try:
             call = await _enter(row, request, context, entrance)
             async for answer in function(_within(row, request), call):
-                yield await entrance.told(call, answer)
+                yield await entrance.told(call, answer, request)
         except Exception as error:  # noqa: BLE001 - as above
             told = await entrance.refused(call, error, request)
             await _on_the_grid(told, begun)
-            await _abort(context, _status(told, row, shown_id))
+            status = _status(told, row, shown_id)
+            entrance.handled(row, begun, status.code, _reason(told))
+            await _abort(context, status)
+        entrance.handled(row, begun)
 
     return handle
 
@@ -236,6 +257,10 @@ async def _on_the_grid(error: Exception, begun: float) -> None:
 async def until_the_grid(begun: float) -> None:
     """Waits until a whole number of ABSENT_SECONDS has gone by since the call began, by `time.perf_counter`."""
     await asyncio.sleep(ABSENT_SECONDS - (time.perf_counter() - begun) % ABSENT_SECONDS)
+
+
+def _reason(error: Exception) -> str:
+    return error.reason if isinstance(error, errors.FederationError) else type(error).__name__
 
 
 def _status(error: Exception, row: methods.Method, request_id: str) -> status_pb2.Status:

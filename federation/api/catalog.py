@@ -13,9 +13,10 @@ from federation.api.calls import Call
 from federation.api.mutations import Use
 from federation.api.pages import Pages
 from federation.api.store import Store
-from federation.core import dataset, ids, quota
+from federation.core import conditions, dataset, errors, ids, quota
+from federation.core import discovery as found_by
 from federation.ports import Transaction
-from federation.services import authorization, datasets, disclosure, discovery, governance, quotas
+from federation.services import authorization, cards, datasets, disclosure, discovery, governance, quotas
 from federation.services.disclosure import Disclosure
 from federation.v1 import catalog_pb2
 from federation.wire import codec
@@ -98,6 +99,12 @@ class CatalogServicer:
     async def list_datasets(self, request: catalog_pb2.ListDatasetsRequest, call: Call) -> Message:
         every = request.parent in ("", "namespaces/-")
         parent = "" if every else ids.child(request.parent, "namespaces")
+        exact, rest = conditions.equalities(conditions.parse(request.filter, found_by.FIELDS), ("kind", "owner"))
+
+        def keep(tx: Transaction) -> Callable[[dataset.Dataset], bool]:
+            fits, sees = discovery.fitting(tx, rest), authorization.browser(tx, self._ctx, call.principal)
+            return lambda stored: fits(stored) and sees(stored)
+
         return await pages.stored(
             self._store,
             self._pages,
@@ -105,9 +112,10 @@ class CatalogServicer:
             request,
             dataset.Dataset,
             parent=parent,
-            where={} if request.show_deleted else {"deleted": ""},
+            where=exact | ({} if request.show_deleted else {"deleted": ""}),
             check=lambda tx: every or disclosure.require_namespace(tx, self._ctx, call.principal, parent),
-            keep=disclosure.seen(self._ctx, call.principal, lambda row: row.name.short),
+            keep=keep,
+            filtered=True,
         )
 
     async def search_datasets(self, request: catalog_pb2.SearchDatasetsRequest, call: Call) -> Message:
@@ -125,6 +133,10 @@ class CatalogServicer:
         return catalog_pb2.SearchDatasetsResponse(
             found=[codec.to_message(row, catalog_pb2.FoundDataset) for row in found], **more
         )
+
+    async def explain_card(self, request: catalog_pb2.ExplainCardRequest, call: Call) -> Message:
+        name = ids.dataset(request.name)
+        return codec.to_message(await self._store.read(lambda tx: cards.explain(tx, self._ctx, call.principal, name)))
 
     async def update_dataset(self, request: catalog_pb2.UpdateDatasetRequest, call: Call) -> Message:
         value, mask = codec.to_value(request.dataset), frozenset(request.update_mask.paths)
@@ -227,11 +239,27 @@ class CatalogServicer:
                 number,
                 site,
                 purpose=request.purpose,
+                bytes_max=_positive(request.bytes_max),
+                sensitive=request.sensitive,
                 column_classes=request.column_classes,
             )
-            return access.message(tx, self._ctx, grant)
+            answer = access.message(tx, self._ctx, grant)
+            answer.sensitive_columns.extend(sorted(cards.sensitive(tx, datasets.get_dataset(tx, name))))
+            return answer
 
         return await mutations.mutate(self._store, call, request, work)
 
     async def _mutate(self, call: Call, request: Message, work: Use) -> Message:
         return await mutations.mutate(self._store, call, request, lambda tx: codec.to_message(work(tx)))
+
+
+def _positive(bytes_max: int) -> int:
+    """A bound of bytes, 0 for none; InvalidArgument (BYTES_INVALID) for what bounds nothing."""
+    if bytes_max < 0:
+        raise errors.InvalidArgument(
+            f"bytes_max {bytes_max} is negative",
+            reason="BYTES_INVALID",
+            help="Say how many bytes are to be read at most, or 0.",
+            violations={"bytes_max": "must not be negative"},
+        )
+    return bytes_max

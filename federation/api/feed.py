@@ -26,7 +26,7 @@ from federation.api.store import Store
 from federation.core import authorization, errors, watching
 from federation.core.events import TABLE_OF_KIND, Event
 from federation.core.policy import Principal
-from federation.core.watching import Sight
+from federation.core.watching import Sight, Subject
 from federation.services import watching as watched
 
 _log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class Feed:
                     shown: Sequence[Sight] = ()
                 else:
                     found, until = await self._next(follower)
-                    shown = await self._judge.visible(principal, found)
+                    shown = await self._judge.visible(follower, found)
                     follower.position = until
                 if shown or time.monotonic() - told >= BOOKMARK_SECONDS:
                     for piece in _pieces(shown, follower.position):
@@ -358,51 +358,49 @@ class _Idle:
 
 
 class _Judge:
-    """Who may know of which dataset. An answer holds until the log tells of a change to what it was made from."""
+    """Who may know of what. An answer holds until the log tells of a change to what it was made from."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: OrderedDict[tuple[authorization.Subject, str], tuple[bool, float]] = OrderedDict()
+        self._known: OrderedDict[tuple[authorization.Subject, Subject], tuple[bool, float]] = OrderedDict()
         self._changes = 0
 
     def heed(self, event: Event) -> None:
         """Forgets what an event may have changed. The reader calls it before anybody is told of that event."""
         noun = event.kind.partition(".")[0]
-        if noun == "dataset":
-            _, namespace, _, name = event.name.split("/")[:4]
-            self._forget(lambda short: short == f"{namespace}/{name}")
-        elif noun == "namespace":
-            inside = event.name.removeprefix("namespaces/") + "/"
-            self._forget(lambda short: short.startswith(inside))
+        if noun in ("dataset", "namespace"):
+            # A namespace may be known where one of its datasets may be.
+            namespace = event.name.split("/")[1]
+            self._forget(lambda asked: asked.kind == "scope" or asked.name.partition("/")[0] == namespace)
         elif event.kind == "policy.applied":
             self._forget(lambda _: True)
 
-    async def visible(self, principal: Principal, found: Sequence[Sight]) -> list[Sight]:
+    async def visible(self, follower: _Follower, found: Sequence[Sight]) -> list[Sight]:
         """Those of them that may be told."""
-        subject, now = authorization.subject(principal), time.monotonic()
-        asked = dict.fromkeys(one.dataset for one in found if one.dataset)
-        answers = {name: self._recall(subject, name, now) for name in asked}
-        if unknown := [name for name, answer in answers.items() if answer is None]:
-            before = self._changes
-            ctx = self._store.ctx
-            looked = await self._store.read(lambda tx: watched.browsable(tx, ctx, principal, unknown))
+        who, now = authorization.subject(follower.principal), time.monotonic()
+        wanted = follower.wanted
+        asked = dict.fromkeys(each for one in found for each in wanted.subjects(one))
+        answers = {each: self._recall(who, each, now) for each in asked}
+        if unknown := [each for each, answer in answers.items() if answer is None]:
+            before, ctx = self._changes, self._store.ctx
+            looked = await self._store.read(lambda tx: watched.known(tx, ctx, follower.principal, unknown))
             answers |= looked
             if before == self._changes:
-                for name, answer in looked.items():
-                    self._remember(subject, name, answer, now)
-        return [one for one in found if not one.dataset or answers[one.dataset]]
+                for each, answer in looked.items():
+                    self._remember(who, each, answer, now)
+        return [one for one in found if all(answers[each] for each in wanted.subjects(one))]
 
-    def _recall(self, subject: authorization.Subject, name: str, now: float) -> bool | None:
-        answer, since = self._known.get((subject, name), (None, now))
+    def _recall(self, who: authorization.Subject, asked: Subject, now: float) -> bool | None:
+        answer, since = self._known.get((who, asked), (None, now))
         return answer if now - since < JUDGED_SECONDS else None
 
-    def _remember(self, subject: authorization.Subject, name: str, answer: bool, now: float) -> None:
-        self._known[subject, name] = (answer, now)
-        self._known.move_to_end((subject, name))
+    def _remember(self, who: authorization.Subject, asked: Subject, answer: bool, now: float) -> None:
+        self._known[who, asked] = (answer, now)
+        self._known.move_to_end((who, asked))
         if len(self._known) > JUDGED_MAX:
             self._known.popitem(last=False)
 
-    def _forget(self, which: Callable[[str], bool]) -> None:
+    def _forget(self, which: Callable[[Subject], bool]) -> None:
         self._changes += 1
         for key in [key for key in self._known if which(key[1])]:
             del self._known[key]

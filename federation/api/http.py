@@ -1,8 +1,9 @@
-"""The server's HTTP listener, for those who speak no gRPC: OpenLineage's standard endpoint, behind the same tokens.
+"""The server's HTTP listener, for those who speak no gRPC: OpenLineage's standard endpoint and metrics, behind the same tokens.
 
-`POST /api/v1/lineage` takes one event or a list of them. For anybody: `GET /schemas/1-0-0/NAME.json` has the schemas of our
-facets, `GET /healthz` says whether this server can read its catalog. Off unless the settings name an address. Always TLS; a
-request's size and the time that it takes are bounded.
+`POST /api/v1/lineage` takes one event or a list of them. `GET /metrics` is Prometheus' and wants a token with `metrics.list`,
+as administrators and auditors have: figures tell who reads from where. For anybody: `GET /schemas/1-0-0/NAME.json` has the
+schemas of our facets, `GET /healthz` says whether this server can read its catalog (it is ready), `GET /livez` that it answers
+at all. Off unless the settings name an address. Always TLS; a request's size and the time that it takes are bounded.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
+from federation import metrics
 from federation.api.authentication import PeopleDoor, bearer
 from federation.api.store import Store
 from federation.config import TlsFiles
@@ -32,7 +34,10 @@ _log = logging.getLogger(__name__)
 
 LINEAGE_PATH = "/api/v1/lineage"
 HEALTH_PATH = "/healthz"
+LIVE_PATH = "/livez"
+METRICS_PATH = "/metrics"
 PERMISSION = "lineage.create"
+METRICS_PERMISSION = "metrics.list"
 RENEW_SECONDS = 5.0
 #: Events of one request, which together may have eight times the bytes of the largest.
 EVENTS_MAX = 1000
@@ -43,8 +48,9 @@ _SCHEMA = re.compile(r"[A-Za-z]{1,64}\.json")
 class HttpListener:
     """Listens between `start` and `stop`; `address` is where, with the real port where the settings said `:0`."""
 
-    def __init__(self, store: Store, terms: openlineage.Terms, door: PeopleDoor, rates: Rates) -> None:
+    def __init__(self, store: Store, terms: openlineage.Terms, door: PeopleDoor, rates: Rates, told: metrics.Server) -> None:
         self._store = store
+        self._metrics = told
         self._rates = rates
         self._terms = terms
         self._door = door
@@ -57,6 +63,8 @@ class HttpListener:
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_answered])
         app.router.add_post(LINEAGE_PATH, self._lineage)
         app.router.add_get(HEALTH_PATH, self._health)
+        app.router.add_get(LIVE_PATH, self._live)
+        app.router.add_get(METRICS_PATH, self._told)
         app.router.add_get(f"/schemas/{openlineage.FACET_VERSION}/{{name}}", self._schema)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -87,13 +95,7 @@ class HttpListener:
             await runner.cleanup()
 
     async def _lineage(self, request: web.Request) -> web.Response:
-        principal = await self._admit(request)
-        if not policy.allowed(principal, PERMISSION):
-            raise errors.PermissionDenied(
-                f"{principal.name} may not send lineage: role {principal.role} lacks {PERMISSION}",
-                reason="PERMISSION_MISSING",
-                help="Ask an administrator.",
-            )
+        principal = await self._admit(request, PERMISSION)
         events = parse(await request.read())
         received = await self._store.write(
             lambda tx: lineage_service.receive(tx, self._terms, principal.name, events), actor=principal.name
@@ -104,7 +106,15 @@ class HttpListener:
         await self._store.run(self._store.catalog.revision)
         return web.json_response({"status": "SERVING"})
 
-    async def _admit(self, request: web.Request) -> policy.Principal:
+    async def _live(self, _request: web.Request) -> web.Response:
+        """Not even whether the catalog is there: restarting a server mends no database."""
+        return web.json_response({"status": "ALIVE"})
+
+    async def _told(self, request: web.Request) -> web.Response:
+        await self._admit(request, METRICS_PERMISSION)
+        return web.Response(body=await self._store.run(self._metrics.render), headers={"content-type": metrics.CONTENT_TYPE})
+
+    async def _admit(self, request: web.Request, permission: str) -> policy.Principal:
         shown = request.headers.get("authorization", "")
         place, credential = request.remote or "", secrets.digest(shown) if shown else ""
         self._rates.knock(place, credential)
@@ -115,6 +125,12 @@ class HttpListener:
             raise
         self._rates.welcome(credential)
         self._rates.spend(principal.name)
+        if not policy.allowed(principal, permission):
+            raise errors.PermissionDenied(
+                f"{principal.name} may not {request.method} {request.path}: their token lacks {permission}",
+                reason="PERMISSION_MISSING",
+                help="Ask an administrator.",
+            )
         return principal
 
     async def _schema(self, request: web.Request) -> web.Response:

@@ -44,6 +44,7 @@ class IdentityServicer:
             server_version=metadata.version("dataset-federation"),
             revision=await self._store.run(self._store.catalog.revision),
         )
+        answer.server_time.GetCurrentTime()
         if call.principal.expire_time:
             answer.expire_time.CopyFrom(codec.from_time(call.principal.expire_time))
         return answer

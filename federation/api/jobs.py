@@ -35,12 +35,21 @@ class JobsServicer:
 
     async def create_job(self, request: jobs_pb2.CreateJobRequest, call: Call) -> Message:
         wanted = asked(request.request, call.principal.name)
+        if request.view and not request.validate_only:
+            raise errors.InvalidArgument(
+                "a job that is stored has its whole plan",
+                reason="VIEW_NOT_PLANNING",
+                help="Leave view out, or set validate_only.",
+                violations={"view": "is for validate_only"},
+            )
+        if request.validate_only:
+            # A dry run only reads: it takes no turn of those who write, and none of them waits for it.
+            brief = request.view == jobs_pb2.PLAN_VIEW_BASIC
+            planned = await self._store.read(lambda tx: jobs.plan_only(tx, self._ctx, call.principal, wanted, brief=brief))
+            return codec.to_message(planned)
         known = not wanted.working_dir or await self._package_bytes(wanted.working_dir) is not None
-        revision = await self._store.run(self._store.catalog.revision)
 
         def work(tx: Transaction) -> Message:
-            if request.validate_only:
-                return codec.to_message(jobs.plan_only(tx, self._ctx, call.principal, wanted, revision=revision))
             return codec.to_message(jobs.submit(tx, self._ctx, call.principal, wanted, package_known=known))
 
         return await mutations.mutate(self._store, call, request, work)

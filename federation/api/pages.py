@@ -108,6 +108,7 @@ async def stored(
     check: Callable[[Transaction], object] = lambda _: None,
     show: Callable[[Any], Any] = lambda value: value,
     keep: Callable[[Transaction], Callable[[Any], bool]] | None = None,
+    filtered: bool = False,
     narrowing: Collection[str] = (),
 ) -> Message:
     """A page of stored values of one kind. `where` are the path's conditions; `check` refuses a parent that is not there.
@@ -115,11 +116,12 @@ async def stored(
     `show` makes what is sent of what is stored. `keep` leaves out what the caller may not see; a page is then shorter than
     asked, even empty, where so much had to be left out that the look would take long: its token goes on all the same. With
     `narrowing` that is done only where the filter names one of these fields, which are not told of what is hidden: all else
-    is told, and `redaction` says how.
+    is told, and `redaction` says how. `filtered` says that `where` and `keep` do already what the request's filter does.
     """
     fixed = dict(where or {})
     kind = kinds.KINDS[cls]
-    wanted = listing.parse(request.filter, set(kind.columns or ()) - set(fixed)) | fixed
+    said = {} if filtered else listing.parse(request.filter, set(kind.columns or ()) - set(fixed))
+    wanted = said | fixed
     limit, after = size(request), pages.after(call, request)
 
     def look(tx: Transaction) -> tuple[Any, ...]:

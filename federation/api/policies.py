@@ -44,7 +44,12 @@ class PoliciesServicer:
 
     async def explain_policy_replay(self, request: policies_pb2.ExplainPolicyReplayRequest, _call: Call) -> Message:
         store = self._store
-        found = await store.run(lambda: policies.replay(store.catalog, self._ctx, request.text, request.start))
+        past = policies.Past(
+            start=request.start,
+            from_time=codec.to_time(request.from_time) if request.HasField("from_time") else None,
+            to_time=codec.to_time(request.to_time) if request.HasField("to_time") else None,
+        )
+        found = await store.run(lambda: policies.replay(store.catalog, store.engine, self._ctx, request.text, past))
         return policies_pb2.ExplainPolicyReplayResponse(flips=_flips(found), asked=found.asked, next_start=found.next_start)
 
 

@@ -11,6 +11,7 @@ would tell that it is.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ from federation.services.disclosure import Disclosure, foreign
 #: Texts that name a dataset (`sales/flights`) or a version (`sales/flights@3`), by message and field.
 DATASETS: dict[str, frozenset[str]] = {
     "Dataset": frozenset({"parts"}),
+    "ExplainedCard": frozenset({"dataset", "made_of"}),
+    "CardFact": frozenset({"source"}),
     "InputSpec": frozenset({"dataset"}),
     "OutputSpec": frozenset({"dataset"}),
     "InputPlan": frozenset({"dataset"}),
@@ -70,6 +73,10 @@ WORDS = frozenset(
         *("rule", "columns", "column_map", "purpose", "manifest_digest"),
     }
 )
+#: What concerns us by what it is, and not by a field.
+ALWAYS = PAIRS | {"Run", "Event"}
+#: What those get who watch.
+WATCHED = "WatchResponse"
 _PACKAGE = "federation.v1."
 
 
@@ -86,7 +93,7 @@ class _Shape:
 
     @property
     def concerns(self) -> bool:
-        return bool(self.datasets or self.nodes or self.namespaces or self.inner or self.name in PAIRS or self.name == "Run")
+        return bool(self.datasets or self.nodes or self.namespaces or self.inner or self.name in ALWAYS)
 
 
 @functools.cache
@@ -119,13 +126,16 @@ class Redaction:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def answer(self, principal: Principal, message: Message) -> Message:
+    async def answer(self, principal: Principal, message: Any, request: Any) -> Any:
         """The answer as its caller may have it; the same object, changed where it must be."""
-        if not concerns(message.DESCRIPTOR) or _own(message, principal):
+        if not concerns(message.DESCRIPTOR) or not _names(message, principal):
             return message
 
         def look(tx: Any) -> None:
-            _tell(message, Disclosure(tx, self._store.ctx, principal))
+            known = Disclosure(tx, self._store.ctx, principal)
+            if _shape(message.DESCRIPTOR).name == WATCHED:
+                _tell_changes(message, known, by_namespace="namespace" in request.filter)
+            _tell(message, known)
 
         await self._store.read(look)
         return message
@@ -146,6 +156,43 @@ def _own(message: Any, principal: Principal) -> bool:
     return _shape(message.DESCRIPTOR).name in {"Job", "Pipeline", "Transfer"} and asked.principal == principal.name
 
 
+def _names(message: Any, principal: Principal) -> bool:
+    """Whether anything in a message names a dataset or a namespace that its caller did not name."""
+    shape = _shape(message.DESCRIPTOR)
+    if _own(message, principal):
+        return False
+    if shape.name in ALWAYS or any(getattr(message, row.name) for row in (*shape.datasets, *shape.nodes, *shape.namespaces)):
+        return True
+    return any(_names(each, principal) for row in shape.inner for each in _each(message, row))
+
+
+def _each(message: Any, row: FieldDescriptor) -> Iterable[Any]:
+    if _repeated(row):
+        found: Iterable[Any] = getattr(message, row.name)
+        return found
+    return (getattr(message, row.name),) if message.HasField(row.name) else ()
+
+
+def _tell_changes(message: Any, known: Disclosure, *, by_namespace: bool) -> None:
+    """Leaves out what happened to namespaces and budgets that the caller may not know of.
+
+    And, where it was chosen by namespace, what happened to jobs that one of those pays for. Of datasets the feed has seen to.
+    """
+
+    def told(event: Any) -> bool:
+        if event.type == "namespaces":
+            return known.sees_namespace(event.name.rpartition("/")[2])
+        if event.type == "budgets":
+            return known.sees_budget(event.name)
+        asked = {"jobs": event.job, "pipelines": event.pipeline}.get(event.type) if by_namespace else None
+        return asked is None or known.told_namespace(asked.request.namespace) == asked.request.namespace
+
+    kept = [event for event in message.events if told(event)]
+    if len(kept) < len(message.events):
+        del message.events[:]
+        message.events.extend(kept)
+
+
 def _tell(message: Any, known: Disclosure) -> bool:
     """Puts a message through what its caller may know of. Returns whether anything in it is hidden from them."""
     shape = _shape(message.DESCRIPTOR)
@@ -162,11 +209,8 @@ def _tell(message: Any, known: Disclosure) -> bool:
     if hidden and shape.alias:
         message.alias = HIDDEN
     for row in shape.inner:
-        if _repeated(row):
-            for each in getattr(message, row.name):
-                hidden |= _tell(each, known)
-        elif message.HasField(row.name):
-            hidden |= _tell(getattr(message, row.name), known)
+        for each in _each(message, row):
+            hidden |= _tell(each, known)
     if hidden and shape.name in ROWS:
         _leave_out(message)
     return hidden

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -15,7 +17,8 @@ from federation.api.authentication import AgentsDoor, PeopleDoor
 from federation.api.background import Background, Committer
 from federation.api.bills import BillsServicer
 from federation.api.budgets import BudgetsServicer
-from federation.api.calls import Entrance, generic_handlers
+from federation.api.calls import Door, Entrance, generic_handlers
+from federation.api.care import CareServicer
 from federation.api.catalog import CatalogServicer
 from federation.api.costs import CostsServicer
 from federation.api.events import EventsServicer
@@ -34,6 +37,7 @@ from federation.api.records import RecordsServicer
 from federation.api.redaction import Redaction
 from federation.api.sites import SitesServicer
 from federation.api.store import Store
+from federation.api.telemetry import Connections, Telemetry, Told
 from federation.api.transfers import TransfersServicer
 from federation.config import ServerSettings
 from federation.core import errors
@@ -48,6 +52,9 @@ _log = logging.getLogger(__name__)
 
 #: What a call may bring at once. No data passes through the catalog: the largest is a list of others' lineage events.
 REQUEST_BYTES_MAX = 16 * 1024 * 1024
+#: Between two looks whether the catalog can be read, and how long one may take.
+HEALTH_SECONDS = 2.0
+HEALTH_SECONDS_MAX = 5.0
 
 
 class Server:
@@ -69,11 +76,14 @@ class Server:
         engine: RecordEngine | None = None,
         queries: RecordQueries | None = None,
         people: People | None = None,
+        connections: Connections = tuple,
     ) -> None:
         self._queries = queries
         self._issuers = people
         self._settings = settings
-        self._store = Store(catalog, ctx, engine)
+        self._telemetry = Telemetry()
+        told = Told(catalog, self._telemetry.committed)
+        self._store = Store(told, dataclasses.replace(ctx, telemetry=self._telemetry), engine)
         self._feed = Feed(self._store)
         self._committer = committer
         self._lineage = lineage
@@ -81,12 +91,14 @@ class Server:
         self._terms = settings.openlineage.terms(settings.federation)
         self._rates = Rates(settings.rates)
         self._door = PeopleDoor(self._store, people)
-        self._http = HttpListener(self._store, self._terms, self._door, self._rates)
+        self._http = HttpListener(self._store, self._terms, self._door, self._rates, self._telemetry.metrics)
         self._reader = reader
         self._background: Background | None = None
         self._servers: list[grpc.aio.Server] = []
         self._health = health.aio.HealthServicer()
+        self._watch: asyncio.Task[None] | None = None
         self._identity = tls.Files(settings.tls.ca, settings.tls.cert, settings.tls.key)
+        self._telemetry.looks_at(catalog, self._identity, connections)
         self._agent = AgentServicer(self._store, self._identity, heartbeat_seconds=settings.heartbeat_seconds)
         self.address = ""
         self.agents_address = ""
@@ -107,9 +119,9 @@ class Server:
             self.http_address = self._http.address
         for server in self._servers:
             await server.start()
-        for name in ("", *(f"federation.v1.{service}" for service in methods.PEOPLE + methods.AGENTS)):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        self._background = Background(self._store, self._committer, self._lineage, self._emitters)
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        self._watch = asyncio.create_task(self._watch_catalog())
+        self._background = Background(self._store, self._committer, self._lineage, self._emitters, told=self._telemetry.metrics)
         self._background.start()
         _log.info("serving people on %s and agents on %s", self.address, self.agents_address)
 
@@ -122,6 +134,8 @@ class Server:
         background, self._background = self._background, None
         if background is None:
             return
+        if self._watch is not None:
+            self._watch.cancel()
         await self._health.enter_graceful_shutdown()
         self._agent.stop()
         await self._feed.stop()
@@ -130,6 +144,28 @@ class Server:
         await background.stop()
         await asyncio.to_thread(self._store.close)
         self._door.close()
+
+    async def _say(self, status: Any) -> None:
+        """Tells whoever asks for the health of any service."""
+        for name in ("", *(f"federation.v1.{service}" for service in methods.PEOPLE + methods.AGENTS)):
+            await self._health.set(name, status)
+
+    async def _watch_catalog(self) -> None:
+        """Says that no service serves while the catalog cannot be read, so that balanced clients go to another server."""
+        serving = True
+        while True:
+            await asyncio.sleep(HEALTH_SECONDS)
+            try:
+                async with asyncio.timeout(HEALTH_SECONDS_MAX):
+                    await self._store.run(self._store.catalog.revision)
+                readable = True
+            except (TimeoutError, errors.FederationError) as error:
+                readable = False
+                _log.warning("the catalog cannot be read: %s", error or "it does not answer")
+            if readable != serving:
+                serving = readable
+                states = health_pb2.HealthCheckResponse
+                await self._say(states.SERVING if serving else states.NOT_SERVING)
 
     def _people(self) -> grpc.aio.Server:
         store, pages = self._store, Pages(self._store.ctx.grant_key)
@@ -149,15 +185,18 @@ class Server:
             "Erasures": ErasuresServicer(store, pages, self._lineage),
             "Identity": IdentityServicer(store, pages, self._door, self._issuers, self._settings.federation, self._identity),
             "Policies": PoliciesServicer(store),
+            "Care": CareServicer(store, self._lineage),
             "Events": EventsServicer(self._feed),
             "Records": RecordsServicer(store, self._queries, self._settings.query),
         }
-        entrance = Entrance(door=self._door, rates=self._rates, redaction=Redaction(store))
-        return self._server(generic_handlers(servicers, entrance))
+        return self._server(generic_handlers(servicers, self._entrance(self._door, Redaction(store))))
 
     def _agents(self) -> grpc.aio.Server:
         door = AgentsDoor(self._store, self._settings.trust_domain)
-        return self._server(generic_handlers({"Agent": self._agent}, Entrance(door=door, rates=self._rates)))
+        return self._server(generic_handlers({"Agent": self._agent}, self._entrance(door)))
+
+    def _entrance(self, door: Door, redaction: Redaction | None = None) -> Entrance:
+        return Entrance(door=door, rates=self._rates, counted=self._telemetry.metrics, redaction=redaction)
 
     def _server(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> grpc.aio.Server:
         server = grpc.aio.server(options=tls.server_options(REQUEST_BYTES_MAX))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from federation import traces
 from federation.api.changes import Changes
 from federation.core.authorization import Denied
 from federation.ports import Catalog, RecordEngine, Transaction
@@ -37,7 +38,7 @@ class Store:
 
     async def run(self, function: Callable[[], T]) -> T:
         """Runs blocking work of any kind in the pool."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, traces.carried(function))
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """`Catalog.read`, off the event loop."""

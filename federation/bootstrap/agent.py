@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 
-from federation import config, logs, secrecy
+from federation import config, logs, secrecy, traces
 from federation.adapters import registry
 from federation.adapters.system import SystemClock, UlidIds
 from federation.agent.agent import Agent
@@ -17,7 +17,8 @@ _log = logging.getLogger(__name__)
 def run(settings: config.AgentSettings) -> None:
     """Runs an agent until SIGTERM or SIGINT; runs on the cluster go on without it."""
     secrecy.keep()
-    logs.configure()
+    logs.configure(text=config.logs_as_text())
+    traces.configure("federation-agent", config.environment())
     made = make(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=made.stop, name="stop").start())

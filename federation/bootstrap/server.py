@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from federation import config, logs, ports, secrecy
+from federation import config, logs, ports, secrecy, traces
 from federation.adapters import prices
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.engine_embedded import DeltaFusionEngine
@@ -50,7 +50,8 @@ _DECLARED_FIELDS = ("region", "jurisdiction", "account", "offer", "sources")
 def run(settings: config.ServerSettings) -> None:
     """Runs a server until SIGTERM or SIGINT, then lets open calls end."""
     secrecy.keep()
-    logs.configure()
+    logs.configure(text=config.logs_as_text())
+    traces.configure("federation-server", config.environment())
     asyncio.run(_serve(make(settings)))
 
 
@@ -77,6 +78,7 @@ def make(settings: config.ServerSettings) -> Server:
     )
     catalog = SqlCatalog(settings.database_url, clock, ids, backlog_facts_max=settings.backlog_facts_max)
     try:
+        agree(catalog, ctx)
         declare(catalog, ctx, settings)
         committer = _committer(catalog, ctx, settings)
     except BaseException:
@@ -94,6 +96,7 @@ def make(settings: config.ServerSettings) -> Server:
         lineage=LineageIndex(catalog, DeltaLineage(settings.tables_url, options), timer=time.monotonic),
         emitters=_emitters(catalog, settings),
         people=OidcPeople(settings.issuers) if settings.issuers else None,
+        connections=catalog.connections,
     )
 
 
@@ -144,6 +147,25 @@ async def _serve(made: Server) -> None:
     _log.info("server stops")
     await made.stop()
     _log.info("server ended")
+
+
+def agree(catalog: ports.Catalog, ctx: Context) -> None:
+    """Refuses (GRANT_KEY_DIFFERS) a key for grants that is not that of the catalog's other servers.
+
+    Its gateways would take the grants of one of them and not those of another, and no page of a listing would lead to the next.
+    """
+    ours = signing.public_hex(ctx.grant_key)
+
+    def work(tx: ports.Transaction) -> str:
+        known = tx.get(kinds.Agreement, "grant_key") or tx.insert(kinds.Agreement(name="grant_key", value=ours))
+        return known.value
+
+    if catalog.write(work, actor="server") != ours:
+        raise errors.FailedPrecondition(
+            "this server's grant.key is not the one that the catalog's servers have",
+            reason="GRANT_KEY_DIFFERS",
+            help="Copy grant.key from the state folder of another server of this catalog, or restore it from its backup.",
+        )
 
 
 def declare(catalog: ports.Catalog, ctx: Context, settings: config.ServerSettings) -> None:

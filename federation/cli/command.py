@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from federation import config, traces
 from federation.cli import formats as kinds
 from federation.cli import names
 from federation.cli.session import Session
@@ -23,6 +24,10 @@ WITHOUT_OUTPUT = {
     "mcp": "it is a process, which speaks a protocol on stdout",
     "ray": "it is a process, which speaks a protocol",
 }
+
+
+#: Commands that run on until they are ended: no one thing that somebody waits for.
+_RUN_ON = frozenset({"server", "agent", "mcp", "ray", "browse", "events"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,14 @@ class Command(click.Command):
         module, _, name = self._answers.removeprefix("list[").removesuffix("]").partition(":")
         found = getattr(importlib.import_module(module), name)
         return kinds.many(found) if self._answers.startswith("list[") else found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs it."""
+        words = ctx.command_path.split()[1:]
+        if not words or words[0] in _RUN_ON or not traces.configure("fed", config.environment()):
+            return super().invoke(ctx)
+        with traces.span(" ".join(("fed", *words))):
+            return super().invoke(ctx)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Shows the examples."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -13,6 +13,7 @@ from federation.cli import chargebacks, output, shapes, variances
 from federation.cli.answers import Written
 from federation.cli.command import noun, verb
 from federation.cli.formats import Together
+from federation.cli.moments import TIMES, moment
 from federation.cli.session import Session
 from federation.client import focus_file
 from federation.core import costpicture, errors, focus, metering, units
@@ -32,13 +33,8 @@ cost = noun("cost", "What left a region, what it cost, and what was saved.")
 _FILTER = click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'month = \"2026-11\"'.")
 
 
-def _moment(_context: click.Context, _parameter: click.Parameter, value: datetime | None) -> datetime | None:
-    return None if value is None else value.replace(tzinfo=UTC)
-
-
-_TIMES = click.DateTime(("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m"))
-_FROM = click.option("--from", "from_", type=_TIMES, callback=_moment, help="Entered from this time (UTC) on, like 2026-11-01.")
-_TO = click.option("--to", type=_TIMES, callback=_moment, help="Entered before this time (UTC).")
+_FROM = click.option("--from", "from_", type=TIMES, callback=moment, help="Entered from this time (UTC) on, like 2026-11-01.")
+_TO = click.option("--to", type=TIMES, callback=moment, help="Entered before this time (UTC).")
 
 
 @verb(cost, "list", answers=list[metering.LedgerEntry], example="fed cost list --filter 'namespace = \"sales\"'")

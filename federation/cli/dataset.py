@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import click
 
 from federation import secrecy
-from federation.cli import erasure, formats, governed, jobs
+from federation.cli import cards, erasure, formats, governed, jobs, shapes, sql
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import columns, errors, ids, units
 from federation.core import dataset as values
 from federation.core import job as job_values
+from federation.core.card import CardFact
 from federation.core.erasure import Erasure
 
 
@@ -26,8 +28,10 @@ class Fetched:
     files: tuple[str, ...]
 
 
-#: A dataset, and where its newest version lies.
-_SHOWN = formats.extended(values.Dataset, replicas=list[values.Replica])
+#: A dataset, where its newest version lies, what it was made of, and what its card has from there.
+_SHOWN = formats.extended(
+    values.Dataset, replicas=list[values.Replica], made_of=list[str], inherited=list[CardFact], unseen_sources=int
+)
 
 dataset = noun("dataset", "Governed collections of data: put in encrypted, brought back, described.")
 
@@ -49,7 +53,9 @@ _ETAG = click.option("--etag", default="", help="Refuse if it changed since this
 
 @verb(dataset, "list", answers=list[values.Dataset], example="fed dataset list sales")
 @click.argument("namespace", metavar="[NAMESPACE]", default="-")
-@click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'kind = \"MODEL\"'.")
+@click.option(
+    "--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'labels.team = ops'; see `fed search`."
+)
 @click.option("--show-deleted", is_flag=True, help="List deleted ones too.")
 def list_(session: Session, *, namespace: str, filter_: str, show_deleted: bool) -> None:
     """Lists the datasets of a namespace, or of all."""
@@ -59,17 +65,26 @@ def list_(session: Session, *, namespace: str, filter_: str, show_deleted: bool)
 @verb(dataset, "show", answers=_SHOWN, example="fed dataset show sales/flights")
 @click.argument("name", metavar="DATASET")
 def show(session: Session, *, name: str) -> None:
-    """Shows one dataset: kind, residency, labels, newest version and where that lies (`fed dataset get` brings its data)."""
+    """Shows one dataset: kind, residency, labels, data card, newest version and where that lies, and what its card inherits.
+
+    `fed dataset get` brings its data, `fed dataset preview` the first rows.
+    """
     found = session.client.get_dataset(name)
     newest = found.name.version(found.latest_version)
     replicas = list(session.client.list_replicas(newest)) if found.latest_version else []
 
-    def draw() -> None:
-        session.output.item(found)
-        if replicas:
-            session.output.rows(replicas)
+    card = session.client.explain_card(name)
+    unseen = f"{card.unseen} more that you may not know of" if card.unseen else ""
+    sources = ", ".join((*card.made_of, *((unseen,) if unseen else ())))
 
-    session.output.item(formats.extend(found, replicas=replicas), draw)
+    def draw() -> None:
+        session.output.fields([*shapes.fields(found), *((("made of", sources),) if sources else ())])
+        for rows in (card.facts, replicas):
+            if rows:
+                session.output.rows(rows)
+
+    more = {"replicas": replicas, "made_of": card.made_of, "inherited": card.facts, "unseen_sources": card.unseen}
+    session.output.item(formats.extend(found, **more), draw)
 
 
 @verb(
@@ -85,6 +100,7 @@ def show(session: Session, *, name: str) -> None:
 @click.option("--part", "parts", multiple=True, metavar="DATASET", help="A dataset that it consists of; repeat for each.")
 @click.option("--description", default="", help="A sentence on what it holds.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; repeat for several.")
+@cards.create_options
 @governed.create_options
 def create(
     session: Session,
@@ -96,13 +112,14 @@ def create(
     parts: tuple[str, ...],
     description: str,
     labels: tuple[str, ...],
-    **governance: Any,
+    **more: Any,
 ) -> None:
     """Creates a dataset without data, and its namespace if that is not there.
 
     One with --part is a name for its parts, which may lie apart and may never meet: it is read by `fed job submit --scatter`.
     """
     wanted = ids.dataset(name)
+    card, governance = cards.said(more), governed.said(**more)
     _ensure_namespace(session, wanted.namespace)
     made = values.Dataset(
         namespace=wanted.namespace,
@@ -114,7 +131,7 @@ def create(
         parts=parts,
         release_bytes_max=units.parse_size(release_max) if release_max else 0,
     )
-    session.output.outcome(session.client.create_dataset(governed.said(**governance).put(made)))
+    session.output.outcome(session.client.create_dataset(governance.put(card.put(made))))
 
 
 @verb(dataset, "update", answers=values.Dataset, example="fed dataset update sales/flights --residency EU --residency US")
@@ -124,6 +141,7 @@ def create(
 @click.option("--any-residency", is_flag=True, help="Lift the residency: it may be anywhere.")
 @click.option("--description", default=None, help="The new sentence on what it holds.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="All labels from now on; repeat for several.")
+@cards.update_options
 @governed.update_options
 @_ETAG
 def update(
@@ -136,7 +154,7 @@ def update(
     description: str | None,
     labels: tuple[str, ...],
     etag: str,
-    **governance: Any,
+    **more: Any,
 ) -> None:
     """Changes what is given and leaves the rest."""
     if residency and any_residency:
@@ -148,8 +166,8 @@ def update(
         "labels": labels,
         "release_bytes_max": release_max is not None,
     }
-    more = governed.said(**governance)
-    paths = (*(field for field, given in mask.items() if given), *more.names)
+    card, governance = cards.said(more), governed.said(**more)
+    paths = (*(field for field, given in mask.items() if given), *card.names, *governance.names)
     if not paths:
         raise click.UsageError("say what to change: `fed dataset update --help` lists what can be")
     changed = values.Dataset(
@@ -161,7 +179,7 @@ def update(
         release_bytes_max=units.parse_size(release_max) if release_max else 0,
         etag=etag,
     )
-    session.output.outcome(session.client.update_dataset(more.put(changed), paths))
+    session.output.outcome(session.client.update_dataset(governance.put(card.put(changed)), paths))
 
 
 @verb(
@@ -290,6 +308,49 @@ def get(
         )
     told = Fetched(folder=str(folder), files=tuple(str(file) for file in files))
     session.output.item(told, lambda: session.output.say(f"{len(files)} files are in {folder}"))
+
+
+@verb(
+    dataset,
+    "preview",
+    answers=list[dict[str, Any]],
+    example="fed dataset preview sales/flights@3 --rows 5 --columns carrier,dep_delay",
+)
+@click.argument("name", metavar="DATASET[@VERSION]")
+@click.option("--rows", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
+@click.option("--columns", default="", metavar="NAME,NAME", help="Only these columns.")
+@click.option("--file", default="", metavar="PATH", help="The file to look into; the first with rows otherwise.")
+@click.option("--site", default="", help="Read it from this site; from the cheapest for you otherwise.")
+@click.option("--purpose", default="", help="What you want it for, where its use is limited to purposes.")
+@click.option("--show-sensitive", is_flag=True, help="Show columns that its card calls sensitive, if you decide over it.")
+def preview(
+    session: Session, *, name: str, rows: int, columns: str, file: str, site: str, purpose: str, show_sensitive: bool
+) -> None:
+    """Shows the first rows of a version: of Parquet, CSV, TSV, JSON lines and plain text. Only what they need is read.
+
+    It is a read like `fed dataset get`: asked of the policy, under a lease, in the audit, and what leaves is egress.
+    """
+    secrecy.keep()
+    found = session.client.preview(
+        name,
+        rows=rows,
+        columns=tuple(column.strip() for column in columns.split(",") if column.strip()),
+        file=file,
+        site=site,
+        purpose=purpose,
+        show_sensitive=show_sensitive,
+    )
+    sql.show(session.output, found)
+    told = {key.decode(): value.decode() for key, value in (found.schema.metadata or {}).items()}
+    session.output.say(
+        f"{'the first ' if told['fed.more'] == 'true' else ''}{found.num_rows} rows of {told['fed.file']} in "
+        f"{told['fed.version']}; {int(told['fed.received_bytes']):,} bytes were read"
+    )
+    masked = json.loads(told["fed.masked"])
+    if masked:
+        session.output.warn(
+            f"Sensitive and masked: {', '.join(masked)}. Whoever decides over it sees them with --show-sensitive."
+        )
 
 
 @verb(

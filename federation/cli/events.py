@@ -19,7 +19,11 @@ _BACK = 10_000
 @verb(None, "events", answers=list[Change], example="fed events --follow --type jobs --type runs")
 @click.option("--follow", "-f", is_flag=True, help="Go on as more happens, until you press Ctrl-C.")
 @click.option(
-    "--filter", "filter_", default="", metavar="EXPRESSION", help="For example 'namespace = \"sales\"' or 'kind = \"job.*\"'."
+    "--filter",
+    "filter_",
+    default="",
+    metavar="EXPRESSION",
+    help="For example 'within = \"jobs/j-01k9...\"'.",
 )
 @click.option(
     "--type", "types", multiple=True, metavar="TYPE", type=click.Choice(TYPES), help=f"Only these: {', '.join(TYPES)}."

@@ -30,7 +30,8 @@ class Exit:
 TABLE = (
     Exit(code=OK, meaning="It is done."),
     Exit(
-        code=ERROR, meaning="It failed for a reason without another code; `fed fsck` and `fed ledger verify` found something."
+        code=ERROR,
+        meaning="It failed for a reason without another code; `fed fsck`, `doctor` and `ledger verify` found something.",
     ),
     Exit(code=USAGE, meaning="The command or a value in it is wrong; nothing was changed."),
     Exit(code=NOT_FOUND, meaning="What was named is not there."),

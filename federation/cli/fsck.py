@@ -28,6 +28,7 @@ class Found:
     object: str
     version: str
     detail: str
+    bytes: int
 
 
 @verb(None, "fsck", answers=list[Found], example="fed fsck --site eu-1 --quick")

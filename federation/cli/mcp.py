@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from federation import config
+from federation import config, secrecy
 from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import errors
@@ -33,6 +33,7 @@ def mcp(session: Session, listen: str, cert: Path | None, key: Path | None, may_
         raise errors.FailedPrecondition(
             f"MCP needs the package {error.name!r}", reason="EXTRA_MISSING", help="pip install 'dataset-federation[mcp]'"
         ) from None
+    secrecy.keep()  # whoever previews is given data keys here
     settings = config.client(session.context)
     callers = server.Callers(settings.target, settings.ca, "" if listen else connect.bearer(settings))
     made = server.make(callers, may_submit=may_submit)

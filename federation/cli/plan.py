@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
 
+from federation.bootstrap import policies
 from federation.cli import exits, plans
 from federation.cli.command import verb
 from federation.cli.session import Session
-from federation.core import errors, planner, units, whatif
-from federation.core.job import Job, Plan
+from federation.core import authorization, errors, planner, units, whatif
+from federation.core.job import Job, JobRequest, Plan
+from federation.core.world import World
 
 #: YAML is read slowly, and with its references a small file can be a large one.
 YAML_BYTES_MAX = 4 * 1024 * 1024
@@ -41,9 +44,18 @@ def plan(session: Session, *, world_path: Path, request_path: Path | None, waiti
     file = whatif.world_file(read(world_path, "WORLD_INVALID", whatif.FILE_BYTES_MAX), str(world_path))
     asked = whatif.queued(file, waiting) if request_path is None else request_file(request_path)
     request, seen = whatif.world_of(file, asked)
+    seen = governed(file, request, seen)
     planned = Job(job=waiting or request.label or "planned", request=request, plan=planner.plan(request, seen, at=at))
     plans.answer(session.output, planned, plot)
     return exits.OK if planned.plan and planned.plan.choice else exits.REFUSED
+
+
+def governed(file: whatif.WorldFile, request: JobRequest, seen: World) -> World:
+    """The world with the sites where its policies say no to the request."""
+    if not file.policies:
+        return seen
+    engine = policies.compiler().compile(file.policies)
+    return dataclasses.replace(seen, forbidden=authorization.denials(engine, whatif.questions(file, request), seen.sites))
 
 
 def request_file(path: Path) -> whatif.RequestFile:

@@ -131,13 +131,12 @@ def _margin(plan: Plan) -> str:
         return (
             f"runner-up: {second.site}, which comes after all others because an earlier attempt ended there ({second.avoided})"
         )
-    margin = second.objective_micros - first.objective_micros
-    if not margin:
+    if not plan.margin_micros:
         why = "more of its input lies here" if first.locality > second.locality else "the name decides"
         return f"runner-up: {second.site}, which costs the same; {why}"
     weighed = any(row.time_micros or row.carbon_micros for row in (first, second))
     how = "worse by" if weighed else "dearer by"
-    return f"runner-up: {second.site}, {how} {units.usd(margin)}; it would win if it were cheaper by more than that"
+    return f"runner-up: {second.site}, {how} {units.usd(plan.margin_micros)}; it would win if it were cheaper by more than that"
 
 
 def counterfactual(row: Counterfactual) -> str:

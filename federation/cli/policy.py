@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import click
 from federation import ports
 from federation.cli import exits, policy_cases
 from federation.cli.command import noun, verb
+from federation.cli.moments import TIMES, moment
 from federation.cli.session import Session
 from federation.core import authorization, errors
 
@@ -76,11 +78,22 @@ def diff(session: Session, file: Path, limit: int) -> None:
 @verb(policy, "replay", answers=list[authorization.PolicyFlip], example="fed policy replay policies.cedar")
 @_FILE
 @click.option("--start", type=click.IntRange(0), default=0, help="From which position of the log on.")
+@click.option("--from", "from_", type=TIMES, callback=moment, help="Decided from this time (UTC) on, like 2026-11-01.")
+@click.option("--to", type=TIMES, callback=moment, help="Decided before this time (UTC).")
 @click.option("--limit", type=click.IntRange(1), default=10_000, show_default=True, help="Tell at most so many changes.")
-def replay(session: Session, file: Path, start: int, limit: int) -> None:
-    """Asks the decisions that the log holds again, under a file of policies, and lists those that would be others."""
+def replay(  # noqa: PLR0917 - click hands over each option by itself
+    session: Session, file: Path, start: int, from_: datetime | None, to: datetime | None, limit: int
+) -> None:
+    """Asks past decisions again, under a file of policies, and lists those that would be others.
+
+    All that the table audit holds, and the log after it.
+    """
     text = _text(file)
-    _tell(session, lambda at: session.client.explain_policy_replay(text, at), limit, start, "past decisions")
+
+    def ask(at: int) -> tuple[list[authorization.PolicyFlip], int, int]:
+        return session.client.explain_policy_replay(text, at, from_time=from_, to_time=to)
+
+    _tell(session, ask, limit, start, "past decisions")
 
 
 @verb(

@@ -11,6 +11,7 @@ from federation.core import (
     authorization,
     bill,
     budget,
+    card,
     chain,
     dataset,
     discovery,
@@ -48,7 +49,10 @@ def fields(value: Any) -> list[tuple[str, str]]:
     """A value's fields for a person, without empty ones and without those that the name tells already."""
     named = codec.NAMES.get(type(value))
     told = named.fields if named else frozenset()
-    pairs = [(name, _field(name, item)) for name, item in plain(value).items() if name == "name" or name not in told]
+    given = {name: item for name, item in plain(value).items() if name == "name" or name not in told}
+    # A card's texts are long: each has a line of its own.
+    given |= {f"card {name}": item for name, item in given.pop("card", {}).items()}
+    pairs = [(name, _field(name, item)) for name, item in given.items()]
     return [(_words(name), text) for name, text in pairs if text]
 
 
@@ -220,6 +224,11 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("OWNER", lambda v: v.owner),
         _text("CREATED", lambda v: moment(v.create_time)),
         _text("DELETED", lambda v: moment(v.delete_time)),
+    ),
+    card.CardFact: (
+        _text("INHERITED", lambda v: _words(v.field)),
+        _text("VALUE", lambda v: ", ".join(v.values)),
+        _text("FROM", lambda v: v.source),
     ),
     discovery.Found: (
         Column(heading="NAME", show=lambda v: v.dataset.name.short, emphasis=_found_in_name),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from federation.client import bills, transfer
 from federation.client.client import PACKAGE_BYTES_MAX, Client
@@ -19,7 +19,9 @@ from federation.core import (
     authorization,
     bill,
     budget,
+    card,
     chain,
+    collection,
     columns,
     dataset,
     discovery,
@@ -41,6 +43,9 @@ from federation.core import (
     watching,
 )
 from federation.core import transfer as moving
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class AsyncClient(LoopClient):
@@ -117,6 +122,10 @@ class AsyncClient(LoopClient):
         """
         return self._iterate(Client.search_datasets, query, namespace=namespace, filter=filter, show_deleted=show_deleted)
 
+    async def explain_card(self, name: str) -> card.Explained:
+        """A dataset's data card, of which datasets its versions were made, and what it inherits from those."""
+        return await self._call(Client.explain_card, name)
+
     async def update_dataset(
         self, changed: dataset.Dataset, fields: Iterable[str] = (), *, request_id: str = ""
     ) -> dataset.Dataset:
@@ -158,14 +167,30 @@ class AsyncClient(LoopClient):
         return await self._call(Client.open_write, name, site, request_id=request_id)
 
     async def open_read(
-        self, name: str, site: str = "", *, purpose: str = "", column_classes: Iterable[str] = (), request_id: str = ""
+        self,
+        name: str,
+        site: str = "",
+        *,
+        purpose: str = "",
+        bytes_max: int = 0,
+        sensitive: bool = False,
+        column_classes: Iterable[str] = (),
+        request_id: str = "",
     ) -> Access:
         """A grant to read a version, or a dataset's newest, at a site that holds it: the cheapest, if none is named.
 
-        It opens `column_classes` beside `default`.
+        With `bytes_max` it is good for so many bytes at most. `sensitive` asks to be shown sensitive columns by name, which
+        those may who decide over the dataset. It opens `column_classes` beside `default`.
         """
         return await self._call(
-            Client.open_read, name, site, purpose=purpose, column_classes=column_classes, request_id=request_id
+            Client.open_read,
+            name,
+            site,
+            purpose=purpose,
+            bytes_max=bytes_max,
+            sensitive=sensitive,
+            column_classes=column_classes,
+            request_id=request_id,
         )
 
     async def create_site(self, new: site.Site, *, request_id: str = "") -> site.Site:
@@ -220,9 +245,12 @@ class AsyncClient(LoopClient):
         """Submits a job whose working directory, if it has one, was uploaded. With `validate_only` it is only planned."""
         return await self._call(Client.create_job, request, validate_only=validate_only, request_id=request_id)
 
-    async def plan(self, request: job.JobRequest) -> job.Job:
-        """Where the job would run now, with the plan that explains it. Nothing is stored."""
-        return await self._call(Client.plan, request)
+    async def plan(self, request: job.JobRequest, *, brief: bool = False) -> job.Job:
+        """Where the job would run now, with the plan that explains it. Nothing is stored.
+
+        A `brief` plan tells of the choice and the runner-up alone, and takes less: for whoever asks for many.
+        """
+        return await self._call(Client.plan, request, brief=brief)
 
     async def submit(self, request: job.JobRequest, working_dir: Path | None = None, *, request_id: str = "") -> job.Job:
         """Submits a job, with its working directory if it has one: sent once, whichever jobs use it."""
@@ -551,9 +579,11 @@ class AsyncClient(LoopClient):
         """Decisions that a set would change: some of them, how many were asked, of how many, and where to go on (0: done)."""
         return await self._call(Client.explain_policy_diff, text, start)
 
-    async def explain_policy_replay(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int]:
+    async def explain_policy_replay(
+        self, text: str, start: int = 0, *, from_time: datetime | None = None, to_time: datetime | None = None
+    ) -> tuple[list[authorization.PolicyFlip], int, int]:
         """Past decisions that a set would make otherwise: some, how many were asked, and where to go on (0: done)."""
-        return await self._call(Client.explain_policy_replay, text, start)
+        return await self._call(Client.explain_policy_replay, text, start, from_time=from_time, to_time=to_time)
 
     async def import_bill(self, delivered: bills.Delivered) -> bill.Bill:
         """Takes in one delivery of a provider's bill (see `client.bills.read`). The same again changes nothing."""
@@ -712,6 +742,12 @@ class AsyncClient(LoopClient):
         """Compares the answering server's index of lineage with the Delta tables. For administrators."""
         return await self._call(Client.check_lineage_index, rebuild=rebuild)
 
+    async def collect_versions(
+        self, dataset_name: str, rule: collection.Rule, *, request_id: str = "", validate_only: bool = False
+    ) -> tuple[collection.Judged, ...]:
+        """Lets a dataset's old versions go, by a rule; what was decided of each. With `validate_only` none goes."""
+        return await self._call(Client.collect_versions, dataset_name, rule, request_id=request_id, validate_only=validate_only)
+
     async def query_records(self, sql: str, *, rows_max: int = 0, seconds_max: int = 0) -> QueryResult:
         """One SQL query over the record's tables; at most so many rows (0: what the server allows). For administrators."""
         return await self._call(Client.query_records, sql, rows_max=rows_max, seconds_max=seconds_max)
@@ -808,9 +844,42 @@ class AsyncClient(LoopClient):
             progress=progress,
         )
 
+    async def preview(
+        self,
+        name: str,
+        *,
+        rows: int = 20,
+        columns: Iterable[str] = (),
+        file: str = "",
+        site: str = "",
+        purpose: str = "",
+        show_sensitive: bool = False,
+    ) -> pa.Table:
+        """The first rows of a version, or of a dataset's newest: of `file`, or of its first file with rows.
+
+        Reads only what it needs of Parquet, CSV, TSV, JSON lines and plain text, at most 64 MiB, under a grant and a lease of
+        the caller's, and meters it. Columns that the data card calls sensitive are masked, unless somebody who decides over the
+        dataset wants to see them. The table's metadata tell `fed.file`, `fed.masked`, `fed.more` and `fed.received_bytes`.
+        FailedPrecondition (PREVIEW_UNSUPPORTED) for a version without rows.
+        """
+        return await self._thread(
+            Client.preview,
+            name,
+            rows=rows,
+            columns=columns,
+            file=file,
+            site=site,
+            purpose=purpose,
+            show_sensitive=show_sensitive,
+        )
+
     def check(self, site: str, read_objects: bool = False) -> AsyncIterator[Finding]:
         """What is wrong between a site's store and the catalog; nothing when all is well. `read_objects` reads every byte."""
         return self._iterate_thread(Client.check, site, read_objects)
+
+    def orphans(self, site: str, *, remove: bool = False) -> AsyncIterator[Finding]:
+        """Objects in a site's store that no version names and nobody is writing; those of ours removed, if asked to."""
+        return self._iterate(Client.orphans, site, remove=remove)
 
     async def ensure_dataset(
         self, name: str, *, site: str, residency: Iterable[str] = (), kind: dataset.DatasetKind = dataset.DatasetKind.DATA

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -21,7 +21,9 @@ from federation.core import (
     authorization,
     bill,
     budget,
+    card,
     chain,
+    collection,
     columns,
     dataset,
     discovery,
@@ -50,6 +52,7 @@ from federation.services import residency as residency_rules
 from federation.v1 import (
     bills_pb2,
     budgets_pb2,
+    care_pb2,
     catalog_pb2,
     costs_pb2,
     events_pb2,
@@ -67,11 +70,16 @@ from federation.v1 import (
 )
 from federation.wire import changes, codec
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 T = TypeVar("T")
 
 PACKAGE_BYTES_MAX = 64 * 1024 * 1024
 #: Who searches reads the best matches, and seldom more than those.
 _SEARCH_PAGE_SIZE = 50
+#: A preview's grant is good for so much.
+_PREVIEW_BYTES = 64 * 1024 * 1024
 #: A sum reads a month of tables or years of them, and a reconciliation every read of a month.
 _SUMMARIZE_SECONDS = 120.0
 _RECONCILE_SECONDS = 600.0
@@ -108,7 +116,11 @@ class Client:
     # Namespaces
 
     def create_namespace(self, new: dataset.Namespace, *, request_id: str = "") -> dataset.Namespace:
-        """Creates a namespace; AlreadyExists when its name is taken."""
+        """Creates a namespace; AlreadyExists when its name is taken.
+
+        >>> client.create_namespace(dataset.Namespace(name="research")).owner
+        'users/user'
+        """
         request = catalog_pb2.CreateNamespaceRequest(
             namespace_id=new.name, namespace=codec.to_message(new, catalog_pb2.Namespace), request_id=request_id
         )
@@ -167,7 +179,12 @@ class Client:
     # Datasets, versions, replicas
 
     def create_dataset(self, new: dataset.Dataset, *, request_id: str = "") -> dataset.Dataset:
-        """Creates a dataset without a version; its namespace must be there."""
+        """Creates a dataset without a version; its namespace must be there.
+
+        >>> made = client.create_dataset(dataset.Dataset(namespace="research", dataset="returns", residency=("EU",)))
+        >>> made.name.short, made.residency
+        ('research/returns', ('EU',))
+        """
         request = catalog_pb2.CreateDatasetRequest(
             parent=f"namespaces/{new.namespace}",
             dataset_id=new.dataset,
@@ -189,7 +206,11 @@ class Client:
         filter: str = "",  # noqa: A002
         show_deleted: bool = False,
     ) -> Iterator[dataset.Dataset]:
-        """The datasets of a namespace, or of all, by name."""
+        """The datasets of a namespace, or of all, by name.
+
+        >>> [row.name.short for row in client.list_datasets()]
+        ['research/returns', 'sales/flights']
+        """
         request = catalog_pb2.ListDatasetsRequest(parent=_any_namespace(namespace), filter=filter, show_deleted=show_deleted)
         return self._connection.pages("Catalog.ListDatasets", request)
 
@@ -205,6 +226,9 @@ class Client:
 
         They are looked for in name, labels, owner, columns, description and card. Pages are fetched as they are needed, so the
         first few cost no more than one look.
+
+        >>> [found.dataset.name.short for found in client.search_datasets("retu")]
+        ['research/returns']
         """
         request = catalog_pb2.SearchDatasetsRequest(
             parent=_any_namespace(namespace),
@@ -214,6 +238,12 @@ class Client:
             page_size=_SEARCH_PAGE_SIZE,
         )
         return self._connection.pages("Catalog.SearchDatasets", request)
+
+    def explain_card(self, name: str) -> card.Explained:
+        """A dataset's data card, of which datasets its versions were made, and what it inherits from those."""
+        return self._value(
+            card.Explained, "Catalog.ExplainCard", catalog_pb2.ExplainCardRequest(name=ids.dataset(name).resource)
+        )
 
     def update_dataset(self, changed: dataset.Dataset, fields: Iterable[str] = (), *, request_id: str = "") -> dataset.Dataset:
         """Changes the named fields, or all that are filled; Conflict when `changed.etag` is given and stale."""
@@ -272,16 +302,30 @@ class Client:
         return _access(self._connection.call("Catalog.OpenWrite", request))
 
     def open_read(
-        self, name: str, site: str = "", *, purpose: str = "", column_classes: Iterable[str] = (), request_id: str = ""
+        self,
+        name: str,
+        site: str = "",
+        *,
+        purpose: str = "",
+        bytes_max: int = 0,
+        sensitive: bool = False,
+        column_classes: Iterable[str] = (),
+        request_id: str = "",
     ) -> Access:
         """A grant to read a version, or a dataset's newest, at a site that holds it: the cheapest, if none is named.
 
-        It opens `column_classes` beside `default`.
+        With `bytes_max` it is good for so many bytes at most. `sensitive` asks to be shown sensitive columns by name, which
+        those may who decide over the dataset. It opens `column_classes` beside `default`.
         """
         found, number = ids.dataset_or_version(name)
-        resource = found.version(number) if number else found.resource
         request = catalog_pb2.OpenReadRequest(
-            name=resource, site=site, purpose=purpose, column_classes=column_classes, request_id=request_id
+            name=found.version(number) if number else found.resource,
+            site=site,
+            purpose=purpose,
+            bytes_max=bytes_max,
+            sensitive=sensitive,
+            column_classes=column_classes,
+            request_id=request_id,
         )
         return _access(self._connection.call("Catalog.OpenRead", request))
 
@@ -362,12 +406,29 @@ class Client:
         )
         return self._value(job.Job, "Jobs.CreateJob", message)
 
-    def plan(self, request: job.JobRequest) -> job.Job:
-        """Where the job would run now, with the plan that explains it. Nothing is stored."""
-        return self.create_job(request, validate_only=True)
+    def plan(self, request: job.JobRequest, *, brief: bool = False) -> job.Job:
+        """Where the job would run now, with the plan that explains it. Nothing is stored.
+
+        A `brief` plan tells of the choice and the runner-up alone, and takes less: for whoever asks for many.
+
+        >>> flights = job.InputSpec(alias="flights", dataset="sales/flights")
+        >>> planned = client.plan(job.JobRequest(inputs=(flights,), entrypoint=("python", "train.py")))
+        >>> planned.plan.choice.site, planned.plan.choice.locality
+        ('eu-1', 1.0)
+        """
+        view = jobs_pb2.PLAN_VIEW_BASIC if brief else jobs_pb2.PLAN_VIEW_FULL
+        message = jobs_pb2.CreateJobRequest(
+            request=codec.to_message(request, jobs_pb2.JobRequest), validate_only=True, view=view
+        )
+        return self._value(job.Job, "Jobs.CreateJob", message)
 
     def submit(self, request: job.JobRequest, working_dir: Path | None = None, *, request_id: str = "") -> job.Job:
-        """Submits a job, with its working directory if it has one: sent once, whichever jobs use it."""
+        """Submits a job, with its working directory if it has one: sent once, whichever jobs use it.
+
+        >>> started = client.submit(job.JobRequest(label="train", entrypoint=("python", "train.py")))
+        >>> str(started.state), started.attempt
+        ('PLACED', 1)
+        """
         if working_dir is not None:
             request = dataclasses.replace(request, working_dir=self.upload_package(working_dir).digest)
         return self.create_job(request, request_id=request_id)
@@ -377,7 +438,11 @@ class Client:
         return self._value(job.Job, "Jobs.GetJob", jobs_pb2.GetJobRequest(name=_named(name, "jobs")))
 
     def list_jobs(self, *, filter: str = "") -> Iterator[job.Job]:  # noqa: A002
-        """All jobs, newest first."""
+        """All jobs, newest first.
+
+        >>> [found.request.label for found in client.list_jobs(filter='label = "train"')]
+        ['train']
+        """
         return self._connection.pages("Jobs.ListJobs", jobs_pb2.ListJobsRequest(filter=filter))
 
     def cancel_job(self, name: str, *, etag: str = "", request_id: str = "") -> job.Job:
@@ -545,6 +610,10 @@ class Client:
         `filter` is like `type = "jobs" AND namespace = "sales"`. Goes on by itself where a connection breaks, at whichever
         server there is, until `timeout` seconds are over; with `until_now` until all that is there has been told. OutOfRange
         (REVISION_COMPACTED) where the log no longer holds what comes next.
+
+        >>> changes = client.watch('type = "datasets" AND namespace = "research"', start_revision=1, until_now=True)
+        >>> [(change.kind, change.name) for change in changes][-1]
+        ('dataset.created', 'namespaces/research/datasets/returns')
         """
         request = events_pb2.WatchRequest(
             filter=filter, start_revision=start_revision, names_only=names_only, until_now=until_now
@@ -817,9 +886,11 @@ class Client:
         found = self._connection.call("Policies.ExplainPolicyDiff", request)
         return [codec.to_value(row) for row in found.flips], found.asked, found.total, found.next_start
 
-    def explain_policy_replay(self, text: str, start: int = 0) -> tuple[list[authorization.PolicyFlip], int, int]:
+    def explain_policy_replay(
+        self, text: str, start: int = 0, *, from_time: datetime | None = None, to_time: datetime | None = None
+    ) -> tuple[list[authorization.PolicyFlip], int, int]:
         """Past decisions that a set would make otherwise: some, how many were asked, and where to go on (0: done)."""
-        request = policies_pb2.ExplainPolicyReplayRequest(text=text, start=start)
+        request = policies_pb2.ExplainPolicyReplayRequest(text=text, start=start, **_times(from_time, to_time))
         found = self._connection.call("Policies.ExplainPolicyReplay", request)
         return [codec.to_value(row) for row in found.flips], found.asked, found.next_start
 
@@ -911,7 +982,11 @@ class Client:
         requests: int = 0,
         account: str = "",
     ) -> ratecard.Quote:
-        """What a volume would cost now, or after a stated volume of a month; a destination may be `internet`."""
+        """What a volume would cost now, or after a stated volume of a month; a destination may be `internet`.
+
+        >>> client.price_egress("aws:us-east-2", "internet", 10 * 2**40, month_to_date_bytes=0).charge_micros
+        921510000
+        """
         request = costs_pb2.PriceEgressRequest(
             source_region=source_region, destination_region=destination_region, account=account
         )
@@ -1020,6 +1095,25 @@ class Client:
         request = lineage_pb2.CheckLineageIndexRequest(rebuild=rebuild)
         return self._value(lineage.IndexCheck, "Lineage.CheckLineageIndex", request)
 
+    def collect_versions(
+        self,
+        dataset_name: str,
+        rule: collection.Rule,
+        *,
+        request_id: str = "",
+        validate_only: bool = False,
+    ) -> tuple[collection.Judged, ...]:
+        """Lets a dataset's old versions go, by a rule; what was decided of each. With `validate_only` none goes."""
+        request = care_pb2.CollectVersionsRequest(
+            dataset=ids.dataset(dataset_name).resource,
+            keep_versions=rule.keep_versions,
+            keep_seconds=rule.keep_seconds,
+            even_if_models=rule.even_if_models,
+            request_id=request_id,
+            validate_only=validate_only,
+        )
+        return tuple(map(codec.to_value, self._connection.call("Care.CollectVersions", request).versions))
+
     def query_records(self, sql: str, *, rows_max: int = 0, seconds_max: int = 0) -> QueryResult:
         """One SQL query over the record's tables; at most so many rows (0: what the server allows). For administrators."""
         request = records_pb2.QueryRecordsRequest(sql=sql, rows_max=rows_max, seconds_max=seconds_max)
@@ -1027,7 +1121,11 @@ class Client:
         return QueryResult(stream=b"".join(piece.data for piece in pieces), rows=pieces[0].rows, complete=pieces[0].complete)
 
     def who_am_i(self) -> WhoAmI:
-        """Who the server says the caller is."""
+        """Who the server says the caller is.
+
+        >>> client.who_am_i().principal
+        'users/user'
+        """
         answer = self._connection.call("Identity.WhoAmI", identity_pb2.WhoAmIRequest())
         return WhoAmI(
             principal=answer.principal,
@@ -1039,6 +1137,7 @@ class Client:
             expire_time=codec.to_time(answer.expire_time) if answer.HasField("expire_time") else None,
             server_version=answer.server_version,
             revision=answer.revision,
+            server_time=codec.to_time(answer.server_time) if answer.HasField("server_time") else None,
         )
 
     def create_token(
@@ -1129,9 +1228,38 @@ class Client:
         access = self.open_read(name, site, purpose=purpose, column_classes=wanted)
         return transfer.get(self._connection.ca, access, folder, overwrite=overwrite, progress=progress, column_classes=wanted)
 
+    def preview(
+        self,
+        name: str,
+        *,
+        rows: int = 20,
+        columns: Iterable[str] = (),
+        file: str = "",
+        site: str = "",
+        purpose: str = "",
+        show_sensitive: bool = False,
+    ) -> pa.Table:
+        """The first rows of a version, or of a dataset's newest: of `file`, or of its first file with rows.
+
+        Reads only what it needs of Parquet, CSV, TSV, JSON lines and plain text, at most 64 MiB, under a grant and a lease of
+        the caller's, and meters it. Columns that the data card calls sensitive are masked, unless somebody who decides over the
+        dataset wants to see them. The table's metadata tell `fed.file`, `fed.masked`, `fed.more` and `fed.received_bytes`.
+        FailedPrecondition (PREVIEW_UNSUPPORTED) for a version without rows.
+        """
+        access = self.open_read(name, site, purpose=purpose, bytes_max=_PREVIEW_BYTES, sensitive=show_sensitive)
+        return transfer.preview(
+            self._connection.ca, access, rows=rows, columns=tuple(columns), path=file, masked=not show_sensitive
+        )
+
     def check(self, site: str, read_objects: bool = False) -> Iterator[Finding]:
         """What is wrong between a site's store and the catalog; nothing when all is well. `read_objects` reads every byte."""
         return transfer.check(self._connection.ca, self.open_check(site), read_objects=read_objects)
+
+    def orphans(self, site: str, *, remove: bool = False) -> Iterator[Finding]:
+        """Objects in a site's store that no version names and nobody is writing; those of ours removed, if asked to."""
+        if remove:
+            return transfer.check(self._connection.ca, self.open_check(site), remove_orphans=True)
+        return (row for row in self.check(site) if row["finding"] == "ORPHAN")
 
     def ensure_dataset(
         self,
@@ -1228,6 +1356,7 @@ def _access(message: catalog_pb2.Access) -> Access:
         name=message.name,
         dataset_uid=message.dataset_uid,
         expire_time=codec.to_time(message.expire_time),
+        sensitive_columns=tuple(message.sensitive_columns),
     )
 
 

@@ -23,6 +23,8 @@ UPLOAD_SECONDS = 600.0
 #: How long a stream that answers may take.
 DOWNLOAD_SECONDS = 600.0
 PAGE_SIZE = 500
+#: Every call of people may be repeated: it asks, or bears a request_id, or stores what is known by its digest.
+REPEATABLE = tuple(f"federation.v1.{name}" for name in methods.PEOPLE)
 _PAUSE_SECONDS = 0.1
 _PAUSE_SECONDS_MAX = 2.0
 
@@ -39,7 +41,7 @@ class Connection:
         self.ca = ca
         self.call_seconds = call_seconds
         self._token = token
-        self._channel = tls.ProcessChannel(target, tls.Tls(ca), metadata=self._metadata)
+        self._channel = tls.ProcessChannel(target, tls.Tls(ca), metadata=self._metadata, repeatable=REPEATABLE)
 
     def __repr__(self) -> str:
         return f"<Connection {self.target}>"

@@ -18,9 +18,9 @@ import grpc.aio
 from greenlet import getcurrent, greenlet
 
 from federation.client.client import Client
-from federation.client.connection import CALL_SECONDS, Connection
+from federation.client.connection import CALL_SECONDS, REPEATABLE, Connection
+from federation.wire import balancing, methods, tls
 from federation.wire import errors as wire_errors
-from federation.wire import methods, tls
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -131,7 +131,8 @@ class _LoopConnection(Connection):
         here = (os.getpid(), asyncio.get_running_loop())
         if self._made is None or self._made[:2] != here:
             credentials = grpc.ssl_channel_credentials(self.ca)
-            self._made = (*here, grpc.aio.secure_channel(self.target, credentials, options=tls.CHANNEL_OPTIONS))
+            place, options = balancing.settings(self.target, REPEATABLE)
+            self._made = (*here, grpc.aio.secure_channel(place, credentials, options=(*tls.CHANNEL_OPTIONS, *options)))
         return self._made[2]
 
 

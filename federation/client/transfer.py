@@ -15,6 +15,8 @@ from federation.core import columns, errors, ids
 from federation.wire.gateway import GatewayClient, persistent
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from federation.wire import data
 
 #: Hears of progress: how many more bytes are done.
@@ -101,17 +103,39 @@ def get(
     return list(targets.values())
 
 
+def preview(ca: bytes, access: Access, *, rows: int, columns: Sequence[str], path: str, masked: bool) -> pa.Table:
+    """The first rows of a file of the version of a grant; see `client.preview`."""
+    from federation.client import preview as previews  # noqa: PLC0415 - as above
+    from federation.wire import data  # noqa: PLC0415 - as above
+
+    tally = previews.Tally()
+    with _gateway(ca, access) as gateway:
+        opened = data.open_version(gateway, audience=data.grant_audience(access.grant), counts=tally)
+        sensitive = access.sensitive_columns if masked else ()
+        try:
+            return previews.preview(opened, tally, rows=rows, columns=columns, path=path, sensitive=sensitive)
+        finally:
+            with contextlib.suppress(errors.Unavailable):  # the gateway settles the grant by itself
+                gateway.close_grant()
+
+
 def logs(ca: bytes, access: Access, *, follow: bool) -> Iterator[bytes]:
     """What a run has printed, in the pieces that come."""
     with _gateway(ca, access) as gateway:
         yield from gateway.read_logs(follow=follow)
 
 
-def check(ca: bytes, access: Access, *, read_objects: bool) -> Iterator[Finding]:
-    """What a site's gateway finds wrong."""
+def check(ca: bytes, access: Access, *, read_objects: bool = False, remove_orphans: bool = False) -> Iterator[Finding]:
+    """What a site's gateway finds wrong; or the orphans that it has removed."""
     with _gateway(ca, access) as gateway:
-        for found in gateway.check_store(read_objects=read_objects):
-            yield Finding(finding=found.finding, object=found.object, version=found.version, detail=found.detail)
+        for found in gateway.check_store(read_objects=read_objects, remove_orphans=remove_orphans):
+            yield Finding(
+                finding=found.finding,
+                object=found.object,
+                version=found.version,
+                detail=found.detail,
+                bytes=found.bytes,
+            )
 
 
 def batches(found: Iterable[LocalFile]) -> Iterator[list[LocalFile]]:

@@ -11,7 +11,10 @@ from federation.core import people
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """A signed grant and where to present it. The grant opens what it names: it shows in no repr."""
+    """A signed grant and where to present it. The grant opens what it names: it shows in no repr.
+
+    `sensitive_columns` are those that its dataset's card names, or has from what it was made of.
+    """
 
     grant: bytes = field(repr=False)
     gateway: str
@@ -19,6 +22,7 @@ class Access:
     name: str
     dataset_uid: str
     expire_time: datetime
+    sensitive_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,7 @@ class WhoAmI:
     expire_time: datetime | None
     server_version: str
     revision: int
+    server_time: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +81,16 @@ class Package:
 
 
 class Finding(TypedDict):
-    """One thing that a site's check found wrong: ORPHAN, MISSING, DAMAGED, KEY_MISSING or MANIFEST_INVALID."""
+    """One thing that a site's check found wrong: ORPHAN, MISSING, DAMAGED, KEY_MISSING or MANIFEST_INVALID.
+
+    `bytes` is what an orphan takes, 0 for all others.
+    """
 
     finding: str
     object: str
     version: str
     detail: str
+    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import links, prepared, ratecard, search, site, world
+from federation.core import links, prepared, ratecard, search, world
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -72,23 +72,35 @@ class Arrivals:
     ) -> None:
         """`volumes` are the bytes that a run reads of each input, in the request's order."""
         self._world = seen
+        #: Bytes that are read in all.
+        self.volume = sum(volumes)
         self.ground = ground
         self._budget = budget
-        self._begun = bool(seen.volumes or seen.reservations)
-        self._sources: dict[int, list[Source]] = {}
-        self._charges: dict[int, list[int]] = {}
+        #: What counts as sent already in the world.
+        self.sent = ground.sent_in(seen)
         regions: Sequence[str] = [] if idle else ground.regions
         self.regions = regions
         self.index: Mapping[str, int] = {} if idle else ground.region_index
         self.nodes: list[tuple[str, str]] = []
         self.reads = self._find_reads(volumes)
+        #: Of these bytes, what counts before the next one from each node into each region; None where nothing does.
+        self.before = self.sent.before(self.nodes, regions)
         #: Positions in the order in which reads are charged.
         self.order = sorted(
             range(len(self.reads)),
             key=lambda i: (-volumes[i], (item := seen.inputs[i]).dataset, item.version, item.alias),
         )
         self.hopeless = next((_gone(read) for read in self.reads if not read.sources), None)
-        shape = (len(self.reads), len(regions))
+        #: The links within a region, by their place among all.
+        self.here = [n * len(regions) + r for n, (name, _) in enumerate(self.nodes) if (r := self.index.get(name)) is not None]
+        self._whole = False
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing is known of any region."""
+        shape, regions = (len(self.reads), len(self.regions)), self.regions
+        self._sources: dict[int, list[Source]] = {}
+        self._charges: dict[int, list[int]] = {}
         #: Which of its sources each input takes in each region.
         self.picks: npt.NDArray[np.intp] = np.zeros(shape, dtype=np.intp)
         self._shares: Callable[[], Ints] = lambda: np.zeros(shape, dtype=np.int64)
@@ -101,8 +113,34 @@ class Arrivals:
         self.blocked: dict[int, Unreadable] = {}
         #: Regions where inputs share tiers, so that one of them less changes what the others cost.
         self.coupled: set[int] = set()
-        if self.reads and regions and self.hopeless is None:
-            self._solve(volumes)
+
+    def solve(self) -> None:
+        """Finds the reads into all regions at once, if that is not done yet; some may have been asked for alone before."""
+        if not self._whole:
+            self._whole = True
+            self._forget()
+            if self.reads and self.regions and self.hopeless is None:
+                self._solve()
+
+    @property
+    def solved(self) -> bool:
+        """Whether all regions are known."""
+        return self._whole
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether some search could not prove its answer."""
+        return bool(self._budget.unproven)
+
+    @cached_property
+    def priced(self) -> tuple[links.Tiers, npt.NDArray[np.int32]] | None:
+        """All tariffs, and which of them each node's link into each region has; None where int64 could not hold the amounts."""
+        table = links.of(self._world.rates)
+        numbers = table.between([region for region, _ in self.nodes], self.regions, self.ground.columns)
+        if not table.tariffs:
+            return None
+        tiers = table.tiers
+        return (tiers, numbers) if tiers.comparable and links.fits(tiers, max(self.volume + self.sent.most, 1)) else None
 
     @cached_property
     def shares(self) -> Ints:
@@ -129,7 +167,7 @@ class Arrivals:
             tariff = into[origin]
             if origin == region or tariff is None:
                 continue
-            before, paid = sent.get(node) or (self._first(node, region, tariff) if self._begun else _NONE)
+            before, paid = sent.get(node) or (_NONE if self.before is None else self._first(node, region, tariff))
             after = before + reads[i].bytes
             owed = tariff.rounded(after) or 0
             sent[node] = (after, owed)
@@ -184,10 +222,7 @@ class Arrivals:
 
     def begun(self, node: int, region: str) -> int:
         """What counts as sent already on a node's way into a region."""
-        if not self._begun:
-            return 0
-        source_region, account = self.nodes[node]
-        return self._world.sent_bytes(ratecard.scope(source_region, region, account))
+        return 0 if self.before is None else int(self.before[node, self.index[region]])
 
     @property
     def speeds(self) -> Mapping[tuple[str, str], int]:
@@ -210,16 +245,13 @@ class Arrivals:
         self.nodes = list(known)
         return found
 
-    def _solve(self, volumes: Sequence[int]) -> None:
-        table = links.of(self._world.rates)
-        numbers = table.between([region for region, _ in self.nodes], self.regions, self.ground.columns)
-        most = sum(volumes) + max((self._world.sent_bytes(scope) for scope in self._world.scopes), default=0)
-        if not table.tariffs or not table.tiers.comparable or not links.fits(table.tiers, max(most, 1)):
+    def _solve(self) -> None:
+        if self.priced is None:
             self.coupled.update(range(len(self.regions)))
             for r in range(len(self.regions)):
-                self._choose_together(r, [range(len(read.sources)) for read in self.reads])
+                self.choose(r, [range(len(read.sources)) for read in self.reads])
             return
-        sweep = _Sweep(self, table.tiers, numbers)
+        sweep = _Sweep(self, *self.priced)
         self.picks, self._shares = sweep.picks, sweep.shares
         for r in sweep.unpriced:
             self.blocked[r] = self._unpriced(r, sweep.known[:, r])
@@ -229,7 +261,7 @@ class Arrivals:
         self.coupled.update(sweep.coupled)
         for r in sweep.tangled:
             if r not in self.blocked:
-                self._choose_together(r, sweep.alive(r))
+                self.choose(r, sweep.alive(r))
 
     def _slowest(self, sent: Ints) -> list[int]:
         """How long the slowest link of each region takes for what it carries, as far as its speed is known."""
@@ -252,12 +284,25 @@ class Arrivals:
 
     # One region
 
-    def _choose_together(self, r: int, alive: Sequence[Sequence[int]]) -> None:
-        """The best joint choice for one region, in Python's integers, of the sources of each input that may be the best."""
+    def take(self, r: int, picks: Sequence[int]) -> None:
+        """Into a region each input comes from this one of its sources."""
+        self.picks[:, r] = picks
+        self._sources.pop(r, None)
+        self._charges.pop(r, None)
+        self.egress[r] = sum(self.charges(r))
         region = self.regions[r]
+        self.bytes[r] = sum(
+            [read.bytes for read, (origin, *_) in zip(self.reads, self.sources(r), strict=True) if origin != region]
+        )
+        if self._world.speeds:
+            self.slowest[r] = max(self.loads(r, ()).values(), default=0)
+
+    def choose(self, r: int, alive: Sequence[Sequence[int]]) -> None:
+        """The best joint choice for one region, in Python's integers, of the sources of each input that may be the best."""
+        region, picked = self.regions[r], self._apart(r, alive)
         possible: list[list[tuple[int, search.Way]]] = []
-        meters = _Meters(self, region)
-        for i in self.order:
+        meters, together = _Meters(self, region), [i for i in self.order if i not in picked]
+        for i in together:
             read = self.reads[i]
             row = [(j, way) for j in alive[i] if (way := meters.way(read, read.sources[j])) is not None]
             if not row:
@@ -275,15 +320,26 @@ class Arrivals:
             self.blocked[r] = unpriced(self.reads[self.order[0]], region)
             return
         self.blocked.pop(r, None)
-        for i, row, c in zip(self.order, possible, chosen, strict=True):
-            self.picks[i, r] = row[c][0]
-        self._sources.pop(r, None)
-        self._charges.pop(r, None)
-        charges = self._together[r] = self.charges(r)
-        self.egress[r] = sum(charges)
-        self.bytes[r] = sum(read.bytes for i, read in enumerate(self.reads) if self.source(i, r).region != region)
-        if self._world.speeds:
-            self.slowest[r] = max(self.loads(r, ()).values(), default=0)
+        picked |= {i: row[c][0] for i, row, c in zip(together, possible, chosen, strict=True)}
+        self.take(r, [picked[i] for i in range(len(picked))])
+        self._together[r] = self.charges(r)
+
+    def _apart(self, r: int, alive: Sequence[Sequence[int]]) -> dict[int, int]:
+        """Inputs with one source, whose link none that has several might share, and that source: nothing hangs on them."""
+        region = self.regions[r]
+        several = {self.reads[i].sources[j].node for i, row in enumerate(alive) if len(row) > 1 for j in row}
+        found: dict[int, int] = {}
+        volumes: dict[int, int] = {}
+        for i, row in enumerate(alive):
+            if len(row) == 1 and (source := self.reads[i].sources[row[0]]).node not in several:
+                found[i] = row[0]
+                if source.region != region:
+                    volumes[source.node] = volumes.get(source.node, 0) + self.reads[i].bytes
+        for node, volume in volumes.items():
+            tariff = self.tariff(node, region)
+            if tariff is None or tariff.rounded(self.begun(node, region) + volume) is None:
+                return {}
+        return found
 
     def _solved_like(self, problem: search.Problem, region: str) -> tuple[int, ...] | None:
         """The search's answer; of several regions that ask the very same, the first one's."""
@@ -318,26 +374,6 @@ def _gone(read: Read) -> Unreadable:
     if not item.replica_sites:
         return Unreadable("REPLICA_MISSING", f"{name} has no replica", False)
     return Unreadable("REPLICA_MISSING", f"no replica of {name} can be read now ({', '.join(item.replica_sites)})", True)
-
-
-def sent_before(seen: world.World, nodes: Sequence[tuple[str, str]], regions: Sequence[str]) -> Ints | None:
-    """Bytes that each origin's scope into each region counts already; None where nothing counts anywhere."""
-    if not (seen.volumes or seen.reservations):
-        return None
-    origins: dict[str, list[int]] = {}
-    for n, (region, account) in enumerate(nodes):
-        origins.setdefault(f"{account}/{region}" if account else region, []).append(n)
-    found = np.zeros((len(nodes), len(regions)), dtype=np.int64)
-    for scope in seen.scopes:
-        origin, _, destination = scope.partition("~")
-        for n in origins.get(origin, ()):
-            if destination == site.INTERNET:
-                provider = nodes[n][0].partition(":")[0]
-                found[n, [region.partition(":")[0] != provider for region in regions]] = seen.sent_bytes(scope)
-            else:
-                here = [r for r, region in enumerate(regions) if region == destination]
-                found[n, here] = seen.sent_bytes(scope)
-    return found if found.any() else None
 
 
 class _Meters:
@@ -385,12 +421,9 @@ class _Sweep:
         )
         self._absent = None if min(lengths) == width else np.arange(width)[None, :] >= np.array(lengths)[:, None]
         self._volume: Ints = np.array([read.bytes for read in of.reads], dtype=np.int64)
-        #: The links within a region, by their place among all.
-        self._here = [
-            n * len(of.regions) + r for n, (region, _) in enumerate(of.nodes) if (r := of.index.get(region)) is not None
-        ]
+        self._here = of.here
         self._columns = np.arange(len(of.regions))
-        self._begun = sent_before(of._world, of.nodes, of.regions)
+        self._begun = of.before
         self.tangled: list[int] = []
         self.coupled: list[int] = []
         self._alive: npt.NDArray[np.bool_] | None = None

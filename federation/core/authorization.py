@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Protocol
 
 from federation.core import dataset, errors, job, site
 from federation.core.policy import Principal, Role
@@ -324,6 +325,43 @@ def denial(decision: Decided, answer: Answer) -> Denied:
             "policy_revision": str(decision.revision),
         },
     )
+
+
+class Decides(Protocol):
+    """What a compiled set of policies is asked; see the port `PolicyEngine`."""
+
+    def decide(self, question: Question) -> Answer: ...
+    def general(self, question: Question) -> Question: ...
+    def general_site(self, place: SiteFacts) -> SiteFacts: ...
+
+
+def denials(engine: Decides, asked: Iterable[Question], sites: Iterable[site.Site]) -> tuple[tuple[str, str], ...]:
+    """Sites where one of these questions, asked there, is answered with no: each with which dataset and why.
+
+    Sites, and datasets, that are alike in what the policies can tell apart get one answer, which is worked out once.
+    """
+    bare: dict[Question, str] = {}
+    for one in asked:
+        bare.setdefault(engine.general(one), one.dataset.short)
+    if not bare:
+        return ()
+    known: dict[SiteFacts, str] = {}
+    found = []
+    for place in sites:
+        alike = engine.general_site(site_facts(place))
+        if alike not in known:
+            known[alike] = _denial(engine, bare, alike)
+        if known[alike]:
+            found.append((place.site, known[alike]))
+    return tuple(found)
+
+
+def _denial(engine: Decides, bare: Mapping[Question, str], at: SiteFacts) -> str:
+    for asked, name in bare.items():
+        found = engine.decide(dataclasses.replace(asked, site=at))
+        if not found.allowed:
+            return f"{name}: {told(found)}"
+    return ""
 
 
 # What people write into datasets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from federation.core import errors, job, site, world
 
@@ -61,9 +61,6 @@ def look(seen: world.World) -> None:
     for item in seen.inputs:
         if not 0 <= item.bytes <= BYTES_MAX:
             raise _absurd(f"inputs.{item.alias}.bytes", item.bytes, BYTES_MAX, "SIZE_INVALID")
-    for scope in seen.scopes:
-        if not 0 <= (sent := seen.sent_bytes(scope)) <= BYTES_MAX:
-            raise _impossible(f"{scope} has sent {sent} bytes", f"Use 0 to {BYTES_MAX}.")
 
 
 def sites(given: Sequence[site.Site], known: Container[int]) -> None:
@@ -73,6 +70,13 @@ def sites(given: Sequence[site.Site], known: Container[int]) -> None:
     for at in given:
         if id(at) not in known and not _sound(at.offer):
             raise _impossible(f"the offer of {at.site} has a figure that cannot be", "Prices, watts and grams are 0 or more.")
+
+
+def sent(counted: Mapping[str, int]) -> None:
+    """InvalidArgument (WORLD_INVALID) for a volume that no pricing scope has carried."""
+    for scope, volume in counted.items():
+        if not 0 <= volume <= BYTES_MAX:
+            raise _impossible(f"{scope} has sent {volume} bytes", f"Use 0 to {BYTES_MAX}.")
 
 
 def speeds(given: Sequence[site.LinkSpeed]) -> None:

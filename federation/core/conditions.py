@@ -6,7 +6,7 @@ A filter is parsed against the fields that it may ask about, holds of a value or
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -91,6 +91,20 @@ def mentions(condition: Condition | None, field: str) -> bool:
     if isinstance(condition, Not):
         return mentions(condition.of, field)
     return any(mentions(each, field) for each in condition.of)
+
+
+def equalities(condition: Condition | None, fields: Collection[str]) -> tuple[dict[str, str], Condition | None]:
+    """What a filter says that some fields of text equal, and what is left of it: both together are the filter."""
+    parts = condition.of if isinstance(condition, And) else (condition,) if condition is not None else ()
+    found: dict[str, str] = {}
+    rest = []
+    for each in parts:
+        value = each.value if isinstance(each, Compare) and each.operator in ("=", ":") and each.field in fields else None
+        if isinstance(each, Compare) and isinstance(value, str) and value and each.field not in found:
+            found[each.field] = value
+        else:
+            rest.append(each)
+    return found, rest[0] if len(rest) == 1 else And(tuple(rest)) if rest else None
 
 
 # What holds

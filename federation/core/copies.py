@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import arrivals, cost, job, ratecard, relays, retention, search, site, transfer, units, world
+from federation.core import arrivals, cost, job, ratecard, records, relays, retention, search, site, transfer, units, world
 
 #: A copy that is made for a job is kept for as long as the run is expected to take, in whole hours begun.
 KEEP_STEP_SECONDS = 3600
@@ -336,7 +336,7 @@ def planned(  # noqa: PLR0917 - one input's plan, part by part
         "transfer": had.transfer,
         "seconds": seconds,
     }
-    return job.made(job.InputPlan, fields)
+    return records.made(job.InputPlan, fields)
 
 
 class Fetches:

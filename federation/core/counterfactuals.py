@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import cost, filters, job, ratecard, site, units
+from federation.core import cost, filters, ratecard, records, site, units
 from federation.core.job import Candidate, Counterfactual
 
 if TYPE_CHECKING:
@@ -284,4 +284,4 @@ def _egress_with(decision: planner.Decision, r: int, origin: str, gb_micros: int
 
 def _told(name: str, change: str, subject: str, saving: int, detail: str) -> Counterfactual:
     fields = {"site": name, "change": change, "subject": subject, "saving_micros": saving}
-    return job.made(Counterfactual, fields | {"detail": f"{detail}: -{units.usd(saving)}"})
+    return records.made(Counterfactual, fields | {"detail": f"{detail}: -{units.usd(saving)}"})

@@ -36,7 +36,8 @@ class Classification(StrEnum):
 class DataCard:
     """What people must know of a dataset or model before they use it; what is empty is not known.
 
-    `origin` says where it comes from, `consent` on which consent or other ground it may be processed.
+    `origin` says where it comes from, `consent` on which consent or other ground it may be processed. `without` are fields of
+    which it is known that there is nothing to say: nothing is inherited into them.
     """
 
     origin: str = ""
@@ -44,6 +45,7 @@ class DataCard:
     consent: str = ""
     known_bias: str = ""
     sensitive_columns: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +110,15 @@ def strictest(several: Iterable[Restrictions]) -> Restrictions:
 
 @dataclass(frozen=True, kw_only=True)
 class Inherited:
-    """What a dataset (`ml/sums`) has inherited from all that it was ever made of: only a declassification loosens it."""
+    """What a dataset (`ml/sums`) has inherited from all that it was ever made of: only a declassification loosens it.
+
+    `sources` are those that restrict it, as soon as a job is to make it; `made_of` are all that its versions were made of.
+    """
 
     dataset: str
     restrictions: Restrictions
     sources: tuple[str, ...] = ()
+    made_of: tuple[str, ...] = ()
     etag: str = ""
 
 
@@ -232,8 +238,9 @@ class Version:
 
     `signature` (hex, Ed25519) is by `signed_by`'s site over the manifest statement; see `crypto.manifest`.
     `total_bytes` is of plaintext, `object_bytes` of what lies in the store. `run` is the run that made it, if one did. From
-    `erase_time` on nothing opens it. `group_size` is the size of its smallest group, if it is an aggregate whose site has
-    counted that in its files. `column_classes` are those of its manifest.
+    `erase_time` on nothing opens it; from `collect_time` on it lies nowhere, for it was old and nobody needed it.
+    `group_size` is the size of its smallest group, if it is an aggregate whose site has counted that in its files.
+    `column_classes` are those of its manifest.
     """
 
     namespace: str
@@ -254,6 +261,7 @@ class Version:
     etag: str = ""
     create_time: datetime | None = None
     erase_time: datetime | None = None
+    collect_time: datetime | None = None
     group_size: int | None = None
     column_classes: tuple[ColumnClass, ...] = ()
 

@@ -186,7 +186,7 @@ def _choice(plan: job.Plan) -> dict[str, object]:
         second = plan.ranked[1]
         told["runner_up_site"] = second.site
         told["runner_up_objective_micros"] = second.objective_micros
-        told["margin_micros"] = second.objective_micros - chosen.objective_micros
+        told["margin_micros"] = plan.margin_micros
     return told
 
 

@@ -27,7 +27,7 @@ TEXT_CHARS_MAX = 160
 _TITLE, _NAME, _LABEL, _COLUMN, _TOLD = "t", "n", "l", "c", "d"
 _PLACES = _NAME + _LABEL + _COLUMN + _TOLD
 
-#: What datasets may be filtered by.
+#: What datasets may be filtered by. Not by their parts: whoever may not know of one would be told by what is found.
 FIELDS: Mapping[str, Shape] = {
     "name": Shape.TEXT,
     "namespace": Shape.TEXT,
@@ -40,7 +40,6 @@ FIELDS: Mapping[str, Shape] = {
     "residency": Shape.LIST,
     "purposes": Shape.LIST,
     "readers": Shape.LIST,
-    "parts": Shape.LIST,
     "legal_hold": Shape.FLAG,
     "deleted": Shape.FLAG,
     "card.origin": Shape.TEXT,

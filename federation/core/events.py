@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypedDict
 
 #: Kinds of event that have a table of the record to themselves. All others are carried to AUDIT.
 TABLE_OF_KIND = {
@@ -23,6 +24,19 @@ AUDIT = "audit"
 TABLES = (*dict.fromkeys(TABLE_OF_KIND.values()), AUDIT)
 #: The kind that tells of a signed head. It does not make a new head of `audit` due: else one would follow another for ever.
 HEAD_KIND = "record.head"
+
+
+class Kinds(TypedDict, total=False):
+    """Which kinds of event are wanted, or those that are not."""
+
+    kinds: tuple[str, ...]
+    without: tuple[str, ...]
+
+
+def kinds_of(table: str) -> Kinds:
+    """Which kinds of event a table of the record takes, as `EventLog.events` is asked for them."""
+    kinds = tuple(kind for kind, of in TABLE_OF_KIND.items() if of == table)
+    return {"kinds": kinds} if kinds else {"without": tuple(TABLE_OF_KIND)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from federation.core import job, policy, site, units, world
+from federation.core import job, policy, records, site, units, world
 from federation.core.job import Rejection
 
 _NOTHING = site.SiteLoad(site="")
@@ -140,7 +140,7 @@ def no_room(wanted: job.Resources, rows: Iterable[tuple[str, Amounts, Amounts]])
             said = told[there, left] = _refusal(found, wanted, "in all" if never else "free", resolvable=never is None)
         fields = said.copy()
         fields["site"] = name
-        refused.append(job.made(Rejection, fields))
+        refused.append(records.made(Rejection, fields))
     return refused
 
 
@@ -212,7 +212,7 @@ def _short_of(wanted: job.Resources, left: tuple[int, int, int]) -> tuple[str, i
 
 
 def _refused(found: tuple[str, int], wanted: job.Resources, at: site.Site, having: str, *, resolvable: bool) -> Rejection:
-    return job.made(Rejection, {"site": at.site, **_refusal(found, wanted, having, resolvable=resolvable)})
+    return records.made(Rejection, {"site": at.site, **_refusal(found, wanted, having, resolvable=resolvable)})
 
 
 def _refusal(found: tuple[str, int], wanted: job.Resources, having: str, *, resolvable: bool) -> dict[str, Any]:

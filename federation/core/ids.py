@@ -5,6 +5,7 @@ People write `sales/flights`; the contract writes `namespaces/sales/datasets/fli
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -102,6 +103,7 @@ def region(text: str) -> str:
     return text
 
 
+@functools.lru_cache(4096)
 def dataset(text: str) -> DatasetName:
     """Parses `sales/flights` or `namespaces/sales/datasets/flights`."""
     parts = text.split("/")

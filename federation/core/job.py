@@ -8,12 +8,9 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
 
 from federation.core import records
 from federation.core.lineage import ColumnSource
-
-T = TypeVar("T")
 
 
 class JobState(StrEnum):
@@ -307,6 +304,11 @@ class Plan:
     def choice(self) -> Candidate | None:
         return self.ranked[0] if self.ranked else None
 
+    @property
+    def margin_micros(self) -> int | None:
+        """By how much the runner-up is dearer than the choice; None where there are not two."""
+        return self.ranked[1].objective_micros - self.ranked[0].objective_micros if len(self.ranked) > 1 else None
+
     def __repr__(self) -> str:
         chosen = self.choice
         where = f"site={chosen.site} egress={chosen.egress_bytes} B" if chosen else "site=none"
@@ -318,7 +320,7 @@ class Job:
     """A request with its plan and its present state. `attempt` counts from 1; 0 before the first placement.
 
     `transfers` are those that bring copies for it, which it waits for while it is PENDING. `decision` is the newest decision
-    about it, which the record explains (`core/decision.py`).
+    about it, which the record explains (`core/decision.py`). `traceparent` is the trace in which it was submitted, if any.
     """
 
     job: str
@@ -337,6 +339,7 @@ class Job:
     create_time: datetime | None = None
     update_time: datetime | None = None
     end_time: datetime | None = None
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -415,13 +418,3 @@ class StopRun:
 
     run: str
     reason: str
-
-
-def made(cls: type[T], fields: dict[str, Any]) -> T:
-    """A frozen dataclass with these fields and the defaults of the others, in a part of the time of its `__init__`.
-
-    The fields become its own: nobody else may hold them. A default that it has not been given is its class's.
-    """
-    value = object.__new__(cls)
-    object.__setattr__(value, "__dict__", fields)
-    return value

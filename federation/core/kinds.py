@@ -147,6 +147,23 @@ class CommitterLease:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Turn:
+    """Which server does, until when, what one of those that share a catalog is enough for. See `services.turns`."""
+
+    name: str
+    holder: str
+    expire_time: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """What all servers of one catalog must have alike, as the first of them had it."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RateCardVersion:
     """One state of the federation's prices, as it was imported: `number` counts from 1, the newest is used.
 
@@ -167,8 +184,9 @@ class RateCardVersion:
 class Kind:
     """One stored kind: its table, its key, its parent and the columns that listings may filter by.
 
-    `remembered` are small values that every placement looks at: what was read once is not decoded again. `terms` are what a
-    value is found by, sorted (`core.terms`); it may look at other values that the same transaction sees.
+    `remembered` are small values that every placement looks at: what was read once is not decoded again, nor are they listed
+    again before one of them has changed. `terms` are what a value is found by, sorted (`core.terms`); it may look at other
+    values that the same transaction sees.
     """
 
     table: str
@@ -358,7 +376,9 @@ KINDS: dict[type, Kind] = {
     ),
     erasure.StoredCertificate: Kind(table="certificates", key=lambda v: v.erasure),
     CommitterLease: Kind(table="committer_leases", key=lambda v: v.table),
-    RateCardVersion: Kind(table="rate_cards", key=lambda v: f"{v.number:010d}"),
+    Turn: Kind(table="turns", key=lambda v: v.name),
+    Agreement: Kind(table="agreements", key=lambda v: v.name),
+    RateCardVersion: Kind(remembered=True, table="rate_cards", key=lambda v: f"{v.number:010d}"),
     site.LinkReservation: Kind(table="link_reservations", key=lambda v: v.scope, remembered=True),
     site.LinkSpeed: Kind(
         remembered=True,
@@ -414,7 +434,10 @@ KINDS: dict[type, Kind] = {
         },
     ),
     budget.Budget: Kind(
-        table="budgets", key=lambda v: v.budget, columns={"scope": lambda v: v.scope, "hard": lambda v: _flag(v.hard)}
+        remembered=True,
+        table="budgets",
+        key=lambda v: v.budget,
+        columns={"scope": lambda v: v.scope, "hard": lambda v: _flag(v.hard)},
     ),
     budget.Spend: Kind(table="spends", key=lambda v: f"{v.month}/{v.scope}", parent=lambda v: v.month),
     budget.Reserve: Kind(table="reserves", key=lambda v: v.scope),

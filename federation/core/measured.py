@@ -66,7 +66,7 @@ def settle(decision: planner.Decision, pending: Sequence[Pending]) -> dict[str, 
     width = max(len(read.sources) for read in came.reads)
     cells = len(came.reads) * (len(came.reads) * width + 1) ** 2
     most = decision.total_bytes + sum(read.bytes for read in came.reads)
-    most += max((decision.world.sent_bytes(scope) for scope in decision.world.scopes), default=0)
+    most += came.sent.most
     if (
         cells > CELLS_MAX
         or not (table.tiers.comparable and int(table.tiers.price.max()) < _PRICE_MAX)
@@ -123,8 +123,8 @@ class _Sweep:
         regions = [row.at.region for row in self._pending]
         self._numbers = links.of(self._decision.world.rates).between([region for region, _ in came.nodes], regions)
         self._here: Bools = np.array([[origin == region for region in regions] for origin, _ in came.nodes])
-        begun = arrivals.sent_before(self._decision.world, came.nodes, regions)
-        self._begun: Ints = np.zeros(self._numbers.shape, dtype=np.int64) if begun is None else begun
+        columns = [came.index[region] for region in regions]
+        self._begun: Ints = np.zeros(self._numbers.shape, dtype=np.int64) if came.before is None else came.before[:, columns]
         reach = np.zeros(len(came.nodes), dtype=np.int64)
         largest = np.broadcast_to(np.maximum(self._part, self._whole)[:, None], self._there.shape)
         np.add.at(reach, self._node[self._there], largest[self._there])

@@ -95,9 +95,8 @@ def _described(plan: Plan) -> str:
 def _head(plan: Plan, title: str) -> Iterator[str]:
     yield text(24, 34, title or "Where it runs, and what it costs", "ink title")
     said = _described(plan)
-    if len(plan.ranked) > 1:
-        margin = plan.ranked[1].objective_micros - plan.ranked[0].objective_micros
-        said += f"; {plan.ranked[1].site} is next, {units.usd(margin)} more"
+    if plan.margin_micros is not None:
+        said += f"; {plan.ranked[1].site} is next, {units.usd(plan.margin_micros)} more"
     yield text(24, 56, said, "soft")
 
 

@@ -27,28 +27,46 @@ _FILL = job.Candidate.__dict__["__dict__"].__set__
 _SECONDS_MAX = 2**33
 
 
-class Everyday(NamedTuple):
-    """The everyday sites, in the order of their names: what each would cost, whether there is room, and the candidates.
-
-    `compute` is what a run would cost at each site that has a price (`priced`), `objective` that and its egress. `able` are
-    those that would be candidates if they had room; those that have none are `full`. `candidates` are in the order of rank, so
-    are their `objectives` and their numbers (`ranked`). `rest` are the numbers of the sites that are left for a closer look.
-    """
+class Spent(NamedTuple):
+    """Where a run has a price, and what it costs there, by the number of the site."""
 
     priced: Bools
     compute: Ints
-    able: Bools
-    objective: Ints
-    candidates: list[job.Candidate]
-    objectives: Ints
-    ranked: npt.NDArray[np.intp]
-    full: list[job.Rejection]
-    rest: list[int]
+
+
+class Everyday:
+    """The everyday sites, in the order of their names: what each would cost, whether there is room, and how they rank.
+
+    All in arrays: values for people are made when they are asked for. A decision needs two of them, and to make a hundred takes
+    longer than to find the two.
+    """
+
+    def __init__(self, decision: planner.Decision, compute: Ints, egress: Ints, *, barred: Bools, able: Bools) -> None:
+        # It keeps nothing of the decision, which keeps it: in a ring they would wait for the garbage collector.
+        self.compute = compute
+        #: Sites that would be candidates if they had room, and what they would be ranked by.
+        self.able, self.objective = able, compute + egress
+        self._left = _left(decision)
+        self._fits = able & _suffices(decision.request.resources, self._left)
+        #: Numbers of the candidates, in the order of rank.
+        self.ranked = _ranked(decision, np.nonzero(self._fits)[0], self.objective)
+        #: Numbers of the sites that are refused for what the sites are or the request says: why is for a closer look.
+        self.barred = np.nonzero(barred)[0].tolist()
+        #: Numbers of the sites that are left for a closer look.
+        self.rest = np.nonzero(~(able | barred))[0].tolist()
+
+    def candidates(self, decision: planner.Decision, most: int | None = None) -> list[job.Candidate]:
+        """The candidates, or so many of them at most, in the order of rank."""
+        return candidates(decision, self.ranked[:most], self.compute)
+
+    def refusals(self, decision: planner.Decision) -> list[job.Rejection]:
+        """Why the sites that lack nothing but room are refused."""
+        return _refusals(decision, np.nonzero(self.able & ~self._fits)[0], self._left)
 
 
 def sweep(decision: planner.Decision) -> Everyday | None:
     """All everyday sites; None where the request asks for something that needs a closer look at every site."""
-    spent = _computed(decision) if applies(decision) else None
+    spent = decision.spent
     most = max(decision.came.egress, default=0)
     if spent is None or most >= links.BEYOND:
         return None
@@ -56,24 +74,22 @@ def sweep(decision: planner.Decision) -> Everyday | None:
     priced, compute = spent
     # One more: sites in regions without a cluster are at -1, and not able.
     egress = np.array([*came.egress, 0], dtype=np.int64)[ground.region]
-    able = priced & ground.answers & _simple(decision)[ground.region] & _allowed(decision)
-    objective = compute + egress
+    open_ = possible(decision)
+    able = open_ & priced & _simple(decision)[ground.region]
     _leave(decision, able, egress)
-    left = _left(decision)
-    fits = able & _suffices(decision.request.resources, left)
-    chosen = np.nonzero(fits)[0]
-    ranked = _ranked(decision, chosen, objective)
-    return Everyday(
-        priced,
-        compute,
-        able,
-        objective,
-        _candidates(decision, ranked, compute, decision.predicted(_gpu_type(decision)).seconds),
-        objective[ranked],
-        ranked,
-        _refusals(decision, np.nonzero(able & ~fits)[0], left),
-        np.nonzero(~able)[0].tolist(),
-    )
+    return Everyday(decision, compute, egress, barred=~open_, able=able)
+
+
+def possible(decision: planner.Decision) -> Bools:
+    """Sites that are not refused for what they are, or for what the request or the law says."""
+    ground, wanted = decision.ground, decision.request.resources
+    found = ground.alive & ground.answers & _allowed(decision)
+    return found & (ground.gpus(wanted.gpu_type).there > 0) if wanted.gpus else found
+
+
+def fitting(decision: planner.Decision, among: Bools) -> npt.NDArray[np.intp]:
+    """The numbers of those of these sites that have room."""
+    return np.nonzero(among & _suffices(decision.request.resources, _left(decision)))[0]
 
 
 def applies(decision: planner.Decision) -> bool:
@@ -96,8 +112,10 @@ def _gpu_type(decision: planner.Decision) -> str:
     return wanted.gpu_type if wanted.gpus else ""
 
 
-def _computed(decision: planner.Decision) -> tuple[Bools, Ints] | None:
-    """Where a run has a price, and what it costs there, rounded half to even; None where int64 could not hold it."""
+def spent(decision: planner.Decision) -> Spent | None:
+    """What a run costs at all sites, rounded half to even; None where int64 could not hold it, or the request asks for more."""
+    if not applies(decision):
+        return None
     ground, wanted = decision.ground, decision.request.resources
     seconds = decision.predicted(_gpu_type(decision)).seconds
     priced, hour, most, parts = ground.priced, wanted.cpus * ground.cpu_hour, wanted.cpus * ground.cpu_hour_most, None
@@ -116,9 +134,9 @@ def _computed(decision: planner.Decision) -> tuple[Bools, Ints] | None:
     if seconds >= _SECONDS_MAX or most * max(seconds, 1) >= links.BEYOND:
         return None
     if parts is None:
-        return priced, links.half_even(_ZERO, hour * seconds, cost.HOUR)
+        return Spent(priced, links.half_even(_ZERO, hour * seconds, cost.HOUR))
     whole, rest = np.divmod(hour * seconds, cost.HOUR)
-    return priced, links.half_even(whole, rest * cost.GB + parts * seconds, cost.UNIT)
+    return Spent(priced, links.half_even(whole, rest * cost.GB + parts * seconds, cost.UNIT))
 
 
 def _simple(decision: planner.Decision) -> Bools:
@@ -173,10 +191,9 @@ def _left(decision: planner.Decision) -> tuple[Ints, Ints, Ints]:
     ground, wanted = decision.ground, decision.request.resources
     cpus, memory_bytes = ground.cpus, ground.memory_bytes
     gpus = ground.gpus(wanted.gpu_type).free if wanted.gpus else cpus
-    numbered = [(n, load) for load in decision.world.loads if (n := ground.index.get(load.site)) is not None]
-    if numbered:
-        places = np.array([n for n, _ in numbered], dtype=np.intp)
-        held = [load for _, load in numbered]
+    held = [load for load in decision.world.loads if load.site in ground.index]
+    if held:
+        places = np.array([ground.index[load.site] for load in held], dtype=np.intp)
         cpus = cpus.copy()
         cpus[places] -= np.array([load.cpus for load in held], dtype=np.int64)
         if wanted.memory_bytes:
@@ -230,12 +247,14 @@ def _ranked(decision: planner.Decision, chosen: npt.NDArray[np.intp], objective:
     return chosen[np.lexsort(keys)]
 
 
-def _candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], compute: Ints, seconds: int) -> list[job.Candidate]:
+def candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], compute: Ints) -> list[job.Candidate]:
     """The sites as candidates. One loop, written out: a call for each part would cost more than the parts."""
     ground, came, wanted = decision.ground, decision.came, decision.request.resources
     nowhere, held, avoided = 0.0 if decision.total_bytes else 1.0, decision.localities, decision.avoided
     sources = ground.both_sources if wanted.memory_bytes else ground.cpu_sources
-    gpu_type, grams = _gpu_type(decision), _grams(decision, ranked, seconds)
+    gpu_type = _gpu_type(decision)
+    seconds = decision.predicted(gpu_type).seconds
+    grams = _grams(decision, ranked, seconds)
     numbers, regions = ranked.tolist(), ground.region[ranked].tolist()
     names = [ground.names[n] for n in numbers]
     fields: list[dict[str, Any]] = [
@@ -271,7 +290,7 @@ def _candidates(decision: planner.Decision, ranked: npt.NDArray[np.intp], comput
     for values in fields if avoided else ():
         if values["site"] in avoided:
             values["avoided"] = avoided[values["site"]].reason
-    # As `job.made` does it, without a call for each.
+    # As `records.made` does it, without a call for each.
     found = list(map(object.__new__, itertools.repeat(job.Candidate, len(fields))))
     list(map(_FILL, found, fields))
     return found

@@ -22,7 +22,6 @@ from federation.core import (
     counterfactuals,
     errors,
     filters,
-    job,
     links,
     measured,
     plain,
@@ -31,18 +30,30 @@ from federation.core import (
     prepared,
     quota,
     ratecard,
+    records,
     search,
+    shortlist,
     site,
     units,
     waiting,
 )
 from federation.core import budget as budgets
-from federation.core.job import Candidate, InputPlan, JobKind, JobRequest, PastAttempt, Plan, Rejection, Spot, Way
+from federation.core.job import (
+    Candidate,
+    Counterfactual,
+    InputPlan,
+    JobKind,
+    JobRequest,
+    PastAttempt,
+    Plan,
+    Rejection,
+    Spot,
+    Way,
+)
 from federation.core.world import World, WorldInput
 
 Objectives = npt.NDArray[Any]
 
-_NOTHING: Objectives = np.zeros(0, dtype=np.int64)
 #: Steps that all searches of one decision may take together. A step takes some 20 microseconds, and planning happens inside the
 #: write transaction, where others wait. Steps are counted and no clock is read, so that equal worlds get equal plans.
 STEPS_MAX = 2_500
@@ -78,30 +89,20 @@ def plan(
     residencies exclude each other (RESIDENCY_CONTRADICTION), an ingestion that names no site (SITE_REQUIRED), a delivery to
     nowhere (SITE_UNKNOWN).
     """
+    return decide(request, world, ground=ground).plan(at=at, explain=explain)
+
+
+def decide(request: JobRequest, world: World, *, ground: prepared.Prepared | None = None) -> Decision:
+    """The best placement of a job in a world, decided and not yet explained; refuses what `plan` refuses.
+
+    What the decision does not hang on is worked out when it is asked for: so `decide(...).brief()` is the fastest answer, and
+    `plan` the whole one.
+    """
     checks.request(request)
     checks.look(world)
-    world, assumed = _sized(request, world)
-    policy.binding(world.residencies)
-    decision = Decision(request, world, ground)
-    ranked, forced = _forced(decision.ranked, at)
-    told = [decision.told(candidate) for candidate in ranked[:2]]
-    if told:
-        copied, kept = decision.kept(told[0])
-        if budgets.refusal(request, copied, world.caps) is None:  # else a copy would exceed what the read does not
-            told[0], assumed = copied, (*assumed, *kept)
-    notes = (*assumed, *decision.notes(told[0] if told else None), *forced)
-    silent = not explain or forced or not ranked or request.kind is JobKind.INGEST
-    return Plan(
-        revision=world.revision,
-        decide_time=world.now,
-        ranked=(*told, *ranked[2:]),
-        rejections=tuple(sorted((*decision.rejections, *_unknown_sites(request, world)), key=lambda rejection: rejection.site)),
-        baseline_site=decision.baseline_site,
-        baseline_egress_micros=decision.baseline_micros,
-        notes=notes,
-        counterfactuals=() if silent or decision.doubtful else counterfactuals.find(decision, ranked),
-        attempts=world.attempts,
-    )
+    sized, assumed = _sized(request, world)
+    policy.binding(sized.residencies)
+    return Decision(request, sized, ground, assumed)
 
 
 def waits(plan_: Plan) -> bool:
@@ -112,8 +113,11 @@ def waits(plan_: Plan) -> bool:
 class Decision:
     """One decision in the making: what is found for all sites, and remembered for those who explain it."""
 
-    def __init__(self, request: JobRequest, world: World, ground: prepared.Prepared | None = None) -> None:
-        self.request, self.world = request, world
+    def __init__(
+        self, request: JobRequest, world: World, ground: prepared.Prepared | None = None, assumed: tuple[str, ...] = ()
+    ) -> None:
+        """`assumed` are notes on what the world was made to say."""
+        self.request, self.world, self._assumed = request, world, assumed
         self._predictions: dict[str, prediction.Prediction] = {}
         self.terms = _terms(request, world)
         self.timed = bool(request.deadline_seconds) or request.hour_value_micros is not None
@@ -126,7 +130,6 @@ class Decision:
         volumes = [expected.read_bytes(item.alias, item.bytes) for item in world.inputs]
         _check_volumes(world.inputs, volumes)
         self.came = arrivals.Arrivals(world, self.ground, volumes, self._budget, idle=request.kind is JobKind.INGEST)
-        self.ways = copies.Ways(request, world, self.came)
         self.total_bytes = sum(item.bytes for item in world.inputs)
         #: Share of the inputs' bytes that lie at each site that holds any.
         self.localities = _localities(world.inputs, self.total_bytes)
@@ -139,36 +142,148 @@ class Decision:
         self.sites = self.ground.by_name
         #: What the search found, for sites where reading alone did not settle it.
         self.chosen: dict[str, copies.Chosen] = {}
-        self._concerned = filters.concerned(request, world)
         #: What is left of the namespace's quota for egress; None where it has none.
         self.egress_left = _egress_left(world)
         #: What one sweep of arrays found, for sites where that is certain.
         self.settled: dict[str, measured.Settled] = {}
-        self.swept = plain.sweep(self)
-        #: Candidates of one option that read all inputs remotely, in the order of rank.
-        self.everyday = self.swept.candidates if self.swept else []
-        sites = self.ground.sites
-        answers = self._answers([sites[n] for n in self.swept.rest] if self.swept else sites)
-        answers += self.swept.full if self.swept else ()
-        self.rejections = [answer for answer in answers if isinstance(answer, Rejection)]
-        #: All candidates, and their objectives, in the order of rank.
-        self.ranked, self.objectives = self.everyday, self.swept.objectives if self.swept else _NOTHING
-        if len(self.rejections) < len(answers):
-            self.ranked = sorted((*self.everyday, *(answer for answer in answers if isinstance(answer, Candidate))), key=rank)
-            self.objectives = _objectives(self.ranked)
-        if world.caps:
-            self._keep_within_budgets()
+        #: What a run costs at all sites, where nothing but money counts.
+        self.spent = plain.spent(self)
+        self._told: dict[str, Candidate] = {}
 
-    def _keep_within_budgets(self) -> None:
-        """Sets candidates aside that would exceed a hard budget, each by the way that was found for it."""
-        judged = [(row, budgets.refusal(self.request, self.told(row), self.world.caps)) for row in self.ranked]
-        kept = [row for row, no in judged if no is None]
-        if len(kept) < len(judged):
-            self.ranked, self.objectives = kept, _objectives(kept)
-            self.rejections += [no for _, no in judged if no is not None]
+    @cached_property
+    def ways(self) -> copies.Ways:
+        """All ways to have the inputs, site by site."""
+        return copies.Ways(self.request, self.world, self.came)
+
+    @cached_property
+    def _concerned(self) -> tuple[filters.Filter, ...]:
+        """The filters that may refuse any site at all."""
+        return filters.concerned(self.request, self.world)
+
+    # What was decided
+
+    def brief(self) -> Plan:
+        """The choice, told with its inputs, the runner-up and the baseline; why sites are refused only where all are."""
+        return self._plan(self.leading, () if self.leading else self._refusals(), told_in_full=1)
+
+    def plan(self, *, at: str = "", explain: bool = True) -> Plan:
+        """The choice and everything that it was compared with, as `planner.plan` promises."""
+        ranked, forced = _forced(self.ranked, at)
+        silent = not explain or forced or not ranked or self.request.kind is JobKind.INGEST or self.doubtful
+        found = () if silent else counterfactuals.find(self, ranked)
+        return self._plan(ranked, self._refusals(), found=found, forced=forced)
+
+    def _plan(
+        self,
+        ranked: Sequence[Candidate],
+        refused: tuple[Rejection, ...],
+        *,
+        found: tuple[Counterfactual, ...] = (),
+        forced: tuple[str, ...] = (),
+        told_in_full: int = 2,
+    ) -> Plan:
+        told, kept = [self.told(candidate) for candidate in ranked[:told_in_full]], tuple[str, ...]()
+        if told:
+            copied, why = self.kept(told[0])
+            if (
+                budgets.refusal(self.request, copied, self.world.caps) is None
+            ):  # else a copy would exceed what the read does not
+                told[0], kept = copied, why
+        return Plan(
+            revision=self.world.revision,
+            decide_time=self.world.now,
+            ranked=(*told, *ranked[told_in_full:]),
+            rejections=refused,
+            baseline_site=self.baseline_site,
+            baseline_egress_micros=self.baseline_micros,
+            notes=(*self._assumed, *kept, *self.notes(told[0] if told else None), *forced),
+            counterfactuals=found,
+            attempts=self.world.attempts,
+        )
+
+    def _refusals(self) -> tuple[Rejection, ...]:
+        refused = (*self.rejections, *_unknown_sites(self.request, self.world))
+        return tuple(sorted(refused, key=lambda rejection: rejection.site))
+
+    @cached_property
+    def leading(self) -> Sequence[Candidate]:
+        """The choice and the runner-up, as far as there are two."""
+        numbers = shortlist.leading(self, self.spent)
+        if numbers is not None and self.spent is not None:
+            return plain.candidates(self, np.array(numbers, dtype=np.intp), self.spent.compute)
+        if self.world.caps or self.swept is None:
+            return self.ranked[:2]
+        return sorted((*self.swept.candidates(self, 2), *self._closer), key=rank)[:2]
+
+    @cached_property
+    def bounds(self) -> shortlist.Bounds | None:
+        """What reads cost at the least; None where all regions are known already, or no such bound can be had."""
+        came = self.came
+        if came.solved or not came.reads or came.hopeless or not came.regions or not all(read.bytes for read in came.reads):
+            return None
+        seconds = self.predicted(self.request.resources.gpu_type if self.request.resources.gpus else "").seconds
+        under = self.ground.lines_for(self.world, came.volume)
+        return None if under.tiers is None else shortlist.Bounds(came, under, under.tiers, seconds)
+
+    # All that it was decided from
+
+    @cached_property
+    def swept(self) -> plain.Everyday | None:
+        """The sites where nothing but money counts; None where the request asks for more."""
+        self.came.solve()
+        return plain.sweep(self)
+
+    @cached_property
+    def _looked_at(self) -> list[Candidate | Rejection]:
+        """What a closer look says of the sites that the sweep has left."""
+        return self._answers([self.ground.sites[n] for n in self.swept.rest] if self.swept else self.ground.sites)
+
+    @cached_property
+    def _closer(self) -> list[Candidate]:
+        return [answer for answer in self._looked_at if isinstance(answer, Candidate)]
+
+    @cached_property
+    def everyday(self) -> list[Candidate]:
+        """Candidates of one option that read all inputs remotely, in the order of rank."""
+        return self.swept.candidates(self) if self.swept else []
+
+    @cached_property
+    def _all(self) -> tuple[list[Candidate], list[Rejection]]:
+        """All candidates in the order of rank, and why all other sites are refused."""
+        refused = [answer for answer in self._looked_at if isinstance(answer, Rejection)]
+        if self.swept is not None:
+            barred = self._answers([self.ground.sites[n] for n in self.swept.barred])
+            refused += [answer for answer in barred if isinstance(answer, Rejection)]
+            refused += self.swept.refusals(self)
+        ranked = sorted((*self.everyday, *self._closer), key=rank) if self._closer else self.everyday
+        if self.world.caps:
+            # Those that would exceed a hard budget are set aside, each by the way that was found for it.
+            judged = [(row, budgets.refusal(self.request, self.told(row), self.world.caps)) for row in ranked]
+            ranked = [row for row, no in judged if no is None]
+            refused += [no for _, no in judged if no is not None]
+        return ranked, refused
+
+    @property
+    def ranked(self) -> list[Candidate]:
+        """All candidates, in the order of rank."""
+        return self._all[0]
+
+    @property
+    def rejections(self) -> list[Rejection]:
+        """Why the other sites are refused, in any order."""
+        return self._all[1]
+
+    @cached_property
+    def objectives(self) -> Objectives:
+        """What the candidates are ranked by, in their order."""
+        if self.swept is not None and self.ranked is self.everyday:
+            return self.swept.objective[self.swept.ranked]
+        return _objectives(self.ranked)
 
     def _answers(self, sites: Sequence[site.Site]) -> list[Candidate | Rejection]:
         """What is said of sites, in any order: those where only reading or copying is still to be chosen, all at once."""
+        if not sites:
+            return []
         answers: list[Candidate | Rejection] = []
         pending: list[measured.Pending] = []
         for at in sites:
@@ -240,12 +355,14 @@ class Decision:
 
     @property
     def steps_left(self) -> int:
-        """How many steps of searching are left, below 0 by what the last of them took too many."""
+        """How many steps of searching are left once all sites were looked at, below 0 by what the last took too many."""
+        _ = self._looked_at
         return self._budget.left
 
     @property
     def doubtful(self) -> bool:
         """Whether the steps did not suffice for some site: then nothing is told of what would have changed the choice."""
+        _ = self._looked_at
         return bool(self._doubts)
 
     @cached_property
@@ -512,7 +629,7 @@ class Decision:
             "spot": option.spot,
             "avoided": avoided.reason if avoided else "",
         }
-        return job.made(Candidate, fields)
+        return records.made(Candidate, fields)
 
     def locality(self, at: site.Site) -> float:
         """Share of the inputs' bytes that lie at the site; 1 where there is nothing to read."""
@@ -522,18 +639,24 @@ class Decision:
 
     def told(self, candidate: Candidate) -> Candidate:
         """The same with its inputs, in the request's order."""
+        found = self._told.get(candidate.site)
+        if found is None:
+            found = self._told[candidate.site] = self._with_inputs(candidate)
+        return found
+
+    def _with_inputs(self, candidate: Candidate) -> Candidate:
         at, r = self.sites[candidate.site], self.came.index.get(candidate.region)
         if r is None:
             return candidate
         chosen = self.choice(at)
         if chosen is None:
-            return job.made(Candidate, candidate.__dict__ | {"inputs": tuple(self._read(at, r))})
+            return records.made(Candidate, candidate.__dict__ | {"inputs": tuple(self._read(at, r))})
         rows = zip(self.came.reads, chosen.had, chosen.charges, chosen.seconds, self.baseline_charges, strict=True)
         inputs = tuple(
             copies.planned(read, had, charge, seconds, at, baseline, self._price_source(had, at))
             for read, had, charge, seconds, baseline in rows
         )
-        return job.made(Candidate, candidate.__dict__ | {"inputs": inputs})
+        return records.made(Candidate, candidate.__dict__ | {"inputs": inputs})
 
     def choice(self, at: site.Site) -> copies.Chosen | None:
         """What was found for a site where reading alone did not settle it."""
@@ -565,7 +688,7 @@ class Decision:
             }
             if loads and not here:
                 fields["seconds"] = loads.get(origin, 0)
-            yield job.made(InputPlan, fields)
+            yield records.made(InputPlan, fields)
 
     def _price_source(self, had: copies.Had, at: site.Site) -> str:
         legs = had.legs or ((at.region, "", at.region, 0),)
@@ -642,9 +765,9 @@ class Decision:
         """
         if self.request.kind is JobKind.INGEST:
             return "", 0
-        best = self._swept_baseline()
-        priced = self.swept.priced if self.swept else None
-        for n in np.nonzero(self.ground.alive if priced is None else self.ground.alive & ~priced)[0].tolist():
+        best = self._cheapest_spent()
+        others = self.ground.alive if self.spent is None else self.ground.alive & ~self.spent.priced
+        for n in np.nonzero(others)[0].tolist():
             at = self.ground.sites[n]
             micros = self._cheapest(at)
             if micros is not None and (best is None or micros <= best[0]):
@@ -653,12 +776,12 @@ class Decision:
                 best = key if best is None or key < best else best
         return (best[3], None if best[1] else best[2]) if best else ("", None)
 
-    def _swept_baseline(self) -> tuple[int, bool, int, str] | None:
-        """The best of all sites that have a price in the sweep, whether they have room or not."""
-        swept, ground = self.swept, self.ground
-        if swept is None or not swept.priced.any():
+    def _cheapest_spent(self) -> tuple[int, bool, int, str] | None:
+        """The best of all sites that have a price in the arrays, whether they have room or not."""
+        spent, ground = self.spent, self.ground
+        if spent is None or not spent.priced.any():
             return None
-        compute = np.where(swept.priced, swept.compute, links.BEYOND)
+        compute = np.where(spent.priced, spent.compute, links.BEYOND)
         least = int(compute.min())
         cheapest = np.nonzero(compute == least)[0].tolist()
         keys = ((self._thumb(ground.sites[n]), ground.names[n]) for n in cheapest)
@@ -677,6 +800,8 @@ class Decision:
     def _thumb(self, at: site.Site) -> int | None:
         """What bringing all inputs to a site by remote reads costs."""
         r = self.came.index[at.region]
+        if not self.came.solved and (self.bounds is None or self.bounds.exact(r) is None):
+            self.came.solve()
         return None if self.came.hopeless or r in self.came.blocked else self.came.egress[r]
 
     @property

@@ -111,6 +111,7 @@ ADMIN_PERMISSIONS = USER_PERMISSIONS | {
         "policies.apply",
         "policies.diff",
         "policies.replay",
+        "metrics.list",
     ),
 }
 AGENT_PERMISSIONS = frozenset({"agent.act"})

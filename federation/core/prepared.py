@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from federation.core import checks, cost, links, ratecard, site
+from federation.core import checks, cost, lines, links, ratecard, sent, site
 
 if TYPE_CHECKING:
     from federation.core import world
@@ -24,6 +24,8 @@ Bools = npt.NDArray[np.bool_]
 
 #: Above every figure that is counted in int64 here, so far that two of them may be added.
 _MOST = 2**60
+#: So many volumes have their lines before all are forgotten.
+_LINES_MAX = 64
 #: An amount that is not priced.
 UNPRICED = -1
 
@@ -87,6 +89,7 @@ class Prepared:
         self.origins = {row.site: (row.region, row.account) for row in sites if row.state is site.SiteState.READY}
         self._speed_table: tuple[Mapping[str, int], Ints] | None
         self._gpus: dict[str, Gpus] = {}
+        self._sent: sent.Sent | None = before._sent if before is not None else None
         same_links = before is not None and before.speed_rows is speeds
         if before is not None and same_links:
             self.speeds: Mapping[tuple[str, str], int] = before.speeds
@@ -96,6 +99,19 @@ class Prepared:
             self._speed_table = None
             self.speeds = {(row.source_region, row.destination_region): row.bytes_per_second for row in speeds}
         self.columns = links.of(rates).places(regions)
+        origins = sorted({(row.region, row.account) for row in sites})
+        #: All origins, whether their sites can be read from now or not, and the number of each.
+        self.all_origins: list[tuple[str, str]] = (
+            before.all_origins if before is not None and before.all_origins == origins else origins
+        )
+        self.origin_rows = {origin: n for n, origin in enumerate(self.all_origins)}
+        same = (
+            before is not None
+            and before.rates is rates
+            and before.regions is self.regions
+            and before.all_origins is self.all_origins
+        )
+        self._lines: dict[int, lines.Lines] = before._lines if before is not None and same else {}
 
     def _fill(self, facts: Sequence[Facts]) -> None:
         rows = list(zip(*facts, strict=True)) or [()] * len(Facts._fields)
@@ -123,6 +139,28 @@ class Prepared:
         if found is None:
             found = self._gpus[gpu_type] = _gpus(self.sites, gpu_type)
         return found
+
+    def sent_in(self, seen: world.World) -> sent.Sent:
+        """What counts as sent already in a world; the same again while its volumes and reservations are these very objects."""
+        known = self._sent
+        if (
+            known is None
+            or known.volumes is not seen.volumes
+            or known.reservations is not seen.reservations
+            or known.regions is not self.regions
+        ):
+            known = self._sent = sent.Sent(seen.volumes, seen.reservations, self.regions)
+        return known
+
+    def lines_for(self, seen: world.World, volume: int) -> lines.Lines:
+        """What a byte costs at the least on every link, for decisions that move so many bytes in all."""
+        table, counted, most = links.of(self.rates), self.sent_in(seen), lines.rounded_up(volume)
+        known = self._lines.get(most)
+        if known is None or known.sent is not counted or known.tariffs != len(table.tariffs):
+            if len(self._lines) >= _LINES_MAX:
+                self._lines.clear()
+            known = self._lines[most] = lines.Lines(table, self.all_origins, self.regions, counted, most)
+        return known
 
     @cached_property
     def keepers(self) -> list[site.Site]:
@@ -155,11 +193,18 @@ class Prepared:
         return rows, table
 
 
-def of(seen: world.World, known: Prepared | None = None) -> Prepared:
-    """What a world's sites, links and prices say: what is `known` where that is of these very ones, else made now."""
-    if known is not None and known.given is seen.sites and known.rates is seen.rates and known.speed_rows is seen.speeds:
-        return known
-    return Prepared(seen.sites, seen.rates, seen.speeds, known)
+def of(seen: world.World, before: Prepared | None = None) -> Prepared:
+    """What a world's sites, links and prices say: what is known where that is of these very ones, else made now."""
+    return known(seen.sites, seen.rates, seen.speeds, before)
+
+
+def known(
+    sites: tuple[site.Site, ...], rates: ratecard.RateCard, speeds: tuple[site.LinkSpeed, ...], before: Prepared | None
+) -> Prepared:
+    """What was prepared before, if it is of these very objects; else what they say, with what of it still holds."""
+    if before is not None and before.given is sites and before.rates is rates and before.speed_rows is speeds:
+        return before
+    return Prepared(sites, rates, speeds, before)
 
 
 def _facts(at: site.Site) -> Facts:

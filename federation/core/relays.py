@@ -7,6 +7,7 @@ that could win on price is left out, save for small inputs: whether it does win 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
 
@@ -46,8 +47,8 @@ class Relays:
         most = sum(max(read.bytes, read.item.bytes) for read in came.reads)
         accounts = [row.account for row in self._sites]
         first, _ = self._rates(table, came.nodes, middles, most)
-        second, _ = self._rates(table, list(zip(middles, accounts, strict=True)), list(came.regions), most)
-        _, direct = self._rates(table, came.nodes, list(came.regions), most)
+        second, _ = self._rates(table, list(zip(middles, accounts, strict=True)), came.regions, most)
+        _, direct = self._rates(table, came.nodes, came.regions, most)
         first[np.array(sources)[:, None] == np.array(middles)[None, :]] = np.inf
         second[np.array(middles)[:, None] == np.array(came.regions)[None, :]] = np.inf
         nearest, cheapest = first.min(axis=1), second.min(axis=0)
@@ -69,7 +70,7 @@ class Relays:
         Of each link a straight line is known that its tariff is nowhere below. Whatever shares the link, what an input adds to
         all is at the least what the line says, less the line's own start.
         """
-        came, regions = self._came, list(self._came.regions)
+        came, regions = self._came, self._came.regions
         middles = [(row.region, row.account) for row in self._sites]
         between = [region for region, _ in middles]
         direct, first, second = (
@@ -90,11 +91,11 @@ class Relays:
             found[i] = np.where(np.isfinite(cost), np.maximum(cost, 0), 0)
         return found
 
-    def _lines(self, nodes: list[tuple[str, str]], regions: list[str]) -> tuple[Rates, Rates]:
+    def _lines(self, nodes: list[tuple[str, str]], regions: Sequence[str]) -> tuple[Rates, Rates]:
         """Slope and start of a line for each link: any volume of this decision costs the slope times it, less the start."""
         table = links.of(self._world.rates)
         numbers = table.between([region for region, _ in nodes], regions)
-        begun = arrivals.sent_before(self._world, nodes, regions)
+        begun = self._came.sent.before(nodes, regions)
         most = sum(max(read.bytes, read.item.bytes) for read in self._came.reads)
         slopes, starts = np.full(numbers.shape, np.inf), np.zeros(numbers.shape)
         known: dict[tuple[int, int], tuple[float, float]] = {}
@@ -118,7 +119,9 @@ class Relays:
         if allowed and region not in origins:
             self.over.setdefault(region, {})[i, j] = allowed
 
-    def _rates(self, table: links.Links, nodes: list[tuple[str, str]], regions: list[str], most: int) -> tuple[Rates, Rates]:
+    def _rates(
+        self, table: links.Links, nodes: list[tuple[str, str]], regions: Sequence[str], most: int
+    ) -> tuple[Rates, Rates]:
         """The least and the most that a byte may cost on each link now, before `most` others; infinite where it is unknown."""
         numbers = table.between([region for region, _ in nodes], regions)
         if not table.tariffs:
@@ -130,7 +133,7 @@ class Relays:
         bent = np.nonzero(~tiers.flat[numbers] & (numbers >= 0))
         if bent[0].size:
             number = numbers[bent]
-            begun = arrivals.sent_before(self._world, nodes, regions)
+            begun = self._came.sent.before(nodes, regions)
             before = np.zeros(len(number), dtype=np.int64) if begun is None else begun[bent]
             low, high = links.begun(tiers, number, before), links.reached(tiers, number, before + most)
             width = tiers.upto.shape[1]

@@ -52,6 +52,8 @@ Clock = Callable[[int, int], int | None]
 
 #: Where all choices together have so few parts they are walked one by one: to set up bounds for them would take longer.
 WALK_MAX = 256
+#: Where there are so few parts, to see first which of them couple nothing would take longer than to walk them.
+WALK_FEW = 32
 #: Steps of one search, so that a hard site leaves enough for the others.
 STEPS_EACH = 1_000
 #: Seconds of reading, and of staging, that bounds are found for at one site.
@@ -102,6 +104,11 @@ def solve(problem: Problem, budget: Budget, name: str) -> tuple[int, ...] | None
     budget.left -= sum(map(len, problem.ways))
     if budget.left < 0:
         raise Exhausted
+    timeless = problem.clock is None and not problem.speeds
+    few = len(problem.ways) * math.prod(map(len, problem.ways)) if timeless else 0
+    if few and few <= min(WALK_FEW, budget.left):
+        budget.left -= few
+        return _walked(problem, [list(range(len(problem.ways)))])
     problem = _linear(problem)
     if problem.clock is None and not problem.speeds:
         groups = _groups(problem)

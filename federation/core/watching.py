@@ -5,18 +5,18 @@ A kind of event that is not named here is told to nobody: what is new in the log
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from federation.core import (
     authorization,
     bill,
     budget,
+    conditions,
     dataset,
     erasure,
     errors,
@@ -27,20 +27,30 @@ from federation.core import (
     site,
     transfer,
 )
+from federation.core.conditions import And, Compare, Condition, Not, Or, Shape
 from federation.core.events import Event
+
+
+class Subject(NamedTuple):
+    """Something that an event tells to be there: a `dataset` (`sales/flights`), a `namespace`, or the `scope` of a budget."""
+
+    kind: Literal["dataset", "namespace", "scope"]
+    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
     """One type of resource as it is watched: whoever has `permission` may be told of it, as they may get it.
 
-    `value` is what its events hold. `dataset` says of which dataset it tells that it is there: that is told to those alone who
-    may browse it. `namespace` is the one that a filter means.
+    `value` is what its events hold. `subject` says of what it tells that it is there: it is told to those alone who may know
+    of that. Without one all are told, and names in it that its caller may not know of become tokens on their way out.
+    `dataset` and `namespace` are what a filter means.
     """
 
     collection: str
     permission: str
     value: type
+    subject: Callable[[str, Any], Subject | None] = lambda _name, _value: None
     dataset: Callable[[str, Any], str] = lambda _name, _value: ""
     namespace: Callable[[str, Any], str] = lambda _name, _value: ""
 
@@ -60,6 +70,7 @@ def _of_dataset(type_: str, permission: str, value: type, which: Callable[[str, 
         collection=type_,
         permission=permission,
         value=value,
+        subject=lambda name, stored: Subject("dataset", which(name, stored)),
         dataset=which,
         namespace=lambda name, stored: which(name, stored).partition("/")[0],
     )
@@ -76,6 +87,7 @@ TOLD: Mapping[str, Told] = MappingProxyType(
             collection="namespaces",
             permission="namespaces.get",
             value=dataset.Namespace,
+            subject=lambda name, _: Subject("namespace", name.removeprefix("namespaces/")),
             namespace=lambda name, _: name.removeprefix("namespaces/"),
         ),
         "dataset": _of_dataset("datasets", "datasets.get", dataset.Dataset, _named_dataset),
@@ -89,7 +101,12 @@ TOLD: Mapping[str, Told] = MappingProxyType(
         "transfer": _of_dataset("transfers", "transfers.get", transfer.Transfer, _held_dataset),
         "rule": _of_dataset("replicationRules", "rules.get", transfer.ReplicationRule, _held_dataset),
         "site": Told(collection="sites", permission="sites.get", value=site.Site),
-        "budget": Told(collection="budgets", permission="budgets.get", value=budget.Budget),
+        "budget": Told(
+            collection="budgets",
+            permission="budgets.get",
+            value=budget.Budget,
+            subject=lambda _, value: Subject("scope", "" if value is None else value.scope),
+        ),
         "erasure": _of_dataset("erasures", "erasures.get", erasure.Erasure, _held_dataset),
         "bill": Told(collection="bills", permission="bills.get", value=bill.Bill),
         "policy": Told(collection="policies", permission="policies.get", value=authorization.PolicyRevision),
@@ -134,7 +151,13 @@ UNTOLD: Mapping[str, str] = MappingProxyType(
 )
 _BY_TYPE = {row.collection: row for row in (*TOLD.values(), *filter(None, EXCEPTIONS.values()))}
 TYPES = tuple(sorted(_BY_TYPE))
-FIELDS = ("type", "name", "kind", "namespace", "dataset")
+#: What a filter may ask. `within` is the resource and all that it lies in: `jobs/j-1` has the job and its runs.
+FIELDS: Mapping[str, Shape] = MappingProxyType(
+    {
+        **dict.fromkeys(("type", "name", "kind", "namespace", "dataset"), Shape.TEXT),
+        "within": Shape.LIST,
+    }
+)
 
 
 def told(kind: str) -> Told | None:
@@ -163,9 +186,9 @@ class Change:
     value: Any = None
 
 
-@dataclass(frozen=True)
-class Sight:
-    """One event of the log as it is looked at by all who watch: what is made of it is made once."""
+@dataclass(frozen=True, eq=False)
+class Sight(Mapping[str, Any]):
+    """One event of the log as it is looked at by all who watch: what is made of it is made once. Its items are `FIELDS`."""
 
     event: Event
     row: Told = field(repr=False)
@@ -183,14 +206,14 @@ class Sight:
             return None
 
     @cached_property
-    def dataset(self) -> str:
-        """The dataset of whose being there it tells, `sales/flights`; '' where it tells of none."""
-        return self.row.dataset(self.event.name, self.value)
+    def subject(self) -> Subject | None:
+        """Of what it tells that it is there; None where of nothing that anybody may not know of."""
+        return self.row.subject(self.event.name, self.value)
 
-    @property
+    @cached_property
     def hidden(self) -> bool:
-        """Whether nobody can tell of which dataset it speaks, so that nobody is told."""
-        return self.row.dataset is _held_dataset and self.value is None
+        """Whether nobody can tell of what it speaks, so that nobody is told."""
+        return self.subject is not None and not self.subject.name.strip("/")
 
     @cached_property
     def change(self) -> Change:
@@ -206,19 +229,30 @@ class Sight:
             value=self.value,
         )
 
-    def of(self, name: str) -> str:
-        """The field that a filter names."""
+    def __getitem__(self, name: str) -> Any:
+        """A field that a filter names, worked out when it is asked for."""
         match name:
             case "type":
                 return self.row.collection
             case "name":
                 return self.event.name
+            case "within":
+                parts = self.event.name.split("/")
+                return tuple("/".join(parts[:end]) for end in range(2, len(parts) + 1, 2))
             case "kind":
                 return self.event.kind
             case "namespace":
                 return self.row.namespace(self.event.name, self.value)
+            case "dataset":
+                return self.row.dataset(self.event.name, self.value)
             case _:
-                return self.dataset
+                raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FIELDS)
+
+    def __len__(self) -> int:
+        return len(FIELDS)
 
 
 def sight(event: Event) -> Sight | None:
@@ -228,86 +262,65 @@ def sight(event: Event) -> Sight | None:
 
 
 @dataclass(frozen=True)
-class Term:
-    """That a field has a value, or begins with it."""
-
-    field: str
-    value: str
-    is_prefix: bool = False
-
-    def holds(self, found: str) -> bool:
-        return found.startswith(self.value) if self.is_prefix else found == self.value
-
-
-@dataclass(frozen=True)
 class Filter:
-    """All of the clauses must hold; of a clause one term must."""
+    """Which events somebody wants; all without a condition.
 
-    clauses: tuple[tuple[Term, ...], ...] = ()
+    `names` are names, and `types` types, of which each wanted event has one; () where the condition leaves them open.
+    """
+
+    condition: Condition | None = None
 
     def matches(self, one: Sight) -> bool:
         """Whether the event is wanted."""
-        return all(any(term.holds(one.of(term.field)) for term in clause) for clause in self.clauses)
+        return self.condition is None or conditions.holds(self.condition, one)
 
-    @property
+    @cached_property
     def names(self) -> frozenset[str]:
-        """Names one of which each wanted event has; () where the filter does not say."""
-        for clause in self.clauses:
-            if all(term.field == "name" and not term.is_prefix for term in clause):
-                return frozenset(term.value for term in clause)
-        return frozenset()
+        return _required(self.condition, "name")
 
-    @property
+    @cached_property
     def types(self) -> frozenset[str]:
-        """Types that the filter names; () where it leaves them open."""
-        for clause in self.clauses:
-            if all(term.field == "type" and not term.is_prefix for term in clause):
-                return frozenset(term.value for term in clause)
-        return frozenset()
+        return _required(self.condition, "type")
 
-
-_TERM = re.compile(r'\s*([a-z_]+)\s*=\s*"((?:[^"\\]|\\["\\])*)"\s*')
-_JOIN = re.compile(r"(AND|OR)\b")
+    def subjects(self, one: Sight) -> tuple[Subject, ...]:
+        """All that its caller must be able to know of to be told: a filter shall not find out what a value would not tell."""
+        asked = Subject("namespace", one["namespace"]) if conditions.mentions(self.condition, "namespace") else None
+        return tuple(found for found in (one.subject, asked) if found is not None and found.name)
 
 
 def parse(text: str) -> Filter:
-    """`field = "value"` terms joined by AND and, tighter (as AIP-160 has it), by OR; a value may end with `*`.
-
-    InvalidArgument (FILTER_INVALID) for anything else.
-    """
-    clauses: list[list[Term]] = [[]]
-    position = 0
-    while text.strip():
-        found = _TERM.match(text, position)
-        if not found:
-            raise _invalid(text, f"cannot be read from position {position}: {text[position : position + 40]!r}")
-        clauses[-1].append(_term(text, found[1], re.sub(r"\\(.)", r"\1", found[2])))
-        position = found.end()
-        if position == len(text):
-            break
-        join = _JOIN.match(text, position)
-        if not join:
-            raise _invalid(text, f"expected AND or OR at position {position}: {text[position : position + 40]!r}")
-        if join[1] == "AND":
-            clauses.append([])
-        position = join.end()
-    return Filter(tuple(map(tuple, filter(None, clauses))))
+    """The filter; InvalidArgument (FILTER_INVALID) for what cannot be read, and for a type that nobody is told of."""
+    condition = conditions.parse(text, FIELDS)
+    unknown = sorted(_named(condition, "type") - set(TYPES))
+    if unknown:
+        raise errors.InvalidArgument(
+            f"there is no type {unknown[0]!r} to watch",
+            reason="FILTER_INVALID",
+            help=f"Types are {', '.join(TYPES)}.",
+            violations={"filter": f"unknown type {unknown[0]}"},
+        )
+    return Filter(condition)
 
 
-def _term(text: str, name: str, value: str) -> Term:
-    if name not in FIELDS:
-        raise _invalid(text, f"there is no field {name!r} to filter by")
-    made = Term(name, value.removesuffix("*"), value.endswith("*"))
-    if name == "type" and not any(made.holds(known) for known in TYPES):
-        raise _invalid(text, f"there is no type {value!r}; types are {', '.join(TYPES)}")
-    return made
+def _required(condition: Condition | None, field_: str) -> frozenset[str]:
+    match condition:
+        case Compare(field=asked, operator="=", value=str(value)) if asked == field_:
+            return frozenset({value})
+        case Or(of=of):
+            each = [_required(one, field_) for one in of]
+            return frozenset[str]().union(*each) if all(each) else frozenset()
+        case And(of=of):
+            return next(filter(None, (_required(one, field_) for one in of)), frozenset())
+    return frozenset()
 
 
-def _invalid(text: str, why: str) -> errors.InvalidArgument:
-    return errors.InvalidArgument(
-        f"the filter {text!r} {why}",
-        reason="FILTER_INVALID",
-        help=f'Write field = "value", joined by AND or OR; a value may end with *. Fields: {", ".join(FIELDS)}.',
-        violations={"filter": why},
-        metadata={"fields": ", ".join(FIELDS)},
-    )
+def _named(condition: Condition | None, field_: str) -> set[str]:
+    """Every value that a field is compared with."""
+    match condition:
+        case Compare(field=asked, value=str(value)) if asked == field_:
+            return {value}
+        case Not(of=one):
+            return _named(one, field_)
+        case And(of=of) | Or(of=of):
+            return set().union(*(_named(one, field_) for one in of))
+    return set()

@@ -13,7 +13,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
-from federation.core import errors, ids, metering, offers, profile, ratecard, schema, site, transfer, units, world
+from federation.core import (
+    authorization,
+    dataset,
+    errors,
+    ids,
+    metering,
+    offers,
+    profile,
+    ratecard,
+    schema,
+    site,
+    transfer,
+    units,
+    world,
+)
+from federation.core.authorization import Action, DatasetFacts, Question
 from federation.core.job import InputSpec, JobRequest, PastAttempt, Resources
 
 T = TypeVar("T")
@@ -60,17 +75,34 @@ class VersionRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Governance:
+    """What policies know of a dataset beside its name and residency. `owners` are its own and its namespace's."""
+
+    owners: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
+    kind: str = "DATA"
+    classification: dataset.Classification = dataset.Classification.INTERNAL
+    purposes: tuple[str, ...] = ()
+    use_expire_time: datetime | None = None
+    legal_hold: bool = False
+    group_size_min: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetRow:
     """A dataset, `sales/flights`, with its residency and those versions that a request may read.
 
     `residency` holds jurisdictions (`EU`); empty means anywhere. A dataset without versions can be written to. Outputs of at
-    most `release_bytes_max` that are made from it may leave its residency (0: none).
+    most `release_bytes_max` that are made from it may leave its residency (0: none). The world's policies are asked
+    with what `governance` says; without it nothing is asked of the dataset.
     """
 
     dataset: str
     residency: tuple[str, ...] = ()
     release_bytes_max: int = 0
     versions: tuple[VersionRow, ...] = ()
+    governance: Governance | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +123,8 @@ class WorldFile:
     `compute` are the rate card's rows, `rate_card` its number; a site's own offer goes before `compute`. `volumes` are what
     links have carried this month, `reservations` what quotes in flight will still send, `speeds` what links were measured to
     carry, `occupations` what live runs hold, `profiles` what earlier runs took, `budgets` what namespaces may spend and have,
-    `queue` the jobs that wait.
+    `queue` the jobs that wait. `policies` is the set that holds, as Cedar's text: sites where it says no are rejected with the
+    words that a server would use. Without it no policy is asked, residency is.
     """
 
     format_version: int
@@ -110,6 +143,7 @@ class WorldFile:
     profiles: tuple[profile.JobProfile, ...] = ()
     budgets: tuple[world.Budget, ...] = ()
     queue: tuple[QueuedJob, ...] = ()
+    policies: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,6 +348,47 @@ def world_of(file: WorldFile, asked: RequestFile) -> tuple[JobRequest, world.Wor
         submit_time=asked.submit_time,
     )
     return request, seen
+
+
+def questions(file: WorldFile, request: JobRequest) -> tuple[Question, ...]:
+    """What the world's policies are asked of a request, without a site: to read each input and to write each output.
+
+    For the request's `principal` and `groups`, as a user: who submits a job is never asked as an administrator.
+    """
+    rows = {row.dataset: row for row in file.datasets}
+    wanted = [(Action.RUN, spec.dataset) for spec in request.inputs] + [
+        (Action.WRITE, spec.dataset) for spec in request.outputs
+    ]
+    return tuple(
+        Question(
+            subject=authorization.acting(request),
+            action=action,
+            dataset=_facts(row, row.governance),
+            time=authorization.to_minute(file.time),
+            purpose=request.purpose,
+            use_ended=row.governance.use_expire_time is not None and row.governance.use_expire_time <= file.time,
+            job=authorization.job_facts(request),
+        )
+        for action, name in dict.fromkeys(wanted)
+        if (row := rows.get(name)) is not None and row.governance is not None
+    )
+
+
+def _facts(row: DatasetRow, known: Governance) -> DatasetFacts:
+    namespace, name = ids.dataset(row.dataset)
+    return DatasetFacts(
+        namespace=namespace,
+        dataset=name,
+        owners=tuple(sorted(set(known.owners))),
+        readers=tuple(sorted(set(known.readers))),
+        kind=known.kind,
+        classification=known.classification.level,
+        residency=row.residency,
+        purposes=known.purposes,
+        legal_hold=known.legal_hold,
+        group_size_min=known.group_size_min,
+        labels=known.labels,
+    )
 
 
 def queued(file: WorldFile, name: str) -> RequestFile:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from federation.core import job, profile, quota, ratecard, site, transfer
+from federation.core import job, profile, quota, ratecard, sent, site, transfer
 from federation.core.budget import Cap
 
 #: What an attempt may end with that speaks against its site for this job's next one.
@@ -135,7 +135,4 @@ class World:
 
     @cached_property
     def _sent(self) -> dict[str, int]:
-        sent = {row.scope: row.sent_bytes for row in self.volumes}
-        for row in self.reservations:
-            sent[row.scope] = sent.get(row.scope, 0) + row.reserved_bytes
-        return sent
+        return sent.by_scope(self.volumes, self.reservations)

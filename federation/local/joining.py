@@ -41,7 +41,7 @@ def join(settings: config.AgentSettings, target: str, token: str) -> str:
 
 def _offered(target: str) -> bytes:
     """The CA that a server says it has, believed by nobody yet. Nothing of ours is sent to learn it."""
-    host, _, port = target.rpartition(":")
+    host, _, port = target.partition(",")[0].rpartition(":")
     try:
         leaf = ssl.get_server_certificate((host.strip("[]"), int(port)), timeout=_SECONDS)
     except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ and told once a minute.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from federation import ports
@@ -264,30 +264,11 @@ def forbidden_sites(
     if not asked:
         return ()
     engine, _ = current(tx, ctx)
-    # Sites, and datasets, that are alike in what the policies can tell apart get one answer, which is worked out once.
-    bare: dict[Question, str] = {}
-    for action, stored, each in dict.fromkeys(asked):
-        one = question(tx, who, action, stored, purpose=request.purpose, of=of, column_class=each)
-        bare.setdefault(engine.general(one), stored.name.short)
-    known: dict[authorization.SiteFacts, str] = {}
-    found = []
-    for place in sites:
-        alike = engine.general_site(authorization.site_facts(place))
-        why = known.get(alike)
-        if why is None:
-            why = known[alike] = _forbidden(engine, bare, alike)
-        if why:
-            found.append((place.site, why))
-    return tuple(found)
-
-
-def _forbidden(engine: ports.PolicyEngine, bare: Mapping[Question, str], at: authorization.SiteFacts) -> str:
-    """Why a job may not run at such a site; '' where it may."""
-    for asked, name in bare.items():
-        found = engine.decide(dataclasses.replace(asked, site=at))
-        if not found.allowed:
-            return f"{name}: {authorization.told(found)}"
-    return ""
+    questions = (
+        question(tx, who, action, stored, purpose=request.purpose, of=of, column_class=each)
+        for action, stored, each in dict.fromkeys(asked)
+    )
+    return authorization.denials(engine, questions, sites)
 
 
 def require_run(tx: ports.Transaction, ctx: Context, of: job.Job, at: site.Site) -> None:

@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from federation import ports
 from federation.core import errors
-from federation.core.events import TABLE_OF_KIND, TABLES, Event
+from federation.core.events import TABLES, Event, kinds_of
 from federation.core.kinds import CommitterLease
 from federation.services.heads import HeadKeeper
 
@@ -122,8 +122,9 @@ class Committer:
         return table in self._progress and self._sink.tend(table)
 
     def trim(self) -> int:
-        """Lets go of a part of the log that is old and safe in all tables; returns how many events."""
+        """Lets go of a part of the log that is old and safe in all tables, and of answers as old; returns how many events."""
         before = self._catalog.read(lambda tx: tx.now) - self._retention
+        self._catalog.forget(before)
         oldest = self._catalog.events(self._catalog.floor(), limit=1)
         if not oldest or oldest[0].time >= before:
             return 0
@@ -165,11 +166,7 @@ class Committer:
 
     def _next(self, table: str, after: int) -> tuple[Event, ...]:
         """The next events of a table, as many as one commit takes."""
-        kinds = tuple(kind for kind, of in TABLE_OF_KIND.items() if of == table)
-        without = () if kinds else tuple(TABLE_OF_KIND)
-        return self._catalog.events(
-            after, limit=self._batch, kinds=kinds, without=without, facts_max=FACTS_MAX, bytes_max=BYTES_MAX
-        )
+        return self._catalog.events(after, limit=self._batch, facts_max=FACTS_MAX, bytes_max=BYTES_MAX, **kinds_of(table))
 
     def _leased(self, tx: ports.Transaction, told: Mapping[str, _Progress]) -> dict[str, CommitterLease]:
         """The leases that are ours now. No events: they are no facts, and each would be carried and be followed by another."""

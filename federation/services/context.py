@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -36,8 +37,21 @@ class Engines:
         self.told_time: datetime | None = None
 
 
+class Untold:
+    """A `ports.Telemetry` that nobody listens to."""
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Tells nobody."""
+        del name
+        return nullcontext()
+
+    def trace(self) -> str:
+        """None."""
+        return ""
+
+
 class Seen(NamedTuple):
-    """What one look at the federation found of its sites, links and prices, and what was worked out from them.
+    """What one look at the federation found of its sites, links, prices and what was sent, and what was worked out from them.
 
     `filled` are sites as they are stored and with what the offer card adds, by the object's id.
     """
@@ -47,6 +61,8 @@ class Seen(NamedTuple):
     filled: Mapping[int, tuple[site.Site, site.Site]]
     sites: tuple[site.Site, ...]
     speeds: tuple[site.LinkSpeed, ...]
+    volumes: tuple[site.LinkVolume, ...]
+    reservations: tuple[site.LinkReservation, ...]
     prepared: prepared.Prepared
 
 
@@ -71,6 +87,7 @@ class Context:
     `solver` is asked where pipelines are too wide for exact methods of our own; None: the best found, with its proven bound.
     `authority` signs certificates of sites, which name them in `trust_domain`; None where another CA does.
     `policies` compiles what `services.authorization` asks, and `engines` is its memory.
+    `telemetry` is told how work goes.
     `start_time` is when this server began to listen: silence before it proves nothing about a site. None: always listening.
     """
 
@@ -95,6 +112,7 @@ class Context:
     solver: ports.Solver | None = None
     authority: certificates.Authority | None = None
     trust_domain: str = "federation"
+    telemetry: ports.Telemetry = field(default_factory=Untold, repr=False, compare=False)
 
     @property
     def lease(self) -> timedelta:

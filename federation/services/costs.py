@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from federation import frames, ports
-from federation.core import dataset, errors, ids, metering, records
+from federation.core import dataset, ids, metering, records
 from federation.core.events import Event
 from federation.core.metering import CostSummary, LedgerEntry
 from federation.services import scan
 from federation.services.disclosure import Disclosure
+from federation.services.seam import seam
 
 TABLE = "egress_ledger"
 KIND = "ledger.entry"
@@ -97,7 +98,7 @@ def summarize(
 ) -> tuple[tuple[CostSummary, ...], CostSummary]:
     """Sums of the selected entries, one for each `by` (see `metering.SUMMARY_KEYS`; several with commas), and their total."""
     names = metering.summary_keys(by)
-    upto = seam(catalog, engine)
+    upto = seam(catalog, engine, TABLE, KIND)
     sums = list(_summed(engine, names, selection, upto)) if engine is not None and upto else []
     sums += metering.summarize((line for line in tail(catalog, upto) if selection.has(line)), by)
     rows = metering.merged(sums)
@@ -154,7 +155,7 @@ def export(catalog: ports.Catalog, engine: ports.RecordEngine | None, selection:
     done = 0
     # While much is read the tables grow, and the log behind them is trimmed: what they got meanwhile is read from them, too.
     for _ in range(_ROUNDS):
-        upto = seam(catalog, engine)
+        upto = seam(catalog, engine, TABLE, KIND)
         if engine is None or upto <= done:
             break
         for condition in _pieces(engine, f"position > {done} AND {selection.sql(upto)}"):
@@ -163,28 +164,6 @@ def export(catalog: ports.Catalog, engine: ports.RecordEngine | None, selection:
                 yield frames.to_bytes(found.slice(start, MESSAGE).cast(frames.schema(LedgerEntry)))
         done = upto
     yield from frames.batches(LedgerEntry, (line for line in tail(catalog, done) if selection.has(line)), MESSAGE)
-
-
-def seam(catalog: ports.Catalog, engine: ports.RecordEngine | None) -> int:
-    """The position where tables and log are joined: the tables hold every entry up to it, the log every one after it."""
-    upto = position(engine)
-    try:
-        catalog.events(upto, limit=1, kinds=(KIND,))
-    except errors.OutOfRange as trimmed:
-        # Trimmed is what all tables hold for good. Their last entry may be far below: other facts came after it.
-        return max(position(engine), int(trimmed.metadata["floor"]))
-    return upto
-
-
-def position(engine: ports.RecordEngine | None) -> int:
-    """The position up to which the tables hold every entry, 0 without tables."""
-    if engine is None:
-        return 0
-    try:
-        found = engine.query(f"SELECT MAX(position) AS position FROM {TABLE}")  # noqa: S608 - our own name
-    except errors.NotFound:
-        return 0
-    return found.column("position")[0].as_py() or 0
 
 
 def tail(catalog: ports.Catalog, after: int) -> Iterator[LedgerEntry]:

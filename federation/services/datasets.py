@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Iterator
 
 from federation import ports
-from federation.core import columns, dataset, erasure, errors, grants, ids, kinds, policy, ratecard, site
+from federation.core import card, columns, dataset, erasure, errors, grants, ids, kinds, policy, ratecard, site
 from federation.core import keys as custody
 from federation.core.authorization import Action, parties, purposes, subject
 from federation.crypto import manifest
@@ -21,9 +21,11 @@ DATASET_MUTABLE = frozenset(
     {
         *("description", "owner", "labels", "residency", "parts", "release_bytes_max"),
         *("classification", "purposes", "readers", "use_expire_time", "legal_hold", "group_size_min"),
+        *("card", *(f"card.{field.name}" for field in dataclasses.fields(dataset.DataCard))),
     }
 )
 GROUP_SIZE_MAX = 10**9
+_NO_BOUND = 2**63 - 1
 
 
 # Namespaces
@@ -134,7 +136,7 @@ def create_dataset(
     """
     get_namespace(tx, new.namespace)
     ids.segment(new.dataset, "dataset")
-    new = checked(tx, new)
+    new = checked(tx, dataclasses.replace(new, card=card.checked(new.card)))
     taken = tx.get(dataset.Dataset, new.name.short)
     if taken is not None:
         raise _taken("dataset", new.name.short, deleted=taken.delete_time is not None)
@@ -189,7 +191,10 @@ def update_dataset(tx: ports.Transaction, ctx: Context, given: dataset.Dataset, 
     A residency that forbids a site where a replica already lies is refused (RESIDENCY_VIOLATED): a rule is never only on paper.
     """
     del ctx
-    merged = masks.merge(usable_dataset(tx, given.name), given, mask, DATASET_MUTABLE)
+    stored = usable_dataset(tx, given.name)
+    merged = masks.merge(stored, given, mask, DATASET_MUTABLE)
+    if merged.card != stored.card:
+        merged = dataclasses.replace(merged, card=card.checked(merged.card, kinds.columns_of(tx.get, stored), stored.card))
     changed = checked(tx, merged)
     _require_inherited(tx, changed)
     return put_dataset(tx, changed, etag=given.etag)
@@ -303,11 +308,23 @@ def version_absent(name: ids.VersionName) -> errors.NotFound:
 
 
 def readable_version(tx: ports.Transaction, name: ids.VersionName) -> dataset.Version:
-    """One version that may be read; FailedPrecondition (VERSION_ERASED) for one that nothing opens any more."""
+    """One version that may be read; FailedPrecondition (VERSION_ERASED, VERSION_COLLECTED) for one that nobody has any more."""
     found = get_version(tx, name)
-    if found.erase_time is not None:
-        raise version_erased(name)
+    check_readable(found)
     return found
+
+
+def check_readable(found: dataset.Version) -> None:
+    """Returns for a version that may be read; refuses as `readable_version`."""
+    if found.erase_time is not None:
+        raise version_erased(found.name)
+    if found.collect_time is not None:
+        raise errors.FailedPrecondition(
+            f"{found.name.short} was old, and was let go of at {found.collect_time:%Y-%m-%d %H:%M} UTC",
+            reason="VERSION_COLLECTED",
+            help=f"Use another version: `fed version list {found.name.dataset.short}` shows them.",
+            metadata={"version": found.name.short},
+        )
 
 
 def version_erased(name: ids.VersionName) -> errors.FailedPrecondition:
@@ -637,10 +654,13 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     at: str = "",
     *,
     purpose: str = "",
+    bytes_max: int = 0,
+    sensitive: bool = False,
     column_classes: Iterable[str] = (),
 ) -> grants.Grant:
     """Lets a person take a version home from a site that holds it; without a site, from the one whose egress is cheapest.
 
+    With `bytes_max` they may take so much of it. To be shown `sensitive` columns is for those who may write to it, and told.
     Refused where the person is not in the dataset's residency, and where the price of the way home is unknown. It opens
     `column_classes` beside `default`, each of which the policy must let them export.
     """
@@ -659,12 +679,15 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     )
     law = functools.partial(residency.require_person, name.short, stored.residency, principal)
     authorization.require(tx, ctx, asked, law=law)
+    if sensitive:
+        authorization.require(tx, ctx, authorization.question(tx, subject(principal), Action.WRITE, stored, purpose=purpose))
     version = readable_version(tx, ids.VersionName(name, number or latest(stored)))
     beside = columns.wanted(column_classes)[1:]
     columns.require_known(version.name.short, version.column_classes, beside)
     for each in beside:
         authorization.require(tx, ctx, dataclasses.replace(asked, column_class=each))
-    source, micros = _source_for_person(tx, ctx, version, at, beside)
+    taken = min(version.object_bytes, bytes_max) if bytes_max else version.object_bytes
+    source, micros = _source_for_person(tx, ctx, version, at, taken, beside)
     record = access.issue(
         tx,
         kinds.GrantRecord(
@@ -676,7 +699,7 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
             source_site=source.site,
             source_region=source.region,
             reader_region=site.INTERNET,
-            estimate_bytes=version.object_bytes,
+            estimate_bytes=taken,
             estimate_micros=micros,
             expire_time=tx.now + ctx.grant_life,
             column_classes=beside,
@@ -691,23 +714,23 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
         dataset_uid=stored.uid,
         version=version.name.short,
         reader_region=site.INTERNET,
-        bytes_max=ctx.budget_bytes(version.object_bytes),
+        bytes_max=min(bytes_max or _NO_BOUND, ctx.budget_bytes(version.object_bytes)),
         issue_time=tx.now,
         expire_time=record.expire_time,
     )
 
 
-def _source_for_person(
-    tx: ports.Transaction, ctx: Context, version: dataset.Version, at: str, beside: tuple[str, ...]
+def _source_for_person(  # noqa: PLR0917 - what, from where, how much and which of it
+    tx: ports.Transaction, ctx: Context, version: dataset.Version, at: str, size: int, beside: tuple[str, ...]
 ) -> tuple[site.Site, int]:
-    """The site to read from and what it costs: the one asked for, or the cheapest of those that can open these classes."""
+    """The site to read so much of it from, and what it costs: the one asked for, or the cheapest that opens these classes."""
     if at:
         place = sites.get_site(tx, at)
         _require_available(tx, version, at)
         if closed := closed_at(tx, version, at, beside):
             raise class_closed_at(version, at, closed[0])
         sites.require_ready(place)
-        micros = _price_home(tx, ctx, place, version)
+        micros = _price_home(tx, ctx, place, size)
         if micros is None:
             raise _unpriced(version, place.region)
         return place, micros
@@ -715,7 +738,7 @@ def _source_for_person(
     places = [place for place in holding if not closed_at(tx, version, place.site, beside)]
     if not places:
         raise class_closed_at(version, holding[0].site, closed_at(tx, version, holding[0].site, beside)[0])
-    priced = [(micros, place.site, place) for place in places if (micros := _price_home(tx, ctx, place, version)) is not None]
+    priced = [(micros, place.site, place) for place in places if (micros := _price_home(tx, ctx, place, size)) is not None]
     if not priced:
         raise _unpriced(version, ", ".join(sorted({place.region for place in places})))
     micros, _, place = min(priced, key=lambda each: each[:2])
@@ -748,10 +771,10 @@ def _holders(tx: ports.Transaction, version: dataset.Version) -> list[site.Site]
     )
 
 
-def _price_home(tx: ports.Transaction, ctx: Context, place: site.Site, version: dataset.Version) -> int | None:
+def _price_home(tx: ports.Transaction, ctx: Context, place: site.Site, size: int) -> int | None:
     counted = pricing.month(tx, ratecard.scope(place.region, site.INTERNET, place.account))
     before = counted.sent_bytes + counted.reserved_bytes
-    price = pricing.rates(tx, ctx).price(place.region, site.INTERNET, before, version.object_bytes)
+    price = pricing.rates(tx, ctx).price(place.region, site.INTERNET, before, size)
     return None if price is None else price.micros
 
 

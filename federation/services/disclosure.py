@@ -92,6 +92,11 @@ class Disclosure:
             return self.sees(rest)
         return self.sees_namespace(rest) if kind == "namespaces" else scope == budget.ALL or kind == "links"
 
+    def sees_budget(self, name: str) -> bool:
+        """As `sees_scope`, of a budget's name; one that is gone tells nothing any more of what it was of."""
+        found = self._tx.get(budget.Budget, ids.child(name, "budgets"))
+        return found is not None and self.sees_scope(found.scope)
+
     def sees_everything(self) -> bool:
         """Whether nothing is hidden from them: whoever is shown what cannot be cut must be shown all of it."""
         return all(self.sees(stored.name.short) for stored in scan.every(self._tx, dataset.Dataset))

@@ -9,7 +9,7 @@ from federation import ports
 from federation.core import conditions, dataset, discovery, kinds, terms
 from federation.core.discovery import Found
 from federation.core.policy import Principal
-from federation.services import authorization, datasets
+from federation.services import authorization, disclosure
 from federation.services.context import Context
 
 #: Datasets that one page looks at, at most, to find those that its caller may see.
@@ -35,9 +35,9 @@ def search(
     namespace that is not there; InvalidArgument for a filter that cannot be read and for too many words.
     """
     if asked.namespace:
-        datasets.get_namespace(tx, asked.namespace)
+        disclosure.require_namespace(tx, ctx, principal, asked.namespace)
     condition = conditions.parse(asked.filter, discovery.FIELDS)
-    fits, sees = _fitting(tx, condition), authorization.browser(tx, ctx, principal)
+    fits, sees = fitting(tx, condition), authorization.browser(tx, ctx, principal)
     kept: list[Found] = []
     last = after
     places = _matching(tx, discovery.queries(asked.text, _narrowed(asked, condition)), after, limit + 1)
@@ -50,6 +50,14 @@ def search(
             kept.append(_found(tx, stored, asked.text))
         last = place
     return kept, ""
+
+
+def fitting(tx: ports.Transaction, condition: conditions.Condition | None) -> Callable[[dataset.Dataset], bool]:
+    """Whether a filter holds of a dataset: an index only knows of which it may."""
+    if condition is None:
+        return lambda _: True
+    wide = conditions.mentions(condition, "columns")
+    return lambda stored: conditions.holds(condition, discovery.view(stored, kinds.columns_of(tx.get, stored) if wide else ()))
 
 
 def _narrowed(asked: Search, condition: conditions.Condition | None) -> terms.Query:
@@ -75,14 +83,6 @@ def _matching(
                 yield f"{question}:{before}", stored
             if len(rows) < batch:
                 break
-
-
-def _fitting(tx: ports.Transaction, condition: conditions.Condition | None) -> Callable[[dataset.Dataset], bool]:
-    """Whether the filter holds of a dataset: an index only knows of which it may."""
-    if condition is None:
-        return lambda _: True
-    wide = conditions.mentions(condition, "columns")
-    return lambda stored: conditions.holds(condition, discovery.view(stored, kinds.columns_of(tx.get, stored) if wide else ()))
 
 
 def _found(tx: ports.Transaction, stored: dataset.Dataset, text: str) -> Found:

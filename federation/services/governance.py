@@ -48,6 +48,7 @@ def create_dataset(tx: ports.Transaction, ctx: Context, principal: policy.Princi
     _require(tx, ctx, principal, Action.WRITE, dataclasses.replace(new, owner="", readers=()))
     for part in new.parts:
         authorization.visible(tx, ctx, principal, ids.dataset(part))
+    _require_party(new.owner)
     return datasets.create_dataset(tx, ctx, new)
 
 
@@ -59,7 +60,14 @@ def update_dataset(
     _require(tx, ctx, principal, Action.WRITE, stored)
     for part in given.parts:
         authorization.visible(tx, ctx, principal, ids.dataset(part))
+    if given.owner != stored.owner:
+        _require_party(given.owner)
     return datasets.update_dataset(tx, ctx, given, mask)
+
+
+def _require_party(owner: str) -> None:
+    """A name that nobody is known by would leave the dataset to nobody."""
+    values.parties((owner,) if owner else (), "owner")
 
 
 #: What a declassification may loosen.

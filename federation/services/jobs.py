@@ -16,6 +16,7 @@ from federation.crypto import grants as signed
 from federation.services import (
     access,
     authorization,
+    cards,
     datasets,
     outputs,
     placement,
@@ -48,14 +49,17 @@ get_run = runs.get
 
 
 def plan_only(
-    tx: ports.Transaction, ctx: Context, principal: policy.Principal, request: job.JobRequest, *, revision: int = 0
+    tx: ports.Transaction, ctx: Context, principal: policy.Principal, request: job.JobRequest, *, brief: bool = False
 ) -> job.Job:
-    """The job as it would be placed now, stored nowhere; sizes may be assumed."""
+    """The job as it would be placed now, stored nowhere; sizes may be assumed. `brief` tells of choice and runner-up alone."""
     authorization.require_inputs(tx, ctx, principal, request)
     complete = requests.complete(tx, principal, request, assuming=True)
     outputs.settle(tx, complete)
     seen = placement.view(tx, ctx)
-    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=revision, seen=seen), ground=seen.prepared)
+    with ctx.telemetry.stage("plan"):
+        world = placement.world(tx, ctx, complete, revision=tx.revision(), seen=seen)
+        decision = planner.decide(complete, world, ground=seen.prepared)
+        plan = decision.brief() if brief else decision.plan()
     thought = job.Job(job=ctx.ids.new("j"), request=complete, plan=plan, create_time=tx.now, update_time=tx.now)
     if plan.choice is not None:
         return dataclasses.replace(thought, state=lifecycle.next_state(thought.state, "placed"))
@@ -86,10 +90,20 @@ def submit(
     requests.require_unused(tx, complete)
     targets = outputs.settle(tx, complete)
     name = ctx.ids.new("j")
-    stored = tx.insert(job.Job(job=name, request=complete, uid=name, create_time=tx.now, update_time=tx.now))
+    stored = tx.insert(
+        job.Job(
+            job=name,
+            request=complete,
+            uid=name,
+            create_time=tx.now,
+            update_time=tx.now,
+            traceparent=ctx.telemetry.trace(),
+        )
+    )
     position = tx.emit("job.created", f"jobs/{stored.job}", stored)
     seen = placement.view(tx, ctx)
-    plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=position, seen=seen), ground=seen.prepared)
+    with ctx.telemetry.stage("plan"):
+        plan = planner.plan(complete, placement.world(tx, ctx, complete, revision=position, seen=seen), ground=seen.prepared)
     if plan.choice is not None or planner.waits(plan):
         outputs.ensure(tx, ctx, targets, by=f"jobs/{stored.job}")
     return queue.offer(tx, ctx, stored, plan)
@@ -376,6 +390,7 @@ def finish_run(
     ordered = _matched(stored.request, given)
     versions = tuple((alias, datasets.commit_version(tx, ctx, new, at, run=run.run)) for alias, new in ordered)
     outputs.release(tx, ctx, stored.request, run.run, versions)
+    cards.note_made(tx, stored.request, versions)
     _deliver(tx, ctx, stored, versions, at)
     ended = runs.end(tx, stored, run, "committed", exit_code=0, versions=versions, report=report)
     placing.end_job(tx, stored, "committed")

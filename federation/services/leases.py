@@ -12,7 +12,7 @@ from federation import ports
 from federation.core import columns, dataset, errors, grants, ids, job, kinds, leases
 from federation.core.authorization import Denied, acting, job_facts
 from federation.crypto import hpke
-from federation.services import access, authorization, datasets, runs, sites
+from federation.services import access, authorization, datasets, runs, sites, transfers
 from federation.services.context import Context
 
 
@@ -62,6 +62,8 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
     principal = record.principal if record else _principal(tx, run)
     if run is not None and asked.use is leases.Use.READ:
         _authorize(tx, ctx, runs.get_job(tx, run.job), stored, run.site, beside)
+    if record is not None and record.transfer:
+        transfers.require_still(tx, ctx, transfers.get(tx, record.transfer), beside)
     lease = tx.insert(
         leases.Lease(
             lease=leases.name(asked.nonce),
@@ -117,7 +119,8 @@ def _authorize(  # noqa: PLR0917 - the run, and what it reads where
 ) -> None:
     """Asks the policy anew whether a run may have the key where it runs: labels, readers and policies change while it waits.
 
-    What people and transfers may take was decided with their grant; a run's grants last as long as the run.
+    Transfers are asked about anew as well, for those whom they act for. What people may take was decided with their grant; a
+    run's grants last as long as the run.
     """
     request = of.request
     who, facts = acting(request), job_facts(request)

@@ -35,13 +35,13 @@ def view(tx: ports.Transaction, ctx: Context) -> View:
 
     Rows are read in this very transaction; what was worked out from those that have not changed is taken from the last look.
     """
-    seen, rates = _seen(tx, ctx), pricing.rates(tx, ctx)
+    seen = _seen(tx, ctx)
     return View(
         sites=seen.sites,
         loads=tuple(scan.every(tx, site.SiteLoad)),
-        rates=rates,
-        volumes=tuple(scan.every(tx, site.LinkVolume, parent=metering.month(tx.now))),
-        reservations=tuple(scan.every(tx, site.LinkReservation)),
+        rates=seen.rates,
+        volumes=seen.volumes,
+        reservations=seen.reservations,
         speeds=seen.speeds,
         occupations=tuple(_occupations(tx)),
         prepared=seen.prepared,
@@ -60,15 +60,20 @@ def _seen(tx: ports.Transaction, ctx: Context) -> Seen:
     filled = {id(row): known.get(id(row)) or (row, offers.filled(row, card)) for row in rows}
     sites = tuple(filled[id(row)][1] for row in rows)
     speeds = tuple(scan.every(tx, site.LinkSpeed))
+    volumes = tuple(scan.every(tx, site.LinkVolume, parent=metering.month(tx.now)))
+    reservations = tuple(scan.every(tx, site.LinkReservation))
+    before = None
     if last is not None:
-        sites = last.sites if sites == last.sites else sites
-        speeds = last.speeds if speeds == last.speeds else speeds
-        if known and sites is last.sites and speeds is last.speeds and rates is last.rates:
-            return last
-    before = last.prepared if last is not None else None
-    found = Seen(card, rates, filled, sites, speeds, prepared.Prepared(sites, rates, speeds, before))
-    ctx.sight.last = found
+        sites, speeds, before = _same(sites, last.sites), _same(speeds, last.speeds), last.prepared
+        volumes, reservations = _same(volumes, last.volumes), _same(reservations, last.reservations)
+    ground = prepared.known(sites, rates, speeds, before)
+    found = ctx.sight.last = Seen(card, rates, filled, sites, speeds, volumes, reservations, ground)
     return found
+
+
+def _same(found: tuple[T, ...], before: tuple[T, ...]) -> tuple[T, ...]:
+    """What was found before, if it is the same now: what was worked out from that very tuple holds then."""
+    return before if found == before else found
 
 
 def world(
@@ -144,8 +149,7 @@ def _inputs(tx: ports.Transaction, specs: Sequence[job.InputSpec]) -> tuple[worl
     found = []
     for spec, row, name in zip(specs, stored, names, strict=True):
         version = versions.get((*name.dataset, name.number)) or datasets.get_version(tx, name)
-        if version.erase_time is not None:
-            raise datasets.version_erased(name)
+        datasets.check_readable(version)
         found.append(
             worlds.WorldInput(
                 alias=spec.alias,

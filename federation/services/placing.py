@@ -28,8 +28,9 @@ def think(
 ) -> job.Plan:
     """The plan of a stored job as of now; `at` is the site that was chosen for it among many jobs."""
     seen = seen or placement.view(tx, ctx)
-    world = placement.world(tx, ctx, waiting.request, revision=revision, of=waiting, seen=seen)
-    return planner.plan(transfers.asked_again(tx, waiting), world, at=at, ground=seen.prepared)
+    with ctx.telemetry.stage("plan"):
+        world = placement.world(tx, ctx, waiting.request, revision=revision, of=waiting, seen=seen)
+        return planner.plan(transfers.asked_again(tx, waiting), world, at=at, ground=seen.prepared)
 
 
 def refuse(tx: ports.Transaction, ctx: Context, waiting: job.Job, refused: errors.FederationError) -> job.Job:

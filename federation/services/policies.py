@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 from federation import ports
 from federation.core import authorization as values
@@ -18,9 +19,12 @@ from federation.core.authorization import Action, Case, Decided, PolicyFlip, Pol
 from federation.core.policy import Role
 from federation.services import authorization, scan
 from federation.services.context import Context
+from federation.services.seam import seam
 
 #: Questions that one diff, and one replay, asks at most; and flips that it tells.
 ASKED_MAX = 20_000
+#: Where past decisions are: the table of the record, the kind of event, and how many are read at once.
+AUDIT, DECIDED, PAGE = "audit", "policy.decided", 1000
 FLIPS_MAX = 1_000
 CASES_MAX = 10_000
 NOTE_MAX = 500
@@ -175,19 +179,61 @@ def _about(
             )
 
 
-def replay(log: ports.EventLog, ctx: Context, text: str, start: int = 0) -> Compared:
-    """Which of the decisions that the log holds a set would make otherwise: each with the facts of then. Nothing is told."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Past:
+    """Which past decisions are asked again: those after the position `start`, from a time on and before another."""
+
+    start: int = 0
+    from_time: datetime | None = None
+    to_time: datetime | None = None
+
+    def has(self, time: datetime) -> bool:
+        """Whether a decision of that time is one of them."""
+        return (self.from_time is None or time >= self.from_time) and (self.to_time is None or time < self.to_time)
+
+
+def replay(log: ports.EventLog, record: ports.RecordEngine | None, ctx: Context, text: str, past: Past = Past()) -> Compared:
+    """Which past decisions a set would make otherwise, each with the facts of then. Nothing is told.
+
+    All that the audit holds are asked again, and the log after it; without tables only what the log still has.
+    """
     engine = ctx.policies.compile(text)
     flips: list[PolicyFlip] = []
-    position, number = max(start, log.floor()), 0
-    while number < ASKED_MAX and len(flips) < FLIPS_MAX:
-        page = log.events(position, limit=1000, kinds=("policy.decided",))
-        if not page:
-            return Compared(flips=tuple(flips), asked=number, total=number)
-        for event in page:
-            made = records.loads(Decided, event.body)
-            found = values.flip(made.question, before=made.allowed, after=engine.decide(made.question), position=event.position)
-            if found is not None:
-                flips.append(found)
-        position, number = page[-1].position, number + len(page)
-    return Compared(flips=tuple(flips), asked=number, total=number, next_start=position)
+    number = position = 0
+    for position, body in _decided(log, record, past):
+        if number >= ASKED_MAX or len(flips) >= FLIPS_MAX:
+            return Compared(flips=tuple(flips), asked=number, total=number, next_start=position - 1)
+        number += 1
+        made = records.loads(Decided, body)
+        found = values.flip(made.question, before=made.allowed, after=engine.decide(made.question), position=position)
+        if found is not None:
+            flips.append(found)
+    return Compared(flips=tuple(flips), asked=number, total=number)
+
+
+def _decided(log: ports.EventLog, record: ports.RecordEngine | None, past: Past) -> Iterator[tuple[int, str]]:
+    """Position and body of each past decision, in order: out of the table up to where it has come, then out of the log."""
+    upto, at = seam(log, record, AUDIT, DECIDED), past.start
+    while record is not None and at < upto:
+        page = record.query(
+            f"SELECT position, body FROM {AUDIT} WHERE kind = '{DECIDED}'"  # noqa: S608 - our own names, numbers and times
+            f" AND position > {at} AND position <= {upto}{_within(past)} ORDER BY position LIMIT {PAGE}"
+        )
+        yield from zip(page["position"].to_pylist(), page["body"].to_pylist(), strict=True)
+        if page.num_rows < PAGE:
+            break
+        at = page["position"][-1].as_py()
+    at = max(past.start, upto, log.floor())
+    while events := log.events(at, limit=PAGE, kinds=(DECIDED,)):
+        yield from ((event.position, event.body) for event in events if past.has(event.time))
+        at = events[-1].position
+
+
+def _within(past: Past) -> str:
+    """The times as a condition, with the days by which the table is laid out."""
+    parts = []
+    for time, sign, day in ((past.from_time, ">=", ">="), (past.to_time, "<", "<=")):
+        if time is not None:
+            utc = time.astimezone(UTC)
+            parts += [f"day {day} DATE '{utc:%Y-%m-%d}'", f"time {sign} TIMESTAMP '{utc:%Y-%m-%d %H:%M:%S.%f}Z'"]
+    return "".join(f" AND {part}" for part in parts)

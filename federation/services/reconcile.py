@@ -73,5 +73,9 @@ STEPS: dict[str, Callable[[ports.Transaction, Context, int], int]] = {
 #: Steps that look at much: a server leaves them out for a while when nothing has changed since they found nothing to do.
 COSTLY = frozenset({"queue", "rules", "replicas"})
 
+#: Steps that tell what this server alone knows: each server takes them. The others are taken by the one whose turn it is.
+OWN = frozenset({"unseen"})
+TURN = "reconcile"
+
 #: Steps whose events the server's log tells as well, with the kind of those events.
 TOLD = {"budgets": "budget.alert"}

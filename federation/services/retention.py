@@ -143,11 +143,12 @@ def expire(tx: ports.Transaction, ctx: Context) -> int:
     where = {"expires": "1", "state": str(dataset.ReplicaState.AVAILABLE)}
     over = [row for row in scan.every(tx, dataset.Replica, where=where) if row.expire_time and row.expire_time <= tx.now]
     # One after the other: of two replicas that would both be the last but one, the first goes and the second stays.
-    ending = [row for row in over if not holds(tx, row) and _let_go(tx, row)]
+    ending = [row for row in over if not holds(tx, row) and let_go(tx, row)]
     return len(ending)
 
 
-def _let_go(tx: ports.Transaction, held: dataset.Replica) -> dataset.Replica:
+def let_go(tx: ports.Transaction, held: dataset.Replica) -> dataset.Replica:
+    """Has a replica dropped by its site, whoever holds on to it: that is for the caller to have asked."""
     stored = tx.replace(dataclasses.replace(held, state=dataset.ReplicaState.DELETING))
     tx.emit("replica.deleting", stored.version.replica(stored.site), stored)
     return stored
@@ -159,6 +160,11 @@ def holds(tx: ports.Transaction, held: dataset.Replica) -> str:
         return "it is the last one that can be read"
     if rules.wants(tx, held):
         return "a rule wants it"
+    return in_use(tx, held)
+
+
+def in_use(tx: ports.Transaction, held: dataset.Replica) -> str:
+    """What is under way with a replica now, for people; "" where nothing is."""
     if _awaited(tx, held):
         return "a job is about to read it"
     if _read_now(tx, held):

@@ -215,7 +215,7 @@ def _coming(tx: ports.Transaction, version: ids.VersionName) -> Iterator[transfe
 
 def _wish(stored: transfer.ReplicationRule, version: dataset.Version, choice: Choice) -> transfer.Transfer:
     return dataclasses.replace(
-        transfers.wish(version, choice.place.site, TransferCause.RULE, principal=stored.principal),
+        transfers.wish(version, choice.place.site, TransferCause.RULE, who=_who(stored)),
         source_site=choice.source.site,
         rule=stored.rule,
         after=choice.after,

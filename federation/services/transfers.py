@@ -1,18 +1,18 @@
 """Transfers: asked for by people, jobs, rules and deliveries, shared, run by the destination's agent, and ended once.
 
-There is at most one live transfer of a version to a site: whoever wants the same joins it. Residency is asked when a transfer
-is made, each second while it lives, and again in the transaction that makes the replica.
+There is at most one live transfer of a version to a site: whoever wants the same joins it. Residency and policy are asked when
+a transfer is made, each second while it lives, before its source hands over keys, and in the transaction that makes a replica.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from federation import ports
 from federation.core import columns, dataset, errors, ids, job, policy, site, transfer
-from federation.core.authorization import Action, Denied, Question, Subject, acting, job_facts, subject
+from federation.core.authorization import Action, Answer, Denied, Question, Subject, acting, job_facts, subject
 from federation.core.transfer import TransferCause, TransferState
 from federation.services import authorization, carrying, datasets, residency, scan, sites
 from federation.services.context import Context
@@ -70,7 +70,7 @@ def create(
     place = sites.get_site(tx, destination)
     replicate(tx, ctx, subject(principal), stored, place)
     asked = dataclasses.replace(
-        wish(wanted, place.site, TransferCause.PERSON, principal=principal.name),
+        wish(wanted, place.site, TransferCause.PERSON, who=subject(principal)),
         keep_seconds=keep_seconds,
         priority=priority,
         bytes_per_second_max=bytes_per_second_max,
@@ -178,7 +178,7 @@ def prolong(tx: ports.Transaction, held: dataset.Replica, keep_seconds: int) -> 
 # Who wants the same shares
 
 
-def wish(wanted: dataset.Version, at: str, cause: TransferCause, *, principal: str = "") -> transfer.Transfer:
+def wish(wanted: dataset.Version, at: str, cause: TransferCause, *, who: Subject) -> transfer.Transfer:
     """A transfer as it is wished for, before it has a source or a name."""
     return transfer.Transfer(
         transfer="",
@@ -187,7 +187,9 @@ def wish(wanted: dataset.Version, at: str, cause: TransferCause, *, principal: s
         source_site="",
         destination_site=at,
         cause=cause,
-        principal=principal,
+        principal=who.name,
+        role=str(who.role),
+        groups=who.groups,
         object_bytes=wanted.object_bytes,
         objects=wanted.files,
     )
@@ -232,7 +234,9 @@ def _joined(tx: ports.Transaction, running: transfer.Transfer, asked: transfer.T
         jobs=tuple(dict.fromkeys((*running.jobs, *asked.jobs))),
     )
     if running.cause is TransferCause.JOB and asked.cause is not TransferCause.JOB:
-        changed = dataclasses.replace(changed, cause=asked.cause, principal=asked.principal, rule=asked.rule)
+        changed = dataclasses.replace(
+            changed, cause=asked.cause, rule=asked.rule, principal=asked.principal, role=asked.role, groups=asked.groups
+        )
     return running if changed == running else carrying.put(tx, changed, "updated")
 
 
@@ -265,25 +269,83 @@ def replicate(  # noqa: PLR0917 - who, what, where to and for which job
     tx: ports.Transaction, ctx: Context, who: Subject, stored: dataset.Dataset, place: site.Site, of: job.Job | None = None
 ) -> None:
     """Tells of the decision that lets a replica be made at a site; PermissionDenied where policy or residency forbid it."""
+    asked = _question(tx, who, stored, place, of)
 
     def law() -> None:
         residency.require_site(stored.name.short, stored.residency, place.site, place.jurisdiction)
 
-    authorization.require(tx, ctx, _question(tx, who, stored, place, of), job=f"jobs/{of.job}" if of else "", law=law)
+    authorization.require(tx, ctx, asked, job=f"jobs/{of.job}" if of else "", law=law)
 
 
 def _question(tx: ports.Transaction, who: Subject, stored: dataset.Dataset, place: site.Site, of: job.Job | None) -> Question:
     """Whether a replica may be made at a site, for a job's plan or because somebody wants it."""
+    return _for_job(tx, of, stored, place) if of else authorization.question(tx, who, Action.REPLICATE, stored, at=place)
+
+
+def still_allowed(tx: ports.Transaction, ctx: Context, of: transfer.Transfer) -> tuple[Question, Answer] | None:
+    """Whether the policy, as it is now, lets one of those whom a transfer acts for have it: what was asked, and the answer.
+
+    The first yes, or the first no where there is none; None where its dataset or its site is gone.
+    """
+    stored, place = tx.get(dataset.Dataset, of.dataset), tx.get(site.Site, of.destination_site)
+    if stored is None or place is None:
+        return None
+    first = None
+    for asked in _wanted_by(tx, of, stored, place):
+        found = authorization.answer(tx, ctx, asked)
+        if found.allowed:
+            return asked, found
+        first = first or (asked, found)
+    return first
+
+
+def _wanted_by(tx: ports.Transaction, of: transfer.Transfer, stored: dataset.Dataset, place: site.Site) -> Iterator[Question]:
+    if of.cause in (TransferCause.PERSON, TransferCause.RULE):
+        who = Subject(name=of.principal, role=policy.Role(of.role), groups=of.groups)
+        yield authorization.question(tx, who, Action.REPLICATE, stored, at=place)
+    for name in of.jobs:
+        wanted = tx.get(job.Job, name)
+        if wanted is not None:
+            yield _for_job(tx, wanted, stored, place)
+
+
+def _for_job(tx: ports.Transaction, of: job.Job, stored: dataset.Dataset, place: site.Site) -> Question:
+    request = of.request
     return authorization.question(
         tx,
-        who,
+        acting(request),
         Action.REPLICATE,
         stored,
         at=place,
-        purpose=of.request.purpose if of else "",
-        of=job_facts(of.request) if of else None,
-        for_job=of is not None,
+        purpose=request.purpose,
+        of=job_facts(request),
+        for_job=True,
     )
+
+
+def require_still(tx: ports.Transaction, ctx: Context, of: transfer.Transfer, column_classes: Iterable[str] = ()) -> None:
+    """Tells of the decisions that keys may be handed over for a transfer, of each of these column classes too.
+
+    Denied (POLICY_DENIED) where nobody may any more.
+    """
+    found = still_allowed(tx, ctx, of)
+    if found is not None:
+        authorization.require(tx, ctx, found[0])
+        for each in column_classes:
+            authorization.require(tx, ctx, dataclasses.replace(found[0], column_class=each))
+
+
+def _no_longer(tx: ports.Transaction, ctx: Context, of: transfer.Transfer) -> tuple[str, str] | None:
+    """Reason and detail if the policy allows a transfer to nobody any more; that decision is told."""
+    try:
+        found = still_allowed(tx, ctx, of)
+        if found is not None and not found[1].allowed:
+            authorization.require(tx, ctx, found[0])
+    except (Denied, errors.NotFound) as refused:  # not to be known of any more is not allowed, either
+        if isinstance(refused, Denied) and refused.decision is not None:
+            authorization.note(tx, refused.decision)
+        return Denied.default_reason, refused.message
+    return None
 
 
 def _legs(spec: job.InputPlan, at: str) -> Iterable[tuple[ids.VersionName, str, str, int]]:
@@ -310,7 +372,7 @@ def _leg(  # noqa: PLR0917 - one transfer, said in full
     wanted = datasets.get_version(tx, name)
     origin, place = sites.get_site(tx, source), sites.get_site(tx, destination)
     asked = dataclasses.replace(
-        wish(wanted, destination, TransferCause.JOB, principal=waiting.request.principal),
+        wish(wanted, destination, TransferCause.JOB, who=acting(waiting.request)),
         source_site=source,
         jobs=(waiting.job,),
         after=after,
@@ -359,7 +421,7 @@ def deliver(
     if to == at or carrying.readable_at(tx, version.name, to):
         return None
     asked = dataclasses.replace(
-        wish(version, to, TransferCause.DELIVERY, principal=of.request.principal),
+        wish(version, to, TransferCause.DELIVERY, who=acting(of.request)),
         source_site=at,
         jobs=(of.job,),
         priority=of.request.priority,
@@ -486,7 +548,7 @@ def finish(  # noqa: PLR0917 - the agent and its word
         return stored
     if stored.state.terminal or not stored.attempt:
         raise _superseded(stored)
-    refused = carrying.forbidden(tx, stored)
+    refused = carrying.forbidden(tx, stored) or _no_longer(tx, ctx, stored)
     if refused is not None:
         return carrying.end(tx, stored, TransferState.CANCELLED, *refused)
     version = datasets.get_version(tx, carrying.version_name(stored))
@@ -544,13 +606,13 @@ def _superseded(stored: transfer.Transfer) -> errors.FailedPrecondition:
 def advance(tx: ports.Transaction, ctx: Context) -> int:
     """Ends what may not be or is not wanted, sets back what a lost site had, starts what may start; the number of changes."""
     rows = list(scan.every(tx, transfer.Transfer, where={"live": "1"}))
-    left = [each for each in rows if not _looked_after(tx, each)]
+    left = [each for each in rows if not _looked_after(tx, ctx, each)]
     return len(rows) - len(left) + _started(tx, ctx, left)
 
 
-def _looked_after(tx: ports.Transaction, each: transfer.Transfer) -> bool:
-    """Whether something outside of a live transfer has ended it or set it back."""
-    refused = carrying.forbidden(tx, each) or _unwanted(tx, each)
+def _looked_after(tx: ports.Transaction, ctx: Context, each: transfer.Transfer) -> bool:
+    """Whether something outside of a live transfer has ended it or set it back: the policy, too, as it is now."""
+    refused = carrying.forbidden(tx, each) or _unwanted(tx, each) or _no_longer(tx, ctx, each)
     if refused is not None:
         carrying.end(tx, each, TransferState.CANCELLED, *refused)
         return True

@@ -1,21 +1,22 @@
-"""Watching: which of the datasets that events tell of somebody may know of."""
+"""Watching: what of that which events tell of somebody may know, and which types they may watch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from federation import ports
-from federation.core import dataset, errors, policy, watching
+from federation.core import errors, policy, watching
 from federation.core.policy import Principal
-from federation.services import authorization
+from federation.core.watching import Subject
 from federation.services.context import Context
+from federation.services.disclosure import Disclosure
 
 
-def browsable(tx: ports.Transaction, ctx: Context, principal: Principal, names: Iterable[str]) -> dict[str, bool]:
-    """Whether somebody may know of each of these datasets, as it is now; of one that is not there nobody may."""
-    wanted = tuple(names)
-    there = {stored.name.short: stored for stored in tx.list(dataset.Dataset, keys=wanted)}
-    return {name: name in there and authorization.may_browse(tx, ctx, principal, there[name]) for name in wanted}
+def known(tx: ports.Transaction, ctx: Context, principal: Principal, asked: Iterable[Subject]) -> dict[Subject, bool]:
+    """Whether somebody may know of each of these, as it is now."""
+    told = Disclosure(tx, ctx, principal)
+    ways = {"dataset": told.sees, "namespace": told.sees_namespace, "scope": told.sees_scope}
+    return {subject: ways[subject.kind](subject.name) for subject in asked}
 
 
 def types(principal: Principal, wanted: watching.Filter) -> frozenset[str]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from federation import ports
 from federation.core import dataset, ids, job, profile, site, transfer, whatif
-from federation.services import authorization, datasets, placement, pricing, quotas, scan
+from federation.core.authorization import dataset_facts
+from federation.services import authorization, datasets, placement, policies, pricing, quotas, scan
 from federation.services.context import Context
 from federation.services.disclosure import Disclosure
 
@@ -42,6 +43,7 @@ def export(
             quotas.budget(tx, row.name) for row in scan.every(tx, dataset.Namespace) if known.sees_namespace(row.name)
         ),
         queue=tuple(_queue(tx, known)),
+        policies=policies.get(tx, ctx).text,
     )
 
 
@@ -63,7 +65,23 @@ def _datasets(tx: ports.Transaction, names: Iterable[str], known: Disclosure) ->
             residency=stored.residency,
             release_bytes_max=stored.release_bytes_max,
             versions=tuple(_version(tx, ids.VersionName(stored.name, number)) for number in sorted(numbers or newest)),
+            governance=_governance(tx, stored),
         )
+
+
+def _governance(tx: ports.Transaction, stored: dataset.Dataset) -> whatif.Governance:
+    facts = dataset_facts(stored, tx.get(dataset.Namespace, stored.namespace))
+    return whatif.Governance(
+        owners=facts.owners,
+        readers=facts.readers,
+        kind=facts.kind,
+        classification=stored.classification,
+        purposes=facts.purposes,
+        use_expire_time=stored.use_expire_time,
+        legal_hold=facts.legal_hold,
+        group_size_min=facts.group_size_min,
+        labels=facts.labels,
+    )
 
 
 def _version(tx: ports.Transaction, name: ids.VersionName) -> whatif.VersionRow:

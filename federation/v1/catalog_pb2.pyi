@@ -263,6 +263,7 @@ class DataCard(google.protobuf.message.Message):
     CONSENT_FIELD_NUMBER: builtins.int
     KNOWN_BIAS_FIELD_NUMBER: builtins.int
     SENSITIVE_COLUMNS_FIELD_NUMBER: builtins.int
+    WITHOUT_FIELD_NUMBER: builtins.int
     origin: builtins.str
     """Where it comes from."""
     licence: builtins.str
@@ -271,6 +272,10 @@ class DataCard(google.protobuf.message.Message):
     known_bias: builtins.str
     @property
     def sensitive_columns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def without(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Fields of which it is known that there is nothing to say: nothing is inherited into them."""
+
     def __init__(
         self,
         *,
@@ -279,10 +284,74 @@ class DataCard(google.protobuf.message.Message):
         consent: builtins.str = ...,
         known_bias: builtins.str = ...,
         sensitive_columns: collections.abc.Iterable[builtins.str] | None = ...,
+        without: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["consent", b"consent", "known_bias", b"known_bias", "licence", b"licence", "origin", b"origin", "sensitive_columns", b"sensitive_columns"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["consent", b"consent", "known_bias", b"known_bias", "licence", b"licence", "origin", b"origin", "sensitive_columns", b"sensitive_columns", "without", b"without"]) -> None: ...
 
 global___DataCard = DataCard
+
+@typing.final
+class ExplainedCard(google.protobuf.message.Message):
+    """A dataset's card, of which datasets its versions were made by jobs, and what it inherits from those."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
+    MADE_OF_FIELD_NUMBER: builtins.int
+    FACTS_FIELD_NUMBER: builtins.int
+    UNSEEN_FIELD_NUMBER: builtins.int
+    dataset: builtins.str
+    """`sales/flights`"""
+    unseen: builtins.int
+    """How many of the datasets that it was made of the caller may not know of."""
+    @property
+    def card(self) -> global___DataCard: ...
+    @property
+    def made_of(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def facts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CardFact]: ...
+    def __init__(
+        self,
+        *,
+        dataset: builtins.str = ...,
+        card: global___DataCard | None = ...,
+        made_of: collections.abc.Iterable[builtins.str] | None = ...,
+        facts: collections.abc.Iterable[global___CardFact] | None = ...,
+        unseen: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["card", b"card", "dataset", b"dataset", "facts", b"facts", "made_of", b"made_of", "unseen", b"unseen"]) -> None: ...
+
+global___ExplainedCard = ExplainedCard
+
+@typing.final
+class CardFact(google.protobuf.message.Message):
+    """What a dataset has from one that it was made of, however many steps ago."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    field: builtins.str
+    """`consent`, `known_bias` or `sensitive_columns`."""
+    source: builtins.str
+    """Whose card says so: `sales/orders`."""
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """One text, or several columns."""
+
+    def __init__(
+        self,
+        *,
+        field: builtins.str = ...,
+        values: collections.abc.Iterable[builtins.str] | None = ...,
+        source: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["field", b"field", "source", b"source", "values", b"values"]) -> None: ...
+
+global___CardFact = CardFact
 
 @typing.final
 class Version(google.protobuf.message.Message):
@@ -322,6 +391,7 @@ class Version(google.protobuf.message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     ERASE_TIME_FIELD_NUMBER: builtins.int
+    COLLECT_TIME_FIELD_NUMBER: builtins.int
     GROUP_SIZE_FIELD_NUMBER: builtins.int
     COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     name: builtins.str
@@ -360,6 +430,10 @@ class Version(google.protobuf.message.Message):
         """Since when nothing opens it any more; see Erasures."""
 
     @property
+    def collect_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when it lies nowhere, because it was old and nobody needed it; absent for one that lies somewhere."""
+
+    @property
     def column_classes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ColumnClass]:
         """Columns that are sealed under keys of their own; empty where all of it is under one."""
 
@@ -382,11 +456,12 @@ class Version(google.protobuf.message.Message):
         etag: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         erase_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        collect_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         group_size: builtins.int | None = ...,
         column_classes: collections.abc.Iterable[global___ColumnClass] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_group_size", b"_group_size", "create_time", b"create_time", "erase_time", b"erase_time", "group_size", b"group_size"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "column_classes", b"column_classes", "columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "group_size", b"group_size", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_group_size", b"_group_size", "collect_time", b"collect_time", "create_time", b"create_time", "erase_time", b"erase_time", "group_size", b"group_size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "collect_time", b"collect_time", "column_classes", b"column_classes", "columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "group_size", b"group_size", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_group_size", b"_group_size"]) -> typing.Literal["group_size"] | None: ...
 
 global___Version = Version
@@ -475,6 +550,7 @@ class Access(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     DATASET_UID_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    SENSITIVE_COLUMNS_FIELD_NUMBER: builtins.int
     grant: builtins.bytes
     """The signed grant, opaque to its bearer."""
     gateway: builtins.str
@@ -485,6 +561,10 @@ class Access(google.protobuf.message.Message):
     dataset_uid: builtins.str
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def sensitive_columns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Columns that are sensitive by the dataset's card, or by those of what it was made of: to be masked where rows are shown."""
+
     def __init__(
         self,
         *,
@@ -494,9 +574,10 @@ class Access(google.protobuf.message.Message):
         name: builtins.str = ...,
         dataset_uid: builtins.str = ...,
         expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        sensitive_columns: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["expire_time", b"expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dataset_uid", b"dataset_uid", "expire_time", b"expire_time", "gateway", b"gateway", "grant", b"grant", "name", b"name", "site", b"site"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset_uid", b"dataset_uid", "expire_time", b"expire_time", "gateway", b"gateway", "grant", b"grant", "name", b"name", "sensitive_columns", b"sensitive_columns", "site", b"site"]) -> None: ...
 
 global___Access = Access
 
@@ -960,6 +1041,22 @@ class Span(google.protobuf.message.Message):
 global___Span = Span
 
 @typing.final
+class ExplainCardRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The dataset."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___ExplainCardRequest = ExplainCardRequest
+
+@typing.final
 class UpdateDatasetRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1220,6 +1317,8 @@ class OpenReadRequest(google.protobuf.message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
     PURPOSE_FIELD_NUMBER: builtins.int
+    BYTES_MAX_FIELD_NUMBER: builtins.int
+    SENSITIVE_FIELD_NUMBER: builtins.int
     COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """A version, or a dataset for its newest version."""
@@ -1229,6 +1328,10 @@ class OpenReadRequest(google.protobuf.message.Message):
     validate_only: builtins.bool
     purpose: builtins.str
     """What it is wanted for; policies decide by it."""
+    bytes_max: builtins.int
+    """At most so many bytes of ciphertext are to be read under it; 0 for what reading the version once takes."""
+    sensitive: builtins.bool
+    """Whether columns that the data card calls sensitive are to be shown: for those who decide over the dataset."""
     @property
     def column_classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Column classes that are wanted beside `default`."""
@@ -1241,8 +1344,10 @@ class OpenReadRequest(google.protobuf.message.Message):
         request_id: builtins.str = ...,
         validate_only: builtins.bool = ...,
         purpose: builtins.str = ...,
+        bytes_max: builtins.int = ...,
+        sensitive: builtins.bool = ...,
         column_classes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["column_classes", b"column_classes", "name", b"name", "purpose", b"purpose", "request_id", b"request_id", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes_max", b"bytes_max", "column_classes", b"column_classes", "name", b"name", "purpose", b"purpose", "request_id", b"request_id", "sensitive", b"sensitive", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
 
 global___OpenReadRequest = OpenReadRequest

@@ -71,6 +71,11 @@ class CatalogStub(object):
                 request_serializer=federation_dot_v1_dot_catalog__pb2.SearchDatasetsRequest.SerializeToString,
                 response_deserializer=federation_dot_v1_dot_catalog__pb2.SearchDatasetsResponse.FromString,
                 )
+        self.ExplainCard = channel.unary_unary(
+                '/federation.v1.Catalog/ExplainCard',
+                request_serializer=federation_dot_v1_dot_catalog__pb2.ExplainCardRequest.SerializeToString,
+                response_deserializer=federation_dot_v1_dot_catalog__pb2.ExplainedCard.FromString,
+                )
         self.UpdateDataset = channel.unary_unary(
                 '/federation.v1.Catalog/UpdateDataset',
                 request_serializer=federation_dot_v1_dot_catalog__pb2.UpdateDatasetRequest.SerializeToString,
@@ -204,6 +209,13 @@ class CatalogServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainCard(self, request, context):
+        """Tells a dataset's card with what it inherits from the datasets that it was made of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateDataset(self, request, context):
         """Changes the fields of a dataset that the mask names.
         """
@@ -331,6 +343,11 @@ def add_CatalogServicer_to_server(servicer, server):
                     servicer.SearchDatasets,
                     request_deserializer=federation_dot_v1_dot_catalog__pb2.SearchDatasetsRequest.FromString,
                     response_serializer=federation_dot_v1_dot_catalog__pb2.SearchDatasetsResponse.SerializeToString,
+            ),
+            'ExplainCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainCard,
+                    request_deserializer=federation_dot_v1_dot_catalog__pb2.ExplainCardRequest.FromString,
+                    response_serializer=federation_dot_v1_dot_catalog__pb2.ExplainedCard.SerializeToString,
             ),
             'UpdateDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateDataset,
@@ -577,6 +594,23 @@ class Catalog(object):
         return grpc.experimental.unary_unary(request, target, '/federation.v1.Catalog/SearchDatasets',
             federation_dot_v1_dot_catalog__pb2.SearchDatasetsRequest.SerializeToString,
             federation_dot_v1_dot_catalog__pb2.SearchDatasetsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ExplainCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/federation.v1.Catalog/ExplainCard',
+            federation_dot_v1_dot_catalog__pb2.ExplainCardRequest.SerializeToString,
+            federation_dot_v1_dot_catalog__pb2.ExplainedCard.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -88,6 +88,12 @@ class CatalogStub:
     ]
     """Finds datasets by words of their name, labels, owner, columns, description and card: best matches first."""
 
+    ExplainCard: grpc.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.ExplainCardRequest,
+        federation.v1.catalog_pb2.ExplainedCard,
+    ]
+    """Tells a dataset's card with what it inherits from the datasets that it was made of."""
+
     UpdateDataset: grpc.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.UpdateDatasetRequest,
         federation.v1.catalog_pb2.Dataset,
@@ -216,6 +222,12 @@ class CatalogAsyncStub:
         federation.v1.catalog_pb2.SearchDatasetsResponse,
     ]
     """Finds datasets by words of their name, labels, owner, columns, description and card: best matches first."""
+
+    ExplainCard: grpc.aio.UnaryUnaryMultiCallable[
+        federation.v1.catalog_pb2.ExplainCardRequest,
+        federation.v1.catalog_pb2.ExplainedCard,
+    ]
+    """Tells a dataset's card with what it inherits from the datasets that it was made of."""
 
     UpdateDataset: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.UpdateDatasetRequest,
@@ -367,6 +379,14 @@ class CatalogServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.catalog_pb2.SearchDatasetsResponse, collections.abc.Awaitable[federation.v1.catalog_pb2.SearchDatasetsResponse]]:
         """Finds datasets by words of their name, labels, owner, columns, description and card: best matches first."""
+
+    @abc.abstractmethod
+    def ExplainCard(
+        self,
+        request: federation.v1.catalog_pb2.ExplainCardRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[federation.v1.catalog_pb2.ExplainedCard, collections.abc.Awaitable[federation.v1.catalog_pb2.ExplainedCard]]:
+        """Tells a dataset's card with what it inherits from the datasets that it was made of."""
 
     @abc.abstractmethod
     def UpdateDataset(

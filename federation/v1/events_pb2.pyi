@@ -34,8 +34,8 @@ class WatchRequest(google.protobuf.message.Message):
     start_revision: builtins.int
     """The first revision to tell of; 0 for whatever comes from now on."""
     filter: builtins.str
-    """`field = "value"`, joined by AND, and by OR, which binds tighter. A value may end with `*`. Fields: type (`jobs`), name
-    (`jobs/j-1`), kind (`job.succeeded`), namespace, dataset (`sales/flights`).
+    """As AIP-160 has it: `type = "jobs" AND NOT namespace = "sales"`. Fields: type (`jobs`), name (`jobs/j-1`), within (the resource
+    and all that it lies in: `within = "jobs/j-1"` has its runs too), kind (`job.succeeded`), namespace, dataset (`sales/flights`).
     """
     names_only: builtins.bool
     """Tell which resources have changed and not what they are now."""

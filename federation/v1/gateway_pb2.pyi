@@ -716,14 +716,20 @@ class CheckStoreRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     READ_OBJECTS_FIELD_NUMBER: builtins.int
+    REMOVE_ORPHANS_FIELD_NUMBER: builtins.int
     read_objects: builtins.bool
     """Read every object and compare its digest; otherwise only its length."""
+    remove_orphans: builtins.bool
+    """Instead of all that is wrong, tell the objects that no version names and nobody is writing, once they were found twice and
+    were removed.
+    """
     def __init__(
         self,
         *,
         read_objects: builtins.bool = ...,
+        remove_orphans: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["read_objects", b"read_objects"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["read_objects", b"read_objects", "remove_orphans", b"remove_orphans"]) -> None: ...
 
 global___CheckStoreRequest = CheckStoreRequest
 
@@ -735,11 +741,14 @@ class CheckStoreResponse(google.protobuf.message.Message):
     OBJECT_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     DETAIL_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
     finding: builtins.str
     """ORPHAN, MISSING, DAMAGED, KEY_MISSING, MANIFEST_INVALID"""
     object: builtins.str
     version: builtins.str
     detail: builtins.str
+    bytes: builtins.int
+    """What an orphan takes."""
     def __init__(
         self,
         *,
@@ -747,8 +756,9 @@ class CheckStoreResponse(google.protobuf.message.Message):
         object: builtins.str = ...,
         version: builtins.str = ...,
         detail: builtins.str = ...,
+        bytes: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["detail", b"detail", "finding", b"finding", "object", b"object", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "detail", b"detail", "finding", b"finding", "object", b"object", "version", b"version"]) -> None: ...
 
 global___CheckStoreResponse = CheckStoreResponse
 

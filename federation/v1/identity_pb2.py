@@ -16,7 +16,7 @@ from federation.v1 import options_pb2 as federation_dot_v1_dot_options__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x64\x65ration/v1/identity.proto\x12\rfederation.v1\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xea\x01\n\x05Token\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06secret\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0e\n\x06groups\x18\x07 \x03(\t\x12\x0e\n\x06scopes\x18\x08 \x03(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63reator\x18\n \x01(\t\"\x0f\n\rWhoAmIRequest\"\xd6\x01\n\x0eWhoAmIResponse\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12\x16\n\x0eserver_version\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x0e\n\x06groups\x18\x06 \x03(\t\x12\x0e\n\x06scopes\x18\x07 \x03(\t\x12\x12\n\ncredential\x18\x08 \x01(\t\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x12\x43reateTokenRequest\x12#\n\x05token\x18\x01 \x01(\x0b\x32\x14.federation.v1.Token\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"J\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"S\n\x12ListTokensResponse\x12$\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.federation.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x12RevokeTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"\x15\n\x13\x46indEntranceRequest\"^\n\x14\x46indEntranceResponse\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\n\n\x02\x63\x61\x18\x02 \x01(\x0c\x12&\n\x07issuers\x18\x03 \x03(\x0b\x32\x15.federation.v1.Issuer\"k\n\x06Issuer\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x0e\n\x06\x63lient\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x61rer\x18\x04 \x01(\t\x12\r\n\x05scope\x18\x05 \x01(\t\x12\x15\n\rclient_secret\x18\x06 \x01(\t2\xe0\x03\n\x08Identity\x12U\n\x06WhoAmI\x12\x1c.federation.v1.WhoAmIRequest\x1a\x1d.federation.v1.WhoAmIResponse\"\x0e\xca\xc1\x18\nserver.get\x12Y\n\x0b\x43reateToken\x12!.federation.v1.CreateTokenRequest\x1a\x14.federation.v1.Token\"\x11\xca\xc1\x18\rtokens.create\x12\x62\n\nListTokens\x12 .federation.v1.ListTokensRequest\x1a!.federation.v1.ListTokensResponse\"\x0f\xca\xc1\x18\x0btokens.list\x12Y\n\x0bRevokeToken\x12!.federation.v1.RevokeTokenRequest\x1a\x14.federation.v1.Token\"\x11\xca\xc1\x18\rtokens.delete\x12\x63\n\x0c\x46indEntrance\x12\".federation.v1.FindEntranceRequest\x1a#.federation.v1.FindEntranceResponse\"\n\xca\xc1\x18\x06publicb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x64\x65ration/v1/identity.proto\x12\rfederation.v1\x1a\x1b\x66\x65\x64\x65ration/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xea\x01\n\x05Token\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06secret\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0e\n\x06groups\x18\x07 \x03(\t\x12\x0e\n\x06scopes\x18\x08 \x03(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63reator\x18\n \x01(\t\"\x0f\n\rWhoAmIRequest\"\x88\x02\n\x0eWhoAmIResponse\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x03 \x01(\t\x12\x16\n\x0eserver_version\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x0e\n\x06groups\x18\x06 \x03(\t\x12\x0e\n\x06scopes\x18\x07 \x03(\t\x12\x12\n\ncredential\x18\x08 \x01(\t\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0bserver_time\x18\xb0\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x12\x43reateTokenRequest\x12#\n\x05token\x18\x01 \x01(\x0b\x32\x14.federation.v1.Token\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"J\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"S\n\x12ListTokensResponse\x12$\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.federation.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x12RevokeTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"\x15\n\x13\x46indEntranceRequest\"^\n\x14\x46indEntranceResponse\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\n\n\x02\x63\x61\x18\x02 \x01(\x0c\x12&\n\x07issuers\x18\x03 \x03(\x0b\x32\x15.federation.v1.Issuer\"k\n\x06Issuer\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x0e\n\x06\x63lient\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x61rer\x18\x04 \x01(\t\x12\r\n\x05scope\x18\x05 \x01(\t\x12\x15\n\rclient_secret\x18\x06 \x01(\t2\xe0\x03\n\x08Identity\x12U\n\x06WhoAmI\x12\x1c.federation.v1.WhoAmIRequest\x1a\x1d.federation.v1.WhoAmIResponse\"\x0e\xca\xc1\x18\nserver.get\x12Y\n\x0b\x43reateToken\x12!.federation.v1.CreateTokenRequest\x1a\x14.federation.v1.Token\"\x11\xca\xc1\x18\rtokens.create\x12\x62\n\nListTokens\x12 .federation.v1.ListTokensRequest\x1a!.federation.v1.ListTokensResponse\"\x0f\xca\xc1\x18\x0btokens.list\x12Y\n\x0bRevokeToken\x12!.federation.v1.RevokeTokenRequest\x1a\x14.federation.v1.Token\"\x11\xca\xc1\x18\rtokens.delete\x12\x63\n\x0c\x46indEntrance\x12\".federation.v1.FindEntranceRequest\x1a#.federation.v1.FindEntranceResponse\"\n\xca\xc1\x18\x06publicb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,21 +38,21 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_WHOAMIREQUEST']._serialized_start=346
   _globals['_WHOAMIREQUEST']._serialized_end=361
   _globals['_WHOAMIRESPONSE']._serialized_start=364
-  _globals['_WHOAMIRESPONSE']._serialized_end=578
-  _globals['_CREATETOKENREQUEST']._serialized_start=580
-  _globals['_CREATETOKENREQUEST']._serialized_end=680
-  _globals['_LISTTOKENSREQUEST']._serialized_start=682
-  _globals['_LISTTOKENSREQUEST']._serialized_end=756
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=758
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=841
-  _globals['_REVOKETOKENREQUEST']._serialized_start=843
-  _globals['_REVOKETOKENREQUEST']._serialized_end=920
-  _globals['_FINDENTRANCEREQUEST']._serialized_start=922
-  _globals['_FINDENTRANCEREQUEST']._serialized_end=943
-  _globals['_FINDENTRANCERESPONSE']._serialized_start=945
-  _globals['_FINDENTRANCERESPONSE']._serialized_end=1039
-  _globals['_ISSUER']._serialized_start=1041
-  _globals['_ISSUER']._serialized_end=1148
-  _globals['_IDENTITY']._serialized_start=1151
-  _globals['_IDENTITY']._serialized_end=1631
+  _globals['_WHOAMIRESPONSE']._serialized_end=628
+  _globals['_CREATETOKENREQUEST']._serialized_start=630
+  _globals['_CREATETOKENREQUEST']._serialized_end=730
+  _globals['_LISTTOKENSREQUEST']._serialized_start=732
+  _globals['_LISTTOKENSREQUEST']._serialized_end=806
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=808
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=891
+  _globals['_REVOKETOKENREQUEST']._serialized_start=893
+  _globals['_REVOKETOKENREQUEST']._serialized_end=970
+  _globals['_FINDENTRANCEREQUEST']._serialized_start=972
+  _globals['_FINDENTRANCEREQUEST']._serialized_end=993
+  _globals['_FINDENTRANCERESPONSE']._serialized_start=995
+  _globals['_FINDENTRANCERESPONSE']._serialized_end=1089
+  _globals['_ISSUER']._serialized_start=1091
+  _globals['_ISSUER']._serialized_end=1198
+  _globals['_IDENTITY']._serialized_start=1201
+  _globals['_IDENTITY']._serialized_end=1681
 # @@protoc_insertion_point(module_scope)

@@ -95,6 +95,7 @@ class WhoAmIResponse(google.protobuf.message.Message):
     SCOPES_FIELD_NUMBER: builtins.int
     CREDENTIAL_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    SERVER_TIME_FIELD_NUMBER: builtins.int
     principal: builtins.str
     role: builtins.str
     jurisdiction: builtins.str
@@ -110,6 +111,10 @@ class WhoAmIResponse(google.protobuf.message.Message):
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When that ends; absent for what does not end by itself."""
 
+    @property
+    def server_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """The server's clock when it answered."""
+
     def __init__(
         self,
         *,
@@ -122,9 +127,10 @@ class WhoAmIResponse(google.protobuf.message.Message):
         scopes: collections.abc.Iterable[builtins.str] | None = ...,
         credential: builtins.str = ...,
         expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        server_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["expire_time", b"expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["credential", b"credential", "expire_time", b"expire_time", "groups", b"groups", "jurisdiction", b"jurisdiction", "principal", b"principal", "revision", b"revision", "role", b"role", "scopes", b"scopes", "server_version", b"server_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["expire_time", b"expire_time", "server_time", b"server_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["credential", b"credential", "expire_time", b"expire_time", "groups", b"groups", "jurisdiction", b"jurisdiction", "principal", b"principal", "revision", b"revision", "role", b"role", "scopes", b"scopes", "server_time", b"server_time", "server_version", b"server_version"]) -> None: ...
 
 global___WhoAmIResponse = WhoAmIResponse
 

@@ -109,6 +109,30 @@ SPOT_ALLOWED: Spot.ValueType  # 2
 SPOT_ONLY: Spot.ValueType  # 3
 global___Spot = Spot
 
+class _PlanView:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PlanViewEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_PlanView.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PLAN_VIEW_UNSPECIFIED: _PlanView.ValueType  # 0
+    """As FULL."""
+    PLAN_VIEW_BASIC: _PlanView.ValueType  # 1
+    """The choice with its inputs, the runner-up, and the baseline. Where there is no choice, every site's refusal."""
+    PLAN_VIEW_FULL: _PlanView.ValueType  # 2
+    """All candidates and refusals, and what would have made other sites win."""
+
+class PlanView(_PlanView, metaclass=_PlanViewEnumTypeWrapper):
+    """How much a plan that is only asked for tells (AIP-157)."""
+
+PLAN_VIEW_UNSPECIFIED: PlanView.ValueType  # 0
+"""As FULL."""
+PLAN_VIEW_BASIC: PlanView.ValueType  # 1
+"""The choice with its inputs, the runner-up, and the baseline. Where there is no choice, every site's refusal."""
+PLAN_VIEW_FULL: PlanView.ValueType  # 2
+"""All candidates and refusals, and what would have made other sites win."""
+global___PlanView = PlanView
+
 @typing.final
 class InputSpec(google.protobuf.message.Message):
     """One input of a job."""
@@ -680,6 +704,7 @@ class Job(google.protobuf.message.Message):
     END_TIME_FIELD_NUMBER: builtins.int
     TRANSFERS_FIELD_NUMBER: builtins.int
     DECISION_FIELD_NUMBER: builtins.int
+    TRACEPARENT_FIELD_NUMBER: builtins.int
     name: builtins.str
     state: global___JobState.ValueType
     reason: builtins.str
@@ -691,6 +716,8 @@ class Job(google.protobuf.message.Message):
     etag: builtins.str
     decision: builtins.str
     """The newest decision about it, as the record's table `placement_decisions` explains it."""
+    traceparent: builtins.str
+    """The trace in which it was submitted (W3C Trace Context), if any. Set by the server."""
     @property
     def request(self) -> global___JobRequest: ...
     @property
@@ -724,9 +751,10 @@ class Job(google.protobuf.message.Message):
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         transfers: collections.abc.Iterable[builtins.str] | None = ...,
         decision: builtins.str = ...,
+        traceparent: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "plan", b"plan", "request", b"request", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decision", b"decision", "detail", b"detail", "end_time", b"end_time", "etag", b"etag", "name", b"name", "plan", b"plan", "reason", b"reason", "request", b"request", "run", b"run", "state", b"state", "transfers", b"transfers", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decision", b"decision", "detail", b"detail", "end_time", b"end_time", "etag", b"etag", "name", b"name", "plan", b"plan", "reason", b"reason", "request", b"request", "run", b"run", "state", b"state", "traceparent", b"traceparent", "transfers", b"transfers", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___Job = Job
 
@@ -830,8 +858,11 @@ class CreateJobRequest(google.protobuf.message.Message):
     REQUEST_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    VIEW_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     validate_only: builtins.bool
+    view: global___PlanView.ValueType
+    """With `validate_only` alone: the plan of a job that is stored is whole."""
     @property
     def request(self) -> global___JobRequest: ...
     def __init__(
@@ -840,9 +871,10 @@ class CreateJobRequest(google.protobuf.message.Message):
         request: global___JobRequest | None = ...,
         request_id: builtins.str = ...,
         validate_only: builtins.bool = ...,
+        view: global___PlanView.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["request", b"request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["request", b"request", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["request", b"request", "request_id", b"request_id", "validate_only", b"validate_only", "view", b"view"]) -> None: ...
 
 global___CreateJobRequest = CreateJobRequest
 

@@ -207,16 +207,27 @@ class ExplainPolicyReplayRequest(google.protobuf.message.Message):
 
     TEXT_FIELD_NUMBER: builtins.int
     START_FIELD_NUMBER: builtins.int
+    FROM_TIME_FIELD_NUMBER: builtins.int
+    TO_TIME_FIELD_NUMBER: builtins.int
     text: builtins.str
     start: builtins.int
-    """From which position of the log on."""
+    """After which position of the log."""
+    @property
+    def from_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Only decisions from this time on, and before this one."""
+
+    @property
+    def to_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         text: builtins.str = ...,
         start: builtins.int = ...,
+        from_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        to_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["start", b"start", "text", b"text"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["from_time", b"from_time", "to_time", b"to_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["from_time", b"from_time", "start", b"start", "text", b"text", "to_time", b"to_time"]) -> None: ...
 
 global___ExplainPolicyReplayRequest = ExplainPolicyReplayRequest
 

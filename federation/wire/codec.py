@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -24,7 +25,9 @@ from federation.core import (
     authorization,
     bill,
     budget,
+    card,
     chain,
+    collection,
     columns,
     dataset,
     discovery,
@@ -41,6 +44,7 @@ from federation.core import (
     pipeline,
     quota,
     ratecard,
+    records,
     site,
     transfer,
     variance,
@@ -49,6 +53,7 @@ from federation.v1 import (
     agent_pb2,
     bills_pb2,
     budgets_pb2,
+    care_pb2,
     catalog_pb2,
     costs_pb2,
     identity_pb2,
@@ -131,6 +136,8 @@ PAIRS: dict[type, type[Message]] = {
     dataset.DataCard: catalog_pb2.DataCard,
     dataset.Dataset: catalog_pb2.Dataset,
     columns.ColumnClass: catalog_pb2.ColumnClass,
+    card.CardFact: catalog_pb2.CardFact,
+    card.Explained: catalog_pb2.ExplainedCard,
     discovery.Span: catalog_pb2.Span,
     discovery.Match: catalog_pb2.Match,
     discovery.Found: catalog_pb2.FoundDataset,
@@ -194,6 +201,7 @@ PAIRS: dict[type, type[Message]] = {
     metering.CostSummary: costs_pb2.CostSummary,
     metering.Traffic: agent_pb2.Traffic,
     metering.UsageRecord: costs_pb2.Usage,
+    collection.Judged: care_pb2.CollectedVersion,
     bill.Bill: bills_pb2.Bill,
     bill.LinkReconciliation: bills_pb2.LinkReconciliation,
     bill.Reconciliation: bills_pb2.Reconciliation,
@@ -276,6 +284,8 @@ NOT_CARRIED: dict[type, Mapping[str, str]] = {
     transfer.Transfer: {
         "grant": "bookkeeping of the catalog; the agent gets the signed grant itself",
         "failed_sources": "bookkeeping of the catalog: what it chooses the next attempt's source by",
+        "role": "for whom the policy is asked again while it runs; nobody else's business",
+        "groups": "as `role`",
     },
     job.Run: {
         "grants": "ids of read grants are bookkeeping of the catalog; the agent gets the signed grants themselves",
@@ -284,7 +294,8 @@ NOT_CARRIED: dict[type, Mapping[str, str]] = {
     },
 }
 
-_VALUES: dict[str, type] = {message.DESCRIPTOR.full_name: value for value, message in PAIRS.items()}
+_VALUES: dict[type[Message], type] = {message: value for value, message in PAIRS.items()}
+_MESSAGES: dict[str, type[Message]] = {message.DESCRIPTOR.full_name: message for message in _VALUES}
 
 
 @typing.overload
@@ -297,26 +308,24 @@ def to_message(value: Any, cls: type[Message] = Message) -> Message:
     `cls` says which message the caller knows it to be.
     """
     kind: type = type(value)
-    message = PAIRS[kind]()
-    assert isinstance(message, cls), f"{kind.__name__} is not sent as {cls.__name__}"
-    named = NAMES.get(kind)
-    if named:
-        assign(message, "name", named.build(value))
-    for field in _fields(kind):
-        item = getattr(value, field.name)
-        if item is not None:
-            _encode(message, field, item)
-    return message
+    assert issubclass(PAIRS[kind], cls), f"{kind.__name__} is not sent as {cls.__name__}"
+    told = _told(value)
+    try:
+        return PAIRS[kind](**told)
+    except (ValueError, TypeError):
+        _name_what_cannot_be_sent(PAIRS[kind], told)
+        raise
 
 
 def to_value(message: Message) -> Any:
     """The value that a message mirrors; InvalidArgument for a name, an enum or a missing field that no value can have."""
-    cls = _VALUES[message.DESCRIPTOR.full_name]
-    found = {field.name: _decode(message, field) for field in _fields(cls)}
-    named = NAMES.get(cls)
-    if named:
-        found.update(named.parse(getattr(message, "name")))  # noqa: B009 - Message has no `name` that mypy knows of
-    return cls(**found)
+    way = _way(_VALUES[type(message)])
+    found = dict(zip(way.taken, way.take(message), strict=True))
+    for name, decode in way.decoded:
+        found[name] = decode(message)
+    if way.named:
+        found.update(way.named.parse(getattr(message, "name")))  # noqa: B009 - Message has no `name` that mypy knows of
+    return way.cls(**found) if way.makes_itself else records.made(way.cls, found)
 
 
 def from_time(time: datetime) -> Timestamp:
@@ -338,8 +347,7 @@ def to_time(stamp: Timestamp) -> datetime:
         ) from None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Field:
+class _Field(NamedTuple):
     """One field of a value and how it travels. `inner` is the hint without None, `item` that of a tuple's items."""
 
     name: str
@@ -349,19 +357,59 @@ class _Field:
     default: Any
     prefix: str
 
+    @property
+    def sent_as_it_is(self) -> bool:
+        """Whether a message takes the field's item as the value has it; what is None it passes over."""
+        if self.item is not None:
+            return self.item not in PAIRS and typing.get_origin(self.item) is not tuple
+        return self.inner not in PAIRS and self.inner is not datetime and not self.prefix
+
+    @property
+    def taken_as_it_is(self) -> bool:
+        """Whether a value takes what a message answers for the field, whatever was set."""
+        return self.item is None and self.sent_as_it_is and not self.optional
+
+
+class _Way(NamedTuple):
+    """How values of a class travel, found once for each class: most fields as they are, by one call; the rest one by one."""
+
+    cls: type
+    named: Named | None
+    makes_itself: bool
+    sent: tuple[str, ...]
+    look: Callable[[Any], tuple[Any, ...]]
+    encoded: tuple[tuple[str, Callable[[Any], Any]], ...]
+    taken: tuple[str, ...]
+    take: Callable[[Message], tuple[Any, ...]]
+    decoded: tuple[tuple[str, Callable[[Message], Any]], ...]
+
 
 @functools.cache
-def _fields(cls: type[Any]) -> tuple[_Field, ...]:
+def _way(cls: type[Any]) -> _Way:
+    kind: type = cls
     hints = typing.get_type_hints(cls)
     named = NAMES.get(cls)
     elsewhere = (named.fields if named else frozenset()) | set(NOT_CARRIED.get(cls, ()))
     wire = PAIRS[cls].DESCRIPTOR.fields_by_name
     # A replica's site is told twice on the wire: within its name, and as a field of its own.
     also = {"site"} if cls is dataset.Replica else set()
-    return tuple(
+    fields = [
         _field(field, hints[field.name], wire[field.name])
         for field in dataclasses.fields(cls)
         if field.name not in elsewhere or field.name in also
+    ]
+    sent = tuple(field.name for field in fields if field.sent_as_it_is)
+    taken = tuple(field.name for field in fields if field.taken_as_it_is)
+    return _Way(
+        cls=cls,
+        named=named,
+        makes_itself=records.makes_itself(kind),
+        sent=sent,
+        look=records.getter(sent),
+        encoded=tuple((field.name, _encoder(field)) for field in fields if not field.sent_as_it_is),
+        taken=taken,
+        take=records.getter(taken),
+        decoded=tuple((field.name, _decoder(field, wire[field.name])) for field in fields if not field.taken_as_it_is),
     )
 
 
@@ -380,23 +428,40 @@ def _field(field: dataclasses.Field[Any], hint: Any, wire: Any) -> _Field:
     )
 
 
-def _encode(message: Message, field: _Field, item: Any) -> None:
-    target = getattr(message, field.name)
-    if field.item is not None and typing.get_origin(field.item) is tuple:
-        _guarded(field.name, lambda: target.update(dict(item)))
-    elif field.item in PAIRS:
-        target.extend(to_message(each) for each in item)
-    elif field.item is not None:
-        _guarded(field.name, lambda: target.extend(item))
-    elif field.inner in PAIRS:
-        target.CopyFrom(to_message(item))
-        target.SetInParent()
-    elif field.inner is datetime:
-        target.CopyFrom(from_time(item))
-    elif field.prefix:
-        assign(message, field.name, field.prefix + str(item))
-    else:
-        assign(message, field.name, item)
+def _told(value: Any) -> dict[str, Any]:
+    """What the value's message is made of: values within it as such dicts, too, for protobuf to make all of them at once."""
+    kind: type = type(value)
+    way = _way(kind)
+    told = dict(zip(way.sent, way.look(value), strict=True))
+    for name, encode in way.encoded:
+        item = getattr(value, name)
+        if item is not None:
+            told[name] = encode(item)
+    if way.named:
+        told["name"] = way.named.build(value)
+    return told
+
+
+def _encoder(field: _Field) -> Callable[[Any], Any]:
+    """What makes of a field's item what its message is made of."""
+    if field.item in PAIRS:
+        return lambda item: [_told(each) for each in item]
+    if field.item is not None:
+        return dict
+    if field.inner in PAIRS:
+        return _told
+    return from_time if field.inner is datetime else lambda item: f"{field.prefix}{item}"
+
+
+def _name_what_cannot_be_sent(message: type[Message], told: Mapping[str, Any]) -> None:
+    """InvalidArgument with the innermost field that the contract's type cannot hold; nothing where there is none."""
+    for name, item in told.items():
+        within = message.DESCRIPTOR.fields_by_name[name].message_type
+        inner = _MESSAGES.get(within.full_name) if within else None
+        if inner is not None:
+            for each in item if isinstance(item, list) else [item]:
+                _name_what_cannot_be_sent(inner, each)
+        _guarded(name, functools.partial(message, **{name: item}))
 
 
 def assign(message: Message, name: str, item: Any) -> None:
@@ -404,7 +469,7 @@ def assign(message: Message, name: str, item: Any) -> None:
     _guarded(name, lambda: setattr(message, name, item))
 
 
-def _guarded(name: str, put: Callable[[], None]) -> None:
+def _guarded(name: str, put: Callable[[], object]) -> None:
     try:
         put()
     except (ValueError, TypeError) as error:
@@ -416,42 +481,39 @@ def _guarded(name: str, put: Callable[[], None]) -> None:
         ) from None
 
 
-def _decode(message: Message, field: _Field) -> Any:
-    found = getattr(message, field.name)
+def _decoder(field: _Field, wire: Any) -> Callable[[Message], Any]:
+    """What makes the field's item of a message."""
+    read = operator.attrgetter(field.name)
     if field.item is not None:
-        return _decode_many(found, field)
+        if typing.get_origin(field.item) is tuple:
+            return lambda message: tuple(sorted(read(message).items()))
+        return (
+            (lambda message: tuple(map(to_value, read(message))))
+            if field.item in PAIRS
+            else lambda message: tuple(read(message))
+        )
     if field.inner in PAIRS or field.inner is datetime or field.optional:
-        if not message.HasField(field.name):
-            return _absent(message, field)
-        if field.inner is datetime:
-            return to_time(found)
-        return to_value(found) if field.inner in PAIRS else found
-    if field.prefix:
-        return _decode_enum(message, field, found)
-    return found
+        make = to_value if field.inner in PAIRS else to_time if field.inner is datetime else _itself
+        return lambda message: make(read(message)) if message.HasField(field.name) else _absent(message, field)
+    names = {number: value.name.removeprefix(field.prefix) for number, value in wire.enum_type.values_by_number.items()}
+    return lambda message: _decoded_enum(message, field, names, read(message))
 
 
-def _decode_many(found: Any, field: _Field) -> tuple[Any, ...]:
-    if typing.get_origin(field.item) is tuple:
-        return tuple(sorted(found.items()))
-    if field.item in PAIRS:
-        return tuple(to_value(each) for each in found)
-    return tuple(found)
+def _itself(item: Any) -> Any:
+    return item
 
 
-def _decode_enum(message: Message, field: _Field, number: int) -> StrEnum:
+def _decoded_enum(message: Message, field: _Field, names: Mapping[int, str], number: int) -> StrEnum:
     if not number:
         return typing.cast("StrEnum", _absent(message, field))
-    wire: Any = message.DESCRIPTOR.fields_by_name[field.name]
-    known = wire.enum_type.values_by_number.get(number)
-    if known is None:
+    if number not in names:
         raise errors.InvalidArgument(
             f"{field.name} has no value number {number}",
             reason="ENUM_UNKNOWN",
             help="The sender may be of a newer version than this side.",
             violations={field.name: f"unknown value {number}"},
         )
-    return typing.cast("StrEnum", field.inner(known.name.removeprefix(field.prefix)))
+    return typing.cast("StrEnum", field.inner(names[number]))
 
 
 def _absent(message: Message, field: _Field) -> Any:

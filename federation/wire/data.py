@@ -138,6 +138,10 @@ class OpenedVersion:
             self._sources.clear()
             self.deks.renew()
 
+    def exactly(self, path: str) -> Source:
+        """One of the files, by ranges: what is asked for is fetched, in whole chunks, and nothing ahead of it."""
+        return self._source(self.entry(path))
+
     def _source(self, entry: dataset.FileEntry) -> Source:
         fetch = objects.ObjectFetch(self.gateway, self.input, entry, self.counts)
         reader = container.RangedReader(

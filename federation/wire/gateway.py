@@ -163,10 +163,13 @@ class GatewayClient:
             for response in self._stub().ReadLogs(gateway_pb2.ReadLogsRequest(follow=follow)):
                 yield response.data
 
-    def check_store(self, *, read_objects: bool = False) -> Iterator[gateway_pb2.CheckStoreResponse]:
-        """What is wrong between the site's store and the catalog."""
+    def check_store(
+        self, *, read_objects: bool = False, remove_orphans: bool = False
+    ) -> Iterator[gateway_pb2.CheckStoreResponse]:
+        """What is wrong between the site's store and the catalog; or the orphans that were removed."""
+        request = gateway_pb2.CheckStoreRequest(read_objects=read_objects, remove_orphans=remove_orphans)
         with wire_errors.translated():
-            yield from self._stub().CheckStore(gateway_pb2.CheckStoreRequest(read_objects=read_objects))
+            yield from self._stub().CheckStore(request)
 
     def close_grant(self) -> gateway_pb2.CloseGrantResponse:
         """Settles the grant that this client bears."""

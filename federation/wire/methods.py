@@ -16,6 +16,7 @@ from federation.v1 import (
     agent_pb2,
     bills_pb2,
     budgets_pb2,
+    care_pb2,
     catalog_pb2,
     costs_pb2,
     events_pb2,
@@ -37,7 +38,7 @@ from federation.v1 import (
 #: What people call, at the server's port for people.
 PEOPLE = (
     *("Catalog", "Sites", "Jobs", "Pipelines", "Transfers", "Costs", "Bills", "Budgets", "Keys"),
-    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures", "Policies", "Events"),
+    *("Ledger", "Lineage", "Identity", "Records", "Leases", "Erasures", "Policies", "Care", "Events"),
 )
 #: What sites' agents call, at the port that wants their certificate.
 AGENTS = ("Agent",)
@@ -54,6 +55,7 @@ _FILES = (
         costs_pb2,
         bills_pb2,
         budgets_pb2,
+        care_pb2,
         keys_pb2,
         ledger_pb2,
         lineage_pb2,

@@ -9,15 +9,19 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
+from cryptography import x509
 
+from federation import traces
 from federation.core import errors
 from federation.crypto import certificates
+from federation.wire import balancing, tracing
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +70,11 @@ class Tls:
     ca: bytes
     cert: bytes = b""
     key: bytes = field(default=b"", repr=False)
+
+
+def expiry(identity: Tls) -> datetime:
+    """When its certificate ends."""
+    return x509.load_pem_x509_certificate(identity.cert).not_valid_after_utc
 
 
 class Source(Protocol):
@@ -137,24 +146,34 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def channel(
-    target: str, tls: Tls, *, metadata: Callable[[], Metadata] | None = None, own_connection: bool = False
+    target: str,
+    tls: Tls,
+    *,
+    metadata: Callable[[], Metadata] | None = None,
+    own_connection: bool = False,
+    repeatable: Iterable[str] = (),
 ) -> grpc.Channel:
-    """A channel to `host:port`. `metadata` is asked at each call, so that a token may change while the channel lives.
+    """A channel to `host:port`, or several (see `balancing`). `metadata` is asked at each call: a token may change meanwhile.
 
     Connects at the first call. Make it in the process that uses it: a channel does not survive a fork. Channels to the same
     place share one connection, unless one is to have its own: a connection is encrypted by one core at a time.
     """
     credentials = grpc.ssl_channel_credentials(tls.ca, tls.key or None, tls.cert or None)
-    options = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", int(own_connection)))
-    opened = grpc.secure_channel(target, credentials, options=options)
+    place, options = balancing.settings(target, repeatable)
+    own = ("grpc.use_local_subchannel_pool", int(own_connection))
+    opened = grpc.secure_channel(place, credentials, options=(*CHANNEL_OPTIONS, own, *options))
+    if traces.on():
+        opened = grpc.intercept_channel(opened, tracing.Calls())
     return grpc.intercept_channel(opened, _Bearer(metadata)) if metadata else opened
 
 
 class ProcessChannel:
     """The channel of whichever process asks: made at its first call there, so its owner may be forked. Threads share it."""
 
-    def __init__(self, target: str, tls: Tls, *, metadata: Callable[[], Metadata] | None = None) -> None:
-        self._make = functools.partial(channel, target, tls, metadata=metadata)
+    def __init__(
+        self, target: str, tls: Tls, *, metadata: Callable[[], Metadata] | None = None, repeatable: Iterable[str] = ()
+    ) -> None:
+        self._make = functools.partial(channel, target, tls, metadata=metadata, repeatable=tuple(repeatable))
         self._lock = threading.Lock()
         self._made: tuple[int, grpc.Channel] | None = None
 
@@ -198,18 +217,6 @@ def _server_certificate(tls: Tls, *, require_client: bool) -> grpc.ServerCertifi
     )
 
 
-@dataclass(frozen=True)
-class _Details(grpc.ClientCallDetails):
-    """A call's details with our metadata added; grpc reads these attributes."""
-
-    method: str
-    timeout: float | None
-    metadata: Any
-    credentials: grpc.CallCredentials | None
-    wait_for_ready: bool | None
-    compression: Any
-
-
 class _Bearer(
     grpc.UnaryUnaryClientInterceptor,
     grpc.UnaryStreamClientInterceptor,
@@ -233,12 +240,5 @@ class _Bearer(
     def intercept_stream_stream(self, continuation: Any, details: Any, request_iterator: Any) -> Any:
         return continuation(self._with(details), request_iterator)
 
-    def _with(self, details: Any) -> _Details:
-        return _Details(
-            method=details.method,
-            timeout=details.timeout,
-            metadata=[*(details.metadata or ()), *self._metadata()],
-            credentials=details.credentials,
-            wait_for_ready=getattr(details, "wait_for_ready", None),
-            compression=getattr(details, "compression", None),
-        )
+    def _with(self, details: Any) -> tracing.Details:
+        return tracing.Details(details, self._metadata())

@@ -22,6 +22,7 @@ TICKET = "FED_TICKET"
 TOKEN = "FED_TOKEN"  # noqa: S105 - the name of a variable
 BINDINGS = "FED_BINDINGS"
 LOG_BYTES_MAX = "FED_LOG_BYTES_MAX"
+TRACEPARENT = "FED_TRACEPARENT"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,10 @@ class Binding:
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """A run's way to its gateway. Its repr shows nothing secret; its pickle and `to_json` hold the token."""
+    """A run's way to its gateway. Its repr shows nothing secret; its pickle and `to_json` hold the token.
+
+    `traceparent` is the span below which the run's processes trace what they do, '' for none.
+    """
 
     gateway: str
     run: str
@@ -47,6 +51,7 @@ class Connection:
     token: str = field(repr=False)
     inputs: tuple[Binding, ...] = ()
     outputs: tuple[Binding, ...] = ()
+    traceparent: str = ""
 
     def client(self) -> GatewayClient:
         """A client that speaks for the run."""
@@ -54,7 +59,8 @@ class Connection:
 
     def variables(self) -> dict[str, str]:
         """The environment in which `of` finds it again."""
-        return {
+        traced = {TRACEPARENT: self.traceparent} if self.traceparent else {}
+        return traced | {
             GATEWAY: self.gateway,
             RUN: self.run,
             CA: base64.b64encode(self.ca).decode(),
@@ -78,6 +84,7 @@ def of(variables: Mapping[str, str]) -> Connection | None:
         token=variables[TOKEN],
         inputs=tuple(_binding(b) for b in bindings.get("inputs", ())),
         outputs=tuple(_binding(b) for b in bindings.get("outputs", ())),
+        traceparent=variables.get(TRACEPARENT, ""),
     )
 
 

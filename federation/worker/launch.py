@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, NamedTuple, Self
 
-from federation import config, secrecy
+from federation import config, secrecy, traces
 from federation.core import errors, units
 from federation.wire import gateway as gateways
 from federation.worker import cluster, environment, lastword
@@ -55,6 +55,12 @@ def main(argv: list[str]) -> int:
     secrecy.keep()
     command = argv[1:] if argv[:1] == ["--"] else argv
     variables = config.environment()
+    traces.configure("federation-run", variables)
+    with traces.span("run", parent=variables.get(environment.TRACEPARENT, ""), fed_run=variables.get(environment.RUN, "")):
+        return _launch(command, variables)
+
+
+def _launch(command: list[str], variables: Mapping[str, str]) -> int:
     out = sys.stdout.buffer
     try:
         limit = int(variables.get(environment.LOG_BYTES_MAX) or LOG_BYTES_MAX)
@@ -85,6 +91,7 @@ def _connect(variables: Mapping[str, str]) -> environment.Connection:
             for b in answer.inputs
         ),
         outputs=tuple(environment.Binding(alias=b.alias, dataset=b.dataset) for b in answer.outputs),
+        traceparent=traces.current() or variables.get(environment.TRACEPARENT, ""),
     )
 
 

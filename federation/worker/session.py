@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from federation import config, secrecy
+from federation import config, secrecy, traces
 from federation.core import errors, lineage
 from federation.core.columns import ColumnClass
 from federation.wire import counting, data
@@ -44,6 +44,8 @@ class Session:
     def __init__(self, connection: environment.Connection) -> None:
         secrecy.keep()
         lastword.leave(config.environment())
+        if connection.traceparent:
+            traces.configure("federation-run", config.environment())
         self.connection = connection
         self._gateway = connection.client()
         self._counts = counting.Counts(self._gateway.report_reads)
@@ -64,7 +66,7 @@ class Session:
         with self._lock:
             if name not in self._opened:
                 audience = data.run_audience(self.connection.run)
-                with failures.shaped():
+                with failures.shaped(), traces.span("open input", parent=self.connection.traceparent):
                     counts = self._counts.of(name)
                     self._opened[name] = data.open_version(self._gateway, audience=audience, input=name, counts=counts)
             return self._opened[name]
@@ -102,7 +104,7 @@ class Session:
         with self._lock:
             if name not in self._writers:
                 audience = data.run_audience(self.connection.run)
-                with failures.shaped():
+                with failures.shaped(), traces.span("open output", parent=self.connection.traceparent):
                     writer = data.VersionWriter(self._gateway, audience=audience, output=name)
                 self._writers[name] = self._writers.get(writer.dataset, writer)
                 self._writers.setdefault(writer.dataset, self._writers[name])

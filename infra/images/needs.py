@@ -13,10 +13,13 @@ from pathlib import Path
 
 #: Role -> extras that it has, and requirements that it does without.
 ROLES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
-    "server": (("postgres", "s3"), frozenset({"ray"})),
-    "agent": (("s3", "aws", "vault"), frozenset({"highspy", "cedarpy", "alembic", "sqlalchemy"})),
+    "server": (("postgres", "s3", "otel"), frozenset({"ray"})),
+    "agent": (("s3", "aws", "vault", "otel"), frozenset({"highspy", "cedarpy", "alembic", "sqlalchemy"})),
     # Ray is in the image already, in the release that the cluster runs.
-    "worker": (("s3",), frozenset({"ray", "highspy", "cedarpy", "alembic", "sqlalchemy", "deltalake"})),
+    "worker": (
+        ("s3", "otel"),
+        frozenset({"ray", "highspy", "cedarpy", "alembic", "sqlalchemy", "deltalake", "prometheus-client"}),
+    ),
 }
 
 

@@ -221,10 +221,18 @@ def launched(federation: Federation, site: str, run: str) -> Launcher:
 
 
 def start(
-    folder: Path, certs: certificates.Certs, compute: Callable[[Path], ports.Compute] = ProcessCompute, **settings: Any
+    folder: Path,
+    certs: certificates.Certs,
+    compute: Callable[[Path], ports.Compute] = ProcessCompute,
+    *,
+    edge: Edge | None = None,
+    **settings: Any,
 ) -> Federation:
-    """A federation under a folder, whose sites have such compute; `settings` are the agents'."""
-    federation = Federation(edge=_server(folder, certs))
+    """A federation under a folder, whose sites have such compute; `settings` are the agents'.
+
+    With `edge` around a server of one's own.
+    """
+    federation = Federation(edge=edge or server(folder, certs))
     for name in PLACES:
         federation.places[name] = _place(
             folder / name,
@@ -257,11 +265,24 @@ def write_files(folder: Path, **files: bytes) -> Path:
     return folder
 
 
-def _server(folder: Path, certs: certificates.Certs) -> Edge:
+def server(
+    folder: Path,
+    certs: certificates.Certs,
+    *,
+    catalog: ports.Catalog | None = None,
+    committer: Any = None,
+    grant_key: bytes = b"",
+    reader: ports.RecordReader | None = None,
+) -> Edge:
+    """A server for two sites, with an administrator; over a catalog in memory, which nobody carries, unless told otherwise."""
     clock, ids = SystemClock(), UlidIds()
-    catalog = MemoryCatalog(clock, ids)
+    catalog = catalog or MemoryCatalog(clock, ids)
     ctx = Context(
-        ids=ids, policies=builders.POLICIES, rates=prices.default_rate_card(), grant_key=signing.new_private(), lease_seconds=6
+        ids=ids,
+        policies=builders.POLICIES,
+        rates=prices.default_rate_card(),
+        grant_key=grant_key or signing.new_private(),
+        lease_seconds=6,
     )
     tokens = catalog.write(lambda tx: {"admin": identity.create_token(tx, ctx, "admin", Role.ADMIN, "EU")[1]})
     for name, (region, jurisdiction) in PLACES.items():
@@ -273,7 +294,8 @@ def _server(folder: Path, certs: certificates.Certs) -> Edge:
             # More than the agent's own settings allow, which have the last word.
             sources=(f"file://{folder}/{name}", f"file://{folder}/{name}/incomingx", "file:///etc", "s3://bucket"),
         )
-        catalog.write(lambda tx, declared=declared: sites.create_site(tx, ctx, declared, joined=True))  # type: ignore[misc]
+        if catalog.read(lambda tx, name=name: tx.get(sites_core.Site, name)) is None:  # type: ignore[misc]
+            catalog.write(lambda tx, declared=declared: sites.create_site(tx, ctx, declared, joined=True))  # type: ignore[misc]
     settings = config.ServerSettings(
         state_dir=folder / "server",
         listen="127.0.0.1:0",
@@ -291,7 +313,7 @@ def _server(folder: Path, certs: certificates.Certs) -> Edge:
         certs=certs,
         catalog=catalog,
         ctx=ctx,
-        server=Server(catalog, ctx, settings, NoCommitter(), lineage=lineage_index(catalog)),
+        server=Server(catalog, ctx, settings, committer or NoCommitter(), lineage=lineage_index(catalog), reader=reader),
         loop=loop,
         thread=thread,
         tokens=tokens,

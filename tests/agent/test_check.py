@@ -161,3 +161,21 @@ def test_leftovers_of_a_dead_agent_are_removed_at_the_next_start(flights: Federa
     place.restart()
     assert len(objects(flights)) == 3
     assert flights.findings() == []
+
+
+def test_orphans_are_removed_when_asked_to(flights: Federation) -> None:
+    """What no version names and nobody writes, with what it takes; what versions name stays, and so does the rest of fsck."""
+    place = flights.places["us-1"]
+    (first, *_) = objects(flights)
+    found = layout.parse(first)
+    assert isinstance(found, layout.ObjectKey)
+    stray = layout.object_key(found.dataset_uid, "g-0000000000000000000000000", found.object_id)
+    place.store.put(stray, io.BytesIO(b"x" * 777))
+    told = list(flights.client.orphans("us-1"))
+    assert [(row["object"], row["bytes"]) for row in told] == [(stray, 777)]
+    assert stray in place.objects("objects/")
+    gone = list(flights.client.orphans("us-1", remove=True))
+    assert [row["object"] for row in gone] == [stray]
+    assert stray not in place.objects("objects/")
+    assert flights.findings() == []
+    assert list(flights.client.orphans("us-1", remove=True)) == []

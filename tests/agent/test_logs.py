@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -60,3 +61,16 @@ def test_what_is_kept_is_bounded_and_the_rest_is_counted(tmp_path_factory: objec
     assert len(whole) + missing == len(said)
     assert said.startswith(whole[:200])
     assert said.endswith(whole[-100:])
+
+
+def test_old_logs_and_runs_are_forgotten(tmp_path: Path) -> None:
+    """What was printed long ago goes; what was printed since stays."""
+    log = logs.Logs(tmp_path, bytes_max=1000)
+    log.append("jobs/j-1/runs/1", b"old")
+    log.append("jobs/j-2/runs/1", b"new")
+    (old,) = [path for path in tmp_path.rglob("*.log") if path.read_bytes() == b"old"]
+    os.utime(old, (1000, 1000))
+    assert log.forget(2000) == 1
+    assert log.forget(2000) == 0
+    assert b"".join(log.stream("jobs/j-1/runs/1")) == b""
+    assert b"".join(log.stream("jobs/j-2/runs/1")) == b"new"

@@ -37,7 +37,7 @@ from federation.core import (
     transfer,
 )
 from federation.services import lineage as lineage_facts
-from federation.v1 import catalog_pb2, costs_pb2, lineage_pb2
+from federation.v1 import catalog_pb2, costs_pb2, events_pb2, lineage_pb2
 from federation.wire import methods
 from tests import builders
 from tests.attacks.messages import with_text
@@ -83,7 +83,7 @@ TELLING = {
     *("Costs.ListUsage", "Costs.SummarizeCosts", "Costs.SummarizeVariances", "Costs.ExportLedger", "Budgets.GetBudget"),
     *("Budgets.ListBudgets", "Leases.ListLeases", "Erasures.GetErasure", "Erasures.ListErasures", "Lineage.GetLineage"),
     *("Lineage.FindModels", "Lineage.ExplainErasure", "Lineage.ExplainResidency", "Keys.ListKeyUses", "Keys.GetEscrow"),
-    *("Keys.ListEscrows", "Sites.ExportWorld", "Erasures.GetDeletionCertificate"),
+    *("Events.Watch", "Catalog.SearchDatasets", "Keys.ListEscrows", "Sites.ExportWorld", "Erasures.GetDeletionCertificate"),
 }
 
 
@@ -99,13 +99,14 @@ def hiding(certs: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[edg
 
 
 def _fill(tx: Any) -> None:
-    tx.insert(builders.namespace("titan", owner="users/root", description="acquisition"))
+    made = tx.insert(builders.namespace("titan", owner="users/root", description="acquisition"))
+    tx.emit("namespace.created", "namespaces/titan", made)
     secret = builders.dataset(
         HIDDEN, owner="users/root", uid="uid-secret", description="acquisition", readers=(), residency=("EU",)
     )
     tx.insert(dataclasses.replace(secret, latest_version=1, labels=(("bank", "lehman"),)))
-    made = builders.dataset(MADE, kind=dataset.DatasetKind.MODEL, readers=("groups/everyone",), latest_version=2)
-    tx.insert(dataclasses.replace(made, parts=(HIDDEN,)))
+    model = builders.dataset(MADE, kind=dataset.DatasetKind.MODEL, readers=("groups/everyone",), latest_version=2)
+    tx.insert(dataclasses.replace(model, parts=(HIDDEN,)))
     opened = tx.get(dataset.Dataset, OPEN)
     tx.replace(dataclasses.replace(opened, readers=("groups/everyone",), latest_version=1))
     for name in (f"{HIDDEN}@1", f"{OPEN}@1", f"{MADE}@1", f"{MADE}@2"):
@@ -149,8 +150,8 @@ def _jobs(tx: Any) -> None:
     ran = builders.run(1, state=done, detail="no synergy.parquet", outputs=(f"{MADE}@1", f"{HIDDEN}@1"))
     ran = dataclasses.replace(ran, start_time=tx.now, end_time=tx.now)
     of = builders.job(JOB, asked, state=done, detail="lehman", plan=plan, run=RUN, attempt=1, end_time=tx.now)
-    tx.insert(dataclasses.replace(of, create_time=tx.now))
-    tx.insert(ran)
+    tx.emit("job.succeeded", f"jobs/{JOB}", tx.insert(dataclasses.replace(of, create_time=tx.now)))
+    tx.emit("run.succeeded", RUN, tx.insert(ran))
     waiting = dataclasses.replace(asked, label="waits")
     tx.insert(builders.job("j-00000000000000000000000002", waiting, state=job.JobState.PENDING, create_time=tx.now))
     tx.insert(profile.JobProfile(namespace="titan", label="train"))
@@ -214,7 +215,7 @@ def _costs(tx: Any) -> None:
     )
     tx.insert(usage)
     for name, scope in (("cap", f"datasets/{HIDDEN}"), ("lehman", "namespaces/titan")):
-        tx.insert(budget.Budget(budget=name, scope=scope, limit_micros=1))
+        tx.emit("budget.created", f"budgets/{name}", tx.insert(budget.Budget(budget=name, scope=scope, limit_micros=1)))
     tx.insert(quota.NamespaceUsage(namespace="titan", month=metering.month(tx.now)))
     tx.insert(bill.Bill(bill="aws-1-2026-11", provider="aws", account="1", month="2026-11"))
 
@@ -260,6 +261,11 @@ FURTHER: dict[str, list[Message]] = {
     "Costs.ListLedgerEntries": [costs_pb2.ListLedgerEntriesRequest(page_size=1)],
     "Catalog.ListNamespaces": [catalog_pb2.ListNamespacesRequest(page_size=1)],
     "Catalog.ListDatasets": [catalog_pb2.ListDatasetsRequest(parent="namespaces/-", page_size=1)],
+    "Events.Watch": [
+        events_pb2.WatchRequest(start_revision=1, until_now=True, filter=where, names_only=names_only)
+        for where in ("", 'namespace = "titan"', 'type = "budgets"', f'name = "jobs/{JOB}"')
+        for names_only in (False, True)
+    ],
     "Lineage.GetLineage": [lineage_pb2.GetLineageRequest(name=MADE, depth=depth, edges_max=1) for depth in (1, 10)],
 }
 
@@ -267,6 +273,9 @@ FURTHER: dict[str, list[Message]] = {
 def requests(row: methods.Method) -> Iterator[Message]:
     """Requests that ask for everything that there is."""
     yield row.request()
+    if row.key == "Events.Watch":  # without an end there is none
+        yield from FURTHER[row.key]
+        return
     for text in dict.fromkeys((*NAMES, *FILTERS, *KEYS, *(text for texts in TEXTS.values() for text in texts))):
         for path, request in with_text(row.request, text):
             if text in TEXTS.get(path.rpartition(".")[2], NAMES):

@@ -24,7 +24,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
@@ -297,10 +297,10 @@ def test_every_listing_runs_along_an_index(tmp_path: Path) -> None:
             filters = [{}, *({column: "x"} for column in kind.columns or {})]
             for parent, where in [("", where) for where in filters] + [("p", {})]:
                 for newest_first in (False, True):
-                    statement = sql_transaction.listing(
+                    statement, values = sql_transaction.listing(
                         cls, parent=parent, where=where, after="k", limit=10, newest_first=newest_first
                     )
-                    sql = statement.compile(connection, compile_kwargs={"literal_binds": True})
+                    sql = statement.params(values).compile(connection, compile_kwargs={"literal_binds": True})
                     plan = "; ".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}"))
                     assert plan.startswith("SEARCH"), (kind.table, where, plan)
                     assert "TEMP B-TREE" not in plan, (kind.table, where, plan)
@@ -494,6 +494,31 @@ def test_a_closed_catalog_is_unavailable(catalog: ports.Catalog) -> None:
 
 
 # -- recorded answers --------------------------------------------------------------------------------------------------------
+
+
+def test_old_answers_are_forgotten(catalog: ports.Catalog) -> None:
+    """What is younger is replayed as before; a request whose answer is gone is a new one."""
+    catalog.write(lambda tx: tx.remember("old", "hash", b"1"), actor="alice")
+    between = catalog.write(lambda tx: tx.now) + timedelta(seconds=1)
+    clock = catalog._clock  # type: ignore[attr-defined]
+    clock.advance(10)
+    catalog.write(lambda tx: tx.remember("new", "hash", b"2"), actor="alice")
+    assert catalog.forget(between) == 1
+    assert catalog.forget(between) == 0
+    assert catalog.write(lambda tx: tx.replay("old", "hash"), actor="alice") is None
+    assert catalog.write(lambda tx: tx.replay("new", "hash"), actor="alice") == b"2"
+
+
+def test_values_are_counted_without_being_read(catalog: ports.Catalog) -> None:
+    """By the columns that listings are narrowed by; of several values of one, all."""
+    insert(catalog, *(dataset.Dataset(namespace="s", dataset=f"d{n}", owner="a" if n % 2 else "b") for n in range(5)))
+
+    def count(**where: str | tuple[str, ...]) -> int:
+        return catalog.read(lambda tx: tx.count(dataset.Dataset, where=where))
+
+    assert [count(owner="a"), count(owner="b"), count(owner="c"), count(owner=("a", "b"))] == [2, 3, 0, 5]
+    with pytest.raises(errors.InvalidArgument):
+        count(nonsense="x")
 
 
 def test_an_answer_is_replayed_to_its_actor_alone(catalog: ports.Catalog) -> None:
@@ -805,6 +830,126 @@ def test_four_processes_on_one_database_lose_nothing(url: str) -> None:
     catalog.close()
 
 
+# -- listings from memory ------------------------------------------------------------------------------------------------------
+
+
+def loads(catalog: ports.Catalog) -> list[tuple[str, int]]:
+    """All site loads, as a placement lists them: a kind that is remembered."""
+    return [(row.site, row.cpus) for row in catalog.read(lambda tx: tx.list(site.SiteLoad))]
+
+
+def test_a_listing_is_the_same_object_until_something_changes(url: str) -> None:
+    """Then what was worked out from it still holds, and the database is asked for a stamp alone."""
+    catalog = opened(url)
+    insert(catalog, builders.load("eu-1"), builders.load("us-1"))
+    first = catalog.read(lambda tx: tx.list(site.SiteLoad))
+    insert(catalog, builders.namespace("another-kind"))
+    assert catalog.read(lambda tx: tx.list(site.SiteLoad)) is first
+    catalog.write(lambda tx: tx.delete(site.SiteLoad, "us-1"))
+    assert catalog.read(lambda tx: tx.list(site.SiteLoad)) == first[:1]
+    catalog.close()
+
+
+def by_keys(catalog: ports.Catalog, *keys: str) -> list[tuple[str, int]]:
+    """These site loads, asked for one by one and all at once, which agree."""
+    found = catalog.read(lambda tx: tx.list(site.SiteLoad, keys=keys))
+    assert found == catalog.read(lambda tx: tuple(row for key in sorted(keys) if (row := tx.get(site.SiteLoad, key))))
+    return [(row.site, row.cpus) for row in found]
+
+
+def test_a_listing_sees_what_another_process_changed(url: str) -> None:
+    """Each change gives its table a stamp that no state of it had before, whoever makes it. So does what is read by its key."""
+    ours, theirs = opened(url), opened(url)
+    insert(ours, builders.load("eu-1"))
+    for runs in (1, 2, 1):
+        assert loads(ours) == loads(theirs) == by_keys(ours, "us-1", "eu-1") == by_keys(theirs, "us-1", "eu-1")
+        theirs.write(lambda tx, runs=runs: tx.replace(builders.load("eu-1", runs)))  # type: ignore[misc]
+        assert loads(ours) == loads(theirs) == by_keys(ours, "us-1", "eu-1") == [("eu-1", runs)]
+    insert(theirs, builders.load("us-1"))
+    assert by_keys(ours, "us-1", "eu-1") == [("eu-1", 1), ("us-1", 0)]
+    ours.close()
+    theirs.close()
+
+
+LISTINGS = st.tuples(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=3),  # parents that are listed together
+    st.sampled_from([{}, {"state": "AVAILABLE"}, {"state": ("AVAILABLE", "SUSPECT"), "version": "1"}]),
+    st.sampled_from([1, 2, 5, 1000]),
+    st.booleans(),
+)
+REPLICAS = st.tuples(st.sampled_from("abc"), st.integers(1, 2), st.sampled_from(["s-1", "s-2"]))
+
+
+def test_a_listing_from_memory_is_the_one_that_the_database_gives(tmp_path: Path) -> None:
+    """Of several parents, of some again with others, of any columns, cut by any limit, either way round."""
+    catalog = opened(f"sqlite:///{tmp_path / 'catalog.db'}")
+
+    @given(st.lists(REPLICAS, max_size=6, unique=True), st.lists(LISTINGS, min_size=2, max_size=20))
+    def law(there: list[Any], asked: list[Any]) -> None:
+        catalog.write(
+            lambda tx: [tx.delete(dataset.Replica, kinds.KINDS[dataset.Replica].key(row)) for row in tx.list(dataset.Replica)]
+        )
+        insert(catalog, *(builders.replica(f"sales/{name}@{number}", at) for name, number, at in there))
+        for names_, where, limit, newest_first in asked:
+            how = {"parent": tuple(f"sales/{name}" for name in names_), "where": where, "limit": limit}
+            how["newest_first"] = newest_first
+            statement, values = sql_transaction.listing(dataset.Replica, **how)
+            with catalog._reader.begin() as connection:
+                bodies = connection.execute(statement, values).scalars().all()
+            remembered = catalog.read(lambda tx, how=how: tx.list(dataset.Replica, **how))  # type: ignore[misc]
+            assert remembered == catalog_rows.to_values(dataset.Replica, bodies)
+
+    law()
+    catalog.close()
+
+
+def test_a_listing_that_its_limit_cut_tells_nothing_of_each_parent(url: str) -> None:
+    """The newest row of several parents is one's; that the others have none does not follow."""
+    catalog = opened(url)
+    insert(catalog, builders.replica("sales/a@1", "s-1"), builders.replica("sales/b@1", "s-1"))
+    for parents in (("sales/a", "sales/b"), ("sales/b",), ("sales/a",)):
+        for limit in (1, 2):
+            found = catalog.read(lambda tx, how=(parents, limit): tx.list(dataset.Replica, parent=how[0], limit=how[1]))  # type: ignore[misc]
+            assert [f"sales/{row.version.dataset.dataset}" for row in found] == list(parents)[:limit]
+    catalog.close()
+
+
+def test_what_a_transaction_listed_and_took_back_was_never_there(url: str) -> None:
+    """Its own changes show in its own listings, and in nobody's memory: not even after another change has come instead."""
+    catalog = opened(url)
+    insert(catalog, builders.load("eu-1"))
+
+    def tried(tx: ports.Transaction, name: str) -> None:
+        tx.insert(builders.load(name))
+        assert [row.site for row in tx.list(site.SiteLoad)] == ["eu-1", name]
+        raise errors.FailedPrecondition("second thoughts")
+
+    for name in ("us-1", "us-2"):
+        with pytest.raises(errors.FailedPrecondition):
+            catalog.write(lambda tx, name=name: tried(tx, name))  # type: ignore[misc]
+        assert [name for name, _ in loads(catalog)] == ["eu-1"]
+    insert(catalog, builders.load("us-3"))
+    assert [name for name, _ in loads(catalog)] == ["eu-1", "us-3"]
+    catalog.close()
+
+
+def test_listings_of_many_threads_are_of_some_committed_state(url: str) -> None:
+    """Two rows that always change together are never seen apart, whichever thread remembers what."""
+    catalog = opened(url)
+    insert(catalog, builders.load("eu-1"), builders.load("us-1"))
+
+    def change(runs: int) -> None:
+        catalog.write(lambda tx: [tx.replace(builders.load(name, runs)) for name in ("eu-1", "us-1")])
+
+    with ThreadPoolExecutor(4) as pool:
+        changes = [pool.submit(change, runs) for runs in range(1, 30)]
+        seen = [pool.submit(loads, catalog) for _ in range(120)]
+        assert all(len({runs for _, runs in look.result()}) == 1 for look in seen)
+        assert [each.result() for each in changes]
+    assert loads(catalog)[0][1] == loads(catalog)[1][1]
+    catalog.close()
+
+
 # -- blobs -------------------------------------------------------------------------------------------------------------------
 
 
@@ -898,10 +1043,29 @@ def test_a_database_from_the_future_is_refused(url: str) -> None:
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE schema_version SET version_num = '9999'"))
+        connection.execute(sa.text("UPDATE counters SET value = 9999 WHERE name = 'oldest'"))
     engine.dispose()
     with pytest.raises(errors.FailedPrecondition, match="9999") as caught:
         opened(url)
     assert caught.value.reason == "DATABASE_NEWER"
+
+
+def test_a_database_that_a_newer_release_has_only_added_to_is_opened_as_it_is(url: str) -> None:
+    """Servers are renewed one after the other: one of before may be started again while the newer ones run."""
+    opened(url).close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE schema_version SET version_num = '0002'"))
+        connection.execute(sa.text("ALTER TABLE turns ADD COLUMN colour TEXT"))
+    catalog = opened(url)
+    insert(catalog, builders.dataset())
+    catalog.close()
+    with engine.begin() as connection:
+        assert connection.execute(sa.text("SELECT version_num FROM schema_version")).scalar_one() == "0002"
+        connection.execute(sa.text("DELETE FROM counters WHERE name = 'oldest'"))
+    engine.dispose()
+    with pytest.raises(errors.FailedPrecondition):
+        opened(url)
 
 
 def test_a_migration_that_fails_leaves_nothing(url: str) -> None:

@@ -231,15 +231,18 @@ def test_a_certificate_is_renewed_when_a_third_of_its_life_is_left(joinable, tmp
     who = identity(agent.tls)
 
     class Signer:
-        def renew_certificate(self, csr: bytes) -> bytes:
-            request = agent_pb2.RenewCertificateRequest(csr=csr)
-            return bytes(call(joinable, who, "Agent.RenewCertificate", request).certificate)
+        def renew_certificate(self, csr: bytes) -> tuple[bytes, bytes]:
+            answer = call(joinable, who, "Agent.RenewCertificate", agent_pb2.RenewCertificateRequest(csr=csr))
+            return bytes(answer.certificate), bytes(answer.ca) + other
+
+    other = certificates.pem(certificates.Authority.make("the next", now=datetime.now(UTC), life=timedelta(days=9)).certificate)
 
     now = datetime.now(UTC)
     assert not certificate.renew(agent.tls, Signer(), now)
     assert certificate.renew(agent.tls, Signer(), now + timedelta(days=61))
     fresh = identity(agent.tls)
     assert fresh.key != who.key
+    assert fresh.ca == who.ca + other, "a CA that is to take the other's place comes with the certificate"
     cert = certificates.require_pair(fresh.cert, fresh.key, fresh.ca)
     names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["gw.example"]

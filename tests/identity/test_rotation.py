@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,16 @@ import grpc
 import pytest
 from cryptography import x509
 
+from connectors.keys.memory import MemoryKeys
 from federation import config
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
 from federation.agent import gateway
 from federation.agent.catalog import Catalog
+from federation.agent.identity import Identity
+from federation.agent.remote import Remotes
 from federation.core import errors
+from federation.crypto import certificates as certificates_
 from federation.local import pki
 from federation.v1 import agent_pb2, agent_pb2_grpc
 from federation.wire import tls
@@ -116,6 +121,41 @@ def test_a_gateway_shows_a_new_certificate(rotating):
         now = renew(layout, files)
         assert served(f"127.0.0.1:{port}", rotating.certs.ca) == now != before
     finally:
+        server.stop(grace=0).wait()
+
+
+def test_sites_follow_a_ca_that_takes_anothers_place(rotating):
+    """With both in the file what either has signed is trusted, from the next call on; with one alone, only its own."""
+    layout, now = rotating.certs.layout, datetime.now(UTC)
+    gate, reader = layout.agent_tls("eu-1"), layout.agent_tls("us-1")
+    server, port = gateway.listen("127.0.0.1:0", tls.Files(gate.ca, gate.cert, gate.key))
+    server.start()
+    own_ca = reader.ca.with_name("us-1-ca.pem")
+    shutil.copy(reader.ca, own_ca)
+    remotes = Remotes(Identity.of(MemoryKeys("us-1")), tls.Files(own_ca, reader.cert, reader.key), clock=edges.clock())
+
+    def reached(lane: int, seconds: float = 10.0) -> bool:
+        ready = grpc.channel_ready_future(remotes._channel(f"127.0.0.1:{port}", lane))
+        with contextlib.suppress(grpc.FutureTimeoutError):
+            ready.result(seconds)
+            return True
+        ready.cancel()
+        return False
+
+    try:
+        assert reached(1)
+        newer = certificates_.Authority.make("the next", now=now, life=timedelta(days=9))
+        key = certificates_.new_key()
+        leaf = newer.issue("eu-1", key.public_key(), now=now, life=timedelta(days=9))
+        gate.key.write_bytes(certificates_.key_pem(key))
+        gate.cert.write_bytes(certificates_.pem(leaf))
+        assert not reached(2, 1.0), "the new one is not trusted before it is told"
+        own_ca.write_bytes(reader.ca.read_bytes() + certificates_.pem(newer.certificate))
+        assert reached(3)
+        own_ca.write_bytes(reader.ca.read_bytes())
+        assert not reached(4, 1.0), "nor after it was taken away"
+    finally:
+        remotes.close()
         server.stop(grace=0).wait()
 
 

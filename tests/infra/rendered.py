@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+#: Kinds of others' operators, whose fields have checks of their own.
+CUSTOM = {"RayCluster", "PodMonitor", "PrometheusRule"}
 INFRA = Path(__file__).parents[2] / "infra"
 Object = dict[str, Any]
 

@@ -13,11 +13,16 @@ from federation import config
 from tests.infra import rendered
 
 CHARTS = {
-    "federation": ((), ("secrets.tables=t", "tables.options.region=eu-central-1", "replicas=3", "service.type=LoadBalancer")),
+    "federation": (
+        (),
+        ("secrets.tables=t", "tables.options.region=eu-central-1", "replicas=3", "service.type=LoadBalancer"),
+        ("monitoring.enabled=true",),
+    ),
     "federation-site": (
         (),
         ("ray.enabled=false", "secrets.storage=s"),
         ("ray.autoscaling=true", "ray.apiServer=10.0.0.1/32"),
+        ("monitoring.enabled=true", "secrets.metrics=m"),
     ),
 }
 WAYS = [(chart, settings) for chart, ways in CHARTS.items() for settings in ways]
@@ -37,7 +42,7 @@ def objects(request: pytest.FixtureRequest) -> tuple[rendered.Object, ...]:
 def test_kubernetes_takes_what_is_rendered(objects: tuple[rendered.Object, ...], release: str) -> None:
     """Strictly, by the schemas of an older and a newer release: no field that they do not know."""
     for row in objects:
-        if row["kind"] != "RayCluster":
+        if row["kind"] not in rendered.CUSTOM:
             kubernetes_validate.validate(row, release, strict=True)
 
 
@@ -110,7 +115,7 @@ def test_a_gpu_without_a_type_is_refused() -> None:
 
 def _file(objects: tuple[rendered.Object, ...], tmp_path: Path) -> config.FederationFile:
     """The federation file of a release, with the paths of its secrets where this test can put them."""
-    (found,) = rendered.of_kind(objects, "ConfigMap")
+    (found,) = (row for row in rendered.of_kind(objects, "ConfigMap") if "federation.yaml" in row["data"])
     file = tmp_path / "federation.yaml"
     file.write_text(found["data"]["federation.yaml"].replace("/run/fed/", f"{tmp_path}/").replace("CHANGE-ME", "change-me"))
     return config.federation_file(file)
@@ -127,13 +132,17 @@ def test_the_server_reads_what_its_chart_writes(tmp_path: Path) -> None:
     assert settings.tls.key == tmp_path / "tls" / "tls.key"
 
 
-@pytest.mark.parametrize("settings", [(), ("ray.enabled=false",)], ids=["ray", "storage alone"])
+AGENTS = [(), ("ray.enabled=false",), ("secrets.metrics=m",)]
+
+
+@pytest.mark.parametrize("settings", AGENTS, ids=["ray", "storage alone", "metrics"])
 def test_an_agent_reads_what_its_chart_writes(tmp_path: Path, settings: tuple[str, ...]) -> None:
     """It finds its cluster by the name that KubeRay gives the head's service, with the token that head and workers have."""
     objects = rendered.render("federation-site", *settings)
     agent = config.agent(_file(objects, tmp_path), "change-me", tmp_path)
     assert agent.catalog == "federation.change-me:7401"
     assert agent.storage.kind == "s3"
+    assert agent.http_listen == ("0.0.0.0:7412" if "secrets.metrics=m" in settings else "")
     clusters = rendered.of_kind(objects, "RayCluster")
     assert bool(agent.compute) == bool(clusters)
     for cluster in clusters:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from federation.adapters.engine_embedded import DeltaFusionEngine
+from federation.adapters.records_delta import DeltaRecords
 from federation.core import authorization as values
 from federation.core import dataset, errors, ids, job, records
 from federation.core.authorization import Action, Decided
 from federation.core.dataset import Classification
 from federation.core.policy import Role
 from federation.services import authorization, datasets, governance, jobs, joining, policies, transfers
+from federation.services.committer import Committer
 from tests import builders
 from tests.sim import Simulation
 
@@ -209,7 +213,7 @@ def test_a_set_is_applied_compared_and_replayed(sim: Simulation) -> None:
         ("run", "us-1", True, False),
         ("run", "us-2", True, False),
     }
-    past = policies.replay(sim.catalog, sim.ctx, closed)
+    past = policies.replay(sim.catalog, None, sim.ctx, closed)
     assert [(each.dataset, each.site, each.after) for each in past.flips] == [("sales/flights", "us-1", False)]
     good = records.dumps(builders.case())
     bad = records.dumps(builders.case(name="wrong", allowed=False))
@@ -225,3 +229,46 @@ def test_a_set_is_applied_compared_and_replayed(sim: Simulation) -> None:
     assert decisions(sim)[-1].revision == 1
     assert {each.site for each in placed.plan.rejections if each.reason == "POLICY_DENIED"} == {"us-1", "us-2"}
     assert sim.read(lambda tx: policies.get(tx, sim.ctx, 0)).text == builders.POLICIES.default()
+
+
+def test_past_decisions_are_asked_again_from_the_table_and_the_log_after_it(sim: Simulation, tmp_path: Path) -> None:
+    """The same whether they are in Delta, in the log, or some here and some there; from a time, before a time, in pieces."""
+    for number in range(6):
+        sim.submit(builders.request(["sales/flights"]))
+        if number == 3:
+            Committer(sim.catalog, DeltaRecords(str(tmp_path))).run_once()
+        sim.clock.advance(86_400)
+    record = DeltaFusionEngine(str(tmp_path))
+    text = builders.POLICIES.default() + (
+        '@id("no.run") @because("not now") @control("x") forbid(principal, action == Fed::Action::"run", resource);'
+    )
+    whole = policies.replay(sim.catalog, None, sim.ctx, text)
+    assert len(whole.flips) >= 6
+    assert policies.replay(sim.catalog, record, sim.ctx, text) == whole
+    positions = [flip.position for flip in whole.flips]
+    assert positions == sorted(set(positions))
+    after = policies.replay(sim.catalog, record, sim.ctx, text, policies.Past(start=positions[2]))
+    assert after.flips == whole.flips[3:]
+    times = {event.position: event.time for event in sim.events("policy.decided")}
+    first, last = times[positions[1]], times[positions[4]]
+    between = policies.replay(sim.catalog, record, sim.ctx, text, policies.Past(from_time=first, to_time=last))
+    assert [flip.position for flip in between.flips] == [at for at in positions if first <= times[at] < last]
+
+
+def test_a_replay_goes_on_where_it_stopped(sim: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each decision once, over the end of the table and pages of it."""
+    for number in range(5):
+        sim.submit(builders.request(["sales/flights"]))
+        if number == 2:
+            Committer(sim.catalog, DeltaRecords(str(tmp_path))).run_once()
+    record = DeltaFusionEngine(str(tmp_path))
+    whole = policies.replay(sim.catalog, None, sim.ctx, builders.POLICIES.default())
+    monkeypatch.setattr(policies, "PAGE", 2)
+    monkeypatch.setattr(policies, "ASKED_MAX", 3)
+    asked, start = 0, 0
+    while True:
+        part = policies.replay(sim.catalog, record, sim.ctx, builders.POLICIES.default(), policies.Past(start=start))
+        asked, start = asked + part.asked, part.next_start
+        if not start:
+            break
+    assert asked == whole.asked > 3

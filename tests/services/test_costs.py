@@ -14,6 +14,7 @@ from federation.adapters.records_delta import DeltaRecords
 from federation.adapters.system import SystemClock, UlidIds
 from federation.core import errors, metering
 from federation.services import costs
+from federation.services import seam as seams
 from federation.services.committer import Committer
 from tests import records
 
@@ -80,7 +81,7 @@ def test_the_engine_and_the_log_sum_to_the_same(scene, by):
 def test_the_position_is_the_tables(scene):
     """What is after it is read from the log; without tables all is."""
     catalog, engine = scene
-    assert (costs.position(engine), costs.position(None)) == (CARRIED, 0)
+    assert (seams.position(engine, costs.TABLE), seams.position(None, costs.TABLE)) == (CARRIED, 0)
     assert len(list(costs.tail(catalog, CARRIED))) == COUNT - CARRIED
 
 
@@ -88,7 +89,7 @@ def test_before_the_first_row_there_is_only_the_log(scene, tmp_path: Path):
     """A table that is not there yet is no trouble."""
     catalog, _ = scene
     engine = DeltaFusionEngine(str(tmp_path))
-    assert costs.position(engine) == 0
+    assert seams.position(engine, costs.TABLE) == 0
     assert costs.summarize(catalog, engine, "month")[1].entries == COUNT
 
 
@@ -131,7 +132,7 @@ def test_a_log_that_was_trimmed_behind_the_tables_misses_nothing(tmp_path: Path)
     for line in lines[5:]:
         catalog.write(lambda tx, line=line: tx.emit("ledger.entry", line.entry, line))  # type: ignore[misc]
     engine = DeltaFusionEngine(str(tmp_path))
-    assert costs.seam(catalog, engine) == catalog.gone > costs.position(engine)
+    assert seams.seam(catalog, engine, costs.TABLE, costs.KIND) == catalog.gone > seams.position(engine, costs.TABLE)
     assert costs.summarize(catalog, engine, "job")[1] == metering.total(lines)
     exported = [frames.unpack(metering.LedgerEntry, data) for data in costs.export(catalog, engine)]
     assert [line for table in exported for line in frames.values(metering.LedgerEntry, table)] == lines

@@ -18,9 +18,9 @@ ROOT = Principal(name="users/root", role=Role.ADMIN)
 
 def names(sim: Simulation, text: str = "", who: Principal = ADA, limit: int = 50, **asked: object) -> list[str]:
     """The names of all pages."""
+    search = discovery.Search(text=text, **asked)  # type: ignore[arg-type]
     found, after = [], ""
     while True:
-        search = discovery.Search(text=text, **asked)  # type: ignore[arg-type]
         page, after = sim.read(
             lambda tx, asked=search, after=after: discovery.search(tx, sim.ctx, who, asked, after=after, limit=limit)  # type: ignore[misc]
         )

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from federation.adapters.catalog_sql import SqlCatalog
-from federation.core import dataset, errors, ids, job, kinds, site, transfer
+from federation.core import dataset, errors, ids, job, kinds, leases, site, transfer
 from federation.core.transfer import TransferCause, TransferState
 from federation.crypto import grants as signed
+from federation.crypto import hpke
 from federation.services import carrying, datasets, sites, transfers
+from federation.services import leases as lease_service
 from tests import builders
 from tests.sim import LEASE_SECONDS, Simulation, check_laws
 
@@ -398,6 +400,48 @@ def test_a_residency_that_was_tightened_stops_what_is_on_its_way(sim: Simulation
     ended = look(sim, made.transfer)
     assert (ended.state, ended.reason) == (TransferState.CANCELLED, "RESIDENCY_DENIED")
     assert replica(sim) is None
+
+
+@pytest.mark.invariant("P2")
+@pytest.mark.parametrize("swept", [True, False], ids=["by the sweep", "at the end"])
+def test_a_policy_that_was_tightened_stops_what_is_on_its_way(sim: Simulation, swept: bool) -> None:
+    """Whoever may not have it any more gets neither its keys nor the replica; the refusal is in the log before the end."""
+    made = running(sim)
+    version = sim.read(lambda tx: datasets.get_version(tx, ids.version("sales/flights@1")))
+    wanted = leases.Asked(
+        nonce="7" * 32,
+        call="call-1",
+        use=leases.Use.READ,
+        grant=made.grant,
+        run="",
+        dataset="sales/flights",
+        version=1,
+        generations=version.generations,
+        reader_key=hpke.fingerprint(bytes.fromhex(sim.read(lambda tx: sites.get_site(tx, "eu-1")).sealing_key)),
+    )
+    theirs = {"owner": "users/bob", "readers": ("users/alice",)}
+    sim.write(lambda tx: datasets.update_namespace(tx, sim.ctx, builders.namespace(owner="users/bob"), frozenset({"owner"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, builders.dataset(**theirs), frozenset(theirs)))
+    refused = sim.write(lambda tx: lease_service.answer(tx, sim.ctx, "us-1", wanted))
+    assert isinstance(refused, errors.FederationError)
+    assert refused.reason == "POLICY_DENIED"
+    assert sim.all(leases.Lease) == []
+    if swept:
+        sim.sweep()
+    else:
+        assert sim.agents["eu-1"].land(made.transfer).state is TransferState.CANCELLED  # type: ignore[union-attr]
+    ended = look(sim, made.transfer)
+    assert (ended.state, ended.reason) == (TransferState.CANCELLED, "POLICY_DENIED")
+    assert replica(sim) is None
+
+
+def test_a_transfer_goes_on_while_one_who_wants_it_may_have_it(sim: Simulation) -> None:
+    """A policy change that concerns nobody who wants it ends nothing."""
+    made = running(sim)
+    theirs = {"readers": ("users/alice",), "owner": "users/alice"}
+    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, builders.dataset(**theirs), frozenset(theirs)))
+    sim.sweep()
+    assert look(sim, made.transfer).state is TransferState.RUNNING
 
 
 def test_cancelling_twice_changes_nothing_and_what_has_ended_stays_so(sim: Simulation) -> None:

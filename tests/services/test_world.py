@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
-from federation.core import errors, job, planner, whatif
+from federation.cli import plan
+from federation.core import dataset, errors, job, planner, whatif
 from federation.core.policy import Role
-from federation.services import jobs, world
+from federation.services import datasets, jobs, joining, placement, world
 from federation.services.disclosure import Disclosure
 from tests import builders
 from tests.services.test_profiles import settle, work
@@ -27,13 +29,13 @@ def exported(sim: Simulation, *names: str) -> whatif.WorldFile:
 def offline(file: whatif.WorldFile, request: job.JobRequest) -> job.Plan:
     """The plan that `fed plan` would make."""
     asked = whatif.parse_request("".join(whatif.pieces(whatif.RequestFile(format_version=1, request=request))))
-    return planner.plan(*whatif.world_of(file, asked))
+    made, seen = whatif.world_of(file, asked)
+    return planner.plan(made, plan.governed(file, made, seen))
 
 
 def on_server(sim: Simulation, request: job.JobRequest) -> job.Plan:
     """The plan that CreateJob with validate_only answers."""
-    revision = sim.catalog.revision()
-    planned = sim.write(lambda tx: jobs.plan_only(tx, sim.ctx, builders.person(), request, revision=revision)).plan
+    planned = sim.write(lambda tx: jobs.plan_only(tx, sim.ctx, builders.person(), request)).plan
     assert planned is not None
     return planned
 
@@ -97,3 +99,32 @@ def test_a_waiting_job_can_be_planned_from_the_file(sim: Simulation) -> None:
     asked = whatif.queued(file, waiting.job)
     assert asked.submit_time == waiting.create_time
     assert planner.plan(*whatif.world_of(file, asked)).choice is None
+
+
+@pytest.mark.invariant("P2")
+@pytest.mark.parametrize(("purpose", "who"), [("fraud", "users/alice"), ("", "users/alice"), ("fraud", "users/eve")])
+def test_a_plan_from_the_export_refuses_what_the_server_refuses(sim: Simulation, purpose: str, who: str) -> None:
+    """By classification and grade, purpose and reader: the policies and what they know of the data travel with the world."""
+    sim.put("sales/flights", "us-1")
+    bound = {
+        "classification": dataset.Classification.CONFIDENTIAL,
+        "purposes": ("fraud",),
+        "readers": ("users/alice",),
+        "owner": "users/bob",
+    }
+    sim.write(lambda tx: datasets.update_namespace(tx, sim.ctx, builders.namespace(owner="users/bob"), frozenset({"owner"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, builders.dataset(**bound), frozenset(bound)))
+    sim.write(lambda tx: joining.admit(tx, "us-2", "C", "its disk is old"))
+    asked = builders.request(["flights=sales/flights"], purpose=purpose, principal=who)
+    told = {row.site: (row.reason, row.detail) for row in offline(exported(sim), asked).rejections}
+    seen = sim.read(lambda tx: placement.world(tx, sim.ctx, asked))
+    assert {site: why for site, (reason, why) in told.items() if reason == "POLICY_DENIED"} == seen.denials
+    may = (purpose, who) == ("fraud", "users/alice")
+    assert seen.denials.keys() == ({"us-2"} if may else seen.site_names)
+
+
+def test_a_world_without_policies_asks_none(sim: Simulation) -> None:
+    """An older file, or one that somebody wrote: residency is asked, and nothing else."""
+    sim.put("sales/flights", "us-1")
+    file = dataclasses.replace(exported(sim), policies="")
+    assert not [row for row in offline(file, builders.request(["flights=sales/flights"])).rejections if "POLICY" in row.reason]

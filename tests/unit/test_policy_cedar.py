@@ -34,6 +34,12 @@ EXTRA = "".join(
             'forbid(principal, action, resource is Fed::Dataset) when { principal.role == "AUDITOR" };',
             US_1,
             'forbid(principal, action, resource) when { context.now > datetime("2030-01-01") };',
+            "forbid(principal, action, resource) when { resource.classification > 2 && principal in resource.readers };",
+            "forbid(principal, action, resource) when { resource.classification <= 0 && resource.legal_hold };",
+            'permit(principal, action == Fed::Action::"write", resource) when { resource.legal_hold };',
+            'permit(principal, action == Fed::Action::"write", resource) when { resource.kind != "DATA" };',
+            'permit(principal, action == Fed::Action::"write", resource) when { 5 < resource.group_size_min };',
+            'permit(principal, action == Fed::Action::"write", resource) unless { resource.classification == 3 };',
         ]
     )
 )
@@ -174,6 +180,11 @@ def _unsliced(engine):
             return tuple(name for name in everything if str(question.action) in again._parsed[name].rule.actions)
 
     again._index = All()
+    again._may_apply = lambda concerned, _question: concerned
+    again._read = lambda _concerned: frozenset(
+        {"now", "use_ended", "purpose", "job", "site", "for_job", "aggregate", "destination", "group_size"}
+    )
+    again._schema = builders.POLICIES._schema
     return again
 
 

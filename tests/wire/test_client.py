@@ -17,7 +17,8 @@ from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
 from federation.client import files, transfer
 from federation.core import dataset, errors, job, site
-from federation.wire import methods
+from federation.v1 import jobs_pb2
+from federation.wire import codec, methods
 from tests import builders
 from tests.wire import edge as edges
 
@@ -81,7 +82,9 @@ def test_a_job_is_planned_submitted_and_explained(edge):
     """A plan stores nothing; a submitted job has one that explains it."""
     client = edge.client("user")
     request = job.JobRequest(namespace="sales", entrypoint=("true",), label="demo")
-    planned = client.plan(request)
+    planned, brief = client.plan(request), client.plan(request, brief=True)
+    assert (brief.plan.choice, brief.state) == (planned.plan.choice, planned.state)
+    assert [row.site for row in brief.plan.ranked] == [row.site for row in planned.plan.ranked[:2]]
     assert list(client.list_jobs()) == []
     submitted = client.submit(request)
     assert submitted.plan is not None
@@ -356,3 +359,15 @@ def test_the_package_offers_what_it_names():
     assert federation.errors is errors
     with pytest.raises(AttributeError):
         _ = federation.nonsense
+
+
+def test_a_brief_plan_is_for_planning_alone(edge):
+    """A job that is stored has its whole plan; and where no site will do, a brief plan says why as a whole one does."""
+    request = jobs_pb2.CreateJobRequest(request=codec.to_message(builders.request()), view=jobs_pb2.PLAN_VIEW_BASIC)
+    with pytest.raises(errors.InvalidArgument) as caught:
+        edge.call("Jobs.CreateJob", request)
+    assert caught.value.reason == "VIEW_NOT_PLANNING"
+    client = edge.client()
+    brief = client.plan(builders.request([], cpus=1000), brief=True)
+    assert brief.plan.rejections == client.plan(builders.request([], cpus=1000)).plan.rejections
+    assert brief.reason == "CPUS_EXHAUSTED"

@@ -122,6 +122,15 @@ def test_a_number_beyond_the_contract_is_an_error_with_its_field(value):
     assert "assumed_bytes" in caught.value.violations
 
 
+def test_the_innermost_field_that_cannot_be_sent_is_named():
+    """Also where a value lies deep within another: messages are made all at once, and refused by name."""
+    wanted = job.JobRequest(inputs=(job.InputSpec(alias="a", dataset="a/b"), job.InputSpec(alias="\ud800", dataset="a/b")))
+    for value in (wanted, job.Job(job="j-1", request=wanted)):
+        with pytest.raises(errors.InvalidArgument) as caught:
+            codec.to_message(value)
+        assert list(caught.value.violations) == ["alias"]
+
+
 def test_text_that_is_not_unicode_is_an_error_with_its_field():
     """A lone surrogate, as a file name may hold one, cannot be sent."""
     with pytest.raises(errors.InvalidArgument) as caught:

@@ -115,14 +115,8 @@ def test_an_empty_filter_is_none() -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_a_filter_or_refused(text: str) -> None:
     """Nothing else comes out of it."""
-    reason = "FILTER_INVALID"
     with contextlib.suppress(errors.InvalidArgument):
-        try:
-            conditions.parse(text, FIELDS)
-        except errors.InvalidArgument as refused:
-            reason = refused.reason
-            raise
-    assert reason == "FILTER_INVALID"
+        conditions.parse(text, FIELDS)
 
 
 _SHAPES = {"a": Shape.TEXT, "b": Shape.LIST, "m": Shape.MAP, "n": Shape.NUMBER, "f": Shape.FLAG}

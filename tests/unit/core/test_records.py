@@ -42,6 +42,19 @@ def test_a_field_that_is_newer_than_the_text_takes_its_default():
     assert records.loads(site.SiteLoad, '{"site":"eu-1","colour":"blue"}') == site.SiteLoad(site="eu-1")
 
 
+def test_a_text_that_lacks_a_field_without_default_is_refused():
+    """Nothing is made that its class would not make."""
+    with pytest.raises(TypeError, match="site"):
+        records.loads(site.SiteLoad, '{"cpus":2}')
+
+
+def test_a_class_that_checks_itself_is_made_by_itself_alone():
+    """What is loaded is as sound as what is made."""
+    made = [cls for cls in CLASSES if not records.makes_itself(cls)]
+    assert site.Site in made
+    assert not [cls for cls in made if hasattr(cls, "__post_init__")]
+
+
 def test_a_value_of_the_wrong_kind_is_refused():
     """No silent coercion from text to number."""
     with pytest.raises(TypeError):

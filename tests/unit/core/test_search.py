@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.core import planner, ratecard, search, world
+from federation.core import job, planner, ratecard, search, world
 from tests import builders
 
 _EDGES = st.integers(1, 40)
@@ -43,6 +44,7 @@ def test_a_walk_through_all_choices_answers_what_the_search_does(problem: search
     walked = search.solve(problem, search.Budget(10_000), "walked")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(search, "WALK_MAX", 0)
+        patched.setattr(search, "WALK_FEW", 0)
         assert search.solve(problem, search.Budget(10_000), "searched") == walked
 
 
@@ -58,23 +60,24 @@ def test_a_walk_takes_steps_of_the_budget_and_is_not_begun_without() -> None:
         search.solve(problem, search.Budget(3), "it")
 
 
-def test_a_decision_leaves_nothing_to_the_garbage_collector() -> None:
+@pytest.mark.parametrize("how", [planner.Decision.plan, planner.Decision.brief])
+def test_a_decision_leaves_nothing_to_the_garbage_collector(how: Callable[[planner.Decision], job.Plan]) -> None:
     """Nothing that it makes holds itself in a ring: all of it is gone when the plan is.
 
     Other threads of this process may leave something at any time, a ring of ours would each time.
     """
     sites = [builders.site(f"s{n}", f"aws:r{n}") for n in range(5)]
     seen = builders.world(sites, [builders.world_input("a", ["s1", "s2"], 10**12)], rates=builders.rates())
-    planner.plan(builders.request(cpus=4), seen)
+    how(planner.decide(builders.request(cpus=4), seen))
     gc.disable()
     try:
-        assert 0 in [_left(seen) for _ in range(5)]
+        assert 0 in [_left(how, seen) for _ in range(5)]
     finally:
         gc.enable()
 
 
-def _left(seen: world.World) -> int:
+def _left(how: Callable[[planner.Decision], job.Plan], seen: world.World) -> int:
     """How many objects one decision, or another thread meanwhile, leaves to the collector."""
     gc.collect()
-    planner.plan(builders.request(cpus=4), seen)
+    how(planner.decide(builders.request(cpus=4), seen))
     return gc.collect()

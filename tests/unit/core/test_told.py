@@ -29,6 +29,7 @@ HARMLESS = {
     ("Site", "sealing_key"): "the public half",
     ("RateCardVersion", "digest"): "of public prices",
     ("PolicyRevision", "digest"): "of policies, which all may read",
+    ("PackageAlias", "digest"): "names a package, as every job that runs it does",
     ("Bill", "digest"): "of the lines of a bill that are stored beside it",
     ("SignedHead", "key"): "the catalog's public key",
     ("SignedHead", "signature"): "the catalog's public word",

@@ -10,6 +10,8 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+# The oldest revision whose code may go on running once this one is in place.
+oldest = "0001"
 
 # Written out, and not taken from the code: a migration says what was, whatever the code says later.
 _KINDS = {
@@ -97,6 +99,8 @@ _KINDS = {
     "erasures": ("dataset", "state"),
     "certificates": (),
     "committer_leases": (),
+    "turns": (),
+    "agreements": (),
     "rate_cards": (),
     "link_reservations": (),
     "link_speeds": (
@@ -163,7 +167,9 @@ def upgrade() -> None:
         sa.Column("answer", sa.LargeBinary, nullable=False),
         sa.Column("time", sa.Text, nullable=False),
     )
+    op.create_index("ix_requests_time", "requests", ["time"])
     _make_blobs(text)
+    op.create_table("stamps", sa.Column("table", text, primary_key=True), sa.Column("stamp", sa.BigInteger, nullable=False))
     counters = op.create_table(
         "counters", sa.Column("name", text, primary_key=True), sa.Column("value", sa.BigInteger, nullable=False)
     )

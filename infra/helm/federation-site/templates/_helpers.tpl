@@ -49,6 +49,10 @@ app.kubernetes.io/component: ray
 {{- if .Values.ray.enabled -}}
 {{- $_ := set $site "ray" (dict "address" (printf "http://%s-ray-head-svc:8265" (include "site.name" .)) "token_file" "/run/fed/ray.token") -}}
 {{- end -}}
+{{- if .Values.secrets.metrics -}}
+{{- $_ := set $site "http_listen" "0.0.0.0:7412" -}}
+{{- $_ := set $site "http_token_file" "/run/fed/metrics.token" -}}
+{{- end -}}
 {{- toYaml (dict "federation" .Values.federation "server" (dict "agents_address" .Values.catalog) "sites" (list $site)) -}}
 {{- end -}}
 
