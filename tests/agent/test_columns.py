@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from federation.core import authorization, columns, dataset, errors, job, leases
 from federation.crypto import hpke
-from federation.worker import environment, session
+from federation.worker import environment, ray_source, session
 from federation.worker.filesystem import FedFileSystem
 from tests.agent import federation as federations
 from tests.agent.compute import MemoryCompute
@@ -294,3 +295,20 @@ def test_what_is_lent_to_spark_is_sealed_and_gone_afterwards(kept: Federation) -
         assert not any(base64.b64encode(dek).decode() in keys.read_text() for dek in deks.values())
         assert set(lent.settings) == {"parquet.crypto.factory.class", "parquet.encryption.kms.client.class"}
     assert not keys.parent.exists()
+
+
+@pytest.mark.invariant("D4")
+def test_tasks_of_rays_source_open_the_input_themselves_and_carry_no_key(kept: Federation) -> None:
+    """Each reads some of the files, in whatever process it runs; what is pickled with it opens nothing without the gateway."""
+    found = worker(launch(kept, "eu-1", inputs=people("people", "pii")), kept, "pii")
+    opened, connection = found._session.columns("people"), found._session.connection
+    sizes = [entry.file_bytes for entry in opened.manifest.files]
+    source = ray_source.Columns(connection, "people", ["email", "id"], found.files(), sizes)
+    tasks = source.get_read_tasks(8)
+    assert [len(source.get_read_tasks(count)) for count in (1, 2, 8)] == [1, 2, 2]
+    pickled = pickle.dumps(source)
+    (generation,) = opened.manifest.generations
+    assert not any(key in pickled for key in (opened.deks[generation], *dict(opened.keyholder(generation).masters()).values()))
+    assert pa.concat_tables([block for task in tasks for block in task()]).equals(PEOPLE.select(["email", "id"]))
+    closed = ray_source.Columns(connection, "people", ["diagnosis"], found.files(), sizes)
+    assert reason(lambda: [list(task()) for task in closed.get_read_tasks(1)]) == "COLUMN_CLASS_CLOSED"
