@@ -251,7 +251,7 @@ def store(
     skipped: int,
 ) -> keys.Escrow:
     """Takes what a site's agent put into an escrow. The escrow's key and shares are taken once and never replaced."""
-    escrow = _of_site(get_escrow(tx, name), at)
+    stored = escrow = _of_site(get_escrow(tx, name), at)
     if public_key and not escrow.public_key:
         sealed = [dataclasses.replace(each, sealed_share=sealed_shares[each.principal]) for each in escrow.custodians]
         escrow = dataclasses.replace(escrow, public_key=public_key, custodians=tuple(sealed))
@@ -266,10 +266,10 @@ def store(
             count += 1
     behind = not complete or sum(_lacks(tx, escrow, key) for key in _covered(tx, escrow)) > skipped
     changed = dataclasses.replace(escrow, keys=count, behind=behind)
-    if changed != get_escrow(tx, name):
+    if (count, escrow.public_key) != (stored.keys, stored.public_key):
         tx.emit("escrow.filled", f"escrows/{escrow.escrow}", _told(changed, f"agents/{at}"))
     # One that is still behind when the agent thinks it is done is told to it anew: its etag is another.
-    return tx.replace(changed) if changed != get_escrow(tx, name) or (complete and behind) else escrow
+    return tx.replace(changed) if changed != stored or (complete and behind) else escrow
 
 
 def request_opening(

@@ -13,9 +13,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from federation.core import bill, budget, errors, keys, kinds, pipeline, policy, ratecard, records, site, transfer
 from federation.core.job import JobState
 from federation.crypto import hpke
+from federation.services import reconcile
 from federation.v1 import (
     bills_pb2,
     budgets_pb2,
+    care_pb2,
     catalog_pb2,
     costs_pb2,
     identity_pb2,
@@ -130,14 +132,16 @@ REQUESTS: dict[str, Any] = {
     "Erasures.EraseVersion": leases_pb2.EraseVersionRequest(version="sales/read@1", reason="request 4711"),
     "Identity.CreateToken": identity_pb2.CreateTokenRequest(token=identity_pb2.Token(user="users/ada", role="USER")),
     "Identity.RevokeToken": identity_pb2.RevokeTokenRequest(name="tokens/told"),
+    "Care.CollectVersions": care_pb2.CollectVersionsRequest(dataset="namespaces/sales/datasets/old", keep_versions=1),
     "Sites.InviteSite": sites_pb2.InviteSiteRequest(name="sites/eu-1"),
     "Sites.AdmitSite": sites_pb2.AdmitSiteRequest(name="sites/eu-1", grade="C", reason="its keyring lies on a shared disk"),
 }
 
 
 @pytest.fixture
-def ready(edge: Edge) -> Edge:
-    """The server with what the requests above need."""
+def ready(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> Edge:
+    """The server with what the requests above need. It does nothing by itself: not all of that would last."""
+    monkeypatch.setattr(reconcile, "STEPS", {})
 
     def work(tx: Any) -> None:
         tx.insert(builders.namespace("empty"))
@@ -145,6 +149,10 @@ def ready(edge: Edge) -> Edge:
         tx.insert(builders.dataset("sales/read", latest_version=1, uid="d-read"))
         tx.insert(builders.version("sales/read@1"))
         tx.insert(builders.replica("sales/read@1", "eu-1"))
+        tx.insert(builders.dataset("sales/old", latest_version=2))
+        for number in (1, 2):
+            tx.insert(builders.version(f"sales/old@{number}", create_time=builders.NOW))
+            tx.insert(builders.replica(f"sales/old@{number}", "eu-1"))
         eu = tx.get(site.Site, "eu-1")
         tx.replace(builders.site("eu-1", signing_key=eu.signing_key, heartbeat_time=tx.now), etag="")
         tx.insert(builders.job("j-runs", run="jobs/j-runs/runs/1", attempt=1, state=JobState.RUNNING))
@@ -193,6 +201,9 @@ def another(row: methods.Method) -> Any:
     made = request(row)
     if row.key == "Lineage.ReceiveOpenLineage":
         made.events[0] = json.dumps(foreign(eventType="FAIL")).encode()
+        return made
+    if row.key == "Care.CollectVersions":
+        made.keep_versions += 1
         return made
     for field in made.DESCRIPTOR.fields:
         if field.name in {
@@ -315,7 +326,7 @@ def test_the_secret_of_a_token_is_in_no_store(ready):
     row = methods.TABLE["Identity.CreateToken"]
     secret = ready.call(row.key, request(row, request_id="r-1")).secret
     assert secret.startswith("fed_")
-    kept = b"".join(answer for _, answer in ready.catalog._state.requests.values())
+    kept = b"".join(answer for _, answer, _ in ready.catalog._state.requests.values())
     assert secret.encode() not in kept
     assert secret not in "".join(event.body for event in ready.catalog.events(0))
     assert ready.call(row.key, request(row, validate_only=True)).secret == ""
