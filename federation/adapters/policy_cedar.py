@@ -43,6 +43,7 @@ _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _CONTEXT = re.compile(r"\b(now|use_ended|for_job|aggregate): ")
 _ANNOTATIONS = ("id", "because", "control")
 _AT_SITES = frozenset({Action.RUN, Action.RELEASE_KEY, Action.WRITE, Action.REPLICATE})
+_BY_CLASS = frozenset({Action.RELEASE_KEY, Action.REPLICATE, Action.EXPORT})
 
 
 class CedarPolicies:
@@ -452,6 +453,8 @@ def _context(question: Question) -> Iterator[tuple[str, Any]]:
         if question.job is not None:
             job = question.job
             yield "job", {"label": job.label, "namespace": job.namespace, "code": job.code}
+        if question.column_class and question.action in _BY_CLASS:
+            yield "column_class", question.column_class
     if question.action in _AT_SITES and question.site is not None:
         yield "site", _ref("Site", question.site.site)
     if question.action is Action.REPLICATE:

@@ -60,6 +60,12 @@ def _of_sqlite(error: sqlite3.Error) -> errors.FederationError:
             reason="DATABASE_UNAVAILABLE",
             help="Check that the file and its folder are there and writable by this user, and that the disk is sound.",
         )
+    if "no such module: fts5" in str(error):
+        return errors.FailedPrecondition(
+            "this Python's SQLite has no full-text index (FTS5), which the catalog's search needs",
+            reason="SQLITE_WITHOUT_FTS5",
+            help="Use a Python whose SQLite was built with it, as most are, or PostgreSQL.",
+        )
     return errors.FederationError(f"the database refused a statement: {error}", reason="DATABASE_ERROR")
 
 

@@ -90,11 +90,13 @@ class _Postgres:
             return
         try:
             address = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-            self._heard = psycopg.connect(address, autocommit=True, connect_timeout=10)
-            self._heard.execute(f"LISTEN {_CHANNEL}")
+            heard = self._heard = psycopg.connect(address, autocommit=True, connect_timeout=10)
+            heard.execute(f"LISTEN {_CHANNEL}")
         except psycopg.Error as error:
             self._drop()
             _log.debug("the log is looked at again and again, for nothing can be listened to: %s", error)
+        if self._closing.is_set():  # in the meantime, by another thread
+            self._drop()
 
     def wait(self, seconds: float) -> None:
         import psycopg  # noqa: PLC0415

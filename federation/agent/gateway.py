@@ -35,7 +35,7 @@ from federation.agent import (
     writes,
 )
 from federation.agent.identity import Identity
-from federation.core import errors, grants, ids, job, leases, lineage
+from federation.core import columns, errors, grants, ids, job, leases, lineage
 from federation.crypto import grants as signed_grants
 from federation.crypto import hpke, secrets
 from federation.v1 import gateway_pb2
@@ -92,6 +92,12 @@ class _Reader:
         return self.request.reader_key
 
     @property
+    def sensitivities(self) -> tuple[str, ...]:
+        """The classes of columns whose keys are handed out: `default`, and those that were asked for of what is read."""
+        asked = self.request
+        return columns.wanted(asked.column_classes if isinstance(asked, gateway_pb2.OpenVersionRequest) else ())
+
+    @property
     def keys_only(self) -> bool:
         return isinstance(self.request, gateway_pb2.OpenVersionRequest) and self.request.keys_only
 
@@ -145,7 +151,7 @@ class Gateway:
             token=token,
             run=run,
             attempt=row.attempt,
-            inputs=[_input_binding(given, parts.site) for given in row.start.inputs],
+            inputs=[_input_binding(row.start, given, parts.site) for given in row.start.inputs],
             outputs=[gateway_pb2.Binding(alias=o.alias, dataset=ids.dataset(o.dataset).short) for o in row.start.outputs],
         )
 
@@ -190,8 +196,8 @@ class Gateway:
         if given.plan.source_site == self._parts.site:
             self._account(given)
             return self._opened(self._parts.opener.open(_version_name(given)), reader)
-        handed = self._parts.remotes.open(given)
-        lease = self._lease(reader, handed.version, tuple(sorted(key.generation for key in handed.keys)))
+        handed = self._parts.remotes.open(given, reader.sensitivities)
+        lease = self._lease(reader, handed.version, tuple(sorted({key.generation for key in handed.keys})))
         answer = gateway_pb2.OpenVersionResponse(
             version=handed.version,
             dataset_uid=handed.dataset_uid,
@@ -232,26 +238,35 @@ class Gateway:
 
     def begin_write(self, request: gateway_pb2.BeginWriteRequest, caller: door.Caller, _context: Any) -> Any:
         _check_reader_key(request.reader_key)
+        asked: tuple[columns.ColumnClass, ...] = tuple(codec.to_value(each) for each in request.column_classes)
         owner, audience = self._owner(caller, request.output)
+        owner = dataclasses.replace(owner, column_classes=columns.checked(asked) if asked else ())
         reader = _Reader(audience=audience, grant=owner.grant, run=owner.run, request=request)
         # A run reads the inputs of its plan alone; the version that it adds to is none of them unless it is named as one.
-        wanted = request.with_base and isinstance(caller, door.GrantCaller)
+        wanted = request.with_base and isinstance(caller, door.GrantCaller) and not asked
         base = self._parts.opener.newest(owner.dataset_uid) if wanted else None
-        row, dek = self._parts.writer.begin(owner, base=base.name if base else "")
+        if base is not None and base.manifest.column_classes:
+            base = None  # what was sealed by columns is no file that another version could take over
+        row, deks = self._parts.writer.begin(owner, base=base.name if base else "")
+        sensitivities = columns.names(row.column_classes)
         try:
-            lease = self._lease(reader, row.dataset, (row.generation,), use=leases.Use.WRITE)
+            if asked and row.column_classes != owner.column_classes:
+                raise _other_classes(row)
+            lease = self._lease(reader, row.dataset, (row.generation,), use=leases.Use.WRITE, sensitivities=sensitivities)
             opened = self._opened(base, reader.again()) if base else None
         except errors.FederationError:
             if row.grant:  # a run's write may be that of others too
                 self._parts.writer.drop(row.write)
             raise
-        keys = self._parts.leaser.seal(lease, [(row.generation, dek)], audience=audience, reader_key=request.reader_key)
+        handed = [sealing.Dek(row.generation, name, deks[name]) for name in sensitivities]
+        key, *class_keys = _keys(self._parts.leaser.seal(lease, handed, audience=audience, reader_key=request.reader_key))
         return gateway_pb2.BeginWriteResponse(
             write=row.write,
             generation=row.generation,
             dataset=row.dataset,
             dataset_uid=row.dataset_uid,
-            key=_keys(keys)[0],
+            key=key,
+            class_keys=class_keys,
             base=opened,
             lease=lease.lease,
         )
@@ -344,7 +359,7 @@ class Gateway:
             raise metering.closed(grant.grant)
         reader = _Reader(audience=sealing.grant_audience(grant.grant), grant=grant.grant, run="", request=request)
         answer = self._opened(self._parts.opener.open(grant.version), reader)
-        keys = [sealing.SealedDek(generation=key.generation, sealed=key.sealed) for key in answer.keys]
+        keys = sealing.from_wire(answer.keys)
         answer.keys_signature = sealing.sign(
             self._parts.identity, grant=grant.grant, version=answer.version, manifest_digest=answer.manifest_digest, keys=keys
         )
@@ -360,10 +375,16 @@ class Gateway:
             manifest_signature=opened.sealed.version.signature,
             manifest_signing_key=opened.sealed.signing_key,
         )
-        return self._sealed(answer, lease, reader, self._parts.opener.deks(opened))
+        return self._sealed(answer, lease, reader, self._parts.opener.deks(opened, lease.sensitivities))
 
     def _lease(
-        self, reader: _Reader, name: str, generations: tuple[str, ...], *, use: leases.Use = leases.Use.READ
+        self,
+        reader: _Reader,
+        name: str,
+        generations: tuple[str, ...],
+        *,
+        use: leases.Use = leases.Use.READ,
+        sensitivities: tuple[str, ...] = (),
     ) -> leases.Lease:
         """The catalog's leave to hand out the keys of a version, or of one that is yet to be written."""
         found, number = ids.dataset_or_version(name)
@@ -376,10 +397,11 @@ class Gateway:
             dataset=found.short,
             version=number or 0,
             generations=generations,
+            sensitivities=sensitivities or reader.sensitivities,
         )
 
     def _sealed(
-        self, answer: gateway_pb2.OpenVersionResponse, lease: leases.Lease, reader: _Reader, deks: Iterable[tuple[str, bytes]]
+        self, answer: gateway_pb2.OpenVersionResponse, lease: leases.Lease, reader: _Reader, deks: Iterable[sealing.Dek]
     ) -> gateway_pb2.OpenVersionResponse:
         answer.keys.extend(_keys(self._parts.leaser.seal(lease, deks, audience=reader.audience, reader_key=reader.key)))
         answer.lease = lease.lease
@@ -494,10 +516,23 @@ def _version_name(given: job.InputAssignment) -> str:
     return ids.VersionName(ids.dataset(given.plan.dataset), given.plan.version).short
 
 
-def _input_binding(given: job.InputAssignment, site: str) -> gateway_pb2.Binding:
-    name = ids.dataset(given.plan.dataset).short
+def _input_binding(start: job.StartRun, given: job.InputAssignment, site: str) -> gateway_pb2.Binding:
+    wanted = (spec.column_classes for spec in start.job.request.inputs if spec.alias == given.plan.alias)
     return gateway_pb2.Binding(
-        alias=given.plan.alias, dataset=name, version=given.plan.version, remote=given.plan.source_site != site
+        alias=given.plan.alias,
+        dataset=ids.dataset(given.plan.dataset).short,
+        version=given.plan.version,
+        remote=given.plan.source_site != site,
+        column_classes=next(wanted, ()),
+    )
+
+
+def _other_classes(row: journal.WriteRow) -> errors.FailedPrecondition:
+    return errors.FailedPrecondition(
+        f"output {row.alias!r} is being written with other column classes",
+        reason="COLUMN_CLASS_INVALID",
+        help="All processes that write an output name the same classes.",
+        metadata={"write": row.write},
     )
 
 
@@ -527,7 +562,7 @@ def _check_reader_key(key: bytes) -> None:
 
 
 def _keys(sealed: tuple[sealing.SealedDek, ...]) -> list[gateway_pb2.SealedKey]:
-    return [gateway_pb2.SealedKey(generation=key.generation, sealed=key.sealed) for key in sealed]
+    return [gateway_pb2.SealedKey(generation=key.generation, sealed=key.sealed, sensitivity=key.sensitivity) for key in sealed]
 
 
 def _parts(messages: Iterator[gateway_pb2.PutObjectsRequest]) -> Iterator[uploads.Part]:

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from federation import ports
 from federation.agent import airlock, journal, uploads, writes
 from federation.core import dataset, errors, ids, units
+from federation.core.keys import DEFAULT
 from federation.crypto import container, tags
 
 _log = logging.getLogger(__name__)
@@ -132,8 +133,8 @@ class Ingester:
             dataset_uid=output.dataset_uid,
             expire_time=self._clock.now() + timedelta(days=1),
         )
-        row, dek = self._writer.begin(owner)
-        task = _Task(url=url, source=source, row=row, dek=dek, stopping=stopping)
+        row, deks = self._writer.begin(owner)
+        task = _Task(url=url, source=source, row=row, dek=deks[DEFAULT], stopping=stopping)
         files = self._list(task)
         self._say(run.run, f"{len(files)} files, {units.size(sum(file.bytes for file in files))} at {url}")
         if not self._store(task, files):

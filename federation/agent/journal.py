@@ -23,6 +23,7 @@ from federation.core import dataset as datasets
 from federation.core import errors, lineage, metering, records
 from federation.core import job as jobs
 from federation.core import transfer as moves
+from federation.core.columns import ColumnClass
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -37,7 +38,7 @@ CREATE TABLE IF NOT EXISTS tokens (digest TEXT PRIMARY KEY, run TEXT NOT NULL) S
 CREATE TABLE IF NOT EXISTS writes (
     write TEXT PRIMARY KEY, run TEXT NOT NULL, grant_id TEXT NOT NULL, grant_token BLOB NOT NULL, alias TEXT NOT NULL,
     dataset TEXT NOT NULL, dataset_uid TEXT NOT NULL, generation TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL,
-    base TEXT NOT NULL, version TEXT NOT NULL DEFAULT '', committed TEXT NOT NULL DEFAULT '',
+    classes TEXT NOT NULL DEFAULT '', base TEXT NOT NULL, version TEXT NOT NULL DEFAULT '', committed TEXT NOT NULL DEFAULT '',
     create_time TEXT NOT NULL, expire_time TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS writes_by_run ON writes (run);
@@ -171,7 +172,8 @@ class RunRow:
 class WriteRow:
     """A version in the making. `run` or `grant` says whose; `base` is the version whose files it may reuse, '' for none.
 
-    `version` is what is to be committed, once COMPLETE; `committed` the short name of the version that it became.
+    `class_keys` are the generation's for its `column_classes`. `version` is what is to be committed, once COMPLETE; `committed`
+    the short name of the version that it became.
     """
 
     write: str
@@ -183,6 +185,8 @@ class WriteRow:
     dataset_uid: str
     generation: str
     key: datasets.WrappedKey
+    class_keys: tuple[datasets.WrappedKey, ...] = ()
+    column_classes: tuple[ColumnClass, ...] = ()
     state: WriteState = WriteState.OPEN
     base: str = ""
     version: datasets.NewVersion | None = None
@@ -380,10 +384,17 @@ class Journal:
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO writes (write, run, grant_id, grant_token, alias, dataset, dataset_uid, generation, key, state,"
-                " base, create_time, expire_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " classes, base, create_time, expire_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(row.write, row.run, row.grant, row.grant_token, row.alias, row.dataset, row.dataset_uid, row.generation),
-                    *(records.dumps(row.key), row.state, row.base, _text(row.create_time), _text(row.expire_time)),
+                    *(
+                        records.dumps(row.key),
+                        row.state,
+                        _classes(row),
+                        row.base,
+                        _text(row.create_time),
+                        _text(row.expire_time),
+                    ),
                 ),
             )
 
@@ -452,14 +463,16 @@ class Journal:
         """Replaces the wrapped keys of all that is not a version yet by what the function makes of them."""
         with self._transaction() as db:
             for row in db.execute(
-                "SELECT write, key, version FROM writes WHERE state IN (?, ?)", (WriteState.OPEN, WriteState.COMPLETE)
+                "SELECT * FROM writes WHERE state IN (?, ?)", (WriteState.OPEN, WriteState.COMPLETE)
             ).fetchall():
-                key = rewrap(records.loads(datasets.WrappedKey, row["key"]))
-                version = records.loads(datasets.NewVersion, row["version"]) if row["version"] else None
-                if version is not None:
-                    version = dataclasses.replace(version, keys=tuple(map(rewrap, version.keys)))
-                told = records.dumps(version) if version is not None else row["version"]
-                db.execute("UPDATE writes SET key = ?, version = ? WHERE write = ?", (records.dumps(key), told, row["write"]))
+                known = _write(row)
+                changed = dataclasses.replace(known, key=rewrap(known.key), class_keys=tuple(map(rewrap, known.class_keys)))
+                version = known.version
+                told = records.dumps(dataclasses.replace(version, keys=tuple(map(rewrap, version.keys)))) if version else ""
+                db.execute(
+                    "UPDATE writes SET key = ?, classes = ?, version = ? WHERE write = ?",
+                    (records.dumps(changed.key), _classes(changed), told, known.write),
+                )
             for row in db.execute("SELECT transfer, keys FROM transfers WHERE keys != ''").fetchall():
                 kept = [rewrap(records.loads(datasets.WrappedKey, key)) for key in json.loads(row["keys"])]
                 told = json.dumps([records.dumps(key) for key in kept])
@@ -709,7 +722,15 @@ def _start(text: str) -> jobs.StartRun:
     return records.loads(jobs.StartRun, text)
 
 
+def _classes(row: WriteRow) -> str:
+    """Column classes and their keys as one text, '' for none."""
+    if not row.column_classes:
+        return ""
+    return json.dumps([[records.dumps(each) for each in rows] for rows in (row.column_classes, row.class_keys)])
+
+
 def _write(row: sqlite3.Row) -> WriteRow:
+    column_classes, class_keys = json.loads(row["classes"]) if row["classes"] else ((), ())
     return WriteRow(
         write=row["write"],
         run=row["run"],
@@ -720,6 +741,8 @@ def _write(row: sqlite3.Row) -> WriteRow:
         dataset_uid=row["dataset_uid"],
         generation=row["generation"],
         key=records.load(datasets.WrappedKey, json.loads(row["key"])),
+        class_keys=tuple(records.loads(datasets.WrappedKey, each) for each in class_keys),
+        column_classes=tuple(records.loads(ColumnClass, each) for each in column_classes),
         state=WriteState(row["state"]),
         base=row["base"],
         version=records.loads(datasets.NewVersion, row["version"]) if row["version"] else None,

@@ -42,6 +42,7 @@ class Leasing:
         dataset: str,
         version: int = 0,
         generations: tuple[str, ...],
+        sensitivities: tuple[str, ...] = (keys.DEFAULT,),
     ) -> leases.Lease:
         """A lease for just this, still good; the catalog's refusal otherwise.
 
@@ -57,7 +58,7 @@ class Leasing:
             dataset=dataset,
             version=version,
             generations=generations,
-            sensitivities=(keys.DEFAULT,),
+            sensitivities=sensitivities,
             reader_key=hpke.fingerprint(reader_key),
         )
         leases.check(asked)
@@ -75,14 +76,14 @@ class Leasing:
         return granted
 
     def seal(
-        self, lease: leases.Lease, deks: Iterable[tuple[str, bytes]], *, audience: str, reader_key: bytes
+        self, lease: leases.Lease, deks: Iterable[sealing.Dek], *, audience: str, reader_key: bytes
     ) -> tuple[sealing.SealedDek, ...]:
         """The DEKs of a lease, sealed to the key that it names and for nobody else; AssertionError for any other's."""
         if hpke.fingerprint(reader_key) != lease.reader_key:
             raise AssertionError(f"lease {lease.lease} is for another key")
-        allowed = frozenset(lease.generations)
+        generations, sensitivities = frozenset(lease.generations), frozenset(lease.sensitivities)
         return sealing.seal(
-            ((generation, dek) for generation, dek in deks if generation in allowed),
+            (each for each in deks if each.generation in generations and each.sensitivity in sensitivities),
             dataset_uid=lease.dataset_uid,
             audience=leases.audience(audience, lease.lease),
             reader_key=reader_key,

@@ -17,6 +17,7 @@ from federation import ports
 from federation.agent import door, sealing
 from federation.agent.identity import Identity
 from federation.core import errors, ids, job, leases
+from federation.core.keys import DEFAULT
 from federation.crypto import grants, manifest
 from federation.v1 import gateway_pb2, gateway_pb2_grpc
 from federation.wire import errors as wire_errors
@@ -61,7 +62,7 @@ class Remotes:
         #: Connections that trust the CA of before: what still runs over them goes on, until the CA changes again.
         self._older: list[grpc.Channel] = []
         self._proofs: dict[str, tuple[datetime, bytes]] = {}
-        self._handed: OrderedDict[bytes, Handed] = OrderedDict()
+        self._handed: OrderedDict[tuple[bytes, tuple[str, ...]], Handed] = OrderedDict()
 
     def close(self) -> None:
         """Closes all connections."""
@@ -71,16 +72,20 @@ class Remotes:
             self._channels.clear()
             self._older.clear()
 
-    def open(self, given: job.InputAssignment) -> Handed:
-        """The input's version from its source. Asked for once, as long as it is in use and its lease lasts."""
+    def open(self, given: job.InputAssignment, sensitivities: tuple[str, ...] = (DEFAULT,)) -> Handed:
+        """The input's version from its source, with the keys of these classes of columns.
+
+        Asked for once, as long as it is in use and its lease lasts.
+        """
         self.forget_expired()
+        asked = (given.grant, sensitivities)
         with self._lock:
-            if given.grant in self._handed:
-                self._handed.move_to_end(given.grant)
-                return self._handed[given.grant]
-        handed = self._open(given)
+            if asked in self._handed:
+                self._handed.move_to_end(asked)
+                return self._handed[asked]
+        handed = self._open(given, sensitivities)
         with self._lock:
-            self._handed[given.grant] = handed
+            self._handed[asked] = handed
             while len(self._handed) > _KEPT:
                 self._handed.popitem(last=False)
         return handed
@@ -89,10 +94,10 @@ class Remotes:
         """Lets go of what was handed over under leases that have run out."""
         now = self._clock.now()
         with self._lock:
-            for over in [grant for grant, kept in self._handed.items() if kept.expire_time <= now]:
+            for over in [asked for asked, kept in self._handed.items() if kept.expire_time <= now]:
                 del self._handed[over]
 
-    def deks(self, given: job.InputAssignment, handed: Handed) -> Iterator[tuple[str, bytes]]:
+    def deks(self, given: job.InputAssignment, handed: Handed) -> Iterator[sealing.Dek]:
         """The DEKs that the source sealed to this site."""
         audience = leases.audience(sealing.grant_audience(grants.peek(given.grant).grant), handed.lease)
         yield from sealing.open_(handed.keys, identity=self._identity, dataset_uid=handed.dataset_uid, audience=audience)
@@ -127,12 +132,16 @@ class Remotes:
                 gateway_pb2.CloseGrantRequest(), metadata=self._metadata(given.grant), timeout=CLOSE_SECONDS
             )
 
-    def _open(self, given: job.InputAssignment) -> Handed:
+    def _open(self, given: job.InputAssignment, sensitivities: tuple[str, ...]) -> Handed:
         now = self._clock.now()
-        request = gateway_pb2.OpenVersionRequest(reader_key=self._identity.sealing_public, nonce=secrets.token_hex(16))
+        request = gateway_pb2.OpenVersionRequest(
+            reader_key=self._identity.sealing_public,
+            nonce=secrets.token_hex(16),
+            column_classes=[each for each in sensitivities if each != DEFAULT],
+        )
         with wire_errors.translated():
             answer = self._stub(given.gateway).OpenVersion(request, metadata=self._metadata(given.grant), timeout=OPEN_SECONDS)
-        keys = tuple(sealing.SealedDek(generation=key.generation, sealed=key.sealed) for key in answer.keys)
+        keys = sealing.from_wire(answer.keys)
         sealing.verify(
             given.signing_key,
             answer.keys_signature,

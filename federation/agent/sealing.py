@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from federation.agent.identity import Identity
 from federation.core import errors
+from federation.core.keys import DEFAULT
 from federation.crypto import canonical, hpke, signing
+from federation.v1 import gateway_pb2
+
+
+class Dek(NamedTuple):
+    """The DEK of one class of one generation."""
+
+    generation: str
+    sensitivity: str
+    dek: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class SealedDek:
-    """The DEK of one generation, sealed."""
+    """The DEK of one class of one generation, sealed."""
 
     generation: str
     sealed: bytes
+    sensitivity: str = DEFAULT
 
 
 def run_audience(run: str) -> str:
@@ -28,19 +40,30 @@ def grant_audience(grant: str) -> str:
     return f"grant:{grant}"
 
 
-def seal(deks: Iterable[tuple[str, bytes]], *, dataset_uid: str, audience: str, reader_key: bytes) -> tuple[SealedDek, ...]:
-    """Each DEK, sealed to the reader's key for that audience alone."""
+def from_wire(keys: Iterable[gateway_pb2.SealedKey]) -> tuple[SealedDek, ...]:
+    """Sealed keys as a gateway's answer has them."""
     return tuple(
-        SealedDek(generation=generation, sealed=hpke.seal(reader_key, dek, hpke.dek_info(dataset_uid, generation, audience)))
-        for generation, dek in deks
+        SealedDek(generation=key.generation, sealed=key.sealed, sensitivity=key.sensitivity or DEFAULT) for key in keys
     )
 
 
-def open_(sealed: Iterable[SealedDek], *, identity: Identity, dataset_uid: str, audience: str) -> Iterable[tuple[str, bytes]]:
+def seal(deks: Iterable[Dek], *, dataset_uid: str, audience: str, reader_key: bytes) -> tuple[SealedDek, ...]:
+    """Each DEK, sealed to the reader's key for that audience alone."""
+    return tuple(
+        SealedDek(
+            generation=each.generation,
+            sensitivity=each.sensitivity,
+            sealed=hpke.seal(reader_key, each.dek, hpke.dek_info(dataset_uid, each.generation, audience, each.sensitivity)),
+        )
+        for each in deks
+    )
+
+
+def open_(sealed: Iterable[SealedDek], *, identity: Identity, dataset_uid: str, audience: str) -> Iterator[Dek]:
     """The DEKs that were sealed to this site's key."""
     for key in sealed:
-        info = hpke.dek_info(dataset_uid, key.generation, audience)
-        yield key.generation, hpke.open_(identity.sealing_private, key.sealed, info)
+        info = hpke.dek_info(dataset_uid, key.generation, audience, key.sensitivity)
+        yield Dek(key.generation, key.sensitivity, hpke.open_(identity.sealing_private, key.sealed, info))
 
 
 def sign(identity: Identity, *, grant: str, version: str, manifest_digest: str, keys: Iterable[SealedDek]) -> bytes:
@@ -64,6 +87,6 @@ def verify(
 
 
 def _statement(grant: str, version: str, manifest_digest: str, keys: Iterable[SealedDek]) -> bytes:
-    ordered = sorted(keys, key=lambda key: key.generation)
-    parts = [part for key in ordered for part in (key.generation, key.sealed)]
-    return canonical.join("fed/rewrap/v1", grant, version, manifest_digest, *parts)
+    ordered = sorted(keys, key=lambda key: (key.generation, key.sensitivity))
+    parts = [part for key in ordered for part in (key.generation, key.sensitivity, key.sealed)]
+    return canonical.join("fed/rewrap/v2", grant, version, manifest_digest, *parts)

@@ -8,6 +8,7 @@ everything is removed again that nothing else here needs.
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import threading
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from federation import failpoints, ports
 from federation.agent import catalog as agent_catalog
 from federation.agent import crew, fetching, journal, locks, remote, removal, versions
 from federation.agent.fetching import TRANSIENT
-from federation.core import dataset, errors, ids, job, transfer
+from federation.core import columns, dataset, errors, ids, job, transfer
+from federation.core.keys import DEFAULT
 from federation.crypto import container, layout, manifest
 
 _log = logging.getLogger(__name__)
@@ -193,25 +195,25 @@ class Transfers:
             if not self._heard(row, start.transfer.bytes_done, start.transfer.objects_done):
                 return
             given = assignment(start)
-            handed = self._open(given, stopping)
+            handed = self._open(given, columns.wanted(start.transfer.column_classes), stopping)
             made = self._checked(start, handed)
             with self._datasets.hold(start.dataset_uid):  # from here on nobody removes what it needs
                 self._spool.put_manifest(row.transfer, handed.data)
             self._fetch(row, given, made, stopping)
             self._put_manifest(handed)
-            keys = self._wrapped(given, handed, made)
+            keys = self._wrapped(given, columns.wanted(start.transfer.column_classes), handed, made)
             if self._book.store_transfer(row, keys, self._parts.clock.now()):
                 failpoints.hit("agent.transfer_stored")
         finally:
             with self._guard:
                 self._active.pop(row.transfer, None)
 
-    def _open(self, given: job.InputAssignment, stopping: threading.Event) -> remote.Handed:
+    def _open(self, given: job.InputAssignment, sensitivities: tuple[str, ...], stopping: threading.Event) -> remote.Handed:
         """The version as its source hands it over, asked for until patience ends."""
         waited, failures = 0.0, 0
         while True:
             try:
-                return self._parts.fetch.remotes.open(given)
+                return self._parts.fetch.remotes.open(given, sensitivities)
             except TRANSIENT as error:
                 if waited >= self._parts.fetch.terms.patience_seconds:
                     raise fetching.source_unavailable(given, error) from error
@@ -296,22 +298,29 @@ class Transfers:
                 return  # another version here has just these files
 
     def _wrapped(
-        self, given: job.InputAssignment, handed: remote.Handed, made: dataset.Manifest
+        self, given: job.InputAssignment, sensitivities: tuple[str, ...], handed: remote.Handed, made: dataset.Manifest
     ) -> tuple[dataset.WrappedKey, ...]:
-        """The DEK of each generation, wrapped for this site, once it was seen to be the one of an object that came."""
-        deks = dict(self._parts.fetch.remotes.deks(given, handed))
+        """The DEKs of each generation, wrapped for this site, once `default`'s was seen to be the one of an object that came.
+
+        Those of column classes are the source's word, which it has signed: nothing outside of a Parquet file tells them.
+        """
+        deks = {(each.generation, each.sensitivity): each.dek for each in self._parts.fetch.remotes.deks(given, handed)}
         samples = {entry.generation: entry for entry in made.files}
-        missing = sorted(set(samples) - set(deks))
+        missing = sorted(set(itertools.product(samples, sensitivities)) - set(deks))
         if missing:
             raise errors.DataCorrupt(
-                f"the source handed over no key of generation {missing[0]}",
+                f"the source handed over no key of generation {missing[0][0]}, class {missing[0][1]}",
                 reason="KEY_MISSING",
                 help="Run `fed fsck` for the source.",
-                metadata={"generation": missing[0]},
+                metadata={"generation": missing[0][0], "class": missing[0][1]},
             )
         for entry in samples.values():
-            self._check_key(made.dataset_uid, entry, deks[entry.generation])
-        return tuple(self._parts.keys.wrap(deks[each], each, made.dataset_uid) for each in sorted(samples))
+            self._check_key(made.dataset_uid, entry, deks[entry.generation, DEFAULT])
+        return tuple(
+            self._parts.keys.wrap(deks[generation, name], generation, made.dataset_uid, name)
+            for generation in sorted(samples)
+            for name in sensitivities
+        )
 
     def _check_key(self, uid: str, entry: dataset.FileEntry, dek: bytes) -> None:
         key = layout.object_key(uid, entry.generation, entry.object_id)

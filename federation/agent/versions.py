@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from federation import ports
 from federation.agent import catalog as agent_catalog
+from federation.agent.sealing import Dek
 from federation.core import dataset, errors, ids
 from federation.core.keys import DEFAULT
 from federation.crypto import layout, manifest
@@ -107,18 +109,29 @@ class Versions:
         entries = {(entry.generation, entry.object_id): entry for entry in decoded.files}
         return Opened(sealed=sealed, data=data, manifest=decoded, entries=entries)
 
-    def deks(self, opened: Opened) -> Iterator[tuple[str, bytes]]:
-        """The DEK of each generation of the version; DataCorrupt (KEY_MISSING) where the catalog has none for this site."""
-        keys = {key.generation: key for key in opened.sealed.keys if key.sensitivity == DEFAULT}
-        for generation in opened.manifest.generations:
-            if generation not in keys:
+    def deks(self, opened: Opened, sensitivities: Iterable[str] = (DEFAULT,)) -> Iterator[Dek]:
+        """The DEKs of these classes of each generation of the version.
+
+        DataCorrupt (KEY_MISSING) where the catalog has none for this site, FailedPrecondition (COLUMN_CLASS_ABSENT) where only
+        that of a column class is not here: its key did not go along with the replica.
+        """
+        keys = {(key.generation, key.sensitivity): key for key in opened.sealed.keys}
+        for generation, sensitivity in itertools.product(opened.manifest.generations, sensitivities):
+            if (generation, sensitivity) not in keys:
+                if (generation, DEFAULT) in keys:
+                    raise errors.FailedPrecondition(
+                        f"this site has no key of column class {sensitivity!r} of {opened.name}",
+                        reason="COLUMN_CLASS_ABSENT",
+                        help="Read it at a site that has it; the policy decides which classes go along with a replica.",
+                        metadata={"version": opened.name, "class": sensitivity},
+                    )
                 raise errors.DataCorrupt(
                     f"{opened.name} has no key of generation {generation} at this site",
                     reason="KEY_MISSING",
                     help="Run `fed fsck` for this site.",
                     metadata={"version": opened.name, "generation": generation},
                 )
-            yield generation, self._keys.unwrap(keys[generation])
+            yield Dek(generation, sensitivity, self._keys.unwrap(keys[generation, sensitivity]))
 
     def read(self, opened: Opened, entry: dataset.FileEntry, offset: int, length: int, *, reader: str = "") -> Range:
         """A range of an object's ciphertext; `length` -1 is to its end. `reader` is told to the store (see its port)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from federation import ports
 from federation.agent import catalog as agent_catalog
 from federation.agent import journal, locks, uploads, versions
 from federation.agent.identity import Identity
+from federation.core import columns as columns_core
 from federation.core import dataset, errors, ids, lineage
 from federation.crypto import layout, manifest
 
@@ -27,6 +28,9 @@ ABANDONED = timedelta(hours=1)
 REMEMBERED = timedelta(days=1)
 #: Files of one stream are made known to the journal in groups: one durable write for so many.
 GROUP = 256
+
+#: Data keys by class of columns.
+Deks = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class Owner:
     dataset: str
     dataset_uid: str
     expire_time: datetime
+    column_classes: tuple[columns_core.ColumnClass, ...] = ()
 
 
 class Writes:
@@ -70,8 +75,8 @@ class Writes:
         self._locks = locks.NamedLocks()
         self._activity = _Activity(clock)
 
-    def begin(self, owner: Owner, *, base: str = "") -> tuple[journal.WriteRow, bytes]:
-        """A new write with a key generation of its own, and that generation's DEK.
+    def begin(self, owner: Owner, *, base: str = "") -> tuple[journal.WriteRow, Deks]:
+        """A new write with a key generation of its own, and that generation's DEKs by class.
 
         A run's output that is being written is the same write again, so that many workers write one output together;
         FailedPrecondition (WRITE_CLOSED) once it was completed.
@@ -79,12 +84,15 @@ class Writes:
         with self._locks.hold(f"{owner.run}/{owner.alias}" if owner.run else owner.grant):
             for row in self._book.writes(run=owner.run) if owner.run else ():
                 if row.alias == owner.alias and row.state is not journal.WriteState.ABORTED:
-                    return self._open(row), self._keys.unwrap(row.key)
+                    return self._open(row), {key.sensitivity: self._keys.unwrap(key) for key in (row.key, *row.class_keys)}
             return self._begin(owner, base)
 
-    def _begin(self, owner: Owner, base: str) -> tuple[journal.WriteRow, bytes]:
+    def _begin(self, owner: Owner, base: str) -> tuple[journal.WriteRow, Deks]:
         generation = self._ids.new("g")
-        dek, wrapped = self._keys.generate(generation, owner.dataset_uid)
+        made = {
+            name: self._keys.generate(generation, owner.dataset_uid, name) for name in columns_core.names(owner.column_classes)
+        }
+        key, *class_keys = (wrapped for _, wrapped in made.values())
         row = journal.WriteRow(
             write=self._ids.new("w"),
             run=owner.run,
@@ -94,13 +102,15 @@ class Writes:
             dataset=owner.dataset,
             dataset_uid=owner.dataset_uid,
             generation=generation,
-            key=wrapped,
+            key=key,
+            class_keys=tuple(class_keys),
+            column_classes=owner.column_classes,
             base=base,
             create_time=self._clock.now(),
             expire_time=owner.expire_time,
         )
         self._book.add_write(row)
-        return row, dek
+        return row, {name: dek for name, (dek, _) in made.items()}
 
     def of(self, write: str, *, run: str = "", grant: str = "") -> journal.WriteRow:
         """A write of that run or grant; NotFound (WRITE_MISSING) for anybody else's."""
@@ -282,7 +292,8 @@ class Writes:
     def _reusable(self, row: journal.WriteRow, paths: tuple[str, ...], taken: set[str]) -> list[dataset.FileEntry]:
         if not paths:
             return []
-        base = {entry.path: entry for entry in self._opener.open(row.base).manifest.files} if row.base else {}
+        before = self._opener.open(row.base).manifest if row.base else None
+        base = {} if before is None or before.column_classes else {entry.path: entry for entry in before.files}
         for path in paths:
             if path in taken:
                 raise journal.duplicate_path(path)
@@ -312,7 +323,8 @@ class Writes:
             rows=sum(rows) if rows and min(rows) >= 0 else -1,
             columns=tuple(sorted(columns)),
             generations=made.generations,
-            keys=(row.key,) if row.generation in made.generations else (),
+            keys=(row.key, *row.class_keys) if row.generation in made.generations else (),
+            column_classes=row.column_classes,
             source=source,
             alias=row.alias,
         )
@@ -375,7 +387,8 @@ class _Activity:
 
 
 def _manifest(row: journal.WriteRow, entries: Iterable[dataset.FileEntry]) -> dataset.Manifest:
-    return dataset.Manifest(dataset_uid=row.dataset_uid, files=tuple(sorted(entries, key=lambda entry: entry.path)))
+    files = tuple(sorted(entries, key=lambda entry: entry.path))
+    return dataset.Manifest(dataset_uid=row.dataset_uid, files=files, column_classes=row.column_classes)
 
 
 def _closed(write: str) -> errors.FailedPrecondition:

@@ -241,6 +241,7 @@ class CatalogServicer:
                 purpose=request.purpose,
                 bytes_max=_positive(request.bytes_max),
                 sensitive=request.sensitive,
+                column_classes=request.column_classes,
             )
             answer = access.message(tx, self._ctx, grant)
             answer.sensitive_columns.extend(sorted(cards.sensitive(tx, datasets.get_dataset(tx, name))))

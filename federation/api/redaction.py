@@ -29,6 +29,7 @@ DATASETS: dict[str, frozenset[str]] = {
     "Dataset": frozenset({"parts"}),
     "ExplainedCard": frozenset({"dataset", "made_of"}),
     "CardFact": frozenset({"source"}),
+    "CollectedVersion": frozenset({"version"}),
     "InputSpec": frozenset({"dataset"}),
     "OutputSpec": frozenset({"dataset"}),
     "InputPlan": frozenset({"dataset"}),
@@ -65,7 +66,9 @@ NAMESPACES: dict[str, frozenset[str]] = {
 #: A dataset that is told in two fields, `namespace` and `dataset`.
 PAIRS = frozenset({"LedgerEntry", "Usage"})
 #: What is told as a whole: if anything in it is hidden, all its `WORDS` are left out.
-ROWS = frozenset({"Job", "Run", "Pipeline", "Transfer", "LineageEdge", "Sighting", "LedgerEntry", "Usage", "Affected"})
+ROWS = frozenset(
+    {"Job", "Run", "Pipeline", "Transfer", "LineageEdge", "Sighting", "LedgerEntry", "Usage", "Affected", "CollectedVersion"}
+)
 #: What people wrote beside names, or what was made from it: commands and their variables, reasons in words, columns.
 WORDS = frozenset(
     {

@@ -13,8 +13,8 @@ from federation import secrecy
 from federation.cli import cards, erasure, formats, governed, jobs, shapes, sql
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
+from federation.core import columns, errors, ids, units
 from federation.core import dataset as values
-from federation.core import errors, ids, units
 from federation.core import job as job_values
 from federation.core.card import CardFact
 from federation.core.erasure import Erasure
@@ -239,14 +239,49 @@ def undelete(session: Session, *, name: str, etag: str) -> None:
 @click.option("--site", required=True, help="The site whose agent stores it.")
 @_KIND
 @_RESIDENCY
-def put(session: Session, *, name: str, path: Path, site: str, kind: str, residency: tuple[str, ...]) -> None:
+@click.option(
+    "--profile",
+    type=click.Choice(("whole", "pme")),
+    default="whole",
+    show_default=True,
+    help="Files sealed as wholes, or columns by classes (Parquet Modular Encryption).",
+)
+@click.option(
+    "--column-class",
+    "classes",
+    multiple=True,
+    metavar="CLASS=COLUMN,COLUMN",
+    help="With --profile pme: columns under a key of their own; repeat for several.",
+)
+def put(
+    session: Session,
+    *,
+    name: str,
+    path: Path,
+    site: str,
+    kind: str,
+    residency: tuple[str, ...],
+    profile: str,
+    classes: tuple[str, ...],
+) -> None:
     """Encrypts a file or folder of this machine and stores it at a site as a new version.
 
-    It is encrypted before it leaves this process. Files that did not change since the last version are not sent again.
+    It is encrypted before it leaves this process. Files that did not change since the last version are not sent again, but
+    for --profile pme, where every file is Parquet and sealed anew: `--profile pme --column-class pii=email,ssn`.
     """
+    if (profile == "pme") != bool(classes):
+        raise click.UsageError("--profile pme goes with at least one --column-class, and only together")
     secrecy.keep()
     with session.output.transfer(f"put {name}", _bytes_below(path)) as moved:
-        made = session.client.put(name, path, site=site, residency=residency, kind=values.DatasetKind(kind), progress=moved)
+        made = session.client.put(
+            name,
+            path,
+            site=site,
+            residency=residency,
+            kind=values.DatasetKind(kind),
+            column_classes=columns.parse(classes) if classes else (),
+            progress=moved,
+        )
     session.output.outcome(made)
 
 
@@ -256,11 +291,21 @@ def put(session: Session, *, name: str, path: Path, site: str, kind: str, reside
 @click.option("--site", default="", help="Read it from this site; from the cheapest for you otherwise.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are in the folder already.")
 @click.option("--purpose", default="", help="What you want it for, where its use is limited to purposes.")
-def get(session: Session, *, name: str, folder: Path, site: str, overwrite: bool, purpose: str) -> None:
-    """Brings a version's files into a folder, decrypted and verified (`fed dataset show` describes it)."""
+@click.option(
+    "--column-class", "classes", multiple=True, metavar="CLASS", help="Bring this class of columns too; repeat for several."
+)
+def get(
+    session: Session, *, name: str, folder: Path, site: str, overwrite: bool, purpose: str, classes: tuple[str, ...]
+) -> None:
+    """Brings a version's files into a folder, decrypted and verified (`fed dataset show` describes it).
+
+    Of one whose columns are sealed by classes it brings those of the class default, and of each --column-class.
+    """
     secrecy.keep()
     with session.output.transfer(f"get {name}", _bytes_of(session, name)) as moved:
-        files = session.client.get(name, folder, site=site, overwrite=overwrite, purpose=purpose, progress=moved)
+        files = session.client.get(
+            name, folder, site=site, overwrite=overwrite, purpose=purpose, column_classes=classes, progress=moved
+        )
     told = Fetched(folder=str(folder), files=tuple(str(file) for file in files))
     session.output.item(told, lambda: session.output.say(f"{len(files)} files are in {folder}"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from federation import strict
 from federation.cli import jobs
-from federation.core import errors, ids, tasks, units
+from federation.core import columns, errors, ids, tasks, units
 from federation.core.job import InputSpec, JobRequest, OutputSpec, Resources, Spot
 from federation.core.pipeline import PipelineRequest, TaskSpec
 
@@ -19,7 +19,7 @@ _TASK = (
     *("cpus", "gpus", "gpu_type", "memory", "duration", "time_limit", "max_attempts"),
     *("priority", "deadline", "hour_value_usd", "carbon_tonne_usd", "spot", "no_copies", "purpose"),
 )
-_INPUT = ("from", "read_percent")
+_INPUT = ("from", "read_percent", "column_classes")
 _OUTPUT = ("dataset", "kind", "assume", "deliver_to", "release", "count")
 
 
@@ -135,10 +135,13 @@ def _entrypoint(table: strict.Table) -> tuple[str, ...]:
 def _input(table: strict.Table, alias: str) -> InputSpec:
     """`NAMESPACE/DATASET[@N]` or `TASK.OUTPUT`, alone or under `from`."""
     inner, key, percent = table, alias, 0
+    classes: tuple[str, ...] = ()
     if table.is_table(alias):
         inner, key = table.table(alias).only(_INPUT), "from"
         percent = inner.integer("read_percent", 0)
-    return inner.read(key, lambda text: _source(alias, text, percent))
+        if "column_classes" in inner:
+            classes = columns.wanted(inner.list_of_texts("column_classes"))[1:]
+    return inner.read(key, lambda text: dataclasses.replace(_source(alias, text, percent), column_classes=classes))
 
 
 def _source(alias: str, text: str, percent: int) -> InputSpec:

@@ -22,6 +22,7 @@ from federation.core import (
     card,
     chain,
     collection,
+    columns,
     compliance,
     dataset,
     discovery,
@@ -169,15 +170,30 @@ class AsyncClient(LoopClient):
         return await self._call(Client.open_write, name, site, request_id=request_id)
 
     async def open_read(
-        self, name: str, site: str = "", *, purpose: str = "", bytes_max: int = 0, sensitive: bool = False, request_id: str = ""
+        self,
+        name: str,
+        site: str = "",
+        *,
+        purpose: str = "",
+        bytes_max: int = 0,
+        sensitive: bool = False,
+        column_classes: Iterable[str] = (),
+        request_id: str = "",
     ) -> Access:
         """A grant to read a version, or a dataset's newest, at a site that holds it: the cheapest, if none is named.
 
         With `bytes_max` it is good for so many bytes at most. `sensitive` asks to be shown sensitive columns by name, which
-        those may who decide over the dataset.
+        those may who decide over the dataset. It opens `column_classes` beside `default`.
         """
         return await self._call(
-            Client.open_read, name, site, purpose=purpose, bytes_max=bytes_max, sensitive=sensitive, request_id=request_id
+            Client.open_read,
+            name,
+            site,
+            purpose=purpose,
+            bytes_max=bytes_max,
+            sensitive=sensitive,
+            column_classes=column_classes,
+            request_id=request_id,
         )
 
     async def create_site(self, new: site.Site, *, request_id: str = "") -> site.Site:
@@ -813,6 +829,7 @@ class AsyncClient(LoopClient):
         site: str,
         residency: Iterable[str] = (),
         kind: dataset.DatasetKind = dataset.DatasetKind.DATA,
+        column_classes: Iterable[columns.ColumnClass] = (),
         progress: transfer.Progress = lambda _: None,
     ) -> dataset.Version:
         """Encrypts a file or folder here and stores it at a site as the next version of a dataset.
@@ -820,8 +837,12 @@ class AsyncClient(LoopClient):
         Namespace and dataset are created when absent, with `residency` and `kind`. Files that have not changed since the
         version before are not sent again. Hidden files are part of it; symbolic links, and files that cannot be read, are
         refused before anything is written.
+
+        With `column_classes` every file is Parquet, its columns are sealed under a key for each class, and all files are sent.
         """
-        return await self._thread(Client.put, name, path, site=site, residency=residency, kind=kind, progress=progress)
+        return await self._thread(
+            Client.put, name, path, site=site, residency=residency, kind=kind, column_classes=column_classes, progress=progress
+        )
 
     async def get(
         self,
@@ -831,13 +852,24 @@ class AsyncClient(LoopClient):
         site: str = "",
         overwrite: bool = False,
         purpose: str = "",
+        column_classes: Iterable[str] = (),
         progress: transfer.Progress = lambda _: None,
     ) -> list[Path]:
         """Brings a version (or a dataset's newest) into a folder and decrypts it there; returns the files.
 
-        All files come whole and authenticated, or none does. One that is there already is refused unless `overwrite`.
+        All files come whole and authenticated, or none does. One that is there already is refused unless `overwrite`. Where
+        columns are sealed by classes, those of `column_classes` come beside the class `default`, as plain Parquet.
         """
-        return await self._thread(Client.get, name, folder, site=site, overwrite=overwrite, purpose=purpose, progress=progress)
+        return await self._thread(
+            Client.get,
+            name,
+            folder,
+            site=site,
+            overwrite=overwrite,
+            purpose=purpose,
+            column_classes=column_classes,
+            progress=progress,
+        )
 
     async def preview(
         self,

@@ -24,6 +24,7 @@ from federation.core import (
     card,
     chain,
     collection,
+    columns,
     compliance,
     dataset,
     discovery,
@@ -312,12 +313,13 @@ class Client:
         purpose: str = "",
         bytes_max: int = 0,
         sensitive: bool = False,
+        column_classes: Iterable[str] = (),
         request_id: str = "",
     ) -> Access:
         """A grant to read a version, or a dataset's newest, at a site that holds it: the cheapest, if none is named.
 
         With `bytes_max` it is good for so many bytes at most. `sensitive` asks to be shown sensitive columns by name, which
-        those may who decide over the dataset.
+        those may who decide over the dataset. It opens `column_classes` beside `default`.
         """
         found, number = ids.dataset_or_version(name)
         request = catalog_pb2.OpenReadRequest(
@@ -326,6 +328,7 @@ class Client:
             purpose=purpose,
             bytes_max=bytes_max,
             sensitive=sensitive,
+            column_classes=column_classes,
             request_id=request_id,
         )
         return _access(self._connection.call("Catalog.OpenRead", request))
@@ -1222,6 +1225,7 @@ class Client:
         site: str,
         residency: Iterable[str] = (),
         kind: dataset.DatasetKind = dataset.DatasetKind.DATA,
+        column_classes: Iterable[columns.ColumnClass] = (),
         progress: transfer.Progress = lambda _: None,
     ) -> dataset.Version:
         """Encrypts a file or folder here and stores it at a site as the next version of a dataset.
@@ -1229,11 +1233,15 @@ class Client:
         Namespace and dataset are created when absent, with `residency` and `kind`. Files that have not changed since the
         version before are not sent again. Hidden files are part of it; symbolic links, and files that cannot be read, are
         refused before anything is written.
+
+        With `column_classes` every file is Parquet, its columns are sealed under a key for each class, and all files are sent.
         """
+        asked = tuple(column_classes)
+        classes = columns.checked(asked) if asked else ()
         found = files.found(path)
         self.ensure_dataset(name, site=site, residency=residency, kind=kind)
         access = self.open_write(name, site)
-        return self.get_version(transfer.put(self._connection.ca, access, found, progress))
+        return self.get_version(transfer.put(self._connection.ca, access, found, progress, classes))
 
     def get(
         self,
@@ -1243,14 +1251,17 @@ class Client:
         site: str = "",
         overwrite: bool = False,
         purpose: str = "",
+        column_classes: Iterable[str] = (),
         progress: transfer.Progress = lambda _: None,
     ) -> list[Path]:
         """Brings a version (or a dataset's newest) into a folder and decrypts it there; returns the files.
 
-        All files come whole and authenticated, or none does. One that is there already is refused unless `overwrite`.
+        All files come whole and authenticated, or none does. One that is there already is refused unless `overwrite`. Where
+        columns are sealed by classes, those of `column_classes` come beside the class `default`, as plain Parquet.
         """
-        access = self.open_read(name, site, purpose=purpose)
-        return transfer.get(self._connection.ca, access, folder, overwrite=overwrite, progress=progress)
+        wanted = columns.wanted(column_classes)[1:]
+        access = self.open_read(name, site, purpose=purpose, column_classes=wanted)
+        return transfer.get(self._connection.ca, access, folder, overwrite=overwrite, progress=progress, column_classes=wanted)
 
     def preview(
         self,

@@ -102,12 +102,16 @@ class Connection:
         In ever longer pauses of random length, and never sooner than the server says.
         """
         deadline, pause = time.monotonic() + seconds, _PAUSE_SECONDS
+        away: errors.FederationError | None = None
         while True:
             try:
                 return attempt(deadline - time.monotonic())
             except errors.FederationError as error:
+                if isinstance(error, errors.DeadlineExceeded) and away is not None:
+                    raise away from error  # why it came to that
                 if not error.passes:
                     raise
+                away = error
                 drawn = random.uniform(pause / 2, pause) + (error.retry_seconds or 0)  # noqa: S311 - spreads callers, guards nothing
                 if time.monotonic() + drawn >= deadline:
                     raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
@@ -92,7 +92,7 @@ def preview(
             help="Name another file with --file, or bring it with `fed dataset get` and look.",
             metadata={"version": opened.version, "path": entry.path},
         ) from error
-    found, masked = _masked(_chosen(found, columns), _roots(sensitive))
+    found, masked = _masked(_chosen(found, columns, entry.path), _roots(sensitive))
     told = {
         "fed.version": opened.version,
         "fed.file": entry.path,
@@ -249,13 +249,13 @@ class _Ranges(io.RawIOBase):
 # What is shown
 
 
-def _chosen(found: pa.Table, columns: Iterable[str]) -> pa.Table:
+def _chosen(found: pa.Table, columns: Collection[str], path: str) -> pa.Table:
     missing = [name for name in columns if name not in found.column_names]
     if missing:
         raise errors.InvalidArgument(
-            f"there is no column {missing[0]!r}",
+            f"{path} has no column {missing[0]!r}",
             reason="COLUMN_UNKNOWN",
-            help=f"There are: {', '.join(found.column_names)}.",
+            help=f"It has {', '.join(found.column_names)}." if found.column_names else "It has none of those that were named.",
             violations={"columns": f"{missing[0]!r} is not there"},
         )
     return found.select(list(columns)) if columns else found

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 
 from federation.client.files import LocalFile
 from federation.client.values import Access, Finding
-from federation.core import errors, ids
+from federation.core import columns, errors, ids
 from federation.wire.gateway import GatewayClient, persistent
 
 if TYPE_CHECKING:
@@ -28,17 +28,34 @@ _BATCH_FILES = 512
 _BATCH_BYTES = 64 * 1024 * 1024
 
 
-def put(ca: bytes, access: Access, found: Sequence[LocalFile], progress: Progress) -> str:
-    """Writes files as a new version under a grant; returns its short name. When it fails, nothing of it stays."""
-    from federation.wire import data  # noqa: PLC0415 - the data path loads numpy and pyarrow; listing a catalog needs neither
+def put(
+    ca: bytes,
+    access: Access,
+    found: Sequence[LocalFile],
+    progress: Progress,
+    column_classes: tuple[columns.ColumnClass, ...] = (),
+) -> str:
+    """Writes files as a new version under a grant; returns its short name. When it fails, nothing of it stays.
+
+    With `column_classes` each file, which must be Parquet, is written anew with its columns sealed by them.
+    """
+    from federation.client import sealing  # noqa: PLC0415 - the data path loads numpy and pyarrow; listing a catalog needs neither
+    from federation.wire import data  # noqa: PLC0415 - as above
 
     with _gateway(ca, access) as gateway:
-        writer = data.VersionWriter(gateway, audience=data.grant_audience(access.grant), with_base=True)
+        audience = data.grant_audience(access.grant)
+        writer = data.VersionWriter(gateway, audience=audience, with_base=not column_classes, column_classes=column_classes)
         try:
             described = {file.path: data.describe(file.source) for file in found}
-            changed = [file for file in found if not _reused(writer, file, progress)]
-            for batch in batches(changed):
-                _send(writer, batch, described, progress)
+            if column_classes:
+                for file in found:
+                    with _readable(file) as source:
+                        sealing.send(writer, file.path, source)
+                    progress(file.file_bytes)
+            else:
+                changed = [file for file in found if not _reused(writer, file, progress)]
+                for batch in batches(changed):
+                    _send(writer, batch, described, progress)
             return writer.complete(dict(_common(columns for _, columns in described.values()))).version
         except BaseException:
             with contextlib.suppress(errors.FederationError):  # the gateway drops a write that nobody goes on with
@@ -46,16 +63,34 @@ def put(ca: bytes, access: Access, found: Sequence[LocalFile], progress: Progres
             raise
 
 
-def get(ca: bytes, access: Access, folder: Path, *, overwrite: bool, progress: Progress) -> list[Path]:
-    """Reads the version of a grant into a folder: all of it, authenticated, or nothing."""
+def get(
+    ca: bytes,
+    access: Access,
+    folder: Path,
+    *,
+    overwrite: bool,
+    progress: Progress,
+    column_classes: tuple[str, ...] = (),
+) -> list[Path]:
+    """Reads the version of a grant into a folder: all of it, authenticated, or nothing.
+
+    Where columns are sealed by classes it is those of `default` and of `column_classes`, as plain Parquet.
+    """
+    from federation.client import sealing  # noqa: PLC0415 - as above
     from federation.wire import data  # noqa: PLC0415 - as above
 
     with _gateway(ca, access) as gateway:
-        opened = data.open_version(gateway, audience=data.grant_audience(access.grant))
+        audience = data.grant_audience(access.grant)
+        opened = data.open_version(gateway, audience=audience, column_classes=column_classes)
         targets = {entry.path: folder / ids.relative_path(entry.path) for entry in opened.manifest.files}
         _refuse_existing(targets.values(), overwrite=overwrite)
         with _staged(folder) as stage:
             for path in targets:
+                if opened.manifest.column_classes:
+                    with _new_file(stage / path) as file:
+                        sealing.receive(opened, path, file)
+                    progress(opened.entry(path).file_bytes)
+                    continue
                 with opened.open(path) as source, _new_file(stage / path) as file:
                     while piece := source.read(_PIECE_BYTES):
                         file.write(piece)

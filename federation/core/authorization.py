@@ -98,7 +98,8 @@ class Question:
     """One question. `time` is to the minute, so that answers can be kept for one; `use_ended` is exact.
 
     `destination` is the jurisdiction to which an EXPORT goes. An export of an aggregate says the size of its smallest group,
-    None where nobody counted. `for_job`: a REPLICATE that a job's plan wants.
+    None where nobody counted. `for_job`: a REPLICATE that a job's plan wants. `column_class`: for a class of columns beside
+    `default`; "" for the dataset and its class `default`.
     """
 
     subject: Subject
@@ -113,6 +114,7 @@ class Question:
     destination: str = ""
     aggregate: bool = False
     group_size: int | None = None
+    column_class: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,11 +304,13 @@ class Denied(errors.PermissionDenied):
 
 def denial(decision: Decided, answer: Answer) -> Denied:
     """The refusal of a question, for somebody who may know that the dataset is there."""
+    of = decision.question.column_class
+    what = f"column class {of} of {decision.dataset}" if of else decision.dataset
     where = f" at {decision.site}" if decision.site else ""
     purpose = f" for {decision.purpose}" if decision.purpose else ""
     near = answer.nearest
     return Denied(
-        f"{decision.principal} may not {decision.action.replace('_', ' ')} {decision.dataset}{where}{purpose}: {told(answer)}",
+        f"{decision.principal} may not {decision.action.replace('_', ' ')} {what}{where}{purpose}: {told(answer)}",
         decision=decision,
         help=f"`fed dataset show {decision.dataset}` tells its owner, who can change what it says.",
         metadata={
@@ -430,6 +434,7 @@ def general(question: Question, named: frozenset[str], asked: frozenset[str]) ->
         site=general_site(question.site, named) if question.site else None,
         time=question.time if "now" in asked else _NO_TIME,
         job=question.job if "job" in asked else None,
+        column_class=question.column_class if "column_class" in asked else "",
     )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from federation.core import errors, ids, keys
+from federation.core.columns import ColumnClass
 
 
 class DatasetKind(StrEnum):
@@ -239,6 +240,7 @@ class Version:
     `total_bytes` is of plaintext, `object_bytes` of what lies in the store. `run` is the run that made it, if one did. From
     `erase_time` on nothing opens it; from `collect_time` on it lies nowhere, for it was old and nobody needed it.
     `group_size` is the size of its smallest group, if it is an aggregate whose site has counted that in its files.
+    `column_classes` are those of its manifest.
     """
 
     namespace: str
@@ -261,6 +263,7 @@ class Version:
     erase_time: datetime | None = None
     collect_time: datetime | None = None
     group_size: int | None = None
+    column_classes: tuple[ColumnClass, ...] = ()
 
     @property
     def name(self) -> ids.VersionName:
@@ -324,10 +327,14 @@ class WrappedKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The content-addressed list of a version's files, in path order."""
+    """The content-addressed list of a version's files, in path order.
+
+    With `column_classes` each file is Parquet by Parquet Modular Encryption, inside of its container (`crypto.modular`).
+    """
 
     dataset_uid: str
     files: tuple[FileEntry, ...] = field(default=())
+    column_classes: tuple[ColumnClass, ...] = ()
 
     @property
     def total_bytes(self) -> int:
@@ -363,6 +370,7 @@ class NewVersion:
     source: str = ""
     alias: str = ""
     group_size: int | None = None
+    column_classes: tuple[ColumnClass, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

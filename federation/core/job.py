@@ -59,7 +59,7 @@ class InputSpec:
 
     `read_percent` is how much of it a run reads, as far as the caller knows: 0 for not stated (all of it, once), 250 for two
     and a half times. What earlier runs of the same job read goes before it. In a pipeline the input may be the output
-    `output` of the task `task` instead of a dataset.
+    `output` of the task `task` instead of a dataset. The job reads `column_classes` beside `default`, and no other.
     """
 
     alias: str
@@ -69,6 +69,7 @@ class InputSpec:
     read_percent: int = 0
     task: str = ""
     output: str = ""
+    column_classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

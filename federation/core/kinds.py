@@ -94,7 +94,8 @@ class GrantRecord:
     Holds what the ledger entry needs, frozen when the grant was issued: the estimate and the baseline of the plan.
     `reserved_bytes` and `reserved_micros` are counted in the reservations of the link and of its budgets' scopes until the
     grant is settled or given up. `account` is the source's; `payer` is the namespace that is charged, `label` the job's.
-    `version` of a WRITE grant is 0 until it has committed one. `closed` grants open nothing any more.
+    `version` of a WRITE grant is 0 until it has committed one. `closed` grants open nothing any more. A READ may
+    have the keys of `column_classes` beside `default`.
     """
 
     grant: str
@@ -123,6 +124,7 @@ class GrantRecord:
     reserved_micros: int = 0
     payer: str = ""
     label: str = ""
+    column_classes: tuple[str, ...] = ()
     close_time: datetime | None = None
     etag: str = ""
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from federation.core import errors, ids, units
+from federation.core import columns, errors, ids, units
 from federation.core.job import InputSpec, OutputSpec
 from federation.core.lineage import ColumnSource
 
 
 def inputs(texts: Iterable[str], sizes: Iterable[str] = ()) -> tuple[InputSpec, ...]:
-    """`[alias=]NAMESPACE/DATASET[@VERSION][,read=PERCENT]` texts, with sizes to assume: `1TB` for all, `alias=1TB` for one.
+    """`[alias=]NAMESPACE/DATASET[@VERSION][,read=PERCENT][,classes=CLASS+CLASS]` texts.
+
+    With sizes to assume: `1TB` for all, `alias=1TB` for one.
 
     InvalidArgument (SPEC_INVALID) for a text that is none.
     """
     assumed = _assumed(sizes)
     specs = []
     for text in texts:
-        name_, wishes = _wishes("input", text, ("read",))
+        name_, wishes = _wishes("input", text, ("read", "classes"))
         alias, name = _aliased(name_)
         dataset, number = ids.dataset_or_version(name)
         assumed_bytes = assumed.get(alias, assumed.get("", 0))
@@ -30,6 +32,7 @@ def inputs(texts: Iterable[str], sizes: Iterable[str] = ()) -> tuple[InputSpec, 
                 version=number or 0,
                 assumed_bytes=assumed_bytes,
                 read_percent=read_percent,
+                column_classes=columns.wanted(wishes["classes"].split("+"))[1:] if "classes" in wishes else (),
             )
         )
     if unknown := set(assumed) - {spec.alias for spec in specs} - {""}:
@@ -119,5 +122,6 @@ def _invalid(why: str) -> errors.InvalidArgument:
     return errors.InvalidArgument(
         why,
         reason="SPEC_INVALID",
-        help="Write inputs as ALIAS=NAMESPACE/DATASET@VERSION,read=25% and outputs as ALIAS=NAMESPACE/DATASET:MODEL,release.",
+        help="Write inputs as ALIAS=NAMESPACE/DATASET@VERSION,read=25%,classes=pii, "
+        "and outputs as ALIAS=NAMESPACE/DATASET:MODEL,release.",
     )

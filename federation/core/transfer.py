@@ -39,8 +39,9 @@ class Transfer:
     `dataset` is short (`sales/flights`). `after` is a transfer that must have brought the version to `source_site` first.
     `keep_seconds` is how long the replica is kept after it was last read, 0 for always. `bytes_per_second_max` of 0 is no
     limit of its own. `grant` is the read grant at the source, of the present attempt; `failed_sources` are the sources of the
-    attempts that failed, in their order. It acts for its `principal`, with the `role` and the `groups` that they had when they
-    asked for it, and for its jobs as those who submitted them.
+    attempts that failed, in their order. `column_classes` are those whose keys go along beside `default`. It acts for its
+    `principal`, with the `role` and the `groups` that they had when they asked for it, and for its jobs as those who submitted
+    them.
     """
 
     transfer: str
@@ -67,6 +68,7 @@ class Transfer:
     attempt: int = 0
     grant: str = ""
     failed_sources: tuple[str, ...] = ()
+    column_classes: tuple[str, ...] = ()
     role: str = "USER"
     groups: tuple[str, ...] = ()
     uid: str = ""

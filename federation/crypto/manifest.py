@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from federation.core import errors, ids
+from federation.core import columns, errors, ids
+from federation.core.columns import ColumnClass
 from federation.core.dataset import FileEntry, Manifest
 from federation.crypto import arrow, canonical, container, layout, signing
 
@@ -42,7 +44,10 @@ def encode(manifest: Manifest) -> bytes:
     _check_count(len(manifest.files))
     files = sorted(manifest.files, key=lambda entry: entry.path)
     _check(manifest.dataset_uid, files)
-    schema = _COLUMNS.with_metadata({b"format": _FORMAT, b"dataset_uid": manifest.dataset_uid.encode()})
+    metadata = {b"format": _FORMAT, b"dataset_uid": manifest.dataset_uid.encode()}
+    if manifest.column_classes:
+        metadata[b"column_classes"] = _classes_to_text(columns.checked(manifest.column_classes))
+    schema = _COLUMNS.with_metadata(metadata)
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, schema) as writer:
         for at in range(0, len(files), _BATCH):
@@ -61,13 +66,14 @@ def decode(data: bytes) -> Manifest:
                 raise _invalid("it has another schema")
             files = tuple(_read(reader))
             dataset_uid = metadata.get(b"dataset_uid", b"").decode()
+            column_classes = _classes(metadata.get(b"column_classes", b""))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _invalid(f"it is not readable Arrow ({type(error).__name__})") from error
     try:
         _check(dataset_uid, files)
     except errors.InvalidArgument as error:
         raise _invalid(error.message) from error
-    return Manifest(dataset_uid=dataset_uid, files=files)
+    return Manifest(dataset_uid=dataset_uid, files=files, column_classes=column_classes)
 
 
 def digest(data: bytes) -> str:
@@ -90,6 +96,24 @@ def verify(public_hex: str, dataset_uid: str, digest: str, signature_hex: str) -
 
 def _statement(dataset_uid: str, digest: str) -> bytes:
     return canonical.join("fed/manifest/v1", dataset_uid, digest)
+
+
+def _classes_to_text(classes: Iterable[ColumnClass]) -> bytes:
+    return json.dumps([[each.name, *each.columns] for each in classes], ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _classes(text: bytes) -> tuple[ColumnClass, ...]:
+    """Column classes as they were written, and in no other way: the same manifest has the same bytes."""
+    if not text:
+        return ()
+    try:
+        rows = json.loads(text)
+        found = columns.checked(ColumnClass(name=name, columns=tuple(rest)) for name, *rest in rows)
+        if _classes_to_text(found) == text:
+            return found
+    except (ValueError, TypeError, AttributeError, RecursionError, errors.InvalidArgument) as error:
+        raise _invalid(f"its column classes are not readable ({type(error).__name__})") from error
+    raise _invalid("its column classes are written in another way than ours")
 
 
 def _to_batch(files: list[FileEntry], schema: pa.Schema) -> pa.RecordBatch:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from federation import ports
-from federation.core import authorization, dataset, errors, ids, job, site
+from federation.core import authorization, columns, dataset, errors, ids, job, site
 from federation.core.authorization import Action, Answer, Decided, JobFacts, PolicyRevision, Question, Subject
 from federation.core.policy import Principal
 from federation.services.context import Context
@@ -74,6 +74,7 @@ def question(
     destination: str = "",
     aggregate: bool = False,
     group_size: int | None = None,
+    column_class: str = "",
 ) -> Question:
     """The question with all facts that the catalog has. `at` is a site of the registry."""
     return Question(
@@ -89,6 +90,7 @@ def question(
         destination=destination,
         aggregate=aggregate,
         group_size=group_size,
+        column_class=column_class,
     )
 
 
@@ -150,12 +152,33 @@ def release_key(
     purpose: str = "",
     of: JobFacts | None = None,
     job: str = "",
+    column_classes: Iterable[str] = (),
 ) -> Decided:
-    """Asks whether a gateway may hand out a dataset's key at a site, tells the decision, and raises where it is no.
+    """Asks whether a gateway may hand out a dataset's keys at a site, tells the decisions, and raises where one is no.
 
-    To be called in the transaction that grants the lease, before it: `who` is `authorization.acting(request)` for a run.
+    It is asked of the dataset and of each column class beside `default`. To be called in the transaction that grants the lease,
+    before it: `who` is `authorization.acting(request)` for a run.
     """
-    return require(tx, ctx, question(tx, who, Action.RELEASE_KEY, stored, at=at, purpose=purpose, of=of), job=job)
+    asked = question(tx, who, Action.RELEASE_KEY, stored, at=at, purpose=purpose, of=of)
+    decision = require(tx, ctx, asked, job=job)
+    for each in column_classes:
+        require(tx, ctx, dataclasses.replace(asked, column_class=each), job=job)
+    return decision
+
+
+def allowed_classes(
+    tx: ports.Transaction, ctx: Context, asked: Question, classes: Iterable[str], *, job: str = ""
+) -> tuple[str, ...]:
+    """Those of a dataset's column classes for which the answer is yes, as it was without one. Tells each decision."""
+    engine, revision = current(tx, ctx)
+    found = []
+    for each in classes:
+        one = dataclasses.replace(asked, column_class=each)
+        said = engine.decide(one)
+        note(tx, authorization.decided(one, said, digest=engine.digest, revision=revision, job=job))
+        if said.allowed:
+            found.append(each)
+    return tuple(found)
 
 
 # Jobs
@@ -170,6 +193,11 @@ def require_inputs(tx: ports.Transaction, ctx: Context, principal: Principal, re
     for spec in request.inputs:
         stored = visible(tx, ctx, principal, ids.dataset(spec.dataset))
         _precheck(tx, ctx, question(tx, _plain(who), Action.RUN, stored, purpose=request.purpose, of=of))
+        for each in spec.column_classes:
+            asked = question(
+                tx, _plain(who), Action.RELEASE_KEY, stored, purpose=request.purpose, of=of, column_class=columns.name(each)
+            )
+            _precheck(tx, ctx, asked)
     for written in request.outputs:
         name = ids.dataset(written.dataset)
         target = tx.get(dataset.Dataset, name.short) or _made(tx, name, principal.name)
@@ -225,18 +253,21 @@ def forbidden_sites(
 ) -> tuple[tuple[str, str], ...]:
     """Sites where the policy lets a job not read one of its inputs or write one of its outputs, each with why."""
     who, of = authorization.acting(request), authorization.job_facts(request)
+    named = [(Action.RUN, spec.dataset, "") for spec in request.inputs]
+    named += [(Action.RELEASE_KEY, spec.dataset, each) for spec in request.inputs for each in spec.column_classes]
+    named += [(Action.WRITE, spec.dataset, "") for spec in request.outputs]
     asked = [
-        (Action.RUN, stored) for spec in request.inputs if (stored := tx.get(dataset.Dataset, ids.dataset(spec.dataset).short))
-    ]
-    asked += [
-        (Action.WRITE, stored)
-        for spec in request.outputs
-        if (stored := tx.get(dataset.Dataset, ids.dataset(spec.dataset).short))
+        (action, stored, each)
+        for action, name, each in named
+        if (stored := tx.get(dataset.Dataset, ids.dataset(name).short)) is not None
     ]
     if not asked:
         return ()
     engine, _ = current(tx, ctx)
-    questions = (question(tx, who, action, stored, purpose=request.purpose, of=of) for action, stored in dict.fromkeys(asked))
+    questions = (
+        question(tx, who, action, stored, purpose=request.purpose, of=of, column_class=each)
+        for action, stored, each in dict.fromkeys(asked)
+    )
     return authorization.denials(engine, questions, sites)
 
 

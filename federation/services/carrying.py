@@ -173,7 +173,8 @@ def due_time(of: transfer.Transfer) -> datetime | None:
 def start(tx: ports.Transaction, ctx: Context, waiting: transfer.Transfer) -> transfer.Transfer:
     """The next attempt, from the site that it names or, if that cannot send or has failed, from the best that can.
 
-    FailedPrecondition where nothing can send it now: nothing is changed then.
+    It takes along the column classes that its source can open itself. FailedPrecondition where nothing can send it now:
+    nothing is changed then.
     """
     version = datasets.get_version(tx, version_name(waiting))
     destination = sites.get_site(tx, waiting.destination_site)
@@ -181,6 +182,8 @@ def start(tx: ports.Transaction, ctx: Context, waiting: transfer.Transfer) -> tr
     named = (each for each in able if each.place.site == waiting.source_site and not waiting.failed_sources)
     chosen = next(named, able[0])
     life = _grant_life(tx, ctx, waiting, chosen.place, destination)
+    closed = datasets.closed_at(tx, version, chosen.place.site, waiting.column_classes)
+    waiting = dataclasses.replace(waiting, column_classes=tuple(each for each in waiting.column_classes if each not in closed))
     record = access.issue(tx, _grant_record(waiting, version, chosen, destination, tx.now + life))
     running = dataclasses.replace(
         waiting,
@@ -219,6 +222,7 @@ def _grant_record(
         estimate_bytes=max(0, version.object_bytes - of.bytes_done),
         estimate_micros=source.micros,
         expire_time=expire_time,
+        column_classes=of.column_classes,
     )
 
 

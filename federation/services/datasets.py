@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Iterator
 
 from federation import ports
-from federation.core import card, dataset, erasure, errors, grants, ids, kinds, policy, ratecard, site
+from federation.core import card, columns, dataset, erasure, errors, grants, ids, kinds, policy, ratecard, site
 from federation.core import keys as custody
 from federation.core.authorization import Action, parties, purposes, subject
 from federation.crypto import manifest
@@ -373,6 +373,8 @@ def commit_version(tx: ports.Transaction, ctx: Context, new: dataset.NewVersion,
     _require_same(stored, new)
     residency.require_site(stored.name.short, stored.residency, at, source.jurisdiction)
     manifest.verify(source.signing_key, new.dataset_uid, new.manifest_digest, new.signature)
+    if new.column_classes:
+        columns.checked(new.column_classes)
     _require_unerased(tx, stored, new)
     take_keys(tx, new.generations, new.keys, dataset_uid=new.dataset_uid, at=at)
     version = tx.insert(_version(tx, ctx, stored, new, at=at, run=run))
@@ -406,16 +408,36 @@ def _require_unerased(tx: ports.Transaction, stored: dataset.Dataset, new: datas
             raise version_erased(ids.VersionName(stored.name, gone.version))
 
 
+def closed_at(tx: ports.Transaction, version: dataset.Version, at: str, classes: Iterable[str]) -> tuple[str, ...]:
+    """Those of a version's column classes that a site cannot open: it has no key of them."""
+    wanted = tuple(classes)
+    if not wanted:
+        return ()
+    held = [{row.sensitivity for row in keys_at(tx, generation, at)} for generation in version.generations]
+    return tuple(each for each in wanted if any(each not in have for have in held))
+
+
+def class_closed_at(version: dataset.Version, at: str, closed: str) -> errors.FailedPrecondition:
+    """The refusal of a column class at a site that holds the version without that class's key."""
+    return errors.FailedPrecondition(
+        f"site {at} holds {version.name.short} without the key of column class {closed!r}",
+        reason="COLUMN_CLASS_ABSENT",
+        help="Read it at a site that has it; the policy decides which classes go along with a replica.",
+        metadata={"version": version.name.short, "site": at, "class": closed},
+    )
+
+
 def take_keys(
     tx: ports.Transaction, generations: Iterable[str], keys: Iterable[dataset.WrappedKey], *, dataset_uid: str, at: str
 ) -> None:
-    """Stores a site's keys of generations that are new to it, of every class, and requires a row for each one that is not."""
+    """Stores a site's keys of generations and classes that are new to it, and requires one for each generation."""
     given: dict[str, list[dataset.WrappedKey]] = {}
     for key in keys:
         given.setdefault(key.generation, []).append(key)
     for generation in generations:
         known = keys_at(tx, generation, at)
-        found = known or given.get(generation, ())
+        there = {key.sensitivity for key in known}
+        found = (*known, *(key for key in given.get(generation, ()) if key.sensitivity not in there))
         if not found:
             raise errors.FailedPrecondition(
                 f"site {at} has no key of generation {generation}",
@@ -430,7 +452,7 @@ def take_keys(
                     reason="KEY_FOREIGN",
                     metadata={"generation": generation, "site": at},
                 )
-            if not known:
+            if key.sensitivity not in there:
                 _insert_key(tx, key)
 
 
@@ -474,6 +496,7 @@ def _version(
         source=new.source,
         # Of what a person puts nobody knows what its columns count.
         group_size=new.group_size if run else None,
+        column_classes=new.column_classes,
         uid=ctx.ids.new("v"),
         create_time=tx.now,
     )
@@ -633,11 +656,13 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     purpose: str = "",
     bytes_max: int = 0,
     sensitive: bool = False,
+    column_classes: Iterable[str] = (),
 ) -> grants.Grant:
     """Lets a person take a version home from a site that holds it; without a site, from the one whose egress is cheapest.
 
     With `bytes_max` they may take so much of it. To be shown `sensitive` columns is for those who may write to it, and told.
-    Refused where the person is not in the dataset's residency, and where the price of the way home is unknown.
+    Refused where the person is not in the dataset's residency, and where the price of the way home is unknown. It opens
+    `column_classes` beside `default`, each of which the policy must let them export.
     """
     authorization.visible(tx, ctx, principal, name)
     stored = whole_dataset(tx, name)
@@ -657,8 +682,12 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     if sensitive:
         authorization.require(tx, ctx, authorization.question(tx, subject(principal), Action.WRITE, stored, purpose=purpose))
     version = readable_version(tx, ids.VersionName(name, number or latest(stored)))
+    beside = columns.wanted(column_classes)[1:]
+    columns.require_known(version.name.short, version.column_classes, beside)
+    for each in beside:
+        authorization.require(tx, ctx, dataclasses.replace(asked, column_class=each))
     taken = min(version.object_bytes, bytes_max) if bytes_max else version.object_bytes
-    source, micros = _source_for_person(tx, ctx, version, at, taken)
+    source, micros = _source_for_person(tx, ctx, version, at, taken, beside)
     record = access.issue(
         tx,
         kinds.GrantRecord(
@@ -673,6 +702,7 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
             estimate_bytes=taken,
             estimate_micros=micros,
             expire_time=tx.now + ctx.grant_life,
+            column_classes=beside,
         ),
     )
     return grants.Grant(
@@ -690,19 +720,24 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     )
 
 
-def _source_for_person(
-    tx: ports.Transaction, ctx: Context, version: dataset.Version, at: str, size: int
+def _source_for_person(  # noqa: PLR0917 - what, from where, how much and which of it
+    tx: ports.Transaction, ctx: Context, version: dataset.Version, at: str, size: int, beside: tuple[str, ...]
 ) -> tuple[site.Site, int]:
-    """The site to read so much of it from, and what it costs: the one asked for, or the cheapest of those that can be read."""
+    """The site to read so much of it from, and what it costs: the one asked for, or the cheapest that opens these classes."""
     if at:
         place = sites.get_site(tx, at)
         _require_available(tx, version, at)
+        if closed := closed_at(tx, version, at, beside):
+            raise class_closed_at(version, at, closed[0])
         sites.require_ready(place)
         micros = _price_home(tx, ctx, place, size)
         if micros is None:
             raise _unpriced(version, place.region)
         return place, micros
-    places = _holders(tx, version)
+    holding = _holders(tx, version)
+    places = [place for place in holding if not closed_at(tx, version, place.site, beside)]
+    if not places:
+        raise class_closed_at(version, holding[0].site, closed_at(tx, version, holding[0].site, beside)[0])
     priced = [(micros, place.site, place) for place in places if (micros := _price_home(tx, ctx, place, size)) is not None]
     if not priced:
         raise _unpriced(version, ", ".join(sorted({place.region for place in places})))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from federation import ports
-from federation.core import dataset, errors, grants, ids, job, kinds, leases
+from federation.core import columns, dataset, errors, grants, ids, job, kinds, leases
 from federation.core.authorization import Denied, acting, job_facts
 from federation.crypto import hpke
 from federation.services import access, authorization, datasets, runs, sites, transfers
@@ -44,7 +44,8 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
 
     FailedPrecondition (LEASE_REPLAYED) for a nonce that was used, (GRANT_UNKNOWN, GRANT_CLOSED, RUN_SUPERSEDED) for whoever may
     not read any more, (VERSION_ERASED, DATASET_DELETED) for what may not be read; PermissionDenied (LEASE_FOREIGN) where site,
-    run, version or dataset are not the grant's, (READER_KEY_FOREIGN) for another key than the reading site's.
+    run, version or dataset are not the grant's, (READER_KEY_FOREIGN) for another key than the reading site's,
+    (COLUMN_CLASS_CLOSED) for a column class that was not granted.
     """
     leases.check(asked)
     known = tx.get(leases.Lease, leases.name(asked.nonce))
@@ -57,12 +58,13 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
     if asked.version:
         generations = datasets.readable_version(tx, ids.VersionName(stored.name, asked.version)).generations
     _require(asked.generations == generations, asked, "the version has other key generations")
+    beside = _classes(tx, asked, record)
     reader_site = _reader(tx, asked, record)
     principal = record.principal if record else _principal(tx, run)
     if run is not None and asked.use is leases.Use.READ:
-        _authorize(tx, ctx, runs.get_job(tx, run.job), stored, run.site)
+        _authorize(tx, ctx, runs.get_job(tx, run.job), stored, run.site, beside)
     if record is not None and record.transfer:
-        transfers.require_still(tx, ctx, transfers.get(tx, record.transfer))
+        transfers.require_still(tx, ctx, transfers.get(tx, record.transfer), beside)
     lease = tx.insert(
         leases.Lease(
             lease=leases.name(asked.nonce),
@@ -90,7 +92,32 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
     return lease
 
 
-def _authorize(tx: ports.Transaction, ctx: Context, of: job.Job, stored: dataset.Dataset, at: str) -> None:
+def _classes(tx: ports.Transaction, asked: leases.Asked, record: kinds.GrantRecord | None) -> tuple[str, ...]:
+    """The column classes that are asked for beside `default`; to be read, each must be the grant's and the version's.
+
+    What is being written has whichever its writer names.
+    """
+    _require(asked.sensitivities == columns.wanted(asked.sensitivities), asked, "its classes are not told in order")
+    beside = asked.sensitivities[1:]
+    if asked.use is leases.Use.WRITE or not beside:
+        return beside
+    allowed = record.column_classes if record else ()
+    closed = sorted(set(beside) - set(allowed))
+    if closed:
+        raise errors.PermissionDenied(
+            f"no lease to read {asked.short}: its column class {closed[0]!r} is not among those that were granted",
+            reason="COLUMN_CLASS_CLOSED",
+            help="Name it when you ask: `--input ALIAS=DATASET,classes=CLASS`, or `--column-class CLASS`.",
+            metadata={"class": closed[0], "dataset": asked.dataset, "version": str(asked.version)},
+        )
+    version = datasets.get_version(tx, ids.VersionName(ids.dataset(asked.dataset), asked.version))
+    columns.require_known(version.name.short, version.column_classes, beside)
+    return beside
+
+
+def _authorize(  # noqa: PLR0917 - the run, and what it reads where
+    tx: ports.Transaction, ctx: Context, of: job.Job, stored: dataset.Dataset, at: str, column_classes: tuple[str, ...]
+) -> None:
     """Asks the policy anew whether a run may have the key where it runs: labels, readers and policies change while it waits.
 
     Transfers are asked about anew as well, for those whom they act for. What people may take was decided with their grant; a
@@ -99,7 +126,15 @@ def _authorize(tx: ports.Transaction, ctx: Context, of: job.Job, stored: dataset
     request = of.request
     who, facts = acting(request), job_facts(request)
     authorization.release_key(
-        tx, ctx, who, stored, sites.get_site(tx, at), purpose=request.purpose, of=facts, job=f"jobs/{of.job}"
+        tx,
+        ctx,
+        who,
+        stored,
+        sites.get_site(tx, at),
+        purpose=request.purpose,
+        of=facts,
+        job=f"jobs/{of.job}",
+        column_classes=column_classes,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -92,17 +92,22 @@ def world(
     (DATASET_DELETED, DATASET_EMPTY, VERSION_ERASED) where an input cannot be read.
     """
     seen = seen or view(tx, ctx)
+    inputs = _inputs(tx, request.inputs)
+    closed = _closed(tx, request.inputs, inputs)
     return worlds.World(
         revision=revision,
         now=tx.now,
-        inputs=_inputs(tx, request.inputs),
+        inputs=tuple(_without(item, closed) for item in inputs),
         sites=seen.sites,
         loads=seen.loads,
         rates=seen.rates,
         volumes=seen.volumes,
         output_residency=tuple(_bound(tx, spec) for spec in request.outputs),
         excluded=_excluded(tx, of),
-        forbidden=authorization.forbidden_sites(tx, ctx, request, seen.sites),
+        forbidden=(
+            *authorization.forbidden_sites(tx, ctx, request, seen.sites),
+            *((at, why) for (_, at), why in closed.items()),
+        ),
         reservations=seen.reservations,
         speeds=seen.speeds,
         occupations=seen.occupations,
@@ -160,6 +165,27 @@ def _inputs(tx: ports.Transaction, specs: Sequence[job.InputSpec]) -> tuple[worl
             )
         )
     return tuple(found)
+
+
+def _closed(
+    tx: ports.Transaction, specs: Sequence[job.InputSpec], inputs: Sequence[worlds.WorldInput]
+) -> dict[tuple[str, str], str]:
+    """By alias and site, why a replica of an input does not do: it lacks the key of a column class that the job reads."""
+    found = {}
+    for spec, item in zip(specs, inputs, strict=True):
+        if spec.column_classes:
+            version = datasets.get_version(tx, ids.VersionName(ids.dataset(item.dataset), item.version))
+            for at in item.replica_sites:
+                closed = datasets.closed_at(tx, version, at, spec.column_classes)
+                if closed:
+                    found[item.alias, at] = f"its replica of {version.name.short} has no key of column class {closed[0]}"
+    return found
+
+
+def _without(item: worlds.WorldInput, closed: Collection[tuple[str, str]]) -> worlds.WorldInput:
+    """The input without the replicas that do not do: nothing is read from there."""
+    left = tuple(at for at in item.replica_sites if (item.alias, at) not in closed)
+    return item if left == item.replica_sites else dataclasses.replace(item, replica_sites=left)
 
 
 def _usable(tx: ports.Transaction, known: Mapping[str, dataset.Dataset], name: ids.DatasetName) -> dataset.Dataset:

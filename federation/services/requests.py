@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 
 from federation import ports
-from federation.core import authorization, dataset, errors, ids, job, kinds, lineage, policy
+from federation.core import authorization, columns, dataset, errors, ids, job, kinds, lineage, policy
 from federation.services import datasets, scan, sites
 
 ATTEMPTS_MAX = 10
@@ -182,8 +182,10 @@ def _pinned(tx: ports.Transaction, spec: job.InputSpec) -> job.InputSpec:
     """The input at a fixed version: what is read is decided when the job is submitted, not when it starts."""
     stored = datasets.whole_dataset(tx, ids.dataset(spec.dataset))
     name = ids.VersionName(stored.name, spec.version or datasets.latest(stored))
-    datasets.readable_version(tx, name)
-    return dataclasses.replace(spec, dataset=stored.name.short, version=name.number)
+    version = datasets.readable_version(tx, name)
+    beside = columns.wanted(spec.column_classes)[1:]
+    columns.require_known(name.short, version.column_classes, beside)
+    return dataclasses.replace(spec, dataset=stored.name.short, version=name.number, column_classes=beside)
 
 
 def _sites(tx: ports.Transaction, request: job.JobRequest) -> tuple[str, ...]:

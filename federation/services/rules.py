@@ -174,7 +174,7 @@ def _fulfil(tx: ports.Transaction, ctx: Context, stored: transfer.ReplicationRul
         if choice is None:
             break
         transfers.replicate(tx, ctx, _who(stored), bound, choice.place)
-        row = transfers.ask(tx, ctx, _wish(stored, version, choice))
+        row = transfers.ask(tx, ctx, _wish(stored, version, choice), _who(stored))
         coming[row.destination_site] = row
         arriving.append(choice.place)
         made += 1

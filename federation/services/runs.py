@@ -68,6 +68,7 @@ def _grant(
     tx: ports.Transaction, ctx: Context, placed: job.Job, chosen: job.Candidate, spec: job.InputPlan, *, run: str
 ) -> kinds.GrantRecord:
     name = ids.dataset(spec.dataset)
+    beside = next((each.column_classes for each in placed.request.inputs if each.alias == spec.alias), ())
     return kinds.GrantRecord(
         grant=access.run_grant_id(run, spec.alias),
         access=grants.Access.READ,
@@ -89,6 +90,7 @@ def _grant(
         expire_time=tx.now + access.run_life(ctx, placed.request),
         payer=placed.request.namespace,
         label=placed.request.label,
+        column_classes=beside,
     )
 
 

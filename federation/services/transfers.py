@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from federation import ports
-from federation.core import dataset, errors, ids, job, policy, site, transfer
+from federation.core import columns, dataset, errors, ids, job, policy, site, transfer
 from federation.core.authorization import Action, Answer, Denied, Question, Subject, acting, job_facts, subject
 from federation.core.transfer import TransferCause, TransferState
 from federation.services import authorization, carrying, datasets, residency, scan, sites
@@ -79,7 +79,7 @@ def create(
     if held is not None and held.state is dataset.ReplicaState.AVAILABLE:
         return _not_needed(tx, ctx, asked, held)
     sites.require_ready(place)
-    return ask(tx, ctx, _sourced(tx, ctx, asked, wanted, place, source))
+    return ask(tx, ctx, _sourced(tx, ctx, asked, wanted, place, source), subject(principal))
 
 
 def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> transfer.Transfer:
@@ -195,15 +195,33 @@ def wish(wanted: dataset.Version, at: str, cause: TransferCause, *, who: Subject
     )
 
 
-def ask(tx: ports.Transaction, ctx: Context, asked: transfer.Transfer) -> transfer.Transfer:
-    """The live transfer of that version to that site, joined, or a new one."""
+def ask(
+    tx: ports.Transaction, ctx: Context, asked: transfer.Transfer, who: Subject, of: job.Job | None = None
+) -> transfer.Transfer:
+    """The live transfer of that version to that site, joined, or a new one, with the column classes that may go along."""
     running = carrying.live(tx, carrying.version_name(asked), asked.destination_site)
     if running is not None:
         return _joined(tx, running, asked)
     name = ctx.ids.new("t")
-    made = tx.insert(dataclasses.replace(asked, transfer=name, uid=name, create_time=tx.now, update_time=tx.now))
+    beside = _classes(tx, ctx, asked, who, of)
+    made = tx.insert(
+        dataclasses.replace(asked, transfer=name, uid=name, column_classes=beside, create_time=tx.now, update_time=tx.now)
+    )
     tx.emit("transfer.created", f"transfers/{name}", made)
     return made
+
+
+def _classes(
+    tx: ports.Transaction, ctx: Context, asked: transfer.Transfer, who: Subject, of: job.Job | None
+) -> tuple[str, ...]:
+    """The column classes beside `default` whose keys the policy lets go to the destination."""
+    version = datasets.get_version(tx, carrying.version_name(asked))
+    place = tx.get(site.Site, asked.destination_site)
+    if not version.column_classes or place is None:
+        return ()
+    question = _question(tx, who, datasets.get_dataset(tx, version.name.dataset), place, of)
+    names = columns.names(version.column_classes)[1:]
+    return authorization.allowed_classes(tx, ctx, question, names, job=f"jobs/{of.job}" if of else "")
 
 
 def _joined(tx: ports.Transaction, running: transfer.Transfer, asked: transfer.Transfer) -> transfer.Transfer:
@@ -251,13 +269,17 @@ def replicate(  # noqa: PLR0917 - who, what, where to and for which job
     tx: ports.Transaction, ctx: Context, who: Subject, stored: dataset.Dataset, place: site.Site, of: job.Job | None = None
 ) -> None:
     """Tells of the decision that lets a replica be made at a site; PermissionDenied where policy or residency forbid it."""
-    bare = authorization.question(tx, who, Action.REPLICATE, stored, at=place)
-    asked = _for_job(tx, of, stored, place) if of else bare
+    asked = _question(tx, who, stored, place, of)
 
     def law() -> None:
         residency.require_site(stored.name.short, stored.residency, place.site, place.jurisdiction)
 
     authorization.require(tx, ctx, asked, job=f"jobs/{of.job}" if of else "", law=law)
+
+
+def _question(tx: ports.Transaction, who: Subject, stored: dataset.Dataset, place: site.Site, of: job.Job | None) -> Question:
+    """Whether a replica may be made at a site, for a job's plan or because somebody wants it."""
+    return _for_job(tx, of, stored, place) if of else authorization.question(tx, who, Action.REPLICATE, stored, at=place)
 
 
 def still_allowed(tx: ports.Transaction, ctx: Context, of: transfer.Transfer) -> tuple[Question, Answer] | None:
@@ -301,11 +323,16 @@ def _for_job(tx: ports.Transaction, of: job.Job, stored: dataset.Dataset, place:
     )
 
 
-def require_still(tx: ports.Transaction, ctx: Context, of: transfer.Transfer) -> None:
-    """Tells of the decision that keys may be handed over for a transfer; Denied (POLICY_DENIED) where nobody may any more."""
+def require_still(tx: ports.Transaction, ctx: Context, of: transfer.Transfer, column_classes: Iterable[str] = ()) -> None:
+    """Tells of the decisions that keys may be handed over for a transfer, of each of these column classes too.
+
+    Denied (POLICY_DENIED) where nobody may any more.
+    """
     found = still_allowed(tx, ctx, of)
     if found is not None:
         authorization.require(tx, ctx, found[0])
+        for each in column_classes:
+            authorization.require(tx, ctx, dataclasses.replace(found[0], column_class=each))
 
 
 def _no_longer(tx: ports.Transaction, ctx: Context, of: transfer.Transfer) -> tuple[str, str] | None:
@@ -353,7 +380,7 @@ def _leg(  # noqa: PLR0917 - one transfer, said in full
         priority=waiting.request.priority,
         estimate_micros=carrying.price(tx, ctx, origin, place, wanted.object_bytes) or 0,
     )
-    return ask(tx, ctx, asked).transfer
+    return ask(tx, ctx, asked, acting(waiting.request), waiting).transfer
 
 
 def past(tx: ports.Transaction, of: job.Job) -> tuple[job.PastAttempt, ...]:
@@ -401,7 +428,7 @@ def deliver(
     )
     source, place = tx.get(site.Site, at), tx.get(site.Site, to)
     micros = carrying.price(tx, ctx, source, place, version.object_bytes) if source and place else None
-    made = ask(tx, ctx, dataclasses.replace(asked, estimate_micros=micros or 0))
+    made = ask(tx, ctx, dataclasses.replace(asked, estimate_micros=micros or 0), acting(of.request), of)
     refused = carrying.forbidden(tx, made) or _denied(tx, ctx, of, version, place)
     return made if refused is None else carrying.end(tx, made, TransferState.FAILED, *refused)
 

@@ -578,6 +578,7 @@ class NewVersion(google.protobuf.message.Message):
     SOURCE_FIELD_NUMBER: builtins.int
     ALIAS_FIELD_NUMBER: builtins.int
     GROUP_SIZE_FIELD_NUMBER: builtins.int
+    COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     dataset_uid: builtins.str
     manifest_digest: builtins.str
@@ -599,6 +600,10 @@ class NewVersion(google.protobuf.message.Message):
     def keys(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WrappedKey]:
         """Keys of the generations that are new with this version."""
 
+    @property
+    def column_classes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[federation.v1.catalog_pb2.ColumnClass]:
+        """As its manifest has them."""
+
     def __init__(
         self,
         *,
@@ -616,9 +621,10 @@ class NewVersion(google.protobuf.message.Message):
         source: builtins.str = ...,
         alias: builtins.str = ...,
         group_size: builtins.int | None = ...,
+        column_classes: collections.abc.Iterable[federation.v1.catalog_pb2.ColumnClass] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_group_size", b"_group_size", "group_size", b"group_size"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "alias", b"alias", "columns", b"columns", "dataset", b"dataset", "dataset_uid", b"dataset_uid", "files", b"files", "generations", b"generations", "group_size", b"group_size", "keys", b"keys", "manifest_digest", b"manifest_digest", "object_bytes", b"object_bytes", "rows", b"rows", "signature", b"signature", "source", b"source", "total_bytes", b"total_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "alias", b"alias", "column_classes", b"column_classes", "columns", b"columns", "dataset", b"dataset", "dataset_uid", b"dataset_uid", "files", b"files", "generations", b"generations", "group_size", b"group_size", "keys", b"keys", "manifest_digest", b"manifest_digest", "object_bytes", b"object_bytes", "rows", b"rows", "signature", b"signature", "source", b"source", "total_bytes", b"total_bytes"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_group_size", b"_group_size"]) -> typing.Literal["group_size"] | None: ...
 
 global___NewVersion = NewVersion

@@ -393,6 +393,7 @@ class Version(google.protobuf.message.Message):
     ERASE_TIME_FIELD_NUMBER: builtins.int
     COLLECT_TIME_FIELD_NUMBER: builtins.int
     GROUP_SIZE_FIELD_NUMBER: builtins.int
+    COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     name: builtins.str
     manifest_digest: builtins.str
     """SHA-256 of the manifest's bytes, hex."""
@@ -432,6 +433,10 @@ class Version(google.protobuf.message.Message):
     def collect_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Since when it lies nowhere, because it was old and nobody needed it; absent for one that lies somewhere."""
 
+    @property
+    def column_classes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ColumnClass]:
+        """Columns that are sealed under keys of their own; empty where all of it is under one."""
+
     def __init__(
         self,
         *,
@@ -453,12 +458,34 @@ class Version(google.protobuf.message.Message):
         erase_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         collect_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         group_size: builtins.int | None = ...,
+        column_classes: collections.abc.Iterable[global___ColumnClass] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_group_size", b"_group_size", "collect_time", b"collect_time", "create_time", b"create_time", "erase_time", b"erase_time", "group_size", b"group_size"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "collect_time", b"collect_time", "columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "group_size", b"group_size", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_group_size", b"_group_size", "collect_time", b"collect_time", "column_classes", b"column_classes", "columns", b"columns", "create_time", b"create_time", "erase_time", b"erase_time", "etag", b"etag", "files", b"files", "generations", b"generations", "group_size", b"group_size", "manifest_digest", b"manifest_digest", "name", b"name", "object_bytes", b"object_bytes", "rows", b"rows", "run", b"run", "signature", b"signature", "signed_by", b"signed_by", "source", b"source", "total_bytes", b"total_bytes", "uid", b"uid"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_group_size", b"_group_size"]) -> typing.Literal["group_size"] | None: ...
 
 global___Version = Version
+
+@typing.final
+class ColumnClass(google.protobuf.message.Message):
+    """Columns that are sealed together, under one key."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    COLUMNS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    @property
+    def columns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        columns: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["columns", b"columns", "name", b"name"]) -> None: ...
+
+global___ColumnClass = ColumnClass
 
 @typing.final
 class Replica(google.protobuf.message.Message):
@@ -1292,6 +1319,7 @@ class OpenReadRequest(google.protobuf.message.Message):
     PURPOSE_FIELD_NUMBER: builtins.int
     BYTES_MAX_FIELD_NUMBER: builtins.int
     SENSITIVE_FIELD_NUMBER: builtins.int
+    COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """A version, or a dataset for its newest version."""
     site: builtins.str
@@ -1304,6 +1332,10 @@ class OpenReadRequest(google.protobuf.message.Message):
     """At most so many bytes of ciphertext are to be read under it; 0 for what reading the version once takes."""
     sensitive: builtins.bool
     """Whether columns that the data card calls sensitive are to be shown: for those who decide over the dataset."""
+    @property
+    def column_classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Column classes that are wanted beside `default`."""
+
     def __init__(
         self,
         *,
@@ -1314,7 +1346,8 @@ class OpenReadRequest(google.protobuf.message.Message):
         purpose: builtins.str = ...,
         bytes_max: builtins.int = ...,
         sensitive: builtins.bool = ...,
+        column_classes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["bytes_max", b"bytes_max", "name", b"name", "purpose", b"purpose", "request_id", b"request_id", "sensitive", b"sensitive", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes_max", b"bytes_max", "column_classes", b"column_classes", "name", b"name", "purpose", b"purpose", "request_id", b"request_id", "sensitive", b"sensitive", "site", b"site", "validate_only", b"validate_only"]) -> None: ...
 
 global___OpenReadRequest = OpenReadRequest

@@ -5,6 +5,7 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import federation.v1.catalog_pb2
 import federation.v1.lineage_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
@@ -42,12 +43,17 @@ class Binding(google.protobuf.message.Message):
     DATASET_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     REMOTE_FIELD_NUMBER: builtins.int
+    COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     alias: builtins.str
     dataset: builtins.str
     """`sales/flights`"""
     version: builtins.int
     """0 for an output."""
     remote: builtins.bool
+    @property
+    def column_classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Column classes of an input that the run may read beside `default`."""
+
     def __init__(
         self,
         *,
@@ -55,8 +61,9 @@ class Binding(google.protobuf.message.Message):
         dataset: builtins.str = ...,
         version: builtins.int = ...,
         remote: builtins.bool = ...,
+        column_classes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "dataset", b"dataset", "remote", b"remote", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "column_classes", b"column_classes", "dataset", b"dataset", "remote", b"remote", "version", b"version"]) -> None: ...
 
 global___Binding = Binding
 
@@ -97,15 +104,19 @@ class SealedKey(google.protobuf.message.Message):
 
     GENERATION_FIELD_NUMBER: builtins.int
     SEALED_FIELD_NUMBER: builtins.int
+    SENSITIVITY_FIELD_NUMBER: builtins.int
     generation: builtins.str
     sealed: builtins.bytes
+    sensitivity: builtins.str
+    """Class of columns; empty for `default`."""
     def __init__(
         self,
         *,
         generation: builtins.str = ...,
         sealed: builtins.bytes = ...,
+        sensitivity: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["generation", b"generation", "sealed", b"sealed"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["generation", b"generation", "sealed", b"sealed", "sensitivity", b"sensitivity"]) -> None: ...
 
 global___SealedKey = SealedKey
 
@@ -117,6 +128,7 @@ class OpenVersionRequest(google.protobuf.message.Message):
     READER_KEY_FIELD_NUMBER: builtins.int
     NONCE_FIELD_NUMBER: builtins.int
     KEYS_ONLY_FIELD_NUMBER: builtins.int
+    COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     input: builtins.str
     """A run's input, by alias or `namespace/dataset`; empty when a grant is borne."""
     reader_key: builtins.bytes
@@ -125,6 +137,10 @@ class OpenVersionRequest(google.protobuf.message.Message):
     """Random, of 16 bytes or more, hex: the lease under which the keys are handed out is good for this one use."""
     keys_only: builtins.bool
     """Answer without the manifest: the caller has it, and asks for a new lease."""
+    @property
+    def column_classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Column classes whose keys are wanted beside `default`."""
+
     def __init__(
         self,
         *,
@@ -132,8 +148,9 @@ class OpenVersionRequest(google.protobuf.message.Message):
         reader_key: builtins.bytes = ...,
         nonce: builtins.str = ...,
         keys_only: builtins.bool = ...,
+        column_classes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["input", b"input", "keys_only", b"keys_only", "nonce", b"nonce", "reader_key", b"reader_key"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["column_classes", b"column_classes", "input", b"input", "keys_only", b"keys_only", "nonce", b"nonce", "reader_key", b"reader_key"]) -> None: ...
 
 global___OpenVersionRequest = OpenVersionRequest
 
@@ -240,6 +257,7 @@ class BeginWriteRequest(google.protobuf.message.Message):
     READER_KEY_FIELD_NUMBER: builtins.int
     WITH_BASE_FIELD_NUMBER: builtins.int
     NONCE_FIELD_NUMBER: builtins.int
+    COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     output: builtins.str
     """A run's output, by alias or `namespace/dataset`; empty when a grant is borne."""
     reader_key: builtins.bytes
@@ -247,6 +265,10 @@ class BeginWriteRequest(google.protobuf.message.Message):
     """Ask for the version before, so that unchanged files can be reused."""
     nonce: builtins.str
     """As in OpenVersionRequest."""
+    @property
+    def column_classes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[federation.v1.catalog_pb2.ColumnClass]:
+        """Columns to be sealed under keys of their own. Such a version shares no files with the one before."""
+
     def __init__(
         self,
         *,
@@ -254,8 +276,9 @@ class BeginWriteRequest(google.protobuf.message.Message):
         reader_key: builtins.bytes = ...,
         with_base: builtins.bool = ...,
         nonce: builtins.str = ...,
+        column_classes: collections.abc.Iterable[federation.v1.catalog_pb2.ColumnClass] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["nonce", b"nonce", "output", b"output", "reader_key", b"reader_key", "with_base", b"with_base"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["column_classes", b"column_classes", "nonce", b"nonce", "output", b"output", "reader_key", b"reader_key", "with_base", b"with_base"]) -> None: ...
 
 global___BeginWriteRequest = BeginWriteRequest
 
@@ -270,6 +293,7 @@ class BeginWriteResponse(google.protobuf.message.Message):
     KEY_FIELD_NUMBER: builtins.int
     BASE_FIELD_NUMBER: builtins.int
     LEASE_FIELD_NUMBER: builtins.int
+    CLASS_KEYS_FIELD_NUMBER: builtins.int
     write: builtins.str
     generation: builtins.str
     dataset: builtins.str
@@ -282,6 +306,10 @@ class BeginWriteResponse(google.protobuf.message.Message):
     def base(self) -> global___OpenVersionResponse:
         """The newest version at this site, if there is one and it was asked for."""
 
+    @property
+    def class_keys(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SealedKey]:
+        """Those of the column classes."""
+
     def __init__(
         self,
         *,
@@ -292,9 +320,10 @@ class BeginWriteResponse(google.protobuf.message.Message):
         key: global___SealedKey | None = ...,
         base: global___OpenVersionResponse | None = ...,
         lease: builtins.str = ...,
+        class_keys: collections.abc.Iterable[global___SealedKey] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["base", b"base", "key", b"key"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "dataset", b"dataset", "dataset_uid", b"dataset_uid", "generation", b"generation", "key", b"key", "lease", b"lease", "write", b"write"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "class_keys", b"class_keys", "dataset", b"dataset", "dataset_uid", b"dataset_uid", "generation", b"generation", "key", b"key", "lease", b"lease", "write", b"write"]) -> None: ...
 
 global___BeginWriteResponse = BeginWriteResponse
 

@@ -146,6 +146,7 @@ class InputSpec(google.protobuf.message.Message):
     READ_PERCENT_FIELD_NUMBER: builtins.int
     TASK_FIELD_NUMBER: builtins.int
     OUTPUT_FIELD_NUMBER: builtins.int
+    COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     alias: builtins.str
     dataset: builtins.str
     """`sales/flights` or `namespaces/sales/datasets/flights`."""
@@ -159,6 +160,10 @@ class InputSpec(google.protobuf.message.Message):
     """In a pipeline: the task whose output this is, instead of a dataset."""
     output: builtins.str
     """In a pipeline: that task's output."""
+    @property
+    def column_classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Column classes that the job reads beside `default`. It gets no lease for any other."""
+
     def __init__(
         self,
         *,
@@ -169,8 +174,9 @@ class InputSpec(google.protobuf.message.Message):
         read_percent: builtins.int = ...,
         task: builtins.str = ...,
         output: builtins.str = ...,
+        column_classes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "dataset", b"dataset", "output", b"output", "read_percent", b"read_percent", "task", b"task", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "column_classes", b"column_classes", "dataset", b"dataset", "output", b"output", "read_percent", b"read_percent", "task", b"task", "version", b"version"]) -> None: ...
 
 global___InputSpec = InputSpec
 

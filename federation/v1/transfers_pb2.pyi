@@ -100,6 +100,7 @@ class Transfer(google.protobuf.message.Message):
     START_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     END_TIME_FIELD_NUMBER: builtins.int
+    COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     name: builtins.str
     dataset: builtins.str
     version: builtins.int
@@ -135,6 +136,10 @@ class Transfer(google.protobuf.message.Message):
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def column_classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Column classes whose keys go along beside `default`: those that the policy lets be replicated to the destination."""
+
     def __init__(
         self,
         *,
@@ -166,9 +171,10 @@ class Transfer(google.protobuf.message.Message):
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        column_classes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "start_time", b"start_time", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["after", b"after", "attempt", b"attempt", "bytes_done", b"bytes_done", "bytes_per_second_max", b"bytes_per_second_max", "cause", b"cause", "create_time", b"create_time", "dataset", b"dataset", "destination_site", b"destination_site", "detail", b"detail", "end_time", b"end_time", "estimate_micros", b"estimate_micros", "etag", b"etag", "jobs", b"jobs", "keep_seconds", b"keep_seconds", "name", b"name", "object_bytes", b"object_bytes", "objects", b"objects", "objects_done", b"objects_done", "principal", b"principal", "priority", b"priority", "reason", b"reason", "rule", b"rule", "source_site", b"source_site", "start_time", b"start_time", "state", b"state", "uid", b"uid", "update_time", b"update_time", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "attempt", b"attempt", "bytes_done", b"bytes_done", "bytes_per_second_max", b"bytes_per_second_max", "cause", b"cause", "column_classes", b"column_classes", "create_time", b"create_time", "dataset", b"dataset", "destination_site", b"destination_site", "detail", b"detail", "end_time", b"end_time", "estimate_micros", b"estimate_micros", "etag", b"etag", "jobs", b"jobs", "keep_seconds", b"keep_seconds", "name", b"name", "object_bytes", b"object_bytes", "objects", b"objects", "objects_done", b"objects_done", "principal", b"principal", "priority", b"priority", "reason", b"reason", "rule", b"rule", "source_site", b"source_site", "start_time", b"start_time", "state", b"state", "uid", b"uid", "update_time", b"update_time", "version", b"version"]) -> None: ...
 
 global___Transfer = Transfer
 

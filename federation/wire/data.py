@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -24,11 +25,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from federation.core import columns as columns_core
 from federation.core import dataset, errors, grants, ids, leases
-from federation.crypto import container, hpke, manifest, tags
+from federation.core.keys import DEFAULT
+from federation.crypto import container, hpke, manifest, modular, tags
 from federation.crypto import grants as signed_grants
-from federation.v1 import gateway_pb2
-from federation.wire import counting, objects
+from federation.v1 import catalog_pb2, gateway_pb2
+from federation.wire import codec, counting, objects
 from federation.wire.gateway import GatewayClient, Pauses
 from federation.wire.readahead import FileReader, Source
 
@@ -41,6 +44,7 @@ __all__ = [
     "NewFile",
     "OpenedVersion",
     "VersionWriter",
+    "by_columns",
     "describe",
     "grant_audience",
     "open_version",
@@ -53,6 +57,10 @@ MESSAGE_BYTES = 1 << 20
 _SOURCES_KEPT = 64
 #: Ciphertext of a file that is being written stays in memory up to here, then goes to an unnamed temporary file.
 _SPOOL_BYTES = 32 << 20
+#: How long pyarrow may remember a key of a file, at most; each file has keys of its own.
+_KEYS_KEPT = timedelta(seconds=leases.LIFE_SECONDS)
+#: DEKs by generation and class of columns.
+_Deks = Mapping[tuple[str, str], bytes]
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -98,13 +106,37 @@ class OpenedVersion:
         return found
 
     def open(self, path: str) -> FileReader:
-        """One of the files, for reading. Nothing is fetched before it is read."""
+        """One of the files, for reading. Nothing is fetched before it is read.
+
+        FailedPrecondition (PME_PROFILE) where its columns are sealed by classes: it is read by `columns`.
+        """
+        if self.manifest.column_classes:
+            raise by_columns(self.version)
+        return self.open_sealed(path)
+
+    def columns(self, path: str) -> modular.ColumnFile:
+        """One of the files whose columns are sealed by classes, with those classes open that were asked for."""
+        file = self.open_sealed(path)
+        keyholder = self.keyholder(self.entry(path).generation)
+        return keyholder.open(cast("BinaryIO", file), self.manifest.column_classes)
+
+    def keyholder(self, generation: str) -> modular.Keyholder:
+        """The keys of the classes that are open, of one generation. A file that is opened by it keeps them."""
+        self._renew()
+        deks = self.deks.by_class(generation) if isinstance(self.deks, _Leased) else {DEFAULT: self.deks[generation]}
+        return modular.Keyholder(self.manifest.dataset_uid, generation, deks, lifetime=_KEYS_KEPT)
+
+    def open_sealed(self, path: str) -> FileReader:
+        """One of the files as it came out of its container: its columns are sealed yet, where they are sealed by classes."""
         entry = self.entry(path)
+        self._renew()
+        source = self._sources.get(path, lambda: self._source(entry))
+        return FileReader(source, name=f"{self.version}/{path}", watcher=self.counts)
+
+    def _renew(self) -> None:
         if isinstance(self.deks, _Leased) and self.deks.over:
             self._sources.clear()
             self.deks.renew()
-        source = self._sources.get(path, lambda: self._source(entry))
-        return FileReader(source, name=f"{self.version}/{path}", watcher=self.counts)
 
     def exactly(self, path: str) -> Source:
         """One of the files, by ranges: what is asked for is fetched, in whole chunks, and nothing ahead of it."""
@@ -178,19 +210,22 @@ def open_version(
     input: str = "",  # noqa: A002 - the contract's word
     manifest_digest: str = "",
     counts: counting.InputCounts | None = None,
+    column_classes: Iterable[str] = (),
 ) -> OpenedVersion:
     """Opens a run's input, or the version of the grant that the gateway client bears. What is read of it is told to `counts`.
 
     DataCorrupt (MANIFEST_INVALID) for a manifest that is not what its site signed, or not the one of `manifest_digest` if that
-    is given; (KEY_MISSING) when a generation came without its key.
+    is given; (KEY_MISSING) when a generation came without its key. Its `column_classes` are open beside `default`.
     """
     private, public = hpke.new_pair()
-    asked = time.monotonic()
-    answer = gateway.open_version(public, input)
+    asked, classes = time.monotonic(), tuple(column_classes)
+    answer = gateway.open_version(public, input, column_classes=classes)
     if manifest_digest not in ("", answer.manifest_digest):
         raise _manifest_invalid(answer, "it is not the one that was asked for")
     opened = _opened(gateway, input, answer, private, audience)
-    leased = _Leased(gateway, input, audience, answer.manifest_digest, opened.deks, until=asked + answer.lease_seconds)
+    deks = _unsealed_all(private, answer, audience)
+    until = asked + answer.lease_seconds
+    leased = _Leased(gateway, input, audience, answer.manifest_digest, deks, column_classes=classes, until=until)
     return dataclasses.replace(opened, counts=counts, deks=leased)
 
 
@@ -203,8 +238,9 @@ class _Leased(Mapping[str, bytes]):
         input_: str,
         audience: str,
         manifest_digest: str,
-        deks: Mapping[str, bytes],
+        deks: _Deks,
         *,
+        column_classes: tuple[str, ...],
         until: float,
     ) -> None:
         self._gateway = gateway
@@ -212,6 +248,7 @@ class _Leased(Mapping[str, bytes]):
         self._audience = audience
         self._digest = manifest_digest
         self._deks = deks
+        self._classes = column_classes
         self._until = until
         self._lock = threading.Lock()
 
@@ -219,13 +256,17 @@ class _Leased(Mapping[str, bytes]):
         return f"<{len(self._deks)} keys>"
 
     def __getitem__(self, generation: str) -> bytes:
-        return self._deks[generation]
+        return self._deks[generation, DEFAULT]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._deks)
+        return iter(_by_generation(self._deks))
 
     def __len__(self) -> int:
-        return len(self._deks)
+        return len(_by_generation(self._deks))
+
+    def by_class(self, generation: str) -> dict[str, bytes]:
+        """The DEKs of one generation by class of columns."""
+        return {name: dek for (of, name), dek in self._deks.items() if of == generation}
 
     @property
     def over(self) -> bool:
@@ -240,7 +281,7 @@ class _Leased(Mapping[str, bytes]):
             self._deks = {}
             asked = time.monotonic()
             private, public = hpke.new_pair()
-            answer = self._gateway.open_version(public, self._input, keys_only=True)
+            answer = self._gateway.open_version(public, self._input, keys_only=True, column_classes=self._classes)
             if answer.manifest_digest != self._digest:
                 raise _manifest_invalid(answer, "it is not the one that was opened before")
             self._deks = _unsealed_all(private, answer, self._audience)
@@ -251,7 +292,7 @@ def _opened(
     gateway: GatewayClient, input_: str, answer: gateway_pb2.OpenVersionResponse, private: bytes, audience: str
 ) -> OpenedVersion:
     listed = _checked(answer)
-    deks = _unsealed_all(private, answer, audience)
+    deks = _by_generation(_unsealed_all(private, answer, audience))
     missing = sorted(set(listed.generations) - set(deks))
     if missing:
         raise errors.DataCorrupt(
@@ -284,13 +325,31 @@ def _manifest_invalid(answer: gateway_pb2.OpenVersionResponse, why: str) -> erro
     )
 
 
-def _unsealed_all(private: bytes, answer: gateway_pb2.OpenVersionResponse, audience: str) -> dict[str, bytes]:
+def _unsealed_all(private: bytes, answer: gateway_pb2.OpenVersionResponse, audience: str) -> _Deks:
     whom = leases.audience(audience, answer.lease)
-    return {key.generation: _unsealed(private, key, answer.dataset_uid, whom) for key in answer.keys}
+    return {
+        (key.generation, key.sensitivity or DEFAULT): _unsealed(private, key, answer.dataset_uid, whom) for key in answer.keys
+    }
 
 
 def _unsealed(private: bytes, key: gateway_pb2.SealedKey, dataset_uid: str, audience: str) -> bytes:
-    return hpke.open_(private, key.sealed, hpke.dek_info(dataset_uid, key.generation, audience))
+    info = hpke.dek_info(dataset_uid, key.generation, audience, key.sensitivity or DEFAULT)
+    return hpke.open_(private, key.sealed, info)
+
+
+def _by_generation(deks: _Deks) -> dict[str, bytes]:
+    """Those of class `default`, which open containers."""
+    return {generation: dek for (generation, name), dek in deks.items() if name == DEFAULT}
+
+
+def by_columns(name: str) -> errors.FailedPrecondition:
+    """The refusal of files as bytes where columns are sealed by classes."""
+    return errors.FailedPrecondition(
+        f"the columns of {name} are sealed by classes, so its files are not read as bytes",
+        reason="PME_PROFILE",
+        help='Read columns: federation.inputs["ALIAS"].table(columns=[...]), .pandas(columns=[...]) or .ray(columns=[...]).',
+        metadata={"version": name},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,9 +367,19 @@ class VersionWriter:
     Files are there when `put_file` or `put_files` returns, and become a version with `complete`; until then nobody sees them.
     """
 
-    def __init__(self, gateway: GatewayClient, *, audience: str, output: str = "", with_base: bool = False) -> None:
+    def __init__(
+        self,
+        gateway: GatewayClient,
+        *,
+        audience: str,
+        output: str = "",
+        with_base: bool = False,
+        column_classes: Iterable[columns_core.ColumnClass] = (),
+    ) -> None:
         private, public = hpke.new_pair()
-        answer = gateway.begin_write(public, output, with_base=with_base)
+        self.column_classes = tuple(column_classes)
+        asked = [codec.to_message(each, catalog_pb2.ColumnClass) for each in self.column_classes]
+        answer = gateway.begin_write(public, output, with_base=with_base, column_classes=asked)
         self.write: str = answer.write
         self.generation: str = answer.generation
         self.dataset: str = answer.dataset
@@ -318,7 +387,15 @@ class VersionWriter:
         #: The newest version at this site, where there is one and it was asked for.
         self.base = _opened(gateway, output, answer.base, private, audience) if answer.HasField("base") else None
         self._gateway = gateway
-        self._dek = _unsealed(private, answer.key, answer.dataset_uid, leases.audience(audience, answer.lease))
+        whom = leases.audience(audience, answer.lease)
+        self._dek = _unsealed(private, answer.key, answer.dataset_uid, whom)
+        deks = {each.sensitivity: _unsealed(private, each, answer.dataset_uid, whom) for each in answer.class_keys}
+        #: What seals columns, where they are sealed by classes.
+        self.keyholder = (
+            modular.Keyholder(answer.dataset_uid, answer.generation, deks | {DEFAULT: self._dek}, lifetime=_KEYS_KEPT)
+            if self.column_classes
+            else None
+        )
         self._reused: list[str] = []
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from federation.core import errors, lineage
-from federation.v1 import gateway_pb2, gateway_pb2_grpc, lineage_pb2
+from federation.v1 import catalog_pb2, gateway_pb2, gateway_pb2_grpc, lineage_pb2
 from federation.wire import codec, methods, tls
 from federation.wire import errors as wire_errors
 
@@ -73,15 +73,22 @@ class GatewayClient:
         input: str = "",  # noqa: A002 - the contract's word
         *,
         keys_only: bool = False,
+        column_classes: Iterable[str] = (),
     ) -> gateway_pb2.OpenVersionResponse:
         """The version that an input or the grant stands for: its manifest, and its keys sealed to `reader_key` under a lease.
 
-        With `keys_only` it comes without the manifest. Each try is a use of its own: its nonce is good for one lease.
+        With `keys_only` it comes without the manifest; of `column_classes` the keys come too. Each try is a use of
+        its own: its nonce is good for one lease.
         """
+        classes = tuple(column_classes)
 
         def ask() -> gateway_pb2.OpenVersionResponse:
             request = gateway_pb2.OpenVersionRequest(
-                input=input, reader_key=reader_key, nonce=secrets.token_hex(NONCE_BYTES), keys_only=keys_only
+                input=input,
+                reader_key=reader_key,
+                nonce=secrets.token_hex(NONCE_BYTES),
+                keys_only=keys_only,
+                column_classes=classes,
             )
             return self._call(lambda stub: stub.OpenVersion(request, timeout=CALL_SECONDS))
 
@@ -91,12 +98,24 @@ class GatewayClient:
         """The pieces of a range of ciphertext. Asked for at once, so that they come while the caller does something else."""
         return read_object(self._channel.get(), request)
 
-    def begin_write(self, reader_key: bytes, output: str = "", *, with_base: bool = False) -> gateway_pb2.BeginWriteResponse:
+    def begin_write(
+        self,
+        reader_key: bytes,
+        output: str = "",
+        *,
+        with_base: bool = False,
+        column_classes: Iterable[catalog_pb2.ColumnClass] = (),
+    ) -> gateway_pb2.BeginWriteResponse:
         """A new version to write, or the same again for a run's output that is being written."""
+        classes = tuple(column_classes)
 
         def begin() -> gateway_pb2.BeginWriteResponse:
             request = gateway_pb2.BeginWriteRequest(
-                output=output, reader_key=reader_key, with_base=with_base, nonce=secrets.token_hex(NONCE_BYTES)
+                output=output,
+                reader_key=reader_key,
+                with_base=with_base,
+                nonce=secrets.token_hex(NONCE_BYTES),
+                column_classes=classes,
             )
             return self._call(lambda stub: stub.BeginWrite(request, timeout=CALL_SECONDS))
 

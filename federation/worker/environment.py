@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from federation.core import errors
 from federation.wire.gateway import GatewayClient
@@ -26,11 +27,15 @@ TRACEPARENT = "FED_TRACEPARENT"
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """A dataset under the alias that the job has for it. `version` is 0 for an output."""
+    """A dataset under the alias that the job has for it. `version` is 0 for an output.
+
+    `column_classes` are those that the job reads beside `default`.
+    """
 
     alias: str
     dataset: str
     version: int = 0
+    column_classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +82,14 @@ def of(variables: Mapping[str, str]) -> Connection | None:
         run=required(variables, RUN),
         ca=ca(variables),
         token=variables[TOKEN],
-        inputs=tuple(Binding(**b) for b in bindings.get("inputs", ())),
-        outputs=tuple(Binding(**b) for b in bindings.get("outputs", ())),
+        inputs=tuple(_binding(b) for b in bindings.get("inputs", ())),
+        outputs=tuple(_binding(b) for b in bindings.get("outputs", ())),
         traceparent=variables.get(TRACEPARENT, ""),
     )
+
+
+def _binding(told: dict[str, Any]) -> Binding:
+    return Binding(**told | {"column_classes": tuple(told.get("column_classes", ()))})
 
 
 def from_json(text: str) -> Connection:

@@ -86,7 +86,10 @@ def _connect(variables: Mapping[str, str]) -> environment.Connection:
         run=answer.run,
         ca=ca,
         token=answer.token,
-        inputs=tuple(environment.Binding(alias=b.alias, dataset=b.dataset, version=b.version) for b in answer.inputs),
+        inputs=tuple(
+            environment.Binding(alias=b.alias, dataset=b.dataset, version=b.version, column_classes=tuple(b.column_classes))
+            for b in answer.inputs
+        ),
         outputs=tuple(environment.Binding(alias=b.alias, dataset=b.dataset) for b in answer.outputs),
         traceparent=traces.current() or variables.get(environment.TRACEPARENT, ""),
     )

@@ -11,6 +11,7 @@ code 0, or none does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,8 +24,10 @@ import pyarrow.parquet
 
 from federation import config, secrecy, traces
 from federation.core import errors, lineage
+from federation.core.columns import ColumnClass
 from federation.wire import counting, data
 from federation.worker import cluster, environment, failures, lastword
+from federation.worker import columns as by_columns
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped, unused-ignore]
@@ -67,6 +70,34 @@ class Session:
                     counts = self._counts.of(name)
                     self._opened[name] = data.open_version(self._gateway, audience=audience, input=name, counts=counts)
             return self._opened[name]
+
+    def columns(self, name: str) -> data.OpenedVersion:
+        """An input whose columns are sealed by classes, with those classes open that the job has named for it.
+
+        PermissionDenied (COLUMN_CLASS_CLOSED, POLICY_DENIED) where one of them is not to be had.
+        """
+        with self._lock:
+            binding = self._binding(name)
+            if not binding.column_classes:
+                return self.version(name)
+            kept = f"{name}+{'+'.join(binding.column_classes)}"
+            if kept not in self._opened:
+                audience = data.run_audience(self.connection.run)
+                with failures.shaped():
+                    self._opened[kept] = data.open_version(
+                        self._gateway,
+                        audience=audience,
+                        input=name,
+                        counts=self._counts.of(name),
+                        column_classes=binding.column_classes,
+                    )
+            return self._opened[kept]
+
+    def _binding(self, name: str) -> environment.Binding:
+        for binding in self.connection.inputs:
+            if name in (binding.alias, binding.dataset):
+                return binding
+        return environment.Binding(alias=name, dataset=name)  # the gateway knows more names, and refuses the others
 
     def writer(self, name: str) -> data.VersionWriter:
         """The writer of an output by alias or dataset; PermissionDenied (OUTPUT_NOT_IN_PLAN) for what is not in the plan."""
@@ -167,8 +198,24 @@ class Input:
         with failures.shaped():
             return self._version.open(path)
 
+    def table(self, columns: Sequence[str] | None = None, path: str = "") -> pa.Table:
+        """These columns of all its files, or of the one at `path`, as one Arrow table; without `columns` all of them.
+
+        Where columns are sealed by classes, "all" are those that are open; PermissionDenied (COLUMN_CLASS_CLOSED) for others.
+        """
+        if not self._by_columns:
+            return self.arrow(path, columns).to_table()
+        found = by_columns.table(self._session.columns(self.alias), self._paths(path), columns)
+        self._session.note_read(self.dataset, found.column_names)
+        return found
+
     def pandas(self, path: str = "", **options: Any) -> pd.DataFrame:
-        """One table of all its files, or of the one at `path`; `options` are those of pandas' reader for the format."""
+        """One table of all its files, or of the one at `path`; `options` are those of pandas' reader for the format.
+
+        Where columns are sealed by classes, of `options` there is `columns` alone.
+        """
+        if self._by_columns:
+            return self.table(options.pop("columns", None), path).to_pandas(**options)
         import pandas as pd  # noqa: PLC0415 - pandas is the job's, not ours
 
         read = _choose(self._paths(path), parquet=pd.read_parquet, csv=pd.read_csv)
@@ -185,8 +232,11 @@ class Input:
     def arrow(self, path: str = "", columns: Sequence[str] | None = None, **options: Any) -> pa.dataset.Dataset:
         """An Arrow dataset over all its files, or the one at `path`: filter and project before reading.
 
-        With `columns` it has these alone, and lineage says so; KeyError for one that is not there.
+        With `columns` it has these alone, and lineage says so; KeyError for one that is not there. FailedPrecondition
+        (PME_PROFILE) where columns are sealed by classes.
         """
+        if self._by_columns:
+            raise data.by_columns(self.version)
         from pyarrow import dataset  # noqa: PLC0415 - it brings pandas along, half of the time that a job takes to begin
 
         paths = self._paths(path)
@@ -202,11 +252,19 @@ class Input:
     def ray(self, path: str = "", columns: Sequence[str] | None = None, **options: Any) -> ray.data.Dataset:
         """A Ray dataset over all its files, or the one at `path`, read by the cluster's workers.
 
-        With `columns` it has these alone, and lineage says so.
+        With `columns` it has these alone, and lineage says so. Where columns are sealed by classes it is read by a source of
+        ours, without `options`.
         """
+        paths = self._paths(path)
+        if self._by_columns:
+            from federation.worker import ray_source  # noqa: PLC0415 - as below
+
+            opened = self._session.columns(self.alias)
+            chosen = by_columns.names(opened, paths, columns)
+            self._session.note_read(self.dataset, chosen)
+            return ray_source.dataset(self._session.connection, self.alias, opened, paths, chosen)
         import ray.data  # noqa: PLC0415 - importing Ray takes a second
 
-        paths = self._paths(path)
         read = _choose(paths, parquet=ray.data.read_parquet, csv=ray.data.read_csv)
         if columns is not None:
             wanted = list(columns)
@@ -214,6 +272,31 @@ class Input:
             options |= _choose(paths, parquet={"columns": wanted}, csv=csv)
             self._session.note_read(self.dataset, wanted)
         return read(self._full(paths), filesystem=filesystem(projected=columns is not None), **options)
+
+    @contextlib.contextmanager
+    def spark(self, path: str = "") -> Iterator[by_columns.Lent]:
+        """Its files, or the one at `path`, with columns sealed by classes, for a Spark of this machine while the block lasts.
+
+        Spark opens the columns of the classes that the job has named, by the key client of `infra/spark`.
+        """
+        if not self._by_columns:
+            raise errors.FailedPrecondition(
+                f"the columns of {self.version} are not sealed by classes",
+                reason="PME_PROFILE_MISSING",
+                help="Read it with open, pandas, arrow or ray.",
+            )
+        self._session.note_read(self.dataset)
+        with by_columns.lend(self._session.columns(self.alias), self._paths(path)) as lent:
+            yield lent
+
+    @property
+    def column_classes(self) -> tuple[ColumnClass, ...]:
+        """Columns that are sealed by classes; () where all of it is sealed under one key."""
+        return self._version.manifest.column_classes
+
+    @property
+    def _by_columns(self) -> bool:
+        return bool(self.column_classes)
 
     @property
     def _version(self) -> data.OpenedVersion:

@@ -169,7 +169,7 @@ def test_orphans_are_removed_when_asked_to(flights: Federation) -> None:
     (first, *_) = objects(flights)
     found = layout.parse(first)
     assert isinstance(found, layout.ObjectKey)
-    stray = layout.object_key(found.dataset_uid, "g-0000000000000000000000000", found.object_id)
+    stray = layout.object_key(found.dataset_uid, "g-00000000000000000000000001", found.object_id)
     place.store.put(stray, io.BytesIO(b"x" * 777))
     told = list(flights.client.orphans("us-1"))
     assert [(row["object"], row["bytes"]) for row in told] == [(stray, 777)]

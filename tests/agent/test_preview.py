@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from federation.cli import app
-from federation.client import Client, connect
+from federation.client import AsyncClient, Client, connect
 from federation.core import dataset, errors, kinds
 from federation.core.policy import Role
 from federation.crypto import grants as signed
+from federation.mcp import tools
 from federation.services import identity
 from tests.agent.federation import Federation, until
 
@@ -145,6 +147,19 @@ def test_a_look_takes_a_grant_of_its_own_size(looked_at: Federation) -> None:
     assert record.estimate_bytes == 1000
     with pytest.raises(errors.InvalidArgument, match="negative"):
         looked_at.client.open_read("lab/things", bytes_max=-1)
+
+
+def test_an_agent_of_a_person_sees_rows_without_what_is_sensitive(looked_at: Federation) -> None:
+    """As plain JSON, sized for a model."""
+
+    async def ask() -> dict[str, Any]:
+        edge = looked_at.edge
+        async with AsyncClient(edge.server.address, edge.tokens["admin"], edge.certs.ca) as client:
+            return await tools.preview_dataset(client, "lab/things", rows=1, columns=["email", "age"], file="people.csv")
+
+    answer = asyncio.run(ask())
+    assert (answer["version"], answer["masked"], answer["rows"]) == ("lab/things@1", ["email"], [{"email": "•••", "age": 0}])
+    assert answer["more_rows"]
 
 
 def test_fed_dataset_preview_shows_rows_and_what_was_read(looked_at: Federation, monkeypatch: pytest.MonkeyPatch) -> None:

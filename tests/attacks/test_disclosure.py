@@ -398,6 +398,10 @@ ELSEWHERE = {
     "LedgerEntry.dataset": "told together with `namespace`",
     "Usage.namespace": "told together with `dataset`",
     "Usage.dataset": "told together with `namespace`",
+    "Version.source": "where it was ingested from, told with the version to those who may know of it",
+    "ColumnSource.source": "columns, which are left out of what is hidden",
+    "Bill.source": "a provider's file",
+    "GpuOffer.source": "of a price",
 }
 
 

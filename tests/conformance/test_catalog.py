@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from federation import ports
-from federation.adapters import catalog_rows, sql_migrate, sql_schema, sql_sqlite, sql_transaction
+from federation.adapters import catalog_rows, sql_errors, sql_migrate, sql_schema, sql_sqlite, sql_transaction
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import ManualClock, SeededIds, SystemClock, UlidIds
@@ -388,6 +388,12 @@ def test_a_very_wide_table_is_found_by_its_first_columns(catalog: ports.Catalog)
     insert(catalog, builders.version("sales/wide@1", columns=columns), builders.dataset("sales/wide", latest_version=1))
     assert found(catalog, "000123") == ["wide"]
     assert found(catalog, "039999") == []
+
+
+def test_a_sqlite_without_full_text_is_told_as_such() -> None:
+    """By what it lacks, and what to do: not as a statement that was refused."""
+    refused = sa.exc.OperationalError("CREATE VIRTUAL TABLE", {}, sqlite3.OperationalError("no such module: fts5"))
+    assert sql_errors.translate(refused).reason == "SQLITE_WITHOUT_FTS5"
 
 
 def test_only_what_has_terms_is_found(catalog: ports.Catalog) -> None:

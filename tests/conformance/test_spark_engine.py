@@ -19,7 +19,7 @@ import pytest
 from federation import config
 from federation.core import errors, maintenance
 from federation.ports import EngineSetup
-from tests.conformance import interoperability, record_engine, s3server
+from tests.conformance import column_classes, interoperability, record_engine, s3server
 from tests.conformance.record_engine import BILLS, LEDGER, TABLES, Record
 from tests.conformance.test_record_engine import S3_OPTIONS
 
@@ -78,7 +78,7 @@ def test_spark_keeps_its_promises_and_mixes_with_the_others(
         "tables": TABLES,
         "master": "local[2]",
         "memory_bytes": 1024**3,
-        "settings": _SETTINGS,
+        "settings": _SETTINGS | {"spark.driver.extraClassPath": column_classes.compiled(tmp_path)},
         "alone": lease.alone,
     }
     first = made.engine(str(tmp_path / "first"), {}, **how)
@@ -90,6 +90,10 @@ def test_spark_keeps_its_promises_and_mixes_with_the_others(
                 promise(Record(root=root, engine=engine))
         with subtests.test("a query is given up at its time"):
             gives_up(first)
+        with subtests.test("column classes are read both ways"):
+            if not how["settings"]["spark.driver.extraClassPath"]:
+                pytest.skip("javac is not installed")
+            column_classes.are_read_both_ways(first._session(), tmp_path / "classes")
         with subtests.test("it commits only while the committer is held off"):
             record = Record(root=tmp_path / "held", engine=made.engine(str(tmp_path / "held"), {}, **how))
             commits_only_alone(record, lease, made.engine(str(record.root), {}, **how | {"alone": None}))

@@ -12,11 +12,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "THREAT-MODEL.md"
 
-#: Numbers whose tests come with parts that are merged later. Empty is what it is to be.
-PENDING: frozenset[str] = frozenset({"D4"})
-#: Attacks likewise, by the beginning of their row.
-PENDING_ATTACKS: frozenset[str] = frozenset()
-
 _INVARIANT = re.compile(r"^\| ([A-Z]\d+) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
@@ -75,9 +70,6 @@ def test_the_document_has_its_invariants():
 @pytest.mark.parametrize("number", sorted(invariants()))
 def test_an_invariant_is_tried(number: str):
     """By one test at least that bears its number."""
-    if number in PENDING:
-        assert number not in borne(), f"{number} has tests now: take it out of PENDING"
-        pytest.skip("its tests come with their part")
     assert borne().get(number), f"no test bears {number}"
 
 
@@ -97,8 +89,6 @@ def test_what_enforces_an_invariant_is_there(number: str):
 @pytest.mark.parametrize("attack", sorted(attacks()))
 def test_an_attack_has_its_test(attack: str):
     """Under the name that the document gives."""
-    if attack in PENDING_ATTACKS:
-        pytest.skip("its tests come with their part")
     named = attacks()[attack]
     assert named, f"{attack} names no test"
     assert [f"{file}::{name}" for file, name in named if not (ROOT / file).is_file() or name not in functions(file)] == []

@@ -13,16 +13,18 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
+import pyarrow as pa
 from grpc_status import rpc_status
 
 from connectors.storage.memory import MemoryStore
 from federation import config
 from federation.adapters.system import UlidIds
-from federation.core import dataset, errors, leases, lineage
-from federation.crypto import container, hpke, layout, manifest, secrets, signing
+from federation.core import columns, dataset, errors, leases, lineage
+from federation.crypto import container, hpke, layout, manifest, modular, secrets, signing
 from federation.local import pki
 from federation.v1 import gateway_pb2, gateway_pb2_grpc
 from federation.wire import codec, data, tls
@@ -52,6 +54,8 @@ class Input:
     version: str
     manifest: bytes
     deks: Mapping[str, bytes]
+    #: DEKs of column classes that the run may read, by generation and class.
+    class_deks: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
 
 
 class GatewayStub(gateway_pb2_grpc.GatewayServicer):
@@ -89,6 +93,20 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
         listed = manifest.encode(dataset.Manifest(dataset_uid=self.uid, files=entries))
         self.inputs[alias] = Input(version, listed, {generation: dek})
         return self.inputs[alias]
+
+    def add_columns(self, alias: str, version: str, files: Mapping[str, pa.Table], classes: str, *, granted: bool) -> None:
+        """An input whose columns are sealed by one class (`pii=email`), which the run may read or not."""
+        generation, column_classes = self._ids.new("g"), columns.parse([classes])
+        deks = {name: hashlib.sha256(f"{alias}/{name}".encode()).digest() for name in columns.names(column_classes)}
+        keyholder = modular.Keyholder(self.uid, generation, deks, lifetime=timedelta(minutes=5))
+        entries = []
+        for path, table in files.items():
+            sink = io.BytesIO()
+            keyholder.write(table, sink, column_classes)
+            entries.append(self._stored(generation, deks["default"], path, sink.getvalue()))
+        listed = dataset.Manifest(dataset_uid=self.uid, files=tuple(entries), column_classes=column_classes)
+        beside = {(generation, name): dek for name, dek in deks.items() if granted and name != "default"}
+        self.inputs[alias] = Input(version, manifest.encode(listed), {generation: deks["default"]}, beside)
 
     def written(self, alias: str) -> dict[str, bytes]:
         """The plaintext of what was written to an output."""
@@ -135,7 +153,13 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
                 run=RUN,
                 attempt=1,
                 inputs=[
-                    gateway_pb2.Binding(alias=a, dataset=i.version.split("@")[0], version=1) for a, i in self.inputs.items()
+                    gateway_pb2.Binding(
+                        alias=a,
+                        dataset=i.version.split("@")[0],
+                        version=1,
+                        column_classes=sorted({name for _, name in i.class_deks}),
+                    )
+                    for a, i in self.inputs.items()
                 ],
                 outputs=[
                     gateway_pb2.Binding(alias=a, dataset=o if isinstance(o, str) else o.dataset)
@@ -158,7 +182,14 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
                 manifest_digest=digest,
                 manifest_signature=manifest.sign(self._signing, self.uid, digest),
                 manifest_signing_key=signing.public_hex(self._signing),
-                keys=[self._sealed(request.reader_key, generation, dek) for generation, dek in found.deks.items()],
+                keys=[
+                    *(self._sealed(request.reader_key, generation, dek) for generation, dek in found.deks.items()),
+                    *(
+                        self._sealed(request.reader_key, generation, dek, name)
+                        for (generation, name), dek in found.class_deks.items()
+                        if name in request.column_classes
+                    ),
+                ],
                 lease=LEASE,
                 lease_seconds=self.lease_seconds,
             )
@@ -268,9 +299,9 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
             raise errors.NotFound(f"no write {name}", reason="WRITE_MISSING")
         return found
 
-    def _sealed(self, reader_key: bytes, generation: str, dek: bytes) -> gateway_pb2.SealedKey:
-        info = hpke.dek_info(self.uid, generation, leases.audience(data.run_audience(RUN), LEASE))
-        return gateway_pb2.SealedKey(generation=generation, sealed=hpke.seal(reader_key, dek, info))
+    def _sealed(self, reader_key: bytes, generation: str, dek: bytes, sensitivity: str = "default") -> gateway_pb2.SealedKey:
+        info = hpke.dek_info(self.uid, generation, leases.audience(data.run_audience(RUN), LEASE), sensitivity)
+        return gateway_pb2.SealedKey(generation=generation, sealed=hpke.seal(reader_key, dek, info), sensitivity=sensitivity)
 
     @contextmanager
     def _answering(self, method: str, context: grpc.ServicerContext, *, token: bool = True) -> Iterator[None]:

@@ -41,15 +41,26 @@ rows = federation.inputs["flights"].ray()
 assert rows.count() == 300
 doubled = rows.map_batches(lambda batch: {"y": batch["x"] * 2})
 doubled.write_parquet("ml/delay-model/doubled", filesystem=federation.filesystem())
-print("all is read")
+people, staff = federation.inputs["people"], federation.inputs["staff"]
+assert people.ray().sum("id") == 10 and people.ray().schema().names == ["id"]
+assert staff.ray(columns=["email"]).take(1) == [{"email": "ada@example.org"}] and staff.ray().count() == 10
+try:
+    people.ray(columns=["email"])
+except PermissionError as closed:
+    assert closed.reason == "COLUMN_CLASS_CLOSED", closed
+    print("all is read")
 """
 
 
 def test_tasks_and_datasets_read_and_write_on_workers(gateway, ray_pair, tmp_path):  # noqa: F811
-    """Tasks, Ray Data and writes from workers go through the gateway with the run's token, which no runtime_env has seen."""
+    """Tasks, Ray Data (by column classes too) and writes go through the gateway with the run's token, in no runtime_env."""
     files = {f"{n}.parquet": table_bytes(pa.table({"x": list(range(100))})) for n in range(3)}
     gateway.stub.add_input("flights", "sales/flights@3", files)
     gateway.stub.outputs["model"] = "ml/delay-model"
+    table = pa.table({"id": [1] * 5, "email": ["ada@example.org"] * 5})
+    for alias in ("people", "staff"):
+        files = {f"{n}.parquet": table for n in range(2)}
+        gateway.stub.add_columns(alias, f"hr/{alias}@1", files, "pii=email", granted=alias == "staff")
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "job.py").write_text(SCRIPT)
     compute = RayCompute(ray_pair.first.address, ray_pair.first.token_file)
