@@ -16,7 +16,7 @@ from federation.api.store import Store
 from federation.core import errors, trail
 from federation.core.events import TABLES
 from federation.ports import RecordReader
-from federation.services import compliance, heads, witness
+from federation.services import compliance, disclosure, heads, witness
 from federation.services import trail as trails
 from federation.v1 import audit_pb2
 from federation.wire import codec
@@ -38,7 +38,7 @@ class AuditServicer:
     async def list_audit_entries(self, request: audit_pb2.ListAuditEntriesRequest, call: Call) -> Message:
         selection, limit = trail.parse(request.filter), pages.size(request)
         before = int(self._pages.after(call, request) or 0)
-        await queried(self._store, call, request.filter)
+        await self._asked(call, request.filter)
         store = self._store
         rows = await store.run(lambda: trails.newest(store.catalog, store.engine, selection, before=before, limit=limit + 1))
         more = {"next_page_token": self._pages.token(call, request, str(rows[limit - 1].position))} if rows[limit:] else {}
@@ -55,7 +55,7 @@ class AuditServicer:
                 help="Write auditEntries/POSITION.",
                 violations={"name": "must be auditEntries/POSITION"},
             )
-        await queried(self._store, call, request.name)
+        await self._asked(call, request.name)
         store = self._store
         return codec.to_message(await store.run(lambda: trails.get(store.catalog, store.engine, int(position))))
 
@@ -77,7 +77,7 @@ class AuditServicer:
         reader = self._reader
         if reader is None:
             raise errors.FailedPrecondition("this server keeps no tables", reason="TABLES_ABSENT")
-        await queried(self._store, call, request.table)
+        await self._asked(call, request.table)
         cosigned = tuple(map(codec.to_value, request.cosignatures))
         async with self._turn:
             kept = await self._store.read(lambda tx: heads.stored(tx, request.table))
@@ -90,7 +90,7 @@ class AuditServicer:
         scope = compliance.scope(
             codec.to_time(request.from_time), codec.to_time(request.to_time), request.dataset, request.namespace
         )
-        await queried(self._store, call, text_format.MessageToString(request, as_one_line=True))
+        await self._asked(call, text_format.MessageToString(request, as_one_line=True))
         store, ours = self._store, heads.public(self._store.ctx.grant_key)
         async with self._turn:
             kept = await store.read(lambda tx: tuple(head for table in TABLES for head in heads.stored(tx, table)))
@@ -101,3 +101,9 @@ class AuditServicer:
             )
         for start in range(0, len(made), _PIECE_BYTES):
             yield audit_pb2.ExportComplianceResponse(data=made[start : start + _PIECE_BYTES])
+
+    async def _asked(self, call: Call, text: str) -> None:
+        """Tells who asks, before they are answered. Audit names all data: it is for those from whom none of it is hidden."""
+        store = self._store
+        await store.read(lambda tx: disclosure.require_everything(tx, store.ctx, call.principal, "the audit"))
+        await queried(store, call, text)

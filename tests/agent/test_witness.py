@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ LEDGER = "egress_ledger"
 
 
 @pytest.fixture
-def make(shared: Federation, tmp_path: Path) -> Iterator[Callable[[], Witness]]:
-    """Makes the witness of eu-1, as a new process would; all share one file. Heads of others are gone afterwards."""
+def make(shared: Federation, tmp_path: Path) -> Callable[[], Witness]:
+    """Makes the witness of eu-1, as a new process would; all share one file. The catalog shows no head yet."""
     agent = shared.places["eu-1"].agent
     assert agent is not None
     parts: dict[str, Any] = {"site": "eu-1", "identity": agent._identity, "catalog": agent._catalog, "now": agent._clock.now}
-    yield lambda: Witness(tmp_path / "witness.jsonl", **parts)
     show(shared)
+    return lambda: Witness(tmp_path / "witness.jsonl", **parts)
 
 
 def show(federation: Federation, *shown: tuple[int, int, int], private: bytes = b"") -> None:

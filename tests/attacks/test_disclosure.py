@@ -84,6 +84,7 @@ TELLING = {
     *("Budgets.ListBudgets", "Leases.ListLeases", "Erasures.GetErasure", "Erasures.ListErasures", "Lineage.GetLineage"),
     *("Lineage.FindModels", "Lineage.ExplainErasure", "Lineage.ExplainResidency", "Keys.ListKeyUses", "Keys.GetEscrow"),
     *("Events.Watch", "Catalog.SearchDatasets", "Keys.ListEscrows", "Sites.ExportWorld", "Erasures.GetDeletionCertificate"),
+    "Audit.ListAuditEntries",
 }
 
 
@@ -398,6 +399,8 @@ ELSEWHERE = {
     "LedgerEntry.dataset": "told together with `namespace`",
     "Usage.namespace": "told together with `dataset`",
     "Usage.dataset": "told together with `namespace`",
+    "AuditEntry.dataset": "for those alone from whom nothing is hidden",
+    "AuditEntry.subject": "a person, or as above",
     "Version.source": "where it was ingested from, told with the version to those who may know of it",
     "ColumnSource.source": "columns, which are left out of what is hidden",
     "Bill.source": "a provider's file",

@@ -124,9 +124,10 @@ def test_the_same_record_gives_the_same_report_wherever_it_lies(story: Story, ma
     assert service.dumps(report(story)) == service.dumps(made)
 
 
-def test_it_says_how_far_the_record_is_proven(story: Story, made: compliance.Report) -> None:
+def test_it_says_how_far_the_record_is_proven(tmp_path: Path) -> None:
     """Signed, co-signed, and what no table holds yet."""
-    told = made.completeness
+    story = tell(tmp_path)
+    told = report(story).completeness
     assert told.verified
     assert told.intact
     assert 0 < told.proven_entries < told.entries

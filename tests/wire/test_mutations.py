@@ -142,6 +142,12 @@ REQUESTS: dict[str, Any] = {
 def ready(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> Edge:
     """The server with what the requests above need. It does nothing by itself: not all of that would last."""
     monkeypatch.setattr(reconcile, "STEPS", {})
+    prepare(edge)
+    return edge
+
+
+def prepare(edge: Edge) -> None:
+    """Puts what the requests above need into a server's catalog."""
 
     def work(tx: Any) -> None:
         tx.insert(builders.namespace("empty"))
@@ -179,7 +185,6 @@ def ready(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> Edge:
         tx.insert(bill.Bill(bill="aws-1-2026-11", provider="aws", account="1", month="2026-11", version=1, covered_time=tx.now))
 
     edge.catalog.write(work)
-    return edge
 
 
 def test_every_mutation_has_its_row():
