@@ -25,7 +25,7 @@ from federation.api.server import REQUEST_BYTES_MAX
 from federation.cli.output import Output
 from federation.client import Client
 from federation.config import RateSettings
-from federation.core import errors
+from federation.core import dataset, errors
 from federation.core.screen import safe
 from federation.v1 import catalog_pb2, gateway_pb2, jobs_pb2, lineage_pb2
 from federation.wire import limits, methods
@@ -428,10 +428,11 @@ def test_what_fed_shows_steers_no_terminal(text: str, capsys: pytest.CaptureFixt
     output.fields([("name", text)])
     output.say(text)
     output.error(errors.InvalidArgument(text, help=text, violations={text: text}))
-    output.format = "json"
-    output.write_json({"name": text})
-    output.json_line({"name": text})
-    output.error(errors.InvalidArgument(text, help=text))
+    value = dataset.Dataset(namespace="sales", dataset="flights", owner=text, description=text, labels=(("team", text),))
+    for form in ("table", "wide", "json", "jsonl", "yaml", "csv", "name"):
+        output.format, output.kind = form, dataset.Dataset
+        output.rows([value])
+        output.error(errors.InvalidArgument(text, help=text))
     shown = "".join(capsys.readouterr())
     assert not [c for c in shown if c not in "\n\t" and (ord(c) < 32 or 0x7F <= ord(c) < 0xA0)]
     assert not [c for c in shown if c in "\u202e\u2066\u2067"]
