@@ -76,7 +76,7 @@ STEPS: dict[str, Callable[[ports.Transaction, Context, int], int]] = {
 COSTLY = frozenset({"queue", "rules", "replicas"})
 
 #: Steps that tell what this server alone knows: each server takes them. The others are taken by the one whose turn it is.
-OWN = frozenset({"unseen"})
+OWN = frozenset({"unseen", "strangers"})
 TURN = "reconcile"
 
 #: Steps whose events the server's log tells as well, with the kind of those events.
