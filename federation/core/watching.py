@@ -134,6 +134,7 @@ EXCEPTIONS: Mapping[str, Told | None] = MappingProxyType(
 #: First words of kinds that are told to nobody, each with the reason. A test holds that every kind is here or above.
 UNTOLD: Mapping[str, str] = MappingProxyType(
     {
+        "check": "who has a store checked is for auditors",
         "escrow": "who opens what is between its custodians and the auditors",
         "grant": "an id that a bearer shows is nobody else's to know",
         "keys": "the custody of keys is told by `fed key`",
@@ -141,7 +142,9 @@ UNTOLD: Mapping[str, str] = MappingProxyType(
         "ledger": "by the thousand: `fed cost` reads them from the record",
         "lease": "by the thousand: `fed lease` lists them",
         "lineage": "by the thousand: `fed lineage` walks them",
+        "logs": "who reads what a job printed is for auditors",
         "output": "told by the version that it became",
+        "package": "what somebody calls their code is theirs alone",
         "placement": "told by the job that was placed",
         "record": "heads of the record are listed by `fed ledger`",
         "residency": "told by the dataset that it binds",

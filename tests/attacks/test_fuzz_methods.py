@@ -100,7 +100,7 @@ def test_no_generated_message_breaks_a_gateway(site: federations.Federation, req
     assert place.agent is not None
     run = federations.launch(site, "us-1", inputs=(job.InputSpec(alias="x", dataset="sales/flights"),))
     token = place.agent._identity.token(run.row.run, "nonce")
-    deks = [dek.hex() for _, dek in place.agent._opener.deks(place.agent._opener.open("sales/flights@1"))]
+    deks = [dek.hex() for *_, dek in place.agent._opener.deks(place.agent._opener.open("sales/flights@1"))]
     secrets = (token, *deks)
     channel = tls.channel(place.agent.address, tls.Tls(site.edge.certs.ca))
     read, write = (site.client.open_read("sales/flights").grant, site.client.open_write("sales/flights", "us-1").grant)

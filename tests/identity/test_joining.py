@@ -42,9 +42,8 @@ from tests.wire.edge import Edge
 def joinable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     """A server that holds its CA's key."""
     made = certificates_of_tests.make(tmp_path_factory.mktemp("pki"))
-    started = edges.start(made, MemoryCatalog(edges.clock(), UlidIds()))
     authority = certificates.Authority.load(made.ca, made.layout.ca_key.read_bytes())
-    object.__setattr__(started.ctx, "authority", authority)
+    started = edges.start(made, MemoryCatalog(edges.clock(), UlidIds()), authority=authority)
     edges.populate(started)
     yield started
     started.stop()
@@ -351,8 +350,9 @@ def test_an_agent_tests_its_store_gateway_compute_keys_and_disk(joinable):
         "gateway_tls": "A",
         "compute": "A",
         "keys": "B",
+        "version": "A",
     }
-    assert found.keys() == set(admission.MANDATORY) - {"clock"}
+    assert found.keys() == set(admission.MANDATORY) - {"clock"} | {"version"}
 
 
 def test_what_fails_in_an_agent_s_test_is_a_refusal_and_never_a_crash(joinable):

@@ -20,7 +20,7 @@ from federation.api.server import Server
 from federation.client import Client
 from federation.core import dataset, site
 from federation.core.policy import Role
-from federation.crypto import signing
+from federation.crypto import certificates, signing
 from federation.services import datasets, identity, sites
 from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
@@ -141,6 +141,7 @@ def start(
     people: ports.People | None = None,
     listen: str = "127.0.0.1:0",
     rates: config.RateSettings = config.NO_RATES,
+    authority: certificates.Authority | None = None,
 ) -> Edge:
     """Starts a server, on free ports unless told otherwise, and without limits on how often it is called."""
     ctx = Context(
@@ -150,6 +151,7 @@ def start(
         grant_key=GRANT_KEY,
         package_bytes_max=1024 * 1024,
         lease_seconds=60,
+        authority=authority,
     )
     tokens = catalog.write(lambda tx: {who: identity.create_token(tx, ctx, who, role, "EU")[1] for who, role in PEOPLE.items()})
     settings = config.ServerSettings(

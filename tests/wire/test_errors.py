@@ -29,7 +29,7 @@ def infos(status) -> list[error_details_pb2.ErrorInfo]:
 def test_every_error_of_the_family_has_its_code():
     """A new error class without a row would leave as its parent: the table is complete."""
     family = {each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)}
-    assert family == set(CLASSES)
+    assert family - {errors.RateLimited} == set(CLASSES)  # which leaves as ResourceExhausted and is known by its reason
 
 
 def test_no_two_errors_share_a_code():

@@ -83,7 +83,7 @@ def test_a_replica_is_dropped_by_its_site(ready: Edge) -> None:
     def let_go(tx: Any) -> None:
         held = carrying.replica_at(tx, ids.version(READ), "us-1")
         assert held is not None
-        retention._let_go(tx, held)
+        retention.let_go(tx, held)
 
     ready.catalog.write(let_go)
     told = ready.call("Agent.Work", agent_pb2.WorkRequest(), who="agent:us-1")
