@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from federation import ports
 from federation.core import errors, ids
+from federation.crypto import layout
 
 #: The largest piece that a store hands out at once.
 PIECE = 1024 * 1024
@@ -86,7 +87,7 @@ def probe(store: ports.ObjectStore, where: str, *others: Callable[[str, BinaryIO
 
     `others` are further ways in which this store writes objects; they must not overwrite either.
     """
-    name = f"probe/{secrets.token_hex(16)}"
+    name = f"{layout.PROBES}{secrets.token_hex(16)}"
     first, second = b"0123456789", b"overwritten"
     store.put(name, io.BytesIO(first))
     try:

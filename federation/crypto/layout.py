@@ -15,6 +15,8 @@ from federation.core import errors
 
 OBJECTS = "objects/"
 MANIFESTS = "manifests/"
+#: What a store is tried with, for a moment.
+PROBES = "probe/"
 
 _ID = re.compile(r"[a-z]-[0-9a-z]{26}")
 _UID = re.compile(r"[0-9a-z][0-9a-z-]{0,62}")

@@ -262,8 +262,8 @@ def test_rays_own_command_line_reaches_the_federation(federation: localfed.Local
     with federation.client() as client:
         (stored,) = client.list_jobs(filter=f'submission_id = "{own}"')
         assert stored.plan.choice.site == "eu-1"
-        run = client.get_run(stored.run)
-        assert client.get_site("eu-1").dashboard_of(run.submission_id).endswith(f"/#/jobs/{run.submission_id}")
+        ran = client.get_run(stored.run)
+        assert client.get_site("eu-1").dashboard_of(ran.submission_id).endswith(f"/#/jobs/{ran.submission_id}")
         assert [row.files for row in client.list_versions("lab/sizes") if row.run == stored.run] == [1]
     failed = run(*submit, "--", "python", "job.py", "3")
     assert failed.returncode == 1

@@ -65,6 +65,7 @@ REQUEST = {
     "format_version": 1,
     "request": {
         "label": "never-run",
+        "principal": "users/admin",
         "namespace": "lab",
         "inputs": [{"alias": "numbers", "dataset": "lab/letters", "read_percent": 500}],
         "outputs": [{"alias": "made", "dataset": "lab/digests"}],
