@@ -103,9 +103,7 @@ class Process:
         if leader is not None and grace_seconds > 0:
             procfs.send(leader, signal.SIGTERM)
             self._await_none(grace_seconds)
-        for pid in self.session():
-            procfs.send(pid, signal.SIGKILL)
-        if not self._await_none(10):
+        if not self._await_none(10, killing=True):
             raise errors.Unavailable(f"processes {self.session()} of {self.name} do not end", reason="STOP_FAILED")
         _reap()  # what ended while it was being looked at is a zombie still
         self._file.unlink(missing_ok=True)
@@ -147,11 +145,14 @@ class Process:
         temporary.write_text(json.dumps(asdict(record)))
         temporary.replace(self._file)
 
-    def _await_none(self, seconds: float) -> bool:
+    def _await_none(self, seconds: float, *, killing: bool = False) -> bool:
+        """Whether nothing of the session is left in time. `killing` ends what there is, and what it still started meanwhile."""
         deadline = time.monotonic() + seconds
-        while self.session():
+        while left := self.session():
             if time.monotonic() > deadline:
                 return False
+            for pid in left if killing else ():
+                procfs.send(pid, signal.SIGKILL)
             time.sleep(0.05)
         return True
 
