@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from benchmarks import _peers
+from tests import localfed, postgres
 
 VERSION = "0.67.0"
 CACHE = Path("~/.cache/dataset-federation/feast")
@@ -60,7 +62,7 @@ def running(database: str) -> Iterator[Feast]:
     """A server on an empty PostgreSQL database (its URL without a driver), as long as it is used."""
     python = environment()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        home, port = Path(folder), _free_port()
+        home, port = Path(folder), localfed.free_ports(1)[0]
         url = database.replace("postgresql://", "postgresql+psycopg://")
         (home / "feature_store.yaml").write_text(
             f"project: bench\nprovider: local\nregistry: {{registry_type: sql, path: '{url}', cache_ttl_seconds: 0}}\n"
@@ -76,7 +78,7 @@ def running(database: str) -> Iterator[Feast]:
             stderr=log,
             start_new_session=True,
         )
-        stack.callback(_ended, server)
+        stack.callback(_peers.end, server)
         _await(port, home / "server.log")
         worker = subprocess.Popen(
             [str(python), str(WORKER), str(WORKER.parent), f"127.0.0.1:{port}"],
@@ -86,7 +88,7 @@ def running(database: str) -> Iterator[Feast]:
             text=True,
             env=environ,
         )
-        stack.callback(_ended, worker)
+        stack.callback(_peers.end, worker)
         assert worker.stdout is not None
         if worker.stdout.readline().strip() != "ready":
             raise RuntimeError((home / "server.log").read_text()[-2000:])
@@ -103,25 +105,7 @@ def _await(port: int, log: Path) -> None:
     raise TimeoutError(f"Feast's registry server did not answer: {log.read_text()[-2000:]}")
 
 
-def _ended(process: subprocess.Popen[Any]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 if __name__ == "__main__":
-    from tests import postgres
-
     for server_ in postgres.postgres_server.__wrapped__():
         with running(server_.set(drivername="postgresql").render_as_string(hide_password=False)) as feast:
             print(

@@ -11,7 +11,6 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from benchmarks import _peers
+from tests import localfed, postgres
 
 VERSION = "41.5.1"
 CACHE = Path("~/.cache/dataset-federation/rucio")
@@ -135,21 +137,21 @@ def running(database: str) -> Iterator[Rucio]:
     """A server on an empty PostgreSQL database (its URL without a driver), as long as it is used."""
     python = environment()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        home, port = Path(folder), _free_port()
+        home, port = Path(folder), localfed.free_ports(1)[0]
         _configure(python, home, port, database)
         environ = {**os.environ, "RUCIO_HOME": str(home)}  # noqa: TID251 - not ours to configure
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute("CREATE SCHEMA IF NOT EXISTS dev")
         subprocess.run([str(python), "-c", _MAKE], env=environ, check=True, capture_output=True)
         if cache := shutil.which("memcached"):
-            stack.callback(_ended, subprocess.Popen([cache, "-l", "127.0.0.1", "-u", "nobody"]))
+            stack.callback(_peers.end, subprocess.Popen([cache, "-l", "127.0.0.1", "-u", "nobody"]))
         server = subprocess.Popen(
             [str(python.with_name("gunicorn")), "-w", "2", "--threads", "4", "-b", f"127.0.0.1:{port}", _APP],
             env=environ,
             stderr=(home / "log" / "server.log").open("w"),
             start_new_session=True,
         )
-        stack.callback(_ended, server)
+        stack.callback(_peers.end, server)
         _await(port)
         made = Rucio(port, server.pid)
         made.prepare()
@@ -207,25 +209,7 @@ def _await(port: int) -> None:
     raise TimeoutError("Rucio's server did not answer")
 
 
-def _ended(process: subprocess.Popen[Any]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 if __name__ == "__main__":
-    from tests import postgres
-
     for server_ in postgres.postgres_server.__wrapped__():
         with running(server_.set(drivername="postgresql").render_as_string(hide_password=False)) as rucio:
             rucio.create(0)

@@ -943,8 +943,7 @@ def _addresses(text: str) -> str:
 
 def on_loopback(address: str) -> bool:
     """Whether only this machine reaches `host:port`."""
-    host = address.rpartition(":")[0].strip("[]")
-    return host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
+    return https.is_loopback(address.rpartition(":")[0].strip("[]"))
 
 
 def _page(text: str) -> str:

@@ -60,13 +60,7 @@ class AuditServicer:
         return codec.to_message(await store.run(lambda: trails.get(store.catalog, store.engine, int(position))))
 
     async def verify_audit(self, request: audit_pb2.VerifyAuditRequest, call: Call) -> AsyncIterator[Message]:
-        if request.table not in TABLES:
-            raise errors.InvalidArgument(
-                f"there is no table {request.table!r}",
-                reason="TABLE_UNKNOWN",
-                help=f"Use one of: {', '.join(TABLES)}.",
-                violations={"table": f"must be one of {', '.join(TABLES)}"},
-            )
+        heads.require_table(request.table)
         if len(request.cosignatures) > COSIGNATURES_MAX:
             raise errors.InvalidArgument(
                 f"{len(request.cosignatures)} co-signatures come in one call",

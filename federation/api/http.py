@@ -28,7 +28,7 @@ from federation.config import TlsFiles
 from federation.core import errors, openlineage, policy
 from federation.crypto import secrets
 from federation.services import openlineage as lineage_service
-from federation.wire import answers, tls
+from federation.wire import answers, listening, tls
 from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
@@ -87,12 +87,7 @@ class HttpListener:
             await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=context).start()
         except OSError as error:
             await runner.cleanup()
-            raise errors.FailedPrecondition(
-                f"cannot listen on {address}: {error.strerror}",
-                reason="PORT_TAKEN",
-                help="Another process may hold it; see who listens there, or choose another address.",
-                metadata={"address": address},
-            ) from error
+            raise listening.port_taken(address, error) from error
         self._runner = runner
         self._watch = asyncio.create_task(_renew(context, files, identity))
         self.address = f"{host}:{runner.addresses[0][1]}"

@@ -12,7 +12,6 @@ from federation.api.calls import Call
 from federation.api.pages import Pages
 from federation.api.store import Store
 from federation.core import chain, errors
-from federation.core.events import TABLES
 from federation.ports import RecordReader
 from federation.services import heads
 from federation.v1 import ledger_pb2
@@ -32,13 +31,7 @@ class LedgerServicer:
         return await pages.stored(self._store, self._pages, call, request, chain.SignedHead, newest_first=True)
 
     async def verify_table(self, request: ledger_pb2.VerifyTableRequest, _call: Call) -> AsyncIterator[Message]:
-        if request.table not in TABLES:
-            raise errors.InvalidArgument(
-                f"there is no table {request.table!r}",
-                reason="TABLE_UNKNOWN",
-                help=f"Use one of: {', '.join(TABLES)}.",
-                violations={"table": f"must be one of {', '.join(TABLES)}"},
-            )
+        heads.require_table(request.table)
         if self._reader is None:
             raise errors.FailedPrecondition("this server keeps no tables", reason="TABLES_ABSENT")
         async with self._turn:

@@ -47,7 +47,7 @@ from federation.ports import Catalog, People, RecordEngine, RecordQueries, Recor
 from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
 from federation.services.openlineage import Emitter
-from federation.wire import methods, tls
+from federation.wire import listening, methods, tls
 from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
@@ -223,10 +223,5 @@ def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCrede
     with contextlib.suppress(RuntimeError):  # grpc's word for an address that it cannot have
         port = server.add_secure_port(address, credentials)
     if not port:
-        raise errors.FailedPrecondition(
-            f"cannot listen on {address}",
-            reason="PORT_TAKEN",
-            help="Another process may hold it; see who listens there, or choose another address.",
-            metadata={"address": address},
-        )
+        raise listening.port_taken(address)
     return f"{address.rpartition(':')[0]}:{port}"

@@ -181,11 +181,7 @@ async def serve(target: str, ca: bytes, at: listening.Listening) -> None:
         await web.TCPSite(runner, at.host, at.port, ssl_context=at.tls()).start()
         await ended.wait()
     except OSError as error:
-        raise errors.FailedPrecondition(
-            f"cannot listen on {at.host}:{at.port}: {error.strerror}",
-            reason="PORT_TAKEN",
-            help="Another process may hold it; see who listens there, or choose another address.",
-        ) from error
+        raise listening.port_taken(f"{at.host}:{at.port}", error) from error
     finally:
         await runner.cleanup()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from federation import ports
-from federation.core import chain
+from federation.core import chain, errors
 from federation.core.events import ABOUT_HEADS, AUDIT, HEAD_KIND, TABLE_OF_KIND, TABLES, Event
 from federation.crypto import heads, signing
 from federation.services import scan
@@ -74,6 +74,17 @@ class HeadKeeper:
             return position > signed
         others = self._catalog.events(signed, limit=1, without=(*TABLE_OF_KIND, *ABOUT_HEADS))
         return bool(others) and others[0].position <= position
+
+
+def require_table(name: str) -> None:
+    """InvalidArgument (TABLE_UNKNOWN) for what is no table of the record."""
+    if name not in TABLES:
+        raise errors.InvalidArgument(
+            f"there is no table {name!r}",
+            reason="TABLE_UNKNOWN",
+            help=f"Use one of: {', '.join(TABLES)}.",
+            violations={"table": f"must be one of {', '.join(TABLES)}"},
+        )
 
 
 def keep(tx: ports.Transaction, private: bytes, head: chain.Head) -> chain.SignedHead:

@@ -46,6 +46,17 @@ def parse(text: str, cert: Path | None = None, key: Path | None = None) -> Liste
     return Listening(host=host, port=int(port), cert=cert, key=key)
 
 
+def port_taken(address: str, error: OSError | None = None) -> errors.FailedPrecondition:
+    """The refusal to listen at an address that cannot be had; `error` says why, where that is known."""
+    why = f": {error.strerror}" if error is not None else ""
+    return errors.FailedPrecondition(
+        f"cannot listen on {address}{why}",
+        reason="PORT_TAKEN",
+        help="Another process may hold it; see who listens there, or choose another address.",
+        metadata={"address": address},
+    )
+
+
 def bearer(authorization: str) -> str:
     """The token of an `Authorization` header; Unauthenticated (TOKEN_MISSING) where there is none."""
     if authorization.lower().startswith(_BEARER):
