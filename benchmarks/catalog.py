@@ -33,7 +33,7 @@ from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import SystemClock, UlidIds
 from federation.client import Client
 from federation.core import dataset
-from federation.crypto import manifest, signing
+from federation.crypto import container, manifest, signing
 from federation.local import procfs
 from federation.wire import tls
 from tests import builders, postgres
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--without-peers", action="store_true")
     options = parser.parse_args()
     print(f"{'':46} {'calls/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'errors':>7}")
-    with tempfile.TemporaryDirectory() as folder, databases(Path(folder)) as database:
+    with tempfile.TemporaryDirectory() as folder, databases() as database:
         measure_echo(Path(folder), options.calls)
         for size in options.datasets:
             measure_ours(Path(folder), f"sqlite:///{folder}/catalog-{size}.db", "SQLite", size, options.calls)
@@ -195,9 +195,9 @@ def measure_manifest() -> None:
     entry = dataset.FileEntry(
         path="p",
         file_bytes=1000,
-        object_id="0" * 32,
+        object_id=f"o-{0:026}",
         generation=builders.GENERATION,
-        object_bytes=1100,
+        object_bytes=container.object_bytes(1000),
         object_sha256=builders.SHA,
         commitment=builders.SHA,
         tag="00" * 32,
@@ -245,9 +245,8 @@ def process(*words: str) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def databases(folder: Path) -> Iterator[Callable[[str], str]]:
+def databases() -> Iterator[Callable[[str], str]]:
     """A PostgreSQL that gives an empty database for each name, by its URL without a driver."""
-    del folder
     with contextlib.contextmanager(postgres.postgres_server.__wrapped__)() as server:
 
         def made(name: str) -> str:
