@@ -7,7 +7,7 @@ both find alike. Matches come in the order of their numbers, newest first, as fa
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from federation.adapters import sql_schema
 from federation.core.terms import Every, Query, Some, Term, Without
 
-#: How a statement is run within the transaction.
+#: How a statement is run within the transaction, and how the rows of one are looked at.
 Run = Callable[..., sa.CursorResult[Any]]
+Look = Callable[[sa.Executable, Mapping[str, Any]], list[Any]]
 #: Above all numbers.
 _END = 2**63 - 1
 #: Of the newest, how many are looked at before the index is asked; how many matches among them tell that there are more; and
@@ -52,29 +53,25 @@ def remove(run: Run, dialect: str, cls: type, key: str) -> None:
     run(statements.delete, {"key": key})
 
 
-def find(run: Run, dialect: str, cls: type, query: Query, *, before: int, limit: int) -> list[tuple[int, str]]:
+def find(look: Look, dialect: str, cls: type, query: Query, *, before: int, limit: int) -> list[tuple[int, str]]:
     """Number and body of the newest values that are asked for."""
     statements = _statements(sql_schema.TERMS[cls])
     values = {"before": before or _END, "limit": limit}
     if dialect == "postgresql":
-        return _rows(_find_postgresql(run, statements, {"query": _tsquery(query), **values}, limit))
-    return _rows(run(statements.find_sqlite, {"query": _fts5(query), **values}))
+        return _find_postgresql(look, statements, {"query": _tsquery(query), **values}, limit)
+    return look(statements.find_sqlite, {"query": _fts5(query), **values})
 
 
-def _find_postgresql(run: Run, statements: _Statements, values: dict[str, Any], limit: int) -> Sequence[Any]:
+def _find_postgresql(look: Look, statements: _Statements, values: dict[str, Any], limit: int) -> list[Any]:
     """What is common is soon found among the newest; what is rare, the index finds.
 
     GIN gives all that match at once, in no order, and its planner does not know which words are common together. So it is
     tried: among a few of the newest, then, if some of those match, among as many as should be enough, and last by the index.
     """
-    found = run(statements.find_among, {"among": _TRIED, **values}).all()
+    found = look(statements.find_among, {"among": _TRIED, **values})
     if len(found) < limit and len(found) >= _TELLING:
-        found = run(statements.find_among, {"among": min(_TRIED_MAX, 2 * limit * _TRIED // len(found)), **values}).all()
-    return found if len(found) == limit else run(statements.find_by_index, values).all()
-
-
-def _rows(found: Iterable[Any]) -> list[tuple[int, str]]:
-    return [(row.number, row.body) for row in found]
+        found = look(statements.find_among, {"among": min(_TRIED_MAX, 2 * limit * _TRIED // len(found)), **values})
+    return found if len(found) == limit else look(statements.find_by_index, values)
 
 
 class _Statements:

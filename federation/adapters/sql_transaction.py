@@ -6,14 +6,14 @@ import dataclasses
 import functools
 import secrets
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from federation import ports
-from federation.adapters import catalog_rows, sql_errors, sql_schema, sql_terms
+from federation.adapters import catalog_rows, sql_errors, sql_quick, sql_schema, sql_terms
 from federation.adapters.catalog_rows import Row
 from federation.core import errors, records
 from federation.core.events import TABLE_OF_KIND
@@ -21,6 +21,8 @@ from federation.core.kinds import CommitterLease
 from federation.core.terms import Query
 
 T = TypeVar("T")
+R = TypeVar("R")
+_NO_VALUES: Mapping[str, Any] = {}
 _COUNT_ROWS = {"preserve_rowcount": True}
 
 
@@ -137,8 +139,8 @@ class SqlTransaction:
         known = self._known(cls, key)
         if known is not _UNKNOWN:
             return typing.cast("T | None", known)
-        body = self._run(self._of(cls).get, {"this_key": catalog_rows.text(key)}).scalar_one_or_none()
-        found = None if body is None else catalog_rows.to_value(cls, body)
+        rows = self._look(self._of(cls).get, {"this_key": catalog_rows.text(key)})
+        found = catalog_rows.to_value(cls, rows[0][0]) if rows else None
         self._keep(cls, {key: found})
         return found
 
@@ -174,7 +176,7 @@ class SqlTransaction:
     def find(self, cls: type[T], query: Query, *, before: int = 0, limit: int = 1000) -> tuple[tuple[int, T], ...]:
         catalog_rows.checked_findable(cls)
         catalog_rows.checked_limit(limit)
-        rows = sql_terms.find(self._run, self._dialect, cls, query, before=before, limit=limit)
+        rows = sql_terms.find(self._look, self._dialect, cls, query, before=before, limit=limit)
         return tuple((number, catalog_rows.to_value(cls, body)) for number, body in rows)
 
     def list(
@@ -247,7 +249,9 @@ class SqlTransaction:
 
     def _listed(self, cls: type[T], **how: Any) -> tuple[T, ...]:
         statement, values = listing(cls, **how)
-        return catalog_rows.to_values(cls, self._run(statement, values).scalars().all())
+        if any(isinstance(value, list) for value in values.values()):
+            return catalog_rows.to_values(cls, self._run(statement, values).scalars().all())
+        return catalog_rows.to_values(cls, (body for (body,) in self._look(statement, values)))
 
     # What is known without asking
 
@@ -259,7 +263,7 @@ class SqlTransaction:
     def _stamp(self, cls: type) -> int:
         """The stamp of the kind's table, as this transaction sees it; all are read at once."""
         if self._stamps is None:
-            self._stamps = {row.table: row.stamp for row in self._run(_STAMPS)}
+            self._stamps = dict(self._look(_STAMPS))
         return self._stamps.get(catalog_rows.kind_of(cls).table, 0)
 
     def _known(self, cls: type, key: str) -> Any:
@@ -297,8 +301,8 @@ class SqlTransaction:
         return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows, data))
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
-        found = self._run(_ANSWER, {"actor": self.actor, "key": catalog_rows.text(key)}).one_or_none()
-        return None if found is None else catalog_rows.recorded(key, found.hash, bytes(found.answer), request_hash)
+        found = self._look(_ANSWER, {"actor": self.actor, "key": catalog_rows.text(key)})
+        return catalog_rows.recorded(key, found[0][0], bytes(found[0][1]), request_hash) if found else None
 
     def remember(self, key: str, request_hash: str, answer: bytes) -> None:
         self._check_writable()
@@ -338,7 +342,8 @@ class SqlTransaction:
 
     def revision(self) -> int:
         if self._position is None:
-            self._position = int(self._run(_COUNTER).scalar_one())
+            ((position,),) = self._look(_COUNTER)
+            self._position = int(position)
         return self._position
 
     def _of(self, cls: type) -> _Statements:
@@ -375,13 +380,20 @@ class SqlTransaction:
         return self._run(statement, values).rowcount == 1
 
     def _run(self, statement: sa.Executable, values: Any = None) -> sa.CursorResult[Any]:
+        return self._attempt(lambda: self._connection.execute(statement, values))
+
+    def _look(self, statement: sa.Executable, values: Mapping[str, Any] = _NO_VALUES) -> list[Any]:
+        """The rows of a statement that runs at every call."""
+        return self._attempt(lambda: sql_quick.rows(self._connection, statement, values))
+
+    def _attempt(self, act: Callable[[], R]) -> R:
         # After a complaint the database may have ended the transaction on its own: whatever ran now would be kept at once.
         if self._failure:
             raise self._failure
         if self._finished:
             raise RuntimeError("this transaction has ended; use it inside write() or read() only")
         try:
-            return self._connection.execute(statement, values)
+            return act()
         except sa.exc.SQLAlchemyError as error:
             self._failure = sql_errors.translate(error)
             raise self._failure from error

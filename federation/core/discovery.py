@@ -197,10 +197,13 @@ def matches(stored: Dataset, columns: Iterable[str], text: str) -> tuple[Match, 
 
 
 def _spans(text: str, asked: tuple[str, ...]) -> list[Span]:
+    lowered = text.lower()
+    if text.isascii() and not any(each in lowered for each in asked):
+        return []  # most texts of most matches: not worth being parted into words
     found: dict[int, int] = {}
     for word in terms.parts(text):
-        longest = max((len(each) for each in asked if word.text.startswith(each)), default=0)
-        if longest:
+        if word.text.startswith(asked):
+            longest = max(len(each) for each in asked if word.text.startswith(each))
             # Where folding has changed how many letters there are, all of the word is shown.
             same = len(word.text) == word.end - word.start
             end = word.start + longest if same else word.end

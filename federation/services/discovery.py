@@ -38,18 +38,18 @@ def search(
         disclosure.require_namespace(tx, ctx, principal, asked.namespace)
     condition = conditions.parse(asked.filter, discovery.FIELDS)
     fits, sees = fitting(tx, condition), authorization.browser(tx, ctx, principal)
-    kept: list[Found] = []
+    kept: list[dataset.Dataset] = []
     last = after
     places = _matching(tx, discovery.queries(asked.text, _narrowed(asked, condition)), after, limit + 1)
     for looked_at, (place, stored) in enumerate(places):
         if looked_at == LOOKED_AT_MAX:
-            return kept, last
+            return _found(tx, kept, asked.text), last
         if fits(stored) and sees(stored):
             if len(kept) == limit:
-                return kept, last
-            kept.append(_found(tx, stored, asked.text))
+                return _found(tx, kept, asked.text), last
+            kept.append(stored)
         last = place
-    return kept, ""
+    return _found(tx, kept, asked.text), ""
 
 
 def fitting(tx: ports.Transaction, condition: conditions.Condition | None) -> Callable[[dataset.Dataset], bool]:
@@ -79,12 +79,18 @@ def _matching(
         before = number if question == first else 0
         while True:
             rows = tx.find(dataset.Dataset, queries[question], before=before, limit=batch)
+            authorization.prepare(tx, (stored for _, stored in rows))
             for before, stored in rows:
                 yield f"{question}:{before}", stored
             if len(rows) < batch:
                 break
 
 
-def _found(tx: ports.Transaction, stored: dataset.Dataset, text: str) -> Found:
-    columns = kinds.columns_of(tx.get, stored) if text else ()
-    return Found(dataset=stored, matches=discovery.matches(stored, columns, text))
+def _found(tx: ports.Transaction, kept: list[dataset.Dataset], text: str) -> list[Found]:
+    """Each with where the words stand in it; their newest versions, whose columns are looked at, are read at once."""
+    if not text:
+        return [Found(dataset=stored) for stored in kept]
+    newest = tuple(kinds.newest_key(stored) for stored in kept if stored.latest_version)
+    if newest:
+        tx.list(dataset.Version, keys=newest, limit=len(newest))
+    return [Found(dataset=stored, matches=discovery.matches(stored, kinds.columns_of(tx.get, stored), text)) for stored in kept]
