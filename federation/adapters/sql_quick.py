@@ -1,4 +1,4 @@
-"""Looks that are made at every call, handed to the database's driver as they are.
+"""What is looked at and written at every call, handed to the database's driver as they are.
 
 SQLAlchemy takes ten times as long to wrap one run of a statement and its result as SQLite takes to answer. So what runs all the
 time is compiled once, by SQLAlchemy, for the database's dialect, and then run on the very connection whose transaction this is.
@@ -8,14 +8,28 @@ For statements whose values and columns are texts and numbers, as drivers take a
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 
 
 def rows(connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any]) -> list[Any]:
-    """All rows, as tuples. What the driver complains of is raised as SQLAlchemy would raise it."""
+    """All rows that a statement finds, as tuples."""
+    with _cursor(connection, statement, values) as cursor:
+        return list(cursor.fetchall())
+
+
+def change(connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any]) -> tuple[int, int]:
+    """How many rows a statement has changed, and on SQLite the number of the one that it inserted last."""
+    with _cursor(connection, statement, values) as cursor:
+        return cursor.rowcount, getattr(cursor, "lastrowid", None) or 0
+
+
+@contextmanager
+def _cursor(connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any]) -> Iterator[Any]:
+    """A cursor that has run the statement. What the driver complains of is raised as SQLAlchemy would raise it."""
     dialect = connection.dialect
     sql, names, fixed = _compiled(statement, dialect)
     by_name = {**fixed, **values}
@@ -24,7 +38,7 @@ def rows(connection: sa.Connection, statement: sa.Executable, values: Mapping[st
     cursor = driver.cursor()
     try:
         cursor.execute(sql, given)
-        return list(cursor.fetchall())
+        yield cursor
     except dialect.loaded_dbapi.Error as error:
         gone = dialect.is_disconnect(error, driver.dbapi_connection, cursor)
         told = sa.exc.DBAPIError.instance(

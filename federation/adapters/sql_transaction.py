@@ -22,8 +22,9 @@ from federation.core.terms import Query
 
 T = TypeVar("T")
 R = TypeVar("R")
+#: Rows as tuples.
+Rows = list[Any]
 _NO_VALUES: Mapping[str, Any] = {}
-_COUNT_ROWS = {"preserve_rowcount": True}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,36 +33,35 @@ class _Statements:
 
     get: sa.Select[tuple[str]]
     insert: sa.TextClause
-    replace: sa.Update
-    replace_matching: sa.Update
-    delete: sa.Delete
-    delete_matching: sa.Delete
+    replace: sa.TextClause
+    replace_matching: sa.TextClause
+    delete: sa.TextClause
+    delete_matching: sa.TextClause
 
 
 @functools.cache
 def _statements(table: sa.Table) -> _Statements:
-    this = table.c.key == sa.bindparam("this_key")
-    matching = table.c.etag == sa.bindparam("this_etag")
+    # `key` is in WHERE alone: PostgreSQL then sees that no index on it changes.
+    values = ", ".join(f'"{name}" = :{name}' for name in table.columns.keys() if name != "key")  # noqa: SIM118 - no dict
+    replace = f"UPDATE {table.name} SET {values} WHERE key = :this_key"  # noqa: S608 - our own names, here and below
+    delete = f"DELETE FROM {table.name} WHERE key = :this_key"  # noqa: S608
+    matching = " AND etag = :this_etag"
     return _Statements(
-        get=sa.select(table.c.body).where(this),
+        get=sa.select(table.c.body).where(table.c.key == sa.bindparam("this_key")),
         insert=_insert_unless_there(table),
-        replace=sa.update(table).where(this).execution_options(**_COUNT_ROWS),
-        replace_matching=sa.update(table).where(this, matching).execution_options(**_COUNT_ROWS),
-        delete=sa.delete(table).where(this).execution_options(**_COUNT_ROWS),
-        delete_matching=sa.delete(table).where(this, matching).execution_options(**_COUNT_ROWS),
+        replace=sa.text(replace),
+        replace_matching=sa.text(replace + matching),
+        delete=sa.text(delete),
+        delete_matching=sa.text(delete + matching),
     )
 
 
 @functools.cache
 def _insert_unless_there(table: sa.Table) -> sa.TextClause:
-    """A refused insert changes no row, but spoils no transaction either, which on PostgreSQL an error would.
-
-    As text, because SQLAlchemy compiles its own kind of this statement anew each time, which takes longer than the insert.
-    """
+    """A refused insert changes no row, but spoils no transaction either, which on PostgreSQL an error would."""
     names = table.columns.keys()
     columns, values = ", ".join(f'"{name}"' for name in names), ", ".join(f":{name}" for name in names)
-    statement = f"INSERT INTO {table.name} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING"  # noqa: S608 - our own names
-    return sa.text(statement).execution_options(**_COUNT_ROWS)
+    return sa.text(f"INSERT INTO {table.name} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING")  # noqa: S608 - our own names
 
 
 _COUNTER = sa.select(sql_schema.counters.c.value).where(sql_schema.counters.c.name == sql_schema.EVENTS)
@@ -122,7 +122,7 @@ class SqlTransaction:
         self.actor = actor
         self.request_id = request_id
         self._connection = connection
-        self._dialect = connection.dialect.name
+        self._way = sql_terms.Way(connection.dialect.name, self._look, self._put)
         self._ids = ids
         self._writable = writable
         self._backlog_facts_max = backlog_facts_max
@@ -157,9 +157,7 @@ class SqlTransaction:
         self._forget(type(value), row.key)
         statements = self._of(type(value))
         statement = statements.replace_matching if etag else statements.replace
-        # `key` is in WHERE alone: PostgreSQL then sees that no index on it changes.
-        values = {name: item for name, item in _values(row).items() if name != "key"}
-        if not self._change(statement, {**values, **_this(row.key, etag)}):
+        if not self._change(statement, {**_values(row), **_this(row.key, etag)}):
             raise self._refusal(type(value), row.key)
         self._index(stored, row.key)
         return stored
@@ -171,12 +169,12 @@ class SqlTransaction:
         if not self._change(statements.delete_matching if etag else statements.delete, _this(key, etag)):
             raise self._refusal(cls, key)
         if catalog_rows.kind_of(cls).terms:
-            sql_terms.remove(self._run, self._dialect, cls, key)
+            sql_terms.remove(self._way, cls, key)
 
     def find(self, cls: type[T], query: Query, *, before: int = 0, limit: int = 1000) -> tuple[tuple[int, T], ...]:
         catalog_rows.checked_findable(cls)
         catalog_rows.checked_limit(limit)
-        rows = sql_terms.find(self._look, self._dialect, cls, query, before=before, limit=limit)
+        rows = sql_terms.find(self._way, cls, query, before=before, limit=limit)
         return tuple((number, catalog_rows.to_value(cls, body)) for number, body in rows)
 
     def list(
@@ -369,20 +367,23 @@ class SqlTransaction:
     def _index(self, value: Any, key: str) -> None:
         found = catalog_rows.kind_of(type(value)).terms
         if found:
-            sql_terms.put(self._run, self._dialect, type(value), key, found(self.get, value))
+            sql_terms.put(self._way, type(value), key, found(self.get, value))
 
     def _refusal(self, cls: type, key: str) -> errors.FederationError:
-        there = self._run(self._of(cls).get, {"this_key": key}).scalar_one_or_none()
-        return catalog_rows.absent(cls, key) if there is None else catalog_rows.stale(cls, key)
+        there = self._look(self._of(cls).get, {"this_key": key})
+        return catalog_rows.stale(cls, key) if there else catalog_rows.absent(cls, key)
 
     def _change(self, statement: sa.Executable, values: Mapping[str, Any]) -> bool:
         """Whether the statement changed its one row."""
-        return self._run(statement, values).rowcount == 1
+        return self._put(statement, values)[0] == 1
+
+    def _put(self, statement: sa.Executable, values: Mapping[str, Any]) -> tuple[int, int]:
+        return self._attempt(lambda: sql_quick.change(self._connection, statement, values))
 
     def _run(self, statement: sa.Executable, values: Any = None) -> sa.CursorResult[Any]:
         return self._attempt(lambda: self._connection.execute(statement, values))
 
-    def _look(self, statement: sa.Executable, values: Mapping[str, Any] = _NO_VALUES) -> list[Any]:
+    def _look(self, statement: sa.Executable, values: Mapping[str, Any] = _NO_VALUES) -> Rows:
         """The rows of a statement that runs at every call."""
         return self._attempt(lambda: sql_quick.rows(self._connection, statement, values))
 
@@ -420,19 +421,25 @@ def listing(
     values["this_limit"] = catalog_rows.checked_limit(limit)
     if after:
         values["after"] = after
-    shape = tuple((name, isinstance(value, str)) for name, value in narrowed.items())
+    of_one = isinstance(parent, str) and bool(parent)
+    shape = tuple((name, isinstance(value, str), of_one and value == "") for name, value in narrowed.items())
     return _listing(sql_schema.TABLES[cls], shape, after=bool(after), newest_first=newest_first), values
 
 
 @functools.cache
 def _listing(
-    table: sa.Table, narrowed: tuple[tuple[str, bool], ...], *, after: bool, newest_first: bool
+    table: sa.Table, narrowed: tuple[tuple[str, bool, bool], ...], *, after: bool, newest_first: bool
 ) -> sa.Select[tuple[str]]:
-    """Built once for each of the few shapes that are asked for: SQLAlchemy takes as long to build it as SQLite to answer."""
+    """Built once for each of the few shapes that are asked for: SQLAlchemy takes as long to build it as SQLite to answer.
+
+    Of one parent's values, those are found along its index in which a column is empty, and not along that column's: databases
+    do not know that most rows have it empty, and would go through those of all other parents.
+    """
     statement = sa.select(table.c.body).limit(sa.bindparam("this_limit", type_=sa.Integer))
-    for name, one in narrowed:
+    for name, one, aside in narrowed:
         wanted: sa.BindParameter[Any] = sa.bindparam(f"this_{name}", expanding=not one)
-        statement = statement.where(table.c[name] == wanted if one else table.c[name].in_(wanted))
+        column = sa.func.coalesce(table.c[name], sa.text("''")) if aside else table.c[name]
+        statement = statement.where(column == wanted if one else column.in_(wanted))
     if after:
         begin: sa.BindParameter[str] = sa.bindparam("after")
         statement = statement.where(table.c.key < begin if newest_first else table.c.key > begin)
