@@ -34,9 +34,11 @@ from benchmarks import _catalog_copies, _closed_loop, catalog_search, feast_peer
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import SystemClock, UlidIds
 from federation.client import Client
+from federation.client.connection import Connection
 from federation.core import dataset
 from federation.crypto import container, manifest, signing
 from federation.local import procfs
+from federation.v1 import catalog_pb2
 from federation.wire import tls
 from tests import builders, postgres
 
@@ -108,7 +110,8 @@ def measure_ours(folder: Path, url: str, name: str, size: int, *, calls: int, lo
                 client.create_dataset(builders.dataset(f"sales/warm-{number}"))
             loops("get", lambda number: client.get_dataset(some[number % len(some)]), calls)
             loops("create", lambda number: client.create_dataset(_new(number)), calls)
-            loops(f"page of {PAGE}", functools.partial(_page, client), calls // 4)
+            with contextlib.closing(Connection(told["target"], told["admin"], ca)) as connection:
+                loops(f"page of {PAGE}", functools.partial(_page, connection), calls // 4)
             loops("search, a common word", lambda _: _first(client.search_datasets(words[5]), PAGE), calls // 4)
             loops("search, a rare word", lambda _: _first(client.search_datasets(words[4000]), PAGE), calls // 4)
             loops("locate", lambda _: list(user.list_replicas("sales/flights@1")), calls)
@@ -124,8 +127,9 @@ def _new(number: int) -> dataset.Dataset:
     return builders.dataset(f"sales/made-{_ROUND[0]}-{number}", description="flights of one year", owner="users/admin")
 
 
-def _page(client: Client, number: int) -> None:
-    _first(client.list_datasets(f"ns{number % 100}"), PAGE)
+def _page(connection: Connection, number: int) -> None:
+    request = catalog_pb2.ListDatasetsRequest(parent=f"namespaces/ns{number % 100}", page_size=PAGE)
+    _first(connection.pages("Catalog.ListDatasets", request), PAGE)
 
 
 def _first(rows: Iterator[Any], count: int) -> list[Any]:

@@ -148,7 +148,8 @@ def running(database: str) -> Iterator[Rucio]:
         server = subprocess.Popen(
             [str(python.with_name("gunicorn")), "-w", "2", "--threads", "4", "-b", f"127.0.0.1:{port}", _APP],
             env=environ,
-            stderr=(home / "log" / "server.log").open("w"),
+            stdout=(home / "log" / "server.log").open("w"),
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         stack.callback(_peers.end, server)
