@@ -173,6 +173,20 @@ def queries(text: str, narrowed: Query | None = None) -> tuple[Query, ...]:
     return tuple(ranked)
 
 
+def widest(text: str, narrowed: Query | None = None) -> Query:
+    """One question that finds what any of the `queries` finds."""
+    asked = words(text)
+    if not asked:
+        return narrowed or conditions.ALL
+    within = (narrowed,) if narrowed is not None else ()
+    return Every((Some((Term(_TITLE + _joined(text)), _each(asked, _PLACES, prefix=True))), *within))
+
+
+def rank(asked: tuple[Query, ...], found_by: tuple[str, ...]) -> int:
+    """Which of the `queries` finds what has these terms, which are sorted; the last one, where an index has older terms."""
+    return next((number for number, query in enumerate(asked) if terms.holds(query, found_by)), len(asked) - 1)
+
+
 def _each(asked: tuple[str, ...], places: str, *, prefix: bool) -> Query:
     """That each of the words is a word in one of these places, or begins one."""
     found = [tuple(Term(place + word, prefix=prefix) for place in places) for word in asked]
