@@ -42,7 +42,7 @@ def search(
     fits, sees = fitting(tx, condition), authorization.browser(tx, ctx, principal)
     kept: list[dataset.Dataset] = []
     last = after
-    places = _matching(tx, asked.text, _narrowed(asked, condition), after, limit + 1)
+    places = _matching(tx, asked, _narrowed(asked, condition), after, limit + 1)
     for looked_at, (place, stored) in enumerate(places):
         if looked_at == LOOKED_AT_MAX:
             return _found(tx, kept, asked.text), last
@@ -62,28 +62,31 @@ def fitting(tx: ports.Transaction, condition: conditions.Condition | None) -> Ca
     return lambda stored: conditions.holds(condition, discovery.view(stored, kinds.columns_of(tx.get, stored) if wide else ()))
 
 
-def _narrowed(asked: Search, condition: conditions.Condition | None) -> terms.Query:
+def _narrowed(asked: Search, condition: conditions.Condition | None) -> terms.Query | None:
     narrowed = [conditions.narrowing(condition)]
     if asked.namespace:
         narrowed.append(terms.Term(terms.fact("namespace", asked.namespace)))
-    if not asked.deleted:
-        narrowed.append(terms.Term(terms.fact("deleted", "false")))
     found = tuple(each for each in narrowed if each is not None)
-    return terms.Every(found) if found else conditions.ALL
+    return terms.Every(found) if found else None
+
+
+def _kept(query: terms.Query, asked: Search) -> terms.Query:
+    """Without what is deleted, unless that is wanted: an index is slow to find again what nearly all have, and few are deleted."""
+    return query if asked.deleted else terms.Without(query, terms.Term(terms.fact("deleted", "true")))
 
 
 def _matching(
-    tx: ports.Transaction, text: str, narrowed: terms.Query, after: str, batch: int
+    tx: ports.Transaction, asked: Search, narrowed: terms.Query | None, after: str, batch: int
 ) -> Iterator[tuple[str, dataset.Dataset]]:
     """Datasets with their places, `QUESTION:NUMBER`, from behind a place on.
 
     The widest question is asked first: most words are rare, and what few there are, are put in order here, without asking all
     the questions. Both ways give the same places.
     """
-    queries = discovery.queries(text, narrowed)
+    queries = tuple(_kept(query, asked) for query in discovery.queries(asked.text, narrowed))
     first, number = map(int, after.split(":")) if after else (0, 0)
     if len(queries) > 1:
-        rows = tx.find(dataset.Dataset, discovery.widest(text, narrowed), limit=batch)
+        rows = tx.find(dataset.Dataset, _kept(discovery.widest(asked.text, narrowed), asked), limit=batch)
         authorization.prepare(tx, (stored for _, stored in rows))
         if len(rows) < batch:
             yield from _ranked(tx, rows, queries, first, number)
