@@ -71,7 +71,7 @@ def _narrowed(asked: Search, condition: conditions.Condition | None) -> terms.Qu
 
 
 def _kept(query: terms.Query, asked: Search) -> terms.Query:
-    """Without what is deleted, unless that is wanted: an index is slow to find again what nearly all have, and few are deleted."""
+    """Without what is deleted, unless that is wanted: few are, and an index is slow to find again what nearly all have."""
     return query if asked.deleted else terms.Without(query, terms.Term(terms.fact("deleted", "true")))
 
 
