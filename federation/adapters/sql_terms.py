@@ -29,9 +29,8 @@ class Way(NamedTuple):
 
 #: Above all numbers.
 _END = 2**63 - 1
-#: Of the newest, how many are looked at before the index is asked; how many matches among them tell that there are more; and
-#: how many are looked at if there are.
-_TRIED, _TELLING, _TRIED_MAX = 400, 4, 20_000
+#: Of the newest, how many are looked at where the database thinks that there it finds enough.
+_TRIED_MAX = 20_000
 
 
 def put(way: Way, cls: type, key: str, terms: Sequence[str]) -> None:
@@ -74,13 +73,15 @@ def find(way: Way, cls: type, query: Query, *, before: int, limit: int) -> list[
 def _find_postgresql(way: Way, statements: _Statements, values: dict[str, Any], limit: int) -> list[Any]:
     """What is common is soon found among the newest; what is rare, the index finds.
 
-    GIN gives all that match at once, in no order, and its planner does not know which words are common together. So it is
-    tried: among a few of the newest, then, if some of those match, among as many as should be enough, and last by the index.
+    GIN gives all that match at once, in no order. Going through the newest ends as soon as there are enough, if there are. The
+    database has counted common words, but does not know which are common together, nor which among the newest: where it would
+    rather go through them, it is taken at its word for so many and no more.
     """
-    found = way.look(statements.find_among, {"among": _TRIED, **values})
-    if len(found) < limit and len(found) >= _TELLING:
-        found = way.look(statements.find_among, {"among": min(_TRIED_MAX, 2 * limit * _TRIED // len(found)), **values})
-    return found if len(found) == limit else way.look(statements.find_by_index, values)
+    if any("Backward" in line for (line,) in way.look(statements.plan, values)):
+        found = way.look(statements.find_among, {"among": _TRIED_MAX, **values})
+        if len(found) == limit:
+            return found
+    return way.look(statements.find_by_index, values)
 
 
 class _Statements:
@@ -105,8 +106,11 @@ class _Statements:
         matching = f"SELECT number, key FROM ({newest}) n WHERE n.terms @@ CAST(:query AS tsquery)"  # noqa: S608
         self.find_among = sa.text(joined.format(f"({matching})"))
         matching = f"SELECT number, key FROM {table} WHERE terms @@ CAST(:query AS tsquery) AND number < :before"  # noqa: S608
+        newest = "ORDER BY number DESC LIMIT :limit"
+        self.plan = sa.text(f"EXPLAIN {matching} {newest}")
         # Materialized: else the limit would make the planner think that few rows are to be looked at.
-        self.find_by_index = sa.text(f"WITH m AS MATERIALIZED ({matching}) {joined.format('m')}")
+        first = f"(SELECT number, key FROM m {newest})"  # noqa: S608
+        self.find_by_index = sa.text(f"WITH m AS MATERIALIZED ({matching}) {joined.format(first)}")
         # CROSS JOIN: the index comes first, whatever SQLite thinks of the tables' sizes.
         self.find_sqlite = sa.text(
             f"SELECT t.number, v.body FROM {fts} f CROSS JOIN {table} t ON t.number = f.rowid "  # noqa: S608
