@@ -274,10 +274,10 @@ FURTHER: dict[str, list[Message]] = {
 
 def requests(row: methods.Method) -> Iterator[Message]:
     """Requests that ask for everything that there is."""
-    yield row.request()
-    if row.key == "Events.Watch":  # without an end there is none
+    if row.key == "Events.Watch":  # an empty one has no end
         yield from FURTHER[row.key]
         return
+    yield row.request()
     for text in dict.fromkeys((*NAMES, *FILTERS, *KEYS, *(text for texts in TEXTS.values() for text in texts))):
         for path, request in with_text(row.request, text):
             if text in TEXTS.get(path.rpartition(".")[2], NAMES):
