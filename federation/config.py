@@ -1,5 +1,7 @@
 """The settings of every process, and the one place that reads them: federation file, a person's contexts, environment.
 
+What a command needs before all others is in `contexts`, and known here under the same names.
+
 Everything is read once, checked strictly (an error says CONFIG_INVALID, the key's path, the value and what to write),
 frozen, and handed down. Relative paths in a federation file are relative to the file.
 """
@@ -9,16 +11,35 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import stat
-import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
-
 from federation import strict
+from federation.contexts import (  # noqa: F401 - known here under the same names
+    ClientSettings,
+    Context,
+    Contexts,
+    cache_path,
+    chosen_context,
+    client,
+    config_path,
+    contexts,
+    delete_context,
+    environment,
+    keep_secret,
+    read_secret,
+    read_secret_bytes,
+    rename_context,
+    require_private,
+    save_context,
+    state_path,
+    use_context,
+    write_secret,
+)
+from federation.contexts import address as _address
+from federation.contexts import addresses as _addresses
+from federation.contexts import read_text as _read_text
 from federation.core import errors, ids, openlineage, people, policy, site
 from federation.wire import https
 
@@ -26,7 +47,6 @@ T = TypeVar("T")
 
 _JURISDICTION = re.compile(r"[A-Z]{2,8}(-[A-Z0-9]{1,8})?")
 _PAGE = re.compile(r"https?://[A-Za-z0-9._\[\]:-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?")
-_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 
 #: In whose name certificates name sites, where no settings say otherwise.
 TRUST_DOMAIN = "federation"
@@ -929,18 +949,6 @@ def _openlineage(table: strict.Table, here: Path) -> OpenLineageSettings:
     )
 
 
-def _address(text: str) -> str:
-    match = _ADDRESS.fullmatch(text)
-    if not match or not 0 < int(match[2]) < 65536:
-        raise errors.InvalidArgument(f"{text!r} is not host:port", help="Write for example 127.0.0.1:7400.")
-    return text
-
-
-def _addresses(text: str) -> str:
-    """One `host:port`, or several with commas between: servers of one catalog, which all prove to be the first one's host."""
-    return ",".join(_address(one.strip()) for one in text.split(","))
-
-
 def on_loopback(address: str) -> bool:
     """Whether only this machine reaches `host:port`."""
     return https.is_loopback(address.rpartition(":")[0].strip("[]"))
@@ -969,246 +977,6 @@ def _jurisdiction(text: str) -> str:
     return text
 
 
-# -- people: contexts and the environment -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """How a person reaches one federation: `host:port`, of several servers with commas between, CA's file, token's file (0600).
-
-    `signed_in` is the file (0600) of a sign-in by `fed login`, which goes before the token; either may be missing.
-    """
-
-    context: str
-    target: str
-    ca: Path
-    token: Path | None = None
-    signed_in: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contexts:
-    """All contexts of a person and the name of the current one."""
-
-    path: Path
-    current: str = ""
-    contexts: tuple[Context, ...] = ()
-
-    def find(self, name: str) -> Context:
-        """The context of that name; NotFound (CONTEXT_MISSING) otherwise."""
-        found = next((row for row in self.contexts if row.context == name), None)
-        if found is None:
-            known = ", ".join(row.context for row in self.contexts) or "none yet"
-            raise errors.NotFound(
-                f"{self.path} has no context {name!r}",
-                reason="CONTEXT_MISSING",
-                help=f"There are: {known}.",
-            )
-        return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClientSettings:
-    """What a client needs. The token shows in no repr."""
-
-    target: str
-    ca: bytes = field(repr=False)
-    token: str = field(repr=False)
-    context: str = ""
-    signed_in: Path | None = None
-
-
-def client(context: str = "") -> ClientSettings:
-    """Settings of a person's client: of the named or current context; FED_TARGET, FED_TOKEN and FED_CA go before each part."""
-    env = environment()
-    wanted = context or env.get("FED_CONTEXT", "")
-    complete = all(env.get(key) for key in ("FED_TARGET", "FED_TOKEN", "FED_CA")) and not wanted
-    found = None if complete else _current(contexts(), wanted)
-    target = env.get("FED_TARGET") or (found.target if found else "")
-    ca = Path(env["FED_CA"]) if env.get("FED_CA") else (found.ca if found else Path())
-    signed_in = found.signed_in if found and found.signed_in and not env.get("FED_TOKEN") else None
-    kept = found.token if found and not signed_in else None
-    token = env.get("FED_TOKEN") or (read_secret(kept, "token file").strip() if kept else "")
-    return ClientSettings(
-        target=target, ca=_read(ca, "CA file"), token=token, context=found.context if found else "", signed_in=signed_in
-    )
-
-
-def chosen_context(name: str = "") -> Context:
-    """The named context, or the current one; NotFound (CONTEXT_MISSING) where none is chosen."""
-    return _current(contexts(), name or environment().get("FED_CONTEXT", ""))
-
-
-def contexts() -> Contexts:
-    """All contexts, from FED_CONFIG or ~/.config/fed/config.yaml; none where there is no such file."""
-    path = config_path()
-    if not path.exists():
-        return Contexts(path=path)
-    top = strict.parse(_read_text(path, "config file"), str(path)).only(("current", "contexts"))
-    table = top.table("contexts")
-    rows = []
-    for name in table.keys():  # noqa: SIM118 - a Table is no dict
-        row = table.table(name).only(("target", "ca", "token", "signed_in"))
-        ca = Path(row.text("ca")).expanduser()
-        token, signed_in = (Path(row.text(key)).expanduser() if key in row else None for key in ("token", "signed_in"))
-        rows.append(Context(context=name, target=row.read("target", _addresses), ca=ca, token=token, signed_in=signed_in))
-    return Contexts(path=path, current=top.text("current", ""), contexts=tuple(rows))
-
-
-def save_context(context: Context, *, use: bool = True) -> Contexts:
-    """Adds or replaces a context, and makes it the current one if asked; returns all as they are now.
-
-    InvalidArgument for a target that is not host:port: a file with one could not be read again.
-    """
-    _addresses(context.target)
-    old = contexts()
-    rows = (*(row for row in old.contexts if row.context != context.context), context)
-    new = Contexts(path=old.path, current=context.context if use or not old.current else old.current, contexts=rows)
-    _save(new)
-    return new
-
-
-def use_context(name: str) -> Contexts:
-    """Makes a context the current one; NotFound (CONTEXT_MISSING) where there is none of that name."""
-    old = contexts()
-    old.find(name)
-    new = Contexts(path=old.path, current=name, contexts=old.contexts)
-    _save(new)
-    return new
-
-
-def rename_context(name: str, new: str) -> Contexts:
-    """Gives a context another name; NotFound (CONTEXT_MISSING), AlreadyExists (CONTEXT_EXISTS)."""
-    old = contexts()
-    found = old.find(name)
-    if any(row.context == new for row in old.contexts):
-        raise errors.AlreadyExists(
-            f"{old.path} has a context {new!r} already",
-            reason="CONTEXT_EXISTS",
-            help="Choose another name, or delete that one.",
-        )
-    rows = tuple(replace(row, context=new) if row == found else row for row in old.contexts)
-    changed = Contexts(path=old.path, current=new if old.current == name else old.current, contexts=rows)
-    _save(changed)
-    return changed
-
-
-def delete_context(name: str) -> Contexts:
-    """Forgets a context; afterwards none is current if it was. NotFound (CONTEXT_MISSING) where there is none of that name."""
-    old = contexts()
-    found = old.find(name)
-    rows = tuple(row for row in old.contexts if row != found)
-    changed = Contexts(path=old.path, current="" if old.current == name else old.current, contexts=rows)
-    _save(changed)
-    return changed
-
-
-def config_path() -> Path:
-    """Where a person's contexts are kept."""
-    env = environment()
-    if env.get("FED_CONFIG"):
-        return Path(env["FED_CONFIG"]).expanduser()
-    return Path(env.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fed" / "config.yaml"
-
-
-def state_path(federation: str) -> Path:
-    """Where a federation's state lies unless told otherwise."""
-    return Path(environment().get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fed" / federation
-
-
-def cache_path() -> Path:
-    """Where what can be fetched again is kept."""
-    return Path(environment().get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fed"
-
-
-def _current(all_: Contexts, wanted: str) -> Context:
-    if not wanted and not all_.current:
-        raise errors.NotFound(
-            "no federation is chosen",
-            reason="CONTEXT_MISSING",
-            help="Start one with `fed up`, choose one with `fed context use NAME`, or set FED_TARGET, FED_TOKEN and FED_CA.",
-        )
-    return all_.find(wanted or all_.current)
-
-
-def _save(all_: Contexts) -> None:
-    rows = {row.context: _told_context(row) for row in all_.contexts}
-    text = yaml.safe_dump({"current": all_.current, "contexts": rows}, sort_keys=False)
-    write_secret(all_.path, text.encode())
-
-
-def _told_context(row: Context) -> dict[str, str]:
-    files = {"ca": row.ca, "token": row.token, "signed_in": row.signed_in}
-    return {"target": row.target} | {key: str(path) for key, path in files.items() if path is not None}
-
-
 def logs_as_text() -> bool:
     """Whether processes log lines for people, not JSON: FED_LOG_FORMAT is `text`."""
     return environment().get("FED_LOG_FORMAT", "json") == "text"
-
-
-def environment() -> Mapping[str, str]:
-    """The process's environment, for child processes that inherit it."""
-    return os.environ  # noqa: TID251 - here and nowhere else
-
-
-# -- files ------------------------------------------------------------------------------------------------------------------
-
-
-def read_secret(path: Path, what: str) -> str:
-    """Text of a file that only its owner may read; refuses one that others can."""
-    return read_secret_bytes(path, what).decode()
-
-
-def read_secret_bytes(path: Path, what: str) -> bytes:
-    """As `read_secret`, for what is no text."""
-    data = _read(path, what)
-    require_private(path, what)
-    return data
-
-
-def require_private(path: Path, what: str) -> None:
-    """Returns for a file that only its owner may read; InvalidArgument (CONFIG_INVALID) with what mends it otherwise."""
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise errors.InvalidArgument(
-            f"{what} {path} can be read by others (mode {mode:04o})", reason="CONFIG_INVALID", help=f"Run: chmod 600 {path}"
-        )
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """Writes a file that only its owner may read, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def keep_secret(path: Path, make: Callable[[], bytes]) -> bytes:
-    """The bytes of a secret file, which is made at the first call and kept from then on."""
-    if not path.exists():
-        write_secret(path, make())
-    return path.read_bytes()
-
-
-def _read_text(path: Path, what: str) -> str:
-    try:
-        return _read(path, what).decode()
-    except UnicodeDecodeError as error:
-        raise errors.InvalidArgument(f"{what} {path} is not UTF-8: {error.reason}", reason="CONFIG_INVALID") from None
-
-
-def _read(path: Path, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise errors.NotFound(f"there is no {what} {path}", reason="CONFIG_MISSING", help="Check the path.") from None
-    except OSError as error:
-        raise errors.InvalidArgument(f"{what} {path} cannot be read: {error.strerror}", reason="CONFIG_INVALID") from None
