@@ -26,7 +26,6 @@ from federation.contexts import (  # noqa: F401 - known here under the same name
     config_path,
     contexts,
     delete_context,
-    environment,
     keep_secret,
     read_secret,
     read_secret_bytes,
@@ -41,6 +40,7 @@ from federation.contexts import address as _address
 from federation.contexts import addresses as _addresses
 from federation.contexts import read_text as _read_text
 from federation.core import errors, ids, openlineage, people, policy, site
+from federation.environment import environment
 from federation.wire import https
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""A person's contexts, the environment, and files that hold secrets: the settings that a command needs before all others.
+"""A person's contexts, and files that hold secrets: the settings that a command needs before all others.
 
 Apart from `config`, which has them all, so that little is loaded where a shell waits for names.
 """
@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import yaml
 
 from federation import strict
 from federation.core import errors
+from federation.environment import environment
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 
@@ -189,11 +190,6 @@ def _save(all_: Contexts) -> None:
 def _told_context(row: Context) -> dict[str, str]:
     files = {"ca": row.ca, "token": row.token, "signed_in": row.signed_in}
     return {"target": row.target} | {key: str(path) for key, path in files.items() if path is not None}
-
-
-def environment() -> Mapping[str, str]:
-    """The process's environment, for child processes that inherit it."""
-    return os.environ  # noqa: TID251 - configuration reads it here and nowhere else
 
 
 def address(text: str) -> str:
