@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import click
@@ -219,14 +217,3 @@ class _Fish(_Plain, shell_completion.FishComplete):
 
 for _shell in (_Bash, _Zsh, _Fish):
     shell_completion.add_completion_class(_shell)
-
-
-def write(path: Path) -> None:
-    """Prints the tree of commands into a file, for `tree` to read."""
-    from federation.cli import app  # noqa: PLC0415 - loads all commands
-
-    path.write_text(json.dumps(index(app.fed), separators=(",", ":"), indent=0) + "\n")
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1]))

@@ -96,7 +96,7 @@ def _describes_a_job(function: Callable[..., Any]) -> Callable[..., Any]:
 @_describes_a_job
 @click.option("--dry-run", is_flag=True, help="Only tell where it would run, as `fed job plan` does.")
 @click.option("--wait/--no-wait", default=False, show_default=True, help="Wait until it has ended.")
-@click.option("--follow", is_flag=True, help="Print what it prints, and wait.")
+@click.option("-f", "--follow", is_flag=True, help="Print what it prints, and wait.")
 @scatters.options
 @rayflags.options
 def submit(
@@ -188,7 +188,7 @@ def explain(session: Session, *, name: str, plot: Path | None) -> None:
 
 @verb(job, "list", answers=list[Job], example="fed job list --filter 'state = \"RUNNING\"'")
 @click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'state = \"FAILED\"'.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
 def list_(session: Session, *, filter_: str, limit: int) -> None:
     """Lists jobs, newest first."""
     found = session.client.list_jobs(filter=filter_)

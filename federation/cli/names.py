@@ -67,14 +67,13 @@ class Name(click.ParamType[Any]):
         return self.kind.upper()
 
 
-def kind_of(param: click.Parameter) -> str:
-    """The kind of thing that a parameter takes; empty where that is free text."""
-    called = param.metavar or re.sub(r"S$|_$", "", (param.name or "").upper())
-    return KINDS.get(called, "")
+def called(param: click.Parameter) -> str:
+    """What a parameter is called: its metavar, or its own name in capitals, of one and not of many."""
+    return param.metavar or re.sub(r"S$|_$", "", (param.name or "").upper())
 
 
 def complete(param: click.Parameter) -> None:
     """Lets a parameter that takes text be completed, if it takes the name of a thing."""
-    kind = kind_of(param)
+    kind = KINDS.get(called(param))
     if kind and param.type is click.STRING:
         param.type = Name(kind)
