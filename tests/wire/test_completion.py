@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 import click
 import pytest
 from click.shell_completion import get_completion_class
+from click.testing import CliRunner
 
 from federation import config
 from federation.cli import app, asker, completion, tree
@@ -58,6 +60,7 @@ def machine(filled: Edge, tmp_path_factory: pytest.TempPathFactory) -> Path:
     fed = home / "fed"
     fed.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m federation "$@"\n')
     fed.chmod(0o755)
+    (home / "fed.bash").write_text(completion.script("bash"))
     config.write_secret(home / "ada.token", filled.tokens["admin"].encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FED_CONFIG", str(home / "contexts.yaml"))
@@ -72,7 +75,7 @@ def bash(machine: Path, lines: list[str], **environment: str) -> list[list[str]]
     """What a Bash with the script completes for each line: COMPREPLY, as its readline would have asked for it."""
     asked = " ".join(f"'{line}'" for line in lines)
     text = f"""
-source <(fed completion bash)
+source "{machine}/fed.bash"
 complete -p fed >&2 || exit 9
 COMP_WORDBREAKS=$' \\t\\n"\\'><=;|&(:@'
 for line in {asked}; do
@@ -229,6 +232,15 @@ def test_zsh_and_fish_are_answered_as_click_has_it(monkeypatch, shell, environme
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert get_completion_class(shell)(completion.tree(), {}, "fed", completion.VARIABLE).complete() == answer
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_each_script_is_printed_by_its_command(shell):
+    """As it is for a file to be written; as an object where a program asks."""
+    line = ["completion", shell]
+    assert CliRunner().invoke(app.fed, line).stdout == completion.script(shell).rstrip("\n") + "\n"
+    told = json.loads(CliRunner().invoke(app.fed, [*line, "-o", "json"]).stdout)
+    assert told == {"shell": shell, "script": completion.script(shell)}
 
 
 @pytest.mark.parametrize("shell", completion.SHELLS)
