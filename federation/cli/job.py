@@ -80,7 +80,7 @@ _OPTIONS = (
 
 
 def _describes_a_job(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that `submit` and `plan` share: Ray's, and above them in the help our own."""
+    """The options of our own that `submit` and `plan` share."""
     for option in _OPTIONS:
         function = option(function)
     return function

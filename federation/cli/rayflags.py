@@ -111,7 +111,7 @@ _NAMES = (
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Ray's options for a command that describes a job; what they said comes as `Said.taken`."""
+    """Ray's options for a command that describes a job; `taken` takes what they said out of its parameters."""
     for option in _OPTIONS:
         function = option(function)
     return function
