@@ -1,25 +1,12 @@
 """The settings of every process, and the one place that reads them: federation file, a person's contexts, environment.
 
 Everything is read once, checked strictly (an error says CONFIG_INVALID, the key's path, the value and what to write),
-frozen, and handed down.
+frozen, and handed down. What a command needs before all others is in `contexts`, `files` and `environment`, and known here by
+the same names.
 """
 
-from federation.config.env import cache_path, config_path, environment, logs_as_text, state_path
 from federation.config.file import agent, federation_file, server
-from federation.config.files import keep_secret, read_secret, read_secret_bytes, write_secret
 from federation.config.forms import on_loopback
-from federation.config.person import (
-    ClientSettings,
-    Context,
-    Contexts,
-    chosen_context,
-    client,
-    contexts,
-    delete_context,
-    rename_context,
-    save_context,
-    use_context,
-)
 from federation.config.settings import (
     NO_RATES,
     RAY_DASHBOARD_PORT,
@@ -39,6 +26,23 @@ from federation.config.settings import (
     TlsFiles,
     UserSettings,
 )
+from federation.contexts import (
+    ClientSettings,
+    Context,
+    Contexts,
+    cache_path,
+    chosen_context,
+    client,
+    config_path,
+    contexts,
+    delete_context,
+    rename_context,
+    save_context,
+    state_path,
+    use_context,
+)
+from federation.environment import environment, logs_as_text
+from federation.files import keep_secret, read_secret, read_secret_bytes, write_secret
 
 __all__ = [
     "NO_RATES",

@@ -7,8 +7,8 @@ import os
 import re
 from pathlib import Path
 
-from federation import strict
-from federation.config import files, forms
+from federation import contexts, files, strict
+from federation.config import forms
 from federation.config.settings import (
     BACKLOG_FACTS_MAX,
     EVENT_DAYS,
@@ -83,15 +83,15 @@ def federation_file(path: Path) -> FederationFile:
     server_ = top.table("server").only(_SERVER)
     if "database" in server_ and "database_file" in server_:
         server_.refuse("database_file", "`database` is given as well", "Keep one of them.")
-    listen = server_.read("listen", forms.address, "127.0.0.1:7400")
-    agents_listen = server_.read("agents_listen", forms.address, "127.0.0.1:7401")
+    listen = server_.read("listen", contexts.address, "127.0.0.1:7400")
+    agents_listen = server_.read("agents_listen", contexts.address, "127.0.0.1:7401")
     return FederationFile(
         path=path,
         federation=top.segment("federation"),
         listen=listen,
         agents_listen=agents_listen,
-        address=server_.read("address", forms.addresses, listen),
-        agents_address=server_.read("agents_address", forms.addresses, agents_listen),
+        address=server_.read("address", contexts.addresses, listen),
+        agents_address=server_.read("agents_address", contexts.addresses, agents_listen),
         database=server_.text("database", ""),
         database_file=_optional_path(server_, "database_file", here),
         tables=server_.text("tables", ""),
@@ -108,7 +108,7 @@ def federation_file(path: Path) -> FederationFile:
         event_days=server_.integer("event_days", EVENT_DAYS, at_least=1),
         backlog_facts_max=server_.integer("backlog_facts_max", BACKLOG_FACTS_MAX, at_least=1),
         tables_options=_options(server_.table("tables_options"), here, leave=()),
-        http_listen=server_.read("http_listen", forms.address, "") if "http_listen" in server_ else "",
+        http_listen=server_.read("http_listen", contexts.address, "") if "http_listen" in server_ else "",
         openlineage=_openlineage(server_.table("openlineage").only(_OPENLINEAGE), here),
         query=_query(server_.table("query").only(_QUERY)),
         engine=_engine(server_.table("engine").only(_ENGINE), here),
@@ -254,8 +254,8 @@ def _sites(top: strict.Table, here: Path) -> tuple[SiteSettings, ...]:
 
 
 def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
-    gateway = table.read("gateway", forms.address)
-    gateway_listen = table.read("gateway_listen", forms.address, gateway)
+    gateway = table.read("gateway", contexts.address)
+    gateway_listen = table.read("gateway_listen", contexts.address, gateway)
     ray, compute = _ray(table, here, gateway_listen, taken)
     sources = tuple(_source(row, here) for row in table.tables("sources"))
     declared = site.Site(
@@ -268,7 +268,7 @@ def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
         offer=_offer(table.table("offer").only(_OFFER)),
         sources=tuple(row.prefix for row in sources),
     )
-    http_listen = table.read("http_listen", forms.address) if "http_listen" in table else ""
+    http_listen = table.read("http_listen", contexts.address) if "http_listen" in table else ""
     http_token_file = _optional_path(table, "http_token_file", here)
     if http_listen and http_token_file is None and not forms.on_loopback(http_listen):
         table.refuse("http_listen", f"others than this machine reach {http_listen}", "Name an `http_token_file`, or 127.0.0.1.")

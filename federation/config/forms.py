@@ -9,20 +9,6 @@ from federation.wire import https
 
 _JURISDICTION = re.compile(r"[A-Z]{2,8}(-[A-Z0-9]{1,8})?")
 _PAGE = re.compile(r"https?://[A-Za-z0-9._\[\]:-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?")
-_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
-
-
-def address(text: str) -> str:
-    """`host:port`."""
-    match = _ADDRESS.fullmatch(text)
-    if not match or not 0 < int(match[2]) < 65536:
-        raise errors.InvalidArgument(f"{text!r} is not host:port", help="Write for example 127.0.0.1:7400.")
-    return text
-
-
-def addresses(text: str) -> str:
-    """One `host:port`, or several with commas between: servers of one catalog, which all prove to be the first one's host."""
-    return ",".join(address(one.strip()) for one in text.split(","))
 
 
 def on_loopback(address: str) -> bool:

@@ -1,16 +1,21 @@
-"""How a person reaches federations: their contexts, and what the environment says instead."""
+"""A person's contexts: the settings that a command needs before all others.
+
+Apart from `config`, which has them all, so that little is loaded where a shell waits for names.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
-from federation import strict
-from federation.config import files, forms
-from federation.config.env import config_path, environment
+from federation import files, strict
 from federation.core import errors
+from federation.environment import environment
+
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +97,7 @@ def contexts() -> Contexts:
         row = table.table(name).only(("target", "ca", "token", "signed_in"))
         ca = Path(row.text("ca")).expanduser()
         token, signed_in = (Path(row.text(key)).expanduser() if key in row else None for key in ("token", "signed_in"))
-        rows.append(Context(context=name, target=row.read("target", forms.addresses), ca=ca, token=token, signed_in=signed_in))
+        rows.append(Context(context=name, target=row.read("target", addresses), ca=ca, token=token, signed_in=signed_in))
     return Contexts(path=path, current=top.text("current", ""), contexts=tuple(rows))
 
 
@@ -101,7 +106,7 @@ def save_context(context: Context, *, use: bool = True) -> Contexts:
 
     InvalidArgument for a target that is not host:port: a file with one could not be read again.
     """
-    forms.addresses(context.target)
+    addresses(context.target)
     old = contexts()
     rows = (*(row for row in old.contexts if row.context != context.context), context)
     new = Contexts(path=old.path, current=context.context if use or not old.current else old.current, contexts=rows)
@@ -144,6 +149,24 @@ def delete_context(name: str) -> Contexts:
     return changed
 
 
+def config_path() -> Path:
+    """Where a person's contexts are kept."""
+    env = environment()
+    if env.get("FED_CONFIG"):
+        return Path(env["FED_CONFIG"]).expanduser()
+    return Path(env.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fed" / "config.yaml"
+
+
+def state_path(federation: str) -> Path:
+    """Where a federation's state lies unless told otherwise."""
+    return Path(environment().get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fed" / federation
+
+
+def cache_path() -> Path:
+    """Where what can be fetched again is kept."""
+    return Path(environment().get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fed"
+
+
 def _current(all_: Contexts, wanted: str) -> Context:
     if not wanted and not all_.current:
         raise errors.NotFound(
@@ -163,3 +186,16 @@ def _save(all_: Contexts) -> None:
 def _told_context(row: Context) -> dict[str, str]:
     files = {"ca": row.ca, "token": row.token, "signed_in": row.signed_in}
     return {"target": row.target} | {key: str(path) for key, path in files.items() if path is not None}
+
+
+def address(text: str) -> str:
+    """One `host:port`; InvalidArgument for all else."""
+    match = _ADDRESS.fullmatch(text)
+    if not match or not 0 < int(match[2]) < 65536:
+        raise errors.InvalidArgument(f"{text!r} is not host:port", help="Write for example 127.0.0.1:7400.")
+    return text
+
+
+def addresses(text: str) -> str:
+    """One `host:port`, or several with commas between: servers of one catalog, which all prove to be the first one's host."""
+    return ",".join(address(one.strip()) for one in text.split(","))
