@@ -72,6 +72,7 @@ def folded(text: str) -> str:
     if text.isascii() and text.isalnum():
         return text.lower()[:WORD_CHARS_MAX]
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text.casefold()).casefold())
+    plain = plain.lower()  # Cherokee folds to capitals
     return "".join(char for char in plain if char.isalnum())[:WORD_CHARS_MAX]
 
 
