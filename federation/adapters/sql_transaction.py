@@ -432,14 +432,16 @@ def _listing(
 ) -> sa.Select[tuple[str]]:
     """Built once for each of the few shapes that are asked for: SQLAlchemy takes as long to build it as SQLite to answer.
 
-    Of one parent's values, those are found along its index in which a column is empty, and not along that column's: databases
-    do not know that most rows have it empty, and would go through those of all other parents.
+    Of one parent's values, those in which a column is empty are found along the parent's index: SQLite does not know that most
+    rows have it empty, and would go through those of all other parents.
     """
     statement = sa.select(table.c.body).limit(sa.bindparam("this_limit", type_=sa.Integer))
     for name, one, aside in narrowed:
         wanted: sa.BindParameter[Any] = sa.bindparam(f"this_{name}", expanding=not one)
-        column = sa.func.coalesce(table.c[name], sa.text("''")) if aside else table.c[name]
-        statement = statement.where(column == wanted if one else column.in_(wanted))
+        column = table.c[name]
+        # SQLite walks along no index for a NOT, and PostgreSQL, which has counted, sees that it is an equality.
+        equal = sa.not_((column != wanted).self_group()) if aside else column == wanted
+        statement = statement.where(equal if one else column.in_(wanted))
     if after:
         begin: sa.BindParameter[str] = sa.bindparam("after")
         statement = statement.where(table.c.key < begin if newest_first else table.c.key > begin)
