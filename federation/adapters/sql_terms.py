@@ -7,6 +7,7 @@ both find alike. Matches come in the order of their numbers, newest first, as fa
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,8 +30,10 @@ class Way(NamedTuple):
 
 #: Above all numbers.
 _END = 2**63 - 1
-#: Of the newest, how many are looked at where the database thinks that there it finds enough.
-_TRIED_MAX = 20_000
+#: The newest are gone through where, by the database's reckoning, enough match among the first few thousand; so far at most.
+_LIKELY, _TRIED_MAX = 3000, 20_000
+#: What PostgreSQL tells of a plan: how many rows it reckons with.
+_RECKONED = re.compile(r"rows=(\d+)")
 
 
 def put(way: Way, cls: type, key: str, terms: Sequence[str]) -> None:
@@ -73,11 +76,14 @@ def find(way: Way, cls: type, query: Query, *, before: int, limit: int) -> list[
 def _find_postgresql(way: Way, statements: _Statements, values: dict[str, Any], limit: int) -> list[Any]:
     """What is common is soon found among the newest; what is rare, the index finds.
 
-    GIN gives all that match at once, in no order. Going through the newest ends as soon as there are enough, if there are. The
-    database has counted common words, but does not know which are common together, nor which among the newest: where it would
-    rather go through them, it is taken at its word for so many and no more.
+    GIN gives all that match at once, in no order, and each is fetched. Going through the newest ends as soon as there are
+    enough, if there are. The database has counted common words, but does not know which are common together, nor which among
+    the newest: by its reckoning it is decided, and where that was wrong, the index is asked all the same.
     """
-    if any("Backward" in line for (line,) in way.look(statements.plan, values)):
+    ((first, *_), *_) = way.look(statements.plan, values)
+    reckoned = int(_RECKONED.findall(first)[0])
+    ((newest,),) = way.look(statements.newest, {}) if values["before"] == _END else ((values["before"],),)
+    if limit * (newest or 0) <= reckoned * _LIKELY:
         found = way.look(statements.find_among, {"among": _TRIED_MAX, **values})
         if len(found) == limit:
             return found
@@ -106,10 +112,10 @@ class _Statements:
         matching = f"SELECT number, key FROM ({newest}) n WHERE n.terms @@ CAST(:query AS tsquery)"  # noqa: S608
         self.find_among = sa.text(joined.format(f"({matching})"))
         matching = f"SELECT number, key FROM {table} WHERE terms @@ CAST(:query AS tsquery) AND number < :before"  # noqa: S608
-        newest = "ORDER BY number DESC LIMIT :limit"
-        self.plan = sa.text(f"EXPLAIN {matching} {newest}")
+        self.plan = sa.text(f"EXPLAIN {matching}")
+        self.newest = sa.text(f"SELECT max(number) FROM {table}")  # noqa: S608
         # Materialized: else the limit would make the planner think that few rows are to be looked at.
-        first = f"(SELECT number, key FROM m {newest})"  # noqa: S608
+        first = "(SELECT number, key FROM m ORDER BY number DESC LIMIT :limit)"
         self.find_by_index = sa.text(f"WITH m AS MATERIALIZED ({matching}) {joined.format(first)}")
         # CROSS JOIN: the index comes first, whatever SQLite thinks of the tables' sizes.
         self.find_sqlite = sa.text(
