@@ -74,7 +74,7 @@ fuzz: $(VENV)/dev.stamp ## Fuzz formats and every method for FUZZ_SECONDS (240) 
 
 lock: ## Renew constraints.txt from what the registry has now
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
-	.lock-venv/bin/pip install --disable-pip-version-check -e '.[dev,demo,aws,mcp,otel,postgres,s3,spark,vault]'
+	.lock-venv/bin/pip install --disable-pip-version-check -e '.[dev,demo,aws,browse,mcp,otel,postgres,s3,spark,vault]'
 	(echo "# Versions that the project was last tested with; pip takes them with -c. Renewed by \`make lock\`."; \
 	  .lock-venv/bin/pip freeze --exclude-editable) > constraints.txt
 	rm -rf .lock-venv
@@ -102,5 +102,5 @@ $(VENV)/demo.stamp: pyproject.toml $(wildcard constraints.txt) | $(BIN)/python
 
 $(VENV)/dev.stamp: pyproject.toml $(wildcard constraints.txt) | $(BIN)/python
 	@echo "installing everything for development into $(VENV) (once) ..."
-	$(BIN)/pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,demo,aws,mcp,otel,postgres,s3,spark,vault]'
+	$(BIN)/pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,demo,aws,browse,mcp,otel,postgres,s3,spark,vault]'
 	@touch $@ $(VENV)/demo.stamp

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from federation import secrecy
-from federation.cli import cards, erasure, formats, governed, jobs, shapes, sql
+from federation.cli import cards, erasure, formats, governed, jobs, sql
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import columns, errors, ids, units
@@ -18,6 +18,7 @@ from federation.core import dataset as values
 from federation.core import job as job_values
 from federation.core.card import CardFact
 from federation.core.erasure import Erasure
+from federation.shown import shapes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from federation.cli import exits, shapes
+from federation.cli import exits
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
+from federation.shown import shapes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What `fed` shows of each kind of value: the columns of its table, its fields, and its JSON. Pure."""
+"""What people are shown of each kind of value: the columns of its table, its fields, money and times in words. Pure."""
 
 from __future__ import annotations
 

@@ -1,0 +1,82 @@
+"""Tables in the width that there is: the columns that fit, in their order, each as wide as what it shows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.text import Text
+
+from federation.core.screen import safe
+from federation.shown import shapes, tables
+
+#: Between two columns.
+GAP = 2
+#: One column takes no more than this, however long its text is.
+_CHARS_MAX = 44
+#: What is no longer than this is a name, a state or a time: shown whole or not at all. Longer texts may be cut to it.
+_WHOLE_CHARS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A table as it is drawn: headings and cells, each cut to its column's width."""
+
+    headings: tuple[Text, ...]
+    widths: tuple[int, ...]
+    rows: tuple[tuple[Text, ...], ...]
+
+
+def pick(kind: type, *headings: str) -> tuple[shapes.Column, ...]:
+    """Columns of a kind by their headings, what matters most first: what stands last goes first where there is no room."""
+    known = {column.heading: column for column in shapes.columns(kind, wide=True)}
+    return tuple(known[heading] for heading in headings)
+
+
+def fit(values: Sequence[Any], columns: Sequence[shapes.Column], width: int) -> Fitted:
+    """The values under those columns that have room, the first before the later ones.
+
+    A long text may be cut to what is left. Numbers, names and times are shown whole or not at all: half of one is another one.
+    """
+    cells = [[_line(tables.cell(column, value)) for column in columns] for value in values]
+    chosen: list[tuple[int, int]] = []
+    left = width
+    for at, column in enumerate(columns):
+        natural = max((row[at].cell_len for row in cells), default=0)
+        wanted = max(len(column.heading), natural if column.number else min(natural, _CHARS_MAX))
+        room = left - (GAP if chosen else 0)
+        if wanted <= room:
+            given = wanted
+        elif not column.number and wanted > _WHOLE_CHARS <= room:
+            given = room
+        else:
+            continue
+        chosen.append((at, given))
+        left = room - given
+    return Fitted(
+        headings=tuple(_cut(Text(columns[at].heading), given, columns[at]) for at, given in chosen),
+        widths=tuple(given for _, given in chosen),
+        rows=tuple(tuple(_cut(row[at], given, columns[at]) for at, given in chosen) for row in cells),
+    )
+
+
+def cell(text: str, width: int) -> Text:
+    """A text of anybody's in one line of at most so many characters."""
+    line = _line(Text(safe(text)))
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _line(text: Text) -> Text:
+    """What a cell has, in one line."""
+    if "\n" in text.plain or "\t" in text.plain:
+        return Text(" ".join(text.plain.split()))
+    return text
+
+
+def _cut(text: Text, width: int, column: shapes.Column) -> Text:
+    cut = text.copy()
+    cut.truncate(width, overflow="ellipsis")
+    cut.justify = "right" if column.number else "left"
+    return cut
