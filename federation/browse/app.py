@@ -39,23 +39,26 @@ class Browser(App[None]):
     Input:focus { border: none; }
     ContentSwitcher { height: 1fr; }
     Pane { height: 1fr; }
+    * { scrollbar-size: 1 1; }
     DataTable, Tree, Log { background: $background; background-tint: $background 0%; }
     DataTable:focus, Tree:focus, Log:focus { background-tint: $background 0%; }
     DataTable { height: 1fr; }
     DataTable > .datatable--header { background: $background; color: $text-muted; text-style: bold; }
-    DataTable > .datatable--cursor { background: $primary; color: $text; text-style: bold; }
+    DataTable > .datatable--cursor { background: $primary; color: $text; text-style: none; }
     Reading { height: 1fr; padding: 0 1; }
     Reading Static { height: auto; }
     Tree, Log { height: 1fr; padding: 0 1; }
+    Tree { overflow-x: hidden; }
     Help { align: center middle; }
-    .help { width: 78; max-width: 100%; height: auto; max-height: 100%; padding: 1 1; background: $panel; }
-    .help Reading { height: auto; max-height: 20; }
+    .help { width: 78; max-width: 100%; height: auto; max-height: 100%; padding: 1; background: $panel; }
+    .help Reading { height: auto; }
     """
 
-    def __init__(self, clients: sides.Clients, start: Place) -> None:
+    def __init__(self, clients: sides.Clients, start: Place, *, touch_seconds: float = _TOUCH_SECONDS) -> None:
         super().__init__()
         self._clients = clients
         self._start = start
+        self._touch_seconds = touch_seconds
         self.connection = ""
 
     def on_mount(self) -> None:
@@ -66,19 +69,22 @@ class Browser(App[None]):
     async def _touch(self) -> None:
         """Asks again and again whether the catalog is there, tells it, and shows things anew once it is there again."""
         since: float | None = None
-        pause = _TOUCH_SECONDS
+        pause = self._touch_seconds
         federation = ""
         while True:
             try:
                 who = await asyncio.wait_for(self._clients.loop.who_am_i(), _ANSWER_SECONDS)
                 if not federation:
                     federation = (await self._clients.loop.find_entrance()).federation
+            except errors.PermissionDenied:  # by a token that may not ask who bears it: it was answered
+                self._say("")
+                since, pause = None, self._touch_seconds
             except (errors.FederationError, TimeoutError) as error:
                 if isinstance(error, errors.FederationError) and not error.passes:
-                    self._say(f"{error.reason}")
-                    since, pause = since or time.monotonic(), _TOUCH_SECONDS
+                    self._say(error.reason)
+                    since, pause = since or time.monotonic(), self._touch_seconds
                 else:
-                    pause = _PAUSE_SECONDS_MIN if since is None else min(2 * pause, _TOUCH_SECONDS)
+                    pause = min(_PAUSE_SECONDS_MIN if since is None else 2 * pause, self._touch_seconds)
                     since = since or time.monotonic()
                     self._say(f"no answer for {time.monotonic() - since:.0f} s, trying again")
             else:
@@ -86,7 +92,7 @@ class Browser(App[None]):
                 if since is not None:
                     since = None
                     self.reload()
-                pause = _TOUCH_SECONDS
+                pause = self._touch_seconds
             await asyncio.sleep(pause)
 
     def _say(self, text: str) -> None:

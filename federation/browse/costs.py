@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from federation.core import units
@@ -14,6 +16,19 @@ from federation.shown import shapes
 _KEY_CHARS_MAX = 34
 _BAR_CHARS_MIN = 8
 _CHARGED, _SAVED = "█", "░"
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A report, drawn in whichever width it is given."""
+
+    sums: Sequence[CostSummary]
+    total: CostSummary
+    by: str
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        """Draws it."""
+        yield bars(self.sums, self.total, self.by, options.max_width)
 
 
 def bars(sums: Sequence[CostSummary], total: CostSummary, by: str, width: int) -> Text:
@@ -37,8 +52,9 @@ def bars(sums: Sequence[CostSummary], total: CostSummary, by: str, width: int) -
     for row, cell in zip(ordered, cells, strict=False):
         text.append(f"\n{cell[0]:<{wide[0]}}  {cell[1]:>{wide[1]}}  {cell[2]:>{wide[2]}}  ")
         if room >= _BAR_CHARS_MIN:
-            text.append(_CHARGED * _share(row.charge_micros, most, room), "red")
-            text.append(_SAVED * _share(row.avoided_micros, most, room), "green")
+            charged = _share(row.charge_micros, most, room)
+            text.append(_CHARGED * charged, "red")
+            text.append(_SAVED * min(_share(row.avoided_micros, most, room), room - charged), "green")
     text.append(f"\n{cells[-1][0]:<{wide[0]}}  {cells[-1][1]:>{wide[1]}}  {cells[-1][2]:>{wide[2]}}", "bold")
     text.append(
         f"\n\nLocality saved {shapes.money(total.avoided_micros)}; {units.size(total.local_bytes)} stayed in their region."

@@ -15,8 +15,9 @@ from federation.shown import shapes, tables
 GAP = 2
 #: One column takes no more than this, however long its text is.
 _CHARS_MAX = 44
-#: What is no longer than this is a name, a state or a time: shown whole or not at all. Longer texts may be cut to it.
+#: What is no longer than this is a name, a state or a time: shown whole or not at all. Longer texts may be cut, not to less.
 _WHOLE_CHARS = 24
+_CUT_CHARS_MIN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def fit(values: Sequence[Any], columns: Sequence[shapes.Column], width: int) -> 
         room = left - (GAP if chosen else 0)
         if wanted <= room:
             given = wanted
-        elif not column.number and wanted > _WHOLE_CHARS <= room:
+        elif not column.number and wanted > _WHOLE_CHARS and room >= max(_CUT_CHARS_MIN, len(column.heading)):
             given = room
         else:
             continue
@@ -75,8 +76,18 @@ def _line(text: Text) -> Text:
     return text
 
 
+#: States that are seen first, by colour as well as by their word.
+_STATES = {
+    **dict.fromkeys(("RUNNING", "STARTING"), "cyan"),
+    **dict.fromkeys(("SUCCEEDED", "READY", "AVAILABLE"), "green"),
+    **dict.fromkeys(("PENDING", "PLACED", "COPYING", "DECLARED"), "yellow"),
+    **dict.fromkeys(("FAILED", "REJECTED", "LOST", "SUSPECT"), "red"),
+}
+
+
 def _cut(text: Text, width: int, column: shapes.Column) -> Text:
     cut = text.copy()
+    cut.stylize(_STATES.get(cut.plain, ""))
     cut.truncate(width, overflow="ellipsis")
     cut.justify = "right" if column.number else "left"
     return cut

@@ -17,23 +17,19 @@ class Key:
     says: str
 
 
-MOVE = Key(
-    key="↑↓", word="move", says="One row up or down; also k and j. PgUp, PgDn, g and G for pages, the first and the last."
-)
+MOVE = Key(key="↑↓", word="move", says="Up and down; also k and j, PgUp and PgDn, g and G.")
 OPEN = Key(key="↵", word="open", says="Opens what the cursor is on.")
 PANES = Key(key="←→", word="panes", says="The pane before or after; also h and l, or Tab.")
-BACK = Key(key="Esc", word="back", says="Back to where you came from, also while something is being waited for.")
-SEARCH = Key(key="/", word="search", says="Searches all datasets as you type: names, labels, owners, columns, descriptions.")
-FILTER = Key(key="f", word="filter", says='Filters the listing as AIP-160 has it, for example state = "RUNNING".')
-COPY = Key(key="y", word="copy", says="Copies the name under the cursor into your terminal's clipboard (OSC 52).")
-LOOK = Key(
-    key="p", word="look", says="Reads data after you were told what that means: it is a read, in your name, in the audit."
-)
+BACK = Key(key="Esc", word="back", says="Back to where you came from, also out of what is being waited for.")
 SECTIONS = Key(key="1-5", word="sections", says="Data, sites, jobs, transfers, costs.")
-RELOAD = Key(key="r", word="reload", says="Asks again. What is shown is kept fresh by itself where the catalog may be watched.")
-COLUMNS = Key(key="<>", word="columns", says="Moves a wide table of rows to the left or right.")
-NEXT = Key(key="Tab", word="next field", says="In a search: from the words to the filter and to what was found.")
-ROWS = Key(key="↓", word="to what was found", says="In a search: into the rows; Enter opens the one under the cursor.")
+SEARCH = Key(key="/", word="search", says="Searches all datasets as you type.")
+FILTER = Key(key="f", word="filter", says='Filters the listing, for example by state = "RUNNING".')
+COPY = Key(key="y", word="copy", says="Copies the name under the cursor to your clipboard (OSC 52).")
+LOOK = Key(key="p", word="look", says="Reads data, after it has said what that means.")
+COLUMNS = Key(key="<>", word="columns", says="Moves what is wider than the screen to the left or right.")
+NEXT = Key(key="Tab", word="next field", says="In a search: words, filter, what was found.")
+ROWS = Key(key="↓", word="to what was found", says="In a search: into the rows; Enter opens one.")
+RELOAD = Key(key="r", word="reload", says="Asks again. Where the catalog may be watched, changes come by themselves.")
 HELP = Key(key="?", word="help", says="All keys.")
 QUIT = Key(key="q", word="quit", says="Ends it.")
 
@@ -41,9 +37,9 @@ ALL = (MOVE, OPEN, PANES, BACK, SECTIONS, SEARCH, FILTER, COPY, LOOK, COLUMNS, N
 _GAP = "  "
 
 
-def line(keys: Iterable[Key], width: int) -> Text:
-    """The keys in one line, those that fit in their order; help and the end always."""
-    last = [HELP, QUIT]
+def line(keys: Iterable[Key], width: int, *, typing: bool = False) -> Text:
+    """The keys in one line, those that fit in their order; help and the end always, but while their keys are text."""
+    last = [] if typing else [HELP, QUIT]
     shown: list[Key] = []
     for key in keys:
         if key not in last and len(_plain([*shown, key, *last])) <= width:

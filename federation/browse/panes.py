@@ -64,6 +64,8 @@ class Pane(Vertical):
         self.watched = watched
         self.filled = False
         self.busy = False
+        self.refused = False
+        self.again = False
         self.said = ""
         self.problem = Static(markup=False, classes="problem")
         self.problem.display = False
@@ -102,11 +104,13 @@ class Pane(Vertical):
         try:
             await self.fill()
         except errors.FederationError as error:
-            if not (error.passes and self.filled):
+            self.refused = not error.passes
+            if self.refused or not self.filled:
                 self.fail(error)
-            self.said = safe(error.message)
+            else:
+                self.said = safe(error.message)
         else:
-            self.filled = True
+            self.filled, self.refused = True, False
             self.problem.display = False
             self.body.display = True
         finally:
@@ -115,6 +119,7 @@ class Pane(Vertical):
 
     def fail(self, error: errors.FederationError) -> None:
         """Says what went wrong and what to do, in the place of what could not be shown."""
+        self.said = ""
         self.problem.update(wrong(error))
         self.problem.display = True
         self.body.display = False
@@ -202,15 +207,16 @@ class TablePane(Pane):
         """The next rows below those that are there."""
         if self._found is None or self.complete:
             return
-        values = list(self.values)
+        found, values, complete = self._found, list(self.values), True
         wanted = len(values) + ROWS_AT_ONCE
-        async for value in self._found:
+        async for value in found:
             values.append(value)
             if len(values) == wanted:
+                complete = False
                 break
-        else:
-            self.complete = True
-        self.show(values)
+        if self._found is found:  # the listing was not begun anew meanwhile
+            self.complete = complete
+            self.show(values)
 
     def show(self, values: list[Any]) -> None:
         """Shows these rows."""
@@ -256,9 +262,9 @@ def _copied(where: Place | None) -> str:
 
 
 class TextPane(Pane):
-    """Something to read, as long as it may be: `draw` makes it, for so many characters in width."""
+    """Something to read, as long as it may be: `draw` makes it, to be shown in whichever width there is."""
 
-    def __init__(self, heading: str, draw: Callable[[int], Awaitable[RenderableType]], *, watched: str = "") -> None:
+    def __init__(self, heading: str, draw: Callable[[], Awaitable[RenderableType]], *, watched: str = "") -> None:
         super().__init__(heading, watched=watched)
         self._draw = draw
         self.reading = widgets.Reading()
@@ -269,7 +275,7 @@ class TextPane(Pane):
 
     async def fill(self) -> None:
         """Draws it."""
-        self.reading.text.update(await self._draw(max(self.size.width - 4, 20)))
+        self.reading.text.update(await self._draw())
         self.said = ""
 
 
@@ -442,9 +448,14 @@ class AskedPane(TablePane):
         self.said = ""
 
     async def load(self) -> None:
-        """As a pane does; what it means stands there until it is read."""
+        """As a pane does; what it means stands there until it is read. What was read is read again only if that is wanted."""
+        if self.asked and self.filled and not self.again:
+            return
+        self.again = False
         await super().load()
-        if not self.asked and self.filled:
+        if self.asked:
+            self.asked = self.filled
+        elif self.filled:
             self.filled = False
             self.problem.update(Text(self._warning))
             self.problem.display, self.body.display = True, False
@@ -504,13 +515,13 @@ async def _nothing(_: str) -> AsyncIterator[Any]:
         yield row
 
 
-def pairs(rows: Iterable[tuple[str, str]], width: int) -> RenderableType:
+def pairs(rows: Iterable[tuple[str, str]]) -> RenderableType:
     """Names and values, one under the other."""
-    grid = Table(box=None, show_header=False, pad_edge=False, width=width)
+    grid = Table(box=None, show_header=False, pad_edge=False)
     grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold", ratio=1)
+    grid.add_column(overflow="fold")
     for name, value in rows:
-        grid.add_row(name, safe(value))
+        grid.add_row(Text(name), Text(safe(value)))  # a string would be read as markup
     return grid
 
 

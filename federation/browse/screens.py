@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,6 +40,8 @@ class Frame(Screen[None]):
 
     app: Browser
 
+    #: Nothing is focused before what is shown is there.
+    AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", show=False),
         Binding("q", "app.quit", show=False),
@@ -71,7 +74,7 @@ class Frame(Screen[None]):
         width = self.app.size.width
         pane = self.pane
         self.status.update(Text("loading …" if pane.busy and not pane.filled else pane.said, no_wrap=True, overflow="ellipsis"))
-        self.foot.update(keys.line(self.shortcuts(), width - 2))
+        self.foot.update(keys.line(self.shortcuts(), width - 2, typing=isinstance(self.focused, Input)))
         self.sections.update(sections(self.section, self.app.connection, width - 2))
 
     @property
@@ -85,6 +88,10 @@ class Frame(Screen[None]):
 
     def on_resize(self, _: events.Resize) -> None:
         """The lines have another width."""
+        self.tell()
+
+    def on_descendant_focus(self, _: events.DescendantFocus) -> None:
+        """Other keys do something."""
         self.tell()
 
     def on_pane_told(self, event: Pane.Told) -> None:
@@ -210,12 +217,12 @@ class View(Frame):
         while True:
             revision = 0
             if pane.watched:
-                with _unless_refused():
+                with contextlib.suppress(errors.FederationError):  # its own question says what is wrong
                     revision = (await client.who_am_i()).revision
             await pane.load()
             if pane.filled and self.pane is pane and pane.body.display and self.focused is None:
                 pane.body.focus()
-            if not pane.watched:
+            if not pane.watched or pane.refused:
                 return
             if not revision or failed:
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -225,7 +232,8 @@ class View(Frame):
             failed = not await _follow(changes, pane)
 
     def action_reload(self) -> None:
-        """Asks again."""
+        """Asks again, also for data that was read before: it is wanted by name."""
+        self.pane.again = True
         self.look()
 
     def action_pane(self, step: int) -> None:
@@ -293,16 +301,6 @@ async def _follow(changes: AsyncIterator[Any], pane: Pane) -> bool:
     return False
 
 
-class _unless_refused:  # noqa: N801 - reads as a word
-    """What is refused is left undone: the pane's own question says what is wrong."""
-
-    def __enter__(self) -> None:
-        """Begins."""
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        return kind is not None and issubclass(kind, errors.FederationError)
-
-
 class Search(Frame):
     """Datasets by words and a filter, as they are typed. An answer to what was typed before is not shown."""
 
@@ -355,10 +353,6 @@ class Search(Frame):
         self.words.focus()
         self.ask()
 
-    def on_descendant_focus(self, _: events.DescendantFocus) -> None:
-        """Other keys do something."""
-        self.tell()
-
     def on_input_changed(self, event: Input.Changed) -> None:
         """Searches, once nothing more is typed for a moment."""
         event.stop()
@@ -402,7 +396,7 @@ class Help(ModalScreen[None]):
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for key in keys.ALL:
-            table.add_row(key.key, key.says)
+            table.add_row(Text(key.key), Text(key.says))
         reading = widgets.Reading()
         reading.text.update(table)
         yield Vertical(Static("Keys", markup=False, classes="path"), reading, classes="help")

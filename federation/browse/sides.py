@@ -68,8 +68,8 @@ def _namespaces(_: Place, clients: Clients) -> list[Pane]:
 
 
 def _namespace(where: Place, clients: Clients) -> list[Pane]:
-    async def about(width: int) -> RenderableType:
-        return panes.pairs(shapes.fields(await clients.loop.get_namespace(where.name)), width)
+    async def about() -> RenderableType:
+        return panes.pairs(shapes.fields(await clients.loop.get_namespace(where.name)))
 
     return [
         panes.TablePane(
@@ -85,7 +85,7 @@ def _namespace(where: Place, clients: Clients) -> list[Pane]:
             can_filter=True,
         ),
         panes.TextPane("About", about, watched=f'name = "namespaces/{where.name}"'),
-        *_costs_of(clients, f'namespace = "{where.name}"', ("month", "dataset")),
+        *_costs_of(clients, f'payer = "{where.name}"', ("month", "dataset")),
     ]
 
 
@@ -94,11 +94,11 @@ def _dataset_place(row: dataset.Dataset) -> Place:
 
 
 def _dataset(where: Place, clients: Clients) -> list[Pane]:
-    client, resource = clients.loop, ids.dataset(where.name).resource
+    client, name = clients.loop, ids.dataset(where.name)
 
-    async def about(width: int) -> RenderableType:
+    async def about() -> RenderableType:
         found, card = await asyncio.gather(client.get_dataset(where.name), client.explain_card(where.name))
-        parts: list[RenderableType] = [panes.pairs(shapes.fields(found), width)]
+        parts: list[RenderableType] = [panes.pairs(shapes.fields(found))]
         if card.made_of or card.unseen:
             others = f"{card.unseen} that you may not know of" if card.unseen else ""
             parts.append(Text(f"\nmade of {', '.join(filter(None, (*map(safe, card.made_of), others)))}"))
@@ -116,10 +116,10 @@ def _dataset(where: Place, clients: Clients) -> list[Pane]:
             noun="versions",
             watched=f'type = "versions" AND dataset = "{where.name}"',
         ),
-        panes.TextPane("About", about, watched=f'name = "{resource}"'),
+        panes.TextPane("About", about, watched=f'name = "{name.resource}"'),
         _map(clients, where.name),
         _lineage(clients, where.name),
-        *_costs_of(clients, f'dataset = "{where.name}"', ("month", "link")),
+        *_costs_of(clients, f'namespace = "{name.namespace}" AND dataset = "{name.dataset}"', ("month", "link")),
     ]
 
 
@@ -182,8 +182,8 @@ def _version(where: Place, clients: Clients) -> list[Pane]:
         for row in schema(version, (*card.card.sensitive_columns, *inherited)):
             yield row
 
-    async def about(width: int) -> RenderableType:
-        return panes.pairs(shapes.fields(await client.get_version(name)), width)
+    async def about() -> RenderableType:
+        return panes.pairs(shapes.fields(await client.get_version(name)))
 
     return [
         panes.TablePane(
@@ -393,14 +393,14 @@ def _sites(_: Place, clients: Clients) -> list[Pane]:
 
 
 def _site(where: Place, clients: Clients) -> list[Pane]:
-    async def about(width: int) -> RenderableType:
-        return panes.pairs(shapes.fields(await clients.loop.get_site(where.name)), width)
+    async def about() -> RenderableType:
+        return panes.pairs(shapes.fields(await clients.loop.get_site(where.name)))
 
     return [
         panes.TextPane("About", about, watched=f'name = "sites/{where.name}"'),
         _transfers_pane(clients, f'destination_site = "{where.name}"', "Comes"),
         _transfers_pane(clients, f'source_site = "{where.name}"', "Goes"),
-        *_costs_of(clients, f'site = "{where.name}"', ("month", "link")),
+        *_costs_of(clients, f'source_site = "{where.name}"', ("month", "link")),
     ]
 
 
@@ -412,7 +412,7 @@ def _jobs(_: Place, clients: Clients) -> list[Pane]:
         panes.TablePane(
             "Jobs",
             lambda filter_: clients.loop.list_jobs(filter=filter_),
-            fitting.pick(job.Job, "LABEL", "STATE", "SITE", "JOB", "CREATED", "BECAUSE", "BY", "ESTIMATE"),
+            fitting.pick(job.Job, "LABEL", "STATE", "SITE", "CREATED", "BECAUSE", "JOB", "BY", "ESTIMATE"),
             opens=lambda row: Place(kind=Kind.JOB, name=row.job),
             empty="There is no job yet. fed job submit starts one.",
             noun="jobs",
@@ -425,10 +425,10 @@ def _jobs(_: Place, clients: Clients) -> list[Pane]:
 def _job(where: Place, clients: Clients) -> list[Pane]:
     client, within = clients.loop, f'within = "jobs/{where.name}"'
 
-    async def state(width: int) -> RenderableType:
-        return panes.pairs(job_fields(await client.get_job(where.name)), width)
+    async def state() -> RenderableType:
+        return panes.pairs(job_fields(await client.get_job(where.name)))
 
-    async def plan(_: int) -> RenderableType:
+    async def plan() -> RenderableType:
         found = await client.get_job(where.name)
         return panes.lines(("It has no plan yet.",) if found.plan is None else plans.explained(found.plan))
 
@@ -497,8 +497,8 @@ def _transfers_pane(clients: Clients, filter_: str, heading: str) -> Pane:
 
 
 def _transfer(where: Place, clients: Clients) -> list[Pane]:
-    async def about(width: int) -> RenderableType:
-        return panes.pairs(shapes.fields(await clients.loop.get_transfer(where.name)), width)
+    async def about() -> RenderableType:
+        return panes.pairs(shapes.fields(await clients.loop.get_transfer(where.name)))
 
     return [panes.TextPane("About", about, watched=f'name = "transfers/{where.name}"')]
 
@@ -532,9 +532,9 @@ def _costs_of(clients: Clients, filter_: str, keys: Iterable[str]) -> list[Pane]
 
 
 def _costs_by(clients: Clients, filter_: str, by: str, heading: str) -> Pane:
-    async def drawn(width: int) -> RenderableType:
+    async def drawn() -> RenderableType:
         sums, total = await clients.loop.summarize_costs(by, filter=filter_)
-        return costs.bars(sums, total, by, width)
+        return costs.Bars(sums, total, by)
 
     return panes.TextPane(heading, drawn)
 

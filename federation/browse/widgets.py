@@ -84,6 +84,8 @@ class Branches(Tree[str], inherit_bindings=False):
     """Lines under lines, each with the name of what it shows."""
 
     BINDINGS = [  # noqa: RUF012
+        Binding("less_than_sign", "scroll_left", show=False),
+        Binding("greater_than_sign", "scroll_right", show=False),
         Binding("enter", "select_cursor", show=False),
         Binding("space", "toggle_node", show=False),
         *_moves("cursor_up", "cursor_down", "page_up", "page_down", "scroll_home", "scroll_end"),
@@ -98,6 +100,7 @@ class Branches(Tree[str], inherit_bindings=False):
     def grow(self, roots: Sequence[lineage.Branch]) -> None:
         """Shows other trees, open to their last line."""
         self.clear()
+        self.call_after_refresh(self.action_scroll_home)
         waiting = [(self.root, branch) for branch in reversed(roots)]
         while waiting:
             above, branch = waiting.pop()

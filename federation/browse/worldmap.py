@@ -182,8 +182,9 @@ def _label(grid: Grid, column: int, row: int, name: str, taken: set[tuple[int, i
     for left, line in (*offers, (column - len(name), row + 1), (column - len(name), row - 1)):
         cells = [(at, line) for at in range(left - 1, left + len(name) + 1)]
         if 0 <= line < len(grid) and left >= 0 and left + len(name) <= width and not taken.intersection(cells[1:-1]):
-            for character, (at, _) in zip(name, cells[1:-1], strict=True):
-                grid[line][at] = (character, "bold")
+            for character, (at, _) in zip(f" {name} ", cells, strict=True):
+                if 0 <= at < width and (at, line) not in taken:
+                    grid[line][at] = (character, "bold")
             taken.update(cells)
             return
 

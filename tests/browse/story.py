@@ -49,7 +49,7 @@ def job_id(number: int) -> str:
     return f"j-01k9{number:022d}"
 
 
-RUNNING, DONE, FAILED, WAITING = (job_id(number) for number in (4, 3, 2, 5))
+RUNNING, DONE, FAILED, REJECTED = (job_id(number) for number in (4, 3, 2, 5))
 
 
 @contextmanager
@@ -192,10 +192,10 @@ def _jobs(tx: ports.Transaction) -> None:
         (FAILED, "nightly-join", JobState.FAILED, "EXIT_CODE", "the entrypoint exited with 1"),
         (DONE, "train-delay-model", JobState.SUCCEEDED, "", ""),
         (RUNNING, "score-flights", JobState.RUNNING, "", ""),
-        (WAITING, "embed-orders", JobState.PENDING, "GPU_TYPE_MISSING", "no site has a B200"),
+        (REJECTED, "embed-orders", JobState.REJECTED, "GPU_TYPE_MISSING", "no site has a B200"),
     )
     for number, (name, label, state, reason, detail) in enumerate(states):
-        placed = state is not JobState.PENDING
+        placed = state is not JobState.REJECTED
         request = builders.request(
             ("sales/flights@3",),
             ("ml/delay-model",),
