@@ -16,8 +16,8 @@ GAP = 2
 #: One column takes no more than this, however long its text is.
 _CHARS_MAX = 44
 #: What is no longer than this is a name, a state or a time: shown whole or not at all. Longer texts may be cut, not to less.
-_WHOLE_CHARS = 24
-_CUT_CHARS_MIN = 12
+_WHOLE_CHARS = 28
+_CUT_CHARS_MIN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +38,15 @@ def pick(kind: type, *headings: str) -> tuple[shapes.Column, ...]:
 def fit(values: Sequence[Any], columns: Sequence[shapes.Column], width: int) -> Fitted:
     """The values under those columns that have room, the first before the later ones.
 
-    A long text may be cut to what is left. Numbers, names and times are shown whole or not at all: half of one is another one.
+    A column in which no row has anything is left out. A long text may be cut to what is left; numbers, names and times are
+    shown whole or not at all: half of one is another one.
     """
     cells = [[_line(tables.cell(column, value)) for column in columns] for value in values]
     chosen: list[tuple[int, int]] = []
     left = width
     for at, column in enumerate(columns):
+        if cells and all(row[at].plain in ("", "-") for row in cells):
+            continue
         natural = max((row[at].cell_len for row in cells), default=0)
         wanted = max(len(column.heading), natural if column.number else min(natural, _CHARS_MAX))
         room = left - (GAP if chosen else 0)

@@ -229,7 +229,7 @@ class TablePane(Pane):
         if not self.values:
             return f"Nothing matches {self.filter}" if self.filter else self._empty
         more = "" if self.complete else "; more below"
-        return f"{len(self.values):,} {self._noun}{more}"
+        return f"{len(self.values):,} {self._noun if len(self.values) != 1 else self._noun[:-1]}{more}"
 
     def draw(self, kept: str = "") -> None:
         """Draws them anew, in the width that there is."""

@@ -50,7 +50,7 @@ class Place:
     @property
     def copied(self) -> str:
         """Its name as `fed` takes it."""
-        return self.file or (f"{self.kind.lower()}s/{self.name}" if self.kind in (Kind.JOB, Kind.TRANSFER) else self.name)
+        return self.file or (f"{self.section.lower()}/{self.name}" if self.kind in _WITHIN else self.name)
 
 
 def trail(place: Place) -> tuple[Place, ...]:
@@ -101,11 +101,13 @@ def _single(word: str) -> Place:
 
 
 def of_node(node: str) -> Place | None:
-    """The place of what stands in lineage: a version, or a run by its job; None for people, puts and what is foreign."""
-    if lineages.node_kind(node) is lineages.NodeKind.VERSION or (node.startswith("jobs/") and lineages.is_run(node)):
-        return parse(node)
+    """The place of what stands in lineage: a version, a dataset, a run by its job; None for people, puts and what is foreign."""
+    if lineages.is_run(node):
+        return parse(node) if node.startswith("jobs/") else None
+    if lineages.node_kind(node) is lineages.NodeKind.PERSON:
+        return None
     try:
-        return Place(kind=Kind.DATASET, name=ids.dataset(node).short)
+        return parse(node) if "/" in node else None
     except errors.InvalidArgument:
         return None
 

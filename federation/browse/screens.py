@@ -316,7 +316,7 @@ class Search(Frame):
             sides.FOUND,
             opens=lambda row: Place(kind=Kind.DATASET, name=row.dataset.name.short),
             empty="Nothing that you may know of has all of these words.",
-            noun="datasets, best first",
+            noun="datasets",
         )
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -14,9 +14,9 @@ from federation.browse import apart, costs, fitting, panes, worldmap
 from federation.browse.panes import Pane
 from federation.browse.place import Kind, Place
 from federation.client import AsyncClient, Client
-from federation.client.values import ColumnStatistics
 from federation.core import dataset, discovery, errors, ids, job, site, transfer, units
 from federation.core.screen import safe
+from federation.core.statistics import ColumnStatistics
 from federation.shown import lineage, plans, shapes, tables
 
 #: Of a dataset with more versions the newest are asked for one by one: its listing begins with the oldest.
@@ -198,7 +198,7 @@ def _version(where: Place, clients: Clients) -> list[Pane]:
         panes.AskedPane(
             "Files",
             lambda purpose: _files(clients, name, purpose),
-            _FILES,
+            fitting.pick(dataset.FileEntry, "FILE", "SIZE", "ROWS", "STORED", "GENERATION", "SHA-256 SEALED"),
             opens=lambda row: Place(kind=Kind.FILE, name=name, file=row.path),
             noun="files",
             warning=_READ_FILES,
@@ -227,7 +227,7 @@ def _file(where: Place, clients: Clients) -> list[Pane]:
         panes.AskedPane(
             "Statistics",
             described,
-            _STATISTICS,
+            shapes.columns(ColumnStatistics),
             name_of=lambda row: row.column,
             noun="columns",
             warning=_READ_FOOTER,
@@ -244,24 +244,6 @@ def _file(where: Place, clients: Clients) -> list[Pane]:
 
 async def _purposes(client: AsyncClient, name: str) -> Sequence[str]:
     return (await client.get_dataset(name)).purposes
-
-
-_FILES = (
-    shapes.Column(heading="FILE", show=lambda v: v.path),
-    shapes.Column(heading="SIZE", show=lambda v: units.size(v.file_bytes), number=True),
-    shapes.Column(heading="ROWS", show=lambda v: f"{v.rows:,}" if v.rows >= 0 else "-", number=True),
-    shapes.Column(heading="STORED", show=lambda v: units.size(v.object_bytes), number=True),
-    shapes.Column(heading="GENERATION", show=lambda v: v.generation),
-    shapes.Column(heading="SHA-256 OF IT SEALED", show=lambda v: v.object_sha256),
-)
-_STATISTICS = (
-    shapes.Column(heading="COLUMN", show=lambda v: v.column),
-    shapes.Column(heading="TYPE", show=lambda v: v.type),
-    shapes.Column(heading="NULLS", show=lambda v: "-" if v.nulls is None else f"{v.nulls:,}", number=True),
-    shapes.Column(heading="LEAST", show=lambda v: "masked" if v.masked else v.least or "-"),
-    shapes.Column(heading="GREATEST", show=lambda v: "masked" if v.masked else v.greatest or "-"),
-    shapes.Column(heading="STORED", show=lambda v: units.size(v.stored_bytes), number=True),
-)
 
 
 async def _files(clients: Clients, name: str, purpose: str) -> Sequence[dataset.FileEntry]:
@@ -412,7 +394,7 @@ def _jobs(_: Place, clients: Clients) -> list[Pane]:
         panes.TablePane(
             "Jobs",
             lambda filter_: clients.loop.list_jobs(filter=filter_),
-            fitting.pick(job.Job, "LABEL", "STATE", "SITE", "CREATED", "BECAUSE", "JOB", "BY", "ESTIMATE"),
+            fitting.pick(job.Job, "LABEL", "STATE", "SITE", "JOB", "BECAUSE", "CREATED", "BY", "ESTIMATE"),
             opens=lambda row: Place(kind=Kind.JOB, name=row.job),
             empty="There is no job yet. fed job submit starts one.",
             noun="jobs",

@@ -35,10 +35,10 @@ class Sign(StrEnum):
 #: What each sign means on a map of a version, and on one of all sites; and its colour.
 _MEANS = {
     Sign.HOLDS: ("holds it", "ready", "bold green"),
-    Sign.COMING: ("on its way there", "getting a copy", "bold yellow"),
-    Sign.SUSPECT: ("damaged there", "", "bold red"),
+    Sign.COMING: ("on its way", "gets a copy", "bold yellow"),
+    Sign.SUSPECT: ("damaged", "", "bold red"),
     Sign.EMPTY: ("has none", "declared", "bold"),
-    Sign.AWAY: ("site does not answer", "does not answer", "bold red"),
+    Sign.AWAY: ("no answer", "no answer", "bold red"),
 }
 
 
@@ -126,7 +126,7 @@ def _legend(placed: Sequence[Mark], known: set[str], moving: Sequence[Way], widt
             text.append(f"{_MEANS[sign][0 if of_version else 1]}   ")
     if moving:
         text.append("··· ", "yellow")
-        text.append("being copied   ")
+        text.append("copying   ")
     unknown = [mark.name for mark in placed if mark.region not in known]
     if unknown:
         text.append(f"not on the map: {safe(', '.join(unknown))}", "dim")

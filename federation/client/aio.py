@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 from federation.client import bills, transfer
 from federation.client.client import PACKAGE_BYTES_MAX, Client
 from federation.client.loop import LoopClient
-from federation.client.values import Access, Entrance, FileStatistics, Finding, Invitation, Joined, Package, QueryResult, WhoAmI
+from federation.client.values import Access, Entrance, Finding, Invitation, Joined, Package, QueryResult, WhoAmI
 from federation.core import (
     authorization,
     bill,
@@ -40,6 +40,7 @@ from federation.core import (
     quota,
     ratecard,
     site,
+    statistics,
     trail,
     variance,
     watching,
@@ -909,7 +910,7 @@ class AsyncClient(LoopClient):
 
     async def describe_file(
         self, name: str, file: str, *, site: str = "", purpose: str = "", show_sensitive: bool = False
-    ) -> FileStatistics:
+    ) -> statistics.FileStatistics:
         """The schema of a version's Parquet file, with nulls, least and greatest value of each column, from its footer alone.
 
         It is a read as `preview` is, and masks alike. FailedPrecondition (STATISTICS_MISSING) for a file that is no Parquet, or

@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from federation import frames
 from federation.client import bills, files, focus_file, following, transfer
 from federation.client.connection import CALL_SECONDS, Connection
-from federation.client.values import Access, Entrance, FileStatistics, Finding, Invitation, Joined, Package, QueryResult, WhoAmI
+from federation.client.values import Access, Entrance, Finding, Invitation, Joined, Package, QueryResult, WhoAmI
 from federation.core import (
     authorization,
     bill,
@@ -45,6 +45,7 @@ from federation.core import (
     ratecard,
     records,
     site,
+    statistics,
     trail,
     variance,
     watching,
@@ -1298,7 +1299,7 @@ class Client:
 
     def describe_file(
         self, name: str, file: str, *, site: str = "", purpose: str = "", show_sensitive: bool = False
-    ) -> FileStatistics:
+    ) -> statistics.FileStatistics:
         """The schema of a version's Parquet file, with nulls, least and greatest value of each column, from its footer alone.
 
         It is a read as `preview` is, and masks alike. FailedPrecondition (STATISTICS_MISSING) for a file that is no Parquet, or

@@ -13,8 +13,8 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from federation.client.values import ColumnStatistics, FileStatistics
 from federation.core import errors, units
+from federation.core.statistics import ColumnStatistics, FileStatistics
 from federation.wire import counting, data
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from federation.client.files import LocalFile
-from federation.client.values import Access, FileStatistics, Finding
-from federation.core import columns, dataset, errors, ids
+from federation.client.values import Access, Finding
+from federation.core import columns, dataset, errors, ids, statistics
 from federation.wire.gateway import GatewayClient, persistent
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def manifest(ca: bytes, access: Access) -> dataset.Manifest:
         return opened.manifest
 
 
-def describe(ca: bytes, access: Access, *, path: str, masked: bool) -> FileStatistics:
+def describe(ca: bytes, access: Access, *, path: str, masked: bool) -> statistics.FileStatistics:
     """What the footer of a file of the version of a grant says; see `client.describe_file`."""
     from federation.client import preview as previews  # noqa: PLC0415 - as above
 

@@ -80,34 +80,6 @@ class Package:
     package_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class ColumnStatistics:
-    """What a Parquet file's footer says of one column, over all its row groups; None and '' where it says nothing.
-
-    `least` and `greatest` are values as text, empty for a `masked` column, which the data card calls sensitive.
-    """
-
-    column: str
-    type: str
-    stored_bytes: int
-    nulls: int | None = None
-    least: str = ""
-    greatest: str = ""
-    masked: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileStatistics:
-    """The schema of one Parquet file, with what its footer says of each column. `received_bytes` were read for it."""
-
-    version: str
-    path: str
-    rows: int
-    row_groups: int
-    columns: tuple[ColumnStatistics, ...]
-    received_bytes: int
-
-
 class Finding(TypedDict):
     """One thing that a site's check found wrong: ORPHAN, MISSING, DAMAGED, KEY_MISSING or MANIFEST_INVALID.
 

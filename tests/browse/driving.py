@@ -39,7 +39,7 @@ class Driver:
         """Waits until all of the words stand on the screen, and the others do not; returns it."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            await self.pilot.pause(0.02)
+            await self.pilot.pause(0.06)
             text = self.text
             if all(word in text for word in words) and not (without and without in text):
                 return text
