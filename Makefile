@@ -12,7 +12,7 @@ BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all campaign-record focus-tools fix baseline proto aio schemas record-docs sdk-docs authorization-docs metrics-docs fuzz lock bench bench-placement demo demo-down
+.PHONY: help setup check test test-all campaign-record focus-tools fix baseline proto aio browse-pictures schemas record-docs sdk-docs authorization-docs metrics-docs fuzz lock bench bench-placement demo demo-down
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ sdk-docs: $(VENV)/dev.stamp ## Print the reference of docs/sdk.md from federatio
 aio: $(VENV)/dev.stamp ## Print federation/client/aio.py from federation/client/client.py
 	$(BIN)/python infra/gen_aio.py > .aio.py && mv .aio.py federation/client/aio.py
 	$(BIN)/ruff check -q --fix --select I federation/client/aio.py && $(BIN)/ruff format -q federation/client/aio.py
+
+browse-pictures: $(VENV)/dev.stamp ## Draw the pictures of docs/browse.md
+	$(BIN)/python -m tests.browse.pictures docs/pictures
 
 schemas: $(VENV)/dev.stamp ## Generate docs/schemas from the values that files hold
 	for kind in world request; do $(BIN)/fed world schema $$kind > docs/schemas/$$kind.schema.json; done

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from federation.browse import colours
 from federation.core import units
 from federation.core.metering import CostSummary
 from federation.core.screen import safe
@@ -53,8 +54,8 @@ def bars(sums: Sequence[CostSummary], total: CostSummary, by: str, width: int) -
         text.append(f"\n{cell[0]:<{wide[0]}}  {cell[1]:>{wide[1]}}  {cell[2]:>{wide[2]}}  ")
         if room >= _BAR_CHARS_MIN:
             charged = _share(row.charge_micros, most, room)
-            text.append(_CHARGED * charged, "red")
-            text.append(_SAVED * min(_share(row.avoided_micros, most, room), room - charged), "green")
+            text.append(_CHARGED * charged, colours.BAD)
+            text.append(_SAVED * min(_share(row.avoided_micros, most, room), room - charged), colours.GOOD)
     text.append(f"\n{cells[-1][0]:<{wide[0]}}  {cells[-1][1]:>{wide[1]}}  {cells[-1][2]:>{wide[2]}}", "bold")
     text.append(
         f"\n\nLocality saved {shapes.money(total.avoided_micros)}; {units.size(total.local_bytes)} stayed in their region."

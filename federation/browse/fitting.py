@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
+from federation.browse import colours
 from federation.core.screen import safe
 from federation.shown import shapes, tables
 
@@ -81,10 +82,10 @@ def _line(text: Text) -> Text:
 
 #: States that are seen first, by colour as well as by their word.
 _STATES = {
-    **dict.fromkeys(("RUNNING", "STARTING"), "cyan"),
-    **dict.fromkeys(("SUCCEEDED", "READY", "AVAILABLE"), "green"),
-    **dict.fromkeys(("PENDING", "PLACED", "COPYING", "DECLARED"), "yellow"),
-    **dict.fromkeys(("FAILED", "REJECTED", "LOST", "SUSPECT"), "red"),
+    **dict.fromkeys(("RUNNING", "STARTING"), colours.UNDER_WAY),
+    **dict.fromkeys(("SUCCEEDED", "READY", "AVAILABLE"), colours.GOOD),
+    **dict.fromkeys(("PENDING", "PLACED", "COPYING", "DECLARED"), colours.WAITS),
+    **dict.fromkeys(("FAILED", "REJECTED", "LOST", "SUSPECT"), colours.BAD),
 }
 
 

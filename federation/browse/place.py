@@ -101,7 +101,7 @@ def _single(word: str) -> Place:
 
 
 def of_node(node: str) -> Place | None:
-    """The place of what stands in lineage: a version, a dataset, a run by its job; None for people, puts and what is foreign."""
+    """The place of what stands in lineage: a version, a dataset, a run by its job; None for people, puts and foreign things."""
     if lineages.is_run(node):
         return parse(node) if node.startswith("jobs/") else None
     if lineages.node_kind(node) is lineages.NodeKind.PERSON:

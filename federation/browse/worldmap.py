@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from rich.text import Text
 
-from federation.browse import earth
+from federation.browse import colours, earth
 from federation.core import dataset, site, transfer
 from federation.core.screen import safe
 
@@ -34,11 +35,11 @@ class Sign(StrEnum):
 
 #: What each sign means on a map of a version, and on one of all sites; and its colour.
 _MEANS = {
-    Sign.HOLDS: ("holds it", "ready", "bold green"),
-    Sign.COMING: ("on its way", "gets a copy", "bold yellow"),
-    Sign.SUSPECT: ("damaged", "", "bold red"),
+    Sign.HOLDS: ("holds it", "ready", f"bold {colours.GOOD}"),
+    Sign.COMING: ("on its way", "gets a copy", f"bold {colours.WAITS}"),
+    Sign.SUSPECT: ("damaged", "", f"bold {colours.BAD}"),
     Sign.EMPTY: ("has none", "declared", "bold"),
-    Sign.AWAY: ("no answer", "no answer", "bold red"),
+    Sign.AWAY: ("no answer", "no answer", f"bold {colours.BAD}"),
 }
 
 
@@ -99,10 +100,12 @@ def draw(placed: Sequence[Mark], width: int, height: int, *, moving: Sequence[Wa
     """
     grid = [[(chr(character), "dim") for character in row] for row in _land(width, height)]
     where = {name: _cell(point, width, height) for name, point in earth.regions().items()}
+    lines: set[tuple[int, int]] = set()
     for way in moving:
         if way.source_region in where and way.destination_region in where:
-            for column, row in _between(where[way.source_region], where[way.destination_region]):
-                grid[row][column] = ("·", "yellow")
+            lines.update(_between(where[way.source_region], where[way.destination_region]))
+    for column, row in lines:
+        grid[row][column] = ("·", colours.WAITS)
     taken = {where[mark.region] for mark in placed if mark.region in where}
     by_cell: dict[tuple[int, int], list[Mark]] = {}
     for mark in placed:
@@ -111,7 +114,9 @@ def draw(placed: Sequence[Mark], width: int, height: int, *, moving: Sequence[Wa
     for (column, row), here in sorted(by_cell.items()):
         sign = min((mark.sign for mark in here), key=list(Sign).index)
         grid[row][column] = (sign.value, _MEANS[sign][2])
-        _label(grid, column, row, ", ".join(safe(mark.name) for mark in here), taken)
+        name = ", ".join(safe(mark.name) for mark in here)
+        if not _label(grid, (column, row), name, taken, lines):
+            _label(grid, (column, row), name, taken, set())
     text = Text("\n").join(_joined(row) for row in grid)
     text.append("\n")
     text.append_text(_legend(placed, set(where), moving, width, of_version=of_version))
@@ -123,10 +128,10 @@ def _legend(placed: Sequence[Mark], known: set[str], moving: Sequence[Way], widt
     for sign in Sign:
         if any(mark.sign is sign for mark in placed):
             text.append(f"{sign.value} ", _MEANS[sign][2])
-            text.append(f"{_MEANS[sign][0 if of_version else 1]}   ")
+            text.append(f"{_MEANS[sign][0 if of_version else 1]}  ")
     if moving:
-        text.append("··· ", "yellow")
-        text.append("copying   ")
+        text.append("··· ", colours.WAITS)
+        text.append("copying  ")
     unknown = [mark.name for mark in placed if mark.region not in known]
     if unknown:
         text.append(f"not on the map: {safe(', '.join(unknown))}", "dim")
@@ -173,21 +178,27 @@ def _between(start: tuple[int, int], end: tuple[int, int]) -> Iterable[tuple[int
 
 
 Grid = list[list[tuple[str, str]]]
+Cell = tuple[int, int]
 
 
-def _label(grid: Grid, column: int, row: int, name: str, taken: set[tuple[int, int]]) -> None:
-    """Writes a name beside its sign where it covers no sign and no other name: to the right, to the left, below or above."""
-    width = len(grid[0])
+def _label(grid: Grid, sign: Cell, name: str, taken: set[Cell], lines: set[Cell]) -> bool:
+    """Writes a name beside its sign, to the right, to the left, below or above, where it covers no sign, name or line.
+
+    Whether there was room.
+    """
+    (column, row), width = sign, len(grid[0])
     offers = ((column + 2, row), (column - len(name) - 1, row), (column + 1, row + 1), (column + 1, row - 1))
     for left, line in (*offers, (column - len(name), row + 1), (column - len(name), row - 1)):
         cells = [(at, line) for at in range(left - 1, left + len(name) + 1)]
-        if 0 <= line < len(grid) and left >= 0 and left + len(name) <= width and not taken.intersection(cells[1:-1]):
+        if 0 <= line < len(grid) and left >= 0 and left + len(name) <= width and not (taken | lines).intersection(cells[1:-1]):
             for character, (at, _) in zip(f" {name} ", cells, strict=True):
                 if 0 <= at < width and (at, line) not in taken:
                     grid[line][at] = (character, "bold")
             taken.update(cells)
-            return
+            return True
+    return False
 
 
 def _joined(row: Sequence[tuple[str, str]]) -> Text:
-    return Text.assemble(*row, no_wrap=True)
+    runs = itertools.groupby(row, key=lambda cell: cell[1])
+    return Text.assemble(*(("".join(character for character, _ in cells), style) for style, cells in runs), no_wrap=True)

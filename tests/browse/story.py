@@ -179,7 +179,9 @@ def _dataset(
 
 def plan(at: str = "eu-1") -> job.Plan:
     """Why a job runs there."""
-    here = builders.candidate(at, compute_micros=660_000, run_seconds=600, inputs=(builders.input_plan(),))
+    here = builders.candidate(
+        at, compute_micros=660_000, run_seconds=600, inputs=(builders.input_plan(version=3, bytes=29_100_000_000),)
+    )
     there = builders.candidate("us-1", compute_micros=410_000, egress_micros=582_000, egress_bytes=29_100_000_000, locality=0.0)
     rejected = job.Rejection(site="ap-1", reason="RESIDENCY_DENIED", detail="sales/flights stays in EU")
     return builders.plan(
