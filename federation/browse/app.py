@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from textual.app import App
+from textual.binding import Binding
 from textual.screen import Screen
 
 from federation.browse import place, screens, sides
@@ -25,6 +26,7 @@ class Browser(App[None]):
     """The catalog for whoever opened it, beginning at a place."""
 
     ENABLE_COMMAND_PALETTE = False
+    BINDINGS = [Binding("ctrl+c", "quit", show=False, priority=True)]  # noqa: RUF012 - Textual's own way
     TITLE = "fed browse"
     CSS = """
     Screen { layout: vertical; }

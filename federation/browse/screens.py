@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,8 +27,9 @@ from federation.core.screen import safe
 if TYPE_CHECKING:
     from federation.browse.app import Browser
 
-#: Changes that come together are shown together.
+#: Changes that come together are shown together; where an answer takes long, so many times as long passes before the next.
 _TOGETHER_SECONDS = 0.2
+_REST = 4.0
 #: Between two looks where the catalog may not be watched.
 _LOOK_SECONDS = 5.0
 _BELOW = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
@@ -281,11 +283,14 @@ async def _follow(changes: AsyncIterator[Any], pane: Pane) -> bool:
     changed = asyncio.Event()
 
     async def refill() -> None:
+        took = 0.0
         while True:
             await changed.wait()
-            await asyncio.sleep(_TOGETHER_SECONDS)
+            await asyncio.sleep(max(_TOGETHER_SECONDS, _REST * took))
             changed.clear()
+            began = time.monotonic()
             await pane.load()
+            took = time.monotonic() - began
 
     async with asyncio.TaskGroup() as group:
         refilling = group.create_task(refill())

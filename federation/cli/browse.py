@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import click
 
@@ -33,7 +32,7 @@ def browse(session: Session, name: str) -> None:
     from federation.client import connect  # noqa: PLC0415 - gRPC takes a third of a second to import
 
     start = place.parse(name)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not session.output.interactive:
         raise errors.FailedPrecondition(
             "there is no terminal to browse on",
             reason="TERMINAL_MISSING",

@@ -372,7 +372,7 @@ def files(session: Session, *, name: str, site: str, purpose: str) -> None:
 
 @verb(dataset, "statistics", answers=FileStatistics, example="fed dataset statistics sales/flights@3 2013/flights.parquet")
 @click.argument("name", metavar="DATASET[@VERSION]")
-@click.argument("file")
+@click.argument("file", metavar="PATH")
 @_SITE
 @_PURPOSE
 @click.option("--show-sensitive", is_flag=True, help="Show columns that its card calls sensitive, if you decide over it.")

@@ -270,6 +270,11 @@ class Output:
             yield tell
 
     @property
+    def interactive(self) -> bool:
+        """Whether a person has both ends: keys come from a terminal, and what is shown goes to one."""
+        return sys.stdin.isatty() and sys.stdout.isatty()
+
+    @property
     def bars(self) -> bool:
         """Whether a person watches: bars and spinners are for terminals alone."""
         return self.for_people and sys.stderr.isatty()

@@ -101,6 +101,7 @@ def populate(tx: ports.Transaction) -> None:
         description="Who buys",
         sites=("eu-1",),
         classification=dataset.Classification.RESTRICTED,
+        purposes=("research",),
     )
     _dataset(
         tx,
