@@ -88,12 +88,12 @@ class Browser(App[None]):
                 else:
                     pause = min(_PAUSE_SECONDS_MIN if since is None else 2 * pause, self._touch_seconds)
                     since = since or time.monotonic()
-                    self._say(f"no answer for {time.monotonic() - since:.0f} s, trying again")
+                    self._say(f"no answer for {time.monotonic() - since:.0f} s")
             else:
                 self._say(safe(f"{who.principal.removeprefix('users/')} at {federation}"))
                 if since is not None:
                     since = None
-                    self.reload()
+                    self._look()
                 pause = self._touch_seconds
             await asyncio.sleep(pause)
 
@@ -103,10 +103,10 @@ class Browser(App[None]):
             if isinstance(self.screen, screens.Frame):
                 self.screen.tell()
 
-    def reload(self) -> None:
-        """Asks anew for what is shown."""
+    def _look(self) -> None:
+        """Asks anew for what is shown, but for data: that is read when somebody wants it."""
         if isinstance(self.screen, screens.Frame):
-            self.screen.action_reload()
+            self.screen.look()
 
     def go(self, where: Place) -> None:
         """To a place, from which `back` leads here again."""

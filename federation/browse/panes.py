@@ -29,6 +29,8 @@ from federation.shown import lineage, shapes
 #: Rows are fetched so many at a time, and more of them when the cursor comes this near to the last.
 ROWS_AT_ONCE = 100
 _NEAR = 20
+#: A listing that somebody went through so far is no longer fetched anew at each change.
+_FRESH_ROWS_MAX = 1_000
 #: Of a log so many lines are shown, its last.
 _LINES_MAX = 5_000
 #: Before a log that broke off is begun anew.
@@ -69,9 +71,6 @@ class Pane(Vertical):
         self.said = ""
         self.problem = Static(markup=False, classes="problem")
         self.problem.display = False
-
-    #: Whether it waits to be asked before it reads.
-    asks = False
 
     @property
     def shortcuts(self) -> tuple[keys.Key, ...]:
@@ -116,6 +115,10 @@ class Pane(Vertical):
         finally:
             self.busy = False
             self.post_message(self.Told())
+
+    async def refill(self) -> None:
+        """Fills it again, since it has changed."""
+        await self.load()
 
     def fail(self, error: errors.FederationError) -> None:
         """Says what went wrong and what to do, in the place of what could not be shown."""
@@ -164,6 +167,7 @@ class TablePane(Pane):
         self._empty = empty
         self._noun = noun
         self._found: AsyncIterator[Any] | None = None
+        self._fitted: fitting.Fitted | None = None
         self.rows: widgets.Rows = widgets.Rows()
         self.values: list[Any] = []
         self.complete = False
@@ -214,9 +218,24 @@ class TablePane(Pane):
             if len(values) == wanted:
                 complete = False
                 break
-        if self._found is found:  # the listing was not begun anew meanwhile
-            self.complete = complete
+        if self._found is not found:  # the listing was begun anew meanwhile
+            return
+        self.complete, new = complete, values[len(self.values) :]
+        rows = None if self._fitted is None else fitting.more(new, self._fitted)
+        if rows is None:
             self.show(values)
+            return
+        self.values = values
+        self.rows.add_rows(rows)
+        self.said = self._count()
+
+    async def refill(self) -> None:
+        """As long as it is not too much to ask for again and again; beyond that it says that it has changed."""
+        if len(self.values) <= _FRESH_ROWS_MAX:
+            await super().refill()
+            return
+        self.said = f"{self._count()}; it has changed, r asks again"
+        self.post_message(self.Told())
 
     def show(self, values: list[Any]) -> None:
         """Shows these rows."""
@@ -237,7 +256,8 @@ class TablePane(Pane):
         names = [self._name_of(value) or _copied(self._opens(value)) for value in self.values]
         cursor = names.index(kept) if kept in names else min(max(self.rows.cursor_row, 0), max(len(names) - 1, 0))
         # Each cell has a blank on both sides, and the bar on the right may take two more.
-        self.rows.fill(fitting.fit(self.values, self._columns, max(self.size.width - 4, 20)), cursor)
+        self._fitted = fitting.fit(self.values, self._columns, max(self.size.width - 4, 20))
+        self.rows.fill(self._fitted, cursor)
 
     def on_resize(self, _: events.Resize) -> None:
         """Other columns may fit."""
@@ -374,6 +394,7 @@ class LogPane(Pane):
 
     async def _print(self) -> None:
         self.printed.clear()
+        self._say("nothing is printed yet; that you read it is in the audit")
         size, decoder = 0, codecs.getincrementaldecoder("utf-8")("replace")
         async for piece in self._follow():
             size += len(piece)
@@ -392,8 +413,6 @@ class AskedPane(TablePane):
 
     `purposes` tells for what the data may be read: one has to be named where it is limited to any. `read` gives the rows.
     """
-
-    asks = True
 
     class Wanted(Message):
         """Somebody wants it to be read."""
@@ -419,6 +438,7 @@ class AskedPane(TablePane):
         self.purpose = Input(classes="purpose")
         self.purpose.display = False
         self.asked = False
+        self._told = False
         self.rows.display = False
 
     @property
@@ -456,7 +476,7 @@ class AskedPane(TablePane):
         if self.asked:
             self.asked = self.filled
         elif self.filled:
-            self.filled = False
+            self.filled, self._told = False, True
             self.problem.update(Text(self._warning))
             self.problem.display, self.body.display = True, False
 
@@ -471,7 +491,9 @@ class AskedPane(TablePane):
         self.ask()
 
     def ask(self) -> None:
-        """It is wanted now."""
+        """It is wanted now; not before it was told what it means."""
+        if not self._told:
+            return
         if self.purpose.display and not self.purpose.value.strip():
             self.purpose.focus()
             return

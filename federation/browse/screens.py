@@ -124,7 +124,7 @@ class Frame(Screen[None]):
         name = self.pane.named or self.copied
         if name:
             self.app.copy_to_clipboard(name)
-            self.pane.said = f"copied {name}"
+            self.pane.said = safe(f"copied {name}")
             self.tell()
 
     @property
@@ -136,8 +136,13 @@ class Frame(Screen[None]):
         """To where one came from; what is waited for is left."""
         self.app.back()
 
+    def look(self) -> None:
+        """Asks for what is shown."""
+        raise NotImplementedError
+
     def action_reload(self) -> None:
         """Asks again."""
+        self.look()
 
 
 class View(Frame):
@@ -205,8 +210,7 @@ class View(Frame):
     def look(self) -> None:
         """Fills the pane that is looked at, and keeps it fresh."""
         self.query_one(ContentSwitcher).current = self.pane.id
-        if self.pane.body.display:
-            self.pane.body.focus()
+        self.set_focus(self.pane.body if self.pane.body.display else None)
         self.run_worker(self._fresh(self.pane), group="fresh", exclusive=True)
         self.tell()
 
@@ -289,7 +293,7 @@ async def _follow(changes: AsyncIterator[Any], pane: Pane) -> bool:
             await asyncio.sleep(max(_TOGETHER_SECONDS, _REST * took))
             changed.clear()
             began = time.monotonic()
-            await pane.load()
+            await pane.refill()
             took = time.monotonic() - began
 
     async with asyncio.TaskGroup() as group:
@@ -356,16 +360,16 @@ class Search(Frame):
     def on_mount(self) -> None:
         """Ready to be typed into."""
         self.words.focus()
-        self.ask()
+        self.look()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Searches, once nothing more is typed for a moment."""
         event.stop()
         if self._typed is not None:
             self._typed.stop()
-        self._typed = self.set_timer(TYPED_SECONDS, self.ask)
+        self._typed = self.set_timer(TYPED_SECONDS, self.look)
 
-    def ask(self) -> None:
+    def look(self) -> None:
         """Searches by what stands there now; an earlier search is given up."""
         self._found.values = []
         self.run_worker(self._found.load(), group="search", exclusive=True)
@@ -384,10 +388,6 @@ class Search(Frame):
         order = [self.words, self.filter, self._found.rows]
         at = order.index(self.focused) if self.focused in order else 0
         order[(at + 1) % len(order)].focus()
-
-    def action_reload(self) -> None:
-        """Asks again."""
-        self.ask()
 
 
 class Help(ModalScreen[None]):

@@ -127,27 +127,32 @@ def statistics(opened: data.OpenedVersion, tally: Tally, path: str, sensitive: C
 
 
 def _column(file: pyarrow.parquet.ParquetFile, number: int, roots: frozenset[str]) -> ColumnStatistics:
-    footer = file.metadata
+    name, footer = file.schema.column(number).path, file.metadata
+    root = name.partition(".")[0]
+    kind = file.schema_arrow.field(root).type if name == root else None
     chunks = [footer.row_group(group).column(number) for group in range(footer.num_row_groups)]
     told = [chunk.statistics for chunk in chunks if chunk.statistics is not None]
-    name = file.schema.column(number).path
-    root = name.partition(".")[0]
+    every = len(told) == len(chunks)
     masked = root in roots or name in roots
-    bounded = [each for each in told if each.has_min_max]
-    # A group without bounds may hold anything, unless it holds nothing but nulls.
-    known = not masked and bool(bounded) and all(each.has_min_max or not each.num_values for each in told)
-    known = known and len(told) == len(chunks)
-    counted = len(told) == len(chunks) and all(each.has_null_count for each in told)
-    kind = file.schema_arrow.field(root).type if name == root else file.schema.column(number).physical_type.lower()
+    # pyarrow gives the bounds of half-precision numbers as bytes, which are in no order of numbers.
+    least, greatest = _bounds(told) if every and not masked and kind != pa.float16() else ("", "")
     return ColumnStatistics(
         column=name,
-        type=str(kind),
+        type=str(kind or file.schema.column(number).physical_type.lower()),
         stored_bytes=sum(chunk.total_compressed_size for chunk in chunks),
-        nulls=sum(each.null_count for each in told) if counted else None,
-        least=_value(min(each.min for each in bounded)) if known else "",
-        greatest=_value(max(each.max for each in bounded)) if known else "",
+        nulls=sum(each.null_count for each in told) if every and all(each.has_null_count for each in told) else None,
+        least=least,
+        greatest=greatest,
         masked=masked,
     )
+
+
+def _bounds(told: list[pyarrow.parquet.Statistics]) -> tuple[str, str]:
+    """Least and greatest value of all row groups; '' for both where a group tells none and has more than nulls."""
+    bounded = [each for each in told if each.has_min_max]
+    if not bounded or any(each.num_values for each in told if not each.has_min_max):
+        return "", ""
+    return _value(min(each.min for each in bounded)), _value(max(each.max for each in bounded))
 
 
 def _value(item: object) -> str:

@@ -6,6 +6,8 @@ import asyncio
 import json
 import sys
 import time
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from federation.cli import app
-from federation.client import AsyncClient, Client, connect
+from federation.client import AsyncClient, Client, connect, preview
 from federation.core import dataset, errors, job, kinds
 from federation.core.policy import Role
 from federation.crypto import grants as signed
@@ -185,6 +187,34 @@ def test_statistics_come_from_the_footer_alone_and_tell_nothing_of_what_is_sensi
         assert caught.value.reason == reason
 
 
+def test_statistics_of_columns_of_all_kinds(tmp_path: Path) -> None:
+    """What has no order tells no bounds; a group of nulls alone leaves those of the others; nested columns by their path."""
+    rows = pa.table(
+        {
+            "price": pa.array([Decimal("1.10"), None, Decimal("0.50")]),
+            "day": pa.array([date(2020, 1, 2), date(2020, 1, 1), None]),
+            "raw": [b"\x00\xff", b"a", b"b"],
+            "half": pa.array([1.0, 2.0, 3.0], pa.float16()),
+            "gone": pa.nulls(3, pa.string()),
+            "not_a_number": [float("nan"), 1.0, 2.0],
+            "at": [{"street": "x", "no": 1}, {"street": "y", "no": 2}, {"street": None, "no": 3}],
+        }
+    )
+    pq.write_table(rows, tmp_path / "all.parquet", row_group_size=1)
+    with pq.ParquetFile(tmp_path / "all.parquet") as file:
+        found = [preview._column(file, number, frozenset({"at.street"})) for number in range(file.metadata.num_columns)]
+    assert [(row.column, row.nulls, row.least, row.greatest, row.masked) for row in found] == [
+        ("price", 1, "0.50", "1.10", False),
+        ("day", 1, "2020-01-01", "2020-01-02", False),
+        ("raw", 0, "00ff", "62", False),
+        ("half", 0, "", "", False),
+        ("gone", 3, "", "", False),
+        ("not_a_number", 0, "", "", False),
+        ("at.street", 1, "", "", True),
+        ("at.no", 0, "1", "3", False),
+    ]
+
+
 def test_fed_dataset_files_and_statistics_show_them(looked_at: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     """For people and for programs."""
     monkeypatch.setattr(connect, "connect", lambda _context: looked_at.edge.client())
@@ -214,6 +244,7 @@ def test_what_is_read_of_data_is_browsed_once_it_was_said_what_that_means(looked
         await driver.sees("large.parquet", "people.csv", "9 files")
         assert leases() == before + 1
         await driver.press("right", "left")
+        driver.browser._look()  # as when a connection was mended
         await driver.sees("large.parquet", "9 files")
         await driver.press("j", "j", "enter")
         await driver.sees("large.parquet", "least and greatest values", "Press p to read it.")

@@ -258,6 +258,10 @@ def test_data_that_is_for_some_purposes_is_read_for_one_of_them(told: Edge) -> N
         await driver.type("spam")
         await driver.press("enter")
         await driver.sees("POLICY_DENIED", "What to do: ")
+        pane = driver.browser.screen.pane
+        assert isinstance(pane, panes.AskedPane)
+        assert pane.purpose.value == "spam"
+        assert not pane.asked
 
     browse(told, work, "sales/customers@1")
 

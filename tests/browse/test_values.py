@@ -104,6 +104,15 @@ def test_the_columns_that_fit_are_shown_and_the_first_go_last(width: int, headin
     assert fitted.rows[0][0].plain == "flights"
 
 
+def test_further_rows_go_below_if_they_may_be_shown_so() -> None:
+    """Long text is cut as before; a name or number that has no room, or the first of a column, has the columns chosen anew."""
+    fitted = fitting.fit(ROWS, COLUMNS, 40)
+    (row,) = fitting.more([("trains", "1.0 GB", "y" * 90, "-")], fitted) or ()
+    assert [cell.cell_len for cell in row] == [6, 6, 22]
+    for other in (("a-longer-name", "1 B", "", ""), ("trains", "1,000.0 GB", "", ""), ("trains", "1 B", "", "see above")):
+        assert fitting.more([other], fitted) is None
+
+
 def test_a_cell_is_one_line_and_steers_nothing() -> None:
     """Lines are joined, control characters replaced, what was found stays bold."""
     found = discovery.Found(
