@@ -30,10 +30,11 @@ COLUMNS = Key(key="<>", word="columns", says="Moves what is wider than the scree
 NEXT = Key(key="Tab", word="next field", says="In a search: words, filter, what was found.")
 ROWS = Key(key="↓", word="to what was found", says="In a search: into the rows; Enter opens one.")
 RELOAD = Key(key="r", word="reload", says="Asks again. Where the catalog may be watched, changes come by themselves.")
+APPLY = Key(key="↵", word="apply", says="In a filter or a purpose: takes what was typed.")
 HELP = Key(key="?", word="help", says="All keys.")
 QUIT = Key(key="q", word="quit", says="Ends it.")
 
-ALL = (MOVE, OPEN, PANES, BACK, SECTIONS, SEARCH, FILTER, COPY, LOOK, COLUMNS, NEXT, ROWS, RELOAD, HELP, QUIT)
+ALL = (MOVE, OPEN, PANES, BACK, SECTIONS, SEARCH, FILTER, COPY, LOOK, COLUMNS, NEXT, ROWS, APPLY, RELOAD, HELP, QUIT)
 _GAP = "  "
 
 

@@ -143,7 +143,8 @@ def wrong(error: errors.FederationError) -> Text:
 class TablePane(Pane):
     """A listing, fetched as the cursor comes near to its end.
 
-    `source` begins it anew, by a filter; `opens` is where a row leads, `name_of` what it is called where it leads nowhere.
+    `source` begins it anew, by a filter if it takes one, like `filter_example`; `opens` is where a row leads, `name_of` what it
+    is called where it leads nowhere.
     """
 
     def __init__(
@@ -152,12 +153,12 @@ class TablePane(Pane):
         source: Callable[[str], AsyncIterator[Any]],
         columns: Sequence[shapes.Column],
         *,
-        opens: Callable[[Any], Place | None] = lambda _: None,
+        opens: Callable[[Any], Place] | None = None,
         name_of: Callable[[Any], str] = lambda _: "",
         empty: str = "There is none.",
         noun: str = "rows",
         watched: str = "",
-        can_filter: bool = False,
+        filter_example: str = "",
     ) -> None:
         super().__init__(heading, watched=watched)
         self._source = source
@@ -171,13 +172,14 @@ class TablePane(Pane):
         self.rows: widgets.Rows = widgets.Rows()
         self.values: list[Any] = []
         self.complete = False
-        self.can_filter = can_filter
+        self.filter_example = filter_example
         self.filter = ""
 
     @property
     def shortcuts(self) -> tuple[keys.Key, ...]:
         """It may be opened and filtered."""
-        return (keys.MOVE, keys.OPEN, *((keys.FILTER,) if self.can_filter else ()), keys.COPY)
+        opened = (keys.OPEN,) if self._opens else ()
+        return (keys.MOVE, *opened, *((keys.FILTER,) if self.filter_example else ()), keys.COPY)
 
     @property
     def body(self) -> Widget:
@@ -185,9 +187,10 @@ class TablePane(Pane):
 
     @property
     def named(self) -> str:
-        value = self.value
-        where = None if value is None else self._opens(value)
-        return "" if value is None else self._name_of(value) or (where.copied if where else "")
+        return "" if self.value is None else self._called(self.value)
+
+    def _called(self, value: Any) -> str:
+        return self._opens(value).copied if self._opens else self._name_of(value)
 
     @property
     def value(self) -> Any:
@@ -253,7 +256,7 @@ class TablePane(Pane):
     def draw(self, kept: str = "") -> None:
         """Draws them anew, in the width that there is."""
         kept = kept or self.named
-        names = [self._name_of(value) or _copied(self._opens(value)) for value in self.values]
+        names = [self._called(value) for value in self.values]
         cursor = names.index(kept) if kept in names else min(max(self.rows.cursor_row, 0), max(len(names) - 1, 0))
         # Each cell has a blank on both sides, and the bar on the right may take two more.
         self._fitted = fitting.fit(self.values, self._columns, max(self.size.width - 4, 20))
@@ -272,13 +275,8 @@ class TablePane(Pane):
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Where the row leads."""
         event.stop()
-        where = self._opens(self.value) if self.value is not None else None
-        if where is not None:
-            self.post_message(self.Opened(where))
-
-
-def _copied(where: Place | None) -> str:
-    return where.copied if where else ""
+        if self._opens and self.value is not None:
+            self.post_message(self.Opened(self._opens(self.value)))
 
 
 class TextPane(Pane):

@@ -161,7 +161,7 @@ class View(Frame):
         self._clients = clients
         self._panes = sides.of(where, clients)
         self._at = 0
-        self._filter = Input(placeholder='filter, for example state = "RUNNING"', classes="filter")
+        self._filter = Input(classes="filter")
         self._filter.display = False
 
     def compose(self) -> ComposeResult:
@@ -188,6 +188,8 @@ class View(Frame):
         return self.where.copied
 
     def shortcuts(self) -> Iterable[keys.Key]:
+        if isinstance(self.focused, Input):
+            return (keys.APPLY, keys.BACK)
         own = self.pane.shortcuts
         several = (keys.PANES,) if len(self._panes) > 1 else ()
         return (*own, *several, keys.BACK, keys.SEARCH, keys.SECTIONS, keys.RELOAD)
@@ -260,7 +262,8 @@ class View(Frame):
 
     def action_filter(self) -> None:
         """The line for a filter."""
-        if isinstance(self.pane, panes.TablePane) and self.pane.can_filter:
+        if isinstance(self.pane, panes.TablePane) and self.pane.filter_example:
+            self._filter.placeholder = f"filter, for example {self.pane.filter_example}"
             self._filter.value = self.pane.filter
             self._filter.display = True
             self._filter.focus()

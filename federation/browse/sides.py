@@ -82,7 +82,7 @@ def _namespace(where: Place, clients: Clients) -> list[Pane]:
             empty=f"{where.name} has no dataset that you may know of. fed dataset put makes one.",
             noun="datasets",
             watched=f'type = "datasets" AND namespace = "{where.name}"',
-            can_filter=True,
+            filter_example='kind = "MODEL"',
         ),
         panes.TextPane("About", about, watched=f'name = "namespaces/{where.name}"'),
         *_costs_of(clients, f'payer = "{where.name}"', ("month", "dataset")),
@@ -399,7 +399,7 @@ def _jobs(_: Place, clients: Clients) -> list[Pane]:
             empty="There is no job yet. fed job submit starts one.",
             noun="jobs",
             watched='type = "jobs"',
-            can_filter=True,
+            filter_example='state = "RUNNING"',
         )
     ]
 
@@ -474,7 +474,7 @@ def _transfers_pane(clients: Clients, filter_: str, heading: str) -> Pane:
         empty="There is no transfer.",
         noun="transfers",
         watched='type = "transfers"',
-        can_filter=True,
+        filter_example='state = "RUNNING"',
     )
 
 

@@ -121,6 +121,7 @@ def test_a_listing_is_filtered(told: Edge) -> None:
     async def work(driver: Driver) -> None:
         await driver.sees("score-flights", "4 jobs")
         await driver.press("f")
+        await driver.sees("filter, for example", "↵ apply  Esc back", without="quit")
         await driver.type('state = "FAILED"')
         await driver.press("enter")
         await driver.sees("nightly-join", "1 job", without="score-flights")
