@@ -1,4 +1,4 @@
-"""What `fed` shows of each kind of value: the columns of its table, its fields, and its JSON. Pure."""
+"""What people are shown of each kind of value: the columns of its table, its fields, money and times in words. Pure."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from federation.core import (
     quota,
     ratecard,
     site,
+    statistics,
     trail,
     transfer,
     units,
@@ -247,6 +248,20 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("SIGNED BY", lambda v: v.signed_by),
         _text("MADE BY", lambda v: v.run or v.source or "put"),
         _text("CREATED", lambda v: moment(v.create_time)),
+    ),
+    dataset.FileEntry: (
+        _text("FILE", lambda v: v.path),
+        _count("SIZE", lambda v: units.size(v.file_bytes)),
+        _count("ROWS", lambda v: f"{v.rows:,}" if v.rows >= 0 else "-"),
+        _count("STORED", lambda v: units.size(v.object_bytes)),
+    ),
+    statistics.ColumnStatistics: (
+        _text("COLUMN", lambda v: v.column),
+        _text("TYPE", lambda v: v.type),
+        _count("NULLS", lambda v: "-" if v.nulls is None else f"{v.nulls:,}"),
+        _text("LEAST", lambda v: "masked" if v.masked else v.least or "-"),
+        _text("GREATEST", lambda v: "masked" if v.masked else v.greatest or "-"),
+        _count("STORED", lambda v: units.size(v.stored_bytes)),
     ),
     dataset.Replica: (
         _text("VERSION", lambda v: v.version.short),
@@ -624,6 +639,7 @@ _WIDE: dict[type, Sequence[Column]] = {
         _text("ERASED", lambda v: moment(v.erase_time) or "-"),
         _text("MANIFEST", lambda v: v.manifest_digest),
     ),
+    dataset.FileEntry: (_text("GENERATION", lambda v: v.generation), _text("SHA-256 SEALED", lambda v: v.object_sha256)),
     dataset.Replica: (_text("TRANSFER", lambda v: v.transfer or "-"), _CREATED, _ETAG),
     site.Site: (
         _text("ACCOUNT", lambda v: v.account or "-"),
