@@ -21,6 +21,7 @@ WORDS = {
     "namespace": "federation.cli.namespace",
     "dataset": "federation.cli.dataset",
     "search": "federation.cli.search",
+    "apply": "federation.cli.apply",
     "version": "federation.cli.version",
     "replica": "federation.cli.replica",
     "site": "federation.cli.site",
