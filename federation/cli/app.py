@@ -22,6 +22,7 @@ WORDS = {
     "dataset": "federation.cli.dataset",
     "search": "federation.cli.search",
     "apply": "federation.cli.apply",
+    "describe": "federation.cli.describe",
     "version": "federation.cli.version",
     "replica": "federation.cli.replica",
     "site": "federation.cli.site",

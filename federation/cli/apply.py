@@ -19,6 +19,7 @@ from federation.cli import exits, formats, jobs
 from federation.cli.command import verb
 from federation.cli.output import Output
 from federation.cli.session import Session
+from federation.core import declared
 from federation.core.declaring import PRUNABLE, Action, Change, Plan, Step
 from federation.core.screen import safe
 
@@ -74,6 +75,12 @@ class Applied(formats.Together):
     message: str = ""
 
 
+def _schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(formats.json_text(declared.schemas()), nl=False)
+        ctx.exit()
+
+
 @verb(
     None,
     "apply",
@@ -114,6 +121,14 @@ fed apply -f federation/ --prune --selector team=ops --yes""",
     help="With --prune: datasets with this label; repeat for several.",
 )
 @click.option("--yes", is_flag=True, help="Delete without asking.")
+@click.option(
+    "--schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_schema,
+    help="Print the JSON Schema of such files, for editors, and exit.",
+)
 def apply(
     session: Session,
     *,
@@ -128,8 +143,8 @@ def apply(
     """Makes the catalog as files declare it: namespaces, datasets, sites, links, prices, policies, rules, budgets.
 
     All files are checked before anything is done, and all that is wrong is told at once, with file and line. Fields that a file
-    does not name stay as they are. What is as declared is left alone, so it can be repeated at any time: also after it broke off,
-    or was refused in part. docs/declarative.md has the fields, and what cannot be declared.
+    does not name stay as they are. What is as declared is left alone, so it can be repeated at any time, also after a failure.
+    docs/declarative.md has the fields, and what cannot be declared.
     """
     if exit_code and not dry_run:
         raise click.UsageError("--exit-code goes with --dry-run")

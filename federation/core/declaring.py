@@ -332,7 +332,7 @@ def _listed(tariff: ratecard.Tariff | None, told: Plain, wanted: Plain) -> dict[
         {"gb_micros": micros, "gb_bytes": unit} | ({} if tier.upto_bytes is None else {"upto_bytes": tier.upto_bytes})
         for tier, (micros, unit) in zip(tariff.tiers, tariff.listed, strict=True)
     ]
-    first = {"gb_micros": tiers[0]["gb_micros"], "gb_bytes": tiers[0]["gb_bytes"]}
+    first: dict[str, Any] = {"gb_micros": tiers[0]["gb_micros"], "gb_bytes": tiers[0]["gb_bytes"]}
     listed = {name: told.get(name) for name in first}
     if listed["gb_micros"] is not None and (not tariff.flat or listed == {name: wanted.get(name) for name in first}):
         first = listed
