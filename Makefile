@@ -57,9 +57,8 @@ aio: $(VENV)/dev.stamp ## Print federation/client/aio.py from federation/client/
 	$(BIN)/ruff check -q --fix --select I federation/client/aio.py && $(BIN)/ruff format -q federation/client/aio.py
 
 schemas: $(VENV)/dev.stamp ## Generate docs/schemas from the values that files hold
-	for kind in world request; do $(BIN)/fed world schema $$kind > docs/schemas/$$kind.schema.json; done
+	for kind in world request declarative; do $(BIN)/fed world schema $$kind > docs/schemas/$$kind.schema.json; done
 	$(BIN)/fed compliance schema > docs/schemas/compliance.schema.json
-	$(BIN)/fed apply --schema > docs/schemas/declarative.schema.json
 
 record-docs: $(VENV)/dev.stamp ## Write the columns of the record's tables into docs/record.md
 	$(BIN)/python -m federation.adapters.records_docs docs/record.md

@@ -19,7 +19,6 @@ from federation.cli import exits, formats, jobs
 from federation.cli.command import verb
 from federation.cli.output import Output
 from federation.cli.session import Session
-from federation.core import declared
 from federation.core.declaring import PRUNABLE, Action, Change, Plan, Step
 from federation.core.screen import safe
 
@@ -75,12 +74,6 @@ class Applied(formats.Together):
     message: str = ""
 
 
-def _schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(formats.json_text(declared.schemas()), nl=False)
-        ctx.exit()
-
-
 @verb(
     None,
     "apply",
@@ -89,8 +82,8 @@ def _schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 fed apply -f examples/declarative
 # Only show it; the exit code is 1 if something differs.
 fed apply -f federation/ --dry-run --exit-code
-# What is there, changed by another program.
-fed dataset show sales/flights -o yaml | fed apply -f -
+# What another command printed, or a program made of it: fed dataset show sales/flights -o yaml | fed apply -f -
+fed apply -f -
 # Delete the datasets of a team that no file declares any more.
 fed apply -f federation/ --prune --selector team=ops --yes""",
 )
@@ -121,14 +114,6 @@ fed apply -f federation/ --prune --selector team=ops --yes""",
     help="With --prune: datasets with this label; repeat for several.",
 )
 @click.option("--yes", is_flag=True, help="Delete without asking.")
-@click.option(
-    "--schema",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_schema,
-    help="Print the JSON Schema of such files, for editors, and exit.",
-)
 def apply(
     session: Session,
     *,

@@ -36,6 +36,7 @@ KINDS = {
     "CONTEXT": "context",
     "[CONTEXT]": "context",
     "[NAMESPACE]": "namespace",
+    "[KIND] NAME": "dataset",
 }
 
 

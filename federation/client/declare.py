@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def load(paths: Iterable[Path], text: str | None = None) -> Files:
             documents += [(source, written) for written in strict.documents(content, source)]
         except errors.InvalidArgument as error:
             line = int(error.metadata.get("line", "1"))
-            told = error.metadata.get("problem", error.message.removeprefix(f"{source}: "))
+            told = next(iter(error.violations.values()), error.message.removeprefix(f"{source}: "))
             problems.append(Problem(file=source, line=line, path="", what=told, cure=error.help))
     found, wrong = declared.read(documents)
     reader = _Beside()
@@ -232,7 +233,7 @@ def _prunable(prune: Prune) -> tuple[str, ...]:
 
 def _all(client: Client, noun: str, prune: Prune) -> Iterator[Any]:
     if noun == "dataset":
-        labelled = " AND ".join(f'labels.{key} = "{value}"' for key, value in prune.labels)
+        labelled = " AND ".join(f"labels.{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in prune.labels)
         yield from client.list_datasets(filter=labelled)
         return
     listing: Mapping[str, Callable[[], Iterable[Any]]] = {
