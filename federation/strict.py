@@ -92,7 +92,7 @@ class _Writer:
             return Written(value=tuple(self.written(item) for item in node.value), line=line)
         # JSON writes what is beyond the first plane as two halves; YAML knows no such thing.
         text = node.value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return Written(value=text, line=line, quoted=node.style is not None)
+        return Written(value=text, line=line, quoted=getattr(node, "style", None) is not None)
 
     def _table(self, node: yaml.MappingNode) -> dict[str, Written]:
         found: dict[str, Written] = {}
