@@ -12,7 +12,7 @@ BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all campaign-record focus-tools fix baseline proto aio schemas record-docs sdk-docs authorization-docs metrics-docs fuzz lock bench bench-placement demo demo-down
+.PHONY: help setup check test test-all campaign-record focus-tools fix baseline proto aio schemas record-docs sdk-docs authorization-docs metrics-docs cli-docs fuzz lock bench bench-placement demo demo-down
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ record-docs: $(VENV)/dev.stamp ## Write the columns of the record's tables into 
 
 authorization-docs: $(VENV)/dev.stamp ## Write who may call what into docs/authorization.md
 	$(BIN)/python -m federation.api.matrix docs/authorization.md
+
+cli-docs: $(VENV)/dev.stamp ## Print docs/cli.md, the schema of answers, and what completion reads, from the commands
+	$(BIN)/python -m federation.cli.reference
 
 metrics-docs: $(VENV)/dev.stamp ## Write the table of metrics into docs/operations.md
 	$(BIN)/python -m federation.metrics docs/operations.md

@@ -62,6 +62,10 @@ def test_a_key_is_found_in_databases_tables_and_command_lines(tmp_path: Path) ->
     (tmp_path / "x" / "contexts.yaml").write_bytes(token)
     log = tmp_path / "x" / "server.log"
     assert found(tmp_path / "x", **{"environment of process 1": token}) == [f"{log}: a token or ticket"]
+    ray = b"setup_worker.py\0--serialized-runtime-env-context={FED_TICKET: %b}\0" % token
+    line = "command line of process 2"
+    assert found(tmp_path / "x", **{line: ray}) == [f"{log}: a token or ticket"]  # used when the job began
+    assert f"{line}: a token or ticket" in found(tmp_path / "x", **{line: ray + token})
     log.unlink()  # the hunt at the end of this very session would find it
 
 

@@ -12,7 +12,6 @@ Tables stay at reader version 1 and writer version 4 or lower, which every engin
 from __future__ import annotations
 
 import json
-import random
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, PostCommitHookProperties, RemoveAction
 
-from federation import failpoints
+from federation import failpoints, jitter
 from federation.adapters import records_links, records_migrate, records_tables
 from federation.adapters.records_files import Place, Written
 from federation.adapters.records_opening import open_table
@@ -175,7 +174,7 @@ class DeltaRecords:
                 post_commithook_properties=_NO_HOOKS,
             )
         except CommitFailedError:
-            time.sleep(_PAUSE_SECONDS * random.random())  # noqa: S311 - never in step with the other
+            time.sleep(jitter.pause(_PAUSE_SECONDS))  # never in step with the other
             handle.update_incremental()
             return False
         failpoints.hit("record.committed")

@@ -6,7 +6,6 @@ of events become visible in order and without gaps, and a plan is made from the 
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from federation import jitter
 from federation.adapters import catalog_rows, sql_errors
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class TurnWriter:
                 return self._attempt(work)
             except sql_errors.Contention:
                 # Longer and longer, and never in step with the others.
-                time.sleep(_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
+                time.sleep(jitter.pause(_PAUSE_SECONDS * 2**attempt))
         return self._attempt(work)
 
     def _attempt(self, work: Callable[[sa.Connection], T]) -> T:

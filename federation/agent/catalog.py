@@ -7,7 +7,6 @@ caller, who knows whether to wait.
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from federation import jitter
 from federation.agent import journal
 from federation.core import (
     admission,
@@ -451,4 +451,4 @@ def _traffic(traffic: Iterable[metering.Traffic]) -> list[agent_pb2.Traffic]:
 def backoff(attempt: int, *, seconds_max: float) -> float:
     """Seconds to wait before the next try: doubling from a tenth of a second up to the most, of which half is by chance."""
     longest = min(seconds_max, 0.1 * float(1 << min(attempt, 16)))
-    return longest / 2 + random.random() * longest / 2  # noqa: S311 - spreads load; nobody gains by guessing it
+    return jitter.pause(longest, longest / 2)

@@ -157,23 +157,8 @@ def _unary(
     row: methods.Method, function: Callable[..., Awaitable[Message]], entrance: Entrance
 ) -> Callable[..., Awaitable[Message]]:
     async def handle(request: Any, context: Context) -> Message:
-        shown_id, begun = _shown_id(request), time.perf_counter()
-        logs.request_id.set(shown_id)  # of this call's own task
-        call: Call | None = None
-        try:
-            with tracing.served(row, context.invocation_metadata()):
-                async with asyncio.timeout(_seconds_left(row, context)):
-                    call = await _enter(row, request, context, entrance)
-                    async with _allowed(call, request, entrance):
-                        answer = await entrance.told(call, await function(_within(row, request), call), request)
-        except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
-            told = await entrance.refused(call, error, request)
-            await _on_the_grid(told, begun)
-            status = _status(told, row, shown_id)
-            entrance.handled(row, begun, status.code, _reason(told))
-            await _abort(context, status)
-        entrance.handled(row, begun)
-        return answer
+        async with _through(row, request, context, entrance) as call:
+            return await entrance.told(call, await function(_within(row, request), call), request)
 
     return handle
 
@@ -182,23 +167,36 @@ def _streaming(
     row: methods.Method, function: Callable[..., AsyncIterator[Message]], entrance: Entrance
 ) -> Callable[..., AsyncIterator[Message]]:
     async def handle(request: Any, context: Context) -> AsyncIterator[Message]:
-        shown_id, begun = _shown_id(request), time.perf_counter()
-        logs.request_id.set(shown_id)
-        call: Call | None = None
-        try:
-            call = await _enter(row, request, context, entrance)
-            async with _allowed(call, request, entrance):
-                async for answer in function(_within(row, request), call):
-                    yield await entrance.told(call, answer, request)
-        except Exception as error:  # noqa: BLE001 - as above
-            told = await entrance.refused(call, error, request)
-            await _on_the_grid(told, begun)
-            status = _status(told, row, shown_id)
-            entrance.handled(row, begun, status.code, _reason(told))
-            await _abort(context, status)
-        entrance.handled(row, begun)
+        async with _through(row, request, context, entrance) as call:
+            async for answer in function(_within(row, request), call):
+                yield await entrance.told(call, answer, request)
 
     return handle
+
+
+@contextlib.asynccontextmanager
+async def _through(row: methods.Method, request: Any, context: Context, entrance: Entrance) -> AsyncIterator[Call]:
+    """In through the entrance, and out: what fails in between is mapped, told, counted, and ends the call.
+
+    A call that is answered once has a deadline and a span; a stream may live for as long as whoever reads it.
+    """
+    shown_id, begun = _shown_id(request), time.perf_counter()
+    logs.request_id.set(shown_id)  # of this call's own task
+    call: Call | None = None
+    once = not row.response_stream
+    try:
+        with tracing.served(row, context.invocation_metadata()) if once else contextlib.nullcontext():
+            async with asyncio.timeout(_seconds_left(row, context) if once else None):
+                call = await _enter(row, request, context, entrance)
+                async with _allowed(call, request, entrance):
+                    yield call
+    except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
+        told = await entrance.refused(call, error, request)
+        await _on_the_grid(told, begun)
+        status = _status(told, row, shown_id)
+        entrance.handled(row, begun, status.code, _reason(told))
+        await _abort(context, status)
+    entrance.handled(row, begun)
 
 
 def _within(row: methods.Method, request: Any) -> Any:

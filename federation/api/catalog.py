@@ -99,7 +99,8 @@ class CatalogServicer:
     async def list_datasets(self, request: catalog_pb2.ListDatasetsRequest, call: Call) -> Message:
         every = request.parent in ("", "namespaces/-")
         parent = "" if every else ids.child(request.parent, "namespaces")
-        exact, rest = conditions.equalities(conditions.parse(request.filter, found_by.FIELDS), ("kind", "owner"))
+        prefix, asked = conditions.beginning(conditions.parse(request.filter, found_by.FIELDS), "name")
+        exact, rest = conditions.equalities(asked, ("kind", "owner"))
 
         def keep(tx: Transaction) -> Callable[[dataset.Dataset], bool]:
             fits, sees = discovery.fitting(tx, rest), authorization.browser(tx, self._ctx, call.principal)
@@ -116,6 +117,7 @@ class CatalogServicer:
             check=lambda tx: every or disclosure.require_namespace(tx, self._ctx, call.principal, parent),
             keep=keep,
             filtered=True,
+            prefix=prefix,
         )
 
     async def search_datasets(self, request: catalog_pb2.SearchDatasetsRequest, call: Call) -> Message:

@@ -109,6 +109,7 @@ async def stored(
     show: Callable[[Any], Any] = lambda value: value,
     keep: Callable[[Transaction], Callable[[Any], bool]] | None = None,
     filtered: bool = False,
+    prefix: str = "",
     narrowing: Collection[str] = (),
 ) -> Message:
     """A page of stored values of one kind. `where` are the path's conditions; `check` refuses a parent that is not there.
@@ -116,17 +117,32 @@ async def stored(
     `show` makes what is sent of what is stored. `keep` leaves out what the caller may not see; a page is then shorter than
     asked, even empty, where so much had to be left out that the look would take long: its token goes on all the same. With
     `narrowing` that is done only where the filter names one of these fields, which are not told of what is hidden: all else
-    is told, and `redaction` says how. `filtered` says that `where` and `keep` do already what the request's filter does.
+    is told, and `redaction` says how. `filtered` says that `where`, `keep` and `prefix`, with which keys begin, do already what
+    the request's filter does.
     """
     fixed = dict(where or {})
     kind = kinds.KINDS[cls]
-    said = {} if filtered else listing.parse(request.filter, set(kind.columns or ()) - set(fixed))
+    said = {} if filtered else listing.parse(request.filter, {"name", *(kind.columns or ())} - set(fixed))
+    name, prefix = listing.named(said.pop("name")) if "name" in said else ("", prefix)
+    stretch = listing.Stretch(prefix, newest_first)
     wanted = said | fixed
-    limit, after = size(request), pages.after(call, request)
+    limit, after = size(request), stretch.after(pages.after(call, request))
+
+    def read(tx: Transaction, last: str) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = tx.list(
+            cls,
+            parent=parent,
+            where=wanted,
+            keys=(name,) if name else (),
+            after=last,
+            limit=limit + 1,
+            newest_first=newest_first,
+        )
+        return found
 
     def look(tx: Transaction) -> tuple[Any, ...]:
         check(tx)
-        return tx.list(cls, parent=parent, where=wanted, after=after, limit=limit + 1, newest_first=newest_first)
+        return tuple(row for row in read(tx, after) if stretch.holds(kind.key(row)))
 
     if keep is None or (narrowing and wanted.keys().isdisjoint(narrowing)):
         values = await store.read(look)
@@ -139,11 +155,11 @@ async def stored(
         kept: list[Any] = []
         last, looked_at = after, 0
         while looked_at < LOOKED_AT_MAX:
-            rows: tuple[Any, ...] = tx.list(
-                cls, parent=parent, where=wanted, after=last, limit=limit + 1, newest_first=newest_first
-            )
+            rows = read(tx, last)
             for row in rows:
-                if sees(row):
+                if stretch.ends_before(kind.key(row)):
+                    return kept, ""
+                if stretch.holds(kind.key(row)) and sees(row):
                     if len(kept) == limit:
                         return kept, last
                     kept.append(row)

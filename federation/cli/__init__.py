@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
+from federation.environment import environment
+
 
 def main() -> None:
-    """Runs `fed` with the process's arguments and exits."""
+    """Runs `fed` with the process's arguments and exits, or answers a shell that completes a line."""
+    if "_FED_COMPLETE" in environment():
+        from federation.cli import asker  # noqa: PLC0415 - for shells alone
+
+        asker.start()  # names take longest to come
+        from federation.cli import completion  # noqa: PLC0415
+
+        sys.exit(completion.main())
     from federation.cli import app  # noqa: PLC0415 - `import federation.cli` by a tool should cost nothing
 
     app.fed()

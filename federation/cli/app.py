@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from federation.cli import exits
+from federation.cli import exits, names
 from federation.cli.session import Session
 from federation.core import errors
 
@@ -64,6 +64,7 @@ WORDS = {
     "engine": "federation.cli.engine",
     "mcp": "federation.cli.mcp",
     "ray": "federation.cli.ray",
+    "completion": "federation.cli.scripts",
     "help": "federation.cli.help",
 }
 
@@ -126,7 +127,7 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.command(cls=Fed, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--context", metavar="NAME", default="", help="The federation to talk to, by its context's name.")
+@click.option("--context", metavar="CONTEXT", default="", help="The federation to talk to, by its context's name.")
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
 )
@@ -138,3 +139,7 @@ def fed(session: Session, context: str) -> None:
     dataset put` encrypts data into it, `fed job submit` finds the best site for a job and runs it there.
     """
     session.context = context
+
+
+for _param in fed.params:
+    names.complete(_param)

@@ -38,7 +38,7 @@ _FIELDS = ("principal", "kind", "name", "dataset", "site", "outcome", "request_i
 @click.option("--request-id", default="", metavar="ID", help="What one request caused.")
 @click.option("--from", "from_", default="", metavar="TIME", help="Not before: 2026-11-28 or 2026-11-28T10:00:00Z.")
 @click.option("--to", default="", metavar="TIME", help="Only before.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many, the newest.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many, the newest.")
 def list_(session: Session, *, from_: str, to: str, limit: int, **given: str | None) -> None:
     """Lists entries, newest first: changes, decisions, leases of keys, refusals, and people's own questions to the record."""
     found = list(islice(session.client.list_audit_entries(filter=_filter(from_, to, given)), limit))

@@ -21,7 +21,7 @@ _BACK = 10_000
 
 
 @verb(None, "events", answers=list[Change], example="fed events --follow --type jobs --type runs")
-@click.option("--follow", "-f", is_flag=True, help="Go on as more happens, until you press Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as more happens, until you press Ctrl-C.")
 @click.option(
     "--filter",
     "filter_",
@@ -33,7 +33,9 @@ _BACK = 10_000
     "--type", "types", multiple=True, metavar="TYPE", type=click.Choice(TYPES), help=f"Only these: {', '.join(TYPES)}."
 )
 @click.option("--from", "start", type=click.IntRange(1), metavar="REVISION", help="Begin with this revision.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Without --from: the newest so many.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Without --from: the newest so many."
+)
 def events(session: Session, *, follow: bool, filter_: str, types: tuple[str, ...], start: int | None, limit: int) -> None:
     """Shows what has changed in the catalog: the newest events, or those from a revision on; with --follow also what comes.
 

@@ -49,8 +49,8 @@ _COLUMNS = (
     answers=list[Item],
     example="fed gc --dataset sales/flights --keep 3 --younger-than 30d\nfed gc --orphans --site eu-1 --delete",
 )
-@click.option("--dataset", "datasets", multiple=True, metavar="NAME", help="Old versions of this dataset; may be repeated.")
-@click.option("--namespace", "namespaces", multiple=True, metavar="NAME", help="Old versions of all datasets in it.")
+@click.option("--dataset", "datasets", multiple=True, metavar="DATASET", help="Old versions of this dataset; may be repeated.")
+@click.option("--namespace", "namespaces", multiple=True, metavar="NAMESPACE", help="Old versions of all datasets in it.")
 @click.option("--keep", type=click.IntRange(1), default=1, show_default=True, help="Keep so many of the newest versions.")
 @click.option("--younger-than", default="30d", show_default=True, metavar="TIME", help="Keep versions that are younger.")
 @click.option("--even-if-models", is_flag=True, help="Let go also of what models that still exist were made from.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from federation.cli import exits, jobs, plans, variances
+from federation.cli import exits, jobs, plans, rayflags, variances
 from federation.cli import scatter as scatters
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
@@ -33,10 +33,6 @@ _OPTIONS = (
     click.option(
         "--env", multiple=True, metavar="KEY=VALUE", help="An environment variable of the job; no secrets: Ray shows it."
     ),
-    click.option(
-        "--runtime-env", type=click.Path(path_type=Path), help="Ray's runtime_env as YAML or JSON, without working_dir."
-    ),
-    click.option("--working-dir", type=click.Path(path_type=Path), help="A folder that travels with the job."),
     click.option("--max-attempts", type=click.IntRange(1, 20), default=3, show_default=True, help="Tries, if a site is lost."),
     click.option("--time-limit", default="", metavar="1h", help="End a run that takes longer."),
     click.option("--no-copies", is_flag=True, help="Make no replicas for it."),
@@ -84,7 +80,7 @@ _OPTIONS = (
 
 
 def _describes_a_job(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that `submit` and `plan` share."""
+    """The options of our own that `submit` and `plan` share."""
     for option in _OPTIONS:
         function = option(function)
     return function
@@ -100,15 +96,15 @@ def _describes_a_job(function: Callable[..., Any]) -> Callable[..., Any]:
 @_describes_a_job
 @click.option("--dry-run", is_flag=True, help="Only tell where it would run, as `fed job plan` does.")
 @click.option("--wait/--no-wait", default=False, show_default=True, help="Wait until it has ended.")
-@click.option("--follow", is_flag=True, help="Print what it prints, and wait.")
+@click.option("-f", "--follow", is_flag=True, help="Print what it prints, and wait.")
 @scatters.options
+@rayflags.options
 def submit(
     session: Session,
     *,
     input_texts: tuple[str, ...],
     output_texts: tuple[str, ...],
     column_maps: tuple[str, ...],
-    working_dir: Path | None,
     dry_run: bool,
     wait: bool,
     follow: bool,
@@ -123,10 +119,15 @@ def submit(
     --reduce runs once on what they wrote, as inputs `part_1`, `part_2` and so on: a pipeline, shown by `fed pipeline show`.
 
     In the job, `federation.inputs["ALIAS"]` and `federation.outputs["ALIAS"]` are its data. Exits with 6 when no site may or
-    can run it, and with --wait or --follow with 8 when it failed.
+    can run it, and with --wait or --follow with 8 when it failed. The options of `ray job submit` work here, too; unlike
+    that, this waits only if --wait or --follow is given.
     """
-    request = jobs.request(inputs_=specs.inputs(input_texts), outputs_=specs.outputs(output_texts, column_maps), **options)
+    said = rayflags.taken(options)
+    inputs, outputs = specs.inputs(input_texts), specs.outputs(output_texts, column_maps)
+    request, working_dir = said.applied(jobs.request(inputs_=inputs, outputs_=outputs, **options)), said.working_dir
     scatters.require_scatter(scatter=scatter, reduce=reduce, parts_min=parts_min, follow=follow)
+    if scatter and request.submission_id:
+        raise click.UsageError("--submission-id is for one job; --scatter makes several")
     if scatter:
         return scatters.submit(session, request, working_dir, scatter=scatter, reduce=reduce, parts_min=parts_min, wait=wait)
     if dry_run:
@@ -148,21 +149,21 @@ _PLOT = click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.sv
 @_describes_a_job
 @_PLOT
 @click.option("--assume-size", multiple=True, metavar="[ALIAS=]1TB", help="Plan as if the inputs, or one, had this size.")
+@rayflags.options
 def plan(
     session: Session,
     *,
     input_texts: tuple[str, ...],
     output_texts: tuple[str, ...],
     column_maps: tuple[str, ...],
-    working_dir: Path | None,
     assume_size: tuple[str, ...],
     plot: Path | None,
     **options: Any,
 ) -> int:
     """Tells where a job would run, at what cost, and why not elsewhere. Nothing is stored or started."""
-    del working_dir  # what travels with a job changes no plan
+    said = rayflags.taken(options)
     inputs = specs.inputs(input_texts, assume_size)
-    request = jobs.request(inputs_=inputs, outputs_=specs.outputs(output_texts, column_maps), **options)
+    request = said.applied(jobs.request(inputs_=inputs, outputs_=specs.outputs(output_texts, column_maps), **options))
     return _show_plan(session, session.client.plan(request), plot)
 
 
@@ -187,7 +188,7 @@ def explain(session: Session, *, name: str, plot: Path | None) -> None:
 
 @verb(job, "list", answers=list[Job], example="fed job list --filter 'state = \"RUNNING\"'")
 @click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'state = \"FAILED\"'.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
 def list_(session: Session, *, filter_: str, limit: int) -> None:
     """Lists jobs, newest first."""
     found = session.client.list_jobs(filter=filter_)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from federation.cli import exits, plans
 from federation.cli.session import Session
-from federation.core import errors, units
+from federation.core import errors, specs, units
 from federation.core.job import InputSpec, Job, JobRequest, JobState, OutputSpec, Resources, Spot
 
 
@@ -37,7 +38,6 @@ def request(
     duration: str,
     time_limit: str,
     max_attempts: int,
-    runtime_env: Path | None,
     env: tuple[str, ...],
     label: str,
     priority: int = 0,
@@ -49,10 +49,9 @@ def request(
     purpose: str = "",
 ) -> JobRequest:
     """The request that the options say."""
-    first = [spec.dataset for spec in outputs_] + [spec.dataset for spec in inputs_]
     return JobRequest(
         label=label,
-        namespace=first[0].partition("/")[0] if first else "",
+        namespace=specs.home(inputs_, outputs_),
         inputs=inputs_,
         outputs=outputs_,
         resources=Resources(
@@ -63,7 +62,6 @@ def request(
         ),
         sites=sites,
         entrypoint=entrypoint,
-        runtime_env=read_runtime_env(runtime_env),
         env=pairs(env, "--env"),
         duration_seconds=units.parse_duration(duration),
         duration_limit_seconds=units.parse_duration(time_limit) if time_limit else 0,
@@ -83,27 +81,21 @@ def _dollars(text: str) -> str:
     return text.strip().removeprefix("$")
 
 
-def read_runtime_env(path: Path | None) -> str:
-    """Ray's runtime_env from a YAML or JSON file, as JSON."""
-    if path is None:
-        return ""
-    import json  # noqa: PLC0415 - few jobs have one
-
-    import yaml  # noqa: PLC0415
+def read_runtime_env(path: Path) -> dict[str, Any]:
+    """Ray's runtime_env from a YAML or JSON file."""
+    import yaml  # noqa: PLC0415 - few jobs have one
 
     try:
         data = yaml.safe_load(path.read_text())
     except FileNotFoundError:
-        raise errors.NotFound(f"there is no file {path}", reason="FILE_MISSING", help="Check --runtime-env.") from None
-    except yaml.YAMLError as error:
+        raise errors.NotFound(f"there is no file {path}", reason="FILE_MISSING", help="Check its name.") from None
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise errors.InvalidArgument(f"{path} is not YAML or JSON: {error}", reason="RUNTIME_ENV_INVALID") from None
-    if not isinstance(data, dict) or "working_dir" in data:
+    if not isinstance(data, dict):
         raise errors.InvalidArgument(
-            f"{path} is no runtime_env for a job here",
-            reason="RUNTIME_ENV_INVALID",
-            help="Write a table as for Ray, without working_dir: --working-dir sends that.",
+            f"{path} is no runtime_env", reason="RUNTIME_ENV_INVALID", help="Write a table as for Ray."
         )
-    return json.dumps(data, sort_keys=True)
+    return data
 
 
 def answer(session: Session, started: Job, *, wait: bool, follow: bool) -> int:

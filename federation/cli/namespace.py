@@ -20,9 +20,9 @@ def list_(session: Session) -> None:
     session.output.rows(session.client.list_namespaces())
 
 
-@verb(namespace, "get", answers=values.Namespace, example="fed namespace get sales")
+@verb(namespace, "show", answers=values.Namespace, example="fed namespace show sales")
 @click.argument("name", metavar="NAMESPACE")
-def get(session: Session, name: str) -> None:
+def show(session: Session, name: str) -> None:
     """Shows one namespace."""
     session.output.item(session.client.get_namespace(name))
 

@@ -42,7 +42,7 @@ def plan(session: Session, *, file: Path) -> int:
 
 @verb(pipeline, "list", answers=list[Pipeline], example="fed pipeline list --filter 'state = \"RUNNING\"'")
 @click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'state = \"FAILED\"'.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
 def list_(session: Session, *, filter_: str, limit: int) -> None:
     """Lists pipelines, newest first."""
     found = session.client.list_pipelines(filter=filter_)

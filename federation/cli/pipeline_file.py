@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ def _request(table: strict.Table, folder: Path) -> JobRequest:
         resources=_resources(table),
         sites=tuple(table.list_of_texts("sites")),
         entrypoint=_entrypoint(table),
-        runtime_env=jobs.read_runtime_env(folder / runtime_env) if runtime_env else "",
+        runtime_env=_runtime_env(folder / runtime_env) if runtime_env else "",
         env=tuple(sorted(table.table("env").texts().items())),
         duration_seconds=table.read("duration", units.parse_duration, "10m"),
         duration_limit_seconds=table.read("time_limit", units.parse_duration, "0s"),
@@ -107,6 +108,16 @@ def _request(table: strict.Table, folder: Path) -> JobRequest:
         no_copies=table.flag("no_copies"),
         purpose=table.text("purpose", ""),
     )
+
+
+def _runtime_env(path: Path) -> str:
+    """As JSON; the folder that travels with a task is named beside it."""
+    data = jobs.read_runtime_env(path)
+    if "working_dir" in data:
+        raise errors.InvalidArgument(
+            f"{path} names a working_dir", reason="RUNTIME_ENV_INVALID", help="Name it in the pipeline: `working_dir: FOLDER`."
+        )
+    return json.dumps(data, sort_keys=True)
 
 
 def _resources(table: strict.Table) -> Resources:

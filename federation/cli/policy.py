@@ -63,7 +63,7 @@ def test(session: Session, file: Path, tests: tuple[Path, ...]) -> int:
 
 @verb(policy, "diff", answers=list[authorization.PolicyFlip], example="fed policy diff policies.cedar")
 @_FILE
-@click.option("--limit", type=click.IntRange(1), default=10_000, show_default=True, help="Tell at most so many changes.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=10_000, show_default=True, help="Tell at most so many changes.")
 def diff(session: Session, file: Path, limit: int) -> None:
     """Lists who could do what, with which dataset and where, otherwise than now, if the file were applied."""
     text = _text(file)
@@ -80,7 +80,7 @@ def diff(session: Session, file: Path, limit: int) -> None:
 @click.option("--start", type=click.IntRange(0), default=0, help="From which position of the log on.")
 @click.option("--from", "from_", type=TIMES, callback=moment, help="Decided from this time (UTC) on, like 2026-11-01.")
 @click.option("--to", type=TIMES, callback=moment, help="Decided before this time (UTC).")
-@click.option("--limit", type=click.IntRange(1), default=10_000, show_default=True, help="Tell at most so many changes.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=10_000, show_default=True, help="Tell at most so many changes.")
 def replay(  # noqa: PLR0917 - click hands over each option by itself
     session: Session, file: Path, start: int, from_: datetime | None, to: datetime | None, limit: int
 ) -> None:

@@ -24,7 +24,7 @@ from federation.core.discovery import Found
     help="What else must hold, as AIP-160 has it: field = value, labels.KEY = value, columns:NAME, create_time > 2026-01-01, "
     "with AND, OR, NOT and parentheses.",
 )
-@click.option("--limit", type=click.IntRange(1), default=25, show_default=True, help="At most so many.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=25, show_default=True, help="At most so many.")
 @click.option("--show-deleted", is_flag=True, help="Find deleted ones too.")
 def search(session: Session, *, words: tuple[str, ...], namespace: str, filter_: str, limit: int, show_deleted: bool) -> None:
     """Finds datasets that have each of the words, or one that begins so; all of them, newest first, without words.

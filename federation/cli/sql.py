@@ -27,7 +27,7 @@ _ROWS = 1000
 )
 @click.argument("query")
 @click.option("--tables", default="", metavar="FOLDER|URL", help="Where the tables lie, to ask them without a server.")
-@click.option("--limit", type=click.IntRange(min=1), default=_ROWS, show_default=True, help="At most so many rows.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=_ROWS, show_default=True, help="At most so many rows.")
 @click.option("--seconds", type=click.IntRange(min=1), default=60, show_default=True, help="No longer than this.")
 def sql(session: Session, *, query: str, tables: str, limit: int, seconds: int) -> None:
     """Answers a query of the record: egress_ledger, lineage_runs, lineage_edges and the other tables, read-only.

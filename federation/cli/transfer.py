@@ -62,7 +62,7 @@ def start(
 @click.option(
     "--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'live = \"1\"' or 'destination_site = \"eu-1\"'."
 )
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
 def list_(session: Session, *, filter_: str, limit: int) -> None:
     """Lists transfers, newest first."""
     found = session.client.list_transfers(filter=filter_)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from federation import jitter
 from federation.core import errors
 from federation.wire import codec, methods, tls
 from federation.wire import errors as wire_errors
@@ -112,7 +112,7 @@ class Connection:
                 if not error.passes:
                     raise
                 away = error
-                drawn = random.uniform(pause / 2, pause) + (error.retry_seconds or 0)  # noqa: S311 - spreads callers, guards nothing
+                drawn = jitter.pause(pause, pause / 2) + (error.retry_seconds or 0)
                 if time.monotonic() + drawn >= deadline:
                     raise
             self.pause(drawn)

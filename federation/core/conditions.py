@@ -31,9 +31,10 @@ _ORDERED: Mapping[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt
 
 
 class Shape(StrEnum):
-    """What a field holds. Of a MAP each key is a field of its own: `labels.team`."""
+    """What a field holds. Of a MAP each key is a field of its own: `labels.team`. A NAME may end in `*` for any ending."""
 
     TEXT = "TEXT"
+    NAME = "NAME"
     LIST = "LIST"
     MAP = "MAP"
     FLAG = "FLAG"
@@ -47,12 +48,16 @@ _MEASURED = (Shape.NUMBER, Shape.TIME)
 
 @dataclass(frozen=True)
 class Compare:
-    """One comparison. `value` is of the field's shape, None for `field:*`, which asks whether there is anything."""
+    """One comparison. `value` is of the field's shape, None for `field:*`, which asks whether there is anything.
+
+    With `prefix` what is compared begins with the value, and need not end there.
+    """
 
     field: str
     operator: str
     value: str | int | bool | datetime | None
     key: str = ""
+    prefix: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,12 +104,30 @@ def equalities(condition: Condition | None, fields: Collection[str]) -> tuple[di
     found: dict[str, str] = {}
     rest = []
     for each in parts:
-        value = each.value if isinstance(each, Compare) and each.operator in ("=", ":") and each.field in fields else None
-        if isinstance(each, Compare) and isinstance(value, str) and value and each.field not in found:
+        value = _equalled(each, fields)
+        if isinstance(each, Compare) and value and not each.prefix and each.field not in found:
             found[each.field] = value
         else:
             rest.append(each)
-    return found, rest[0] if len(rest) == 1 else And(tuple(rest)) if rest else None
+    return found, _together(rest)
+
+
+def beginning(condition: Condition | None, field: str) -> tuple[str, Condition | None]:
+    """With what a filter says that a name begins ('' where it does not say), and what is left: both together are the filter."""
+    parts = condition.of if isinstance(condition, And) else (condition,) if condition is not None else ()
+    said = next((each for each in parts if isinstance(each, Compare) and each.prefix and _equalled(each, (field,))), None)
+    return (str(said.value) if said else ""), _together([each for each in parts if each is not said])
+
+
+def _equalled(part: Condition, fields: Collection[str]) -> str:
+    """What a part of a filter says that one of these fields equals, or begins with; '' for all else."""
+    if not isinstance(part, Compare) or part.operator not in ("=", ":") or part.field not in fields:
+        return ""
+    return part.value if isinstance(part.value, str) else ""
+
+
+def _together(parts: list[Condition]) -> Condition | None:
+    return parts[0] if len(parts) == 1 else And(tuple(parts)) if parts else None
 
 
 # What holds
@@ -132,6 +155,8 @@ def _compares(asked: Compare, operator: str, found: Any) -> bool:
         return True
     if operator in _ORDERED:
         return _ORDERED[operator](found, asked.value)
+    if asked.prefix:
+        return str(found).startswith(str(asked.value))
     return asked.value in found if isinstance(found, tuple) else bool(found == asked.value)
 
 
@@ -175,6 +200,8 @@ def _narrowed(condition: Condition) -> tuple[terms.Query | None, bool]:
 def _narrowed_comparison(asked: Compare) -> tuple[terms.Query | None, bool]:
     if isinstance(asked.value, datetime) or (isinstance(asked.value, int) and not isinstance(asked.value, bool)):
         return None, False  # measured, and not listed
+    if asked.prefix:
+        return None, False  # an index has names whole
     path = f"{asked.field}.{asked.key}" if asked.key else asked.field
     term = terms.Term(terms.fact(path, None if asked.value is None else _told(asked.value)))
     return (terms.Without(ALL, term), True) if asked.operator == "!=" else (term, True)
@@ -262,6 +289,8 @@ class _Parser:
         if shape is Shape.LIST and operator not in (":", "="):
             self._fail(f"{name!r} has several values: use : , and NOT before it for the opposite")
         value = None if operator == ":" and raw == "*" and not quoted else self._value(name, shape, raw)
+        if shape is Shape.NAME and isinstance(value, str) and value.endswith("*") and value != "*":
+            return Compare(name, operator, value.removesuffix("*"), prefix=True)
         return Compare(name, operator, value, keys[0] if keys else "")
 
     def _operator(self, name: str) -> tuple[str, str, bool]:

@@ -29,9 +29,9 @@ _PLACES = _NAME + _LABEL + _COLUMN + _TOLD
 
 #: What datasets may be filtered by. Not by their parts: whoever may not know of one would be told by what is found.
 FIELDS: Mapping[str, Shape] = {
-    "name": Shape.TEXT,
-    "namespace": Shape.TEXT,
-    "dataset": Shape.TEXT,
+    "name": Shape.NAME,
+    "namespace": Shape.NAME,
+    "dataset": Shape.NAME,
     "kind": Shape.TEXT,
     "owner": Shape.TEXT,
     "labels": Shape.MAP,

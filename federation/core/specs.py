@@ -70,6 +70,12 @@ def outputs(texts: Iterable[str], column_maps: Iterable[str] = ()) -> tuple[Outp
     return tuple(dataclasses.replace(spec, column_map=tuple(maps.get(spec.alias, ()))) for spec in specs)
 
 
+def home(read: Iterable[InputSpec], written: Iterable[OutputSpec]) -> str:
+    """The namespace that a job belongs to: that of its first output, else of its first input; '' without any."""
+    named = [*(spec.dataset for spec in written), *(spec.dataset for spec in read)]
+    return named[0].partition("/")[0] if named else ""
+
+
 def _column_maps(texts: Iterable[str]) -> dict[str, list[ColumnSource]]:
     """`OUTPUT.COLUMN=INPUT.COLUMN[,INPUT.COLUMN]` texts, by output."""
     found: dict[str, list[ColumnSource]] = {}

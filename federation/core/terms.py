@@ -70,6 +70,7 @@ Query = Term | Every | Some | Without
 def folded(text: str) -> str:
     """Without case, accents and other marks, and in the plain form of its letters: `Orléans` is `orleans`."""
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text.casefold()).casefold())
+    plain = plain.lower()  # Cherokee folds to capitals
     return "".join(char for char in plain if char.isalnum())[:WORD_CHARS_MAX]
 
 

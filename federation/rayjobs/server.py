@@ -22,7 +22,7 @@ from aiohttp import web
 from federation.client import AsyncClient
 from federation.client.client import PACKAGE_BYTES_MAX
 from federation.client.pool import ClientPool
-from federation.core import errors, ids
+from federation.core import errors, ids, submission
 from federation.core.job import Job, JobState
 from federation.rayjobs import translate
 from federation.wire import answers, listening
@@ -95,11 +95,11 @@ class RayJobs:
 
     async def _submit(self, request: web.Request) -> web.Response:
         client = await self._client(request)
-        submission = _parsed(await request.read())
-        wanted = translate.request(submission, "")  # what is wrong in itself is said before anything is asked
-        alias = translate.package(submission.get("runtime_env"))
+        told = _parsed(await request.read())
+        wanted = submission.request(told, "")  # what is wrong in itself is said before anything is asked
+        alias = submission.package(told.get("runtime_env"))
         if alias:
-            wanted = translate.request(submission, (await client.get_package(alias=alias)).digest)
+            wanted = submission.request(told, (await client.get_package(alias=alias)).digest)
         job = await client.submit(wanted)
         name = translate.submission_id(job)
         return web.json_response({"job_id": name, "submission_id": name})
@@ -235,9 +235,9 @@ async def _decoded(client: AsyncClient, job: Job) -> AsyncIterator[str]:
 
 
 def _package(request: web.Request) -> str:
-    """The name of the package in the address, as `translate.package` takes it from a submission."""
+    """The name of the package in the address, as `submission.package` takes it from a submission."""
     uri = f"{request.match_info['protocol']}://{request.match_info['package']}"
-    found = translate.PACKAGE_URI.fullmatch(uri)
+    found = submission.PACKAGE_URI.fullmatch(uri)
     if found is None:
         raise errors.InvalidArgument(
             f"{uri[:200]!r} is not a package of a working directory",

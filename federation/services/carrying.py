@@ -27,6 +27,8 @@ BACKOFF_SECONDS_MAX = 300
 SLOW_BYTES_PER_SECOND = 1_000_000
 #: A measurement that took this long weighs as much as all before it.
 _SPEED_SECONDS = 60
+#: Of less the time is that of setting up and telling, not of carrying.
+MEASURED_BYTES_MIN = 4 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -309,10 +311,15 @@ def instruction(tx: ports.Transaction, ctx: Context, running: transfer.Transfer)
 
 
 def measure(tx: ports.Transaction, ended: transfer.Transfer) -> None:
-    """Takes a whole transfer as a measurement of its link, weighed by how long it took."""
+    """Takes a whole transfer as a measurement of its link, weighed by how long it took.
+
+    One that is too small says nothing of the link, nor does one that was told how fast it may be.
+    """
+    if ended.object_bytes < MEASURED_BYTES_MIN or ended.bytes_per_second_max:
+        return
     source, destination = sites.get_site(tx, ended.source_site), sites.get_site(tx, ended.destination_site)
     seconds = (tx.now - ended.start_time).total_seconds() if ended.start_time else 0
-    if seconds <= 0 or not ended.object_bytes:
+    if seconds <= 0:
         return
     speed = max(1, round(ended.object_bytes / seconds))
     key = f"{source.region}~{destination.region}"

@@ -28,6 +28,8 @@ NONCE_BYTES = 16
 REPORT_SECONDS = 5
 #: For one that waits for a commit at the catalog.
 COMMIT_SECONDS = 180
+#: How long a person waits who is told something, before the first word of it.
+TOLD_SECONDS = 15
 #: How long a caller that may repeat itself goes on while the gateway is away.
 PATIENCE_SECONDS = 120
 _READ_OBJECT = methods.TABLE["Gateway.ReadObject"]
@@ -159,26 +161,40 @@ class GatewayClient:
 
     def read_logs(self, *, follow: bool = False) -> Iterator[bytes]:
         """What a run has printed; with `follow` until it ends."""
-        with wire_errors.translated():
-            for response in self._stub().ReadLogs(gateway_pb2.ReadLogsRequest(follow=follow)):
-                yield response.data
+        request = gateway_pb2.ReadLogsRequest(follow=follow)
+        for response in self._told(lambda stub: stub.ReadLogs(request)):
+            yield response.data
 
     def check_store(
         self, *, read_objects: bool = False, remove_orphans: bool = False
     ) -> Iterator[gateway_pb2.CheckStoreResponse]:
         """What is wrong between the site's store and the catalog; or the orphans that were removed."""
         request = gateway_pb2.CheckStoreRequest(read_objects=read_objects, remove_orphans=remove_orphans)
-        with wire_errors.translated():
-            yield from self._stub().CheckStore(request)
+        yield from self._told(lambda stub: stub.CheckStore(request))
 
     def read_witness(self) -> Iterator[gateway_pb2.ReadWitnessResponse]:
         """What the site has co-signed as a witness of the record."""
-        with wire_errors.translated():
-            yield from self._stub().ReadWitness(gateway_pb2.ReadWitnessRequest())
+        yield from self._told(lambda stub: stub.ReadWitness(gateway_pb2.ReadWitnessRequest()))
 
     def close_grant(self) -> gateway_pb2.CloseGrantResponse:
         """Settles the grant that this client bears."""
         return self._call(lambda stub: stub.CloseGrant(gateway_pb2.CloseGrantRequest(), timeout=CALL_SECONDS))
+
+    def _told(self, begin: Callable[[gateway_pb2_grpc.GatewayStub], Iterable[T]]) -> Iterator[T]:
+        """The messages of a stream, which is begun again while the gateway is away and nothing of it has come."""
+        pauses, begun = Pauses(TOLD_SECONDS), False
+        while True:
+            try:
+                with wire_errors.translated():
+                    for message in begin(self._stub()):
+                        begun = True
+                        yield message
+            except errors.Unavailable as error:
+                if begun:
+                    raise
+                pauses.wait(error)
+            else:
+                return
 
     def _call(self, call: Callable[[gateway_pb2_grpc.GatewayStub], T]) -> T:
         with wire_errors.translated():

@@ -246,7 +246,7 @@ def start(
     return federation
 
 
-def until(true: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Waits until something is so, and returns it; AssertionError when it does not come about."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -69,7 +69,29 @@ def test_every_exit_code_is_in_the_table_and_the_table_in_the_help(run):
     assert sorted(codes) == [row.code for row in exits.TABLE] == sorted(set(codes))
     shown = run("help", "exit-codes").stdout
     assert all(f"{row.code:>4}  {row.meaning}" in shown for row in exits.TABLE)
-    assert json.loads(run("help", "exit-codes", "-o", "json").stdout)[0] == {"code": 0, "meaning": "It is done."}
+    told = json.loads(run("help", "exit-codes", "-o", "json").stdout)
+    assert told[0] == {"code": 0, "meaning": "It is done.", "errors": [], "reasons": []}
+    assert told[3]["errors"] == ["NotFound"]
+    assert "RESIDENCY_DENIED" in run("help", "exit-codes", "-o", "wide").stdout
+
+
+def test_every_kind_and_reason_in_the_table_is_one_of_ours(run):
+    """A word there that nothing raises would promise a code that never comes."""
+    assert {kind for row in exits.TABLE for kind in row.errors} <= {
+        name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, errors.FederationError)
+    }
+
+
+def test_help_lists_its_topics_and_shows_that_of_a_command(run):
+    """As people know it from git; who asks for help has made no mistake."""
+    shown = run("help")
+    assert shown.exit_code == exits.OK
+    assert all(topic in shown.stdout for topic in ("environment", "exit-codes", "formats", "names"))
+    assert run("help", "job", "wait").stdout == run("job", "wait", "--help").stdout
+    assert "Usage: fed job [OPTIONS]" in run("help", "job").stdout
+    missing = run("help", "job", "nope")
+    assert (missing.exit_code, "there is no command fed job nope" in missing.stderr) == (exits.USAGE, True)
+    assert run("help", "nope").exit_code == exits.USAGE
 
 
 @pytest.mark.parametrize(

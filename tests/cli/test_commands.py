@@ -134,7 +134,7 @@ def test_help_shows_options_and_examples():
 
 def test_what_takes_a_name_is_completed_by_names_of_its_kind():
     """An argument is the name of a thing, a file, one of a few words, or free text that is listed here."""
-    free = {"ENTRYPOINT", "QUERY", "PATH", "TABLE", "NUMBER", "USER", "NEW", "WORDS", "DATASET[@VERSION]|RUN|URL", "POSITION"}
+    free = {"ENTRYPOINT", "QUERY", "PATH", "TABLE", "NUMBER", "USER", "NEW", "WORDS", "POSITION"}
     for words, found in LEAVES.items():
         for param in found.params:
             if not isinstance(param, click.Argument) or isinstance(param.type, click.Path | click.File | click.Choice):

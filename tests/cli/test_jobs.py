@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 import pytest
@@ -23,7 +22,6 @@ OPTIONS = {
     "duration": "10m",
     "time_limit": "",
     "max_attempts": 3,
-    "runtime_env": None,
     "env": (),
     "label": "",
 }
@@ -92,18 +90,6 @@ def test_the_environment_is_pairs():
     assert request(env=("B=2", "A=1=1")).env == (("A", "1=1"), ("B", "2"))
     with pytest.raises(click.UsageError, match="KEY=VALUE"):
         request(env=("A",))
-
-
-def test_a_runtime_env_is_read_from_yaml_without_a_working_dir(tmp_path: Path):
-    """The working directory travels by --working-dir alone."""
-    file = tmp_path / "env.yaml"
-    file.write_text("pip: [requests]\n")
-    assert request(runtime_env=file).runtime_env == '{"pip": ["requests"]}'
-    file.write_text("working_dir: .\n")
-    with pytest.raises(errors.InvalidArgument, match="no runtime_env"):
-        request(runtime_env=file)
-    with pytest.raises(errors.NotFound):
-        request(runtime_env=tmp_path / "none.yaml")
 
 
 def candidate(name: str, *, egress_micros: int, compute_micros: int = 1_600) -> Candidate:

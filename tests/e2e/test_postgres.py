@@ -66,11 +66,11 @@ class Pair:
 
         def answers() -> bool:
             token, ca = self.fed.layout.admin_token.read_text().strip(), self.fed.layout.ca.read_bytes()
-            with Client(self._people[1], token, ca, call_seconds=1) as client, contextlib.suppress(errors.FederationError):
+            with Client(self._people[1], token, ca, call_seconds=10) as client, contextlib.suppress(errors.FederationError):
                 return bool(client.who_am_i())
             return False
 
-        localfed.until(answers, 30, "the other server")
+        localfed.until(answers, 120, "the other server")
 
     def kill_other(self) -> None:
         """kill -9."""

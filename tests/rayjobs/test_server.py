@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import shlex
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +14,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from click.testing import CliRunner
 
+from federation.cli import app
 from federation.core.job import JobState
 from federation.rayjobs.server import RayJobs
 from tests.wire import edge as edges
@@ -88,6 +92,30 @@ def test_a_submission_of_rays_client_is_a_job_beside_its_data(address: str, edge
     again = ray.submit_job(entrypoint="python train.py", runtime_env=env, metadata=INPUTS)
     with edge.client("user") as ours:
         assert ours.get_job(again).request.working_dir == stored.request.working_dir
+
+
+def test_the_same_options_in_fed_job_submit_make_the_same_job(
+    address: str, edge: Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes to the bridge by Ray's client, and what goes to the catalog by `fed`, differ in their packages' bytes alone."""
+    (tmp_path / "train.py").write_text("print('hello')")
+    env = {"working_dir": str(tmp_path), "env_vars": {"LR": "0.1"}}
+    command = ["python", "train.py", "--name", "a b"]
+    ray = client(address, edge).submit_job(
+        entrypoint=shlex.join(command), runtime_env=env, metadata=INPUTS, entrypoint_num_cpus=1.5, entrypoint_memory=1 << 20
+    )
+    told = {"FED_TARGET": edge.server.address, "FED_TOKEN": edge.tokens["user"], "FED_CA": str(edge.certs.layout.ca)}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    options = ["--runtime-env-json", json.dumps(env), "--metadata-json", json.dumps(INPUTS), "--submission-id", "Fed_1"]
+    cores = ["--entrypoint-num-cpus", "1.5", "--entrypoint-memory", str(1 << 20), "--no-wait", "-o", "json"]
+    done = CliRunner().invoke(app.fed, ["job", "submit", *options, *cores, "--", *command])
+    assert done.exit_code == 0, done.output
+    with edge.client("user") as ours:
+        theirs, own = ours.get_job(ray).request, ours.get_job(json.loads(done.stdout)["job"]).request
+    assert (own.submission_id, own.namespace, own.resources.cpus) == ("Fed_1", "sales", 2)
+    assert dataclasses.replace(own, submission_id="", working_dir="") == dataclasses.replace(theirs, working_dir="")
+    assert own.working_dir
 
 
 def test_a_submission_id_is_good_once_for_each_submitter(address: str, edge: Edge) -> None:

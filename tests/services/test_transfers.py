@@ -347,6 +347,17 @@ def test_a_whole_transfer_measures_its_link(sim: Simulation) -> None:
     assert speed.samples == 2
 
 
+@pytest.mark.parametrize(("total", "terms"), [(1_000, {}), (10**9, {"bytes_per_second_max": 10**6})], ids=["small", "held"])
+def test_a_transfer_that_says_nothing_of_its_link_measures_none(sim: Simulation, total: int, terms: dict[str, int]) -> None:
+    """A kilobyte takes as long as it takes to begin and to end; and who is held back shows no more than that."""
+    sim.put("sales/other", "us-1", total=total)
+    made = running(sim, version="sales/other", **terms)
+    sim.clock.advance(2)
+    sim.agents["eu-1"].land(made.transfer)
+    assert look(sim, made.transfer).state is TransferState.SUCCEEDED
+    assert not sim.all(site.LinkSpeed)
+
+
 # What changes meanwhile
 
 

@@ -62,3 +62,37 @@ def test_no_text_breaks_it(text):
         listing.parse(text, FIELDS)
     except errors.InvalidArgument as error:
         assert error.reason == "FILTER_INVALID"  # noqa: PT017 - either outcome is right
+
+
+_KEYS = st.lists(st.text("abz/-~", min_size=1, max_size=4), unique=True, max_size=12)
+
+
+@given(_KEYS, st.text("abz/-~", min_size=1, max_size=2), st.booleans(), st.integers(1, 3))
+def test_a_stretch_read_in_pages_is_all_that_begins_so(keys, prefix, newest_first, limit):
+    """In either order, with pages of any size, and without going far beyond it: as `pages` reads it."""
+    stretch = listing.Stretch(prefix, newest_first)
+    found, last = [], ""
+    while True:
+        begin = stretch.after(last)
+        rows = sorted(
+            (key for key in keys if not begin or (key < begin if newest_first else key > begin)), reverse=newest_first
+        )
+        page = rows[:limit]
+        found += [key for key in page if stretch.holds(key)]
+        if len(rows) <= limit or any(stretch.ends_before(key) for key in page):
+            break
+        last = page[-1]
+    assert found == sorted((key for key in keys if key.startswith(prefix)), reverse=newest_first)
+
+
+@pytest.mark.parametrize("text", ["", "*", "a b*", "ä*", "a\x00"])
+def test_what_can_be_no_name_is_refused(text):
+    """A prefix goes into a search by order, where such signs have no place."""
+    with pytest.raises(errors.InvalidArgument) as caught:
+        listing.named(text)
+    assert caught.value.reason == "FILTER_INVALID"
+
+
+def test_a_name_is_asked_for_whole_or_by_how_it_begins():
+    """A star at the end stands for any ending, as AIP-160 has it."""
+    assert (listing.named("j-1"), listing.named("j-1*")) == (("j-1", ""), ("", "j-1"))

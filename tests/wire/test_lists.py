@@ -285,6 +285,31 @@ def test_a_filter_keeps_what_it_says_over_all_pages(filled):
     assert walk(filled, row, filter='kind = "MODEL" AND owner = "users/even"') == []
 
 
+@pytest.mark.parametrize(
+    ("key", "prefix", "whole"),
+    [
+        ("Catalog.ListNamespaces", "n-", "n-1"),
+        ("Catalog.ListDatasets", "n-0/d-", "n-0/d-1"),
+        ("Jobs.ListJobs", "j-", "j-1"),
+        ("Transfers.ListTransfers", "t-", None),
+        ("Sites.ListSites", "s", None),
+    ],
+)
+def test_a_listing_begins_and_ends_where_names_begin_so(filled, key, prefix, whole):
+    """`name = "PREFIX*"` is all of the listing that begins so, in its order, in pages of any size; a whole name is one."""
+    row = methods.TABLE[key]
+    parent = {"parent": "namespaces/-"} if key == "Catalog.ListDatasets" else {}
+    every = walk(filled, row, **parent)
+    short = [name.replace("/datasets/", "/").partition("/")[2] for name in every]
+    wanted = [name for name, said in zip(every, short, strict=True) if said.startswith(prefix)]
+    for page_size in (1, 3, 50):
+        assert walk(filled, row, page_size=page_size, filter=f'name = "{prefix}*"', **parent) == wanted
+    if whole is not None:
+        assert len(wanted) > 1
+        assert walk(filled, row, filter=f'name = "{whole}"', **parent) == [every[short.index(whole)]]
+    assert walk(filled, row, filter='name = "nowhere*"', **parent) == []
+
+
 def test_jobs_and_ledger_entries_come_newest_first(filled):
     """People look for what happened last."""
     jobs = walk(filled, methods.TABLE["Jobs.ListJobs"], page_size=2)

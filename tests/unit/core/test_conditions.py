@@ -15,6 +15,7 @@ from federation.core.conditions import And, Compare, Condition, Not, Or, Shape
 
 FIELDS = discovery.FIELDS
 VIEW: dict[str, Any] = {
+    "name": "sales/flights",
     "kind": "DATA",
     "owner": "",
     "labels": {"team": "bio", "cost-center": "47 11"},
@@ -41,6 +42,11 @@ def parsed(text: str) -> Condition:
         ("kind=DATA", True),
         ("kind != DATA", False),
         ("owner:*", False),
+        ('name = "sales/fl*"', True),
+        ('name = "flights*"', False),
+        ('name != "sales/*"', False),
+        ('NOT name:"sales/x*"', True),
+        ('owner = "users/*"', False),
         ("owner != 'users/ada'", True),
         ("labels:team", True),
         ("labels:purpose", False),
@@ -119,7 +125,24 @@ def test_any_text_is_a_filter_or_refused(text: str) -> None:
         conditions.parse(text, FIELDS)
 
 
-_SHAPES = {"a": Shape.TEXT, "b": Shape.LIST, "m": Shape.MAP, "n": Shape.NUMBER, "f": Shape.FLAG}
+@pytest.mark.parametrize(
+    ("text", "beginning", "rest"),
+    [
+        ('name = "sales/*" AND kind = DATA', "sales/", "kind = DATA"),
+        ('kind = DATA name:"s*"', "s", "kind = DATA"),
+        ('name = "s*"', "s", ""),
+        ('name = "s*" AND name = "sa*"', "s", 'name = "sa*"'),
+        ("name = sales/flights", "", "name = sales/flights"),
+        ('name != "s*"', "", 'name != "s*"'),
+        ('name = "s*" OR kind = DATA', "", 'name = "s*" OR kind = DATA'),
+    ],
+)
+def test_what_a_name_begins_with_is_taken_out_where_all_else_is_asked_beside_it(text: str, beginning: str, rest: str) -> None:
+    """So that an index may go to where such names lie; both together are the filter."""
+    assert conditions.beginning(parsed(text), "name") == (beginning, conditions.parse(rest, FIELDS))
+
+
+_SHAPES = {"a": Shape.TEXT, "b": Shape.LIST, "m": Shape.MAP, "n": Shape.NUMBER, "f": Shape.FLAG, "p": Shape.NAME}
 _VALUES = st.sampled_from(["x", "y", ""])
 _VIEWS = st.fixed_dictionaries(
     {
@@ -128,6 +151,7 @@ _VIEWS = st.fixed_dictionaries(
         "m": st.dictionaries(st.sampled_from("kl"), _VALUES),
         "n": st.integers(0, 3),
         "f": st.booleans(),
+        "p": st.sampled_from(["x", "xy", ""]),
     }
 )
 _COMPARISONS = st.one_of(
@@ -138,6 +162,9 @@ _COMPARISONS = st.one_of(
     st.builds(Compare, st.just("m"), st.just(":"), st.none(), st.sampled_from("kl")),
     st.builds(Compare, st.just("n"), st.sampled_from(["=", "<", ">=", "!="]), st.integers(0, 3)),
     st.builds(Compare, st.just("f"), st.sampled_from(["=", "!="]), st.booleans()),
+    st.builds(
+        Compare, st.just("p"), st.sampled_from(["=", "!=", ":"]), st.sampled_from(["x", "xy"]), st.just(""), st.booleans()
+    ),
 )
 _CONDITIONS = st.recursive(
     _COMPARISONS,
@@ -158,7 +185,7 @@ def test_an_index_never_loses_what_a_filter_holds_of(condition: Condition, view:
         assert terms.holds(narrowed, sorted(conditions.facts(view, _SHAPES)))
 
 
-@given(_CONDITIONS.filter(lambda found: not conditions.mentions(found, "n")), _VIEWS)
+@given(_CONDITIONS.filter(lambda found: not any(conditions.mentions(found, field) for field in "np")), _VIEWS)
 def test_an_index_alone_answers_what_asks_for_no_measure(condition: Condition, view: dict[str, Any]) -> None:
     """Equality and presence are facts, whatever is combined of them."""
     narrowed = conditions.narrowing(condition)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from federation.core import terms
@@ -42,6 +42,7 @@ def test_humps_are_words_too() -> None:
 
 
 @given(st.text())
+@example("Ꭰꭰ")
 def test_every_word_is_one_that_indexes_leave_alone(text: str) -> None:
     """Letters and digits only, in lower case, and folding it again changes nothing."""
     for word in terms.parts(text):
