@@ -19,6 +19,7 @@ from federation.cli import exits, formats, jobs
 from federation.cli.command import verb
 from federation.cli.output import Output
 from federation.cli.session import Session
+from federation.core import errors
 from federation.core.declaring import PRUNABLE, Action, Change, Plan, Step
 from federation.core.screen import safe
 
@@ -138,6 +139,8 @@ def apply(
     from federation.client import declare  # noqa: PLC0415 - it takes gRPC with it; see `Session.client`
 
     read = declare.load((path for path in files if str(path) != "-"), _stdin(files))
+    if prune and not read.resources:
+        raise click.UsageError("nothing is declared, and that prunes nothing: is it the right folder?")
     found = declare.plan(session.client, read, declare.Prune(nouns=kinds, labels=_pairs(labels)))
     if session.output.for_people:
         _show(session.output, found)
@@ -175,7 +178,7 @@ def _do(session: Session, found: Plan, read: declare.Files) -> int:
     rows, code = [], exits.OK
     for outcome in declare.carry_out(session.client, found, read):
         if outcome.error is not None:
-            code = code or exits.code_of(outcome.error)
+            code = code or _code(outcome.error)
         rows.append(_outcome(outcome))
         if out.for_people and rows[-1].state is not State.UNCHANGED:
             out.line(_line(rows[-1]))
@@ -183,6 +186,12 @@ def _do(session: Session, found: Plan, read: declare.Files) -> int:
                 out.error(outcome.error)
     _answer(out, rows, "")
     return code
+
+
+def _code(error: errors.FederationError) -> int:
+    """The exit code for what failed on the way. USAGE says that nothing was changed, which is not so here."""
+    code = exits.code_of(error)
+    return exits.ERROR if code == exits.USAGE else code
 
 
 def _outcome(outcome: declare.Outcome) -> Applied:

@@ -312,23 +312,24 @@ def _delete(client: Client, step: Step) -> None:
     deleters[step.noun](step.name, etag=step.etag)
 
 
+#: What a namespace may take of what all share, as it is made.
+_QUOTA = {"weight": 1, "gpu_seconds_quota": 0, "egress_micros_quota": 0}
+
+
 def _namespace(client: Client, step: Step) -> None:
-    """A namespace, and then its quota: another permission, and another call."""
+    """A namespace, and then its quota, if that is other than it is: another permission, and another call."""
     name = ids.child(step.name, "namespaces")
-    quota = ("weight", "gpu_seconds_quota", "egress_micros_quota")
-    changed = [change.field for change in step.changes]
+    paths = [change.field for change in step.changes if change.field not in _QUOTA]
     said = {key: step.wanted[key] for key in ("description", "owner") if key in step.wanted}
     etag = step.etag
     if step.action is Action.CREATE:
         etag = client.create_namespace(dataset.Namespace(name=name, **said)).etag
-    elif set(changed) - set(quota):
-        paths = [path for path in changed if path not in quota]
+    elif paths:
         etag = client.update_namespace(dataset.Namespace(name=name, etag=etag, **said), paths).etag
-    if set(changed) & set(quota):
-        shares = {
-            key: step.wanted.get(key, step.before.get(key, default)) for key, default in zip(quota, (1, 0, 0), strict=True)
-        }
-        client.set_quota(name, etag=etag, **shares)
+    held = {key: step.before.get(key, default) for key, default in _QUOTA.items()}
+    quota = {key: step.wanted.get(key, value) for key, value in held.items()}
+    if quota != held:
+        client.set_quota(name, etag=etag, **quota)
 
 
 def _dataset(client: Client, step: Step) -> None:

@@ -138,6 +138,15 @@ def _parties(field: str) -> Callable[[Any], Any]:
     return lambda items: authorization.parties((items,) if isinstance(items, str) else items, field)
 
 
+def _scope(text: str) -> None:
+    budget.check(budget.Budget(budget="any", scope=text, limit_micros=1))
+    kind, _, rest = text.partition("/")
+    if kind == "namespaces":
+        ids.segment(rest, "namespace")
+    elif kind == "datasets":
+        ids.dataset(rest)
+
+
 _DATASET = (
     *("kind", "description", "residency", "labels", "owner", "parts", "release_bytes_max", "classification"),
     *("purposes", "readers", "use_expire_time", "legal_hold", "group_size_min", "card"),
@@ -227,8 +236,8 @@ NOUNS: Mapping[str, Noun] = {
             final=frozenset({"scope"}),
             sets=frozenset({"alert_percents"}),
             checks={
-                "scope": lambda scope: budget.check(budget.Budget(budget="b", scope=scope, limit_micros=1)),
-                "limit_micros": lambda limit: budget.check(budget.Budget(budget="b", scope=budget.ALL, limit_micros=limit)),
+                "scope": _scope,
+                "limit_micros": lambda limit: budget.check(budget.Budget(budget="any", scope=budget.ALL, limit_micros=limit)),
             },
         ),
     )

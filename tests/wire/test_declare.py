@@ -30,21 +30,29 @@ def client(shared_edge):
         yield found
 
 
+def written(client, revision: int) -> list[tuple[str, str]]:
+    """What people have changed since a revision. The server itself goes on: sites fall silent, rules are looked at."""
+    changes = client.watch(start_revision=revision, until_now=True)
+    return [(row.kind, row.name) for row in changes if row.revision > revision and row.actor.startswith("users/")]
+
+
 def states(result) -> dict[str, tuple[str, str]]:
     """What was to be done with each resource, and what became of that."""
     return {row["name"]: (row["action"], row["state"]) for row in json.loads(result.stdout)}
 
 
 def test_the_example_is_applied_once_and_then_nothing_is_written(fed, client):
-    """All of it in an order that works; a second time the catalog's revision stays, for programs and for people."""
+    """All of it in an order that works; a second time nobody has changed anything, for programs and for people."""
+    before = client.who_am_i().revision
     first = states(fed("apply", "-f", str(EXAMPLE), "-o", "json"))
+    assert ("budget.created", "budgets/retail") in written(client, before)
     assert set(first.values()) <= {("CREATE", "DONE"), ("UPDATE", "DONE"), ("UNCHANGED", "UNCHANGED")}
     assert first["namespaces/retail/datasets/orders"] == ("CREATE", "DONE")
     revision = client.who_am_i().revision
     assert set(states(fed("apply", "-f", str(EXAMPLE), "-o", "json")).values()) == {("UNCHANGED", "UNCHANGED")}
     again = fed("apply", "-f", str(EXAMPLE))
     assert (again.stdout, again.stderr) == ("", "11 unchanged\n")
-    assert client.who_am_i().revision == revision
+    assert written(client, revision) == []
     assert client.get_namespace("retail").gpu_seconds_quota == 1_800_000
     assert client.get_site("fra-1").offer.gpus[0].type == "H100"
     assert client.get_budget("retail").alert_percents == (50, 80, 100)
@@ -63,7 +71,7 @@ def test_what_is_printed_can_be_applied(fed, client):
     fed("apply", "-f", "-", stdin=text)
     revision = client.who_am_i().revision
     shown = (
-        ("namespace", "get", "round"),
+        ("namespace", "show", "round"),
         ("namespace", "list"),
         ("dataset", "show", "round/trip"),
         ("dataset", "list", "round"),
@@ -78,7 +86,7 @@ def test_what_is_printed_can_be_applied(fed, client):
             printed = fed(*words, "-o", form).stdout
             told = states(fed("apply", "-f", "-", "-o", "json", stdin=printed))
             assert set(told.values()) == {("UNCHANGED", "UNCHANGED")}, (words, form, told)
-    assert client.who_am_i().revision == revision
+    assert written(client, revision) == []
 
 
 def test_all_mistakes_of_all_files_are_told_and_nothing_is_applied(fed, client, tmp_path):
@@ -106,7 +114,7 @@ def test_all_mistakes_of_all_files_are_told_and_nothing_is_applied(fed, client, 
     for_people = fed("apply", "-f", "-", code=exits.USAGE, stdin=later).stderr
     assert "-:3: name: it needs namespaces/none, which is not there and not declared. Declare that, too." in for_people
     assert "-:5: name: it is not there yet, and cannot be made without scope, limit_micros" in for_people
-    assert client.who_am_i().revision == revision
+    assert written(client, revision) == []
     fed("apply", "-f", str(tmp_path / "nothing.yaml"), code=exits.USAGE)
 
 
@@ -181,6 +189,46 @@ def test_what_fails_leaves_only_what_needs_it_and_a_repeat_completes(fed, client
     assert client.get_namespace("part").weight == 2
 
 
+def test_what_the_server_refuses_on_the_way_does_not_say_that_nothing_was_changed(fed, client):
+    """Exit code 2 would: a namespace was made before its dataset was refused."""
+    text = """\
+- {name: namespaces/halves, weight: 1, gpu_seconds_quota: 0}
+- name: namespaces/halves/datasets/part
+- {name: namespaces/halves/datasets/whole, parts: [halves/part], residency: [EU]}
+"""
+    told = fed("apply", "-f", "-", "-o", "json", code=exits.ERROR, who="user", stdin=text)
+    assert [(row["state"], row["reason"]) for row in json.loads(told.stdout)] == [
+        ("DONE", ""),
+        ("DONE", ""),
+        ("FAILED", "PARTS_INVALID"),
+    ]
+    assert client.get_namespace("halves").owner == "users/user"
+
+
+def test_of_an_offer_only_what_is_named_is_changed(fed, client):
+    """Field by field; the GPUs as a whole; null and an empty list take away."""
+    site = "name: sites/offered\nregion: aws:eu-north-1\njurisdiction: EU\n"
+    fed(
+        "apply",
+        "-f",
+        "-",
+        stdin=site + "offer: {cpu_hour_micros: 5, cpu_source: a, gpus: [{type: T4, gpu_hour_micros: 1, source: a}]}",
+    )
+    fed(
+        "apply",
+        "-f",
+        "-",
+        stdin="name: sites/offered\naccount: research\noffer: {storage_gb_month_micros: 7, storage_source: b}",
+    )
+    found = client.get_site("offered")
+    assert (found.account, found.offer.cpu_hour_micros, found.offer.storage_gb_month_micros) == ("research", 5, 7)
+    assert [gpu.type for gpu in found.offer.gpus] == ["T4"]
+    told = fed("apply", "-f", "-", stdin="name: sites/offered\noffer: {cpu_hour_micros: null, cpu_source: '', gpus: []}")
+    assert "-offer:\n-  cpu_hour_micros: 5\n" in told.stdout
+    left = client.get_site("offered").offer
+    assert (left.cpu_hour_micros, left.gpus, left.storage_source) == (None, (), "b")
+
+
 def test_who_was_faster_is_not_overwritten(client, tmp_path):
     """The plan bears the etag of what it was made from; made anew, it does the rest."""
     client.create_namespace(dataset.Namespace(name="raced"))
@@ -228,6 +276,8 @@ def test_only_what_was_chosen_is_pruned_and_nothing_that_holds_data(fed, client,
     assert client.get_dataset("gone/other").delete_time is None
     back = fed("apply", "-f", "-", code=exits.USAGE, stdin="name: namespaces/gone/datasets/b")
     assert "gone/b is deleted, which no file takes back" in back.stderr
+    nothing = fed(*prune, "--yes", code=exits.USAGE, stdin="# all was moved elsewhere")
+    assert "nothing is declared, and that prunes nothing" in nothing.stderr
     fed("apply", "-f", "-", "--prune", code=exits.USAGE, stdin=kept)
     fed("apply", "-f", "-", "--prune-kind", "site", code=exits.USAGE, stdin=kept)
 

@@ -88,6 +88,7 @@ card:
         ("name: namespaces/a/datasets/b\ncard:\n  without: [colour]", "2 card: card.without names 'colour'"),
         ("name: namespaces/a/datasets/b\ndataset: c", "2 dataset: it is 'c', and the name says b"),
         ("name: budgets/b\nscope: everything", "2 scope: scope must be all, namespaces/NAME, datasets/NAMESPACE/NAME"),
+        ("name: budgets/b\nscope: datasets/Sales", "2 scope: 'Sales' does not name a dataset"),
         ("name: links/aws:a~aws:b\ngb_micros: 1", "1 price_source: a price without a source is not a price"),
         (
             "name: links/aws:a~internet\ngb_micros: 1\ntiers: [{gb_micros: 1}]\nprice_source: x",
