@@ -196,7 +196,7 @@ def _code(error: errors.FederationError) -> int:
 
 def _outcome(outcome: declare.Outcome) -> Applied:
     if outcome.left:
-        return _told(outcome.step, State.LEFT, message=f"it needs {outcome.left}, which was not done")
+        return _told(outcome.step, State.LEFT, message=f"{outcome.left} comes before it, which was not done")
     if outcome.error is not None:
         return _told(outcome.step, State.FAILED, reason=outcome.error.reason, message=outcome.error.message)
     return _told(outcome.step, State.DONE if outcome.step.action.changes else State.UNCHANGED)

@@ -269,24 +269,28 @@ def plan(client: Client, files: Files, prune: Prune = Prune()) -> Plan:
 
 
 def carry_out(client: Client, found: Plan, files: Files) -> Iterator[Outcome]:
-    """Does a plan step by step and tells of each. What fails leaves what needs it undone, and nothing else."""
-    failed: dict[str, str] = {}
+    """Does a plan step by step and tells of each. What fails leaves what needs it undone, and whatever was to be deleted."""
+    undone: list[str] = []
     for step in found.steps:
-        needed = next((name for name in step.needs if name in failed), "")
-        if needed:
-            failed[step.name] = needed
-            yield Outcome(step=step, left=needed)
-            continue
+        gone = step.action is Action.DELETE
+        before = next((name for name in undone if gone or name in step.needs), "")
         if not step.action.changes:
             yield Outcome(step=step)
-            continue
-        try:
-            _do(client, step, files)
-        except errors.FederationError as error:
-            failed[step.name] = step.name
-            yield Outcome(step=step, error=error)
+        elif before:
+            undone += [] if gone else [step.name]
+            yield Outcome(step=step, left=before)
         else:
-            yield Outcome(step=step)
+            error = _tried(client, step, files)
+            undone += [step.name] if error and not gone else []
+            yield Outcome(step=step, error=error)
+
+
+def _tried(client: Client, step: Step, files: Files) -> errors.FederationError | None:
+    try:
+        _do(client, step, files)
+    except errors.FederationError as error:
+        return error
+    return None
 
 
 def _do(client: Client, step: Step, files: Files) -> None:

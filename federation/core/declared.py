@@ -102,7 +102,8 @@ class Problem:
 class Noun:
     """One kind of resource that may be declared: `word` is how `fed` calls it, `pattern` what its full names look like.
 
-    `cls` has its fields, of which `fields` may be declared; `made` are those that it needs when it is made, `final` those
+    `form` says the same to people. `cls` has its fields, of which `fields` may be declared, and `shown`, where that is another
+    class, those that commands print; `made` are those that it needs when it is made, `final` those
     that it keeps then, `sets` lists whose order says nothing. `told` is what commands print of it beside all that. `checks`
     are what is known of single values without asking anybody.
     """

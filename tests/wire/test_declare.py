@@ -173,7 +173,7 @@ def test_what_fails_leaves_only_what_needs_it_and_a_repeat_completes(fed, client
     }
     rows = {row["name"]: row for row in json.loads(told.stdout)}
     assert rows["namespaces/part"]["reason"] == "PERMISSION_MISSING"
-    assert rows["namespaces/part/datasets/needs-it"]["message"] == "it needs namespaces/part, which was not done"
+    assert rows["namespaces/part/datasets/needs-it"]["message"] == "namespaces/part comes before it, which was not done"
     again = fed("apply", "-f", "-", who="user", code=exits.DENIED, stdin=text)
     assert "create budgets/part: failed\n" in again.stdout
     assert "lacks budgets.create" in again.stderr
@@ -280,6 +280,20 @@ def test_only_what_was_chosen_is_pruned_and_nothing_that_holds_data(fed, client,
     assert "nothing is declared, and that prunes nothing" in nothing.stderr
     fed("apply", "-f", "-", "--prune", code=exits.USAGE, stdin=kept)
     fed("apply", "-f", "-", "--prune-kind", "site", code=exits.USAGE, stdin=kept)
+
+
+def test_nothing_is_deleted_after_a_failure(fed, client):
+    """What a file has under another name now would be gone, and its new one not there."""
+    fed("apply", "-f", "-", stdin="- name: namespaces/moved\n- {name: namespaces/moved/datasets/old, labels: {move: me}}")
+    text = "- name: namespaces/moved/datasets/new\n- {name: budgets/moved, scope: namespaces/moved, limit_micros: 1}\n"
+    words = ("apply", "-f", "-", "--prune", "--selector", "move=me", "--yes", "-o", "json")
+    client.update_dataset(dataset.Dataset(namespace="moved", dataset="old", owner="users/user"), ("owner",))
+    client.update_namespace(dataset.Namespace(name="moved", owner="users/user"), ("owner",))
+    told = fed(*words, who="user", code=exits.DENIED, stdin=text)
+    assert states(told)["namespaces/moved/datasets/old"] == ("DELETE", "LEFT")
+    assert client.get_dataset("moved/old").delete_time is None
+    assert states(fed(*words, stdin=text))["budgets/moved"] == ("CREATE", "DONE")
+    assert client.get_dataset("moved/old").delete_time is not None
 
 
 def test_pruning_a_kind_leaves_what_the_server_refuses(edge, monkeypatch, tmp_path):
