@@ -60,7 +60,7 @@ browse-pictures: $(VENV)/dev.stamp ## Draw the pictures of docs/browse.md
 	$(BIN)/python -m tests.browse.pictures docs/pictures
 
 schemas: $(VENV)/dev.stamp ## Generate docs/schemas from the values that files hold
-	for kind in world request; do $(BIN)/fed world schema $$kind > docs/schemas/$$kind.schema.json; done
+	for kind in world request declarative; do $(BIN)/fed world schema $$kind > docs/schemas/$$kind.schema.json; done
 	$(BIN)/fed compliance schema > docs/schemas/compliance.schema.json
 
 record-docs: $(VENV)/dev.stamp ## Write the columns of the record's tables into docs/record.md

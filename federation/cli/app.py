@@ -22,6 +22,8 @@ WORDS = {
     "dataset": "federation.cli.dataset",
     "search": "federation.cli.search",
     "browse": "federation.cli.browse",
+    "apply": "federation.cli.apply",
+    "describe": "federation.cli.describe",
     "version": "federation.cli.version",
     "replica": "federation.cli.replica",
     "site": "federation.cli.site",

@@ -39,6 +39,7 @@ KINDS = {
     "TOKEN": "token",
     "CONTEXT": "context",
     "[CONTEXT]": "context",
+    "[KIND] NAME": "dataset or version",
 }
 
 
