@@ -9,7 +9,7 @@ from feast import FileSource
 from feast.protos.feast.registry import RegistryServer_pb2 as messages
 from feast.protos.feast.registry import RegistryServer_pb2_grpc as services
 
-sys.path.insert(0, sys.argv[1])
+sys.path.append(sys.argv[1])
 import _closed_loop
 
 PROJECT = "bench"

@@ -1,11 +1,12 @@
 """The catalog beside its peers: get, create, a page of 50, search, locate, bulk registration of files, and Watch.
 
 Ours is a server process of its own behind TLS, tokens, policy and audit, on SQLite or PostgreSQL, with as many datasets as
-asked. Beside it in the same run: a bare echo by grpc.aio over the same TLS (what any call costs in Python here), the Rucio
-server (REST), Feast's registry server (gRPC). All are asked by the same closed loops, with 1 and 8 clients; errors are counted
-and not timed. Peers are small (a thousand datasets) whatever ours holds. Clients are Python and share the cores.
+asked: the first 20,000 are made one by one, the rest are copies of them under other names (`_catalog_copies`). Beside it in the
+same run: a bare echo by grpc.aio over the same TLS (what any call costs in Python here), the Rucio server (REST), Feast's
+registry server (gRPC). All are asked by the same closed loops, with 1 and 8 clients; errors are counted and not timed. Peers
+are small (a thousand datasets) whatever ours holds. Clients are Python and share the cores.
 
-Run: python -m benchmarks.catalog --datasets 10000 1000000 [--postgres 10000000] [--without-peers]
+Run: python -m benchmarks.catalog --datasets 10000 1000000 [--postgres 10000000] [--only sqlite] [--without-peers]
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import random
@@ -28,13 +30,15 @@ from typing import Any
 
 import psycopg
 
-from benchmarks import _closed_loop, catalog_search, feast_peer, rucio_peer
+from benchmarks import _catalog_copies, _closed_loop, catalog_search, feast_peer, rucio_peer
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import SystemClock, UlidIds
 from federation.client import Client
+from federation.client.connection import Connection
 from federation.core import dataset
 from federation.crypto import container, manifest, signing
 from federation.local import procfs
+from federation.v1 import catalog_pb2
 from federation.wire import tls
 from tests import builders, postgres
 
@@ -42,6 +46,8 @@ PEER_DATASETS = 1000
 CLIENTS = (1, 8)
 PAGE = 50
 FILES = 100_000
+#: Datasets that are made as others are; more are copied.
+FILLED = 20_000
 Act = Callable[[int], object]
 
 
@@ -52,19 +58,22 @@ def main() -> None:
     )
     parser.add_argument("--postgres", type=int, nargs="*", default=[], help="sizes for PostgreSQL alone")
     parser.add_argument("--calls", type=int, default=400, help="of each loop")
+    parser.add_argument("--only", choices=("sqlite", "postgres"), help="ours on one of the databases alone")
+    parser.add_argument("--load-seconds", type=float, default=1500, help="as many copies as fit into so long")
     parser.add_argument("--without-peers", action="store_true")
     options = parser.parse_args()
     print(f"{'':46} {'calls/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'errors':>7}")
     with tempfile.TemporaryDirectory() as folder, databases() as database:
         measure_echo(Path(folder), options.calls)
-        for size in options.datasets:
-            measure_ours(Path(folder), f"sqlite:///{folder}/catalog-{size}.db", "SQLite", size, options.calls)
-        for size in (*options.datasets, *options.postgres):
-            url = database(f"ours_{size}").replace("postgresql://", "postgresql+psycopg://")
-            measure_ours(Path(folder), url, "PostgreSQL", size, options.calls)
+        measure = functools.partial(measure_ours, Path(folder), calls=options.calls, load_seconds=options.load_seconds)
+        for size in options.datasets if options.only != "postgres" else ():
+            measure(f"sqlite:///{folder}/catalog-{size}.db", "SQLite", size)
+        for size in (*options.datasets, *options.postgres) if options.only != "sqlite" else ():
+            measure(database(f"ours_{size}").replace("postgresql://", "postgresql+psycopg://"), "PostgreSQL", size)
         if not options.without_peers:
-            measure_rucio(database("rucio"), options.calls)
-            measure_feast(database("feast"), options.calls)
+            for peer in (measure_rucio, measure_feast):
+                peer(database(peer.__name__.removeprefix("measure_")), options.calls)
+                print(f"   load {os.getloadavg()[0]:.1f}", flush=True)
     measure_manifest()
 
 
@@ -81,19 +90,19 @@ def measure_echo(folder: Path, calls: int) -> None:
         channel.close()
 
 
-def measure_ours(folder: Path, url: str, name: str, size: int, calls: int) -> None:
-    """One size on one database."""
+def measure_ours(folder: Path, url: str, name: str, size: int, *, calls: int, load_seconds: float) -> None:
+    """One size on one database, or less where loading it takes longer than it may."""
     store = SqlCatalog(url, SystemClock(), UlidIds())
     words = catalog_search.vocabulary()
     begun = time.perf_counter()
     store.write(lambda tx: [tx.insert(dataset.Namespace(name=f"ns{number}")) for number in range(100)])
-    catalog_search.fill(store, words, size)
-    print(f"-- {name}: {size:,} datasets, filled in {time.perf_counter() - begun:.0f} s")
+    catalog_search.fill(store, words, min(size, FILLED))
     listed = [row.name.short for row in store.read(lambda tx: tx.list(dataset.Dataset, limit=1000))]
     some = random.Random(3).sample(listed, min(len(listed), 500))
     store.close()
-    if "postgres" in url:
-        catalog_search.postgres_analyzes(url)
+    there = _catalog_copies.grow(url, size, load_seconds)
+    load = os.getloadavg()[0]
+    print(f"-- {name}: {there:,} datasets, loaded in {time.perf_counter() - begun:.0f} s; load {load:.1f}", flush=True)
     with process("catalog", str(folder / "pki"), url) as told:
         ca = (folder / "pki" / "ca.pem").read_bytes()
         with Client(told["target"], told["admin"], ca) as client, Client(told["target"], told["token"], ca) as user:
@@ -101,7 +110,8 @@ def measure_ours(folder: Path, url: str, name: str, size: int, calls: int) -> No
                 client.create_dataset(builders.dataset(f"sales/warm-{number}"))
             loops("get", lambda number: client.get_dataset(some[number % len(some)]), calls)
             loops("create", lambda number: client.create_dataset(_new(number)), calls)
-            loops(f"page of {PAGE}", functools.partial(_page, client), calls // 4)
+            with contextlib.closing(Connection(told["target"], told["admin"], ca)) as connection:
+                loops(f"page of {PAGE}", functools.partial(_page, connection), calls // 4)
             loops("search, a common word", lambda _: _first(client.search_datasets(words[5]), PAGE), calls // 4)
             loops("search, a rare word", lambda _: _first(client.search_datasets(words[4000]), PAGE), calls // 4)
             loops("locate", lambda _: list(user.list_replicas("sales/flights@1")), calls)
@@ -117,12 +127,13 @@ def _new(number: int) -> dataset.Dataset:
     return builders.dataset(f"sales/made-{_ROUND[0]}-{number}", description="flights of one year", owner="users/admin")
 
 
-def _page(client: Client, number: int) -> None:
-    _first(client.list_datasets(f"ns{number % 100}"), PAGE)
+def _page(connection: Connection, number: int) -> None:
+    request = catalog_pb2.ListDatasetsRequest(parent=f"namespaces/ns{number % 100}", page_size=PAGE)
+    _first(connection.pages("Catalog.ListDatasets", request), PAGE)
 
 
 def _first(rows: Iterator[Any], count: int) -> list[Any]:
-    return [row for row, _ in zip(rows, range(count), strict=False)]
+    return list(itertools.islice(rows, count))  # and not one more, which would be on the next page
 
 
 def measure_watch(client: Client, told: dict[str, Any], ca: bytes, watchers: int = 50, changes: int = 100) -> None:

@@ -81,7 +81,8 @@ def running(database: str) -> Iterator[Feast]:
         stack.callback(_peers.end, server)
         _await(port, home / "server.log")
         worker = subprocess.Popen(
-            [str(python), str(WORKER), str(WORKER.parent), f"127.0.0.1:{port}"],
+            # -P: this folder has a `queue.py`, which must not come before Python's own.
+            [str(python), "-P", str(WORKER), str(WORKER.parent), f"127.0.0.1:{port}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

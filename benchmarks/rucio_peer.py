@@ -142,13 +142,14 @@ def running(database: str) -> Iterator[Rucio]:
         environ = {**os.environ, "RUCIO_HOME": str(home)}  # noqa: TID251 - not ours to configure
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute("CREATE SCHEMA IF NOT EXISTS dev")
-        subprocess.run([str(python), "-c", _MAKE], env=environ, check=True, capture_output=True)
+        subprocess.run([str(python), "-c", _MAKE], env=environ, check=True, stdout=subprocess.DEVNULL)
         if cache := shutil.which("memcached"):
             stack.callback(_peers.end, subprocess.Popen([cache, "-l", "127.0.0.1", "-u", "nobody"]))
         server = subprocess.Popen(
             [str(python.with_name("gunicorn")), "-w", "2", "--threads", "4", "-b", f"127.0.0.1:{port}", _APP],
             env=environ,
-            stderr=(home / "log" / "server.log").open("w"),
+            stdout=(home / "log" / "server.log").open("w"),
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         stack.callback(_peers.end, server)
@@ -164,11 +165,10 @@ _APP = "rucio.web.rest.main:application"
 def _configure(python: Path, home: Path, port: int, database: str) -> None:
     (home / "etc").mkdir()
     (home / "log").mkdir()
-    url = database.replace("postgresql://", "postgresql+psycopg://")
+    url = database.replace("postgresql://", "postgresql+psycopg://").replace("%", "%%")  # both files are of configparser
     (site,) = (python.parents[1] / "lib").glob("python*/site-packages")
     (home / "etc" / "alembic.ini").write_text(
-        f"[alembic]\nscript_location = {site}/rucio/db/sqla/migrate_repo/\nsqlalchemy.url = {url.replace('%', '%%')}\n"
-        + _LOGGING
+        f"[alembic]\nscript_location = {site}/rucio/db/sqla/migrate_repo/\nsqlalchemy.url = {url}\n" + _LOGGING
     )
     (home / "etc" / "rucio.cfg").write_text(
         f"""[common]

@@ -97,6 +97,7 @@ class CedarEngine:
         self._index = _Index(parsed)
         self._named = frozenset(name for row in parsed.values() for name in row.named)
         self._asked = frozenset(name for row in parsed.values() for name in row.asked)
+        self._weighed = frozenset(name for row in parsed.values() for name in row.weighed)
         # Each compiled set has memories of its own, which go with it.
         self._answer = functools.lru_cache(ANSWERS_MAX)(self.decide_anew)
         self._slice = functools.lru_cache(SLICES_MAX)(self._sliced)
@@ -111,7 +112,7 @@ class CedarEngine:
 
     def general(self, question: Question) -> Question:
         """The question without what no policy of the set asks about."""
-        return general(question, self._named, self._asked)
+        return general(question, self._named, self._asked, self._weighed)
 
     def general_site(self, place: SiteFacts) -> SiteFacts:
         """The site without what no policy of the set asks about."""
@@ -189,6 +190,7 @@ class CedarEngine:
 class _Policy(NamedTuple):
     """One policy: as its rule, as JSON, its `when` and `unless` taken apart, and what it names and reads.
 
+    `weighed` are the attributes that it reads otherwise than to ask whether the principal is in them.
     `principal` and `resource` are the entity that its scope is limited to, '' for none. `first` is the first of its conditions
     where that compares one plain fact with a constant: if it does not hold, nothing that comes after it is ever looked at.
     """
@@ -198,6 +200,7 @@ class _Policy(NamedTuple):
     conditions: tuple[Any, ...]
     named: frozenset[str]
     asked: frozenset[str]
+    weighed: frozenset[str]
     principal: str
     resource: str
     first: _Test | None
@@ -313,7 +316,8 @@ def _policy(row: Mapping[str, Any]) -> _Policy:
     principal, resource = (_entity(row[part]) for part in ("principal", "resource"))
     named = frozenset(_named(row))
     first = _test(conditions[0]) if conditions else None
-    return _Policy(rule, row, conditions, named, frozenset(_asked(row)), principal, resource, first)
+    asked, weighed = frozenset(_asked(row)), frozenset(_weighed(row))
+    return _Policy(rule, row, conditions, named, asked, weighed, principal, resource, first)
 
 
 def _actions(scope: Mapping[str, Any]) -> tuple[str, ...]:
@@ -370,6 +374,24 @@ def _asked(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _asked(value)
+
+
+def _weighed(node: Any) -> Iterator[str]:
+    """All attributes that a policy reads otherwise than by `principal in resource.ATTRIBUTE`."""
+    if isinstance(node, dict):
+        if set(node) == {"in"} and node["in"]["left"] == {"Var": "principal"} and _of_resource(node["in"]["right"]):
+            return
+        if "attr" in node:
+            yield node["attr"]
+        for value in node.values():
+            yield from _weighed(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _weighed(value)
+
+
+def _of_resource(node: Any) -> bool:
+    return isinstance(node, dict) and set(node) == {"."} and node["."]["left"] == {"Var": "resource"}
 
 
 class _Index:

@@ -47,7 +47,7 @@ def engine(path: Path, *, reads_only: bool) -> sa.Engine:
     )
     sa.event.listen(made, "connect", _prepare_reader if reads_only else _prepare_writer)
     # The driver begins nothing by itself (isolation_level None): a transaction is what is written here.
-    sa.event.listen(made, "begin", lambda connection: connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE"))
+    sa.event.listen(made, "begin", _begin_reading if reads_only else _begin_writing)
     return made
 
 
@@ -79,6 +79,15 @@ def _prepare_writer(connection: sqlite3.Connection, _: Any) -> None:
 def _prepare_reader(connection: sqlite3.Connection, _: Any) -> None:
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
+
+
+def _begin_reading(connection: sa.Connection) -> None:
+    # Waits for nothing, so it complains of nothing.
+    connection.connection.cursor().execute("BEGIN")
+
+
+def _begin_writing(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _to_wal(connection: sqlite3.Connection) -> None:

@@ -7,74 +7,81 @@ both find alike. Matches come in the order of their numbers, newest first, as fa
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from federation.adapters import sql_schema
 from federation.core.terms import Every, Query, Some, Term, Without
 
-#: How a statement is run within the transaction.
-Run = Callable[..., sa.CursorResult[Any]]
+
+class Way(NamedTuple):
+    """How statements run within a transaction: of which dialect they are, how rows are looked at, how they are changed.
+
+    Of a change is told how many rows it changed, and on SQLite the number of the one that it inserted.
+    """
+
+    dialect: str
+    look: Callable[[sa.Executable, Mapping[str, Any]], list[Any]]
+    change: Callable[[sa.Executable, Mapping[str, Any]], tuple[int, int]]
+
+
 #: Above all numbers.
 _END = 2**63 - 1
-#: Of the newest, how many are looked at before the index is asked; how many matches among them tell that there are more; and
-#: how many are looked at if there are.
-_TRIED, _TELLING, _TRIED_MAX = 400, 4, 20_000
+#: Of the newest, how many are looked at where the database thinks that there it finds enough.
+_TRIED_MAX = 20_000
 
 
-def put(run: Run, dialect: str, cls: type, key: str, terms: Sequence[str]) -> None:
+def put(way: Way, cls: type, key: str, terms: Sequence[str]) -> None:
     """Keeps what the value under a key is found by. What has not changed is not written."""
     statements = _statements(sql_schema.TERMS[cls])
-    if dialect == "postgresql":
-        run(statements.upsert, {"key": key, "terms": " ".join(f"'{term}'" for term in terms)})
+    if way.dialect == "postgresql":
+        way.change(statements.upsert, {"key": key, "terms": " ".join(f"'{term}'" for term in terms)})
         return
     text = " ".join(terms)
-    known = run(statements.known, {"key": key}).one_or_none()
-    if known is None:
-        number = run(statements.insert, {"key": key, "terms": text}).lastrowid
-    elif known.terms == text:
+    known = way.look(statements.known, {"key": key})
+    if not known:
+        _, number = way.change(statements.insert, {"key": key, "terms": text})
+    elif known[0][1] == text:
         return
     else:
-        number = known.number
-        run(statements.unindex, {"number": number, "terms": known.terms})
-        run(statements.update, {"number": number, "terms": text})
-    run(statements.index, {"number": number, "terms": text})
+        ((number, before),) = known
+        way.change(statements.unindex, {"number": number, "terms": before})
+        way.change(statements.update, {"number": number, "terms": text})
+    way.change(statements.index, {"number": number, "terms": text})
 
 
-def remove(run: Run, dialect: str, cls: type, key: str) -> None:
+def remove(way: Way, cls: type, key: str) -> None:
     """The value under the key is not found any more."""
     statements = _statements(sql_schema.TERMS[cls])
-    if dialect != "postgresql":
-        known = run(statements.known, {"key": key}).one()
-        run(statements.unindex, {"number": known.number, "terms": known.terms})
-    run(statements.delete, {"key": key})
+    if way.dialect != "postgresql":
+        ((number, before),) = way.look(statements.known, {"key": key})
+        way.change(statements.unindex, {"number": number, "terms": before})
+    way.change(statements.delete, {"key": key})
 
 
-def find(run: Run, dialect: str, cls: type, query: Query, *, before: int, limit: int) -> list[tuple[int, str]]:
+def find(way: Way, cls: type, query: Query, *, before: int, limit: int) -> list[tuple[int, str]]:
     """Number and body of the newest values that are asked for."""
     statements = _statements(sql_schema.TERMS[cls])
     values = {"before": before or _END, "limit": limit}
-    if dialect == "postgresql":
-        return _rows(_find_postgresql(run, statements, {"query": _tsquery(query), **values}, limit))
-    return _rows(run(statements.find_sqlite, {"query": _fts5(query), **values}))
+    if way.dialect == "postgresql":
+        return _find_postgresql(way, statements, {"query": _tsquery(query), **values}, limit)
+    return way.look(statements.find_sqlite, {"query": _fts5(query), **values})
 
 
-def _find_postgresql(run: Run, statements: _Statements, values: dict[str, Any], limit: int) -> Sequence[Any]:
+def _find_postgresql(way: Way, statements: _Statements, values: dict[str, Any], limit: int) -> list[Any]:
     """What is common is soon found among the newest; what is rare, the index finds.
 
-    GIN gives all that match at once, in no order, and its planner does not know which words are common together. So it is
-    tried: among a few of the newest, then, if some of those match, among as many as should be enough, and last by the index.
+    GIN gives all that match at once, in no order. Going through the newest ends as soon as there are enough, if there are. The
+    database has counted common words, but does not know which are common together, nor which among the newest: where it would
+    rather go through them, it is taken at its word for so many and no more.
     """
-    found = run(statements.find_among, {"among": _TRIED, **values}).all()
-    if len(found) < limit and len(found) >= _TELLING:
-        found = run(statements.find_among, {"among": min(_TRIED_MAX, 2 * limit * _TRIED // len(found)), **values}).all()
-    return found if len(found) == limit else run(statements.find_by_index, values).all()
-
-
-def _rows(found: Iterable[Any]) -> list[tuple[int, str]]:
-    return [(row.number, row.body) for row in found]
+    if any("Backward" in line for (line,) in way.look(statements.plan, values)):
+        found = way.look(statements.find_among, {"among": _TRIED_MAX, **values})
+        if len(found) == limit:
+            return found
+    return way.look(statements.find_by_index, values)
 
 
 class _Statements:
@@ -99,8 +106,11 @@ class _Statements:
         matching = f"SELECT number, key FROM ({newest}) n WHERE n.terms @@ CAST(:query AS tsquery)"  # noqa: S608
         self.find_among = sa.text(joined.format(f"({matching})"))
         matching = f"SELECT number, key FROM {table} WHERE terms @@ CAST(:query AS tsquery) AND number < :before"  # noqa: S608
+        newest = "ORDER BY number DESC LIMIT :limit"
+        self.plan = sa.text(f"EXPLAIN {matching} {newest}")
         # Materialized: else the limit would make the planner think that few rows are to be looked at.
-        self.find_by_index = sa.text(f"WITH m AS MATERIALIZED ({matching}) {joined.format('m')}")
+        first = f"(SELECT number, key FROM m {newest})"  # noqa: S608
+        self.find_by_index = sa.text(f"WITH m AS MATERIALIZED ({matching}) {joined.format(first)}")
         # CROSS JOIN: the index comes first, whatever SQLite thinks of the tables' sizes.
         self.find_sqlite = sa.text(
             f"SELECT t.number, v.body FROM {fts} f CROSS JOIN {table} t ON t.number = f.rowid "  # noqa: S608

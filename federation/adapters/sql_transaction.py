@@ -6,14 +6,14 @@ import dataclasses
 import functools
 import secrets
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from federation import ports
-from federation.adapters import catalog_rows, sql_errors, sql_schema, sql_terms
+from federation.adapters import catalog_rows, sql_errors, sql_quick, sql_schema, sql_terms
 from federation.adapters.catalog_rows import Row
 from federation.core import errors, records
 from federation.core.events import TABLE_OF_KIND
@@ -21,7 +21,10 @@ from federation.core.kinds import CommitterLease
 from federation.core.terms import Query
 
 T = TypeVar("T")
-_COUNT_ROWS = {"preserve_rowcount": True}
+R = TypeVar("R")
+#: Rows as tuples.
+Rows = list[Any]
+_NO_VALUES: Mapping[str, Any] = {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,36 +33,35 @@ class _Statements:
 
     get: sa.Select[tuple[str]]
     insert: sa.TextClause
-    replace: sa.Update
-    replace_matching: sa.Update
-    delete: sa.Delete
-    delete_matching: sa.Delete
+    replace: sa.TextClause
+    replace_matching: sa.TextClause
+    delete: sa.TextClause
+    delete_matching: sa.TextClause
 
 
 @functools.cache
 def _statements(table: sa.Table) -> _Statements:
-    this = table.c.key == sa.bindparam("this_key")
-    matching = table.c.etag == sa.bindparam("this_etag")
+    # `key` is in WHERE alone: PostgreSQL then sees that no index on it changes.
+    values = ", ".join(f'"{name}" = :{name}' for name in table.columns.keys() if name != "key")  # noqa: SIM118 - no dict
+    replace = f"UPDATE {table.name} SET {values} WHERE key = :this_key"  # noqa: S608 - our own names, here and below
+    delete = f"DELETE FROM {table.name} WHERE key = :this_key"  # noqa: S608
+    matching = " AND etag = :this_etag"
     return _Statements(
-        get=sa.select(table.c.body).where(this),
+        get=sa.select(table.c.body).where(table.c.key == sa.bindparam("this_key")),
         insert=_insert_unless_there(table),
-        replace=sa.update(table).where(this).execution_options(**_COUNT_ROWS),
-        replace_matching=sa.update(table).where(this, matching).execution_options(**_COUNT_ROWS),
-        delete=sa.delete(table).where(this).execution_options(**_COUNT_ROWS),
-        delete_matching=sa.delete(table).where(this, matching).execution_options(**_COUNT_ROWS),
+        replace=sa.text(replace),
+        replace_matching=sa.text(replace + matching),
+        delete=sa.text(delete),
+        delete_matching=sa.text(delete + matching),
     )
 
 
 @functools.cache
 def _insert_unless_there(table: sa.Table) -> sa.TextClause:
-    """A refused insert changes no row, but spoils no transaction either, which on PostgreSQL an error would.
-
-    As text, because SQLAlchemy compiles its own kind of this statement anew each time, which takes longer than the insert.
-    """
+    """A refused insert changes no row, but spoils no transaction either, which on PostgreSQL an error would."""
     names = table.columns.keys()
     columns, values = ", ".join(f'"{name}"' for name in names), ", ".join(f":{name}" for name in names)
-    statement = f"INSERT INTO {table.name} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING"  # noqa: S608 - our own names
-    return sa.text(statement).execution_options(**_COUNT_ROWS)
+    return sa.text(f"INSERT INTO {table.name} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING")  # noqa: S608 - our own names
 
 
 _COUNTER = sa.select(sql_schema.counters.c.value).where(sql_schema.counters.c.name == sql_schema.EVENTS)
@@ -120,7 +122,7 @@ class SqlTransaction:
         self.actor = actor
         self.request_id = request_id
         self._connection = connection
-        self._dialect = connection.dialect.name
+        self._way = sql_terms.Way(connection.dialect.name, self._look, self._put)
         self._ids = ids
         self._writable = writable
         self._backlog_facts_max = backlog_facts_max
@@ -137,8 +139,8 @@ class SqlTransaction:
         known = self._known(cls, key)
         if known is not _UNKNOWN:
             return typing.cast("T | None", known)
-        body = self._run(self._of(cls).get, {"this_key": catalog_rows.text(key)}).scalar_one_or_none()
-        found = None if body is None else catalog_rows.to_value(cls, body)
+        rows = self._look(self._of(cls).get, {"this_key": catalog_rows.text(key)})
+        found = catalog_rows.to_value(cls, rows[0][0]) if rows else None
         self._keep(cls, {key: found})
         return found
 
@@ -155,9 +157,7 @@ class SqlTransaction:
         self._forget(type(value), row.key)
         statements = self._of(type(value))
         statement = statements.replace_matching if etag else statements.replace
-        # `key` is in WHERE alone: PostgreSQL then sees that no index on it changes.
-        values = {name: item for name, item in _values(row).items() if name != "key"}
-        if not self._change(statement, {**values, **_this(row.key, etag)}):
+        if not self._change(statement, {**_values(row), **_this(row.key, etag)}):
             raise self._refusal(type(value), row.key)
         self._index(stored, row.key)
         return stored
@@ -169,12 +169,12 @@ class SqlTransaction:
         if not self._change(statements.delete_matching if etag else statements.delete, _this(key, etag)):
             raise self._refusal(cls, key)
         if catalog_rows.kind_of(cls).terms:
-            sql_terms.remove(self._run, self._dialect, cls, key)
+            sql_terms.remove(self._way, cls, key)
 
     def find(self, cls: type[T], query: Query, *, before: int = 0, limit: int = 1000) -> tuple[tuple[int, T], ...]:
         catalog_rows.checked_findable(cls)
         catalog_rows.checked_limit(limit)
-        rows = sql_terms.find(self._run, self._dialect, cls, query, before=before, limit=limit)
+        rows = sql_terms.find(self._way, cls, query, before=before, limit=limit)
         return tuple((number, catalog_rows.to_value(cls, body)) for number, body in rows)
 
     def list(
@@ -247,7 +247,9 @@ class SqlTransaction:
 
     def _listed(self, cls: type[T], **how: Any) -> tuple[T, ...]:
         statement, values = listing(cls, **how)
-        return catalog_rows.to_values(cls, self._run(statement, values).scalars().all())
+        if any(isinstance(value, list) for value in values.values()):
+            return catalog_rows.to_values(cls, self._run(statement, values).scalars().all())
+        return catalog_rows.to_values(cls, (body for (body,) in self._look(statement, values)))
 
     # What is known without asking
 
@@ -259,7 +261,7 @@ class SqlTransaction:
     def _stamp(self, cls: type) -> int:
         """The stamp of the kind's table, as this transaction sees it; all are read at once."""
         if self._stamps is None:
-            self._stamps = {row.table: row.stamp for row in self._run(_STAMPS)}
+            self._stamps = dict(self._look(_STAMPS))
         return self._stamps.get(catalog_rows.kind_of(cls).table, 0)
 
     def _known(self, cls: type, key: str) -> Any:
@@ -297,8 +299,8 @@ class SqlTransaction:
         return self._emit(kind, name, body="", data=data, rows=catalog_rows.checked_rows(rows, data))
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
-        found = self._run(_ANSWER, {"actor": self.actor, "key": catalog_rows.text(key)}).one_or_none()
-        return None if found is None else catalog_rows.recorded(key, found.hash, bytes(found.answer), request_hash)
+        found = self._look(_ANSWER, {"actor": self.actor, "key": catalog_rows.text(key)})
+        return catalog_rows.recorded(key, found[0][0], bytes(found[0][1]), request_hash) if found else None
 
     def remember(self, key: str, request_hash: str, answer: bytes) -> None:
         self._check_writable()
@@ -338,7 +340,8 @@ class SqlTransaction:
 
     def revision(self) -> int:
         if self._position is None:
-            self._position = int(self._run(_COUNTER).scalar_one())
+            ((position,),) = self._look(_COUNTER)
+            self._position = int(position)
         return self._position
 
     def _of(self, cls: type) -> _Statements:
@@ -364,24 +367,34 @@ class SqlTransaction:
     def _index(self, value: Any, key: str) -> None:
         found = catalog_rows.kind_of(type(value)).terms
         if found:
-            sql_terms.put(self._run, self._dialect, type(value), key, found(self.get, value))
+            sql_terms.put(self._way, type(value), key, found(self.get, value))
 
     def _refusal(self, cls: type, key: str) -> errors.FederationError:
-        there = self._run(self._of(cls).get, {"this_key": key}).scalar_one_or_none()
-        return catalog_rows.absent(cls, key) if there is None else catalog_rows.stale(cls, key)
+        there = self._look(self._of(cls).get, {"this_key": key})
+        return catalog_rows.stale(cls, key) if there else catalog_rows.absent(cls, key)
 
     def _change(self, statement: sa.Executable, values: Mapping[str, Any]) -> bool:
         """Whether the statement changed its one row."""
-        return self._run(statement, values).rowcount == 1
+        return self._put(statement, values)[0] == 1
+
+    def _put(self, statement: sa.Executable, values: Mapping[str, Any]) -> tuple[int, int]:
+        return self._attempt(lambda: sql_quick.change(self._connection, statement, values))
 
     def _run(self, statement: sa.Executable, values: Any = None) -> sa.CursorResult[Any]:
+        return self._attempt(lambda: self._connection.execute(statement, values))
+
+    def _look(self, statement: sa.Executable, values: Mapping[str, Any] = _NO_VALUES) -> Rows:
+        """The rows of a statement that runs at every call."""
+        return self._attempt(lambda: sql_quick.rows(self._connection, statement, values))
+
+    def _attempt(self, act: Callable[[], R]) -> R:
         # After a complaint the database may have ended the transaction on its own: whatever ran now would be kept at once.
         if self._failure:
             raise self._failure
         if self._finished:
             raise RuntimeError("this transaction has ended; use it inside write() or read() only")
         try:
-            return self._connection.execute(statement, values)
+            return act()
         except sa.exc.SQLAlchemyError as error:
             self._failure = sql_errors.translate(error)
             raise self._failure from error
@@ -408,19 +421,27 @@ def listing(
     values["this_limit"] = catalog_rows.checked_limit(limit)
     if after:
         values["after"] = after
-    shape = tuple((name, isinstance(value, str)) for name, value in narrowed.items())
+    of_one = isinstance(parent, str) and bool(parent)
+    shape = tuple((name, isinstance(value, str), of_one and value == "") for name, value in narrowed.items())
     return _listing(sql_schema.TABLES[cls], shape, after=bool(after), newest_first=newest_first), values
 
 
 @functools.cache
 def _listing(
-    table: sa.Table, narrowed: tuple[tuple[str, bool], ...], *, after: bool, newest_first: bool
+    table: sa.Table, narrowed: tuple[tuple[str, bool, bool], ...], *, after: bool, newest_first: bool
 ) -> sa.Select[tuple[str]]:
-    """Built once for each of the few shapes that are asked for: SQLAlchemy takes as long to build it as SQLite to answer."""
+    """Built once for each of the few shapes that are asked for: SQLAlchemy takes as long to build it as SQLite to answer.
+
+    Of one parent's values, those in which a column is empty are found along the parent's index: SQLite does not know that most
+    rows have it empty, and would go through those of all other parents.
+    """
     statement = sa.select(table.c.body).limit(sa.bindparam("this_limit", type_=sa.Integer))
-    for name, one in narrowed:
+    for name, one, aside in narrowed:
         wanted: sa.BindParameter[Any] = sa.bindparam(f"this_{name}", expanding=not one)
-        statement = statement.where(table.c[name] == wanted if one else table.c[name].in_(wanted))
+        column = table.c[name]
+        # SQLite walks along no index for a NOT, and PostgreSQL, which has counted, sees that it is an equality.
+        equal = sa.not_((column != wanted).self_group()) if aside else column == wanted
+        statement = statement.where(equal if one else column.in_(wanted))
     if after:
         begin: sa.BindParameter[str] = sa.bindparam("after")
         statement = statement.where(table.c.key < begin if newest_first else table.c.key > begin)

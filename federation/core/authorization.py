@@ -411,31 +411,48 @@ def _few(found: tuple[str, ...], field: str) -> None:
         )
 
 
-def general(question: Question, named: frozenset[str], asked: frozenset[str]) -> Question:
+def general(question: Question, named: frozenset[str], asked: frozenset[str], weighed: frozenset[str]) -> Question:
     """The question without what no policy asks about, so that the same answer serves all that differ in nothing else.
 
-    `named` are entities that policies name (`Site::eu-1`), `asked` the attributes that they read. Sound because names reach
-    policies only as entities, and no attribute of the schema holds a site, a region, a dataset or a namespace to compare with.
+    `named` are entities that policies name (`Site::eu-1`), `asked` the attributes that they read, and `weighed` those that they
+    read otherwise than to look for whoever asks in them: of other lists of parties only the asker's own names matter. Sound
+    because names reach policies only as entities, and no attribute of the schema holds a site, a region, a dataset or a
+    namespace to compare with.
     """
     facts, who = question.dataset, question.subject
     itself = f"Dataset::{facts.short}" in named
-    facts = dataclasses.replace(
-        facts,
-        dataset=facts.dataset if itself else "-",
-        namespace=facts.namespace if itself or f"Namespace::{facts.namespace}" in named else "-",
-        kind=facts.kind if "kind" in asked else "",
-        residency=facts.residency if "residency" in asked else (),
-        labels=facts.labels if "tags" in asked else (),
-    )
-    return dataclasses.replace(
-        question,
+    return Question(
         subject=who if "jurisdiction" in asked or not who.jurisdiction else dataclasses.replace(who, jurisdiction=""),
-        dataset=facts,
-        site=general_site(question.site, named) if question.site else None,
+        action=question.action,
+        dataset=DatasetFacts(
+            namespace=facts.namespace if itself or f"Namespace::{facts.namespace}" in named else "-",
+            dataset=facts.dataset if itself else "-",
+            classification=facts.classification,
+            owners=facts.owners if "owners" in weighed else _own(facts.owners, who),
+            readers=facts.readers if "readers" in weighed else _own(facts.readers, who),
+            kind=facts.kind if "kind" in asked else "",
+            residency=facts.residency if "residency" in asked else (),
+            purposes=facts.purposes,
+            legal_hold=facts.legal_hold,
+            group_size_min=facts.group_size_min,
+            labels=facts.labels if "tags" in asked else (),
+        ),
         time=question.time if "now" in asked else _NO_TIME,
+        site=general_site(question.site, named) if question.site else None,
+        purpose=question.purpose,
+        use_ended=question.use_ended,
         job=question.job if "job" in asked else None,
+        for_job=question.for_job,
+        destination=question.destination,
+        aggregate=question.aggregate,
+        group_size=question.group_size,
         column_class=question.column_class if "column_class" in asked else "",
     )
+
+
+def _own(names: tuple[str, ...], who: Subject) -> tuple[str, ...]:
+    """Those of some parties that somebody is or belongs to."""
+    return tuple(name for name in names if name in who.parties) if names else names
 
 
 def general_site(place: SiteFacts, named: frozenset[str]) -> SiteFacts:

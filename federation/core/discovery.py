@@ -173,6 +173,20 @@ def queries(text: str, narrowed: Query | None = None) -> tuple[Query, ...]:
     return tuple(ranked)
 
 
+def widest(text: str, narrowed: Query | None = None) -> Query:
+    """One question that finds what any of the `queries` finds."""
+    asked = words(text)
+    if not asked:
+        return narrowed or conditions.ALL
+    within = (narrowed,) if narrowed is not None else ()
+    return Every((Some((Term(_TITLE + _joined(text)), _each(asked, _PLACES, prefix=True))), *within))
+
+
+def rank(asked: tuple[Query, ...], found_by: tuple[str, ...]) -> int:
+    """Which of the `queries` finds what has these terms, which are sorted; the last one, where an index has older terms."""
+    return next((number for number, query in enumerate(asked) if terms.holds(query, found_by)), len(asked) - 1)
+
+
 def _each(asked: tuple[str, ...], places: str, *, prefix: bool) -> Query:
     """That each of the words is a word in one of these places, or begins one."""
     found = [tuple(Term(place + word, prefix=prefix) for place in places) for word in asked]
@@ -197,10 +211,13 @@ def matches(stored: Dataset, columns: Iterable[str], text: str) -> tuple[Match, 
 
 
 def _spans(text: str, asked: tuple[str, ...]) -> list[Span]:
+    lowered = text.lower()
+    if text.isascii() and not any(each in lowered for each in asked):
+        return []  # most texts of most matches: not worth being parted into words
     found: dict[int, int] = {}
     for word in terms.parts(text):
-        longest = max((len(each) for each in asked if word.text.startswith(each)), default=0)
-        if longest:
+        if word.text.startswith(asked):
+            longest = max(len(each) for each in asked if word.text.startswith(each))
             # Where folding has changed how many letters there are, all of the word is shown.
             same = len(word.text) == word.end - word.start
             end = word.start + longest if same else word.end

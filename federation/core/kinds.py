@@ -210,11 +210,16 @@ def version_key(namespace: str, name: str, number: int) -> str:
     return f"{namespace}/{name}@{number:010d}"
 
 
+def newest_key(stored: dataset.Dataset) -> str:
+    """The key of a dataset's newest version."""
+    return version_key(stored.namespace, stored.dataset, stored.latest_version)
+
+
 def columns_of(lookup: Lookup, stored: dataset.Dataset) -> tuple[str, ...]:
     """The names of the columns of a dataset's newest version, as far as its files tell them."""
     if not stored.latest_version:
         return ()
-    newest = lookup(dataset.Version, version_key(stored.namespace, stored.dataset, stored.latest_version))
+    newest = lookup(dataset.Version, newest_key(stored))
     return () if newest is None else tuple(name for name, _ in newest.columns)
 
 

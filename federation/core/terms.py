@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 #: Longer words are found by their beginning.
 WORD_CHARS_MAX = 64
@@ -25,8 +26,7 @@ _FACT = "factfact"
 _FACT_BYTES = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Word:
+class Word(NamedTuple):
     """A word of a text, folded, and where it stands there."""
 
     text: str
@@ -69,6 +69,8 @@ Query = Term | Every | Some | Without
 
 def folded(text: str) -> str:
     """Without case, accents and other marks, and in the plain form of its letters: `Orléans` is `orleans`."""
+    if text.isascii() and text.isalnum():
+        return text.lower()[:WORD_CHARS_MAX]
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text.casefold()).casefold())
     plain = plain.lower()  # Cherokee folds to capitals
     return "".join(char for char in plain if char.isalnum())[:WORD_CHARS_MAX]
@@ -86,6 +88,8 @@ def parts(text: str) -> Iterator[Word]:
     """The words, and after each what it is composed of: `PassengerCount` is also `passenger` and `count`."""
     for word in words(text):
         yield word
+        if text[word.start : word.end] == word.text:
+            continue  # there is no capital in it
         humps = [word.start, *(word.start + at.start() for at in _HUMP.finditer(text[word.start : word.end])), word.end]
         if len(humps) > 2:
             for start, end in itertools.pairwise(humps):

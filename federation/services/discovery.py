@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from federation import ports
@@ -12,6 +12,8 @@ from federation.core.policy import Principal
 from federation.services import authorization, disclosure
 from federation.services.context import Context
 
+#: What an index finds: datasets with their numbers.
+Rows = tuple[tuple[int, dataset.Dataset], ...]
 #: Datasets that one page looks at, at most, to find those that its caller may see.
 LOOKED_AT_MAX = 5000
 
@@ -38,18 +40,18 @@ def search(
         disclosure.require_namespace(tx, ctx, principal, asked.namespace)
     condition = conditions.parse(asked.filter, discovery.FIELDS)
     fits, sees = fitting(tx, condition), authorization.browser(tx, ctx, principal)
-    kept: list[Found] = []
+    kept: list[dataset.Dataset] = []
     last = after
-    places = _matching(tx, discovery.queries(asked.text, _narrowed(asked, condition)), after, limit + 1)
+    places = _matching(tx, asked, _narrowed(asked, condition), after, limit + 1)
     for looked_at, (place, stored) in enumerate(places):
         if looked_at == LOOKED_AT_MAX:
-            return kept, last
+            return _found(tx, kept, asked.text), last
         if fits(stored) and sees(stored):
             if len(kept) == limit:
-                return kept, last
-            kept.append(_found(tx, stored, asked.text))
+                return _found(tx, kept, asked.text), last
+            kept.append(stored)
         last = place
-    return kept, ""
+    return _found(tx, kept, asked.text), ""
 
 
 def fitting(tx: ports.Transaction, condition: conditions.Condition | None) -> Callable[[dataset.Dataset], bool]:
@@ -60,31 +62,70 @@ def fitting(tx: ports.Transaction, condition: conditions.Condition | None) -> Ca
     return lambda stored: conditions.holds(condition, discovery.view(stored, kinds.columns_of(tx.get, stored) if wide else ()))
 
 
-def _narrowed(asked: Search, condition: conditions.Condition | None) -> terms.Query:
+def _narrowed(asked: Search, condition: conditions.Condition | None) -> terms.Query | None:
     narrowed = [conditions.narrowing(condition)]
     if asked.namespace:
         narrowed.append(terms.Term(terms.fact("namespace", asked.namespace)))
-    if not asked.deleted:
-        narrowed.append(terms.Term(terms.fact("deleted", "false")))
     found = tuple(each for each in narrowed if each is not None)
-    return terms.Every(found) if found else conditions.ALL
+    return terms.Every(found) if found else None
+
+
+def _kept(query: terms.Query, asked: Search) -> terms.Query:
+    """Without what is deleted, unless that is wanted: few are, and an index is slow to find again what nearly all have."""
+    return query if asked.deleted else terms.Without(query, terms.Term(terms.fact("deleted", "true")))
 
 
 def _matching(
-    tx: ports.Transaction, queries: tuple[terms.Query, ...], after: str, batch: int
+    tx: ports.Transaction, asked: Search, narrowed: terms.Query | None, after: str, batch: int
 ) -> Iterator[tuple[str, dataset.Dataset]]:
-    """Datasets with their places, `QUESTION:NUMBER`, from behind a place on."""
+    """Datasets with their places, `QUESTION:NUMBER`, from behind a place on.
+
+    The widest question is asked first: most words are rare, and what few there are, are put in order here, without asking all
+    the questions. Both ways give the same places.
+    """
+    queries = tuple(_kept(query, asked) for query in discovery.queries(asked.text, narrowed))
     first, number = map(int, after.split(":")) if after else (0, 0)
+    if len(queries) > 1:
+        rows = tx.find(dataset.Dataset, _kept(discovery.widest(asked.text, narrowed), asked), limit=batch)
+        authorization.prepare(tx, (stored for _, stored in rows))
+        if len(rows) < batch:
+            yield from _ranked(tx, rows, queries, first, number)
+            return
     for question in range(first, len(queries)):
         before = number if question == first else 0
         while True:
             rows = tx.find(dataset.Dataset, queries[question], before=before, limit=batch)
+            authorization.prepare(tx, (stored for _, stored in rows))
             for before, stored in rows:
                 yield f"{question}:{before}", stored
             if len(rows) < batch:
                 break
 
 
-def _found(tx: ports.Transaction, stored: dataset.Dataset, text: str) -> Found:
-    columns = kinds.columns_of(tx.get, stored) if text else ()
-    return Found(dataset=stored, matches=discovery.matches(stored, columns, text))
+def _ranked(
+    tx: ports.Transaction, rows: Rows, queries: tuple[terms.Query, ...], first: int, number: int
+) -> Iterator[tuple[str, dataset.Dataset]]:
+    """All that is found at all, as the questions would find it, from behind the place of a question and a number on."""
+    _read_newest(tx, [stored for _, stored in rows])
+    ranked = []
+    for at, stored in rows:
+        question = discovery.rank(queries, discovery.terms_of(stored, kinds.columns_of(tx.get, stored)))
+        if question > first or (question == first and (not number or at < number)):
+            ranked.append((question, -at, stored))
+    for question, at, stored in sorted(ranked, key=lambda row: row[:2]):
+        yield f"{question}:{-at}", stored
+
+
+def _read_newest(tx: ports.Transaction, stored: Sequence[dataset.Dataset]) -> None:
+    """Reads at once the newest versions of datasets, whose columns are looked at."""
+    newest = tuple(kinds.newest_key(each) for each in stored if each.latest_version)
+    if newest:
+        tx.list(dataset.Version, keys=newest, limit=len(newest))
+
+
+def _found(tx: ports.Transaction, kept: list[dataset.Dataset], text: str) -> list[Found]:
+    """Each with where the words stand in it."""
+    if not text:
+        return [Found(dataset=stored) for stored in kept]
+    _read_newest(tx, kept)
+    return [Found(dataset=stored, matches=discovery.matches(stored, kinds.columns_of(tx.get, stored), text)) for stored in kept]

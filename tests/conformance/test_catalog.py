@@ -304,6 +304,11 @@ def test_every_listing_runs_along_an_index(tmp_path: Path) -> None:
                     plan = "; ".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}"))
                     assert plan.startswith("SEARCH"), (kind.table, where, plan)
                     assert "TEMP B-TREE" not in plan, (kind.table, where, plan)
+        # However many other namespaces there are: most datasets are not deleted, which SQLite does not know.
+        statement, values = sql_transaction.listing(dataset.Dataset, parent="p", where={"deleted": ""}, after="k", limit=10)
+        sql = statement.params(values).compile(connection, compile_kwargs={"literal_binds": True})
+        plan = "; ".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}"))
+        assert "ix_datasets_parent (parent=? AND key>?)" in plan, plan
     engine.dispose()
 
 

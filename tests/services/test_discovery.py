@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from federation.core import dataset, errors, ids
 from federation.core.policy import Principal, Role
@@ -54,6 +56,27 @@ def test_pages_hold_what_the_caller_may_know_of_and_nothing_else(rooms: Simulati
     assert names(rooms, "probe", limit=limit) == seen
     assert names(rooms, "prob lab", limit=limit) == seen[5:]
     assert len(names(rooms, "probe", ROOT, limit=limit)) == 20
+
+
+@given(
+    texts=st.lists(st.sampled_from(["rain", "rainfall", "Rain-Lab", "snow", "labRain", "of rain and snow", ""]), max_size=9),
+    asked=st.sampled_from(["rain", "ra", "rain lab", "snow ra", "rainlab", "lab"]),
+)
+def test_what_few_there_are_comes_in_the_order_of_the_questions(texts: list[str], asked: str) -> None:
+    """On one page, which puts them in order itself, as on pages of one, two or three, which ask question by question."""
+    sim = Simulation()
+
+    def fill(tx):
+        datasets.create_namespace(tx, sim.ctx, builders.namespace("lab", owner="users/ada"))
+        for number, text in enumerate(texts):
+            name = f"{(text.lower().replace(' ', '-') or 'x')}-{number}"
+            field = {0: {"description": text}, 1: {"labels": (("k", text),)}, 2: {}}[number % 3]
+            datasets.create_dataset(tx, sim.ctx, builders.dataset(f"lab/{name}" if number % 2 else f"lab/d{number}", **field))
+
+    sim.write(fill)
+    whole = names(sim, asked, namespace="lab")
+    assert [names(sim, asked, namespace="lab", limit=limit) for limit in (1, 2, 3)] == [whole] * 3
+    assert len(set(whole)) == len(whole)
 
 
 def test_a_search_that_leaves_out_much_goes_on_in_bounds(rooms: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,50 @@ def test_a_slice_and_what_is_remembered_decide_as_the_whole_set_does(question: Q
     assert engine.decide(question) == engine.decide_anew(question) == whole.decide_anew(question)
 
 
+#: Policies that look at lists of parties otherwise than to find whoever asks in them.
+WEIGHING = "".join(
+    NAMED.format(id=f"weighing{number}") + f"forbid(principal, action, resource) when {{ {condition} }};"
+    for number, condition in enumerate(
+        [
+            'resource.owners.contains(Fed::Party::"users/eve")',
+            "resource.readers.isEmpty() && resource.classification == 3",
+            "resource.owners.containsAny(resource.readers)",
+        ]
+    )
+)
+
+
+WEIGHING_ENGINE = builders.POLICIES.compile(DEFAULT + WEIGHING)
+
+
+@pytest.mark.parametrize("read", [("owners",), ("readers",), ("owners", "readers")])
+def test_parties_who_do_not_ask_matter_only_where_policies_look_at_them(read: tuple[str, ...]) -> None:
+    """The shipped ones ask for whoever asks alone: one answer serves all other owners; these look at them all."""
+    kept = [text for text in WEIGHING.split(";") if text and all(f"resource.{name}" in text for name in read)]
+    engine = builders.POLICIES.compile(DEFAULT + ";".join((*kept, "")))
+    asked = builders.case().question
+    one, other = (
+        dataclasses.replace(asked, dataset=dataclasses.replace(asked.dataset, **dict.fromkeys(read, (name,))))
+        for name in ("users/one", "users/other")
+    )
+    assert ENGINE.general(one) == ENGINE.general(other)
+    assert engine.general(one) != engine.general(other)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    question=questions,
+    owners=st.lists(st.sampled_from(["users/ada", "users/eve", "groups/analysts"]), max_size=3, unique=True),
+    readers=st.lists(st.sampled_from(["users/ada", "users/eve", "groups/everyone"]), max_size=3, unique=True),
+)
+def test_parties_left_out_of_a_question_change_no_answer(question: Question, owners: list[str], readers: list[str]) -> None:
+    """With the shipped policies, which only look for whoever asks, and with ones that look at all of them."""
+    listed = dataclasses.replace(question.dataset, owners=tuple(sorted(owners)), readers=tuple(sorted(readers)))
+    question = dataclasses.replace(question, dataset=listed)
+    for engine in (ENGINE, WEIGHING_ENGINE):
+        assert engine.decide(question) == engine.decide_anew(question)
+
+
 def _unsliced(engine):
     """The same set with an index that leaves nothing out."""
     again = builders.POLICIES.compile(DEFAULT + EXTRA)

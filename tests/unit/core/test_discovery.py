@@ -51,6 +51,26 @@ def test_a_dataset_is_found_by_each_beginning_of_its_own_words(description: str)
             assert place(stored, word.text[:length]) is not None
 
 
+@given(st.text(max_size=20), st.text(max_size=20), st.lists(st.text(max_size=8), max_size=3))
+def test_the_widest_question_finds_what_any_finds(description: str, text: str, columns: list[str]) -> None:
+    """So few matches can be put in order without asking all the questions."""
+    stored = builders.dataset("sales/flights", description=description)
+    known = discovery.terms_of(stored, columns)
+    asked = discovery.queries(text)
+    found = [number for number, query in enumerate(asked) if terms.holds(query, known)]
+    assert terms.holds(discovery.widest(text), known) is bool(found)
+    assert not found or discovery.rank(asked, known) == found[0]
+
+
+@given(st.text(max_size=12), st.text(min_size=1, max_size=12))
+def test_a_word_is_shown_where_it_stands_whatever_is_around_it(before: str, word: str) -> None:
+    """Whoever leaves texts out quickly leaves out none that has it."""
+    asked = discovery.words(word)
+    stored = builders.dataset("sales/x", description=f"{before} {word}")
+    if asked:
+        assert "description" in {each.field for each in discovery.matches(stored, (), word)}
+
+
 def test_too_many_words_are_refused() -> None:
     """They would be a text, and no search."""
     with pytest.raises(errors.InvalidArgument) as caught:
