@@ -12,7 +12,7 @@ BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all campaign-record focus-tools fix baseline proto aio schemas record-docs sdk-docs authorization-docs metrics-docs cli-docs fuzz lock bench bench-placement demo demo-down
+.PHONY: help setup check test test-all campaign-record focus-tools fix baseline proto aio browse-pictures schemas record-docs sdk-docs authorization-docs metrics-docs cli-docs fuzz lock bench bench-placement demo demo-down
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,8 +56,11 @@ aio: $(VENV)/dev.stamp ## Print federation/client/aio.py from federation/client/
 	$(BIN)/python infra/gen_aio.py > .aio.py && mv .aio.py federation/client/aio.py
 	$(BIN)/ruff check -q --fix --select I federation/client/aio.py && $(BIN)/ruff format -q federation/client/aio.py
 
+browse-pictures: $(VENV)/dev.stamp ## Draw the pictures of docs/browse.md
+	$(BIN)/python -m tests.browse.pictures docs/pictures
+
 schemas: $(VENV)/dev.stamp ## Generate docs/schemas from the values that files hold
-	for kind in world request; do $(BIN)/fed world schema $$kind > docs/schemas/$$kind.schema.json; done
+	for kind in world request declarative; do $(BIN)/fed world schema $$kind > docs/schemas/$$kind.schema.json; done
 	$(BIN)/fed compliance schema > docs/schemas/compliance.schema.json
 
 record-docs: $(VENV)/dev.stamp ## Write the columns of the record's tables into docs/record.md
@@ -77,7 +80,7 @@ fuzz: $(VENV)/dev.stamp ## Fuzz formats and every method for FUZZ_SECONDS (240) 
 
 lock: ## Renew constraints.txt from what the registry has now
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
-	.lock-venv/bin/pip install --disable-pip-version-check -e '.[dev,demo,aws,mcp,otel,postgres,s3,spark,vault]'
+	.lock-venv/bin/pip install --disable-pip-version-check -e '.[dev,demo,aws,browse,mcp,otel,postgres,s3,spark,vault]'
 	(echo "# Versions that the project was last tested with; pip takes them with -c. Renewed by \`make lock\`."; \
 	  .lock-venv/bin/pip freeze --exclude-editable) > constraints.txt
 	rm -rf .lock-venv
@@ -105,5 +108,5 @@ $(VENV)/demo.stamp: pyproject.toml $(wildcard constraints.txt) | $(BIN)/python
 
 $(VENV)/dev.stamp: pyproject.toml $(wildcard constraints.txt) | $(BIN)/python
 	@echo "installing everything for development into $(VENV) (once) ..."
-	$(BIN)/pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,demo,aws,mcp,otel,postgres,s3,spark,vault]'
+	$(BIN)/pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,demo,aws,browse,mcp,otel,postgres,s3,spark,vault]'
 	@touch $@ $(VENV)/demo.stamp

@@ -14,9 +14,12 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 
 from federation.core import errors, ids, units
+from federation.core.written import Written
 
 T = TypeVar("T")
 
+#: No file that people write has more values.
+NODES_MAX = 200_000
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -53,12 +56,66 @@ def parse(text: str, source: str) -> Table:
     return Table(data, source=source, path="")
 
 
-def _error(source: str, path: str, problem: str, cure: str, value: str | None = None) -> errors.InvalidArgument:
+def documents(text: str, source: str) -> tuple[Written, ...]:
+    """All documents of a YAML or JSON text, each value with its line; of a list its items. Empty ones are left out.
+
+    InvalidArgument (CONFIG_INVALID) with the line in `metadata` where it is neither.
+    """
+    try:
+        roots = [_Writer(node).written(node) for node in yaml.compose_all(text, Loader=_Loader) if node is not None]
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        problem = f"this is not YAML: {getattr(error, 'problem', None) or error}"
+        line = place.line + 1 if place else 1
+        raise _error(source, f"line {line}", problem, "Mend the file there.", line=line) from None
+    except RecursionError:
+        raise _error(source, "line 1", "its values are nested too deep", "Write it flatter.", line=1) from None
+    several = (root.value if isinstance(root.value, tuple) else (root,) for root in roots)
+    return tuple(one for each in several for one in each if one.value)
+
+
+class _Writer:
+    """Turns YAML's nodes into values. What an alias repeats counts each time, so that a small file cannot become a huge one."""
+
+    def __init__(self, root: yaml.Node) -> None:
+        self._left = NODES_MAX
+        self._root = root
+
+    def written(self, node: yaml.Node, line: int = 0) -> Written:
+        self._left -= 1
+        if self._left < 0:
+            raise yaml.constructor.ConstructorError(None, None, f"it has more than {NODES_MAX:,} values", self._root.start_mark)
+        line = line or node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            return Written(value=self._table(node), line=line)
+        if isinstance(node, yaml.SequenceNode):
+            return Written(value=tuple(self.written(item) for item in node.value), line=line)
+        # JSON writes what is beyond the first plane as two halves; YAML knows no such thing.
+        text = node.value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return Written(value=text, line=line, quoted=getattr(node, "style", None) is not None)
+
+    def _table(self, node: yaml.MappingNode) -> dict[str, Written]:
+        found: dict[str, Written] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is not text", key.start_mark)
+            if key.value in found:
+                problem = f"the key {key.value!r} stands here twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            found[key.value] = self.written(value, key.start_mark.line + 1)
+        return found
+
+
+def _error(
+    source: str, path: str, problem: str, cure: str, value: str | None = None, *, line: int = 0
+) -> errors.InvalidArgument:
     return errors.InvalidArgument(
         f"{source}: {path}: {problem}",
         reason="CONFIG_INVALID",
         help=cure,
-        metadata={"file": source, "key": path} | ({} if value is None else {"value": value}),
+        metadata={"file": source, "key": path}
+        | ({} if value is None else {"value": value})
+        | ({"line": str(line)} if line else {}),
         violations={path: problem},
     )
 

@@ -12,7 +12,19 @@ from pathlib import Path
 CLIENT = Path(__file__).parents[1] / "federation" / "client" / "client.py"
 #: What encrypts, packs or writes files: it would hold up the event loop.
 IN_A_THREAD = frozenset(
-    {"put", "get", "preview", "check", "logs", "submit", "upload_package", "send_package", "import_bill", "export_focus"}
+    {
+        "put",
+        "get",
+        "preview",
+        "get_manifest",
+        "describe_file",
+        "check",
+        "submit",
+        "upload_package",
+        "send_package",
+        "import_bill",
+        "export_focus",
+    }
 )
 #: What `LoopClient` has in its own way.
 LEFT_OUT = frozenset({"close"})

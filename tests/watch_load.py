@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from federation import ports
-from federation.adapters.catalog_sql import SqlCatalog
-from federation.adapters.system import SystemClock, UlidIds
 from federation.client import Client, following
-from federation.core import dataset, errors, watching
+from federation.core import errors, watching
 from federation.core.events import Event
 from federation.v1 import events_pb2
 from federation.wire import changes
-from tests import builders, localfed
-from tests.watch_history import History, Writes, problems
+from tests import builders
+from tests.watch_history import History, Writes
 
 WRITERS = 3
 #: No stream is followed for longer.
@@ -63,7 +59,7 @@ class Load:
             client.create_namespace(builders.namespace("end"))
             client.create_dataset(builders.dataset("end/end"))
         for thread in self._followers:
-            thread.join(timeout=60)
+            thread.join(timeout=300)
             assert not thread.is_alive(), "somebody was never told of the end"
         assert not self._failures, self._failures
 
@@ -100,7 +96,8 @@ class Load:
         """With a rest after each answer, so that the server's window runs away from it."""
         with self._connect() as client:
             for _ in self._each(history, self._answers(client, history)):
-                time.sleep(0.01 if self._done.is_set() else 0.2)
+                if not self._done.is_set():
+                    time.sleep(0.2)
 
     def _follow_in_pieces(self, history: History) -> None:
         """Cut by its own side, again and again, and begun anew from its bookmark."""
@@ -145,26 +142,3 @@ def whole_log(catalog: ports.Catalog) -> list[Event]:
 
 def _over(history: History) -> bool:
     return bool(history.answers) and any(change.name == END for change in history.answers[-1][1])
-
-
-def test_nobody_who_watches_is_lied_to_while_the_server_is_killed(tmp_path: Path, long: bool) -> None:
-    """Writers, fast and slow followers, followers who break off; the server dies again and again, at any moment."""
-    seed = random.SystemRandom().randrange(2**32) if long else 7
-    fed = localfed.LocalFederation(folder=tmp_path / "f", compute={}, settings={"rates": {"calls_per_second": 0}})
-    luck = random.Random(seed)
-    with localfed.running(fed):
-        load = Load(fed.client, seed)
-        load.start()
-        for _ in range(40 if long else 1):
-            time.sleep(luck.uniform(0.3, 1.5))
-            fed.kill("server")
-            fed.up()
-        time.sleep(0.5)
-        load.finish()
-    catalog = SqlCatalog(f"sqlite:///{fed.layout.server / 'catalog.db'}", SystemClock(), UlidIds())
-    with contextlib.closing(catalog):
-        log = whole_log(catalog)
-    assert len(load.writes.acknowledged) > 20
-    assert problems(load.histories, log, load.writes) == [], f"seed {seed}"
-    assert {dataset.Dataset} <= {type(change.value) for change in load.histories[0].changes}
-    assert all(history.streams for history in load.histories)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
-from federation.cli import exits, formats, shapes
+from federation.cli import exits, formats
 from federation.cli.command import noun, verb
 from federation.cli.ledger import read_heads
 from federation.cli.session import Session
 from federation.core import errors, trail, witness
 from federation.core.events import TABLES
+from federation.shown import shapes
 
 audit = noun("audit", "Who did, asked and was refused what, and the proof that nothing was cut or changed.")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from federation.adapters import registry
-from federation.cli import output, shapes
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.client import bills
 from federation.core import bill as values
 from federation.core import errors, units
+from federation.shown import shapes, tables
 
 bill = noun("bill", "What a provider bills for moving data, and the ledger beside it.")
 
@@ -79,7 +79,7 @@ def reconcile(  # noqa: PLR0917 - click hands over each option by itself
 
 
 def _show(session: Session, found: values.Reconciliation, *, dry_run: bool) -> None:
-    session.output.show(output.table(found.links, shapes.columns(values.LinkReconciliation)))
+    session.output.show(tables.table(found.links, shapes.columns(values.LinkReconciliation)))
     session.output.line()
     posted = "would be posted" if dry_run else "posted"
     session.output.line(

@@ -21,6 +21,7 @@ from federation.cli.session import Session
 #: Commands that have no `-o`, each with the reason.
 WITHOUT_OUTPUT = {
     "server": "it is a process: its log lines, a JSON object each, are what it tells",
+    "browse": "it has the whole screen, for a person",
     "mcp": "it is a process, which speaks a protocol on stdout",
     "ray": "it is a process, which speaks a protocol",
 }

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from federation import config
-from federation.cli import shapes
 from federation.cli.answers import Done
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import errors
+from federation.shown import shapes
 
 context = noun("context", "Which federation you talk to.")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from federation.cli import chargebacks, output, shapes, variances
+from federation.cli import chargebacks, variances
 from federation.cli.answers import Written
 from federation.cli.command import noun, verb
 from federation.cli.formats import Together
@@ -18,6 +18,7 @@ from federation.cli.session import Session
 from federation.client import focus_file
 from federation.core import costpicture, errors, focus, metering, units
 from federation.core import forecast as values
+from federation.shown import shapes, tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,7 @@ def _show(
     first = shapes.Column(heading=by.upper(), show=lambda value: "total" if value is total else value.key or "(none)")
 
     def draw() -> None:
-        session.output.show(output.table([*sums, total], (first, *shapes.columns(metering.CostSummary)[1:])))
+        session.output.show(tables.table([*sums, total], (first, *shapes.columns(metering.CostSummary)[1:])))
         if saved:
             session.output.line()
             session.output.line(_saved(total))

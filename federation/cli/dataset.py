@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from federation import secrecy
-from federation.cli import cards, erasure, formats, governed, jobs, shapes, sql
+from federation.cli import cards, erasure, formats, governed, jobs, sql
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import columns, errors, ids, units
@@ -18,6 +18,8 @@ from federation.core import dataset as values
 from federation.core import job as job_values
 from federation.core.card import CardFact
 from federation.core.erasure import Erasure
+from federation.core.statistics import FileStatistics
+from federation.shown import shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,8 @@ verb(dataset, "erase", answers=Erasure, example='fed dataset erase sales/flights
 _RESIDENCY = click.option(
     "--residency", multiple=True, metavar="EU", help="A jurisdiction in which it may be stored and used; repeat for several."
 )
+_SITE = click.option("--site", default="", help="Read it from this site; from the cheapest for you otherwise.")
+_PURPOSE = click.option("--purpose", default="", help="What you want it for, where its use is limited to purposes.")
 _KIND = click.option(
     "--kind", type=click.Choice(("DATA", "MODEL")), default="DATA", show_default=True, help="What it holds, if it is created."
 )
@@ -288,9 +292,9 @@ def put(
 @verb(dataset, "get", answers=Fetched, example="fed dataset get sales/flights@3 ./flights")
 @click.argument("name", metavar="DATASET[@VERSION]")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--site", default="", help="Read it from this site; from the cheapest for you otherwise.")
+@_SITE
 @click.option("--overwrite", is_flag=True, help="Replace files that are in the folder already.")
-@click.option("--purpose", default="", help="What you want it for, where its use is limited to purposes.")
+@_PURPOSE
 @click.option(
     "--column-class", "classes", multiple=True, metavar="CLASS", help="Bring this class of columns too; repeat for several."
 )
@@ -320,8 +324,8 @@ def get(
 @click.option("--rows", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
 @click.option("--columns", default="", metavar="NAME,NAME", help="Only these columns.")
 @click.option("--file", default="", metavar="PATH", help="The file to look into; the first with rows otherwise.")
-@click.option("--site", default="", help="Read it from this site; from the cheapest for you otherwise.")
-@click.option("--purpose", default="", help="What you want it for, where its use is limited to purposes.")
+@_SITE
+@_PURPOSE
 @click.option("--show-sensitive", is_flag=True, help="Show columns that its card calls sensitive, if you decide over it.")
 def preview(
     session: Session, *, name: str, rows: int, columns: str, file: str, site: str, purpose: str, show_sensitive: bool
@@ -351,6 +355,39 @@ def preview(
         session.output.warn(
             f"Sensitive and masked: {', '.join(masked)}. Whoever decides over it sees them with --show-sensitive."
         )
+
+
+@verb(dataset, "files", answers=list[values.FileEntry], example="fed dataset files sales/flights@3")
+@click.argument("name", metavar="DATASET[@VERSION]")
+@_SITE
+@_PURPOSE
+def files(session: Session, *, name: str, site: str, purpose: str) -> None:
+    """Lists the files of a version, or of a dataset's newest, as its site signed them.
+
+    It is a read like `fed dataset get`: asked of the policy, under a lease, in the audit. None of the data is fetched.
+    """
+    secrecy.keep()
+    session.output.rows(session.client.get_manifest(name, site=site, purpose=purpose).files)
+
+
+@verb(dataset, "statistics", answers=FileStatistics, example="fed dataset statistics sales/flights@3 2013/flights.parquet")
+@click.argument("name", metavar="DATASET[@VERSION]")
+@click.argument("file", metavar="PATH")
+@_SITE
+@_PURPOSE
+@click.option("--show-sensitive", is_flag=True, help="Show columns that its card calls sensitive, if you decide over it.")
+def statistics(session: Session, *, name: str, file: str, site: str, purpose: str, show_sensitive: bool) -> None:
+    """Shows the schema of a Parquet file, with nulls, least and greatest value of each column. Only its footer is read.
+
+    It is a read like `fed dataset preview`, and masks alike.
+    """
+    secrecy.keep()
+    found = session.client.describe_file(name, file, site=site, purpose=purpose, show_sensitive=show_sensitive)
+    session.output.item(found, lambda: session.output.rows(found.columns), rows=found.columns)
+    session.output.say(
+        f"{found.rows:,} rows in {found.row_groups:,} row groups of {found.path} in {found.version}; "
+        f"{found.received_bytes:,} bytes were read"
+    )
 
 
 @verb(

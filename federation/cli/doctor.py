@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from federation import config
-from federation.cli import exits, shapes
+from federation.cli import exits
 from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import diagnosis
+from federation.shown import shapes
 
 _EXAMPLE = """\
 fed doctor

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from federation.cli import exits, output, shapes, sql
+from federation.cli import exits, sql
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import analyses, units
+from federation.shown import shapes, tables
 
 if TYPE_CHECKING:
     from federation import ports
@@ -106,7 +107,7 @@ def check(session: Session, *, s3: bool, start: bool, **how: Any) -> int:
     told = tuple(Part(**dataclasses.asdict(part)) for part in parts)
 
     def draw() -> None:
-        session.output.show(output.table(told, _PARTS))
+        session.output.show(tables.table(told, _PARTS))
         session.output.say("Spark can be used." if usable else "Spark cannot be used yet.")
 
     session.output.item(Setup(usable=usable, parts=told), draw, rows=told)

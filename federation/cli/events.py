@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import errors
 from federation.core.watching import TYPES, Change
+
+if TYPE_CHECKING:
+    from federation.client import Client
 
 #: How far back the newest events are looked for.
 _BACK = 10_000
@@ -44,18 +48,18 @@ def events(session: Session, *, follow: bool, filter_: str, types: tuple[str, ..
             session.output.each(change)
         return
     if start is None:
-        session.output.rows(deque(_newest(session, wanted), limit))
+        session.output.rows(deque(newest(session.client, wanted), limit))
     else:
         session.output.rows(session.client.watch(wanted, start_revision=start, until_now=True))
 
 
-def _newest(session: Session, wanted: str) -> Iterator[Change]:
+def newest(client: Client, wanted: str, *, names_only: bool = False) -> Iterator[Change]:
     """The events of the last revisions, as far back as the log goes."""
-    start = max(1, session.client.who_am_i().revision - _BACK)
+    start = max(1, client.who_am_i().revision - _BACK)
     try:
-        yield from session.client.watch(wanted, start_revision=start, until_now=True)
+        yield from client.watch(wanted, start_revision=start, names_only=names_only, until_now=True)
     except errors.OutOfRange as error:
         if error.reason != "REVISION_COMPACTED":
             raise
         oldest = int(error.metadata["compact_revision"]) + 1
-        yield from session.client.watch(wanted, start_revision=oldest, until_now=True)
+        yield from client.watch(wanted, start_revision=oldest, names_only=names_only, until_now=True)

@@ -33,7 +33,8 @@ TABLE = (
     Exit(code=OK, meaning="It is done."),
     Exit(
         code=ERROR,
-        meaning="It failed for a reason without another code; `fed fsck`, `doctor` and `ledger verify` found something.",
+        meaning="It failed for a reason without another code; `fed fsck`, `doctor` and `ledger verify` found something, "
+        "`apply --dry-run --exit-code` a difference.",
     ),
     Exit(
         code=USAGE,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from federation.cli import shapes
 from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import collection, units
+from federation.shown import shapes
 
 if TYPE_CHECKING:
     from federation.client import Finding

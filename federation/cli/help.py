@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import click
 
-from federation.cli import exits, shapes
+from federation.cli import exits
 from federation.cli.command import verb
 from federation.cli.session import Session
+from federation.shown import shapes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
-from federation.cli import exits, formats, shapes
+from federation.cli import exits, formats
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import chain, errors, metering, records
 from federation.core.events import TABLES
+from federation.shown import shapes
 
 ledger = noun("ledger", "The record: its tables, and the proof that no row was changed or cut.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import webbrowser
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,13 +14,14 @@ import click
 from rich.text import Text
 from rich.tree import Tree
 
-from federation.cli import shapes
 from federation.cli.command import noun, verb
 from federation.cli.output import FORMATS, Output
 from federation.cli.session import Session
 from federation.core import errors, lineage_page, lineage_picture, openlineage, units
 from federation.core import lineage as values
 from federation.core.screen import safe
+from federation.shown import lineage as shown
+from federation.shown import shapes
 
 #: Events sent at once.
 RECEIVED_AT_ONCE = 500
@@ -325,82 +326,11 @@ def _fact_line(fact: values.ResidencyFact) -> Text:
 
 
 def trees(graph: values.Graph, direction: str) -> list[Tree]:
-    """One tree for each asked direction that has something to tell, rooted in what was asked for."""
-    walks = {"upstream": ("made from", _sources), "downstream": ("used by", _uses)}
-    wanted = walks if direction == "both" else {direction: walks[direction]}
-    drawn = []
-    for title, walk in wanted.values():
-        roots = _roots(graph)
-        tree = Tree(Text.assemble((safe(graph.root), "bold"), f"  {title}"))
-        for node in roots:
-            if not _walked(graph, walk, node):
-                continue
-            branch = tree if node == graph.root else tree.add(Text(safe(node), style="cyan"))
-            _grow(branch, node, graph, walk, seen=set())
-        if not any(_walked(graph, walk, node) for node in roots):
-            tree.add(Text("nothing", style="dim"))
-        drawn.append(tree)
+    """One tree for each asked direction, rooted in what was asked for."""
+    return [_tree(branch, Tree(branch.label)) for branch in shown.branches(graph, direction)]
+
+
+def _tree(branch: shown.Branch, drawn: Tree) -> Tree:
+    for below in branch.below:
+        _tree(below, drawn.add(below.label))
     return drawn
-
-
-_Walk = Callable[[values.Graph, str], Iterable[tuple[str, list[values.Edge]]]]
-
-
-def _roots(graph: values.Graph) -> list[str]:
-    """What the tree begins with: the version itself, the versions of a dataset, or what a run wrote."""
-    if values.node_kind(graph.root) is values.NodeKind.VERSION or any(edge.node == graph.root for edge in graph.edges):
-        return [graph.root]
-    nodes = {edge.node for edge in graph.edges if edge.node.startswith(f"{graph.root}@")}
-    nodes |= {edge.node for edge in graph.edges if edge.run == graph.root and edge.direction == "out"}
-    return sorted(nodes, key=_by_number)
-
-
-def _walked(graph: values.Graph, walk: _Walk, node: str) -> bool:
-    return any(True for _ in walk(graph, node))
-
-
-def _by_number(node: str) -> tuple[str, int]:
-    head, _, number = node.rpartition("@")
-    return (head, int(number)) if number.isdecimal() else (node, 0)
-
-
-def _grow(branch: Tree, node: str, graph: values.Graph, walk: _Walk, seen: set[str]) -> None:
-    facts = {fact.run: fact for fact in graph.runs}
-    for run, edges in walk(graph, node):
-        fact = facts.get(run)
-        below = branch.add(_run_line(run, fact))
-        for edge in edges:
-            again = edge.node in seen
-            leaf = below.add(_edge_line(edge, again=again))
-            if not again:
-                seen.add(edge.node)
-                _grow(leaf, edge.node, graph, walk, seen)
-
-
-def _sources(graph: values.Graph, node: str) -> Iterable[tuple[str, list[values.Edge]]]:
-    """The runs that wrote a node, each with what it read."""
-    for run in sorted({edge.run for edge in graph.edges if edge.direction == "out" and edge.node == node}):
-        yield run, [edge for edge in graph.edges if edge.run == run and edge.direction == "in"]
-
-
-def _uses(graph: values.Graph, node: str) -> Iterable[tuple[str, list[values.Edge]]]:
-    """The runs that read a node, each with what it wrote."""
-    for run in sorted({edge.run for edge in graph.edges if edge.direction == "in" and edge.node == node}):
-        yield run, [edge for edge in graph.edges if edge.run == run and edge.direction == "out"]
-
-
-def _run_line(run: str, fact: values.RunFact | None) -> Text:
-    if fact is None:
-        return Text(safe(run), style="yellow")
-    label = f" {fact.label}" if fact.label else ""
-    where = f"at {fact.site} ({fact.region})" if fact.site else f"elsewhere, as {fact.principal} told"
-    return Text.assemble((safe(run), "yellow"), safe(f"{label}  {fact.state} {where}"))
-
-
-def _edge_line(edge: values.Edge, *, again: bool) -> Text:
-    way = f"  {edge.source_region} -> {edge.destination_region}" if edge.crossed else f"  at {edge.site}" if edge.site else ""
-    tail = "  (see above)" if again else ""
-    size = f", {units.size(edge.bytes)}" if edge.bytes else ""
-    money = f", {units.usd(edge.charge_micros)}" if edge.charge_micros else ""
-    columns = f"  [{', '.join(edge.columns)}]" if edge.columns and edge.direction == "in" else ""
-    return Text.assemble((safe(edge.node), "cyan"), safe(f"{way}{size}{money}"), (safe(columns), "dim"), (tail, "dim"))

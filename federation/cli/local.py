@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from federation import config
-from federation.cli import exits, shapes
+from federation.cli import exits
 from federation.cli.answers import Done
 from federation.cli.command import verb
 from federation.cli.formats import Together
 from federation.cli.session import Session
 from federation.core import errors
 from federation.core.site import Site
+from federation.shown import shapes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ KINDS = {
     "[NAMESPACE]": "namespace",
     "DATASET": "dataset",
     "DATASET[@VERSION]": "dataset or version",
+    "[DATASET[@VERSION]]": "dataset or version",
     "DATASET[@VERSION]|RUN|URL": "dataset or version",
     "DATASET[@N]": "dataset or version",
     "DATASET@VERSION": "dataset or version",
@@ -38,6 +39,7 @@ KINDS = {
     "TOKEN": "token",
     "CONTEXT": "context",
     "[CONTEXT]": "context",
+    "[KIND] NAME": "dataset or version",
 }
 
 

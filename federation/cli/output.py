@@ -20,9 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from federation import config
-from federation.cli import answers, formats, shapes
+from federation.cli import answers, formats
 from federation.core import errors
 from federation.core.screen import safe
+from federation.shown import shapes, tables
 
 FORMATS = formats.ALL
 #: A pipe has no width: nothing is cut or wrapped there.
@@ -54,7 +55,7 @@ class Output:
         if self.for_people:
             listed = list(values)
             if listed:
-                self.show(table(listed, columns or shapes.columns(type(listed[0]), wide=self.format == "wide")))
+                self.show(tables.table(listed, columns or shapes.columns(type(listed[0]), wide=self.format == "wide")))
             else:
                 self.say("nothing to show")
         elif self.format in ("json", "yaml"):
@@ -269,26 +270,14 @@ class Output:
             yield tell
 
     @property
+    def interactive(self) -> bool:
+        """Whether a person has both ends: keys come from a terminal, and what is shown goes to one."""
+        return sys.stdin.isatty() and sys.stdout.isatty()
+
+    @property
     def bars(self) -> bool:
         """Whether a person watches: bars and spinners are for terminals alone."""
         return self.for_people and sys.stderr.isatty()
-
-
-def table(values: Sequence[Any], columns: Sequence[shapes.Column]) -> Table:
-    """Values as a table without lines."""
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        drawn.add_column(column.heading, justify="right" if column.number else "left", overflow="fold", no_wrap=column.number)
-    for value in values:
-        drawn.add_row(*(_cell(column, value) for column in columns))
-    return drawn
-
-
-def _cell(column: shapes.Column, value: Any) -> Text:
-    text = Text(safe(column.show(value)))  # as long as what was shown, so that places in it stay
-    for start, end in column.emphasis(value):
-        text.stylize("bold", start, end)
-    return text
 
 
 def _console(stream: Any) -> Console:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from federation.cli import exits, output, shapes
+from federation.cli import exits, output
 from federation.cli.session import Session
 from federation.core import tasks, units
 from federation.core.pipeline import Pipeline, PipelinePlan, PipelineState, TaskPlan, TaskRun
+from federation.shown import shapes, tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Row:
 
 def show(out: output.Output, found: Pipeline) -> None:
     """Prints the tasks in the order in which they can run, what they cost, and what is known of better placements."""
-    out.show(output.table(rows(found), _ROWS))
+    out.show(tables.table(rows(found), _ROWS))
     if found.plan is not None:
         _plan(out, found.plan)
     if found.reason:
@@ -46,7 +47,7 @@ def _plan(out: output.Output, plan: PipelinePlan) -> None:
         out.line(_apart(plan))
     if plan.rejections:
         out.line()
-        out.show(output.table(plan.rejections, _REJECTIONS))
+        out.show(tables.table(plan.rejections, _REJECTIONS))
     for note in plan.notes:
         out.line(f"note: {note}")
 

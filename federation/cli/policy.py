@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from federation import ports
-from federation.cli import exits, policy_cases
+from federation.cli import exits
 from federation.cli.command import noun, verb
 from federation.cli.moments import TIMES, moment
 from federation.cli.session import Session
@@ -135,6 +135,8 @@ def _tell(
 
 
 def _cases(paths: Iterable[Path]) -> tuple[authorization.Case, ...]:
+    from federation.client import policy_cases  # noqa: PLC0415 - the client is slow to load, and `fed --help` needs none
+
     return tuple(case for path in paths for case in policy_cases.read(path))
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from federation.adapters import prices
-from federation.cli import formats, shapes
+from federation.cli import formats
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import errors, ids, offers, ratecard, units
+from federation.shown import shapes
 
 price = noun("price", "What sending, computing and storing costs.")
 

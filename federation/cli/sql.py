@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from federation import config
-from federation.cli import output, shapes
+from federation.cli import output
 from federation.cli.command import verb
 from federation.cli.session import Session
+from federation.shown import shapes
 
 if TYPE_CHECKING:
     import pyarrow as pa

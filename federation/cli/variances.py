@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from federation.cli import output, plans, shapes
 from federation.cli.formats import Together
 from federation.cli.output import Output
 from federation.core import units
 from federation.core.job import Job, JobState
 from federation.core.variance import Variance
+from federation.shown import plans, shapes, tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class JobVariance(Together):
 
 def show(out: Output, heading: str, rows: Sequence[Variance], total: Variance) -> None:
     """Sums by one key, with the total in the last line."""
-    drawn = output.table([*rows, total], _columns(heading, [*rows, total]))
+    drawn = tables.table([*rows, total], _columns(heading, [*rows, total]))
     out.item(Sums(variances=tuple(rows), total=total), lambda: out.show(drawn), rows=rows)
 
 
@@ -61,7 +61,7 @@ def _draw(out: Output, found: Job, rows: Sequence[Variance], total: Variance) ->
     if found.state is not JobState.SUCCEEDED:
         out.say(f"{found.job} is {found.state}: estimates are compared once it has succeeded")
         return
-    out.show(output.table([*rows, total], _columns("input", [*rows, total])))
+    out.show(tables.table([*rows, total], _columns("input", [*rows, total])))
     out.line(f"time: {plans.span(total.estimate_seconds)} estimated, {plans.span(total.run_seconds)} taken")
     if plan and plan.baseline_site and baseline is not None:
         out.line(f"baseline: {units.usd(baseline)}, bringing all inputs to {plan.baseline_site}, as it was priced then")

@@ -13,7 +13,7 @@ from federation.cli import formats
 from federation.cli.answers import Done
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
-from federation.core import errors, whatif
+from federation.core import declared, errors, whatif
 
 world = noun("world", "The running federation as a file to plan in.")
 
@@ -58,8 +58,8 @@ def _print(session: Session, pieces: Iterator[bytes]) -> None:
 
 
 @verb(world, "schema", answers=dict[str, Any], example="fed world schema request")
-@click.argument("kind", type=click.Choice(("world", "request")), default="world")
+@click.argument("kind", type=click.Choice(("world", "request", "declarative")), default="world")
 def schema(session: Session, *, kind: str) -> None:
-    """Prints the JSON Schema (2020-12) of a world file or of a request file."""
-    found = whatif.schemas()[f"{kind}.schema.json"]
+    """Prints the JSON Schema (2020-12) of a world file, of a request file, or of what `fed apply` takes."""
+    found = declared.schemas() if kind == "declarative" else whatif.schemas()[f"{kind}.schema.json"]
     session.output.item(found, lambda: session.output.line(formats.json_text(found).rstrip()))

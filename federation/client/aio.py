@@ -40,6 +40,7 @@ from federation.core import (
     quota,
     ratecard,
     site,
+    statistics,
     trail,
     variance,
     watching,
@@ -312,7 +313,7 @@ class AsyncClient(LoopClient):
 
     def logs(self, name: str, *, follow: bool = False) -> AsyncIterator[bytes]:
         """What a job has printed; with `follow` what it goes on to print, over all its runs, until it ends."""
-        return self._iterate_thread(Client.logs, name, follow=follow)
+        return self._iterate(Client.logs, name, follow=follow)
 
     async def create_pipeline(
         self, request: pipeline.PipelineRequest, *, validate_only: bool = False, request_id: str = ""
@@ -899,6 +900,23 @@ class AsyncClient(LoopClient):
             purpose=purpose,
             show_sensitive=show_sensitive,
         )
+
+    async def get_manifest(self, name: str, *, site: str = "", purpose: str = "") -> dataset.Manifest:
+        """The files of a version, or of a dataset's newest, as its site signed them.
+
+        It is a read like `get`: asked of the policy, under a lease of the caller's, in the audit; none of the data is fetched.
+        """
+        return await self._thread(Client.get_manifest, name, site=site, purpose=purpose)
+
+    async def describe_file(
+        self, name: str, file: str, *, site: str = "", purpose: str = "", show_sensitive: bool = False
+    ) -> statistics.FileStatistics:
+        """The schema of a version's Parquet file, with nulls, least and greatest value of each column, from its footer alone.
+
+        It is a read as `preview` is, and masks alike. FailedPrecondition (STATISTICS_MISSING) for a file that is no Parquet, or
+        whose columns are sealed by classes.
+        """
+        return await self._thread(Client.describe_file, name, file, site=site, purpose=purpose, show_sensitive=show_sensitive)
 
     def check(self, site: str, read_objects: bool = False) -> AsyncIterator[Finding]:
         """What is wrong between a site's store and the catalog; nothing when all is well. `read_objects` reads every byte."""

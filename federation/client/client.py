@@ -45,6 +45,7 @@ from federation.core import (
     ratecard,
     records,
     site,
+    statistics,
     trail,
     variance,
     watching,
@@ -84,6 +85,8 @@ PACKAGE_BYTES_MAX = 64 * 1024 * 1024
 _SEARCH_PAGE_SIZE = 50
 #: A preview's grant is good for so much.
 _PREVIEW_BYTES = 64 * 1024 * 1024
+#: A manifest comes with the keys and is none of the data that a grant counts.
+_MANIFEST_BYTES = 1
 #: A sum reads a month of tables or years of them, and a reconciliation every read of a month.
 _SUMMARIZE_SECONDS = 120.0
 _RECONCILE_SECONDS = 600.0
@@ -513,13 +516,13 @@ class Client:
     def logs(self, name: str, *, follow: bool = False) -> Iterator[bytes]:
         """What a job has printed; with `follow` what it goes on to print, over all its runs, until it ends."""
         if not follow:
-            yield from transfer.logs(self._connection.ca, self.open_logs(name), follow=False)
+            yield from self._connection.logs(self.open_logs(name), follow=False)
             return
         shown = ""
         for _ in following.moments(self._connection, _named(name, "jobs"), None):
             while (current := self.get_job(name)).run and current.run != shown:
                 shown = current.run
-                yield from transfer.logs(self._connection.ca, self.open_logs(name), follow=True)
+                yield from self._connection.logs(self.open_logs(name), follow=True)
             if current.state.terminal:
                 return
 
@@ -1285,6 +1288,25 @@ class Client:
         return transfer.preview(
             self._connection.ca, access, rows=rows, columns=tuple(columns), path=file, masked=not show_sensitive
         )
+
+    def get_manifest(self, name: str, *, site: str = "", purpose: str = "") -> dataset.Manifest:
+        """The files of a version, or of a dataset's newest, as its site signed them.
+
+        It is a read like `get`: asked of the policy, under a lease of the caller's, in the audit; none of the data is fetched.
+        """
+        access = self.open_read(name, site, purpose=purpose, bytes_max=_MANIFEST_BYTES)
+        return transfer.manifest(self._connection.ca, access)
+
+    def describe_file(
+        self, name: str, file: str, *, site: str = "", purpose: str = "", show_sensitive: bool = False
+    ) -> statistics.FileStatistics:
+        """The schema of a version's Parquet file, with nulls, least and greatest value of each column, from its footer alone.
+
+        It is a read as `preview` is, and masks alike. FailedPrecondition (STATISTICS_MISSING) for a file that is no Parquet, or
+        whose columns are sealed by classes.
+        """
+        access = self.open_read(name, site, purpose=purpose, bytes_max=_PREVIEW_BYTES, sensitive=show_sensitive)
+        return transfer.describe(self._connection.ca, access, path=file, masked=not show_sensitive)
 
     def check(self, site: str, read_objects: bool = False) -> Iterator[Finding]:
         """What is wrong between a site's store and the catalog; nothing when all is well. `read_objects` reads every byte."""

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from federation import jitter
+from federation.client import transfer
+from federation.client.values import Access
 from federation.core import errors
 from federation.wire import codec, methods, tls
 from federation.wire import errors as wire_errors
@@ -79,6 +81,10 @@ class Connection:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    def logs(self, access: Access, *, follow: bool) -> Generator[bytes]:
+        """What a run has printed, from its site's gateway, in the pieces that come; with `follow` until it ends."""
+        return transfer.logs(self.ca, access, follow=follow)
 
     def pause(self, seconds: float) -> None:
         """Waits between two looks or two tries."""

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc.aio
 from greenlet import getcurrent, greenlet
 
+from federation.client import transfer
 from federation.client.client import Client
 from federation.client.connection import CALL_SECONDS, REPEATABLE, Connection
+from federation.client.values import Access
 from federation.wire import balancing, methods, tls
 from federation.wire import errors as wire_errors
 
@@ -58,8 +60,12 @@ class LoopClient:
         self, method: Callable[Concatenate[Client, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
     ) -> AsyncIterator[T]:
         found = await on_loop(method, self._bridged, *args, **kwargs)
-        while (row := await on_loop(next, found, _OVER)) is not _OVER:
-            yield row
+        try:
+            while (row := await on_loop(next, found, _OVER)) is not _OVER:
+                yield row
+        finally:
+            if isinstance(found, Generator):  # what it holds open is let go of here, on the loop
+                await on_loop(found.close)
 
     async def _thread(self, method: Callable[Concatenate[Client, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.to_thread(method, self._threaded, *args, **kwargs)
@@ -110,6 +116,20 @@ class _LoopConnection(Connection):
         super().__init__(target, token, ca, call_seconds=call_seconds)
         self._made: tuple[int, asyncio.AbstractEventLoop, grpc.aio.Channel] | None = None
 
+    def logs(self, access: Access, *, follow: bool) -> Generator[bytes]:
+        """As a connection does it, by a channel of this loop's: nobody waits in a thread for what may never be printed."""
+        method = methods.TABLE["Gateway.ReadLogs"]
+        credentials = grpc.ssl_channel_credentials(self.ca)
+        channel = grpc.aio.secure_channel(transfer.require_gateway(access), credentials, options=tls.CHANNEL_OPTIONS)
+        try:
+            call = _Messages(_made(channel, method)(method.request(follow=follow), metadata=(("fed-grant-bin", access.grant),)))
+            try:
+                yield from (message.data for message in wire_errors.translated_stream(call))
+            finally:
+                call.cancel()
+        finally:
+            wait_for(channel.close())
+
     def pause(self, seconds: float) -> None:
         wait_for(asyncio.sleep(seconds))
 
@@ -119,9 +139,7 @@ class _LoopConnection(Connection):
             wait_for(made[2].close())
 
     def _send(self, method: methods.Method, request: Any, seconds: float | None) -> Any:
-        call = getattr(self._aio_channel(), method.shape)(
-            method.path, request_serializer=method.request.SerializeToString, response_deserializer=method.response.FromString
-        )(request, timeout=seconds, metadata=tuple(self._metadata()))
+        call = _made(self._aio_channel(), method)(request, timeout=seconds, metadata=tuple(self._metadata()))
         if method.response_stream:
             return _Messages(call)
         with wire_errors.translated(request if isinstance(request, wire_errors.Outgoing) else None):
@@ -134,6 +152,13 @@ class _LoopConnection(Connection):
             place, options = balancing.settings(self.target, REPEATABLE)
             self._made = (*here, grpc.aio.secure_channel(place, credentials, options=(*tls.CHANNEL_OPTIONS, *options)))
         return self._made[2]
+
+
+def _made(channel: grpc.aio.Channel, method: methods.Method) -> Any:
+    """What calls a method over a channel."""
+    return getattr(channel, method.shape)(
+        method.path, request_serializer=method.request.SerializeToString, response_deserializer=method.response.FromString
+    )
 
 
 class _Messages(Iterator[Any]):

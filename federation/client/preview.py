@@ -14,6 +14,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from federation.core import errors, units
+from federation.core.statistics import ColumnStatistics, FileStatistics
 from federation.wire import counting, data
 
 if TYPE_CHECKING:
@@ -86,12 +87,7 @@ def preview(
     try:
         found, more = _READERS[suffix](opened.exactly(entry.path), rows, tuple(columns), _roots(sensitive))
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise errors.FailedPrecondition(
-            f"{entry.path} of {opened.version} cannot be read as {suffix[1:]}: {error}",
-            reason="PREVIEW_INVALID",
-            help="Name another file with --file, or bring it with `fed dataset get` and look.",
-            metadata={"version": opened.version, "path": entry.path},
-        ) from error
+        raise _invalid(opened, entry, error) from error
     found, masked = _masked(_chosen(found, columns, entry.path), _roots(sensitive))
     told = {
         "fed.version": opened.version,
@@ -101,6 +97,66 @@ def preview(
         "fed.received_bytes": str(tally.received),
     }
     return found.replace_schema_metadata(told)
+
+
+def statistics(opened: data.OpenedVersion, tally: Tally, path: str, sensitive: Collection[str] = ()) -> FileStatistics:
+    """What the footer of the Parquet file at `path` says of its columns; of `sensitive` ones no value.
+
+    FailedPrecondition (STATISTICS_MISSING) for what has no such footer, (PREVIEW_INVALID) for what is not what its name says.
+    """
+    entry = opened.entry(path)
+    if _READERS.get(_suffix(entry)) is not _parquet or opened.manifest.column_classes:
+        why = "its columns are sealed by classes" if opened.manifest.column_classes else "only Parquet has them"
+        raise errors.FailedPrecondition(
+            f"{path} of {opened.version} has no statistics that can be read: {why}",
+            reason="STATISTICS_MISSING",
+            help=f"Its first rows may be shown: fed dataset preview {opened.version} --file {path}",
+            metadata={"version": opened.version, "path": path},
+        )
+    try:
+        source = pa.PythonFile(_Ranges(opened.exactly(path)))
+        with pyarrow.parquet.ParquetFile(source, pre_buffer=False, buffer_size=_PAGES_BYTES) as file:
+            footer, roots = file.metadata, _roots(sensitive)
+            columns = tuple(_column(file, number, roots) for number in range(footer.num_columns))
+            rows, groups = footer.num_rows, footer.num_row_groups
+    except pa.ArrowException as error:
+        raise _invalid(opened, entry, error) from error
+    return FileStatistics(
+        version=opened.version, path=path, rows=rows, row_groups=groups, columns=columns, received_bytes=tally.received
+    )
+
+
+def _column(file: pyarrow.parquet.ParquetFile, number: int, roots: frozenset[str]) -> ColumnStatistics:
+    name, footer = file.schema.column(number).path, file.metadata
+    root = name.partition(".")[0]
+    kind = file.schema_arrow.field(root).type if name == root else None
+    chunks = [footer.row_group(group).column(number) for group in range(footer.num_row_groups)]
+    told = [chunk.statistics for chunk in chunks if chunk.statistics is not None]
+    every = len(told) == len(chunks)
+    masked = root in roots or name in roots
+    # pyarrow gives the bounds of half-precision numbers as bytes, which are in no order of numbers.
+    least, greatest = _bounds(told) if every and not masked and kind != pa.float16() else ("", "")
+    return ColumnStatistics(
+        column=name,
+        type=str(kind or file.schema.column(number).physical_type.lower()),
+        stored_bytes=sum(chunk.total_compressed_size for chunk in chunks),
+        nulls=sum(each.null_count for each in told) if every and all(each.has_null_count for each in told) else None,
+        least=least,
+        greatest=greatest,
+        masked=masked,
+    )
+
+
+def _bounds(told: list[pyarrow.parquet.Statistics]) -> tuple[str, str]:
+    """Least and greatest value of all row groups; '' for both where a group tells none and has more than nulls."""
+    bounded = [each for each in told if each.has_min_max]
+    if not bounded or any(each.num_values for each in told if not each.has_min_max):
+        return "", ""
+    return _value(min(each.min for each in bounded)), _value(max(each.max for each in bounded))
+
+
+def _value(item: object) -> str:
+    return item.hex() if isinstance(item, bytes) else str(item)
 
 
 def _first(opened: data.OpenedVersion) -> FileEntry:
@@ -124,6 +180,15 @@ def _unsupported(opened: data.OpenedVersion, why: str) -> errors.FailedPrecondit
         reason="PREVIEW_UNSUPPORTED",
         help=f"Rows are shown of {', '.join(sorted(_READERS))}, not compressed as a whole. `fed dataset get` brings the files.",
         metadata={"version": opened.version},
+    )
+
+
+def _invalid(opened: data.OpenedVersion, entry: FileEntry, error: Exception) -> errors.FailedPrecondition:
+    return errors.FailedPrecondition(
+        f"{entry.path} of {opened.version} cannot be read as {_suffix(entry)[1:]}: {error}",
+        reason="PREVIEW_INVALID",
+        help="Name another file with --file, or bring it with `fed dataset get` and look.",
+        metadata={"version": opened.version, "path": entry.path},
     )
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from federation.client.files import LocalFile
 from federation.client.values import Access, Finding
-from federation.core import columns, errors, ids
+from federation.core import columns, dataset, errors, ids, statistics
 from federation.wire.gateway import GatewayClient, persistent
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from federation.wire import data
+    from federation.wire import counting, data
 
 #: Hears of progress: how many more bytes are done.
 Progress = Callable[[int], None]
@@ -106,20 +106,42 @@ def get(
 def preview(ca: bytes, access: Access, *, rows: int, columns: Sequence[str], path: str, masked: bool) -> pa.Table:
     """The first rows of a file of the version of a grant; see `client.preview`."""
     from federation.client import preview as previews  # noqa: PLC0415 - as above
+
+    tally, sensitive = previews.Tally(), access.sensitive_columns if masked else ()
+    with _opened(ca, access, tally) as opened:
+        return previews.preview(opened, tally, rows=rows, columns=columns, path=path, sensitive=sensitive)
+
+
+def manifest(ca: bytes, access: Access) -> dataset.Manifest:
+    """The manifest of the version of a grant, found good."""
+    with _opened(ca, access) as opened:
+        return opened.manifest
+
+
+def describe(ca: bytes, access: Access, *, path: str, masked: bool) -> statistics.FileStatistics:
+    """What the footer of a file of the version of a grant says; see `client.describe_file`."""
+    from federation.client import preview as previews  # noqa: PLC0415 - as above
+
+    tally, sensitive = previews.Tally(), access.sensitive_columns if masked else ()
+    with _opened(ca, access, tally) as opened:
+        return previews.statistics(opened, tally, path, sensitive)
+
+
+@contextlib.contextmanager
+def _opened(ca: bytes, access: Access, tally: counting.InputCounts | None = None) -> Iterator[data.OpenedVersion]:
+    """The version of a grant, which is settled afterwards."""
     from federation.wire import data  # noqa: PLC0415 - as above
 
-    tally = previews.Tally()
     with _gateway(ca, access) as gateway:
         opened = data.open_version(gateway, audience=data.grant_audience(access.grant), counts=tally)
-        sensitive = access.sensitive_columns if masked else ()
         try:
-            return previews.preview(opened, tally, rows=rows, columns=columns, path=path, sensitive=sensitive)
+            yield opened
         finally:
             with contextlib.suppress(errors.Unavailable):  # the gateway settles the grant by itself
                 gateway.close_grant()
 
 
-def logs(ca: bytes, access: Access, *, follow: bool) -> Iterator[bytes]:
+def logs(ca: bytes, access: Access, *, follow: bool) -> Generator[bytes]:
     """What a run has printed, in the pieces that come."""
     with _gateway(ca, access) as gateway:
         yield from gateway.read_logs(follow=follow)
@@ -216,8 +238,8 @@ def _readable(file: LocalFile) -> Iterator[BinaryIO]:
         ) from None
 
 
-@contextlib.contextmanager
-def _gateway(ca: bytes, access: Access) -> Iterator[GatewayClient]:
+def require_gateway(access: Access) -> str:
+    """Where the gateway of a grant is; FailedPrecondition (SITE_NOT_READY) where its site has none yet."""
     if not access.gateway:
         raise errors.FailedPrecondition(
             f"site {access.site} has no gateway yet",
@@ -225,7 +247,12 @@ def _gateway(ca: bytes, access: Access) -> Iterator[GatewayClient]:
             help="Start its agent, or choose another site.",
             metadata={"site": access.site},
         )
-    gateway = GatewayClient(access.gateway, ca, grant=access.grant)
+    return access.gateway
+
+
+@contextlib.contextmanager
+def _gateway(ca: bytes, access: Access) -> Iterator[GatewayClient]:
+    gateway = GatewayClient(require_gateway(access), ca, grant=access.grant)
     try:
         yield gateway
     finally:

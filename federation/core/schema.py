@@ -14,7 +14,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -309,6 +309,25 @@ def json_schema(cls: type, *, title: str, identifier: str) -> dict[str, Any]:
         **root,
         "$defs": {name: found[name] for name in sorted(found)},
     }
+
+
+def properties(cls: type, names: Iterable[str], found: dict[str, Any]) -> dict[str, Any]:
+    """The schema of each of these fields of a class, hidden ones too, without a word on what they are when nobody says it.
+
+    The classes of what is in them come into `found`, to stand under `$defs`.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    made = {name: _property(cls, _shape(fields[name], hints[name]), found) for name in names}
+    found.update({name: without_defaults(inner) for name, inner in found.items()})
+    return {name: without_defaults(inner) for name, inner in made.items()}
+
+
+def without_defaults(made: Any) -> Any:
+    """A schema that does not say what holds where nothing is said."""
+    if isinstance(made, dict):
+        return {key: without_defaults(inner) for key, inner in made.items() if key != "default"}
+    return [without_defaults(inner) for inner in made] if isinstance(made, list) else made
 
 
 def _reference(cls: type, found: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import time
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +18,14 @@ import pytest
 from click.testing import CliRunner
 
 from federation.cli import app
-from federation.client import AsyncClient, Client, connect
-from federation.core import dataset, errors, kinds
+from federation.client import AsyncClient, Client, connect, preview
+from federation.core import dataset, errors, job, kinds
 from federation.core.policy import Role
 from federation.crypto import grants as signed
 from federation.mcp import tools
 from federation.services import identity
 from tests.agent.federation import Federation, until
+from tests.browse import driving
 
 ROWS = 200_000
 #: Of random numbers, so that nothing is small: 5 MB in the file.
@@ -147,6 +153,131 @@ def test_a_look_takes_a_grant_of_its_own_size(looked_at: Federation) -> None:
     assert record.estimate_bytes == 1000
     with pytest.raises(errors.InvalidArgument, match="negative"):
         looked_at.client.open_read("lab/things", bytes_max=-1)
+
+
+def test_the_files_of_a_version_are_told_to_who_may_read_it(looked_at: Federation) -> None:
+    """As its site signed them, by a read that is in the log; none of the data is fetched."""
+    position = looked_at.edge.catalog.revision()
+    found = looked_at.client.get_manifest("lab/things@1")
+    sizes = {entry.path: entry.file_bytes for entry in found.files}
+    assert sizes["people.csv"] == len(PEOPLE.encode())
+    assert len(sizes) == looked_at.client.get_version("lab/things@1").files
+    kinds_ = [event.kind for event in looked_at.edge.catalog.events(position)]
+    assert "lease.granted" in kinds_
+    with pytest.raises(errors.NotFound):
+        looked_at.client.get_manifest("lab/nothing")
+
+
+def test_statistics_come_from_the_footer_alone_and_tell_nothing_of_what_is_sensitive(looked_at: Federation) -> None:
+    """Nulls, least and greatest over all row groups; of a sensitive column neither, unless by who decides over it."""
+    client = looked_at.client
+    found = client.describe_file("lab/things", "large.parquet")
+    a, _, email = found.columns
+    assert (found.version, found.rows, found.row_groups) == ("lab/things@1", ROWS, 2)
+    assert (a.column, a.type, a.nulls) == ("a", "double", 0)
+    assert (float(a.least), float(a.greatest)) == (min(LARGE["a"].to_pylist()), max(LARGE["a"].to_pylist()))
+    assert (email.masked, email.least, email.greatest) == (True, "", "")
+    assert 0 < found.received_bytes < LARGE.nbytes / 10
+    shown = client.describe_file("lab/things", "large.parquet", show_sensitive=True).columns[2]
+    assert not shown.masked
+    assert float(shown.least) == min(LARGE["email"].to_pylist())
+    for file, reason in (("people.csv", "STATISTICS_MISSING"), ("zero.parquet", "PREVIEW_INVALID"), ("none", "FILE_NOT_FOUND")):
+        with pytest.raises(errors.FederationError) as caught:
+            client.describe_file("lab/things", file)
+        assert caught.value.reason == reason
+
+
+def test_statistics_of_columns_of_all_kinds(tmp_path: Path) -> None:
+    """What has no order tells no bounds; a group of nulls alone leaves those of the others; nested columns by their path."""
+    rows = pa.table(
+        {
+            "price": pa.array([Decimal("1.10"), None, Decimal("0.50")]),
+            "day": pa.array([date(2020, 1, 2), date(2020, 1, 1), None]),
+            "raw": [b"\x00\xff", b"a", b"b"],
+            "half": pa.array([1.0, 2.0, 3.0], pa.float16()),
+            "gone": pa.nulls(3, pa.string()),
+            "not_a_number": [float("nan"), 1.0, 2.0],
+            "at": [{"street": "x", "no": 1}, {"street": "y", "no": 2}, {"street": None, "no": 3}],
+        }
+    )
+    pq.write_table(rows, tmp_path / "all.parquet", row_group_size=1)
+    with pq.ParquetFile(tmp_path / "all.parquet") as file:
+        found = [preview._column(file, number, frozenset({"at.street"})) for number in range(file.metadata.num_columns)]
+    assert [(row.column, row.nulls, row.least, row.greatest, row.masked) for row in found] == [
+        ("price", 1, "0.50", "1.10", False),
+        ("day", 1, "2020-01-01", "2020-01-02", False),
+        ("raw", 0, "00ff", "62", False),
+        ("half", 0, "", "", False),
+        ("gone", 3, "", "", False),
+        ("not_a_number", 0, "", "", False),
+        ("at.street", 1, "", "", True),
+        ("at.no", 0, "1", "3", False),
+    ]
+
+
+def test_fed_dataset_files_and_statistics_show_them(looked_at: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For people and for programs."""
+    monkeypatch.setattr(connect, "connect", lambda _context: looked_at.edge.client())
+    listed = CliRunner().invoke(app.fed, ["dataset", "files", "lab/things", "-o", "name"])
+    assert listed.exit_code == 0, listed.output
+    assert "people.csv" in listed.stdout
+    told_ = CliRunner().invoke(app.fed, ["dataset", "statistics", "lab/things", "large.parquet"])
+    assert told_.exit_code == 0, told_.output
+    assert told_.stdout.splitlines()[3].split()[:3] == ["email", "double", "0"]
+    assert "masked" in told_.stdout
+    assert f"{ROWS:,} rows in 2 row groups of large.parquet" in told_.stderr
+
+
+def test_what_is_read_of_data_is_browsed_once_it_was_said_what_that_means(looked_at: Federation) -> None:
+    """Files, their statistics, first rows: nothing is read before the key, and nothing again when one comes back."""
+    edge = looked_at.edge
+
+    def leases() -> int:
+        return sum(event.kind == "lease.granted" for event in edge.catalog.events(0))
+
+    async def work(driver: driving.Driver) -> None:
+        before = leases()
+        await driver.press("right", "right")
+        await driver.sees("Files", "It is a read of the data, in your name", "Press p to read it.")
+        assert leases() == before
+        await driver.press("p")
+        await driver.sees("large.parquet", "people.csv", "9 files")
+        assert leases() == before + 1
+        await driver.press("right", "left")
+        driver.browser._look()  # as when a connection was mended
+        await driver.sees("large.parquet", "9 files")
+        await driver.press("j", "j", "enter")
+        await driver.sees("large.parquet", "least and greatest values", "Press p to read it.")
+        await driver.press("p")
+        await driver.sees("COLUMN", "email", "masked", "3 columns")
+        await driver.press("right", "p")
+        seen = await driver.sees("email string", "•••", "the first 50 rows of large.parquet", "masked: email")
+        assert str(LARGE["a"][0].as_py()) in seen
+        assert leases() == before + 3
+        await driver.press("escape", "right", "p")
+        await driver.sees("rows of events.jsonl")
+
+    driving.browse(edge, work, "lab/things@1")
+
+
+def test_a_log_is_followed_and_left(looked_at: Federation, tmp_path: Path) -> None:
+    """Line by line while the job runs; leaving waits for nobody, though the job prints nothing more."""
+    command = "print('\\x1b[2Jone', flush=True); import time; time.sleep(600)"
+    started = looked_at.submit(sys.executable, "-c", command, sites=("us-1",))
+
+    async def work(driver: driving.Driver) -> None:
+        await driver.sees("RUNNING", without="STARTING")
+        await driver.press("right", "right", "right")
+        seen = await driver.sees("one", "bytes so far", "in the audit")
+        assert "\x1b" not in seen
+        await driver.press("escape")
+        await driver.sees(started.job)
+
+    began = time.monotonic()
+    driving.browse(looked_at.edge, work, f"jobs/{started.job}")
+    assert time.monotonic() - began < 300, "it waited for the job"
+    looked_at.client.cancel_job(started.job)
+    assert looked_at.client.wait(started.job, timeout=60).state is job.JobState.CANCELLED
 
 
 def test_an_agent_of_a_person_sees_rows_without_what_is_sensitive(looked_at: Federation) -> None:

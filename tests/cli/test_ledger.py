@@ -13,8 +13,9 @@ from deltalake import DeltaTable, write_deltalake
 
 from federation.adapters import records_docs, records_tables
 from federation.adapters.records_delta import DeltaRecords
-from federation.cli import app, exits, shapes
+from federation.cli import app, exits
 from federation.crypto import heads, signing
+from federation.shown import shapes
 from tests import records
 
 PRIVATE = bytes(range(32))

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from federation.cli import shapes
 from federation.cli.output import Output
 from federation.core import dataset, job, metering, site
 from federation.core.screen import safe
+from federation.shown import shapes
 
 TIME = datetime(2026, 11, 22, 20, 0, tzinfo=UTC)
 

@@ -7,6 +7,7 @@ import pytest
 from federation.cli import plans
 from federation.cli.output import Output
 from federation.core import job
+from federation.shown import plans as words
 from tests import builders
 
 
@@ -133,7 +134,7 @@ def test_a_thousand_sites_do_not_fill_the_screen(capsys):
 )
 def test_durations_are_short(seconds: int, text: str):
     """Two units at most, but for minutes with seconds."""
-    assert plans.span(seconds) == text
+    assert words.span(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -150,4 +151,4 @@ def test_durations_are_short(seconds: int, text: str):
 )
 def test_amounts_are_short_where_there_are_dollars(micros: int, text: str):
     """Half to even, as everywhere."""
-    assert plans.brief(micros) == text
+    assert words.brief(micros) == text

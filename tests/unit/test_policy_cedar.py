@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation.cli import policy_cases
+from federation.client import policy_cases
 from federation.core import authorization, errors
 from federation.core.authorization import Action, DatasetFacts, Question, SiteFacts, Subject
 from tests import builders
