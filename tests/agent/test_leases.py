@@ -166,6 +166,6 @@ def test_erasing_destroys_the_secrets_at_each_site(flights: Federation) -> None:
     assert set(made.generations) <= set(agent._opener._keys.status().destroyed)
     until(lambda: not flights.places["us-1"].objects("objects"))
     assert reason(lambda: flights.client.open_read("sales/flights@1")) == "VERSION_ERASED"
-    assert reason(lambda: launcher.read("x")) == "VERSION_ERASED"
+    assert reason(lambda: launcher.read("x")) in ("VERSION_ERASED", "GRANT_CLOSED")  # once its gateway has heard of that
     assert any("a lease lasts until" in each for each in found.waits_for)
     assert flights.findings() == []
