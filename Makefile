@@ -103,7 +103,7 @@ $(BIN)/python:
 
 $(VENV)/demo.stamp: pyproject.toml $(wildcard constraints.txt) | $(BIN)/python
 	@echo "installing what the demo needs into $(VENV) (once) ..."
-	$(BIN)/pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[demo,s3]'
+	$(BIN)/pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[demo,s3,browse]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml $(wildcard constraints.txt) | $(BIN)/python
