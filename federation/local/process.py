@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ from federation.local import procfs
 
 #: Children of this process, which may outlive it on purpose: kept, because Python warns when one that lives is forgotten.
 _CHILDREN: list[subprocess.Popen[bytes]] = []
+#: Several are started and looked at at once.
+_CHILDREN_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,8 @@ class Process:
             child = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=self._file.parent
             )
-        _CHILDREN.append(child)
+        with _CHILDREN_LOCK:
+            _CHILDREN.append(child)
         self._write(child.pid)
 
     def pid(self) -> int | None:
@@ -159,7 +163,8 @@ class Process:
 
 def _reap() -> None:
     """Takes note of children that have ended; they would stay zombies otherwise."""
-    _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]
+    with _CHILDREN_LOCK:
+        _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]
 
 
 def _read(file: Path) -> Record | None:

@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from federation.local import process as processes
 from federation.local.process import Process
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
@@ -49,6 +51,25 @@ def until(condition) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()
+
+
+def test_none_that_starts_while_others_are_looked_at_is_forgotten(make):
+    """Python would warn of one that lives and that nobody holds, and nobody would take note of its end."""
+    started = make()
+    starting = threading.Thread(target=started.start)
+
+    class Ended:
+        """Another child, at whose turn that one starts."""
+
+        def poll(self) -> int:
+            starting.start()
+            starting.join(0.5)
+            return 0
+
+    processes._CHILDREN.append(Ended())
+    assert make(name="agent us-1").pid() is None
+    starting.join()
+    assert started.pid() in [child.pid for child in processes._CHILDREN]
 
 
 def test_a_started_process_is_found_by_another_fed(make, tmp_path):
