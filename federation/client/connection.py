@@ -26,7 +26,9 @@ UPLOAD_SECONDS = 600.0
 DOWNLOAD_SECONDS = 600.0
 PAGE_SIZE = 500
 #: Every call of people may be repeated: it asks, or bears a request_id, or stores what is known by its digest.
-REPEATABLE = tuple(f"federation.v1.{name}" for name in methods.PEOPLE)
+#: But for `Events`: who follows begins anew by itself, and with gRPC's own retries a stream fell silent for ever, past its
+#: deadline too, when its server was killed.
+REPEATABLE = tuple(f"federation.v1.{name}" for name in methods.PEOPLE if name != "Events")
 _PAUSE_SECONDS = 0.1
 _PAUSE_SECONDS_MAX = 2.0
 
