@@ -63,6 +63,7 @@ class Edge:
     catalog: ports.Catalog
     ctx: Context
     server: Server
+    lineage: LineageIndex
     loop: asyncio.AbstractEventLoop
     thread: threading.Thread
     tokens: dict[str, str]
@@ -168,6 +169,7 @@ def start(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
     thread.start()
+    lineage = lineage_index(catalog)
     server = Server(
         catalog,
         ctx,
@@ -176,9 +178,9 @@ def start(
         reader=reader,
         queries=queries,
         people=people,
-        lineage=lineage_index(catalog),
+        lineage=lineage,
     )
-    edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, loop=loop, thread=thread, tokens=tokens)
+    edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, lineage=lineage, loop=loop, thread=thread, tokens=tokens)
     edge.run(server.start())
     return edge
 

@@ -109,11 +109,15 @@ def acted(certs: Any) -> Iterator[tuple[Edge, Any]]:
 
 @pytest.fixture
 def ready(acted: tuple[Edge, Any], monkeypatch: pytest.MonkeyPatch) -> Edge:
-    """That server with its catalog as it was, and nothing that it does by itself."""
+    """That server with its catalog as it was, and nothing that it does by itself.
+
+    Its background may have followed the lineage of the test before, which is not there any more: the index starts anew.
+    """
     edge, (state, events) = acted
     monkeypatch.setattr(reconcile, "STEPS", {})
     with edge.catalog._turn:
         edge.catalog._state, edge.catalog._events = state, list(events)
+    edge.lineage.check(rebuild=True)
     return edge
 
 
