@@ -26,9 +26,8 @@ UPLOAD_SECONDS = 600.0
 DOWNLOAD_SECONDS = 600.0
 PAGE_SIZE = 500
 #: Every call of people may be repeated: it asks, or bears a request_id, or stores what is known by its digest.
-#: But for `Events`: who follows begins anew by itself, and with gRPC's own retries a stream fell silent for ever, past its
-#: deadline too, when its server was killed.
-REPEATABLE = tuple(f"federation.v1.{name}" for name in methods.PEOPLE if name != "Events")
+REPEATABLE = tuple(f"federation.v1.{name}" for name in methods.PEOPLE)
+_OVER = object()
 _PAUSE_SECONDS = 0.1
 _PAUSE_SECONDS_MAX = 2.0
 
@@ -62,16 +61,30 @@ class Connection:
         method = methods.TABLE[key]
         return self._persistent(lambda left: self._send(method, wire_errors.Outgoing(requests()), left), UPLOAD_SECONDS)
 
-    def stream(self, key: str, request: Any, *, seconds: float | None = DOWNLOAD_SECONDS) -> Generator[Any]:
+    def stream(
+        self, key: str, request: Any, *, seconds: float | None = DOWNLOAD_SECONDS, persistent: bool = True
+    ) -> Generator[Any]:
         """The messages of a method that answers with a stream, as they come, for so many seconds or for ever.
 
-        What broke off is not begun again; what is left before its end is cancelled.
+        Until its first message it is tried again as a call is, if it is to be `persistent`. What broke off after that is not
+        begun again; what is left before its end is cancelled.
         """
-        call = self._send(methods.TABLE[key], request, seconds)
+        method = methods.TABLE[key]
+        opened: list[Any] = []
+
+        def begin(_: float = 0.0) -> tuple[Any, Iterator[Any]]:
+            opened.append(self._send(method, request, seconds))
+            messages = wire_errors.translated_stream(opened[-1])
+            return next(messages, _OVER), messages
+
         try:
-            yield from wire_errors.translated_stream(call)
+            first, rest = self._persistent(begin, self.call_seconds) if persistent else begin()
+            if first is not _OVER:
+                yield first
+                yield from rest
         finally:
-            call.cancel()
+            for call in opened:
+                call.cancel()
 
     def pages(self, key: str, request: Any) -> Iterator[Any]:
         """All values of a listing, one page after the other, each fetched when it is needed."""

@@ -32,7 +32,7 @@ def answers(
     pause = _PAUSE_SECONDS_MIN
     while (left := _left(deadline)) is None or left > 0:
         told = False
-        with contextlib.closing(connection.stream(_KEY, request, seconds=left)) as stream:
+        with contextlib.closing(connection.stream(_KEY, request, seconds=left, persistent=False)) as stream:
             try:
                 for answer in stream:
                     told, pause = True, _PAUSE_SECONDS_MIN

@@ -1,7 +1,9 @@
 """Which servers a channel speaks to, and what it does when one of them fails: gRPC's own service config, made here alone.
 
 Calls go to the servers in turn (`round_robin`), to those alone that say of themselves that they serve (`grpc.health.v1`).
-A call that found nobody is tried again at once, a few times; whoever wants to wait longer does so on top of it.
+A call that found nobody is tried again at once, a few times; whoever wants to wait longer does so on top of it. Streams are
+not: with gRPC's own retries one fell silent for ever, past its deadline too, when its server was killed. Who opens a stream
+tries again by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from federation.core import errors
+from federation.wire import methods
 
 Options = tuple[tuple[str, Any], ...]
 
@@ -44,11 +47,14 @@ def settings(target: str, repeatable: Iterable[str] = ()) -> tuple[str, Options]
 
 def _service_config(services: Iterable[str], *, balanced: bool) -> Options:
     names = [{"service": service} for service in services]
+    paths = (method.path[1:].split("/") for method in methods.TABLE.values() if method.shape != "unary_unary")
+    streams = [{"service": service, "method": name} for service, name in paths if {"service": service} in names]
     made: dict[str, Any] = {}
     if balanced:
         made |= {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
     if names:
-        made |= {"methodConfig": [{"name": names, "retryPolicy": _RETRY}], "retryThrottling": _THROTTLE}
+        config = [{"name": names, "retryPolicy": _RETRY}, *([{"name": streams}] if streams else [])]
+        made |= {"methodConfig": config, "retryThrottling": _THROTTLE}
     return (("grpc.service_config", json.dumps(made)),) if made else ()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,9 @@ from federation import config
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
 from federation.client import AsyncClient, Client
+from federation.client.connection import Connection
 from federation.core import errors
-from federation.wire import balancing
+from federation.wire import balancing, methods
 from tests import builders
 from tests.wire import certs as certificates
 from tests.wire import edge as edges
@@ -77,18 +79,80 @@ def test_the_client_for_asyncio_goes_past_it_too(pair: tuple[edges.Edge, edges.E
 def test_what_gRPC_is_told_of_one_address_one_name_and_several() -> None:  # noqa: N802 - its own name
     """A literal address is one server; a name may be many; several are looked up and prove to be the first."""
     assert balancing.settings("10.0.0.1:7400") == ("10.0.0.1:7400", ())
-    name, options = balancing.settings("catalog.example:7400", ("federation.v1.Jobs",))
+    name, options = balancing.settings("catalog.example:7400", ("federation.v1.Jobs", "federation.v1.Costs"))
     told = json.loads(dict(options)["grpc.service_config"])
     assert name == "catalog.example:7400"
     assert told["loadBalancingConfig"] == [{"round_robin": {}}]
     assert told["healthCheckConfig"] == {"serviceName": ""}
-    assert told["methodConfig"][0]["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    calls, streams = told["methodConfig"]
+    assert calls["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert calls["name"] == [{"service": "federation.v1.Jobs"}, {"service": "federation.v1.Costs"}]
+    # Every stream by its name, which goes before its service's: what is not tried again by gRPC.
+    assert {"service": "federation.v1.Costs", "method": "ExportLedger"} in streams.pop("name")
+    assert streams == {}
     place, options = balancing.settings("127.0.0.1:1,nowhere.invalid:2,127.0.0.2:3")
     assert place == "ipv4:127.0.0.1:1,127.0.0.2:3"
     assert dict(options)["grpc.default_authority"] == "127.0.0.1"
     with pytest.raises(errors.Unavailable) as caught:
         balancing.settings("nowhere.invalid:1,elsewhere.invalid:2")
     assert caught.value.reason == "HOST_UNKNOWN"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_stream_is_begun_again_until_it_tells_something(
+    pair: tuple[edges.Edge, edges.Edge], monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    """Refused twice by a server that is not ready: whoever asked is not told."""
+    edge = pair[0]
+    edges.populate(edge)
+    tries, admit = [], edge.server._door.admit
+
+    async def late(context: Any, method: methods.Method) -> Any:
+        tries.append(method.key)
+        if len(tries) < 3:
+            raise errors.Unavailable("not yet", reason="STARTING")
+        return await admit(context, method)
+
+    async def on_a_loop() -> bytes:
+        async with AsyncClient(edge.server.address, edge.tokens["admin"], edge.certs.ca) as client:
+            return b"".join([piece async for piece in client.export_world()])
+
+    monkeypatch.setattr(edge.server._door, "admit", late)
+    if asynchronous:
+        world = asyncio.run(on_a_loop())
+    else:
+        with edge.client() as client:
+            world = b"".join(client.export_world())
+    assert tries == ["Sites.ExportWorld"] * 3
+    assert b"eu-1" in world
+
+
+class _Breaks(Connection):
+    """Its streams tell two things and break; how often one was opened, and ended, is counted."""
+
+    opened = ended = 0
+
+    def _send(self, method: methods.Method, request: Any, seconds: float | None) -> Any:
+        self.opened += 1
+        return self
+
+    def __iter__(self) -> Iterator[int]:
+        yield from (1, 2)
+        raise errors.Unavailable("the server went", reason="AWAY")
+
+    def cancel(self) -> None:
+        """Counts."""
+        self.ended += 1
+
+
+def test_a_stream_that_breaks_off_is_not_begun_again() -> None:
+    """What it has told would be told twice: whoever reads hears of it, and nothing is left open."""
+    connection = _Breaks("127.0.0.1:1", "", b"")
+    stream = connection.stream("Costs.ExportLedger", None)
+    assert [next(stream), next(stream)] == [1, 2]
+    with pytest.raises(errors.Unavailable, match="the server went"):
+        next(stream)
+    assert (connection.opened, connection.ended) == (1, 1)
 
 
 def test_a_context_may_name_several_servers(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
