@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from federation import config
 from federation.client import Client
 from federation.core import dataset, errors, job, metering
 from federation.local import procfs, supervisor
+from tests import tcp
 
 T = TypeVar("T")
 
@@ -38,15 +38,6 @@ OFFER = {
     "storage_gb_month_usd": "0.023",
     "storage_source": "test",
 }
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 class Metered(NamedTuple):
@@ -77,7 +68,7 @@ class LocalFederation:
     }
 
     def __post_init__(self) -> None:
-        people, agents, *gateways = free_ports(2 + len(self.compute))
+        people, agents, *gateways = tcp.free_ports(2 + len(self.compute))
         self.target = f"127.0.0.1:{people}"
         self.file = self.folder / "federation.yaml"
         self.state = self.folder / "state"

@@ -21,7 +21,7 @@ from federation.core import dataset
 from federation.services import datasets
 from federation.v1 import catalog_pb2, jobs_pb2
 from federation.wire import methods
-from tests import builders
+from tests import builders, prepared
 from tests.attacks.messages import with_text
 from tests.wire import edge as edges
 
@@ -42,7 +42,7 @@ ALPHA = 1e-4
 @pytest.fixture(scope="module")
 def hiding(certs: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[edges.Edge]:
     """A catalog with a dataset, with a version and a replica of it, that `user` may not know of."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('oracle') / 'catalog.db'}"
+    url = prepared.sqlite(tmp_path_factory.mktemp("oracle") / "catalog.db")
     started = edges.start(certs, SqlCatalog(url, edges.clock(), UlidIds()))
     edges.populate(started)
 

@@ -34,8 +34,8 @@ from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import ManualClock, SeededIds, SystemClock, UlidIds
 from federation.core import conditions, dataset, discovery, errors, job, kinds, site
-from tests import builders
-from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
+from tests import builders, prepared
+from tests.postgres import postgres_prepared_url, postgres_server, postgres_template, postgres_url  # noqa: F401 - fixtures
 
 CLIENTS = 8
 
@@ -46,7 +46,8 @@ def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ports.Ca
     if request.param == "memory":
         made: ports.Catalog = MemoryCatalog(ManualClock(), SeededIds())
     else:
-        url = f"sqlite:///{tmp_path / 'catalog.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+        is_sqlite = request.param == "sqlite"
+        url = prepared.sqlite(tmp_path / "catalog.db") if is_sqlite else request.getfixturevalue("postgres_prepared_url")
         made = SqlCatalog(url, ManualClock(), UlidIds())
     yield made
     made.close()
@@ -1274,7 +1275,7 @@ class Twins(RuleBasedStateMachine):
         # Both draw the same identifiers, so that even etags are equal.
         self.twins: tuple[ports.Catalog, ...] = (
             MemoryCatalog(clock, SeededIds(1)),
-            SqlCatalog(f"sqlite:///{self.folder}/catalog.db", clock, SeededIds(1)),
+            SqlCatalog(prepared.sqlite(Path(self.folder) / "catalog.db"), clock, SeededIds(1)),
         )
 
     def both(self, act: Callable[[ports.Catalog], object]) -> None:

@@ -18,7 +18,7 @@ import pytest
 from connectors.compute.ray import RayCompute
 from federation.core import errors, job
 from federation.wire import gateway as gateways
-from tests import localfed
+from tests import localfed, tcp
 from tests.ray_pair import RayPair, ray_pair  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.ray
@@ -214,7 +214,7 @@ def _token_of(run: str) -> str:
 @pytest.fixture
 def jobs_api(federation: localfed.LocalFederation) -> Iterator[str]:
     """`fed ray`, and where it listens."""
-    (port,) = localfed.free_ports(1)
+    (port,) = tcp.free_ports(1)
     started = subprocess.Popen(
         [*localfed.FED, "ray", "--listen", f"127.0.0.1:{port}"], env=federation.environment(), cwd=federation.folder
     )

@@ -19,7 +19,7 @@ from federation.adapters.system import SystemClock, UlidIds
 from federation.core import errors, kinds
 from federation.services import committer
 from federation.services.committer import Committer
-from tests import records
+from tests import prepared, records
 from tests.conformance import s3server
 from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
 
@@ -37,7 +37,7 @@ _OPTIONS = {
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[SqlCatalog]:
     """An empty catalog on the disk."""
-    made = SqlCatalog(f"sqlite:///{tmp_path / 'catalog.db'}", SystemClock(), UlidIds())
+    made = SqlCatalog(prepared.sqlite(tmp_path / "catalog.db"), SystemClock(), UlidIds())
     yield made
     made.close()
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-from tests import localfed
+from tests import tcp
 
 #: It takes any client with any secret, and no client without one.
 CLIENT = "fed-cli"
@@ -72,7 +72,7 @@ class Provider:
 @contextlib.contextmanager
 def running() -> Iterator[Provider]:
     """The provider `oidc-provider-mock`, which signs with a fresh RSA key each time it starts."""
-    (port,) = localfed.free_ports(1)
+    (port,) = tcp.free_ports(1)
     process = subprocess.Popen(
         (sys.executable, "-m", "oidc_provider_mock", "--port", str(port)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

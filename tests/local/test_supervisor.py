@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -16,21 +15,13 @@ from federation import config
 from federation.core import errors
 from federation.local import supervisor
 from federation.local.process import Process
+from tests import tcp
 from tests.localfed import is_over
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def federation_file(folder: Path, sites: int = 2) -> config.FederationFile:
     """A federation without Ray on free ports."""
-    people, agents, *gateways = free_ports(2 + sites)
+    people, agents, *gateways = tcp.free_ports(2 + sites)
     rows = "\n".join(
         f"  - {{site: s-{number}, region: 'aws:eu-central-1', jurisdiction: EU, gateway: '127.0.0.1:{port}'}}"
         for number, port in enumerate(gateways)
