@@ -11,6 +11,9 @@ WORKERS ?= $(shell expr $$(nproc) + 1)
 BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
 
+# Where compiled modules are kept nowhere, each server, agent and job that a test starts compiles the whole package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup check test test-all campaign-record focus-tools fix baseline proto aio browse-pictures schemas record-docs sdk-docs authorization-docs metrics-docs cli-docs fuzz lock bench bench-placement demo demo-down
 
