@@ -309,11 +309,13 @@ def server(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
     thread.start()
+    lineage = lineage_index(catalog)
     edge = Edge(
         certs=certs,
         catalog=catalog,
         ctx=ctx,
-        server=Server(catalog, ctx, settings, committer or NoCommitter(), lineage=lineage_index(catalog), reader=reader),
+        server=Server(catalog, ctx, settings, committer or NoCommitter(), lineage=lineage, reader=reader),
+        lineage=lineage,
         loop=loop,
         thread=thread,
         tokens=tokens,
