@@ -69,8 +69,8 @@ def environment(name: str, python: str, wanted: tuple[str, ...]) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True, capture_output=True)
         # By our own pip, and without compiling all of pandas and its like: the tools load little of it.
-        pip = (sys.executable, "-m", "pip", "--python", folder, "install", "--no-compile", "--quiet", "--disable-pip-version-check")
-        made = subprocess.run([*pip, *wanted], check=False, capture_output=True, text=True)
+        pip = (sys.executable, "-m", "pip", "--python", folder, "--quiet", "--disable-pip-version-check")
+        made = subprocess.run([*pip, "install", "--no-compile", *wanted], check=False, capture_output=True, text=True)
         if made.returncode:
             raise Missing(f"{wanted[0]} cannot be installed: {made.stderr.strip().splitlines()[-1:]}")
         stamp.write_text(repr(wanted))

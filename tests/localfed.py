@@ -125,17 +125,10 @@ class LocalFederation:
         """Starts what does not run, as `fed up` does, without another interpreter for it."""
         with environment_with(FED_CONFIG=str(self.contexts), **env):
             made = supervisor.Federation(config.federation_file(self.file), self.state)
-            deadline = time.monotonic() + 10
-            while True:
-                try:
-                    made.up(_quiet)
-                except errors.FederationError as error:
-                    # Threads of a part that has just died may hold its ports for a moment longer.
-                    if error.reason != "PORT_TAKEN" or time.monotonic() > deadline:
-                        raise AssertionError(f"{error}\n{self.logs()}") from error
-                    time.sleep(0.1)
-                else:
-                    return
+            try:
+                made.up(_quiet)
+            except errors.FederationError as error:
+                raise AssertionError(f"{error}\n{self.logs()}") from error
 
     def down(self) -> None:
         """Ends everything, as `fed down` does."""
@@ -146,7 +139,7 @@ class LocalFederation:
         pids = [row.pid for row in supervisor.status(self.layout) if row.part in parts and row.pid]
         for pid in pids:
             procfs.send(pid, signal.SIGKILL)
-        until(lambda: all(map(is_over, pids)), 10, "their end")
+        until(lambda: all(map(procfs.is_over, pids)), 30, "their end")
 
     def arm(self, part: str, point: str, died: Path) -> None:
         """Starts one part again, so that it dies at the named point once it gets there; `died` tells that it has."""
@@ -244,15 +237,6 @@ def environment_with(**changed: str) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-def is_over(pid: int) -> bool:
-    """Whether nothing of a process is left that could hold its ports: threads outlive their first one by a moment."""
-    found = procfs.stat(pid)
-    try:
-        return found is None or (found.state == "Z" and len(os.listdir(f"/proc/{pid}/task")) <= 1)
-    except OSError:
-        return True
 
 
 def _quiet(name: str, state: str) -> None:

@@ -13,10 +13,9 @@ import pytest
 
 from federation import config
 from federation.core import errors
-from federation.local import supervisor
+from federation.local import procfs, supervisor
 from federation.local.process import Process
 from tests import tcp
-from tests.localfed import is_over
 
 
 def federation_file(folder: Path, sites: int = 2) -> config.FederationFile:
@@ -70,8 +69,8 @@ def test_up_starts_all_and_a_second_up_finds_it_and_down_ends_it(local):
     supervisor.down(local.layout, quiet)
     assert supervisor.status(local.layout) == ()
     # They have ended; who adopted them may still have to take note of it.
-    deadline = time.monotonic() + 10
-    while left := [pid for session in sessions for pid in session if not is_over(pid)]:
+    deadline = time.monotonic() + 30
+    while left := [pid for session in sessions for pid in session if not procfs.is_over(pid)]:
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
 
@@ -81,7 +80,7 @@ def test_after_kill_9_a_second_up_starts_only_what_is_missing(local):
     local.up(quiet)
     before = {row.part: row.pid for row in supervisor.status(local.layout)}
     os.kill(before["agent s-0"], signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while states(local.layout)["agent s-0"] != "DEAD" and time.monotonic() < deadline:
         time.sleep(0.05)
     assert states(local.layout)["agent s-0"] == "DEAD"
@@ -140,11 +139,11 @@ def test_only_one_at_a_time_works_in_a_state_folder(tmp_path):
     def hold() -> None:
         with supervisor.locked(layout):
             entered.set()
-            leave.wait(10)
+            leave.wait(30)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    entered.wait(10)
+    entered.wait(30)
     try:
         with pytest.raises(errors.Unavailable) as caught, supervisor.locked(layout, wait_seconds=0.1):
             pass
