@@ -110,7 +110,7 @@ class Node:
         for process in procfs.every():
             if process.session == self.process.pid:
                 procfs.send(process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(30)
         shutil.rmtree(f"{self.cluster._temp_folder()}-{self.gpu}", ignore_errors=True)
 
 

@@ -611,8 +611,8 @@ def test_whoever_waits_for_the_log_to_grow_is_told(catalog: ports.Catalog) -> No
     assert catalog.wait(1, 0.05) == 1
     with ThreadPoolExecutor(1) as pool:
         for position in range(2, 30):
-            waiting = pool.submit(catalog.wait, position - 1, 30)
-            assert emit() == waiting.result(timeout=5) == position
+            waiting = pool.submit(catalog.wait, position - 1, 3600)
+            assert emit() == waiting.result(timeout=30) == position
 
 
 def test_whoever_waits_hears_of_what_others_write(url: str) -> None:
@@ -620,9 +620,9 @@ def test_whoever_waits_hears_of_what_others_write(url: str) -> None:
     here, there = opened(url), opened(url)
     with ThreadPoolExecutor(1) as pool:
         for position in range(1, 4):
-            waiting = pool.submit(here.wait, position - 1, 30)
+            waiting = pool.submit(here.wait, position - 1, 3600)
             there.write(lambda tx: tx.emit("x.y", "n", None))
-            assert waiting.result(timeout=5) == position
+            assert waiting.result(timeout=30) == position
     there.close()
     here.close()
 
@@ -1153,7 +1153,7 @@ def test_a_full_disk_fails_its_own_mutation_and_none_beside_it(tmp_path: Path) -
 
     def mutation(name: str, size: int) -> Callable[[sa.Connection], None]:
         def work(connection: sa.Connection) -> None:
-            gate.wait(10)
+            gate.wait(30)
             tx = sql_transaction.SqlTransaction(connection, now=builders.NOW, ids=UlidIds())
             tx.insert(builders.namespace(name, description="x" * size))
             tx.emit("namespace.created", name, None)

@@ -479,7 +479,7 @@ def test_a_cancelled_job_ends_and_its_outputs_are_gone(fed: localfed.LocalFedera
         assert (ended.state, client.get_run(ended.run).reason) == (job.JobState.CANCELLED, "CANCELLED")
         assert client.cancel_job(made.job).state is job.JobState.CANCELLED
         assert list(client.list_versions(name)) == []
-    localfed.until(lambda: not Path(f"/proc/{pid}").exists(), 15, "its process to end")
+    localfed.until(lambda: not Path(f"/proc/{pid}").exists(), 30, "its process to end")
 
 
 def test_a_run_that_takes_too_long_is_ended(fed: localfed.LocalFederation, name: str):

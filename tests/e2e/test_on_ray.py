@@ -178,7 +178,7 @@ def test_no_secret_lies_in_what_ray_keeps_and_a_ticket_opens_once(
         client.cancel_job(submitted.job)
         ended = federation.wait_job(submitted.job)
         assert (ended.state, client.get_run(run.run).state) == (job.JobState.CANCELLED, job.JobState.CANCELLED)
-        localfed.until(lambda: compute.state(run.submission_id).state == "STOPPED", 20, "its launcher to be gone")
+        localfed.until(lambda: compute.state(run.submission_id).state == "STOPPED", 60, "its launcher to be gone")
         assert _token_of(run.run) == ""
         assert not [row for row in client.list_versions("lab/ends") if row.run == run.run]
 
@@ -223,7 +223,7 @@ def jobs_api(federation: localfed.LocalFederation) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         started.terminate()
-        assert started.wait(20) == 0
+        assert started.wait(60) == 0
 
 
 def _listens(port: int) -> bool:

@@ -76,7 +76,7 @@ class Pair:
         """kill -9."""
         if self._other is not None:
             self._other.kill()
-            self._other.wait(timeout=10)
+            self._other.wait(timeout=30)
         self._other = None
 
 

@@ -61,7 +61,7 @@ class Provider:
 
     def _send(self, method: str, path: str, body: str, kind: str) -> tuple[int, str]:
         """Status, and where it sends the caller or what it answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with contextlib.closing(connection):
             connection.request(method, path, body, {"content-type": kind})
             answer = connection.getresponse()
@@ -78,7 +78,7 @@ def running() -> Iterator[Provider]:
     )
     provider = Provider(port=port)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 for user, claims in PEOPLE.items():
@@ -91,4 +91,4 @@ def running() -> Iterator[Provider]:
         yield provider
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=30)

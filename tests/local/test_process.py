@@ -47,7 +47,7 @@ def make(tmp_path: Path) -> Iterator:
 
 def until(condition) -> bool:
     """Waits a little for something."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()

@@ -212,7 +212,7 @@ def listening(edge: Edge, tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/mcp"
     finally:
         started.terminate()
-        started.wait(20)
+        started.wait(60)
 
 
 def test_over_http_each_request_speaks_for_its_own_token(edge: Edge, listening: str) -> None:

@@ -94,7 +94,7 @@ def test_every_method_of_the_last_release_is_served(old: baseline.Contract) -> N
     unknown = []
     for key in people:
         try:
-            old.call(key, timeout=5)
+            old.call(key, timeout=30)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 unknown.append(key)
@@ -157,7 +157,7 @@ def old_server(fed: localfed.LocalFederation) -> Iterator[str]:
             yield people
         finally:
             process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=30)
 
 
 def _serves(fed: localfed.LocalFederation, address: str, process: subprocess.Popen[bytes]) -> bool:

@@ -116,13 +116,13 @@ class Edge:
 
     def run(self, coroutine: Any) -> Any:
         """Runs something on the server's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=60)
 
     def stop(self, *, close: bool = True) -> None:
         """Ends server, loop and thread, and the catalog unless it is to serve on."""
         self.run(self.server.stop(0.2))
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(timeout=20)
+        self.thread.join(timeout=60)
         self.loop.close()
         if close:
             self.catalog.close()

@@ -167,7 +167,7 @@ def test_the_same_client_may_be_used_on_one_loop_after_another_and_in_a_fork(edg
     found: list[str] = []
     thread = threading.Thread(target=lambda: found.append(on(edge, _principal)))
     thread.start()
-    thread.join(20)
+    thread.join(60)
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         names.add(pool.apply(_elsewhere, (edge.server.address, edge.tokens["admin"], edge.certs.ca)))

@@ -25,7 +25,7 @@ from tests.wire import edge as edges
 from tests.wire.edge import Edge
 
 
-def until(condition: Any, seconds: float = 10) -> Any:
+def until(condition: Any, seconds: float = 30) -> Any:
     """What the condition gives, once it gives something."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -107,11 +107,13 @@ def test_a_bug_is_not_told_to_the_caller(troubled, caplog):
 def test_a_call_that_takes_too_long_ends_at_its_deadline(troubled):
     """DEADLINE_EXCEEDED, at the caller's own time."""
     troubled.call("Catalog.GetDataset", FLIGHTS)
-    troubled.catalog.trouble = lambda: time.sleep(3)
-    begun = time.monotonic()
-    with pytest.raises(errors.DeadlineExceeded):
-        troubled.call("Catalog.GetDataset", FLIGHTS, timeout=0.2)
-    assert time.monotonic() - begun < 2.5
+    over = threading.Event()
+    troubled.catalog.trouble = over.wait
+    try:
+        with pytest.raises(errors.DeadlineExceeded):
+            troubled.call("Catalog.GetDataset", FLIGHTS, timeout=0.2)
+    finally:
+        over.set()
 
 
 class Flaky(edges.NoCommitter):
@@ -181,7 +183,7 @@ def upload(edge: Edge, digest: str, *parts: bytes) -> Any:
             response_deserializer=method.response.FromString,
         )
         messages = [jobs_pb2.UploadPackageRequest(digest=digest), *(jobs_pb2.UploadPackageRequest(data=p) for p in parts)]
-        return call(iter(messages), timeout=10, metadata=edge._bearer("user"))
+        return call(iter(messages), timeout=30, metadata=edge._bearer("user"))
 
 
 def test_a_package_is_stored_under_its_digest_and_read_by_agents(edge):
@@ -196,7 +198,7 @@ def test_a_package_is_stored_under_its_digest_and_read_by_agents(edge):
         call = channel.unary_stream(
             method.path, request_serializer=method.request.SerializeToString, response_deserializer=method.response.FromString
         )
-        assert b"".join(r.data for r in call(agent_pb2.ReadPackageRequest(digest=digest), timeout=10)) == data
+        assert b"".join(r.data for r in call(agent_pb2.ReadPackageRequest(digest=digest), timeout=30)) == data
 
 
 def test_a_package_that_is_not_what_it_says_is_refused(edge):
