@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -35,15 +36,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Ray last: its two clusters cost a tenth of a core for as long as they live, so they shall not live through all tests.
 
-    Of its modules those of a whole federation go first, for they are the longest, and nobody shall begin one when all others
-    have ended. All else stays in the random order that it came in.
+    Of its modules those of few tests go first: theirs are the longest, and nobody shall begin one when all others have ended.
+    All else stays in the random order that it came in.
 
     On a busy machine Ray itself now and then loses a worker or a health check; what meets that is tried once more, and the
     summary says so. Nothing else is: a test that fails now and then has found something.
     """
     on_ray = [item for item in items if item.get_closest_marker("ray") is not None]
+    tests = Counter(item.path for item in items)
     modules = {item.path for item in on_ray}
-    items.sort(key=lambda item: item.path in modules and (1 if item.path.parent.name == "e2e" else 2))
+    items.sort(key=lambda item: tests[item.path] if item.path in modules else 0)
     for item in on_ray:
         item.add_marker(pytest.mark.flaky(reruns=1))
 
