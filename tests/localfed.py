@@ -74,14 +74,11 @@ class LocalFederation:
         self.file = self.folder / "federation.yaml"
         self.state = self.folder / "state"
         self.folder.mkdir(parents=True, exist_ok=True)
-        server = {
-            "listen": self.target,
-            "agents_listen": f"127.0.0.1:{agents}",
-            "lease_seconds": "30",
-            "heartbeat_seconds": "1",
-        }
+        listening = {"listen": self.target, "agents_listen": f"127.0.0.1:{agents}"}
+        # No lease runs out because the machine is busy.
+        server = {**listening, "lease_seconds": "30", "heartbeat_seconds": "1", **self.settings}
         sites = [self._site(name, port) for name, port in zip(self.compute, gateways, strict=True)]
-        self.file.write_text(yaml.safe_dump({"federation": "test", "server": {**server, **self.settings}, "sites": sites}))
+        self.file.write_text(yaml.safe_dump({"federation": "test", "server": server, "sites": sites}))
 
     def _site(self, name: str, port: int) -> dict[str, Any]:
         region, jurisdiction = self.REGIONS[name]
