@@ -67,6 +67,12 @@ def _apart(plan: PipelinePlan) -> str:
     return f"each task by itself: {units.usd(plan.separate_micros)}" + (f", {units.usd(saved)} more" if saved > 0 else "")
 
 
+def planned(session: Session, found: Pipeline) -> int:
+    """Shows a pipeline that was only thought of, and gives the exit code."""
+    session.output.item(found, lambda: show(session.output, found))
+    return exits.REFUSED if found.state is PipelineState.REJECTED else exits.OK
+
+
 def answer(session: Session, found: Pipeline, *, wait: bool) -> int:
     """Shows a submitted pipeline, waits for it if asked, and gives the exit code."""
     out = session.output
