@@ -87,7 +87,10 @@ class Edge:
         metadata: Iterable[tuple[str, str]] = (),
         timeout: float = 10,
     ) -> Any:
-        """As `call`, with gRPC's own errors; a stream answers with its first message. `agents` forces the port."""
+        """As `call`, with gRPC's own errors. `agents` forces the port.
+
+        A stream takes one message or a list of them, and answers with its first.
+        """
         method = methods.TABLE[key]
         with self.channel(who, agents=method.service in methods.AGENTS if agents is None else agents) as channel:
             make = getattr(channel, method.shape)
@@ -96,7 +99,7 @@ class Edge:
                 request_serializer=method.request.SerializeToString,
                 response_deserializer=method.response.FromString,
             )
-            sent = iter([request]) if method.request_stream else request
+            sent = iter(request if isinstance(request, list) else [request]) if method.request_stream else request
             answer = function(sent, timeout=timeout, metadata=[*self._bearer(who), *metadata])
             if not method.response_stream:
                 return answer
