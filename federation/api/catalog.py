@@ -199,6 +199,9 @@ class CatalogServicer:
         return codec.to_message(await self._store.read(look))
 
     async def list_replicas(self, request: catalog_pb2.ListReplicasRequest, call: Call) -> Message:
+        if request.parent == ids.EVERY_VERSION:
+            keep = disclosure.seen(self._ctx, call.principal, lambda row: row.version.dataset.short)
+            return await pages.stored(self._store, self._pages, call, request, dataset.Replica, keep=keep)
         every = request.parent.endswith("/versions/-")
         name, number = ids.dataset_or_version(request.parent.removesuffix("/versions/-"))
         version = ids.VersionName(name, number or 0)

@@ -297,11 +297,13 @@ class Client:
         request = catalog_pb2.GetReplicaRequest(name=ids.version(name).replica(ids.child(site, "sites")))
         return self._value(dataset.Replica, "Catalog.GetReplica", request)
 
-    def list_replicas(self, name: str, *, filter: str = "") -> Iterator[dataset.Replica]:  # noqa: A002
-        """The replicas of a version, or of all versions of a dataset."""
-        found, number = ids.dataset_or_version(name.removesuffix("/versions/-"))
-        request = catalog_pb2.ListReplicasRequest(parent=f"{found.resource}/versions/{number or '-'}", filter=filter)
-        return self._connection.pages("Catalog.ListReplicas", request)
+    def list_replicas(self, name: str = "", *, filter: str = "") -> Iterator[dataset.Replica]:  # noqa: A002
+        """The replicas of a version, of all versions of a dataset, or of all datasets: those at one site by `site = "eu-1"`."""
+        parent = ids.EVERY_VERSION
+        if name:
+            found, number = ids.dataset_or_version(name.removesuffix("/versions/-"))
+            parent = f"{found.resource}/versions/{number or '-'}"
+        return self._connection.pages("Catalog.ListReplicas", catalog_pb2.ListReplicasRequest(parent=parent, filter=filter))
 
     def open_write(self, name: str, site: str, *, request_id: str = "") -> Access:
         """A grant to write one new version of a dataset at a site's gateway."""
@@ -461,9 +463,10 @@ class Client:
         """One run by its full name, `jobs/J/runs/1`."""
         return self._value(job.Run, "Jobs.GetRun", jobs_pb2.GetRunRequest(name=name))
 
-    def list_runs(self, name: str, *, filter: str = "") -> Iterator[job.Run]:  # noqa: A002
-        """The runs of a job, first attempt first."""
-        return self._connection.pages("Jobs.ListRuns", jobs_pb2.ListRunsRequest(parent=_named(name, "jobs"), filter=filter))
+    def list_runs(self, name: str = "", *, filter: str = "") -> Iterator[job.Run]:  # noqa: A002
+        """The runs of a job, first attempt first; or of all jobs, newest first: those at one site by `site = "eu-1"`."""
+        parent = _named(name, "jobs") if name else "jobs/-"
+        return self._connection.pages("Jobs.ListRuns", jobs_pb2.ListRunsRequest(parent=parent, filter=filter))
 
     def open_logs(self, name: str, *, request_id: str = "") -> Access:
         """A grant to read what a job's current run prints, at its site's gateway."""
