@@ -172,6 +172,12 @@ def _number(heading: str, show: Callable[[Any], str]) -> Column:
 
 #: Columns of what has none of its own, because no list shows it.
 _COLUMNS: Mapping[type, Sequence[Column]] = {
+    pages.Condition: (
+        _text("CONDITION", lambda row: row.condition),
+        _text("HOLDS", lambda row: "yes" if row.holds else "no"),
+        _text("SINCE", lambda row: shapes.moment(row.since) or "-"),
+        _text("BECAUSE", lambda row: row.because),
+    ),
     pages.ColumnFact: (
         _text("COLUMN", lambda row: row.column),
         _text("TYPE", lambda row: row.type),

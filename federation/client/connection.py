@@ -52,7 +52,7 @@ class Connection:
         return f"<Connection {self.target}>"
 
     def trying(self) -> Self:
-        """This connection, over which what changes something is only tried: it is checked as if it were meant, without effect."""
+        """This connection, over which what changes something is only tried: checked as if it were meant, without effect."""
         made = copy.copy(self)
         made._tries = True
         return made
