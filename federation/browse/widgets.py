@@ -98,9 +98,9 @@ class Branches(Tree[str], inherit_bindings=False):
         self.guide_depth = 3
 
     def grow(self, roots: Sequence[lineage.Branch]) -> None:
-        """Shows other trees, open to their last line."""
+        """Shows other trees, open to their last line; the cursor stays on the line that it was on."""
+        kept = self.cursor_line
         self.clear()
-        self.call_after_refresh(self.action_scroll_home)
         waiting = [(self.root, branch) for branch in reversed(roots)]
         while waiting:
             above, branch = waiting.pop()
@@ -110,3 +110,9 @@ class Branches(Tree[str], inherit_bindings=False):
             else:
                 above.add_leaf(branch.label, branch.name)
         self.root.expand()
+        self.call_after_refresh(self._put_cursor, kept)
+
+    def _put_cursor(self, line: int) -> None:
+        self.cursor_line = -1  # of the tree before: the same number is another line
+        self.cursor_line = min(max(line, 0), self.last_line)
+        self.scroll_to_line(self.cursor_line, animate=False)

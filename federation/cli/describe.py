@@ -16,6 +16,7 @@ from federation.cli.output import Output
 from federation.cli.session import Session
 from federation.core import errors, units
 from federation.core.authorization import Rule
+from federation.core.forecast import Forecast
 from federation.core.lineage import RunFact, Sighting
 from federation.core.metering import CostSummary
 from federation.core.variance import Variance
@@ -143,7 +144,7 @@ def _part(out: Output, name: str, value: Any) -> None:
             out.rows(value.rows, _COLUMNS[CostSummary])
     else:
         out.line(f"{title}:")
-        out.fields(shapes.fields(value))
+        out.fields(shapes.foretold(value) if isinstance(value, Forecast) else shapes.fields(value))
 
 
 def _fields(out: Output, found: Any) -> None:

@@ -306,7 +306,7 @@ def _pipelines(tx: ports.Transaction) -> None:
     tonight = (
         pipeline.TaskRun(task="clean", state=JobState.SUCCEEDED, job=DONE, site="eu-1"),
         pipeline.TaskRun(task="train", state=JobState.RUNNING, job=RUNNING, site="eu-1"),
-        pipeline.TaskRun(task="report"),
+        pipeline.TaskRun(task="report", site="eu-2"),
     )
     for name, state, runs, ended in (
         (PIPELINE_DONE, pipeline.PipelineState.SUCCEEDED, last, _ago(hours=20)),
