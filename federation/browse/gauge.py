@@ -61,8 +61,9 @@ def drawn(gauge: Gauge, width: int) -> Text:
             f"\n  {percent:>4} %     {at}, {'was told' if percent in budget.alerted_percents else 'is told when it is spent'}"
         )
     if expected is not None:
-        text.append("\n\nForecast\n", "bold")
-        text.append("\n".join(f"{name:<20} {told}" for name, told in shapes.foretold(expected)))
+        sure = [pair for pair in shapes.foretold(expected) if pair[0] in ("80 percent between", "method", "note")]
+        text.append("\n\nHow sure that is\n", "bold")
+        text.append("\n".join(f"{name:<20}{told}" for name, told in sure))
     elif gauge.unknown:
         text.append(f"\n\nWhat the month will cost is not told: {safe(gauge.unknown)}", "dim")
     return text

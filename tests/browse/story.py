@@ -152,6 +152,10 @@ def populate(tx: ports.Transaction) -> None:
                 create_time=_ago(days=80),
             )
         )
+    for name, percents in (("ml", (50,)), ("over-the-sea", (50, 80, 100))):
+        for percent in percents:
+            told = {"scope": "", "spent_micros": 0, "limit_micros": 0}  # by then
+            tx.insert(budget.Alert(budget=name, month=builders.MONTH, percent=percent, time=_ago(days=1), **told))
 
 
 def _dataset(
