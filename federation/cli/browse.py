@@ -13,7 +13,7 @@ from federation.core import errors
 
 
 @verb(None, "browse", example="fed browse\nfed browse sales/flights@3\nfed browse jobs", has_output=False)
-@click.argument("name", metavar="[NAME]", default="")
+@click.argument("name", metavar="[DATASET[@VERSION]]", default="")
 def browse(session: Session, name: str) -> None:
     """Shows the catalog on the whole screen: data, replicas on a map, lineage, jobs, pipelines, costs, budgets, policies.
 
