@@ -191,13 +191,8 @@ def test_what_fails_leaves_only_what_needs_it_and_a_repeat_completes(fed, client
 
 def test_a_dry_run_tells_what_the_server_would_refuse(fed, client):
     """With file and line and the exit code of the first; what needs it would be left, and nothing is changed."""
-    fed(
-        "apply",
-        "-f",
-        "-",
-        stdin="- name: namespaces/tried\n- {name: namespaces/tried/datasets/old, labels: {crew: tried}, readers: [%s]}"
-        % EVERYONE,
-    )
+    old = f"name: namespaces/tried/datasets/old\nlabels: {{crew: tried}}\nreaders: [{EVERYONE}]\n"
+    fed("apply", "-f", "-", stdin=f"name: namespaces/tried\n---\n{old}")
     text = """\
 - {name: namespaces/tried-2, owner: users/user, weight: 2}
 - {name: namespaces/tried-2/datasets/needs-it}
