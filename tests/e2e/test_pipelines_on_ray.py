@@ -50,11 +50,14 @@ def federation(ray_pair: RayPair, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def partition(fed: localfed.LocalFederation, name: str, parts: dict[str, tuple[bytes, str]], file: str) -> None:
-    """Puts each part at its own site, bound to its jurisdiction with 1 MB that may leave, and names the whole."""
+    """Puts each part at its own site, bound to its jurisdiction with 1 MB that may leave, and names the whole, if it is new."""
     for part, (data, site) in parts.items():
         fed.put(part, {file: data}, site=site, residency=(site.partition("-")[0].upper(),))
         fed.fed("dataset", "update", part, "--release-max", "1MB")
-    fed.fed("dataset", "create", name, *(word for part in parts for word in ("--part", part)))
+    with fed.client() as client:
+        known = any(row.name.short == name for row in client.list_datasets(name.partition("/")[0]))
+    if not known:
+        fed.fed("dataset", "create", name, *(word for part in parts for word in ("--part", part)))
 
 
 def scattered(fed: localfed.LocalFederation, *words: str, timeout: float = 240) -> Pipeline:
