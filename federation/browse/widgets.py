@@ -99,7 +99,6 @@ class Branches(Tree[str], inherit_bindings=False):
 
     def grow(self, roots: Sequence[lineage.Branch]) -> None:
         """Shows other trees, open to their last line; the cursor stays on the line that it was on."""
-        kept = self.cursor_line
         self.clear()
         waiting = [(self.root, branch) for branch in reversed(roots)]
         while waiting:
@@ -110,9 +109,11 @@ class Branches(Tree[str], inherit_bindings=False):
             else:
                 above.add_leaf(branch.label, branch.name)
         self.root.expand()
-        self.call_after_refresh(self._put_cursor, kept)
+        self.call_after_refresh(self._keep_cursor)
 
-    def _put_cursor(self, line: int) -> None:
-        self.cursor_line = -1  # of the tree before: the same number is another line
-        self.cursor_line = min(max(line, 0), self.last_line)
-        self.scroll_to_line(self.cursor_line, animate=False)
+    def _keep_cursor(self) -> None:
+        line = min(max(self.cursor_line, 0), self.last_line)
+        self.cursor_line = -1  # what it is on is of the tree before
+        self.cursor_line = line
+        if line >= 0:
+            self.scroll_to_line(line, animate=False)

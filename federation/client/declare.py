@@ -277,7 +277,8 @@ def try_out(client: Client, found: Plan, files: Files) -> tuple[Outcome, ...]:
     """What the catalog would say to each step of a plan, without an effect: what `carry_out` would be refused is told now.
 
     Each is asked of the catalog as it is. So of what needs something that is yet to be made only that is told which can be told
-    without that, such as that its caller may not do it; and no step sees what another one would change.
+    without that, such as that its caller may not do it; and no step sees what another one would change. What passes, such as
+    that the catalog is away, is raised.
     """
     trial, made = _Trial(client), {step.name for step in found.steps if step.action is Action.CREATE}
 
@@ -289,6 +290,8 @@ def try_out(client: Client, found: Plan, files: Files) -> tuple[Outcome, ...]:
             quota_of_new = step.action is Action.CREATE and call.action is Action.UPDATE
             if isinstance(error, errors.NotFound) and (absent or quota_of_new):
                 unknown = absent
+            elif error is not None and error.passes:
+                raise error  # nothing was said of it
             elif error is not None:
                 return Outcome(step=step, error=error)
         return Outcome(step=step, unknown=unknown)
@@ -310,7 +313,7 @@ def _calls(step: Step) -> tuple[Step, ...]:
     if step.action is Action.REPLACE:
         free = f"{step.name.partition('/')[0]}/try-{uuid.uuid4().hex}"  # its own name is taken until it is deleted
         return dataclasses.replace(step, action=Action.DELETE), dataclasses.replace(step, action=Action.CREATE, name=free)
-    if step.noun == "namespace":
+    if step.noun == "namespace" and step.action is not Action.DELETE:
         said = {key: value for key, value in step.wanted.items() if key not in _QUOTA}
         rest, quota = ([row for row in step.changes if (row.field in _QUOTA) is part] for part in (False, True))
         alone = dataclasses.replace(step, wanted=said, changes=tuple(rest))

@@ -349,9 +349,14 @@ def test_a_pipeline_is_followed_task_by_task(fresh: Edge) -> None:
         await driver.sees(f"Jobs › Pipelines › {story.PIPELINE}", "report  PENDING    eu-2  train, clean", "3 tasks")
         await driver.press("right")
         await driver.sees("└─ report  PENDING at eu-2  also after clean  $0.02 + $0.009")
+        graph = driver.browser.screen.pane.branches
+        while graph.cursor_line != 0:
+            await driver.pilot.pause(0.02)
         await driver.press("down")
         await asyncio.to_thread(fresh.catalog.write, ended)
         await driver.sees("train  FAILED at eu-1", "report  REJECTED")
+        while "train  FAILED" not in str(graph.cursor_node.label):
+            await driver.pilot.pause(0.02)
         await driver.press("y")
         await driver.sees(f"copied jobs/{story.RUNNING}")
         await driver.press("right")
@@ -363,9 +368,7 @@ def test_a_pipeline_is_followed_task_by_task(fresh: Edge) -> None:
 
 
 def test_a_budget_is_told_with_what_the_month_will_have_cost(told: Edge) -> None:
-    """All of them with their share, one as a gauge with its limit; without leave to see costs the rest is shown."""
-    scopes = ("budgets.list", "budgets.get")
-    secret = told.client().create_token("ada", role="ADMIN", scopes=scopes).secret
+    """All of them with their share, one as a gauge with its limit, and what it was spent on."""
 
     async def work(driver: Driver) -> None:
         await driver.sees("Locality saved")
@@ -377,11 +380,6 @@ def test_a_budget_is_told_with_what_the_month_will_have_cost(told: Edge) -> None
         await driver.sees("sales/orders", "$0.58")
 
     browse(told, work, "costs")
-
-    async def restricted(driver: Driver) -> None:
-        await driver.sees("namespaces/ml", "spent      $0.58, 58.0 %", "What the month will cost is not told: ", "costs.get")
-
-    browse(told, restricted, "budgets/ml", who=secret)
 
 
 def test_policies_are_shown_and_what_they_decided_only_when_it_is_asked_for(told: Edge) -> None:
@@ -409,8 +407,10 @@ def test_policies_are_shown_and_what_they_decided_only_when_it_is_asked_for(told
     browse(told, work, "policies")
 
 
-def test_a_site_shows_what_runs_waits_and_lies_there_but_nothing_hidden(fresh: Edge) -> None:
-    """Jobs that run and below them those that wait; replicas of what one may know of, also one that comes while one looks."""
+def test_a_site_shows_what_runs_waits_and_lies_there_but_nothing_hidden(fresh: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that run and below them those that wait, and what of the queue was not looked through; replicas of what one may know
+    of, also one that comes while one looks.
+    """
 
     def lies(name: str, number: int, **changes: Any) -> None:
         def work(tx: ports.Transaction) -> None:
@@ -429,6 +429,9 @@ def test_a_site_shows_what_runs_waits_and_lies_there_but_nothing_hidden(fresh: E
         await driver.press("right")
         seen = await driver.sees("score-flights  RUNNING", "train-on-all   PENDING", "2 jobs")
         assert seen.index("score-flights") < seen.index("train-on-all")
+        monkeypatch.setattr(sides, "_WAITING_MAX", 0)
+        await driver.press("r")
+        await driver.sees("score-flights", "1 job; of those that wait the newest 0 were looked at")
         await driver.press("right")
         await driver.sees("sales/flights@3", "5 replicas", without="secret")
         await asyncio.to_thread(lies, "sales/trains", 7, readers=(authorization.EVERYONE,))
@@ -437,17 +440,6 @@ def test_a_site_shows_what_runs_waits_and_lies_there_but_nothing_hidden(fresh: E
         await driver.sees("Data › sales › trains › @7")
 
     browse(fresh, work, "sites/eu-1", who="user")
-
-
-def test_of_very_many_waiting_jobs_it_says_how_many_were_looked_at(told: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The queue of all sites is one; what was not looked through is said."""
-    monkeypatch.setattr(sides, "_WAITING_MAX", 0)
-
-    async def work(driver: Driver) -> None:
-        await driver.press("right")
-        await driver.sees("score-flights", "1 job; of those that wait the newest 0 were looked at")
-
-    browse(told, work, "sites/eu-1")
 
 
 def test_a_lost_connection_is_told_and_mends_itself(certs: certificates.Certs) -> None:

@@ -339,6 +339,24 @@ def test_every_pane_of_every_place_asks_what_the_catalog_answers(told: Edge) -> 
     assert len(asked) == len(set(asked)) > 35
 
 
+def test_a_budget_is_told_also_to_whom_costs_are_not(told: Edge) -> None:
+    """What its month will have cost is then not known, and it is said which permission that needs."""
+    secret = told.client().create_token("ada", role="ADMIN", scopes=("budgets.get",)).secret
+
+    async def work() -> str:
+        async with AsyncClient(told.server.address, secret, told.certs.ca) as client:
+            spent, *_ = sides.of(place.parse("budgets/ml"), sides.Clients(loop=client, threads=told.client()))
+            assert isinstance(spent, panes.TextPane)
+            drawn = await spent._draw()
+            assert isinstance(drawn, gauge.Gauge)
+            return gauge.drawn(drawn, 78).plain
+
+    text = asyncio.run(work())
+    assert "█ spent      $0.58, 58.0 %" in text
+    assert "What the month will cost is not told: " in text
+    assert "costs.get" in text
+
+
 def test_versions_come_newest_first_however_many_there_are(told: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few by their listing, many one by one: the same."""
 
