@@ -408,7 +408,7 @@ def test_policies_are_shown_and_what_they_decided_only_when_it_is_asked_for(told
 
 
 def test_a_site_shows_what_runs_waits_and_lies_there_but_nothing_hidden(fresh: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs that run, below them those that wait, and that not all were looked at; replicas of what one may know of, kept fresh."""
+    """Jobs that run, below them those that wait, and that not all were looked at; replicas of what one may know of, live."""
 
     def lies(name: str, number: int, **changes: Any) -> None:
         def work(tx: ports.Transaction) -> None:
