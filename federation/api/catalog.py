@@ -198,6 +198,9 @@ class CatalogServicer:
         return codec.to_message(await self._store.read(look))
 
     async def list_replicas(self, request: catalog_pb2.ListReplicasRequest, call: Call) -> Message:
+        if request.parent == ids.EVERY_VERSION:
+            keep = disclosure.seen(self._ctx, call.principal, lambda row: row.version.dataset.short)
+            return await self._pages.stored(call, request, Listing(of=dataset.Replica, keep=keep))
         every = request.parent.endswith("/versions/-")
         name, number = ids.dataset_or_version(request.parent.removesuffix("/versions/-"))
         version = ids.VersionName(name, number or 0)

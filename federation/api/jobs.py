@@ -72,6 +72,8 @@ class JobsServicer:
         return codec.to_message(await self._store.read(lambda tx: jobs.get_run(tx, request.name)))
 
     async def list_runs(self, request: jobs_pb2.ListRunsRequest, call: Call) -> Message:
+        if request.parent == "jobs/-":
+            return await self._pages.stored(call, request, Listing(of=job.Run, newest_first=True))
         parent = ids.child(request.parent, "jobs")
         return await self._pages.stored(
             call, request, Listing(of=job.Run, parent=parent, check=lambda tx: jobs.get(tx, parent))

@@ -153,11 +153,21 @@ def _dashboard(session: Session, found: Job) -> str:
     return session.client.get_site(run.site).dashboard_of(run.submission_id)
 
 
-@verb(job, "runs", answers=list[Run], example="fed job runs j-01k9...")
-@click.argument("name", metavar="JOB")
-def runs(session: Session, *, name: str) -> None:
-    """Lists the runs of a job: one for each attempt."""
-    session.output.rows(session.client.list_runs(_name(name)))
+@verb(
+    job,
+    "runs",
+    answers=list[Run],
+    example="""fed job runs j-01k9...
+# What runs at a site.
+fed job runs --filter 'site = "eu-1" AND state = "RUNNING"'""",
+)
+@click.argument("name", metavar="[JOB]", default="")
+@click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'state = \"FAILED\"'.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
+def runs(session: Session, *, name: str, filter_: str, limit: int) -> None:
+    """Lists the runs of a job, one for each attempt; or those of all jobs, newest first."""
+    found = session.client.list_runs(name and _name(name), filter=filter_)
+    session.output.rows(row for row, _ in zip(found, range(limit), strict=False))
 
 
 @verb(job, "logs", answers=list[Printed], example="fed job logs -f j-01k9...")

@@ -162,8 +162,8 @@ class AsyncClient(LoopClient):
         """The replica of a version at a site."""
         return await self._call(Client.get_replica, name, site)
 
-    def list_replicas(self, name: str, *, filter: str = "") -> AsyncIterator[dataset.Replica]:
-        """The replicas of a version, or of all versions of a dataset."""
+    def list_replicas(self, name: str = "", *, filter: str = "") -> AsyncIterator[dataset.Replica]:
+        """The replicas of a version, of all versions of a dataset, or of all datasets: those at one site by `site = "eu-1"`."""
         return self._iterate(Client.list_replicas, name, filter=filter)
 
     async def open_write(self, name: str, site: str, *, request_id: str = "") -> Access:
@@ -301,8 +301,8 @@ class AsyncClient(LoopClient):
         """One run by its full name, `jobs/J/runs/1`."""
         return await self._call(Client.get_run, name)
 
-    def list_runs(self, name: str, *, filter: str = "") -> AsyncIterator[job.Run]:
-        """The runs of a job, first attempt first."""
+    def list_runs(self, name: str = "", *, filter: str = "") -> AsyncIterator[job.Run]:
+        """The runs of a job, first attempt first; or of all jobs, newest first: those at one site by `site = "eu-1"`."""
         return self._iterate(Client.list_runs, name, filter=filter)
 
     async def open_logs(self, name: str, *, request_id: str = "") -> Access:

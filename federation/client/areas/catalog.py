@@ -190,11 +190,13 @@ class Catalog(base.Area):
         request = catalog_pb2.GetReplicaRequest(name=ids.version(name).replica(ids.child(site, "sites")))
         return self._value(dataset.Replica, "Catalog.GetReplica", request)
 
-    def list_replicas(self, name: str, *, filter: str = "") -> Iterator[dataset.Replica]:  # noqa: A002
-        """The replicas of a version, or of all versions of a dataset."""
-        found, number = ids.dataset_or_version(name.removesuffix("/versions/-"))
-        request = catalog_pb2.ListReplicasRequest(parent=f"{found.resource}/versions/{number or '-'}", filter=filter)
-        return self._connection.pages("Catalog.ListReplicas", request)
+    def list_replicas(self, name: str = "", *, filter: str = "") -> Iterator[dataset.Replica]:  # noqa: A002
+        """The replicas of a version, of all versions of a dataset, or of all datasets: those at one site by `site = "eu-1"`."""
+        parent = ids.EVERY_VERSION
+        if name:
+            found, number = ids.dataset_or_version(name.removesuffix("/versions/-"))
+            parent = f"{found.resource}/versions/{number or '-'}"
+        return self._connection.pages("Catalog.ListReplicas", catalog_pb2.ListReplicasRequest(parent=parent, filter=filter))
 
     def open_write(self, name: str, site: str, *, request_id: str = "") -> Access:
         """A grant to write one new version of a dataset at a site's gateway."""

@@ -74,9 +74,10 @@ class Jobs(changes.Changes):
         """One run by its full name, `jobs/J/runs/1`."""
         return self._value(job.Run, "Jobs.GetRun", jobs_pb2.GetRunRequest(name=name))
 
-    def list_runs(self, name: str, *, filter: str = "") -> Iterator[job.Run]:  # noqa: A002
-        """The runs of a job, first attempt first."""
-        return self._connection.pages("Jobs.ListRuns", jobs_pb2.ListRunsRequest(parent=base.named(name, "jobs"), filter=filter))
+    def list_runs(self, name: str = "", *, filter: str = "") -> Iterator[job.Run]:  # noqa: A002
+        """The runs of a job, first attempt first; or of all jobs, newest first: those at one site by `site = "eu-1"`."""
+        parent = base.named(name, "jobs") if name else "jobs/-"
+        return self._connection.pages("Jobs.ListRuns", jobs_pb2.ListRunsRequest(parent=parent, filter=filter))
 
     def open_logs(self, name: str, *, request_id: str = "") -> Access:
         """A grant to read what a job's current run prints, at its site's gateway."""
