@@ -162,10 +162,10 @@ def test_stopping_twice_is_stopping_once(certs):
     with started.channel("agent:eu-1", agents=True) as channel:
         stream = work(channel)
         begun = time.monotonic()
-        started.run(started.server.stop(5))
+        started.run(started.server.stop(50))
         with pytest.raises((StopIteration, grpc.RpcError)):
             next(stream)
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < 40
     started.run(started.server.wait())
     started.stop()
 
