@@ -199,7 +199,7 @@ def test_the_record_is_proven_by_the_server_and_by_its_folder_alone(fed, folder:
     fed("dataset", "put", "proven/data", str(tmp_path / "a.csv"), "--site", "eu-1")
     fed("dataset", "get", "proven/data", str(tmp_path / "back"))
     heads = tmp_path / "heads.json"
-    for _ in range(100):
+    for _ in range(600):
         heads.write_text(fed("ledger", "heads", "-o", "json").stdout)
         if {head["table"] for head in json.loads(heads.read_text())} >= {"audit"}:
             break
