@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 
 from tests import canary, guard
 
+USUAL_THRESHOLDS = gc.get_threshold()
+
 settings.register_profile("default", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("long", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 
@@ -54,7 +56,7 @@ def pytest_collection_finish() -> None:
     """From here on the garbage collector works as everywhere, over what tests make alone."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(700, 10, 10)
+    gc.set_threshold(*USUAL_THRESHOLDS)
 
 
 @pytest.fixture(scope="session", autouse=True)
