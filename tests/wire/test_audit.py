@@ -104,28 +104,15 @@ def untold(commits: list[Commit]) -> list[Commit]:
     return [each for each in commits if each.changed and not each.told]
 
 
-@pytest.fixture(scope="module")
-def acted(certs: Any) -> Iterator[tuple[Edge, Any]]:
-    """A server with something to act upon, and how its catalog is then: one in memory is a value."""
+@pytest.fixture
+def ready(certs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edge]:
+    """A server of its own with something to act upon, and nothing that it does by itself."""
+    monkeypatch.setattr(reconcile, "STEPS", {})
     started = edges.start(certs, MemoryCatalog(edges.clock(), UlidIds()))
     edges.populate(started)
     prepare(started)
-    yield started, (started.catalog._state, tuple(started.catalog._events))
+    yield started
     started.stop()
-
-
-@pytest.fixture
-def ready(acted: tuple[Edge, Any], monkeypatch: pytest.MonkeyPatch) -> Edge:
-    """That server with its catalog as it was, and nothing that it does by itself.
-
-    Its background may have followed the lineage of the test before, which is not there any more: the index starts anew.
-    """
-    edge, (state, events) = acted
-    monkeypatch.setattr(reconcile, "STEPS", {})
-    with edge.catalog._turn:
-        edge.catalog._state, edge.catalog._events = state, list(events)
-    edge.lineage.check(rebuild=True)
-    return edge
 
 
 def full(*_: Any, **__: Any) -> int:
