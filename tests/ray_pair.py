@@ -56,6 +56,14 @@ def ray_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayPair]:
 
 
 @contextmanager
+def gpus_alone(pair: RayPair) -> Iterator[None]:
+    """The second cluster's GPUs, taken by no other test of the session meanwhile: what is free there decides where jobs go."""
+    with (pair.first.folder.parent / "gpus").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def another(
     pair: RayPair, folder: Path, number: int, kind: Callable[..., Cluster] = RayCluster, **options: Any
 ) -> Iterator[Cluster]:

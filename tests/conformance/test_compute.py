@@ -14,7 +14,7 @@ from connectors.compute.process import ProcessCompute
 from connectors.compute.ray import RayCompute
 from federation import ports
 from federation.core import admission, errors
-from tests.ray_pair import another, ray_pair  # noqa: F401 - a fixture
+from tests.ray_pair import another, gpus_alone, ray_pair  # noqa: F401 - a fixture
 
 
 @pytest.fixture(params=["process", pytest.param("ray", marks=pytest.mark.ray)])
@@ -165,7 +165,7 @@ def test_ray_tells_its_gpus_by_type(ray_pair):  # noqa: F811
 
 
 @pytest.mark.ray
-def test_ray_tells_what_is_used_and_what_waits(ray_pair, submission):  # noqa: F811
+def test_ray_tells_what_is_used_and_what_waits(ray_pair, gpus, submission):  # noqa: F811
     """Whoever uses the cluster: GPUs in use are told by type, and what finds no room is counted."""
     compute = RayCompute(ray_pair.second.address, ray_pair.second.token_file)
     asked = [submission("sleep 60", gpus=2, gpu_type="H100"), submission("sleep 60", gpus=1)]
@@ -180,7 +180,7 @@ def test_ray_tells_what_is_used_and_what_waits(ray_pair, submission):  # noqa: F
 
 
 @pytest.mark.ray
-def test_a_job_gets_the_gpus_that_it_asks_for(ray_pair, submission, tmp_path):  # noqa: F811
+def test_a_job_gets_the_gpus_that_it_asks_for(ray_pair, gpus, submission, tmp_path):  # noqa: F811
     """Two H100 are visible to a job that asked for two."""
     compute = RayCompute(ray_pair.second.address, ray_pair.second.token_file)
     result = tmp_path / "result"
@@ -209,6 +209,13 @@ def test_another_clusters_token_opens_nothing(ray_pair):  # noqa: F811
         stranger.capacity()
     assert refused.value.reason == "COMPUTE_UNAVAILABLE"
     assert ray_pair.second.token_file.read_text() not in str(refused.value)
+
+
+@pytest.fixture
+def gpus(ray_pair):  # noqa: F811
+    """For tests that take GPUs of the second cluster, or look at who has them."""
+    with gpus_alone(ray_pair):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from connectors.compute.ray import RayCompute
 from federation.core import errors, job
 from federation.wire import gateway as gateways
 from tests import localfed, tcp
-from tests.ray_pair import RayPair, ray_pair  # noqa: F401 - a fixture
+from tests.ray_pair import RayPair, gpus_alone, ray_pair  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.ray
 
@@ -136,12 +136,13 @@ def test_every_way_to_read_sees_the_same_data_and_all_writers_make_one_version(
 
 def test_a_job_that_needs_a_gpu_runs_where_it_is(federation: localfed.LocalFederation, ray_pair: RayPair):  # noqa: F811
     """The one site with an H100 is chosen, the other says GPU_TYPE_MISSING, and Ray gives the job one of the two."""
-    submitted = federation.submit(GPUS, resources=job.Resources(cpus=1, gpus=1, gpu_type="H100"))
+    with gpus_alone(ray_pair):
+        submitted = federation.submit(GPUS, resources=job.Resources(cpus=1, gpus=1, gpu_type="H100"))
+        ended = federation.succeed(submitted.job)
     assert submitted.plan
     assert submitted.plan.choice
     assert submitted.plan.choice.site == "us-1"
     assert {row.site: row.reason for row in submitted.plan.rejections} == {"eu-1": "GPU_TYPE_MISSING"}
-    ended = federation.succeed(submitted.job)
     seen = federation.job_log(ended.job).partition("driver sees ")[2].split()[0]
     assert seen in {"0", "1"}
 

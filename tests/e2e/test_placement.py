@@ -24,7 +24,7 @@ from federation.core.dataset import ReplicaState
 from federation.core.job import JobState
 from tests import localfed
 from tests.cli import answering
-from tests.ray_pair import RayPair, ray_pair  # noqa: F401 - a fixture
+from tests.ray_pair import RayPair, gpus_alone, ray_pair  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.ray
 
@@ -86,7 +86,7 @@ def federation(ray_pair: RayPair, tmp_path_factory: pytest.TempPathFactory) -> I
         settings={"lease_seconds": "60"},
         site_settings={"us-1": {"look_seconds": "2", "transfer_bytes_per_second": "4MiB"}},
     )
-    with localfed.running(made), made.client() as client:
+    with gpus_alone(ray_pair), localfed.running(made), made.client() as client:
         for name in ("lab/numbers", "lab/letters"):
             made.put(name, {"numbers.bin": NUMBERS})
         localfed.until(lambda: client.get_site("us-1").capacity.gpus, 120, "the cluster to be known")
