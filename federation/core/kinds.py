@@ -459,6 +459,6 @@ KINDS: dict[type, Kind] = {
         key=lambda v: f"{v.bill}/{v.version:06d}/{v.account}/{v.link}",
         parent=lambda v: f"{v.bill}/{v.version}",
     ),
-    authorization.PolicyRevision: Kind(table="policy_revisions", key=lambda v: f"{v.number:010d}"),
+    authorization.PolicyRevision: Kind(table="policy_revisions", key=lambda v: f"{v.number:010d}", remembered=True),
     bill.Reconciliation: Kind(table="reconciliations", key=lambda v: f"{v.month}/{v.provider}", parent=lambda v: v.month),
 }

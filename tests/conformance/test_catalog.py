@@ -29,7 +29,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from federation import ports
-from federation.adapters import catalog_rows, sql_errors, sql_migrate, sql_schema, sql_sqlite, sql_transaction
+from federation.adapters import (
+    catalog_rows,
+    sql_errors,
+    sql_ground,
+    sql_migrate,
+    sql_schema,
+    sql_sqlite,
+    sql_transaction,
+    sql_writer,
+)
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import ManualClock, SeededIds, SystemClock, UlidIds
@@ -1147,13 +1156,13 @@ def test_a_full_disk_fails_its_own_mutation_and_none_beside_it(tmp_path: Path) -
 
     sa.event.listen(engine, "connect", limit)
     engine.dispose()
-    writer = sql_sqlite.GroupWriter(engine)
+    writer = sql_writer.GroupWriter(engine, sql_sqlite.begin)
     gate = threading.Event()
 
-    def mutation(name: str, size: int) -> Callable[[sa.Connection], None]:
-        def work(connection: sa.Connection) -> None:
+    def mutation(name: str, size: int) -> Callable[[sa.Connection, sql_ground.Ground], None]:
+        def work(connection: sa.Connection, ground: sql_ground.Ground) -> None:
             gate.wait(10)
-            tx = sql_transaction.SqlTransaction(connection, now=builders.NOW, ids=UlidIds())
+            tx = sql_transaction.SqlTransaction(connection, now=builders.NOW, ids=UlidIds(), ground=ground)
             tx.insert(builders.namespace(name, description="x" * size))
             tx.emit("namespace.created", name, None)
             tx.finish()
@@ -1171,7 +1180,7 @@ def test_a_full_disk_fails_its_own_mutation_and_none_beside_it(tmp_path: Path) -
     with engine.connect() as connection:
         keys = connection.execute(sa.select(sql_schema.TABLES[dataset.Namespace].c.key)).scalars().all()
         assert sorted(keys) == ["a", "c"]
-        assert sql_transaction.revision(connection) == 2
+        assert sql_ground.position(connection) == 2
     writer.close()
 
 
