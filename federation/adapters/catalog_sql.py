@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -20,6 +22,7 @@ from federation.adapters import (
     catalog_rows,
     sql_errors,
     sql_ground,
+    sql_held,
     sql_log,
     sql_migrate,
     sql_postgres,
@@ -37,12 +40,18 @@ from federation.core.events import Event
 T = TypeVar("T")
 
 
+#: Lends a connection on which what it is given was asked first, with the answer.
+_Begun = Callable[[Callable[[sa.Connection], Any]], AbstractContextManager[tuple[sa.Connection, Any]]]
+
+
 class _Database(NamedTuple):
-    """How a database is written to and read from, and how a transaction that only reads begins."""
+    """How a database is written to and read from, and how a transaction that only reads begins on it."""
 
     writer: sql_writer.GroupWriter
     reader: sa.Engine
     begin_reading: Callable[[sa.Connection], Ground]
+    #: For glances: None where they would go over a network.
+    nearby: sa.Engine | None = None
 
 
 class SqlCatalog:
@@ -60,8 +69,11 @@ class SqlCatalog:
         self._backlog_facts_max = backlog_facts_max
         self._looks: Looks = {}
         self._closed = False
-        self._writer, self._reader, self._begin_reading = _open(url)
+        self._writer, self._reader, self._begin_reading, self._nearby = _open(url)
+        self._glances = None if self._nearby is None else sql_held.Held(self._nearby)
+        self._glancing = threading.Lock()
         self._signal = sql_signal.of(self._reader)
+        self._pooled = functools.partial(sql_held.begun, self._reader)
 
     def write(self, work: Callable[[ports.Transaction], T], *, actor: str = "", request_id: str = "") -> T:
         def mutate(connection: sa.Connection, ground: Ground) -> T:
@@ -89,9 +101,17 @@ class SqlCatalog:
         Where something has changed by the time that a transaction is needed after all, it is looked again from the first.
         """
         try:
-            return self._looked(work, self._remembered)
+            return self._looked(self._pooled, self._remembered, work)
         except sql_errors.Contention:
-            return self._looked(work, self._begin_reading)
+            return self._looked(self._pooled, self._begin_reading, work)
+
+    def glance(self, work: Callable[[ports.Transaction], T]) -> T:
+        if self._glances is None or not self._glancing.acquire(blocking=False):
+            raise catalog_rows.must_wait()
+        try:
+            return self._looked(self._glances.begun, self._remembered, work)
+        finally:
+            self._glancing.release()
 
     def events(
         self,
@@ -111,7 +131,7 @@ class SqlCatalog:
         )
 
     def revision(self) -> int:
-        with self._reading(sql_ground.position) as (_, position):
+        with self._reading(self._pooled, sql_ground.position) as (_, position):
             return position
 
     def wait(self, after: int, seconds: float) -> int:
@@ -164,16 +184,20 @@ class SqlCatalog:
         self._signal.close()
         self._writer.close()
         self._reader.dispose()
+        if self._glances is not None and self._nearby is not None:
+            with self._glancing:
+                self._glances.close()
+            self._nearby.dispose()
 
     def _write(self, work: Callable[[sa.Connection], T]) -> T:
         return self._writer.run(lambda connection, _: work(connection))
 
     def _read(self, work: Callable[[sa.Connection], T]) -> T:
-        with self._reading(self._begin_reading) as (connection, _):
+        with self._reading(self._pooled, self._begin_reading) as (connection, _):
             return work(connection)
 
-    def _looked(self, work: Callable[[ports.Transaction], T], begin: Callable[[sa.Connection], Ground]) -> T:
-        with self._reading(begin) as (connection, ground):
+    def _looked(self, begun: _Begun, begin: Callable[[sa.Connection], Ground], work: Callable[[ports.Transaction], T]) -> T:
+        with self._reading(begun, begin) as (connection, ground):
             tx = SqlTransaction(
                 connection,
                 now=self._clock.now(),
@@ -192,11 +216,11 @@ class SqlCatalog:
         return Ground(stamps=sql_ground.stamps(connection))
 
     @contextlib.contextmanager
-    def _reading(self, begin: Callable[[sa.Connection], T]) -> Iterator[tuple[sa.Connection, T]]:
+    def _reading(self, begun: _Begun, begin: Callable[[sa.Connection], T]) -> Iterator[tuple[sa.Connection, T]]:
         """A connection and what `begin` found on it. What has begun is ended."""
         if self._closed:
             raise catalog_rows.closed()
-        with sql_errors.translated(), sql_writer.begun(self._reader, begin) as (connection, found):
+        with sql_errors.translated(), begun(begin) as (connection, found):
             try:
                 yield connection, found
             finally:
@@ -225,7 +249,9 @@ def make(url: str) -> None:
     """Makes an empty catalog in a database, or brings the one that is there up to date."""
     made = _open(url)
     made.writer.close()
-    made.reader.dispose()
+    for engine in (made.reader, made.nearby):
+        if engine is not None:
+            engine.dispose()
 
 
 def _open(url: str) -> _Database:
@@ -235,8 +261,8 @@ def _open(url: str) -> _Database:
         path = Path(parsed.database or "")
         engine = sql_sqlite.engine(path, reads_only=False)
         _migrate(engine)
-        reader = sql_sqlite.engine(path, reads_only=True)
-        return _Database(sql_writer.GroupWriter(engine, sql_sqlite.begin), reader, sql_sqlite.begin)
+        reader, nearby = sql_sqlite.engine(path, reads_only=True), sql_sqlite.engine(path, reads_only=True, waits=False)
+        return _Database(sql_writer.GroupWriter(engine, sql_sqlite.begin), reader, sql_sqlite.begin, nearby)
     engine = _postgres(parsed)
     _migrate(engine)
     engine.dispose()

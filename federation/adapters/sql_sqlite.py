@@ -20,11 +20,11 @@ _WAL_BYTES_MAX = 64 << 20
 _READERS = 8
 
 
-def engine(path: Path, *, reads_only: bool) -> sa.Engine:
-    """Connections to the file, which is made, for this user alone, if it is not there."""
+def engine(path: Path, *, reads_only: bool, waits: bool = True) -> sa.Engine:
+    """Connections to the file, which is made, for this user alone, if it is not there. Some wait for no lock of others."""
     _make(path)
     url = sa.URL.create("sqlite", database=str(path))
-    connect_args = {"timeout": _BUSY_SECONDS, "isolation_level": None, "check_same_thread": False}
+    connect_args = {"timeout": _BUSY_SECONDS if waits else 0, "isolation_level": None, "check_same_thread": False}
     size = _READERS if reads_only else 1
     made = sa.create_engine(
         url,

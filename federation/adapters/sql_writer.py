@@ -13,13 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from federation import jitter
-from federation.adapters import catalog_rows, sql_errors, sql_quick
+from federation.adapters import catalog_rows, sql_errors, sql_held, sql_quick
 from federation.adapters.sql_ground import Ground
 
 T = TypeVar("T")
@@ -29,28 +28,6 @@ _PAUSE_SECONDS = 0.01
 
 Work = Callable[[sa.Connection, Ground], T]
 Begin = Callable[[sa.Connection], T]
-
-
-@contextmanager
-def begun(engine: sa.Engine, begin: Begin[T]) -> Iterator[tuple[sa.Connection, T]]:
-    """A connection, and what `begin` found, which asks it first.
-
-    Where a connection was lost while it lay idle, that shows then, and nothing has happened yet: it begins on a new one.
-    """
-    connection = engine.connect()
-    try:
-        try:
-            found = begin(connection)
-        except sa.exc.DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-            connection.close()
-            engine.dispose()  # those that lay beside it are of no more use
-            connection = engine.connect()
-            found = begin(connection)
-        yield connection, found
-    finally:
-        connection.close()
 
 
 @dataclasses.dataclass
@@ -70,6 +47,7 @@ class GroupWriter:
 
     def __init__(self, engine: sa.Engine, begin: Begin[Ground], announcement: sa.Executable | None = None) -> None:
         self._engine = engine
+        self._held = sql_held.Held(engine)
         self._begin = begin
         self._announcement = announcement
         self._queue: queue.SimpleQueue[_Mutation | None] = queue.SimpleQueue()
@@ -102,6 +80,7 @@ class GroupWriter:
                 self._closed = True
                 self._queue.put(None)
         self._thread.join()
+        self._held.close()
         self._engine.dispose()
 
     def _serve(self) -> None:
@@ -144,7 +123,7 @@ class GroupWriter:
 
     def _commit(self, mutations: Iterator[_Mutation], group: list[_Mutation]) -> None:
         """One transaction; `group` gets those that are in it, so that the caller knows whom to answer if it fails."""
-        with sql_errors.translated(), begun(self._engine, self._begin) as (connection, first):
+        with sql_errors.translated(), self._held.begun(self._begin) as (connection, first):
             ground: Ground | None = first
             kept: list[_Mutation] = []
             for mutation in mutations:
