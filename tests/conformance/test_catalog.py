@@ -1268,6 +1268,88 @@ def test_postgres_comes_back_after_its_connections_were_cut(postgres_url: str) -
     catalog.close()
 
 
+@pytest.mark.parametrize("first_fails", [False, True])
+def test_a_refusal_in_a_group_takes_nothing_of_the_others(url: str, first_fails: bool) -> None:
+    """Whoever comes while one writes is committed together with others; who is refused among them leaves no trace."""
+    catalog = opened(url)
+    held, gate = threading.Event(), threading.Event()
+
+    def hold(tx: ports.Transaction) -> None:
+        held.set()
+        gate.wait(30)
+
+    def work(number: int, tx: ports.Transaction) -> int:
+        seen = tx.list(dataset.Namespace)
+        assert tx.revision() == len(seen), "each sees what those before it have left, and nothing of who was refused"
+        tx.insert(builders.namespace(f"n{number}"))
+        position = tx.emit("namespace.created", f"n{number}", None)
+        if number % 2 == int(not first_fails):
+            raise errors.FailedPrecondition("no")
+        return position
+
+    with ThreadPoolExecutor(9) as pool:
+        pool.submit(catalog.write, hold)
+        held.wait(30)
+        answers = [pool.submit(catalog.write, functools.partial(work, number)) for number in range(8)]
+        while catalog._writer._queue.qsize() < 8:
+            threading.Event().wait(0.01)
+        gate.set()
+        failed = {number for number, answer in enumerate(answers) if answer.exception(60)}
+    assert failed == {number for number in range(8) if number % 2 == int(not first_fails)}
+    kept = [value.name for value in catalog.read(lambda tx: tx.list(dataset.Namespace))]
+    assert kept == [f"n{number}" for number in range(8) if number not in failed]
+    assert sorted(answer.result() for number, answer in enumerate(answers) if number not in failed) == [1, 2, 3, 4]
+    assert {event.name for event in catalog.events(0)} == set(kept)
+    catalog.close()
+
+
+def test_what_was_believed_by_its_stamp_is_of_the_moment_that_is_looked_at(url: str) -> None:
+    """A look that finds the first thing in memory, and must ask for the second after both have changed, begins anew."""
+    catalog = opened(url)
+    insert(catalog, builders.namespace("sales", owner="users/a"), builders.dataset("sales/old", owner="users/a"))
+    get(catalog, dataset.Namespace, "sales")
+    tries = []
+
+    def change(tx: ports.Transaction) -> None:
+        tx.replace(builders.namespace("sales", owner="users/b"))
+        tx.replace(builders.dataset("sales/old", owner="users/b"))
+
+    def work(tx: ports.Transaction) -> set[str]:
+        owner = tx.get(dataset.Namespace, "sales").owner
+        tries.append(owner)
+        if len(tries) == 1:
+            catalog.write(change)
+        return {owner, *(value.owner for value in tx.list(dataset.Dataset, after="sales/a"))}
+
+    assert catalog.read(work) == {"users/b"}
+    assert tries == ["users/a", "users/b"]
+    catalog.close()
+
+
+def test_a_glance_waits_for_nobody(url: str) -> None:
+    """SQLite answers one, unless somebody else looks that way; what lies behind a network is not looked at so."""
+    catalog = opened(url)
+    insert(catalog, builders.namespace("sales"))
+
+    def owner(tx: ports.Transaction) -> str:
+        return tx.get(dataset.Namespace, "sales").name
+
+    if url.startswith("sqlite"):
+        assert catalog.glance(owner) == "sales"
+        with ThreadPoolExecutor(1) as pool:
+            waits = catalog.glance(lambda _: pool.submit(catalog.glance, owner).exception(30))
+    else:
+        with pytest.raises(errors.Unavailable) as caught:
+            catalog.glance(owner)
+        waits = caught.value
+    assert waits.reason == "MUST_WAIT"
+    with pytest.raises(errors.FederationError):
+        catalog.glance(lambda tx: tx.insert(builders.namespace("other")))
+    catalog.close()
+    with pytest.raises(errors.Unavailable):
+        catalog.glance(owner)
+
+
 # -- the dumb twin -----------------------------------------------------------------------------------------------------------
 
 
