@@ -32,6 +32,7 @@ class _Statements:
     """The statements on one table that never change, built once."""
 
     get: sa.Select[tuple[str]]
+    get_with_stamps: sa.TextClause
     insert: sa.TextClause
     replace: sa.TextClause
     replace_matching: sa.TextClause
@@ -48,6 +49,10 @@ def _statements(table: sa.Table) -> _Statements:
     matching = " AND etag = :this_etag"
     return _Statements(
         get=sa.select(table.c.body).where(table.c.key == sa.bindparam("this_key")),
+        get_with_stamps=sa.text(
+            f"SELECT body, CAST(NULL AS TEXT), CAST(NULL AS BIGINT) FROM {table.name} WHERE key = :this_key "  # noqa: S608
+            'UNION ALL SELECT CAST(NULL AS TEXT), "table", stamp FROM stamps'
+        ),
         insert=_insert_unless_there(table),
         replace=sa.text(replace),
         replace_matching=sa.text(replace + matching),
@@ -133,10 +138,22 @@ class SqlTransaction:
         known = self._known(cls, key)
         if known is not _UNKNOWN:
             return typing.cast("T | None", known)
-        rows = self._look(self._of(cls).get, {"this_key": catalog_rows.text(key)})
-        found = catalog_rows.to_value(cls, rows[0][0]) if rows else None
+        body = self._body(cls, catalog_rows.text(key))
+        found = None if body is None else catalog_rows.to_value(cls, body)
         self._keep(cls, {key: found})
         return found
+
+    def _body(self, cls: type, key: str) -> str | None:
+        """What lies under a key. Before a transaction has begun it comes with the stamps of that moment, and none begins."""
+        statements, values = self._of(cls), {"this_key": key}
+        if self._begin is None or not self._stamped(cls):
+            rows = self._look(statements.get, values)
+            return rows[0][0] if rows else None
+        seen = self._attempt(lambda: sql_quick.rows(self._connection, statements.get_with_stamps, values), begins=False)
+        self._ground = Ground(stamps={table: stamp for _, table, stamp in seen if table is not None})
+        self._require_believed()
+        self._stamp(cls)
+        return next((body for body, *_ in seen if body is not None), None)
 
     def insert(self, value: T) -> T:
         stored, row = self._prepared(value)
@@ -251,21 +268,26 @@ class SqlTransaction:
         return kind.remembered and kind.table not in self._changed
 
     def _stamp(self, cls: type) -> int:
-        """The stamp of the kind's table, as this transaction sees it; all are read at once."""
-        table = catalog_rows.kind_of(cls).table
+        """The stamp of the kind's table, as this transaction sees it, which is believed from now on."""
+        stamp = self._stamp_now(cls)
+        if self._begin is not None:
+            self._believed[catalog_rows.kind_of(cls).table] = stamp
+        return stamp
+
+    def _stamp_now(self, cls: type) -> int:
+        """The stamp of the kind's table as it was last seen; all are read at once."""
         if self._ground.stamps is None:
             self._ground.stamps = self._attempt(lambda: sql_ground.stamps(self._connection))
-        stamp = self._ground.stamp(table)
-        if self._begin is not None:
-            self._believed[table] = stamp
-        return stamp
+        return self._ground.stamp(catalog_rows.kind_of(cls).table)
 
     def _known(self, cls: type, key: str) -> Any:
         """The value under a key, None for none, as far as it was read before: here, or elsewhere under the same stamp."""
         found = self._read.get((cls, key), _UNKNOWN)
         if found is _UNKNOWN and self._stamped(cls):
-            stamp, look = self._stamp(cls), self._looks.get((cls, key))
-            return look[1] if look is not None and look[0] == stamp else found
+            look = self._looks.get((cls, key))
+            if look is not None and look[0] == self._stamp_now(cls):
+                self._stamp(cls)
+                return look[1]
         return found
 
     def _keep(self, cls: type, found: Mapping[str, Any]) -> None:
@@ -379,14 +401,14 @@ class SqlTransaction:
         """The rows of a statement that runs at every call."""
         return self._attempt(lambda: sql_quick.rows(self._connection, statement, values))
 
-    def _attempt(self, act: Callable[[], R]) -> R:
+    def _attempt(self, act: Callable[[], R], *, begins: bool = True) -> R:
         # After a complaint the database may have ended the transaction on its own: whatever ran now would be kept at once.
         if self._failure:
             raise self._failure
         if self._finished:
             raise RuntimeError("this transaction has ended; use it inside write() or read() only")
         try:
-            if self._begin is not None:
+            if begins and self._begin is not None:
                 self._enter(self._begin)
             return act()
         except sa.exc.SQLAlchemyError as error:
@@ -398,6 +420,10 @@ class SqlTransaction:
         self._begin, self._ground = None, begin()
         if self._believed and self._ground.stamps is None:
             self._ground.stamps = sql_ground.stamps(self._connection)
+        self._require_believed()
+
+    def _require_believed(self) -> None:
+        """Contention where something that was believed has changed by the moment that is seen now."""
         if any(self._ground.stamp(table) != stamp for table, stamp in self._believed.items()):
             self._failure = sql_errors.Contention("what was read has changed meanwhile")
             raise self._failure
