@@ -49,10 +49,10 @@ baseline: $(VENV)/dev.stamp ## Freeze what is here as the release that upgrades 
 proto: $(VENV)/dev.stamp ## Generate federation/v1 from protos/
 	./infra/gen_protos.sh
 
-sdk-docs: $(VENV)/dev.stamp ## Print the reference of docs/sdk.md from federation/client/client.py
+sdk-docs: $(VENV)/dev.stamp ## Print the reference of docs/sdk.md from federation/client/areas
 	$(BIN)/python infra/gen_sdk_docs.py
 
-aio: $(VENV)/dev.stamp ## Print federation/client/aio.py from federation/client/client.py
+aio: $(VENV)/dev.stamp ## Print federation/client/aio.py from federation/client/areas
 	$(BIN)/python infra/gen_aio.py > .aio.py && mv .aio.py federation/client/aio.py
 	$(BIN)/ruff check -q --fix --select I federation/client/aio.py && $(BIN)/ruff format -q federation/client/aio.py
 

@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,22 +21,10 @@ from benchmarks import _peers
 from tests import localfed, postgres
 
 VERSION = "0.67.0"
+WANTED = (f"feast[grpcio]=={VERSION}", "psycopg[binary]", "sqlalchemy>2")
 CACHE = Path("~/.cache/dataset-federation/feast")
 WORKER = Path(__file__).with_name("_feast_worker.py")
 _READY_SECONDS = 120
-
-
-def environment() -> Path:
-    """The interpreter of its environment, which is made once."""
-    folder = CACHE.expanduser()
-    python = folder / "bin" / "python"
-    done = folder / f"{VERSION}.done"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        wanted = (f"feast[grpcio]=={VERSION}", "psycopg[binary]", "sqlalchemy>2")
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted], check=True)
-        done.touch()
-    return python
 
 
 class Feast:
@@ -60,7 +47,7 @@ class Feast:
 @contextlib.contextmanager
 def running(database: str) -> Iterator[Feast]:
     """A server on an empty PostgreSQL database (its URL without a driver), as long as it is used."""
-    python = environment()
+    python = _peers.environment(CACHE, VERSION, *WANTED)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         home, port = Path(folder), localfed.free_ports(1)[0]
         url = database.replace("postgresql://", "postgresql+psycopg://")

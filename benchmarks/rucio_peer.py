@@ -13,7 +13,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -27,6 +26,7 @@ from benchmarks import _peers
 from tests import localfed, postgres
 
 VERSION = "41.5.1"
+WANTED = (f"rucio=={VERSION}", "gunicorn", "psycopg[binary]<=3.2.13")
 CACHE = Path("~/.cache/dataset-federation/rucio")
 _READY_SECONDS = 60
 _MAKE = (
@@ -50,19 +50,6 @@ formatter = plain
 [formatter_plain]
 format = %(message)s
 """
-
-
-def environment() -> Path:
-    """The interpreter of its environment, which is made once."""
-    folder = CACHE.expanduser()
-    python = folder / "bin" / "python"
-    done = folder / f"{VERSION}.done"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        wanted = (f"rucio=={VERSION}", "gunicorn", "psycopg[binary]<=3.2.13")
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted], check=True)
-        done.touch()
-    return python
 
 
 class Rucio:
@@ -135,7 +122,7 @@ _LOGIN = {"X-Rucio-Account": "root", "X-Rucio-Username": "ddmlab", "X-Rucio-Pass
 @contextlib.contextmanager
 def running(database: str) -> Iterator[Rucio]:
     """A server on an empty PostgreSQL database (its URL without a driver), as long as it is used."""
-    python = environment()
+    python = _peers.environment(CACHE, VERSION, *WANTED)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         home, port = Path(folder), localfed.free_ports(1)[0]
         _configure(python, home, port, database)

@@ -15,12 +15,13 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks import _peers
 
 VERSION = "0.14.1"
 CACHE = Path("~/.cache/dataset-federation/skypilot")
@@ -144,7 +145,7 @@ class Peer:
 @contextlib.contextmanager
 def peer(cache: Path = CACHE, prices: Path | None = None) -> Iterator[Peer]:
     """The peer with a home of its own for as long as this lasts; `prices` is a CSV like `federation/prices/compute.csv`."""
-    python = environment(cache)
+    python = _peers.environment(cache, VERSION, f"skypilot=={VERSION}")
     with tempfile.TemporaryDirectory(prefix="skypilot-") as folder:
         home = Path(folder)
         place_catalogs(home, prices)
@@ -153,18 +154,6 @@ def peer(cache: Path = CACHE, prices: Path | None = None) -> Iterator[Peer]:
             yield found
         finally:
             found.close()
-
-
-def environment(cache: Path = CACHE) -> Path:
-    """The Python of SkyPilot's environment, made the first time."""
-    folder = cache.expanduser() / VERSION
-    python, made = folder / "bin" / "python", folder / "made"
-    if not made.exists():
-        print(f"installing skypilot=={VERSION} in {folder} ...", file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", f"skypilot=={VERSION}"], check=True)
-        made.touch()
-    return python
 
 
 def place_catalogs(home: Path, prices: Path | None = None) -> None:

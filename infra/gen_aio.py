@@ -7,9 +7,9 @@ program runs, so that editors, type checkers and people see each method.
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
-CLIENT = Path(__file__).parents[1] / "federation" / "client" / "client.py"
+import client_areas
+
 #: What encrypts, packs or writes files: it would hold up the event loop.
 IN_A_THREAD = frozenset(
     {
@@ -26,11 +26,9 @@ IN_A_THREAD = frozenset(
         "export_focus",
     }
 )
-#: What `LoopClient` has in its own way.
-LEFT_OUT = frozenset({"close"})
 _HEAD = '''"""The client of a federation for asyncio: the methods of `Client`, awaited, and what they list by `async for`.
 
-Printed from `client.py` by `make aio`. How it works is told in `loop.py`.
+Printed from `areas` by `make aio`. How it works is told in `loop.py`.
 """
 
 # ruff: noqa: A002, ASYNC109 - the words of the contract, and of `Client`
@@ -44,27 +42,28 @@ class AsyncClient(LoopClient):
 '''
 
 
-def generate(source: str) -> str:
-    """The module, from the source of `client.py`."""
-    tree = ast.parse(source)
-    (client,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Client")
-    found = [node for node in client.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
-    written = "\n".join(_method(node) for node in found if node.name not in LEFT_OUT)
-    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+def generate() -> str:
+    """The module, from the areas of `Client`."""
+    _, *areas = client_areas.read()  # what the client has beside them, `LoopClient` has in its own way
+    written = "\n".join(_method(node) for _, area in areas for node in client_areas.methods(area))
     used = {node.id for node in ast.walk(ast.parse(_CLASS + written)) if isinstance(node, ast.Name)}
-    kept = [text for node in imports if (text := _import(node, used))]
-    constants = {
-        node.targets[0].id for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
-    own = ", ".join(sorted({"Client"} | constants & used))
-    kept += ["from collections.abc import AsyncIterator", f"from federation.client.client import {own}"]
-    kept.append("from federation.client.loop import LoopClient")
     # What only types need stays where only types are looked at.
-    typed = [node for branch in tree.body if isinstance(branch, ast.If) for node in branch.body]
-    for_types = [text for node in typed if isinstance(node, ast.Import | ast.ImportFrom) and (text := _import(node, used))]
-    if for_types:
+    typed = [node for tree, _ in areas for branch in tree.body if isinstance(branch, ast.If) for node in branch.body]
+    kept = [
+        *_imports([node for tree, _ in areas for node in tree.body], used),
+        "from collections.abc import AsyncIterator",
+        "from federation.client.client import Client",
+        "from federation.client.loop import LoopClient",
+    ]
+    if for_types := _imports(typed, used):
         kept += ["from typing import TYPE_CHECKING", "", "if TYPE_CHECKING:", *(f"    {text}" for text in for_types)]
     return _HEAD + "\n".join(kept) + _CLASS + written
+
+
+def _imports(nodes: list[ast.stmt], used: set[str]) -> list[str]:
+    """The imports among the nodes of what is used, each once."""
+    found = [text for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) and (text := _import(node, used))]
+    return list(dict.fromkeys(found))
 
 
 def _import(node: ast.Import | ast.ImportFrom, used: set[str]) -> str:
@@ -94,4 +93,4 @@ def _method(node: ast.FunctionDef) -> str:
 
 
 if __name__ == "__main__":
-    print(generate(CLIENT.read_text()), end="")
+    print(generate(), end="")

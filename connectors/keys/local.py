@@ -17,24 +17,14 @@ class LocalKeys(keyfile.FileKeyring):
     """Fills `KeyConnector`, `KeyCustody` and `KeyBackup` with a keyring file."""
 
     def __init__(self, site: str, folder: str | Path, options: Mapping[str, str] | None = None) -> None:
-        file = _file(site, folder, options or {})
+        file, keks = self.opened(site, folder, options or {})
         file.begin(lambda: wrapping.Material.new(site))
-        super().__init__(file, wrapping.OwnKeks(file, "local"))
+        super().__init__(file, keks)
 
     @staticmethod
-    def restore(
-        site: str,
-        folder: str | Path,
-        options: Mapping[str, str],
-        data: bytes,
-        passphrase_file: Path,
-        *,
-        forget: bool = False,
-    ) -> None:
-        """See `keyfile.KeyFile.restore`."""
-        _file(site, folder, options).restore(keyfile.open_backup(data, passphrase_file, site), forget=forget)
-
-
-def _file(site: str, folder: str | Path, options: Mapping[str, str]) -> keyfile.KeyFile:
-    keyfile.only(options, ("passphrase_file", "passphrase_fd", "passphrase_key", "mirror"))
-    return keyfile.KeyFile(site, Path(folder), protection=passphrases.of_options(options), mirror=options.get("mirror", ""))
+    def opened(site: str, folder: str | Path, options: Mapping[str, str]) -> tuple[keyfile.KeyFile, wrapping.Keks]:
+        """Both are the file."""
+        keyfile.only(options, ("passphrase_file", "passphrase_fd", "passphrase_key", "mirror"))
+        protection = passphrases.of_options(options)
+        file = keyfile.KeyFile(site, Path(folder), protection=protection, mirror=options.get("mirror", ""))
+        return file, wrapping.OwnKeks(file, "local")

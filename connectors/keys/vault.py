@@ -38,24 +38,17 @@ class VaultKeys(keyfile.FileKeyring):
     """Fills `KeyConnector`, `KeyCustody` and `KeyBackup` with a Vault."""
 
     def __init__(self, site: str, folder: str | Path, options: Mapping[str, str]) -> None:
-        server = Server(options)
-        file = _file(site, folder, options, server)
-        keks = TransitKeks(server, options.get("transit", "transit"), options.get("key", f"fed-{site}"))
+        file, keks = self.opened(site, folder, options)
         file.begin(lambda: wrapping.Material.new(site, keks=False))
         super().__init__(file, keks)
 
     @staticmethod
-    def restore(
-        site: str,
-        folder: str | Path,
-        options: Mapping[str, str],
-        data: bytes,
-        passphrase_file: Path,
-        *,
-        forget: bool = False,
-    ) -> None:
-        """See `keyfile.KeyFile.restore`."""
-        _file(site, folder, options, Server(options)).restore(keyfile.open_backup(data, passphrase_file, site), forget=forget)
+    def opened(site: str, folder: str | Path, options: Mapping[str, str]) -> tuple[keyfile.KeyFile, wrapping.Keks]:
+        """The file's key is among the Vault's secrets, the KEK in its transit engine."""
+        server = Server(options)
+        protection = KvProtection(server, options.get("kv", "secret"), options.get("path", f"fed/{site}/keyring"))
+        file = keyfile.KeyFile(site, Path(folder), protection=protection, mirror=options.get("mirror", ""))
+        return file, TransitKeks(server, options.get("transit", "transit"), options.get("key", f"fed-{site}"))
 
 
 class Server:
@@ -262,11 +255,6 @@ class KvProtection:
         except LookupError:
             raise ValueError("the key was destroyed") from None
         return Secret(base64.b64decode(answer["data"]["data"]["key"]))
-
-
-def _file(site: str, folder: str | Path, options: Mapping[str, str], server: Server) -> keyfile.KeyFile:
-    protection = KvProtection(server, options.get("kv", "secret"), options.get("path", f"fed/{site}/keyring"))
-    return keyfile.KeyFile(site, Path(folder), protection=protection, mirror=options.get("mirror", ""))
 
 
 def _bound(place: bytes, version: int) -> bytes:

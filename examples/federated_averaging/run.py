@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "late_flights"))
 
+import delays
 import story
-import train_part
 
 ROUNDS = 3
 
@@ -21,7 +22,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         story.title("1. Flights from Newark lie in the EU, the others in the US; 1 MB of results may leave")
-        flights = story.flights([*train_part.COLUMNS, "origin"])
+        flights = story.flights([*delays.COLUMNS, "origin"])
         newark = flights["origin"] == "EWR"
         for name, table in (("eu", flights[newark]), ("us", flights[~newark])):
             (data / name).mkdir()
@@ -36,7 +37,7 @@ def main():
             story.fed(
                 f"job submit --scatter data=nyc/flights {before} --reduce 'python average.py'"
                 " --output model=nyc/delay-model,release --label averaging --duration 1m"
-                " --working-dir examples/federated_averaging --wait -- python train_part.py"
+                " --working-dir examples/late_flights --wait -- python train_part.py"
             )
             newest = story.ask("dataset show nyc/delay-model")["latest_version"]
             before = f"--input model=nyc/delay-model@{newest}"

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from federation.api import pages
 from federation.api.calls import Call
-from federation.api.pages import Pages
+from federation.api.pages import Pages, size
 from federation.api.queried import queried
 from federation.api.store import Store
 from federation.core import errors, trail
@@ -36,12 +35,14 @@ class AuditServicer:
         self._turn = asyncio.Semaphore(1)  # following a chain keeps a processor busy: one at a time
 
     async def list_audit_entries(self, request: audit_pb2.ListAuditEntriesRequest, call: Call) -> Message:
-        selection, limit = trail.parse(request.filter), pages.size(request)
-        before = int(self._pages.after(call, request) or 0)
+        selection, limit = trail.parse(request.filter), size(request)
+        before = int(self._pages.tokens.after(call, request) or 0)
         await self._asked(call, request.filter)
         store = self._store
         rows = await store.run(lambda: trails.newest(store.catalog, store.engine, selection, before=before, limit=limit + 1))
-        more = {"next_page_token": self._pages.token(call, request, str(rows[limit - 1].position))} if rows[limit:] else {}
+        more = (
+            {"next_page_token": self._pages.tokens.token(call, request, str(rows[limit - 1].position))} if rows[limit:] else {}
+        )
         return audit_pb2.ListAuditEntriesResponse(
             audit_entries=[codec.to_message(row, audit_pb2.AuditEntry) for row in rows[:limit]], **more
         )

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from google.protobuf.message import Message
 
 from federation import frames
-from federation.api import mutations, pages
+from federation.api import mutations
 from federation.api.calls import Call
-from federation.api.pages import Pages
+from federation.api.pages import Listing, Pages
 from federation.api.store import Store
 from federation.core import bill, errors
 from federation.ports import Transaction
@@ -69,7 +69,7 @@ class BillsServicer:
         return codec.to_message(await self._store.read(lambda tx: bills.get(tx, request.name)))
 
     async def list_bills(self, request: bills_pb2.ListBillsRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, bill.Bill, newest_first=True)
+        return await self._pages.stored(call, request, Listing(of=bill.Bill, newest_first=True))
 
     async def reconcile_bills(self, request: bills_pb2.ReconcileBillsRequest, call: Call) -> Message:
         """Posted in pieces: what a crash leaves out is the difference that the next one posts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from federation.api import mutations, pages
+from federation.api import mutations
 from federation.api.calls import Call
 from federation.api.pages import Pages
 from federation.api.store import Store
@@ -44,7 +44,7 @@ class BudgetsServicer:
 
         values = await self._store.read(look)
         kind = kinds.KINDS[budget.Budget]
-        return pages.computed(self._pages, call, request, values, key=kind.key, fields=("scope",))
+        return self._pages.computed(call, request, values, key=kind.key, fields=("scope",))
 
     async def update_budget(self, request: budgets_pb2.UpdateBudgetRequest, call: Call) -> Message:
         changed, mask = codec.to_value(request.budget), frozenset(request.update_mask.paths)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from federation.api import access, calls, mutations, pages
+from federation.api import access, calls, mutations
 from federation.api.calls import Call
 from federation.api.mutations import Use
-from federation.api.pages import Pages
+from federation.api.pages import Listing, Pages, size
 from federation.api.store import Store
 from federation.core import conditions, dataset, errors, ids, quota
 from federation.core import discovery as found_by
@@ -46,7 +46,7 @@ class CatalogServicer:
             known = Disclosure(tx, self._ctx, call.principal)
             return lambda row: known.sees_namespace(row.name)
 
-        return await pages.stored(self._store, self._pages, call, request, dataset.Namespace, keep=keeping)
+        return await self._pages.stored(call, request, Listing(of=dataset.Namespace, keep=keeping))
 
     async def update_namespace(self, request: catalog_pb2.UpdateNamespaceRequest, call: Call) -> Message:
         value, mask = codec.to_value(request.namespace), frozenset(request.update_mask.paths)
@@ -106,32 +106,31 @@ class CatalogServicer:
             fits, sees = discovery.fitting(tx, rest), authorization.browser(tx, self._ctx, call.principal)
             return lambda stored: fits(stored) and sees(stored)
 
-        return await pages.stored(
-            self._store,
-            self._pages,
+        return await self._pages.stored(
             call,
             request,
-            dataset.Dataset,
-            parent=parent,
-            where=exact | ({} if request.show_deleted else {"deleted": ""}),
-            check=lambda tx: every or disclosure.require_namespace(tx, self._ctx, call.principal, parent),
-            keep=keep,
-            filtered=True,
-            prefix=prefix,
+            Listing(
+                of=dataset.Dataset,
+                parent=parent,
+                where=exact | ({} if request.show_deleted else {"deleted": ""}),
+                check=lambda tx: every or disclosure.require_namespace(tx, self._ctx, call.principal, parent),
+                keep=keep,
+                prefix=prefix,
+            ),
         )
 
     async def search_datasets(self, request: catalog_pb2.SearchDatasetsRequest, call: Call) -> Message:
         begun = time.perf_counter()
         parent = "" if request.parent in ("", "namespaces/-") else ids.child(request.parent, "namespaces")
         asked = discovery.Search(text=request.query, namespace=parent, filter=request.filter, deleted=request.show_deleted)
-        limit, after = pages.size(request), self._pages.after(call, request)
+        limit, after = size(request), self._pages.tokens.after(call, request)
         found, following = await self._store.read(
             lambda tx: discovery.search(tx, self._ctx, call.principal, asked, after=after, limit=limit)
         )
         if not found:
             # What is hidden takes a little longer to be left out than what is not there takes to be missed.
             await calls.until_the_grid(begun)
-        more = {"next_page_token": self._pages.token(call, request, following)} if following else {}
+        more = {"next_page_token": self._pages.tokens.token(call, request, following)} if following else {}
         return catalog_pb2.SearchDatasetsResponse(
             found=[codec.to_message(row, catalog_pb2.FoundDataset) for row in found], **more
         )
@@ -177,14 +176,14 @@ class CatalogServicer:
 
     async def list_versions(self, request: catalog_pb2.ListVersionsRequest, call: Call) -> Message:
         name = ids.dataset(request.parent)
-        return await pages.stored(
-            self._store,
-            self._pages,
+        return await self._pages.stored(
             call,
             request,
-            dataset.Version,
-            parent=name.short,
-            check=lambda tx: authorization.visible(tx, self._ctx, call.principal, name),
+            Listing(
+                of=dataset.Version,
+                parent=name.short,
+                check=lambda tx: authorization.visible(tx, self._ctx, call.principal, name),
+            ),
         )
 
     async def get_replica(self, request: catalog_pb2.GetReplicaRequest, call: Call) -> Message:
@@ -199,6 +198,9 @@ class CatalogServicer:
         return codec.to_message(await self._store.look(look))
 
     async def list_replicas(self, request: catalog_pb2.ListReplicasRequest, call: Call) -> Message:
+        if request.parent == ids.EVERY_VERSION:
+            keep = disclosure.seen(self._ctx, call.principal, lambda row: row.version.dataset.short)
+            return await self._pages.stored(call, request, Listing(of=dataset.Replica, keep=keep))
         every = request.parent.endswith("/versions/-")
         name, number = ids.dataset_or_version(request.parent.removesuffix("/versions/-"))
         version = ids.VersionName(name, number or 0)
@@ -209,15 +211,15 @@ class CatalogServicer:
             if number:
                 datasets.get_version(tx, version)
 
-        return await pages.stored(
-            self._store,
-            self._pages,
+        return await self._pages.stored(
             call,
             request,
-            dataset.Replica,
-            parent=name.short,
-            where={} if every or number is None else {"version": str(number)},
-            check=check,
+            Listing(
+                of=dataset.Replica,
+                parent=name.short,
+                where={} if every or number is None else {"version": str(number)},
+                check=check,
+            ),
         )
 
     async def open_write(self, request: catalog_pb2.OpenWriteRequest, call: Call) -> Message:

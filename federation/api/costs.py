@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from federation.api import mutations, pages
+from federation.api import mutations
 from federation.api.calls import Call
-from federation.api.pages import Pages
+from federation.api.pages import Listing, Pages
 from federation.api.queried import queried
 from federation.api.store import Store
 from federation.core import errors, kinds, listing, metering
@@ -35,15 +35,15 @@ class CostsServicer:
 
     async def _listed(self, call: Call, request: Message, cls: type) -> Message:
         """Chosen by what is not told of a hidden dataset, entries are those of datasets that the caller may know of."""
-        return await pages.stored(
-            self._store,
-            self._pages,
+        return await self._pages.stored(
             call,
             request,
-            cls,
-            newest_first=True,
-            keep=disclosure.seen(self._store.ctx, call.principal, lambda row: f"{row.namespace}/{row.dataset}"),
-            narrowing=("namespace", "dataset"),
+            Listing(
+                of=cls,
+                newest_first=True,
+                keep=disclosure.seen(self._store.ctx, call.principal, lambda row: f"{row.namespace}/{row.dataset}"),
+                narrowing=("namespace", "dataset"),
+            ),
         )
 
     async def summarize_costs(self, request: costs_pb2.SummarizeCostsRequest, call: Call) -> Message:
@@ -108,14 +108,10 @@ class CostsServicer:
         return codec.to_message(pricing.info(found))
 
     async def list_rate_cards(self, request: costs_pb2.ListRateCardsRequest, call: Call) -> Message:
-        return await pages.stored(
-            self._store,
-            self._pages,
+        return await self._pages.stored(
             call,
             request,
-            kinds.RateCardVersion,
-            newest_first=True,
-            show=lambda card: pricing.info(card, rows=False),
+            Listing(of=kinds.RateCardVersion, newest_first=True, show=lambda card: pricing.info(card, rows=False)),
         )
 
     async def summarize_variances(self, request: costs_pb2.SummarizeVariancesRequest, call: Call) -> Message:

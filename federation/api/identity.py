@@ -8,10 +8,10 @@ from importlib import metadata
 from google.protobuf.message import Message
 
 from federation import ports
-from federation.api import mutations, pages
+from federation.api import mutations
 from federation.api.authentication import PeopleDoor
 from federation.api.calls import Call
-from federation.api.pages import Pages
+from federation.api.pages import Listing, Pages
 from federation.api.store import Store
 from federation.core import errors, ids, kinds, policy
 from federation.ports import Transaction
@@ -82,7 +82,7 @@ class IdentityServicer:
 
     async def list_tokens(self, request: identity_pb2.ListTokensRequest, call: Call) -> Message:
         own = {} if identity.sees_all(call.principal) else {"user": ids.child(call.principal.name, "users")}
-        return await pages.stored(self._store, self._pages, call, request, kinds.TokenRecord, where=own, show=identity.shown)
+        return await self._pages.stored(call, request, Listing(of=kinds.TokenRecord, where=own, show=identity.shown))
 
     async def revoke_token(self, request: identity_pb2.RevokeTokenRequest, call: Call) -> Message:
         ended: list[str] = []

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 
 from google.protobuf.message import Message
 
-from federation.api import access, mutations, pages
+from federation.api import access, mutations
 from federation.api.calls import Call
-from federation.api.pages import Pages
+from federation.api.pages import Listing, Pages
 from federation.api.store import Store
 from federation.core import errors, ids, job, units
 from federation.ports import Transaction
@@ -59,7 +59,7 @@ class JobsServicer:
         return codec.to_message(await self._store.look(lambda tx: jobs.get(tx, name)))
 
     async def list_jobs(self, request: jobs_pb2.ListJobsRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, job.Job, newest_first=True)
+        return await self._pages.stored(call, request, Listing(of=job.Job, newest_first=True))
 
     async def cancel_job(self, request: jobs_pb2.CancelJobRequest, call: Call) -> Message:
         name = ids.child(request.name, "jobs")
@@ -72,9 +72,11 @@ class JobsServicer:
         return codec.to_message(await self._store.look(lambda tx: jobs.get_run(tx, request.name)))
 
     async def list_runs(self, request: jobs_pb2.ListRunsRequest, call: Call) -> Message:
+        if request.parent == "jobs/-":
+            return await self._pages.stored(call, request, Listing(of=job.Run, newest_first=True))
         parent = ids.child(request.parent, "jobs")
-        return await pages.stored(
-            self._store, self._pages, call, request, job.Run, parent=parent, check=lambda tx: jobs.get(tx, parent)
+        return await self._pages.stored(
+            call, request, Listing(of=job.Run, parent=parent, check=lambda tx: jobs.get(tx, parent))
         )
 
     async def open_logs(self, request: jobs_pb2.OpenLogsRequest, call: Call) -> Message:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from google.protobuf.message import Message
 
-from federation.api import mutations, pages
+from federation.api import mutations
 from federation.api.calls import Call
 from federation.api.mutations import Use
-from federation.api.pages import Pages
+from federation.api.pages import Listing, Pages
 from federation.api.store import Store
 from federation.core import errors, ids, keys, listing
 from federation.services import keys as custody
@@ -25,13 +25,13 @@ class KeysServicer:
 
     async def list_keyrings(self, request: keys_pb2.ListKeyringsRequest, call: Call) -> Message:
         rings = await self._store.read(custody.keyrings)
-        return pages.computed(self._pages, call, request, rings, key=lambda ring: ring.site, fields=("site",))
+        return self._pages.computed(call, request, rings, key=lambda ring: ring.site, fields=("site",))
 
     async def list_key_uses(self, request: keys_pb2.ListKeyUsesRequest, call: Call) -> Message:
         at = listing.parse(request.filter, ("site", "dataset")).get("site", "")
         uses = await self._store.read(lambda tx: custody.uses(tx, at))
-        return pages.computed(
-            self._pages, call, request, uses, key=lambda use: f"{use.site}/{use.dataset}", fields=("site", "dataset")
+        return self._pages.computed(
+            call, request, uses, key=lambda use: f"{use.site}/{use.dataset}", fields=("site", "dataset")
         )
 
     async def rotate_keys(self, request: keys_pb2.RotateKeysRequest, call: Call) -> Message:
@@ -52,7 +52,7 @@ class KeysServicer:
         return codec.to_message(await self._store.read(lambda tx: custody.get_escrow(tx, request.name)))
 
     async def list_escrows(self, request: keys_pb2.ListEscrowsRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, keys.Escrow)
+        return await self._pages.stored(call, request, Listing(of=keys.Escrow))
 
     async def request_opening(self, request: keys_pb2.RequestOpeningRequest, call: Call) -> Message:
         return await self._mutate(
@@ -65,7 +65,7 @@ class KeysServicer:
         return codec.to_message(await self._store.read(lambda tx: custody.get_opening(tx, request.name)))
 
     async def list_openings(self, request: keys_pb2.ListOpeningsRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, keys.Opening, newest_first=True)
+        return await self._pages.stored(call, request, Listing(of=keys.Opening, newest_first=True))
 
     async def approve_opening(self, request: keys_pb2.ApproveOpeningRequest, call: Call) -> Message:
         return await self._mutate(

@@ -6,9 +6,9 @@ import time
 
 from google.protobuf.message import Message
 
-from federation.api import mutations, pages
+from federation.api import mutations
 from federation.api.calls import Call
-from federation.api.pages import Pages
+from federation.api.pages import Listing, Pages
 from federation.api.store import Store
 from federation.core import erasure, ids, leases
 from federation.ports import Transaction
@@ -34,8 +34,8 @@ class LeasesServicer:
         self._pages = pages_
 
     async def list_leases(self, request: leases_pb2.ListLeasesRequest, call: Call) -> Message:
-        return await pages.stored(
-            self._store, self._pages, call, request, leases.Lease, keep=disclosure.seen(self._ctx, call.principal, _dataset)
+        return await self._pages.stored(
+            call, request, Listing(of=leases.Lease, keep=disclosure.seen(self._ctx, call.principal, _dataset))
         )
 
 
@@ -71,8 +71,8 @@ class ErasuresServicer:
         )
 
     async def list_erasures(self, request: leases_pb2.ListErasuresRequest, call: Call) -> Message:
-        return await pages.stored(
-            self._store, self._pages, call, request, erasure.Erasure, keep=disclosure.seen(self._ctx, call.principal, _dataset)
+        return await self._pages.stored(
+            call, request, Listing(of=erasure.Erasure, keep=disclosure.seen(self._ctx, call.principal, _dataset))
         )
 
     async def get_deletion_certificate(self, request: leases_pb2.GetDeletionCertificateRequest, call: Call) -> Message:

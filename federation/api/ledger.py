@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 
 from google.protobuf.message import Message
 
-from federation.api import pages
 from federation.api.calls import Call
-from federation.api.pages import Pages
+from federation.api.pages import Listing, Pages
 from federation.api.store import Store
 from federation.core import chain, errors
 from federation.ports import RecordReader
@@ -28,7 +27,7 @@ class LedgerServicer:
         self._turn = asyncio.Semaphore(1)  # following a chain keeps a processor busy: one at a time
 
     async def list_record_heads(self, request: ledger_pb2.ListRecordHeadsRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, chain.SignedHead, newest_first=True)
+        return await self._pages.stored(call, request, Listing(of=chain.SignedHead, newest_first=True))
 
     async def verify_table(self, request: ledger_pb2.VerifyTableRequest, _call: Call) -> AsyncIterator[Message]:
         heads.require_table(request.table)

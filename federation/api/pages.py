@@ -8,7 +8,8 @@ import contextlib
 import hashlib
 import hmac
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -29,8 +30,8 @@ _NONCE_BYTES = 12
 _PADDED_BYTES = 64
 
 
-class Pages:
-    """Seals and opens tokens with a key of the catalog, so that every server of it takes the others' tokens.
+class Tokens:
+    """Seals and opens pages' tokens with a key of the catalog, so that every server of it takes the others' tokens.
 
     They are sealed and not only signed: a page may end behind a value that its caller may not know of.
     """
@@ -95,105 +96,130 @@ def size(request: Any) -> int:
     return min(asked, SIZE_MAX) or SIZE_DEFAULT
 
 
-async def stored(
-    store: Store,
-    pages: Pages,
-    call: Call,
-    request: Any,
-    cls: type,
-    *,
-    parent: str = "",
-    where: Mapping[str, str] | None = None,
-    newest_first: bool = False,
-    check: Callable[[Transaction], object] = lambda _: None,
-    show: Callable[[Any], Any] = lambda value: value,
-    keep: Callable[[Transaction], Callable[[Any], bool]] | None = None,
-    filtered: bool = False,
-    prefix: str = "",
-    narrowing: Collection[str] = (),
-) -> Message:
-    """A page of stored values of one kind. `where` are the path's conditions; `check` refuses a parent that is not there.
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """Stored values of one kind, as a method lists them."""
 
-    `show` makes what is sent of what is stored. `keep` leaves out what the caller may not see; a page is then shorter than
-    asked, even empty, where so much had to be left out that the look would take long: its token goes on all the same. With
-    `narrowing` that is done only where the filter names one of these fields, which are not told of what is hidden: all else
-    is told, and `redaction` says how. `filtered` says that `where`, `keep` and `prefix`, with which keys begin, do already what
-    the request's filter does.
-    """
-    fixed = dict(where or {})
-    kind = kinds.KINDS[cls]
-    said = {} if filtered else listing.parse(request.filter, {"name", *(kind.columns or ())} - set(fixed))
-    name, prefix = listing.named(said.pop("name")) if "name" in said else ("", prefix)
-    stretch = listing.Stretch(prefix, newest_first)
-    wanted = said | fixed
-    limit, after = size(request), stretch.after(pages.after(call, request))
+    of: type
+    parent: str = ""
+    #: The path's conditions.
+    where: Mapping[str, str] = field(default_factory=dict)
+    newest_first: bool = False
+    #: Refuses a parent that is not there.
+    check: Callable[[Transaction], object] = lambda _: None
+    #: Makes what is sent of what is stored.
+    show: Callable[[Any], Any] = lambda value: value
+    #: Leaves out what the caller may not see. A page is then shorter than asked, even empty, where so much had to be left out
+    #: that the look would take long: its token goes on all the same.
+    keep: Callable[[Transaction], Callable[[Any], bool]] | None = None
+    #: With these that is done only where the filter names one of these fields, which are not told of what is hidden: all else
+    #: is told, and `redaction` says how.
+    narrowing: Collection[str] = ()
+    #: With what keys begin, where this, `where` and `keep` do already what the request's filter does; None where that is read
+    #: here.
+    prefix: str | None = None
 
-    def read(tx: Transaction, last: str) -> tuple[Any, ...]:
-        found: tuple[Any, ...] = tx.list(
-            cls,
-            parent=parent,
-            where=wanted,
+
+class Pages:
+    """Answers listings page by page. Servicers that cut pages themselves use its `tokens`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.tokens = Tokens(store.ctx.grant_key)
+
+    async def stored(self, call: Call, request: Any, listed: Listing) -> Message:
+        """A page of stored values."""
+        look = _Look.of(listed, request)
+        after = look.stretch.after(self.tokens.after(call, request))
+        values, last = await self._store.read(lambda tx: look.page(tx, after))
+        return self._answer(call, request, [listed.show(value) for value in values], last)
+
+    def computed(
+        self, call: Call, request: Any, values: Iterable[Any], *, key: Callable[[Any], str], fields: Collection[str]
+    ) -> Message:
+        """A page of values that are not stored but made: sorted, filtered and cut here."""
+        wanted = listing.parse(request.filter, fields)
+        limit, after = size(request), self.tokens.after(call, request)
+        kept = [value for value in values if key(value) > after and all(getattr(value, f) == v for f, v in wanted.items())]
+        return self._answer(call, request, *_cut(sorted(kept, key=key), limit, key))
+
+    def _answer(self, call: Call, request: Any, values: Iterable[Any], last: str) -> Message:
+        """The message of a page, behind whose `last` key there is more; of the last page, where that is empty."""
+        more = {"next_page_token": self.tokens.token(call, request, last)} if last else {}
+        return call.method.response(**{call.method.pager: [codec.to_message(value) for value in values]}, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """How a page of a listing is read: the values with the `keys` that are named, or of a stretch of all."""
+
+    listed: Listing
+    wanted: Mapping[str, str]
+    keys: tuple[str, ...]
+    stretch: listing.Stretch
+    limit: int
+
+    @classmethod
+    def of(cls, listed: Listing, request: Any) -> _Look:
+        """The look that a request asks for."""
+        said: dict[str, str] = {}
+        name, prefix = "", listed.prefix or ""
+        if listed.prefix is None:
+            columns = kinds.KINDS[listed.of].columns or ()
+            said = listing.parse(request.filter, {"name", *columns} - set(listed.where))
+            name, prefix = listing.named(said.pop("name")) if "name" in said else ("", "")
+        return cls(
+            listed=listed,
+            wanted={**said, **listed.where},
             keys=(name,) if name else (),
-            after=last,
-            limit=limit + 1,
-            newest_first=newest_first,
+            stretch=listing.Stretch(prefix, listed.newest_first),
+            limit=size(request),
         )
-        return found
 
-    def look(tx: Transaction) -> tuple[Any, ...]:
-        check(tx)
-        return tuple(row for row in read(tx, after) if stretch.holds(kind.key(row)))
+    def page(self, tx: Transaction, after: str) -> tuple[Sequence[Any], str]:
+        """The values of the page after a key, and the key behind which the next one begins, if there is one."""
+        self.listed.check(tx)
+        keep = self.listed.keep
+        if keep is None or (self.listed.narrowing and self.wanted.keys().isdisjoint(self.listed.narrowing)):
+            rows = [row for row in self._read(tx, after) if self.stretch.holds(self._key(row))]
+            return _cut(rows, self.limit, self._key)
+        return self._sifted(tx, keep(tx), after)
 
-    if keep is None or (narrowing and wanted.keys().isdisjoint(narrowing)):
-        values = await store.read(look)
-        return _page(pages, call, request, values, limit=limit, key=kind.key, show=show)
-    keeping = keep
-
-    def sift(tx: Transaction) -> tuple[list[Any], str]:
-        check(tx)
-        sees = keeping(tx)
+    def _sifted(self, tx: Transaction, sees: Callable[[Any], bool], after: str) -> tuple[Sequence[Any], str]:
         kept: list[Any] = []
         last, looked_at = after, 0
         while looked_at < LOOKED_AT_MAX:
-            rows = read(tx, last)
+            rows = self._read(tx, last)
             for row in rows:
-                if stretch.ends_before(kind.key(row)):
+                key = self._key(row)
+                if self.stretch.ends_before(key):
                     return kept, ""
-                if stretch.holds(kind.key(row)) and sees(row):
-                    if len(kept) == limit:
+                if self.stretch.holds(key) and sees(row):
+                    if len(kept) == self.limit:
                         return kept, last
                     kept.append(row)
-                last = kind.key(row)
+                last = key
             looked_at += len(rows)
-            if len(rows) <= limit:
+            if len(rows) <= self.limit:
                 return kept, ""
         return kept, last
 
-    shown, following = await store.read(sift)
-    more = {"next_page_token": pages.token(call, request, following)} if following else {}
-    return call.method.response(**{call.method.pager: [codec.to_message(show(value)) for value in shown]}, **more)
+    def _read(self, tx: Transaction, after: str) -> tuple[Any, ...]:
+        """One row more than a page has, so that it is known whether there are more."""
+        found: tuple[Any, ...] = tx.list(
+            self.listed.of,
+            parent=self.listed.parent,
+            where=self.wanted,
+            keys=self.keys,
+            after=after,
+            limit=self.limit + 1,
+            newest_first=self.listed.newest_first,
+        )
+        return found
+
+    def _key(self, row: Any) -> str:
+        return kinds.KINDS[self.listed.of].key(row)
 
 
-def computed(
-    pages: Pages, call: Call, request: Any, values: Collection[Any], *, key: Callable[[Any], str], fields: Collection[str]
-) -> Message:
-    """A page of values that are not stored but made: sorted, filtered and cut here."""
-    wanted = listing.parse(request.filter, fields)
-    limit, after = size(request), pages.after(call, request)
-    kept = [value for value in values if key(value) > after and all(getattr(value, f) == v for f, v in wanted.items())]
-    return _page(pages, call, request, sorted(kept, key=key), limit=limit, key=key)
-
-
-def _page(
-    pages: Pages,
-    call: Call,
-    request: Any,
-    values: Collection[Any],
-    *,
-    limit: int,
-    key: Callable[[Any], str],
-    show: Callable[[Any], Any] = lambda value: value,
-) -> Message:
-    shown = list(values)[:limit]
-    more = {"next_page_token": pages.token(call, request, key(shown[-1]))} if len(values) > limit else {}
-    return call.method.response(**{call.method.pager: [codec.to_message(show(value)) for value in shown]}, **more)
+def _cut(values: Sequence[Any], limit: int, key: Callable[[Any], str]) -> tuple[Sequence[Any], str]:
+    return values[:limit], key(values[limit - 1]) if len(values) > limit else ""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from google.protobuf.message import Message
 
-from federation.api import jobs, mutations, pages
+from federation.api import jobs, mutations
 from federation.api.calls import Call
-from federation.api.pages import Pages
+from federation.api.pages import Listing, Pages
 from federation.api.store import Store
 from federation.core import errors, ids
 from federation.core.pipeline import Pipeline, PipelineRequest, TaskSpec
@@ -49,7 +49,7 @@ class PipelinesServicer:
         return codec.to_message(await self._store.read(lambda tx: pipelines.get(tx, name)))
 
     async def list_pipelines(self, request: pipelines_pb2.ListPipelinesRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, Pipeline, newest_first=True)
+        return await self._pages.stored(call, request, Listing(of=Pipeline, newest_first=True))
 
     async def cancel_pipeline(self, request: pipelines_pb2.CancelPipelineRequest, call: Call) -> Message:
         name = ids.child(request.name, "pipelines")

@@ -178,7 +178,7 @@ class Server:
                 await self._say(states.SERVING if serving else states.NOT_SERVING)
 
     def _people(self) -> grpc.aio.Server:
-        store, pages = self._store, Pages(self._store.ctx.grant_key)
+        store, pages = self._store, Pages(self._store)
         servicers = {
             "Catalog": CatalogServicer(store, pages),
             "Sites": SitesServicer(store, pages, self._identity),

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from federation.api import access, mutations, pages
+from federation.api import access, mutations
 from federation.api.calls import Call
 from federation.api.mutations import Use
-from federation.api.pages import Pages
+from federation.api.pages import Listing, Pages
 from federation.api.store import Store
 from federation.core import ids, site, whatif
 from federation.crypto import certificates
@@ -43,7 +43,7 @@ class SitesServicer:
         return codec.to_message(await self._store.look(lambda tx: sites.get_site(tx, name)))
 
     async def list_sites(self, request: sites_pb2.ListSitesRequest, call: Call) -> Message:
-        return await pages.stored(self._store, self._pages, call, request, site.Site)
+        return await self._pages.stored(call, request, Listing(of=site.Site))
 
     async def update_site(self, request: sites_pb2.UpdateSiteRequest, call: Call) -> Message:
         value, mask = codec.to_value(request.site), frozenset(request.update_mask.paths)
@@ -60,8 +60,7 @@ class SitesServicer:
 
     async def list_links(self, request: sites_pb2.ListLinksRequest, call: Call) -> Message:
         links = await self._store.read(lambda tx: sites.links(tx, self._ctx))
-        return pages.computed(
-            self._pages,
+        return self._pages.computed(
             call,
             request,
             links,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from federation.api import mutations, pages
+from federation.api import mutations
 from federation.api.calls import Call
 from federation.api.mutations import Use
-from federation.api.pages import Pages
+from federation.api.pages import Listing, Pages
 from federation.api.store import Store
 from federation.core import ids, transfer
 from federation.ports import Transaction
@@ -55,15 +55,15 @@ class TransfersServicer:
         return codec.to_message(await self._store.read(lambda tx: transfers.get(tx, request.name)))
 
     async def list_transfers(self, request: transfers_pb2.ListTransfersRequest, call: Call) -> Message:
-        return await pages.stored(
-            self._store,
-            self._pages,
+        return await self._pages.stored(
             call,
             request,
-            transfer.Transfer,
-            newest_first=True,
-            keep=disclosure.seen(self._ctx, call.principal, _dataset),
-            narrowing=_NARROWING,
+            Listing(
+                of=transfer.Transfer,
+                newest_first=True,
+                keep=disclosure.seen(self._ctx, call.principal, _dataset),
+                narrowing=_NARROWING,
+            ),
         )
 
     async def cancel_transfer(self, request: transfers_pb2.CancelTransferRequest, call: Call) -> Message:
@@ -78,13 +78,8 @@ class TransfersServicer:
         return codec.to_message(await self._store.read(lambda tx: rules.visible(tx, self._ctx, call.principal, request.name)))
 
     async def list_replication_rules(self, request: transfers_pb2.ListReplicationRulesRequest, call: Call) -> Message:
-        return await pages.stored(
-            self._store,
-            self._pages,
-            call,
-            request,
-            transfer.ReplicationRule,
-            keep=disclosure.seen(self._ctx, call.principal, _dataset),
+        return await self._pages.stored(
+            call, request, Listing(of=transfer.ReplicationRule, keep=disclosure.seen(self._ctx, call.principal, _dataset))
         )
 
     async def delete_replication_rule(self, request: transfers_pb2.DeleteReplicationRuleRequest, call: Call) -> Message:

@@ -21,7 +21,7 @@ MOVE = Key(key="↑↓", word="move", says="Up and down; also k and j, PgUp and 
 OPEN = Key(key="↵", word="open", says="Opens what the cursor is on.")
 PANES = Key(key="←→", word="panes", says="The pane before or after; also h and l, or Tab.")
 BACK = Key(key="Esc", word="back", says="Back to where you came from, also out of what is being waited for.")
-SECTIONS = Key(key="1-5", word="sections", says="Data, sites, jobs, transfers, costs.")
+SECTIONS = Key(key="1-6", word="sections", says="Data, sites, jobs and pipelines, transfers, costs and budgets, policies.")
 SEARCH = Key(key="/", word="search", says="Searches all datasets as you type.")
 FILTER = Key(key="f", word="filter", says='Filters the listing, for example by state = "RUNNING".')
 COPY = Key(key="y", word="copy", says="Copies the name under the cursor to your clipboard (OSC 52).")

@@ -143,8 +143,8 @@ def wrong(error: errors.FederationError) -> Text:
 class TablePane(Pane):
     """A listing, fetched as the cursor comes near to its end.
 
-    `source` begins it anew, by a filter if it takes one, like `filter_example`; `opens` is where a row leads, `name_of` what it
-    is called where it leads nowhere.
+    `source` begins it anew, by a filter if it takes one, like `filter_example`; `opens` is where a row leads, None for one that
+    leads nowhere, `name_of` what it is called there. `unseen` says what was not looked at, '' for nothing.
     """
 
     def __init__(
@@ -153,17 +153,19 @@ class TablePane(Pane):
         source: Callable[[str], AsyncIterator[Any]],
         columns: Sequence[shapes.Column],
         *,
-        opens: Callable[[Any], Place] | None = None,
+        opens: Callable[[Any], Place | None] | None = None,
         name_of: Callable[[Any], str] = lambda _: "",
         empty: str = "There is none.",
         noun: str = "rows",
         watched: str = "",
         filter_example: str = "",
+        unseen: Callable[[], str] = lambda: "",
     ) -> None:
         super().__init__(heading, watched=watched)
         self._source = source
         self._columns = columns
         self._opens = opens
+        self._unseen = unseen
         self._name_of = name_of
         self._empty = empty
         self._noun = noun
@@ -190,7 +192,8 @@ class TablePane(Pane):
         return "" if self.value is None else self._called(self.value)
 
     def _called(self, value: Any) -> str:
-        return self._opens(value).copied if self._opens else self._name_of(value)
+        where = self._opens(value) if self._opens else None
+        return where.copied if where else self._name_of(value)
 
     @property
     def value(self) -> Any:
@@ -248,10 +251,12 @@ class TablePane(Pane):
         self.said = self._count()
 
     def _count(self) -> str:
+        unseen = "; ".join(filter(None, ("" if self.complete else "more below", self._unseen())))
         if not self.values:
-            return f"Nothing matches {self.filter}" if self.filter else self._empty
-        more = "" if self.complete else "; more below"
-        return f"{len(self.values):,} {self._noun if len(self.values) != 1 else self._noun[:-1]}{more}"
+            told = f"Nothing matches {self.filter}" if self.filter else self._empty
+        else:
+            told = f"{len(self.values):,} {self._noun if len(self.values) != 1 else self._noun[:-1]}"
+        return f"{told}; {unseen}" if unseen else told
 
     def draw(self, kept: str = "") -> None:
         """Draws them anew, in the width that there is."""
@@ -275,8 +280,9 @@ class TablePane(Pane):
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Where the row leads."""
         event.stop()
-        if self._opens and self.value is not None:
-            self.post_message(self.Opened(self._opens(self.value)))
+        where = self._opens(self.value) if self._opens and self.value is not None else None
+        if where is not None:
+            self.post_message(self.Opened(where))
 
 
 class TextPane(Pane):
@@ -329,11 +335,19 @@ class MapPane(TablePane):
 
 
 class TreePane(Pane):
-    """Lineage as trees. A line of a version or a run leads there."""
+    """Trees of lines. `opens` is where the name of one leads, if anywhere: a version's or a run's, as in lineage, to those."""
 
-    def __init__(self, heading: str, grow: Callable[[], Awaitable[tuple[Sequence[lineage.Branch], str]]]) -> None:
-        super().__init__(heading)
+    def __init__(
+        self,
+        heading: str,
+        grow: Callable[[], Awaitable[tuple[Sequence[lineage.Branch], str]]],
+        *,
+        opens: Callable[[str], Place | None] = place.of_node,
+        watched: str = "",
+    ) -> None:
+        super().__init__(heading, watched=watched)
         self._grow = grow
+        self._opens = opens
         self.branches = widgets.Branches()
 
     @property
@@ -358,7 +372,7 @@ class TreePane(Pane):
     def on_tree_node_selected(self, event: Tree.NodeSelected[str]) -> None:
         """Where the line leads."""
         event.stop()
-        where = place.of_node(event.node.data or "")
+        where = self._opens(event.node.data or "")
         if where is not None:
             self.post_message(self.Opened(where))
 

@@ -11,13 +11,14 @@ from federation.core import lineage as lineages
 
 
 class Kind(StrEnum):
-    """What is there. The first five are the sections, in the order of their keys."""
+    """What is there. The first six are the sections, in the order of their keys."""
 
     DATA = "Data"
     SITES = "Sites"
     JOBS = "Jobs"
     TRANSFERS = "Transfers"
     COSTS = "Costs"
+    POLICIES = "Policies"
     NAMESPACE = "Namespace"
     DATASET = "Dataset"
     VERSION = "Version"
@@ -25,32 +26,61 @@ class Kind(StrEnum):
     SITE = "Site"
     JOB = "Job"
     TRANSFER = "Transfer"
+    PIPELINES = "Pipelines"
+    PIPELINE = "Pipeline"
+    BUDGETS = "Budgets"
+    BUDGET = "Budget"
+    REVISION = "Revision"
+    POLICY = "Policy"
 
 
-SECTIONS = (Kind.DATA, Kind.SITES, Kind.JOBS, Kind.TRANSFERS, Kind.COSTS)
-#: Where a section's things are.
-_WITHIN = {Kind.SITE: Kind.SITES, Kind.JOB: Kind.JOBS, Kind.TRANSFER: Kind.TRANSFERS}
-_COLLECTIONS = {"sites": Kind.SITE, "jobs": Kind.JOB, "transfers": Kind.TRANSFER}
-_JOB = re.compile(r"j-[0-9a-z]{26}")
+#: The revision of the policies that holds.
+HOLDS = "-"
+SECTIONS = (Kind.DATA, Kind.SITES, Kind.JOBS, Kind.TRANSFERS, Kind.COSTS, Kind.POLICIES)
+#: In what a thing lies, beside data.
+_WITHIN = {
+    Kind.SITE: Kind.SITES,
+    Kind.JOB: Kind.JOBS,
+    Kind.TRANSFER: Kind.TRANSFERS,
+    Kind.PIPELINE: Kind.PIPELINES,
+    Kind.PIPELINES: Kind.JOBS,
+    Kind.BUDGET: Kind.BUDGETS,
+    Kind.BUDGETS: Kind.COSTS,
+    Kind.REVISION: Kind.POLICIES,
+}
+_COLLECTIONS = {
+    "sites": Kind.SITE,
+    "jobs": Kind.JOB,
+    "transfers": Kind.TRANSFER,
+    "pipelines": Kind.PIPELINE,
+    "budgets": Kind.BUDGET,
+    "policies": Kind.REVISION,
+}
+_WORDS = {str(kind).lower(): kind for kind in (*SECTIONS, Kind.PIPELINES, Kind.BUDGETS)}
+_IDS = {Kind.JOB: re.compile(r"j-[0-9a-z]{26}"), Kind.PIPELINE: re.compile(r"p-[0-9a-z]{26}")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A kind of thing and which: `sales/flights@3`, `eu-1`; of a section nothing. `file` is one of a version's."""
+    """A kind of thing and which: `sales/flights@3`, `eu-1`; of a section nothing.
+
+    `part` is a file of a version, or a policy of a revision of them (`3`, or `-` for the one that holds).
+    """
 
     kind: Kind
     name: str = ""
-    file: str = ""
+    part: str = ""
 
     @property
     def section(self) -> Kind:
         """The section that it is in."""
-        return self.kind if self.kind in SECTIONS else _WITHIN.get(self.kind, Kind.DATA)
+        return trail(self)[0].kind
 
     @property
     def copied(self) -> str:
         """Its name as `fed` takes it."""
-        return self.file or (f"{self.section.lower()}/{self.name}" if self.kind in _WITHIN else self.name)
+        collection = next((word for word, kind in _COLLECTIONS.items() if kind is self.kind), "")
+        return self.part or (f"{collection}/{self.name}" if collection else self.name)
 
 
 def trail(place: Place) -> tuple[Place, ...]:
@@ -66,18 +96,25 @@ def word(place: Place) -> str:
             return place.name.partition("/")[2]
         case Kind.VERSION:
             return "@" + place.name.rpartition("@")[2]
-        case Kind.FILE:
-            return place.file
+        case Kind.FILE | Kind.POLICY:
+            return place.part
     return place.name or str(place.kind)
 
 
 def parse(text: str) -> Place:
     """The place of a name as people or programs write it; InvalidArgument (NAME_INVALID) for what names none.
 
-    `sales`, `sales/flights`, `sales/flights@3`, `sites/eu-1`, `jobs/j-01k9...`, `costs`; and the contract's long names.
+    `sales`, `sales/flights`, `sales/flights@3`, `sites/eu-1`, `jobs/j-01k9...`, `budgets/ml`, `costs`; and the contract's long
+    names.
     """
     text = text.strip("/")
     collection, _, rest = text.partition("/")
+    if text == f"policies/{HOLDS}":
+        return Place(kind=Kind.POLICIES)
+    if collection == "policies" and rest and not rest.isdecimal():
+        raise errors.InvalidArgument(
+            f"{text!r} names no revision of the policies", reason="NAME_INVALID", help="Write policies, or policies/3."
+        )
     if collection in _COLLECTIONS and rest:
         return Place(kind=_COLLECTIONS[collection], name=rest.partition("/")[0])
     if not rest:
@@ -91,12 +128,12 @@ def parse(text: str) -> Place:
 
 
 def _single(word: str) -> Place:
-    """The place of one word: a section, a job, or a namespace."""
-    sections = {str(kind).lower(): kind for kind in SECTIONS}
-    if word in sections or not word:
-        return Place(kind=sections.get(word, Kind.DATA))
-    if _JOB.fullmatch(word):
-        return Place(kind=Kind.JOB, name=word)
+    """The place of one word: a section, pipelines or budgets, a job or a pipeline, or a namespace."""
+    if word in _WORDS or not word:
+        return Place(kind=_WORDS.get(word, Kind.DATA))
+    for kind, form in _IDS.items():
+        if form.fullmatch(word):
+            return Place(kind=kind, name=word)
     return Place(kind=Kind.NAMESPACE, name=ids.segment(word, "namespace"))
 
 
@@ -115,13 +152,19 @@ def of_node(node: str) -> Place | None:
 def _above(place: Place) -> Place | None:
     match place.kind:
         case Kind.NAMESPACE:
-            return Place(kind=Kind.DATA)
+            above = Kind.DATA, ""
         case Kind.DATASET:
-            return Place(kind=Kind.NAMESPACE, name=place.name.partition("/")[0])
+            above = Kind.NAMESPACE, place.name.partition("/")[0]
         case Kind.VERSION:
-            return Place(kind=Kind.DATASET, name=place.name.rpartition("@")[0])
+            above = Kind.DATASET, place.name.rpartition("@")[0]
         case Kind.FILE:
-            return Place(kind=Kind.VERSION, name=place.name)
+            above = Kind.VERSION, place.name
+        case Kind.POLICY if place.name != HOLDS:
+            above = Kind.REVISION, place.name
+        case Kind.POLICY:
+            above = Kind.POLICIES, ""
         case kind if kind in _WITHIN:
-            return Place(kind=_WITHIN[kind])
-    return None
+            above = _WITHIN[kind], ""
+        case _:
+            return None
+    return Place(kind=above[0], name=above[1])

@@ -6,18 +6,20 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TypeVar
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from federation.browse import apart, costs, fitting, panes, worldmap
+from federation.browse import apart, costs, fitting, gauge, governing, panes, worldmap
 from federation.browse.panes import Pane
 from federation.browse.place import Kind, Place
 from federation.client import AsyncClient, Client
-from federation.core import dataset, discovery, errors, ids, job, site, transfer, units
+from federation.core import budget, dataset, discovery, errors, ids, job, pipeline, site, transfer, units
 from federation.core.screen import safe
 from federation.core.statistics import ColumnStatistics
-from federation.shown import lineage, plans, shapes, tables
+from federation.shown import lineage, pipelines, plans, shapes, tables
 
 #: Of a dataset with more versions the newest are asked for one by one: its listing begins with the oldest.
 _LISTED_MAX = 500
@@ -25,6 +27,10 @@ _AT_ONCE = 25
 _PREVIEW_ROWS = 50
 _EDGES_MAX = 1_000
 _CELL_CHARS_MAX = 32
+#: Of jobs that wait anywhere no more are looked through for those of one site.
+_WAITING_MAX = 2_000
+
+T = TypeVar("T")
 
 _READ = (
     "It is a read of the data, in your name: the policy is asked, it is under a lease of the keys, it stands in the audit, and "
@@ -39,10 +45,11 @@ _READ_FOOTER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Clients:
-    """The client on the event loop, and the one for threads, both for whoever browses."""
+    """The client on the event loop, and the one for threads, both for whoever browses; and which day it is (UTC)."""
 
     loop: AsyncClient
     threads: Client
+    today: Callable[[], date] = lambda: datetime.now(UTC).date()
 
 
 def of(where: Place, clients: Clients) -> list[Pane]:
@@ -199,7 +206,7 @@ def _version(where: Place, clients: Clients) -> list[Pane]:
             "Files",
             lambda purpose: _files(clients, name, purpose),
             fitting.pick(dataset.FileEntry, "FILE", "SIZE", "ROWS", "STORED", "GENERATION", "SHA-256 SEALED"),
-            opens=lambda row: Place(kind=Kind.FILE, name=name, file=row.path),
+            opens=lambda row: Place(kind=Kind.FILE, name=name, part=row.path),
             noun="files",
             warning=_READ_FILES,
             purposes=lambda: _purposes(client, of_dataset),
@@ -220,7 +227,7 @@ def _file(where: Place, clients: Clients) -> list[Pane]:
         return _purposes(clients.loop, where.name.rpartition("@")[0])
 
     async def described(purpose: str) -> Sequence[ColumnStatistics]:
-        found = await apart.run(clients.threads.describe_file, where.name, where.file, purpose=purpose)
+        found = await apart.run(clients.threads.describe_file, where.name, where.part, purpose=purpose)
         return found.columns
 
     return [
@@ -235,7 +242,7 @@ def _file(where: Place, clients: Clients) -> list[Pane]:
         ),
         panes.PreviewPane(
             "Rows",
-            lambda purpose: _rows(clients, where.name, purpose, where.file),
+            lambda purpose: _rows(clients, where.name, purpose, where.part),
             warning=_READ_ROWS,
             purposes=purposes,
         ),
@@ -375,21 +382,86 @@ def _sites(_: Place, clients: Clients) -> list[Pane]:
 
 
 def _site(where: Place, clients: Clients) -> list[Pane]:
+    client, at = clients.loop, f'site = "{where.name}"'
+    work = _Work(client, where.name)
+
     async def about() -> RenderableType:
-        return panes.pairs(shapes.fields(await clients.loop.get_site(where.name)))
+        return panes.pairs(shapes.fields(await client.get_site(where.name)))
 
     return [
         panes.TextPane("About", about, watched=f'name = "sites/{where.name}"'),
+        panes.TablePane(
+            "Jobs",
+            work.rows,
+            fitting.pick(job.Job, "LABEL", "STATE", "JOB", "BECAUSE", "CREATED", "BY", "NEEDS"),
+            opens=lambda row: Place(kind=Kind.JOB, name=row.job),
+            empty="Nothing runs here, and nothing waits to.",
+            noun="jobs",
+            watched='type = "jobs" OR type = "runs"',
+            unseen=lambda: work.unseen,
+        ),
+        panes.TablePane(
+            "Replicas",
+            lambda asked: client.list_replicas(filter=_and(at, asked)),
+            fitting.pick(dataset.Replica, "VERSION", "STATE", "STORED", "VERIFIED", "ENDS", "TRANSFER"),
+            opens=lambda row: Place(kind=Kind.VERSION, name=row.version.short),
+            empty="Nothing lies here that you may know of.",
+            noun="replicas",
+            watched='type = "replicas"',
+            filter_example='state = "SUSPECT"',
+        ),
         _transfers_pane(clients, f'destination_site = "{where.name}"', "Comes"),
         _transfers_pane(clients, f'source_site = "{where.name}"', "Goes"),
         *_costs_of(clients, f'source_site = "{where.name}"', ("month", "link")),
     ]
 
 
+class _Work:
+    """The jobs of a site: those with a run there that has not ended, and below them those that wait for it."""
+
+    def __init__(self, client: AsyncClient, site_name: str) -> None:
+        self._client = client
+        self._site = site_name
+        self.unseen = ""
+
+    async def rows(self, _: str) -> AsyncIterator[job.Job]:
+        """Running, then starting, then placed ones, each newest first; of those that wait the newest are looked through."""
+        self.unseen = ""
+        for state in (job.JobState.RUNNING, job.JobState.STARTING, job.JobState.PLACED):
+            runs = self._client.list_runs(filter=f'site = "{self._site}" AND state = "{state}"')
+            async for together in _together(runs):
+                for found in await asyncio.gather(*(self._client.get_job(run.job) for run in together)):
+                    yield found
+        looked_at = 0
+        async for waiting in self._client.list_jobs(filter=f'state = "{job.JobState.PENDING}"'):
+            if looked_at == _WAITING_MAX:
+                self.unseen = f"of those that wait the newest {_WAITING_MAX:,} were looked at"
+                return
+            looked_at += 1
+            if waiting.waits_for(self._site):
+                yield waiting
+
+
+async def _together(found: AsyncIterator[T]) -> AsyncIterator[list[T]]:
+    """What comes, a few at once."""
+    rows: list[T] = []
+    async for row in found:
+        rows.append(row)
+        if len(rows) == _AT_ONCE:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+def _and(*filters: str) -> str:
+    return " AND ".join(filter(None, filters))
+
+
 # Work
 
 
-def _jobs(_: Place, clients: Clients) -> list[Pane]:
+def _jobs(where: Place, clients: Clients) -> list[Pane]:
     return [
         panes.TablePane(
             "Jobs",
@@ -400,8 +472,91 @@ def _jobs(_: Place, clients: Clients) -> list[Pane]:
             noun="jobs",
             watched='type = "jobs"',
             filter_example='state = "RUNNING"',
+        ),
+        *_pipelines(where, clients),
+    ]
+
+
+def _pipelines(_: Place, clients: Clients) -> list[Pane]:
+    return [
+        panes.TablePane(
+            "Pipelines",
+            lambda filter_: clients.loop.list_pipelines(filter=filter_),
+            fitting.pick(pipeline.Pipeline, "LABEL", "STATE", "TASKS", "SITES", "COST", "PIPELINE", "BECAUSE", "CREATED", "BY"),
+            opens=lambda row: Place(kind=Kind.PIPELINE, name=row.pipeline),
+            empty="There is no pipeline yet. fed pipeline submit starts one.",
+            noun="pipelines",
+            watched='type = "pipelines"',
+            filter_example='state = "RUNNING"',
         )
     ]
+
+
+def _pipeline(where: Place, clients: Clients) -> list[Pane]:
+    """Its tasks as a table and as the DAG that they are; a task with a job leads there."""
+    client, within = clients.loop, f'within = "pipelines/{where.name}"'
+
+    async def rows(_: str) -> AsyncIterator[pipelines.Row]:
+        for row in pipelines.rows(await client.get_pipeline(where.name)):
+            yield row
+
+    async def grow() -> tuple[Sequence[lineage.Branch], str]:
+        found = await client.get_pipeline(where.name)
+        return pipelines.branches(found), f"{found.state}; each task stands below the last one that it waits for"
+
+    async def plan() -> RenderableType:
+        found = await client.get_pipeline(where.name)
+        told = ("It has no plan yet.",) if found.plan is None else pipelines.explained(found.plan)
+        because = ": ".join(filter(None, (found.reason, found.detail)))
+        return panes.lines((*((because, "") if because else ()), *told))
+
+    async def about() -> RenderableType:
+        return panes.pairs(pipeline_fields(await client.get_pipeline(where.name)))
+
+    def job_of(name: str) -> Place | None:
+        return Place(kind=Kind.JOB, name=name.removeprefix("jobs/")) if name else None
+
+    return [
+        panes.TablePane(
+            "Tasks",
+            rows,
+            _TASKS,
+            opens=lambda row: job_of(row.run.job),
+            name_of=lambda row: row.task,
+            noun="tasks",
+            watched=within,
+        ),
+        panes.TreePane("Graph", grow, opens=job_of, watched=within),
+        panes.TextPane("Plan", plan, watched=within),
+        panes.TextPane("About", about, watched=within),
+    ]
+
+
+#: What has become of each task first.
+_TASKS = tuple(
+    column
+    for heading in ("TASK", "STATE", "SITE", "AFTER", "OWN COST", "HANDED OVER", "BECAUSE", "JOB", "REGION")
+    for column in pipelines.COLUMNS
+    if column.heading == heading
+)
+
+
+def pipeline_fields(found: pipeline.Pipeline) -> list[tuple[str, str]]:
+    """A pipeline in short: what became of it, what was asked, at which cost."""
+    told = [
+        ("pipeline", found.pipeline),
+        ("state", f"{found.state}{', its end is asked for' if found.cancel_requested and not found.state.terminal else ''}"),
+        ("because", ": ".join(filter(None, (found.reason, found.detail)))),
+        ("tasks", f"{sum(row.state.terminal for row in found.tasks)} of {len(found.tasks)} have ended"),
+        ("estimate", units.usd(found.plan.cost_micros) if found.plan and found.plan.tasks else ""),
+        ("label", found.request.label),
+        ("namespace", found.request.namespace),
+        ("submitted by", found.request.principal),
+        ("optional tasks that must succeed", str(found.request.parts_min or "")),
+        ("created", shapes.moment(found.create_time)),
+        ("ended", shapes.moment(found.end_time)),
+    ]
+    return [(name, text) for name, text in told if text]
 
 
 def _job(where: Place, clients: Clients) -> list[Pane]:
@@ -464,7 +619,7 @@ def _transfers(_: Place, clients: Clients) -> list[Pane]:
 
 def _transfers_pane(clients: Clients, filter_: str, heading: str) -> Pane:
     def source(asked: str) -> AsyncIterator[transfer.Transfer]:
-        return clients.loop.list_transfers(filter=" AND ".join(filter(None, (filter_, asked))))
+        return clients.loop.list_transfers(filter=_and(filter_, asked))
 
     return panes.TablePane(
         heading,
@@ -521,8 +676,62 @@ def _costs_by(clients: Clients, filter_: str, by: str, heading: str) -> Pane:
     return panes.TextPane(heading, drawn)
 
 
-def _costs(_: Place, clients: Clients) -> list[Pane]:
-    return _costs_of(clients, "", ("month", "link", "namespace", "dataset", "site", "payer"))
+def _costs(where: Place, clients: Clients) -> list[Pane]:
+    month, *others = _costs_of(clients, "", ("month", "link", "namespace", "dataset", "site", "payer"))
+    return [month, *_budgets(where, clients), *others]
+
+
+#: What a budget's charges change with: they are posted as runs and transfers end, and tell nobody themselves.
+_SPENT = 'type = "budgets" OR type = "runs" OR type = "transfers"'
+
+
+def _budgets(_: Place, clients: Clients) -> list[Pane]:
+    return [
+        panes.TablePane(
+            "Budgets",
+            lambda filter_: clients.loop.list_budgets(filter=filter_),
+            (
+                *fitting.pick(budget.Budget, "BUDGET"),
+                shapes.Column(heading="SPENT OF IT", show=gauge.short),
+                *fitting.pick(budget.Budget, "SPENT", "LIMIT", "SCOPE", "STOPS", "IN FLIGHT", "ALERTS", "MONTH", "BY"),
+            ),
+            opens=lambda row: Place(kind=Kind.BUDGET, name=row.budget),
+            empty="There is no budget that you may know of. fed budget create makes one.",
+            noun="budgets",
+            watched=_SPENT,
+            filter_example='scope = "all"',
+        )
+    ]
+
+
+def _budget(where: Place, clients: Clients) -> list[Pane]:
+    client = clients.loop
+
+    async def spent() -> RenderableType:
+        found = await client.get_budget(where.name)
+        try:
+            told = await client.forecast_costs(filter=budget.ledger_filter(found.scope), today=clients.today())
+        except errors.PermissionDenied as error:
+            return gauge.Gauge(found, unknown=error.message)
+        return gauge.Gauge(found, told)
+
+    async def about() -> RenderableType:
+        return panes.pairs(shapes.fields(await client.get_budget(where.name)))
+
+    def costs_by(by: str) -> Pane:
+        async def drawn() -> RenderableType:
+            found = await client.get_budget(where.name)
+            told = _and(f'month = "{found.month}"' if by != "month" else "", budget.ledger_filter(found.scope))
+            sums, total = await client.summarize_costs(by, filter=told)
+            return costs.Bars(sums, total, by)
+
+        return panes.TextPane(f"By {by}", drawn)
+
+    return [
+        panes.TextPane("Spent", spent, watched=_SPENT),
+        *(costs_by(by) for by in ("dataset", "link", "payer", "month")),
+        panes.TextPane("About", about, watched=f'name = "budgets/{where.name}"'),
+    ]
 
 
 _SIDES: dict[Kind, Callable[[Place, Clients], list[Pane]]] = {
@@ -538,6 +747,13 @@ _SIDES: dict[Kind, Callable[[Place, Clients], list[Pane]]] = {
     Kind.TRANSFERS: _transfers,
     Kind.TRANSFER: _transfer,
     Kind.COSTS: _costs,
+    Kind.PIPELINES: _pipelines,
+    Kind.PIPELINE: _pipeline,
+    Kind.BUDGETS: _budgets,
+    Kind.BUDGET: _budget,
+    Kind.POLICIES: governing.section,
+    Kind.REVISION: governing.revision,
+    Kind.POLICY: governing.policy,
 }
 
 FOUND = fitting.pick(discovery.Found, "NAME", "KIND", "FOUND IN", "DESCRIPTION", "OWNER")

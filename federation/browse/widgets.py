@@ -98,9 +98,8 @@ class Branches(Tree[str], inherit_bindings=False):
         self.guide_depth = 3
 
     def grow(self, roots: Sequence[lineage.Branch]) -> None:
-        """Shows other trees, open to their last line."""
+        """Shows other trees, open to their last line; the cursor stays on the line that it was on."""
         self.clear()
-        self.call_after_refresh(self.action_scroll_home)
         waiting = [(self.root, branch) for branch in reversed(roots)]
         while waiting:
             above, branch = waiting.pop()
@@ -110,3 +109,11 @@ class Branches(Tree[str], inherit_bindings=False):
             else:
                 above.add_leaf(branch.label, branch.name)
         self.root.expand()
+        self.call_after_refresh(self._keep_cursor)
+
+    def _keep_cursor(self) -> None:
+        line = min(max(self.cursor_line, 0), self.last_line)
+        self.cursor_line = -1  # what it is on is of the tree before
+        self.cursor_line = line
+        if line >= 0:
+            self.scroll_to_line(line, animate=False)

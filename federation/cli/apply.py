@@ -38,9 +38,13 @@ _DONE = {
 
 
 class State(StrEnum):
-    """What became of a resource: only planned, done, nothing to do, failed, or left undone because another failed."""
+    """What became of a resource: done, nothing to do, failed, or left undone because another failed.
+
+    Of what is only tried: planned, refused, or to be left because another is refused.
+    """
 
     PLANNED = "PLANNED"
+    REFUSED = "REFUSED"
     DONE = "DONE"
     UNCHANGED = "UNCHANGED"
     FAILED = "FAILED"
@@ -60,7 +64,8 @@ class Difference(formats.Together):
 class Applied(formats.Together):
     """One resource: what was to be done with it, from which file, each field's difference, and what became of that.
 
-    `ignored` are fields of the file that cannot be set; `reason` and `message` tell why something was not done.
+    `ignored` are fields of the file that cannot be set; `reason` and `message` tell why something was not done, or how much of
+    it could be tried.
     """
 
     name: str
@@ -81,7 +86,7 @@ class Applied(formats.Together):
     answers=list[Applied],
     example="""# All files of a folder; what differs is shown and made so.
 fed apply -f examples/declarative
-# Only show it; the exit code is 1 if something differs.
+# Only show it, and what the server would refuse; the exit code is 1 if something differs.
 fed apply -f federation/ --dry-run --exit-code
 # What another command printed, or a program made of it: fed dataset show sales/flights -o yaml | fed apply -f -
 fed apply -f -
@@ -97,7 +102,7 @@ fed apply -f federation/ --prune --selector team=ops --yes""",
     type=click.Path(path_type=Path, allow_dash=True),
     help="A file of YAML or JSON documents, a folder of such, or - for stdin; repeat for several.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what differs, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what differs and what the server would refuse of it, and change nothing.")
 @click.option("--exit-code", is_flag=True, help="With --dry-run: exit with 1 if something differs.")
 @click.option("--prune", is_flag=True, help="Delete what no file declares, of what --prune-kind and --selector name.")
 @click.option(
@@ -145,9 +150,8 @@ def apply(
     if session.output.for_people:
         _show(session.output, found)
     if dry_run:
-        planned = [_told(step, State.PLANNED if step.action.changes else State.UNCHANGED) for step in found.steps]
-        _answer(session.output, planned, "nothing was applied: ")
-        return exits.ERROR if exit_code and found.differs else exits.OK
+        refused = _try(session, found, read)
+        return refused or (exits.ERROR if exit_code and found.differs else exits.OK)
     _confirm(found, files, yes=yes)
     return _do(session, found, read)
 
@@ -168,6 +172,37 @@ def _confirm(found: Plan, files: tuple[Path, ...], *, yes: bool) -> None:
     if Path("-") in files or not sys.stdin.isatty():
         raise click.UsageError(f"{len(gone)} would be deleted, such as {gone[0]}: say --yes, or look with --dry-run")
     click.confirm(f"Delete {len(gone)}: {', '.join(gone)}?", abort=True, err=True)
+
+
+def _try(session: Session, found: Plan, read: declare.Files) -> int:
+    """Asks the server what it would say, tells of all that it would refuse, and gives the exit code of the first."""
+    from federation.client import declare  # noqa: PLC0415 - as above
+
+    out = session.output
+    rows, code = [], exits.OK
+    for outcome in declare.try_out(session.client, found, read):
+        step, error = outcome.step, outcome.error
+        code = code or (exits.OK if error is None else exits.code_of(error))
+        if error is not None:
+            rows.append(_told(step, State.REFUSED, reason=error.reason, message=error.message))
+        elif outcome.left:
+            rows.append(_told(step, State.LEFT, message=f"{outcome.left} comes before it, which would be refused"))
+        else:
+            untold = f"all of it can be tried once {outcome.unknown} is there" if outcome.unknown else ""
+            rows.append(_told(step, State.PLANNED if step.action.changes else State.UNCHANGED, message=untold))
+        if out.for_people and error is not None:
+            out.line(f"{_place(step)}{step.action.lower()} {step.name}: would be refused")
+            out.error(error)
+    _answer(out, rows, "nothing was applied: ")
+    later = sum(row.state is State.PLANNED and bool(row.message) for row in rows)
+    if out.for_people and later:
+        out.say(f"{later} of them can be tried only in part before what they need is there")
+    return code
+
+
+def _place(step: Step) -> str:
+    """Where a step is declared; nothing for what is deleted because it is nowhere."""
+    return f"{step.file}:{step.line}: " if step.file else ""
 
 
 def _do(session: Session, found: Plan, read: declare.Files) -> int:
@@ -230,7 +265,8 @@ def _answer(out: Output, rows: list[Applied], before: str) -> None:
     if not out.for_people:
         out.rows(rows)
         return
-    counts = Counter(row.state.lower() if row.state in (State.FAILED, State.LEFT) else _DONE[row.action] for row in rows)
+    undone = (State.FAILED, State.LEFT, State.REFUSED)
+    counts = Counter(row.state.lower() if row.state in undone else _DONE[row.action] for row in rows)
     if before:
         words = {_DONE[action]: f"to {action.lower()}" for action in Action if action.changes}
         counts = Counter({words.get(word, word): number for word, number in counts.items()})
@@ -248,7 +284,7 @@ def _show(out: Output, found: Plan) -> None:
         elif step.action is Action.KEEP:
             text.append(f"keep {step.name}: {step.why}\n", "yellow")
         if step.ignored:
-            text.append(f"{step.file}:{step.line}: {step.name}: cannot be set: {', '.join(step.ignored)}\n", "yellow")
+            text.append(f"{_place(step)}{step.name}: cannot be set: {', '.join(step.ignored)}\n", "yellow")
     if text:
         out.show(text[:-1] if text.plain.endswith("\n") else text)
 

@@ -15,11 +15,11 @@ from federation.core import errors
 @verb(None, "browse", example="fed browse\nfed browse sales/flights@3\nfed browse jobs", has_output=False)
 @click.argument("name", metavar="[DATASET[@VERSION]]", default="")
 def browse(session: Session, name: str) -> None:
-    """Shows the catalog on the whole screen: namespaces, datasets, versions, files, replicas on a map, jobs, costs, lineage.
+    """Shows the catalog on the whole screen: data, replicas on a map, lineage, jobs, pipelines, costs, budgets, policies.
 
     It begins with all namespaces, or with what is named: sales, sales/flights, sales/flights@3, sites, sites/eu-1, jobs,
-    jobs/j-01k9..., transfers, costs. Keys stand at the foot of the screen; ? explains all of them. It shows what you may see
-    and changes nothing; what reads data itself says so first.
+    jobs/j-01k9..., pipelines, p-01k9..., transfers, costs, budgets, budgets/ml, policies. Keys stand at the foot of the screen,
+    and ? explains all of them. It shows what you may see and changes nothing; what reads data itself says so first.
     """
     try:
         from federation.browse import app, place, sides  # noqa: PLC0415 - an extra, and slow to load

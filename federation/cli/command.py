@@ -6,6 +6,7 @@ answers and the tests read the same declaration.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -111,6 +112,30 @@ def verb(
         return found
 
     return declare
+
+
+def as_one(
+    parameter: str, value: Callable[..., Any], options: Sequence[Callable[..., Any]]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Options that belong together, for a command that gets one `value` of what they say, as `parameter`, in their place."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def called(*args: Any, **given: Any) -> Any:
+            said = {name: given.pop(name) for name in own}
+            return function(*args, **{parameter: value(**said)}, **given)
+
+        params = click.command()(_with(lambda: None, options)).params
+        own = [param.name for param in params if param.name and param.expose_value]
+        return _with(called, options)
+
+    return declare
+
+
+def _with(function: Callable[..., Any], options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def examples(text: str) -> tuple[Example, ...]:

@@ -101,16 +101,7 @@ def chargeback(session: Session, month: str, file: Path | None) -> None:
 def forecast(session: Session, filter_: str) -> None:
     """Tells what this month will have cost when it is over, by which method, and how sure that is."""
     found = session.client.forecast_costs(filter=filter_)
-    session.output.item(found, lambda: _forecast(session, found))
-
-
-def _forecast(session: Session, found: values.Forecast) -> None:
-    pairs = [("month", found.month), ("spent by now", units.usd(found.spent_micros))]
-    if found.expected_micros is not None:
-        pairs.append(("expected at its end", shapes.money(found.expected_micros)))
-        pairs.append(("80 percent between", f"{shapes.money(found.low_micros)} and {shapes.money(found.high_micros)}"))
-    pairs.append(("method", f"{found.method}, from {found.days} full days, for {found.days_left} days to come"))
-    session.output.fields([*pairs, ("note", found.note)] if found.note else pairs)
+    session.output.item(found, lambda: session.output.fields(shapes.foretold(found)))
 
 
 @verb(

@@ -16,6 +16,7 @@ from federation.cli.output import Output
 from federation.cli.session import Session
 from federation.core import errors, units
 from federation.core.authorization import Rule
+from federation.core.forecast import Forecast
 from federation.core.lineage import RunFact, Sighting
 from federation.core.metering import CostSummary
 from federation.core.variance import Variance
@@ -143,7 +144,7 @@ def _part(out: Output, name: str, value: Any) -> None:
             out.rows(value.rows, _COLUMNS[CostSummary])
     else:
         out.line(f"{title}:")
-        out.fields(shapes.fields(value))
+        out.fields(shapes.foretold(value) if isinstance(value, Forecast) else shapes.fields(value))
 
 
 def _fields(out: Output, found: Any) -> None:
@@ -172,6 +173,12 @@ def _number(heading: str, show: Callable[[Any], str]) -> Column:
 
 #: Columns of what has none of its own, because no list shows it.
 _COLUMNS: Mapping[type, Sequence[Column]] = {
+    pages.Condition: (
+        _text("CONDITION", lambda row: row.condition),
+        _text("HOLDS", lambda row: "yes" if row.holds else "no"),
+        _text("SINCE", lambda row: shapes.moment(row.since) or "-"),
+        _text("BECAUSE", lambda row: row.because),
+    ),
     pages.ColumnFact: (
         _text("COLUMN", lambda row: row.column),
         _text("TYPE", lambda row: row.type),

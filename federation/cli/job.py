@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
-from federation.cli import exits, jobs, plans, rayflags, variances
+from federation.cli import exits, jobflags, jobs, plans, rayflags, variances
 from federation.cli import scatter as scatters
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
-from federation.core import ids, specs, units
+from federation.core import ids, units
 from federation.core.job import Job, Plan, Run
 from federation.core.pipeline import Pipeline
 
@@ -27,64 +25,6 @@ class Printed:
 
 job = noun("job", "Work that is sent to where its data lies.")
 
-_OPTIONS = (
-    click.argument("entrypoint", nargs=-1, required=True, type=click.UNPROCESSED),
-    click.option("--label", default="", metavar="NAME", help="A word for people."),
-    click.option(
-        "--env", multiple=True, metavar="KEY=VALUE", help="An environment variable of the job; no secrets: Ray shows it."
-    ),
-    click.option("--max-attempts", type=click.IntRange(1, 20), default=3, show_default=True, help="Tries, if a site is lost."),
-    click.option("--time-limit", default="", metavar="1h", help="End a run that takes longer."),
-    click.option("--no-copies", is_flag=True, help="Make no replicas for it."),
-    click.option(
-        "--spot",
-        type=click.Choice(("never", "allowed", "only")),
-        default="never",
-        show_default=True,
-        help="Whether it may run on GPUs that can be taken away.",
-    ),
-    click.option("--carbon-price", default="", metavar="USD", help="Weigh a tonne of CO2e at this price."),
-    click.option("--hour-value", default="", metavar="USD", help="What an hour less of waiting and running is worth."),
-    click.option("--deadline", default="", metavar="6h", help="It must have ended so long after its submission."),
-    click.option("--purpose", default="", metavar="PURPOSE", help="What the result is for; policies decide by it."),
-    click.option("--priority", type=click.IntRange(-1000, 1000), default=0, help="Higher goes first."),
-    click.option("--duration", default="10m", show_default=True, help="How long you think it runs, if no earlier run tells."),
-    click.option("--site", "sites", multiple=True, help="Consider only this site; repeat for several."),
-    click.option("--memory", default="", metavar="2GiB", help="Memory that it needs."),
-    click.option("--gpu-type", default="", metavar="A10G", help="Type of GPU; any type without it."),
-    click.option("--gpus", type=click.IntRange(0), default=0, help="GPUs that it needs."),
-    click.option("--cpus", type=click.IntRange(0), default=1, show_default=True, help="CPUs that it needs."),
-    click.option(
-        "--column-map",
-        "column_maps",
-        multiple=True,
-        metavar="OUT.COLUMN=IN.COLUMN[,IN.COLUMN]",
-        help="For lineage: from which columns of inputs one of an output is made.",
-    ),
-    click.option(
-        "--output",
-        "output_texts",
-        multiple=True,
-        metavar="[ALIAS=]DATASET[:MODEL]",
-        help="A dataset that it writes. After commas: deliver=SITE for a replica there, size=2GB to reckon with,"
-        " release, count=COLUMN for an aggregate: the column that says how many people are behind each row.",
-    ),
-    click.option(
-        "--input",
-        "input_texts",
-        multiple=True,
-        metavar="[ALIAS=]DATASET[@N]",
-        help="A dataset that it reads. Then, after a comma: read=25% for how much of it (250% is two and a half times).",
-    ),
-)
-
-
-def _describes_a_job(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of our own that `submit` and `plan` share."""
-    for option in _OPTIONS:
-        function = option(function)
-    return function
-
 
 @verb(
     job,
@@ -93,7 +33,7 @@ def _describes_a_job(function: Callable[..., Any]) -> Callable[..., Any]:
     example="fed job submit --input flights=sales/flights --output model=ml/delay-model:MODEL \\\n"
     "    --gpus 1 --gpu-type A10G --working-dir . --wait -- python train.py",
 )
-@_describes_a_job
+@jobflags.options
 @click.option("--dry-run", is_flag=True, help="Only tell where it would run, as `fed job plan` does.")
 @click.option("--wait/--no-wait", default=False, show_default=True, help="Wait until it has ended.")
 @click.option("-f", "--follow", is_flag=True, help="Print what it prints, and wait.")
@@ -102,16 +42,12 @@ def _describes_a_job(function: Callable[..., Any]) -> Callable[..., Any]:
 def submit(
     session: Session,
     *,
-    input_texts: tuple[str, ...],
-    output_texts: tuple[str, ...],
-    column_maps: tuple[str, ...],
+    described: jobflags.JobOptions,
+    rays: rayflags.Said,
+    scatter: scatters.Scatter,
     dry_run: bool,
     wait: bool,
     follow: bool,
-    scatter: str,
-    reduce: str,
-    parts_min: int,
-    **options: Any,
 ) -> int:
     """Finds the best site for a job, explains the choice, and runs it there.
 
@@ -122,17 +58,12 @@ def submit(
     can run it, and with --wait or --follow with 8 when it failed. The options of `ray job submit` work here, too; unlike
     that, this waits only if --wait or --follow is given.
     """
-    said = rayflags.taken(options)
-    inputs, outputs = specs.inputs(input_texts), specs.outputs(output_texts, column_maps)
-    request, working_dir = said.applied(jobs.request(inputs_=inputs, outputs_=outputs, **options)), said.working_dir
-    scatters.require_scatter(scatter=scatter, reduce=reduce, parts_min=parts_min, follow=follow)
-    if scatter and request.submission_id:
-        raise click.UsageError("--submission-id is for one job; --scatter makes several")
-    if scatter:
-        return scatters.submit(session, request, working_dir, scatter=scatter, reduce=reduce, parts_min=parts_min, wait=wait)
+    request = rays.applied(described.request())
+    if scatter.is_meant(request, follow=follow):
+        return scatter.submit(session, request, rays.working_dir, dry_run=dry_run, wait=wait)
     if dry_run:
         return _show_plan(session, session.client.plan(request))
-    started = session.client.submit(request, working_dir)
+    started = session.client.submit(request, rays.working_dir)
     return jobs.answer(session, started, wait=wait, follow=follow)
 
 
@@ -146,25 +77,20 @@ _PLOT = click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.sv
     example="fed job plan --input flights=sales/flights --assume-size 1TB -- python train.py",
     formats=plans.FORMATS,
 )
-@_describes_a_job
+@jobflags.options
 @_PLOT
 @click.option("--assume-size", multiple=True, metavar="[ALIAS=]1TB", help="Plan as if the inputs, or one, had this size.")
 @rayflags.options
 def plan(
     session: Session,
     *,
-    input_texts: tuple[str, ...],
-    output_texts: tuple[str, ...],
-    column_maps: tuple[str, ...],
+    described: jobflags.JobOptions,
+    rays: rayflags.Said,
     assume_size: tuple[str, ...],
     plot: Path | None,
-    **options: Any,
 ) -> int:
     """Tells where a job would run, at what cost, and why not elsewhere. Nothing is stored or started."""
-    said = rayflags.taken(options)
-    inputs = specs.inputs(input_texts, assume_size)
-    request = said.applied(jobs.request(inputs_=inputs, outputs_=specs.outputs(output_texts, column_maps), **options))
-    return _show_plan(session, session.client.plan(request), plot)
+    return _show_plan(session, session.client.plan(rays.applied(described.request(assume_size))), plot)
 
 
 def _show_plan(session: Session, planned: Job, plot: Path | None = None) -> int:
@@ -227,11 +153,21 @@ def _dashboard(session: Session, found: Job) -> str:
     return session.client.get_site(run.site).dashboard_of(run.submission_id)
 
 
-@verb(job, "runs", answers=list[Run], example="fed job runs j-01k9...")
-@click.argument("name", metavar="JOB")
-def runs(session: Session, *, name: str) -> None:
-    """Lists the runs of a job: one for each attempt."""
-    session.output.rows(session.client.list_runs(_name(name)))
+@verb(
+    job,
+    "runs",
+    answers=list[Run],
+    example="""fed job runs j-01k9...
+# What runs at a site.
+fed job runs --filter 'site = "eu-1" AND state = "RUNNING"'""",
+)
+@click.argument("name", metavar="[JOB]", default="")
+@click.option("--filter", "filter_", metavar="EXPRESSION", default="", help="For example 'state = \"FAILED\"'.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most so many.")
+def runs(session: Session, *, name: str, filter_: str, limit: int) -> None:
+    """Lists the runs of a job, one for each attempt; or those of all jobs, newest first."""
+    found = session.client.list_runs(name and _name(name), filter=filter_)
+    session.output.rows(row for row, _ in zip(found, range(limit), strict=False))
 
 
 @verb(job, "logs", answers=list[Printed], example="fed job logs -f j-01k9...")

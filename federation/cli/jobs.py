@@ -1,4 +1,4 @@
-"""What commands that start jobs share: building the request from options, waiting, following."""
+"""What commands that start jobs share: reading what they are told, waiting, following."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import click
 
 from federation.cli import exits, plans
 from federation.cli.session import Session
-from federation.core import errors, specs, units
-from federation.core.job import InputSpec, Job, JobRequest, JobState, OutputSpec, Resources, Spot
+from federation.core import errors
+from federation.core.job import Job, JobState
 
 
 def pairs(texts: Iterable[str], option: str) -> tuple[tuple[str, str], ...]:
@@ -23,62 +23,6 @@ def pairs(texts: Iterable[str], option: str) -> tuple[tuple[str, str], ...]:
             raise click.UsageError(f"{option} {text!r} is not KEY=VALUE")
         found[key] = value
     return tuple(sorted(found.items()))
-
-
-def request(
-    *,
-    inputs_: tuple[InputSpec, ...],
-    outputs_: tuple[OutputSpec, ...],
-    entrypoint: tuple[str, ...],
-    cpus: int,
-    gpus: int,
-    gpu_type: str,
-    memory: str,
-    sites: tuple[str, ...],
-    duration: str,
-    time_limit: str,
-    max_attempts: int,
-    env: tuple[str, ...],
-    label: str,
-    priority: int = 0,
-    deadline: str = "",
-    hour_value: str = "",
-    carbon_price: str = "",
-    spot: str = "never",
-    no_copies: bool = False,
-    purpose: str = "",
-) -> JobRequest:
-    """The request that the options say."""
-    return JobRequest(
-        label=label,
-        namespace=specs.home(inputs_, outputs_),
-        inputs=inputs_,
-        outputs=outputs_,
-        resources=Resources(
-            cpus=cpus,
-            gpus=gpus or (1 if gpu_type else 0),
-            gpu_type=gpu_type,
-            memory_bytes=units.parse_size(memory) if memory else 0,
-        ),
-        sites=sites,
-        entrypoint=entrypoint,
-        env=pairs(env, "--env"),
-        duration_seconds=units.parse_duration(duration),
-        duration_limit_seconds=units.parse_duration(time_limit) if time_limit else 0,
-        max_attempts=max_attempts,
-        priority=priority,
-        deadline_seconds=units.parse_duration(deadline) if deadline else 0,
-        hour_value_micros=units.micros(_dollars(hour_value)) if hour_value else None,
-        carbon_tonne_micros=units.micros(_dollars(carbon_price)) if carbon_price else 0,
-        spot=Spot(spot.upper()),
-        no_copies=no_copies,
-        purpose=purpose,
-    )
-
-
-def _dollars(text: str) -> str:
-    """`$2.50` or `2.50`."""
-    return text.strip().removeprefix("$")
 
 
 def read_runtime_env(path: Path) -> dict[str, Any]:

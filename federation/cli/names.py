@@ -29,6 +29,7 @@ KINDS = {
     "SITE": "site",
     "REGION": "region",
     "JOB": "job",
+    "[JOB]": "job",
     "PIPELINE": "pipeline",
     "TRANSFER": "transfer",
     "RULE": "rule",

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from federation.cli import events
 from federation.cli.formats import Together
-from federation.core import authorization, budget, errors, ids, keys, metering
+from federation.core import authorization, budget, errors, keys, listing, metering
 from federation.core.authorization import Action, PolicyRevision, Rule
 from federation.core.budget import Budget
 from federation.core.card import CardFact
 from federation.core.dataset import Dataset, Namespace, Replica, Version
+from federation.core.forecast import Forecast
 from federation.core.job import Job, JobState, Run
 from federation.core.keys import SiteKeyring
 from federation.core.leases import Lease
@@ -29,7 +30,7 @@ from federation.core.pipeline import Pipeline
 from federation.core.policy import Role
 from federation.core.quota import NamespaceUsage
 from federation.core.ratecard import TierUse
-from federation.core.site import Link, Site
+from federation.core.site import Link, Site, SiteState
 from federation.core.transfer import ReplicationRule, Transfer
 from federation.core.variance import Variance
 from federation.core.watching import Change
@@ -56,6 +57,16 @@ class NotShown:
     needs: str = ""
     reason: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One thing that has to be so for a resource to be of use, or that a job has to come to: whether it is, since when, why."""
+
+    condition: str
+    holds: bool
+    since: datetime | None = None
+    because: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,16 +121,22 @@ class Page(Together):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetPage(Page):
-    """A dataset: newest versions first, replicas and columns of the newest, the runs that read it last."""
+    """A dataset: newest versions first, replicas and columns of the newest, its transfers, the jobs that read or write it.
+
+    Those run or wait; of jobs that have ended `read_by` has the runs that read it last.
+    """
 
     dataset: Dataset
     inherited: tuple[CardFact, ...] = ()
     columns: tuple[ColumnFact, ...] = ()
     versions: tuple[Version, ...] = ()
     replicas: tuple[Replica, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
     rules: tuple[ReplicationRule, ...] = ()
     budgets: tuple[Budget, ...] = ()
     lineage: Ways | None = None
+    running: tuple[Job, ...] = ()
+    waiting: tuple[Job, ...] = ()
     read_by: tuple[RunFact, ...] = ()
     egress: Spent | None = None
     policies: tuple[Said, ...] = ()
@@ -127,22 +144,27 @@ class DatasetPage(Page):
 
 @dataclass(frozen=True, kw_only=True)
 class VersionPage(Page):
-    """A version: where it lies, its columns, who was given its keys, which models saw it."""
+    """A version: where it lies and comes to, its columns, jobs that read it, who was given its keys, which models saw it."""
 
     version: Version
     replicas: tuple[Replica, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
     columns: tuple[ColumnFact, ...] = ()
     lineage: Ways | None = None
+    running: tuple[Job, ...] = ()
+    waiting: tuple[Job, ...] = ()
     models: tuple[Sighting, ...] = ()
     leases: tuple[Lease, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class NamespacePage(Page):
-    """A namespace: its datasets (the first), what its jobs have taken this month, what bounds them."""
+    """A namespace: its datasets (the first), the jobs that it pays for, what those have taken this month, what bounds them."""
 
     namespace: Namespace
     datasets: tuple[Dataset, ...] = ()
+    running: tuple[Job, ...] = ()
+    waiting: tuple[Job, ...] = ()
     usage: NamespaceUsage | None = None
     budgets: tuple[Budget, ...] = ()
     egress: Spent | None = None
@@ -150,32 +172,38 @@ class NamespacePage(Page):
 
 @dataclass(frozen=True, kw_only=True)
 class SitePage(Page):
-    """A site: the links from its region, what runs there, what is on its way to it, its keys."""
+    """A site: what has to be so, the links from its region, what runs there or waits for it, what comes and goes, its keys."""
 
     site: Site
+    conditions: tuple[Condition, ...] = ()
     links: tuple[Link, ...] = ()
-    jobs: tuple[Job, ...] = ()
-    transfers: tuple[Transfer, ...] = ()
+    running: tuple[Job, ...] = ()
+    waiting: tuple[Job, ...] = ()
+    incoming: tuple[Transfer, ...] = ()
+    outgoing: tuple[Transfer, ...] = ()
+    replicas: tuple[Replica, ...] = ()
     keyring: tuple[SiteKeyring, ...] = ()
     egress: Spent | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinkPage(Page):
-    """A link: its tiers as the next terabyte would fall into them, what it carried this month, what bounds it."""
+    """A link: its tiers as the next terabyte would fall into them, what goes over it and went this month, what bounds it."""
 
     link: Link
     tiers: tuple[TierUse, ...] = ()
     sites: tuple[Site, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
     budgets: tuple[Budget, ...] = ()
     egress: Spent | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobPage(Page):
-    """A job: its plan, its runs, the transfers that it waits for, its estimate against the meter, its logs' command."""
+    """A job: its plan, how far it has come, its runs, what it waits for, its estimate against the meter, its logs' command."""
 
     job: Job
+    conditions: tuple[Condition, ...] = ()
     runs: tuple[Run, ...] = ()
     transfers: tuple[Transfer, ...] = ()
     variances: tuple[Variance, ...] = ()
@@ -213,9 +241,10 @@ class RulePage(Page):
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetPage(Page):
-    """A budget, and what it was spent on this month."""
+    """A budget, what it was spent on this month, and what will have been spent when that is over."""
 
     budget: Budget
+    forecast: Forecast | None = None
     egress: Spent | None = None
 
 
@@ -225,6 +254,14 @@ class PolicyPage(Page):
 
     policy: PolicyRevision
     policies: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Partly:
+    """A part of which something was not looked at, and what."""
+
+    rows: tuple[Any, ...]
+    message: str
 
 
 class _Parts:
@@ -244,7 +281,11 @@ class _Parts:
         found = {}
         for part, future in self._asked.items():
             try:
-                found[part] = future.result()
+                told = future.result()
+                if isinstance(told, _Partly):
+                    self.missing.append(NotShown(part=part, reason="MORE_THERE", message=told.message))
+                    told = told.rows
+                found[part] = told
             except errors.FederationError as error:
                 needs = error.metadata.get("permission", "")
                 self.missing.append(NotShown(part=part, needs=needs, reason=error.reason, message=error.message))
@@ -297,6 +338,46 @@ def _budgets(client: Client, *scopes: str) -> tuple[str, Callable[[], Any]]:
     return "budgets", lambda: tuple(row for row in client.list_budgets() if row.scope in scopes)
 
 
+#: States of jobs that have a run, newest first among what people look for; those that wait have none.
+_RUNNING = (JobState.RUNNING, JobState.STARTING, JobState.PLACED)
+_PARTS_OF_WORK = {"running": _RUNNING, "waiting": (JobState.PENDING,)}
+
+
+def _work(client: Client, concerns: Callable[[Job], bool], *parts: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Jobs that run and that wait, as far as they concern the resource."""
+    for part in parts or _PARTS_OF_WORK:
+        yield part, lambda states=_PARTS_OF_WORK[part]: _jobs_in(client, states, concerns)  # type: ignore[misc]
+
+
+def _jobs_in(client: Client, states: Iterable[JobState], concerns: Callable[[Job], bool]) -> tuple[Job, ...] | _Partly:
+    """The newest jobs in these states, of which no more are looked through than is reasonable."""
+    kept: list[Job] = []
+    beyond = []
+    for state in states:
+        rows = _first(client.list_jobs(filter=f'state = "{state}"'), _SCANNED + 1)
+        kept += filter(concerns, rows[:_SCANNED])
+        beyond += [str(state)] if len(rows) > _SCANNED else []
+    if not beyond:
+        return _first(kept)
+    message = f"of the jobs in {' and '.join(beyond)} the newest {_SCANNED} were looked at, and there are more"
+    return _Partly(rows=_first(kept), message=message)
+
+
+def _concerned(name: str, *, written: bool = True) -> Callable[[Job], bool]:
+    """Whether a job reads, or writes, a dataset or a version by its short name."""
+
+    def concerns(row: Job) -> bool:
+        read = (f"{each.dataset}@{each.version}" if "@" in name else each.dataset for each in row.request.inputs)
+        return name in read or (written and name in {each.dataset for each in row.request.outputs})
+
+    return concerns
+
+
+def _transfers(client: Client, **where: str) -> Callable[[], tuple[Transfer, ...]]:
+    """Those that have not ended."""
+    return lambda: _first(client.list_transfers(filter=listing.render({**where, "live": "1"})))
+
+
 def _dataset(client: Client, found: Dataset) -> Iterator[tuple[str, Callable[[], Any]]]:
     name = found.name
     numbers = range(found.latest_version, max(0, found.latest_version - ROWS), -1)
@@ -306,9 +387,11 @@ def _dataset(client: Client, found: Dataset) -> Iterator[tuple[str, Callable[[],
         newest = name.version(found.latest_version)
         yield "replicas", lambda: tuple(client.list_replicas(newest))
         yield "columns", lambda: _columns(client.get_version(newest), found)
+    yield "transfers", _transfers(client, dataset=name.short)
     yield "rules", lambda: tuple(client.list_replication_rules(filter=f'dataset = "{name.short}"'))
     yield _budgets(client, budget.scope(dataset=name.short))
     yield "lineage", lambda: _ways(client, name.short)
+    yield from _work(client, _concerned(name.short))
     yield "read_by", lambda: _readers(client, name.short)
     yield _spent(client, "link", f'namespace = "{name.namespace}" AND dataset = "{name.dataset}"')
     yield "policies", lambda: _said(client, found)
@@ -380,6 +463,8 @@ def _said(client: Client, found: Dataset) -> tuple[Said, ...]:
 def _version(client: Client, found: Version) -> Iterator[tuple[str, Callable[[], Any]]]:
     short = found.name.short
     yield "replicas", lambda: tuple(client.list_replicas(short))
+    yield "transfers", _transfers(client, dataset=found.name.dataset.short, version=str(found.number))
+    yield from _work(client, _concerned(short, written=False))
     yield "columns", lambda: _columns(found, client.get_dataset(found.name.dataset.short))
     yield "lineage", lambda: _ways(client, short)
     yield "models", lambda: _first(client.find_models(short).models)
@@ -389,6 +474,7 @@ def _version(client: Client, found: Version) -> Iterator[tuple[str, Callable[[],
 
 def _namespace(client: Client, found: Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "datasets", lambda: _first(client.list_datasets(found.name))
+    yield from _work(client, lambda row: row.request.namespace == found.name)
     yield "usage", lambda: next((row for row in client.summarize_usage() if row.namespace == found.name), None)
     yield _budgets(client, budget.scope(namespace=found.name))
     yield _spent(client, "link", f'payer = "{found.name}"')
@@ -397,37 +483,94 @@ def _namespace(client: Client, found: Namespace) -> Iterator[tuple[str, Callable
 
 def _site(client: Client, found: Site) -> Iterator[tuple[str, Callable[[], Any]]]:
     def running() -> tuple[Job, ...]:
-        live = islice(client.list_jobs(filter='state = "RUNNING"'), _SCANNED)
-        return _first(row for row in live if row.plan and row.plan.choice and row.plan.choice.site == found.site)
+        rows = (row for state in _RUNNING for row in client.list_runs(filter=f'site = "{found.site}" AND state = "{state}"'))
+        return tuple(client.get_job(row.job) for row in _first(rows))
 
+    yield "conditions", lambda: _of_site(found)
     yield "links", lambda: tuple(row for row in client.list_links() if row.source_region == found.region)
-    yield "jobs", running
-    yield "transfers", lambda: _first(client.list_transfers(filter=f'destination_site = "{found.site}" AND live = "1"'))
+    yield "running", running
+    yield from _work(client, lambda row: row.waits_for(found.site), "waiting")
+    yield "incoming", _transfers(client, destination_site=found.site)
+    yield "outgoing", _transfers(client, source_site=found.site)
+    yield "replicas", lambda: _first(client.list_replicas(filter=f'site = "{found.site}"'))
     yield "keyring", lambda: tuple(row for row in client.list_keyrings() if row.site == found.site)
     yield _spent(client, "dataset", f'source_site = "{found.site}"')
     yield _events(client, f"sites/{found.site}")
+
+
+def _of_site(found: Site) -> tuple[Condition, ...]:
+    """What has to be so before a job can run there."""
+    silent = {SiteState.DECLARED: "its agent was never heard of", SiteState.LOST: "its agent is silent"}.get(found.state, "")
+    bound = f", held down to {found.grade_max}: {found.grade_reason}" if found.grade_max else ""
+    refused = "; ".join(line for line in found.admission if line.startswith("refused")) or "it was not tested"
+    return (
+        Condition(condition="answers", holds=not silent, since=found.heartbeat_time, because=silent),
+        Condition(
+            condition="is let in",
+            holds=bool(found.grade),
+            since=found.admit_time,
+            because=f"grade {found.grade}{bound}" if found.grade else refused,
+        ),
+        Condition(
+            condition="runs jobs",
+            holds=found.has_compute and not found.compute_error,
+            because=found.compute_error or ("" if found.has_compute else "it has no cluster"),
+        ),
+        Condition(condition="co-signs the record", holds=not found.witness_error, because=found.witness_error),
+    )
 
 
 def _link(client: Client, found: Link) -> Iterator[tuple[str, Callable[[], Any]]]:
     ends = (found.source_region, found.destination_region)
     yield "tiers", lambda: client.price_egress(*ends, _QUOTED_BYTES).tiers
     yield "sites", lambda: tuple(row for row in client.list_sites() if row.region in ends)
+    yield "transfers", lambda: _over(client, *ends)
     yield _budgets(client, budget.scope(link="~".join(ends)))
     yield _spent(client, "dataset", f'source_region = "{ends[0]}" AND destination_region = "{ends[1]}"')
 
 
+def _over(client: Client, source_region: str, destination_region: str) -> tuple[Transfer, ...]:
+    """The transfers that are under way from one region to another."""
+    regions = {row.site: row.region for row in client.list_sites()}
+    ends = (source_region, destination_region)
+    live = client.list_transfers(filter='live = "1"')
+    return _first(row for row in live if (regions.get(row.source_site), regions.get(row.destination_site)) == ends)
+
+
 def _job(client: Client, found: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
+    yield "conditions", lambda: _of_job(found, client.get_run(found.run) if found.run else None)
     yield "runs", lambda: tuple(client.list_runs(found.job))
     yield "logs", lambda: f"fed job logs -f {found.job}"
     if found.transfers:
         yield "transfers", lambda: tuple(client.get_transfer(name) for name in found.transfers)
     if found.state is JobState.SUCCEEDED:
         yield "variances", lambda: client.summarize_variances("input", filter=f'job = "{found.job}"')[0]
-    yield "egress", lambda: _of_job(client, found)
+    yield "egress", lambda: _spent_by(client, found)
     yield _events(client, f"jobs/{found.job}")
 
 
-def _of_job(client: Client, found: Job) -> Spent:
+def _of_job(found: Job, newest: Run | None) -> tuple[Condition, ...]:
+    """How far a job has come, and what keeps it from the next step."""
+    run = None if found.state is JobState.PENDING else newest  # of one that waits to be tried again the newest has ended
+    why = ": ".join(filter(None, (found.reason, found.detail)))
+    return (
+        Condition(
+            condition="placed",
+            holds=run is not None,
+            since=run.create_time if run else None,
+            because=f"at {run.site}" if run else why,
+        ),
+        Condition(condition="started", holds=bool(run and run.start_time), since=run.start_time if run else None),
+        Condition(
+            condition="ended",
+            holds=found.state.terminal,
+            since=found.end_time,
+            because=": ".join(filter(None, (str(found.state), why))) if found.state.terminal else "",
+        ),
+    )
+
+
+def _spent_by(client: Client, found: Job) -> Spent:
     """Of all months: a job may run over the end of one."""
     rows, total = client.summarize_costs("dataset", filter=f'job = "{found.job}"')
     return Spent(month="", by="dataset", total=total, rows=rows)
@@ -459,15 +602,8 @@ def _rule(client: Client, found: ReplicationRule) -> Iterator[tuple[str, Callabl
 
 
 def _budget(client: Client, found: Budget) -> Iterator[tuple[str, Callable[[], Any]]]:
-    kind, _, rest = found.scope.partition("/")
-    if kind == "namespaces":
-        where = f'payer = "{rest}"'
-    elif kind == "datasets":
-        where = 'namespace = "{}" AND dataset = "{}"'.format(*ids.dataset(rest))
-    elif kind == "links":
-        where = 'source_region = "{}" AND destination_region = "{}"'.format(*rest.split("~"))
-    else:
-        where = ""
+    where = budget.ledger_filter(found.scope)
+    yield "forecast", lambda: client.forecast_costs(filter=where)
     yield _spent(client, "dataset", where)
     yield _events(client, f"budgets/{found.budget}")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from federation.cli import exits, pipeline_file, pipelines
+from federation.cli import pipeline_file, pipelines
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import ids, units
-from federation.core.pipeline import Pipeline, PipelineState
+from federation.core.pipeline import Pipeline
 
 pipeline = noun("pipeline", "Jobs that feed each other, placed as a whole.")
 
@@ -28,7 +28,7 @@ def submit(session: Session, *, file: Path, dry_run: bool, wait: bool) -> int:
     """
     found = pipeline_file.read(file)
     if dry_run:
-        return _planned(session, session.client.create_pipeline(found.request, validate_only=True))
+        return pipelines.planned(session, session.client.create_pipeline(found.request, validate_only=True))
     made = session.client.submit_pipeline(found.request, found.working_dirs)
     return pipelines.answer(session, made, wait=wait)
 
@@ -37,7 +37,7 @@ def submit(session: Session, *, file: Path, dry_run: bool, wait: bool) -> int:
 @_FILE
 def plan(session: Session, *, file: Path) -> int:
     """Tells where each task would run, what the whole would cost, and what is proven of it. Nothing is stored or started."""
-    return _planned(session, session.client.create_pipeline(pipeline_file.read(file).request, validate_only=True))
+    return pipelines.planned(session, session.client.create_pipeline(pipeline_file.read(file).request, validate_only=True))
 
 
 @verb(pipeline, "list", answers=list[Pipeline], example="fed pipeline list --filter 'state = \"RUNNING\"'")
@@ -80,11 +80,6 @@ def wait(session: Session, *, name: str, timeout: str) -> int:
     ended = pipelines.wait_for(session, found, units.parse_duration(timeout) if timeout else None)
     session.output.item(ended, lambda: pipelines.tell_end(session, ended))
     return pipelines.code(ended)
-
-
-def _planned(session: Session, planned: Pipeline) -> int:
-    session.output.item(planned, lambda: pipelines.show(session.output, planned))
-    return exits.REFUSED if planned.state is PipelineState.REJECTED else exits.OK
 
 
 def _name(text: str) -> str:

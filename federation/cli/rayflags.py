@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from federation.cli import jobs
+from federation.cli.command import as_one
 from federation.core import errors, submission
 from federation.core.job import JobRequest
 
@@ -66,6 +67,32 @@ def _refuse(_: click.Context, param: click.Parameter, value: Any) -> None:
 
 
 _OPTIONS = (
+    click.option(
+        "--runtime-env",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Ray's runtime_env as YAML or JSON; its working_dir is a local folder.",
+    ),
+    click.option("--runtime-env-json", type=Table(), metavar="JSON", help="As for Ray: its runtime_env as a JSON object."),
+    click.option(
+        "--working-dir", metavar="FOLDER", type=click.Path(file_okay=False), help="A folder that travels with the job."
+    ),
+    click.option(
+        "--submission-id", "--job-id", metavar="ID", default="", help="As for Ray: your own name for the job, good once."
+    ),
+    click.option(
+        "--metadata-json",
+        type=Table(),
+        metavar="JSON",
+        help='As for Ray: kept with the job. {"fed.inputs": "..."} and the like say what options say; see docs/ray.md.',
+    ),
+    click.option("--entrypoint-num-cpus", type=float, metavar="NUMBER", help="As for Ray, rounded up, as --cpus."),
+    click.option("--entrypoint-num-gpus", type=float, metavar="NUMBER", help="As for Ray, rounded up, as --gpus."),
+    click.option("--entrypoint-memory", type=int, metavar="BYTES", help="As for Ray; --memory takes units."),
+    click.option("--entrypoint-resources", type=Table(), metavar="JSON", help='As for Ray: {"accelerator_type:A10G": 1}.'),
+    click.option(
+        "--entrypoint-label-selector", type=Table(), metavar="JSON", help='As for Ray: {"ray.io/accelerator-type": "A10G"}.'
+    ),
     *(
         click.option(
             *((name, "-v") if name == "--verbose" else (name,)),
@@ -77,44 +104,7 @@ _OPTIONS = (
         )
         for name, instead in REFUSED.items()
     ),
-    click.option(
-        "--entrypoint-label-selector", type=Table(), metavar="JSON", help='As for Ray: {"ray.io/accelerator-type": "A10G"}.'
-    ),
-    click.option("--entrypoint-resources", type=Table(), metavar="JSON", help='As for Ray: {"accelerator_type:A10G": 1}.'),
-    click.option("--entrypoint-memory", type=int, metavar="BYTES", help="As for Ray; --memory takes units."),
-    click.option("--entrypoint-num-gpus", type=float, metavar="NUMBER", help="As for Ray, rounded up, as --gpus."),
-    click.option("--entrypoint-num-cpus", type=float, metavar="NUMBER", help="As for Ray, rounded up, as --cpus."),
-    click.option(
-        "--metadata-json",
-        type=Table(),
-        metavar="JSON",
-        help='As for Ray: kept with the job. {"fed.inputs": "..."} and the like say what options say; see docs/ray.md.',
-    ),
-    click.option(
-        "--submission-id", "--job-id", metavar="ID", default="", help="As for Ray: your own name for the job, good once."
-    ),
-    click.option(
-        "--working-dir", metavar="FOLDER", type=click.Path(file_okay=False), help="A folder that travels with the job."
-    ),
-    click.option("--runtime-env-json", type=Table(), metavar="JSON", help="As for Ray: its runtime_env as a JSON object."),
-    click.option(
-        "--runtime-env",
-        type=click.Path(path_type=Path, dir_okay=False),
-        metavar="FILE",
-        help="Ray's runtime_env as YAML or JSON; its working_dir is a local folder.",
-    ),
 )
-_NAMES = (
-    *("runtime_env", "runtime_env_json", "working_dir", "submission_id", "metadata_json", "entrypoint_num_cpus"),
-    *("entrypoint_num_gpus", "entrypoint_memory", "entrypoint_resources", "entrypoint_label_selector"),
-)
-
-
-def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Ray's options for a command that describes a job; `taken` takes what they said out of its parameters."""
-    for option in _OPTIONS:
-        function = option(function)
-    return function
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +119,8 @@ class Said:
         return submission.applied(request, self.submission)
 
 
-def taken(given: dict[str, Any]) -> Said:
-    """Takes Ray's options out of a command's parameters; click.UsageError where one says what another option says, too."""
-    said = {name: given.pop(name) for name in _NAMES}
+def taken(**said: Any) -> Said:
+    """What Ray's options said, by their parameters; click.UsageError where one says what another option says, too."""
     file, text, folder = said.pop("runtime_env"), said.pop("runtime_env_json"), said.pop("working_dir")
     if file is not None and text is not None:
         raise click.UsageError("--runtime-env and --runtime-env-json exclude each other")
@@ -146,6 +135,10 @@ def taken(given: dict[str, Any]) -> Said:
     found = {name: value for name, value in told.items() if value is not None}
     _check_once(found)
     return Said(submission=found, working_dir=_folder(folder if folder is not None else inner))
+
+
+#: For a command that describes a job: what they say comes as `rays`.
+options = as_one("rays", taken, _OPTIONS)
 
 
 def _check_once(said: Mapping[str, Any]) -> None:

@@ -4,40 +4,55 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from federation.cli import pipelines
+from federation.cli.command import as_one
 from federation.cli.session import Session
 from federation.core import specs
 from federation.core.job import JobRequest, Resources
 
 _OPTIONS = (
-    click.option("--parts-min", type=click.IntRange(0), default=0, help="Parts that must succeed; all, if it is not said."),
-    click.option("--reduce", default="", metavar="COMMAND", help="What takes the outputs of all parts: 'python reduce.py'."),
     click.option("--scatter", default="", metavar="ALIAS=DATASET", help="A partitioned input: one run beside each part."),
+    click.option("--reduce", default="", metavar="COMMAND", help="What takes the outputs of all parts: 'python reduce.py'."),
+    click.option("--parts-min", type=click.IntRange(0), default=0, help="Parts that must succeed; all, if it is not said."),
 )
 
 
-def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that make a job a scattered one."""
-    for option in _OPTIONS:
-        function = option(function)
-    return function
+@dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """What they say; of a plain job nothing."""
+
+    scatter: str
+    reduce: str
+    parts_min: int
+
+    def is_meant(self, request: JobRequest, *, follow: bool) -> bool:
+        """Whether a scattered job is; a mistake where an option of one is given to a plain job, or the other way round."""
+        if not self.scatter and (self.reduce or self.parts_min):
+            raise click.UsageError("--reduce and --parts-min are for --scatter ALIAS=DATASET")
+        if self.scatter and follow:
+            raise click.UsageError(
+                "--follow is for one job; use --wait with --scatter, and `fed job logs` for each of its jobs"
+            )
+        if self.scatter and request.submission_id:
+            raise click.UsageError("--submission-id is for one job; --scatter makes several")
+        return bool(self.scatter)
+
+    def submit(self, session: Session, request: JobRequest, working_dir: Path | None, *, dry_run: bool, wait: bool) -> int:
+        """Submits it and answers; `request` has all inputs but the partitioned one. Nothing is sent or started `dry_run`."""
+        if working_dir is not None and not dry_run:
+            request = dataclasses.replace(request, working_dir=session.client.upload_package(working_dir).digest)
+        map_, alias, gather = asked(request, self.scatter, self.reduce)
+        made = session.client.scatter_job(map_, alias, gather, parts_min=self.parts_min, validate_only=dry_run)
+        return pipelines.planned(session, made) if dry_run else pipelines.answer(session, made, wait=wait)
 
 
-def submit(
-    session: Session, request: JobRequest, working_dir: Path | None, *, scatter: str, reduce: str, parts_min: int, wait: bool
-) -> int:
-    """Submits it and answers; `request` has all inputs but the partitioned one."""
-    if working_dir is not None:
-        request = dataclasses.replace(request, working_dir=session.client.upload_package(working_dir).digest)
-    map_, alias, gather = asked(request, scatter, reduce)
-    made = session.client.scatter_job(map_, alias, gather, parts_min=parts_min)
-    return pipelines.answer(session, made, wait=wait)
+#: For a command that may scatter a job: what they say comes as `scatter`.
+options = as_one("scatter", Scatter, _OPTIONS)
 
 
 def asked(request: JobRequest, scatter: str, reduce: str) -> tuple[JobRequest, str, JobRequest | None]:
@@ -46,14 +61,6 @@ def asked(request: JobRequest, scatter: str, reduce: str) -> tuple[JobRequest, s
     namespace = request.namespace or spec.dataset.partition("/")[0]
     map_ = dataclasses.replace(request, inputs=(*request.inputs, spec), namespace=namespace)
     return map_, spec.alias, _reduce(map_, reduce) if reduce else None
-
-
-def require_scatter(*, scatter: str, reduce: str, parts_min: int, follow: bool) -> None:
-    """A mistake where an option of a scattered job is given to a plain one, or the other way round."""
-    if not scatter and (reduce or parts_min):
-        raise click.UsageError("--reduce and --parts-min are for --scatter ALIAS=DATASET")
-    if scatter and follow:
-        raise click.UsageError("--follow is for one job; use --wait with --scatter, and `fed job logs` for each of its jobs")
 
 
 def _reduce(map_: JobRequest, command: str) -> JobRequest:

@@ -1,6 +1,6 @@
 """The client of a federation for asyncio: the methods of `Client`, awaited, and what they list by `async for`.
 
-Printed from `client.py` by `make aio`. How it works is told in `loop.py`.
+Printed from `areas` by `make aio`. How it works is told in `loop.py`.
 """
 
 # ruff: noqa: A002, ASYNC109 - the words of the contract, and of `Client`
@@ -11,8 +11,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from federation.client import bills, transfer
-from federation.client.client import PACKAGE_BYTES_MAX, Client
+from federation.client import bills, files, transfer
+from federation.client.client import Client
 from federation.client.loop import LoopClient
 from federation.client.values import Access, Entrance, Finding, Invitation, Joined, Package, QueryResult, WhoAmI
 from federation.core import (
@@ -162,8 +162,8 @@ class AsyncClient(LoopClient):
         """The replica of a version at a site."""
         return await self._call(Client.get_replica, name, site)
 
-    def list_replicas(self, name: str, *, filter: str = "") -> AsyncIterator[dataset.Replica]:
-        """The replicas of a version, or of all versions of a dataset."""
+    def list_replicas(self, name: str = "", *, filter: str = "") -> AsyncIterator[dataset.Replica]:
+        """The replicas of a version, of all versions of a dataset, or of all datasets: those at one site by `site = "eu-1"`."""
         return self._iterate(Client.list_replicas, name, filter=filter)
 
     async def open_write(self, name: str, site: str, *, request_id: str = "") -> Access:
@@ -196,6 +196,12 @@ class AsyncClient(LoopClient):
             column_classes=column_classes,
             request_id=request_id,
         )
+
+    async def collect_versions(
+        self, dataset_name: str, rule: collection.Rule, *, request_id: str = "", validate_only: bool = False
+    ) -> tuple[collection.Judged, ...]:
+        """Lets a dataset's old versions go, by a rule; what was decided of each. With `validate_only` none goes."""
+        return await self._call(Client.collect_versions, dataset_name, rule, request_id=request_id, validate_only=validate_only)
 
     async def create_site(self, new: site.Site, *, request_id: str = "") -> site.Site:
         """Declares a site; its agent makes it READY. For administrators."""
@@ -245,6 +251,25 @@ class AsyncClient(LoopClient):
         """A grant to have a site's gateway compare its store with the catalog. For administrators."""
         return await self._call(Client.open_check, name, request_id=request_id)
 
+    def watch(
+        self,
+        filter: str = "",
+        *,
+        start_revision: int = 0,
+        names_only: bool = False,
+        until_now: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncIterator[watching.Change]:
+        """Changes of the catalog in order, each once, from a revision on, or from now on.
+
+        `filter` is like `type = "jobs" AND namespace = "sales"`. Goes on by itself where a connection breaks, at whichever
+        server there is, until `timeout` seconds are over; with `until_now` until all that is there has been told. OutOfRange
+        (REVISION_COMPACTED) where the log no longer holds what comes next.
+        """
+        return self._iterate(
+            Client.watch, filter, start_revision=start_revision, names_only=names_only, until_now=until_now, timeout=timeout
+        )
+
     async def create_job(self, request: job.JobRequest, *, validate_only: bool = False, request_id: str = "") -> job.Job:
         """Submits a job whose working directory, if it has one, was uploaded. With `validate_only` it is only planned."""
         return await self._call(Client.create_job, request, validate_only=validate_only, request_id=request_id)
@@ -276,8 +301,8 @@ class AsyncClient(LoopClient):
         """One run by its full name, `jobs/J/runs/1`."""
         return await self._call(Client.get_run, name)
 
-    def list_runs(self, name: str, *, filter: str = "") -> AsyncIterator[job.Run]:
-        """The runs of a job, first attempt first."""
+    def list_runs(self, name: str = "", *, filter: str = "") -> AsyncIterator[job.Run]:
+        """The runs of a job, first attempt first; or of all jobs, newest first: those at one site by `site = "eu-1"`."""
         return self._iterate(Client.list_runs, name, filter=filter)
 
     async def open_logs(self, name: str, *, request_id: str = "") -> Access:
@@ -298,7 +323,7 @@ class AsyncClient(LoopClient):
         """
         return await self._thread(Client.send_package, package, alias=alias)
 
-    async def upload_package(self, working_dir: Path, *, bytes_max: int = PACKAGE_BYTES_MAX) -> Package:
+    async def upload_package(self, working_dir: Path, *, bytes_max: int = files.PACKAGE_BYTES_MAX) -> Package:
         """Stores a working directory's package, unless the same one is there already."""
         return await self._thread(Client.upload_package, working_dir, bytes_max=bytes_max)
 
@@ -365,25 +390,6 @@ class AsyncClient(LoopClient):
         `progress` hears of each change of it.
         """
         return await self._call(Client.wait_pipeline, name, timeout, progress=progress)
-
-    def watch(
-        self,
-        filter: str = "",
-        *,
-        start_revision: int = 0,
-        names_only: bool = False,
-        until_now: bool = False,
-        timeout: float | None = None,
-    ) -> AsyncIterator[watching.Change]:
-        """Changes of the catalog in order, each once, from a revision on, or from now on.
-
-        `filter` is like `type = "jobs" AND namespace = "sales"`. Goes on by itself where a connection breaks, at whichever
-        server there is, until `timeout` seconds are over; with `until_now` until all that is there has been told. OutOfRange
-        (REVISION_COMPACTED) where the log no longer holds what comes next.
-        """
-        return self._iterate(
-            Client.watch, filter, start_revision=start_revision, names_only=names_only, until_now=until_now, timeout=timeout
-        )
 
     async def create_transfer(
         self,
@@ -498,6 +504,109 @@ class AsyncClient(LoopClient):
         """What this month will have cost at its end, from its days and the eight weeks before; see `core.forecast`."""
         return await self._call(Client.forecast_costs, filter=filter, today=today)
 
+    async def price_egress(
+        self,
+        source_region: str,
+        destination_region: str,
+        volume_bytes: int,
+        *,
+        month_to_date_bytes: int | None = None,
+        requests: int = 0,
+        account: str = "",
+    ) -> ratecard.Quote:
+        """What a volume would cost now, or after a stated volume of a month; a destination may be `internet`."""
+        return await self._call(
+            Client.price_egress,
+            source_region,
+            destination_region,
+            volume_bytes,
+            month_to_date_bytes=month_to_date_bytes,
+            requests=requests,
+            account=account,
+        )
+
+    async def import_rate_card(
+        self,
+        *,
+        egress: str = "",
+        compute: str = "",
+        note: str = "",
+        replace: bool = False,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> ratecard.CardInfo:
+        """Imports price rows as CSV into a new rate card; what is left empty stays as it is. For administrators."""
+        return await self._call(
+            Client.import_rate_card,
+            egress=egress,
+            compute=compute,
+            note=note,
+            replace=replace,
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+
+    async def get_rate_card(self, name: str = "-") -> ratecard.CardInfo:
+        """A rate card with its rows: by number, `-` for the one that holds, `0` for the one from before all imports."""
+        return await self._call(Client.get_rate_card, name)
+
+    def list_rate_cards(self, *, filter: str = "") -> AsyncIterator[ratecard.CardInfo]:
+        """All imported rate cards, newest first, without their rows."""
+        return self._iterate(Client.list_rate_cards, filter=filter)
+
+    async def import_bill(self, delivered: bills.Delivered) -> bill.Bill:
+        """Takes in one delivery of a provider's bill (see `client.bills.read`). The same again changes nothing."""
+        return await self._thread(Client.import_bill, delivered)
+
+    async def get_bill(self, name: str) -> bill.Bill:
+        """One bill."""
+        return await self._call(Client.get_bill, name)
+
+    def list_bills(self, *, filter: str = "") -> AsyncIterator[bill.Bill]:
+        """All bills."""
+        return self._iterate(Client.list_bills, filter=filter)
+
+    async def reconcile_bills(
+        self,
+        month: str,
+        provider: str = "aws",
+        *,
+        account: str = "",
+        period: bill.Period = bill.Period.MONTH,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> bill.Reconciliation:
+        """Splits a month's bills over who read and posts the differences. With `validate_only` nothing is posted."""
+        return await self._call(
+            Client.reconcile_bills,
+            month,
+            provider,
+            account=account,
+            period=period,
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+
+    async def create_budget(self, new: budget.Budget, *, request_id: str = "") -> budget.Budget:
+        """Makes a budget. Administrators may."""
+        return await self._call(Client.create_budget, new, request_id=request_id)
+
+    async def get_budget(self, name: str) -> budget.Budget:
+        """One budget, with what this month has made of it."""
+        return await self._call(Client.get_budget, name)
+
+    def list_budgets(self, *, filter: str = "") -> AsyncIterator[budget.Budget]:
+        """All budgets, by name, with what this month has made of them."""
+        return self._iterate(Client.list_budgets, filter=filter)
+
+    async def update_budget(self, changed: budget.Budget, fields: Iterable[str] = (), *, request_id: str = "") -> budget.Budget:
+        """Changes the named fields, or all that are filled; Conflict when `changed.etag` is given and stale."""
+        return await self._call(Client.update_budget, changed, fields, request_id=request_id)
+
+    async def delete_budget(self, name: str, *, etag: str = "", request_id: str = "") -> None:
+        """Ends a budget."""
+        return await self._call(Client.delete_budget, name, etag=etag, request_id=request_id)
+
     def list_keyrings(self, *, filter: str = "") -> AsyncIterator[keys.SiteKeyring]:
         """What the catalog knows of each site's keys. Administrators may."""
         return self._iterate(Client.list_keyrings, filter=filter)
@@ -589,109 +698,6 @@ class AsyncClient(LoopClient):
         """Past decisions that a set would make otherwise: some, how many were asked, and where to go on (0: done)."""
         return await self._call(Client.explain_policy_replay, text, start, from_time=from_time, to_time=to_time)
 
-    async def import_bill(self, delivered: bills.Delivered) -> bill.Bill:
-        """Takes in one delivery of a provider's bill (see `client.bills.read`). The same again changes nothing."""
-        return await self._thread(Client.import_bill, delivered)
-
-    async def get_bill(self, name: str) -> bill.Bill:
-        """One bill."""
-        return await self._call(Client.get_bill, name)
-
-    def list_bills(self, *, filter: str = "") -> AsyncIterator[bill.Bill]:
-        """All bills."""
-        return self._iterate(Client.list_bills, filter=filter)
-
-    async def reconcile_bills(
-        self,
-        month: str,
-        provider: str = "aws",
-        *,
-        account: str = "",
-        period: bill.Period = bill.Period.MONTH,
-        validate_only: bool = False,
-        request_id: str = "",
-    ) -> bill.Reconciliation:
-        """Splits a month's bills over who read and posts the differences. With `validate_only` nothing is posted."""
-        return await self._call(
-            Client.reconcile_bills,
-            month,
-            provider,
-            account=account,
-            period=period,
-            validate_only=validate_only,
-            request_id=request_id,
-        )
-
-    async def create_budget(self, new: budget.Budget, *, request_id: str = "") -> budget.Budget:
-        """Makes a budget. Administrators may."""
-        return await self._call(Client.create_budget, new, request_id=request_id)
-
-    async def get_budget(self, name: str) -> budget.Budget:
-        """One budget, with what this month has made of it."""
-        return await self._call(Client.get_budget, name)
-
-    def list_budgets(self, *, filter: str = "") -> AsyncIterator[budget.Budget]:
-        """All budgets, by name, with what this month has made of them."""
-        return self._iterate(Client.list_budgets, filter=filter)
-
-    async def update_budget(self, changed: budget.Budget, fields: Iterable[str] = (), *, request_id: str = "") -> budget.Budget:
-        """Changes the named fields, or all that are filled; Conflict when `changed.etag` is given and stale."""
-        return await self._call(Client.update_budget, changed, fields, request_id=request_id)
-
-    async def delete_budget(self, name: str, *, etag: str = "", request_id: str = "") -> None:
-        """Ends a budget."""
-        return await self._call(Client.delete_budget, name, etag=etag, request_id=request_id)
-
-    async def price_egress(
-        self,
-        source_region: str,
-        destination_region: str,
-        volume_bytes: int,
-        *,
-        month_to_date_bytes: int | None = None,
-        requests: int = 0,
-        account: str = "",
-    ) -> ratecard.Quote:
-        """What a volume would cost now, or after a stated volume of a month; a destination may be `internet`."""
-        return await self._call(
-            Client.price_egress,
-            source_region,
-            destination_region,
-            volume_bytes,
-            month_to_date_bytes=month_to_date_bytes,
-            requests=requests,
-            account=account,
-        )
-
-    async def import_rate_card(
-        self,
-        *,
-        egress: str = "",
-        compute: str = "",
-        note: str = "",
-        replace: bool = False,
-        validate_only: bool = False,
-        request_id: str = "",
-    ) -> ratecard.CardInfo:
-        """Imports price rows as CSV into a new rate card; what is left empty stays as it is. For administrators."""
-        return await self._call(
-            Client.import_rate_card,
-            egress=egress,
-            compute=compute,
-            note=note,
-            replace=replace,
-            validate_only=validate_only,
-            request_id=request_id,
-        )
-
-    async def get_rate_card(self, name: str = "-") -> ratecard.CardInfo:
-        """A rate card with its rows: by number, `-` for the one that holds, `0` for the one from before all imports."""
-        return await self._call(Client.get_rate_card, name)
-
-    def list_rate_cards(self, *, filter: str = "") -> AsyncIterator[ratecard.CardInfo]:
-        """All imported rate cards, newest first, without their rows."""
-        return self._iterate(Client.list_rate_cards, filter=filter)
-
     def list_record_heads(self, table: str = "") -> AsyncIterator[chain.SignedHead]:
         """Signed heads of the record's tables that the catalog keeps, newest first: of one table, or of all."""
         return self._iterate(Client.list_record_heads, table)
@@ -723,6 +729,10 @@ class AsyncClient(LoopClient):
     ) -> compliance.Report:
         """Which data was used where, by whom, for what, under which policy, and what was refused. See docs/audit.md."""
         return await self._call(Client.export_compliance, from_time, to_time, dataset=dataset, namespace=namespace)
+
+    async def query_records(self, sql: str, *, rows_max: int = 0, seconds_max: int = 0) -> QueryResult:
+        """One SQL query over the record's tables; at most so many rows (0: what the server allows). For administrators."""
+        return await self._call(Client.query_records, sql, rows_max=rows_max, seconds_max=seconds_max)
 
     async def receive_open_lineage(self, events: Iterable[bytes]) -> openlineage.Received:
         """Takes OpenLineage events of other tools, each as JSON, into lineage: all or none of them."""
@@ -769,16 +779,6 @@ class AsyncClient(LoopClient):
     async def check_lineage_index(self, *, rebuild: bool = False) -> lineage.IndexCheck:
         """Compares the answering server's index of lineage with the Delta tables. For administrators."""
         return await self._call(Client.check_lineage_index, rebuild=rebuild)
-
-    async def collect_versions(
-        self, dataset_name: str, rule: collection.Rule, *, request_id: str = "", validate_only: bool = False
-    ) -> tuple[collection.Judged, ...]:
-        """Lets a dataset's old versions go, by a rule; what was decided of each. With `validate_only` none goes."""
-        return await self._call(Client.collect_versions, dataset_name, rule, request_id=request_id, validate_only=validate_only)
-
-    async def query_records(self, sql: str, *, rows_max: int = 0, seconds_max: int = 0) -> QueryResult:
-        """One SQL query over the record's tables; at most so many rows (0: what the server allows). For administrators."""
-        return await self._call(Client.query_records, sql, rows_max=rows_max, seconds_max=seconds_max)
 
     async def who_am_i(self) -> WhoAmI:
         """Who the server says the caller is."""

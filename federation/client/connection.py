@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from google.protobuf.message import Message
 
@@ -44,14 +45,23 @@ class Connection:
         self.ca = ca
         self.call_seconds = call_seconds
         self._token = token
+        self._tries = False
         self._channel = tls.ProcessChannel(target, tls.Tls(ca), metadata=self._metadata, repeatable=REPEATABLE)
 
     def __repr__(self) -> str:
         return f"<Connection {self.target}>"
 
+    def trying(self) -> Self:
+        """This connection, over which what changes something is only tried: checked as if it were meant, without effect."""
+        made = copy.copy(self)
+        made._tries = True
+        return made
+
     def call(self, key: str, request: Any, *, seconds: float | None = None) -> Any:
         """The answer to `Service.Method`. A mutation gets a request_id, kept over its retries: it is done once."""
         method = methods.TABLE[key]
+        if method.is_mutation and self._tries:
+            request.validate_only = True
         if method.is_mutation and not request.request_id:
             request.request_id = str(uuid.uuid4())
         return self._persistent(lambda left: self._send(method, request, left), seconds or self.call_seconds)

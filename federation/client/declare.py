@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -65,11 +66,15 @@ class Prune:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a step: done, not (with the error), or not tried, because `left` had to come before it."""
+    """What became of a step: done, not (with the error), or not tried, because `left` had to come before it.
+
+    Of one that was only tried: that it would be done, or with which error not; `unknown` is what has to be there first to tell.
+    """
 
     step: Step
     error: errors.FederationError | None = None
     left: str = ""
+    unknown: str = ""
 
     @property
     def ok(self) -> bool:
@@ -263,6 +268,64 @@ def plan(client: Client, files: Files, prune: Prune = Prune()) -> Plan:
                 pass  # that it may not be applied is told when it is
     refuse(problems)
     return found
+
+
+# Trying
+
+
+def try_out(client: Client, found: Plan, files: Files) -> tuple[Outcome, ...]:
+    """What the catalog would say to each step of a plan, without an effect: what `carry_out` would be refused is told now.
+
+    Each is asked of the catalog as it is. So of what needs something that is yet to be made only that is told which can be told
+    without that, such as that its caller may not do it; and no step sees what another one would change. What passes, such as
+    that the catalog is away, is raised.
+    """
+    trial, made = _Trial(client), {step.name for step in found.steps if step.action is Action.CREATE}
+
+    def tried(step: Step) -> Outcome:
+        absent = next((name for name in step.needs if name in made), "")
+        unknown = ""
+        for call in _calls(step) if step.action.changes else ():
+            error = _tried(trial, call, files)
+            quota_of_new = step.action is Action.CREATE and call.action is Action.UPDATE
+            if isinstance(error, errors.NotFound) and (absent or quota_of_new):
+                unknown = absent
+            elif error is not None and error.passes:
+                raise error  # nothing was said of it
+            elif error is not None:
+                return Outcome(step=step, error=error)
+        return Outcome(step=step, unknown=unknown)
+
+    with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
+        outcomes = list(pool.map(tried, found.steps))
+    undone: dict[str, None] = {}
+    for at, outcome in enumerate(outcomes):
+        before = next((name for name in outcome.step.needs if name in undone), "")
+        if before and outcome.error is None:
+            outcomes[at] = Outcome(step=outcome.step, left=before)
+        if not outcomes[at].ok:
+            undone[outcome.step.name] = None
+    return tuple(outcomes)
+
+
+def _calls(step: Step) -> tuple[Step, ...]:
+    """The calls that a step is done by, each as a step of its own: when they are only tried, none sees what another did."""
+    if step.action is Action.REPLACE:
+        free = f"{step.name.partition('/')[0]}/try-{uuid.uuid4().hex}"  # its own name is taken until it is deleted
+        return dataclasses.replace(step, action=Action.DELETE), dataclasses.replace(step, action=Action.CREATE, name=free)
+    if step.noun == "namespace" and step.action is not Action.DELETE:
+        said = {key: value for key, value in step.wanted.items() if key not in _QUOTA}
+        rest, quota = ([row for row in step.changes if (row.field in _QUOTA) is part] for part in (False, True))
+        alone = dataclasses.replace(step, wanted=said, changes=tuple(rest))
+        return alone, dataclasses.replace(step, action=Action.UPDATE, changes=tuple(quota))
+    return (step,)
+
+
+class _Trial(Client):
+    """The same caller, whose changes are only tried."""
+
+    def __init__(self, client: Client) -> None:
+        self._connection = client._connection.trying()
 
 
 # Doing

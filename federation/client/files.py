@@ -17,6 +17,8 @@ from federation.core import errors, ids, units
 
 #: Never part of a working directory: history and what Python makes again.
 SKIPPED = frozenset({".git", "__pycache__"})
+#: Larger working directories are refused: what is large is a dataset.
+PACKAGE_BYTES_MAX = 64 * 1024 * 1024
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's own beginning of time: the same files give the same package whenever it is made
 _PIECE_BYTES = 1024 * 1024
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from federation.core import errors, ids, job, units
+from federation.core import errors, ids, job, listing, units
 from federation.core.job import Rejection
 
 #: The scope that all spending is in.
@@ -91,6 +91,20 @@ def scope(*, namespace: str = "", dataset: str = "", link: str = "") -> str:
     if dataset:
         return f"datasets/{ids.dataset(dataset).short}"
     return f"links/{link}" if link else ALL
+
+
+def ledger_filter(within: str) -> str:
+    """The filter of the ledger, and of sums of it, that keeps what a scope is charged: '' for all of it."""
+    kind, _, rest = within.partition("/")
+    match kind:
+        case "namespaces":
+            return listing.render({"payer": rest})
+        case "datasets":
+            return listing.render(ids.dataset(rest)._asdict())
+        case "links":
+            source, _, destination = rest.partition("~")
+            return listing.render({"source_region": source, "destination_region": destination})
+    return ""
 
 
 def scopes(*, payer: str, dataset: str, source_region: str, destination_region: str) -> tuple[str, ...]:

@@ -14,7 +14,19 @@ from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, TypeVar
 
 from federation.core import units
-from federation.core.compliance import Described, ModelMade, Refusal, Report, TableProof, Use
+from federation.core.compliance import (
+    Described,
+    Egress,
+    Erased,
+    Loosened,
+    ModelMade,
+    Movement,
+    PolicySet,
+    Refusal,
+    Report,
+    TableProof,
+    Use,
+)
 from federation.core.dataset import DataCard
 from federation.core.picture import escaped
 from federation.core.screen import safe
@@ -55,9 +67,32 @@ footer{margin-top:36px;color:var(--soft);font-size:12px}
 _MISSING = "not stated"
 
 
-class _Column(NamedTuple):
-    heading: str
-    number: bool = False
+#: The columns that hold numbers, whichever table they are in.
+_NUMBERS = frozenset(
+    {
+        "Times",
+        "Reads",
+        "Read",
+        "Bytes",
+        "Charged",
+        "Position",
+        "Allowed",
+        "Refused",
+        "Rows",
+        "Last",
+        "Signed to",
+        "Co-signed to",
+    }
+)
+
+
+class _Section(NamedTuple):
+    """A table of the page: what it is called, what it tells, its headings, and its rows from a report."""
+
+    title: str
+    said: str
+    columns: tuple[str, ...]
+    rows: Callable[[Report], Iterable[tuple[str, ...]]]
 
 
 class _Timed(Protocol):
@@ -73,7 +108,7 @@ def html(report: Report) -> str:
         f"<h1>{_text(title)}</h1><p>{_text(_scope(report))}</p>",
         _proof(report),
         _tiles(report),
-        *_sections(report),
+        *(_section(section, report) for section in _SECTIONS),
         f"<footer>{_text(_foot(report))}</footer>",
     )
     return (
@@ -153,156 +188,15 @@ def _foot(report: Report) -> str:
     return f"Form {report.format}. The same record gives the same report. Times are UTC. Positions are those of fed audit show."
 
 
-# Sections
+# What stands in the sections
 
 
-def _sections(report: Report) -> Iterator[str]:
-    yield _section(
-        "What was used",
-        "Which data was read where, by whom, for which purpose, and which policies let it be.",
-        (
-            "Dataset",
-            "Where",
-            "By whom",
-            "Purpose",
-            "Policies",
-            _Column("Times", True),
-            _Column("Read", True),
-            _Column("Charged", True),
-        ),
-        _uses(report.uses),
-    )
-    yield _section(
-        "What was refused",
-        "Every refusal: by the policy, at the door, of a key, of a job that no site may run, of a head that a site disowns.",
-        ("Who", "Asked for", "Data and site", "Why", "Policy", _Column("Times", True), "When", _Column("Position", True)),
-        _refusals(report.refusals),
-    )
-    yield _section(
-        "Models and what they saw",
-        "Versions of models that were made in this time, with all data behind them, through however many runs.",
-        ("Model", "Made by", "Purpose", "Seen", "Known bias", "Sensitive columns", "Licences"),
-        map(_model, report.models),
-    )
-    yield _section(
-        "Data cards",
-        "What is known of the data and models in this report, as it was at its end.",
-        (
-            "Dataset",
-            "Owner",
-            "Classification",
-            "Residency",
-            "Purposes",
-            "Source",
-            "Licence",
-            "Consent",
-            "Known bias",
-            "Sensitive columns",
-        ),
-        map(_described, report.datasets),
-    )
-    yield _section(
-        "What left a region",
-        "Sums of what was read across regions, corrections included.",
-        ("Dataset", "From", "To", _Column("Reads", True), _Column("Bytes", True), _Column("Charged", True)),
-        (
-            (
-                row.dataset,
-                row.source_region,
-                row.destination_region,
-                f"{row.reads:,}",
-                units.size(row.net_bytes),
-                units.usd(row.net_micros),
-            )
-            for row in report.egress
-        ),
-    )
-    yield _section(
-        "Copies between sites",
-        "Versions that were brought from one site to another.",
-        ("Version", "From", "To", "For", "When", _Column("Bytes", True), _Column("Charged", True)),
-        (
-            (
-                f"{row.dataset}@{row.version}",
-                f"{row.source_site} ({row.source_region})",
-                f"{row.destination_site} ({row.destination_region})",
-                row.principal,
-                _moment(row.time),
-                units.size(row.net_bytes),
-                units.usd(row.net_micros),
-            )
-            for row in report.transfers
-        ),
-    )
-    yield _section(
-        "What was loosened",
-        "Outputs that were let out of their inputs' residency, and declassifications.",
-        ("What", "Dataset", "By whom", "Detail", "When", _Column("Position", True)),
-        ((row.kind, row.dataset, row.principal, row.detail, _moment(row.time), f"{row.position}") for row in report.loosened),
-    )
-    yield _section(
-        "Erasures",
-        "Versions whose keys were destroyed, step by step, up to the certificate.",
-        ("Version", "Step", "By whom", "Reason", "Certificate (SHA-256)", "When", _Column("Position", True)),
-        (
-            (
-                f"{row.dataset}@{row.version}",
-                row.kind.removeprefix("erasure."),
-                row.principal,
-                row.reason,
-                row.certificate,
-                _moment(row.time),
-                f"{row.position}",
-            )
-            for row in report.erasures
-        ),
-    )
-    yield _section(
-        "Sets of policies",
-        "Under which sets decisions were made; fed policy show has their text.",
-        ("Digest", _Column("Allowed", True), _Column("Refused", True)),
-        ((row.policy_digest, f"{row.allowed:,}", f"{row.refused:,}") for row in report.policy_sets),
-    )
-    yield _section(
-        "Administrative acts",
-        "Who changed what holds: sites, people's tokens, datasets, policies, keys, prices, budgets.",
-        ("What", "Which", "By whom", _Column("Times", True), "When", _Column("Position", True)),
-        (
-            (kind, resource, principal, f"{len(rows):,}", _between(rows), f"{rows[0].position}")
-            for (kind, resource, principal), rows in _alike(report.changes, lambda row: (row.kind, row.resource, row.principal))
-        ),
-    )
-    yield _section(
-        "Questions to the record",
-        "Who read audit, ledger and reports, and in which words.",
-        ("By whom", "Method", "Words", _Column("Times", True), "When"),
-        (
-            (principal, method, text, f"{len(rows):,}", _between(rows))
-            for (principal, method, text), rows in _alike(report.questions, lambda row: (row.principal, row.method, row.text))
-        ),
-    )
-    yield _section(
-        "The tables of the record",
-        "How far each is proven: by its chain, by heads that the catalog signed, and by sites that co-signed them.",
-        (
-            "Table",
-            _Column("Rows", True),
-            _Column("Last", True),
-            _Column("Signed to", True),
-            _Column("Co-signed to", True),
-            "By",
-            "Found",
-        ),
-        map(_table_proof, report.completeness.tables),
-    )
-
-
-def _uses(uses: Sequence[Use]) -> Iterator[tuple[str, ...]]:
+def _uses(report: Report) -> Iterator[tuple[str, ...]]:
     def key(use: Use) -> tuple[str, ...]:
         policies = ", ".join(use.policies) + (f"\nset {use.policy_digest[:12]}" if use.policy_digest else "")
         return use.dataset, _where(use), use.principal, use.purpose, policies
 
-    for (dataset, where, principal, purpose, policies), rows in _alike(uses, key):
+    for (dataset, where, principal, purpose, policies), rows in _alike(report.uses, key):
         versions = ", ".join(str(number) for number in sorted({use.version for use in rows}))
         yield (
             f"{dataset}@{versions}",
@@ -322,7 +216,7 @@ def _where(use: Use) -> str:
     return f"{use.site}\n{use.source_region} to {use.destination_region}"
 
 
-def _refusals(refusals: Sequence[Refusal]) -> Iterator[tuple[str, ...]]:
+def _refusals(report: Report) -> Iterator[tuple[str, ...]]:
     def key(row: Refusal) -> tuple[str, ...]:
         asked = row.action or row.source
         about = "\n".join(filter(None, (row.dataset, row.site and f"at {row.site}", row.purpose and f"for {row.purpose}")))
@@ -330,7 +224,7 @@ def _refusals(refusals: Sequence[Refusal]) -> Iterator[tuple[str, ...]]:
         policy = ", ".join(row.policies) + (f"\n{row.control}" if row.control else "")
         return row.principal, asked, about, why, policy
 
-    for (principal, asked, about, why, policy), rows in _alike(refusals, key):
+    for (principal, asked, about, why, policy), rows in _alike(report.refusals, key):
         times = sum(row.times for row in rows)
         yield principal, asked, about or "-", why or "-", policy or "-", f"{times:,}", _between(rows), f"{rows[0].position}"
 
@@ -372,28 +266,155 @@ def _table_proof(row: TableProof) -> tuple[str, ...]:
     return row.table, f"{row.rows:,}", f"{row.last_position:,}", proven, witnessed, ", ".join(row.witnesses) or "-", found
 
 
+def _left(row: Egress) -> tuple[str, ...]:
+    read = f"{row.reads:,}", units.size(row.net_bytes), units.usd(row.net_micros)
+    return row.dataset, row.source_region, row.destination_region, *read
+
+
+def _copied(row: Movement) -> tuple[str, ...]:
+    return (
+        f"{row.dataset}@{row.version}",
+        f"{row.source_site} ({row.source_region})",
+        f"{row.destination_site} ({row.destination_region})",
+        row.principal,
+        _moment(row.time),
+        units.size(row.net_bytes),
+        units.usd(row.net_micros),
+    )
+
+
+def _loosened(row: Loosened) -> tuple[str, ...]:
+    return row.kind, row.dataset, row.principal, row.detail, _moment(row.time), f"{row.position}"
+
+
+def _erased(row: Erased) -> tuple[str, ...]:
+    step = row.kind.removeprefix("erasure."), row.principal, row.reason, row.certificate
+    return f"{row.dataset}@{row.version}", *step, _moment(row.time), f"{row.position}"
+
+
+def _policies(row: PolicySet) -> tuple[str, ...]:
+    return row.policy_digest, f"{row.allowed:,}", f"{row.refused:,}"
+
+
+def _changes(report: Report) -> Iterator[tuple[str, ...]]:
+    for changed, rows in _alike(report.changes, lambda row: (row.kind, row.resource, row.principal)):
+        yield *changed, f"{len(rows):,}", _between(rows), f"{rows[0].position}"
+
+
+def _questions(report: Report) -> Iterator[tuple[str, ...]]:
+    for asked, rows in _alike(report.questions, lambda row: (row.principal, row.method, row.text)):
+        yield *asked, f"{len(rows):,}", _between(rows)
+
+
+#: In this order.
+_SECTIONS = (
+    _Section(
+        "What was used",
+        "Which data was read where, by whom, for which purpose, and which policies let it be.",
+        ("Dataset", "Where", "By whom", "Purpose", "Policies", "Times", "Read", "Charged"),
+        _uses,
+    ),
+    _Section(
+        "What was refused",
+        "Every refusal: by the policy, at the door, of a key, of a job that no site may run, of a head that a site disowns.",
+        ("Who", "Asked for", "Data and site", "Why", "Policy", "Times", "When", "Position"),
+        _refusals,
+    ),
+    _Section(
+        "Models and what they saw",
+        "Versions of models that were made in this time, with all data behind them, through however many runs.",
+        ("Model", "Made by", "Purpose", "Seen", "Known bias", "Sensitive columns", "Licences"),
+        lambda report: map(_model, report.models),
+    ),
+    _Section(
+        "Data cards",
+        "What is known of the data and models in this report, as it was at its end.",
+        (
+            "Dataset",
+            "Owner",
+            "Classification",
+            "Residency",
+            "Purposes",
+            "Source",
+            "Licence",
+            "Consent",
+            "Known bias",
+            "Sensitive columns",
+        ),
+        lambda report: map(_described, report.datasets),
+    ),
+    _Section(
+        "What left a region",
+        "Sums of what was read across regions, corrections included.",
+        ("Dataset", "From", "To", "Reads", "Bytes", "Charged"),
+        lambda report: map(_left, report.egress),
+    ),
+    _Section(
+        "Copies between sites",
+        "Versions that were brought from one site to another.",
+        ("Version", "From", "To", "For", "When", "Bytes", "Charged"),
+        lambda report: map(_copied, report.transfers),
+    ),
+    _Section(
+        "What was loosened",
+        "Outputs that were let out of their inputs' residency, and declassifications.",
+        ("What", "Dataset", "By whom", "Detail", "When", "Position"),
+        lambda report: map(_loosened, report.loosened),
+    ),
+    _Section(
+        "Erasures",
+        "Versions whose keys were destroyed, step by step, up to the certificate.",
+        ("Version", "Step", "By whom", "Reason", "Certificate (SHA-256)", "When", "Position"),
+        lambda report: map(_erased, report.erasures),
+    ),
+    _Section(
+        "Sets of policies",
+        "Under which sets decisions were made; fed policy show has their text.",
+        ("Digest", "Allowed", "Refused"),
+        lambda report: map(_policies, report.policy_sets),
+    ),
+    _Section(
+        "Administrative acts",
+        "Who changed what holds: sites, people's tokens, datasets, policies, keys, prices, budgets.",
+        ("What", "Which", "By whom", "Times", "When", "Position"),
+        _changes,
+    ),
+    _Section(
+        "Questions to the record",
+        "Who read audit, ledger and reports, and in which words.",
+        ("By whom", "Method", "Words", "Times", "When"),
+        _questions,
+    ),
+    _Section(
+        "The tables of the record",
+        "How far each is proven: by its chain, by heads that the catalog signed, and by sites that co-signed them.",
+        ("Table", "Rows", "Last", "Signed to", "Co-signed to", "By", "Found"),
+        lambda report: map(_table_proof, report.completeness.tables),
+    ),
+)
+
+
 # Tables
 
 
-def _section(title: str, said: str, columns: Sequence[str | _Column], rows: Iterable[Sequence[str]]) -> str:
-    told = [column if isinstance(column, _Column) else _Column(column) for column in columns]
-    body = "".join(f"<tr>{''.join(map(_cell, told, row))}</tr>" for row in rows)
-    heads = "".join(f'<th{_class(column.number)} scope="col">{_text(column.heading)}</th>' for column in told)
+def _section(section: _Section, report: Report) -> str:
+    body = "".join(f"<tr>{''.join(map(_cell, section.columns, row))}</tr>" for row in section.rows(report))
+    heads = "".join(f'<th{_class(heading)} scope="col">{_text(heading)}</th>' for heading in section.columns)
     table = (
         f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
         if body
         else "<p>Nothing.</p>"
     )
-    return f"<section><h2>{_text(title)}</h2><p>{_text(said)}</p>{table}</section>"
+    return f"<section><h2>{_text(section.title)}</h2><p>{_text(section.said)}</p>{table}</section>"
 
 
-def _cell(column: _Column, text: str) -> str:
-    style = ' class="missing"' if text == _MISSING else _class(column.number)
+def _cell(heading: str, text: str) -> str:
+    style = ' class="missing"' if text == _MISSING else _class(heading)
     return f"<td{style}>{_text(text)}</td>"
 
 
-def _class(number: bool) -> str:
-    return ' class="number"' if number else ""
+def _class(heading: str) -> str:
+    return ' class="number"' if heading in _NUMBERS else ""
 
 
 def _alike(rows: Iterable[T], key: Callable[[T], tuple[str, ...]]) -> Iterator[tuple[tuple[str, ...], list[T]]]:

@@ -7,7 +7,7 @@ Exact: amounts are whole numerators over `UNIT`, rounded once, half to even. A p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from federation.core import job, quota, site, units
@@ -195,6 +195,35 @@ def late(taken: Span, terms: Terms) -> bool:
 def over_quota(taken: Span, terms: Terms) -> bool:
     """Whether the namespace has not so many GPU-seconds left."""
     return quota.exceeded(terms.gpus * taken.run, terms.gpu_seconds_left)
+
+
+class Clock:
+    """What time costs at a site, over `UNIT`: compute, the value of time and carbon, by the best option for it."""
+
+    def __init__(self, found: list[Option], terms: Terms, carbon_g_per_kwh: int | None) -> None:
+        self._found, self._terms, self._carbon = found, terms, carbon_g_per_kwh
+
+    def best(self, reading: int, staging: int) -> tuple[Option, Span]:
+        """The best option for these seconds of reading and staging; there is one."""
+        found = list(self._possible(reading, staging))
+        _, n = min((objective(option, taken, self._terms, self._carbon), n) for n, (option, taken) in enumerate(found))
+        return found[n]
+
+    def objective(self, reading: int, staging: int) -> int | None:
+        """What the best option costs; None where all are too late or beyond the quota."""
+        values = [objective(option, taken, self._terms, self._carbon) for option, taken in self._possible(reading, staging)]
+        return min(values, default=None)
+
+    def soonest(self, reading: int, staging: int) -> int | None:
+        """The least time, so dear that nothing else counts: how soon it could be at all."""
+        spans = [taken for option in self._found if (taken := span(option, reading, staging)) is not None]
+        return min((taken.total for taken in spans), default=0) * 10**30 if spans else None
+
+    def _possible(self, reading: int, staging: int) -> Iterator[tuple[Option, Span]]:
+        for option in self._found:
+            taken = span(option, reading, staging)
+            if taken is not None and not late(taken, self._terms) and not over_quota(taken, self._terms):
+                yield option, taken
 
 
 def time_micros(taken: Span, terms: Terms) -> int:

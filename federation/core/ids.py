@@ -20,6 +20,8 @@ ALIAS = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 #: What a submitter may call a job of theirs, as Ray's submission_id; and what they may call a package.
 SUBMISSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 PACKAGE_ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+#: The parent of what all versions of all datasets have (AIP-159).
+EVERY_VERSION = "namespaces/-/datasets/-/versions/-"
 #: The namespace that stands for those which somebody may not know of. Nobody can make it.
 HIDDEN = "redacted"
 #: No path has these: what steers a screen, half of a pair, a backslash; what turns the direction of text around, so that a

@@ -341,6 +341,14 @@ class Job:
     end_time: datetime | None = None
     traceparent: str = ""
 
+    def waits_for(self, site: str) -> bool:
+        """Whether it waits and may begin at a site: it is to, or no site is chosen yet and what this one lacks can come."""
+        if self.state is not JobState.PENDING or self.plan is None:
+            return False
+        if self.plan.choice is not None:
+            return self.plan.choice.site == site
+        return any(rejection.site == site and rejection.resolvable for rejection in self.plan.rejections)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:

@@ -27,6 +27,7 @@ from federation.core import (
     plain,
     policy,
     prediction,
+    premises,
     prepared,
     quota,
     ratecard,
@@ -50,7 +51,7 @@ from federation.core.job import (
     Spot,
     Way,
 )
-from federation.core.world import World, WorldInput
+from federation.core.world import World
 
 Objectives = npt.NDArray[Any]
 
@@ -100,7 +101,7 @@ def decide(request: JobRequest, world: World, *, ground: prepared.Prepared | Non
     """
     checks.request(request)
     checks.look(world)
-    sized, assumed = _sized(request, world)
+    sized, assumed = premises.sized(request, world)
     policy.binding(sized.residencies)
     return Decision(request, sized, ground, assumed)
 
@@ -119,7 +120,7 @@ class Decision:
         """`assumed` are notes on what the world was made to say."""
         self.request, self.world, self._assumed = request, world, assumed
         self._predictions: dict[str, prediction.Prediction] = {}
-        self.terms = _terms(request, world)
+        self.terms = premises.terms(request, world)
         self.timed = bool(request.deadline_seconds) or request.hour_value_micros is not None
         self._budget = search.Budget(STEPS_MAX)
         self.ground = prepared.of(world, ground)
@@ -128,11 +129,11 @@ class Decision:
         self._doubts: dict[str, int] = {}
         expected = self.predicted("")
         volumes = [expected.read_bytes(item.alias, item.bytes) for item in world.inputs]
-        _check_volumes(world.inputs, volumes)
+        premises.check_volumes(world.inputs, volumes)
         self.came = arrivals.Arrivals(world, self.ground, volumes, self._budget, idle=request.kind is JobKind.INGEST)
         self.total_bytes = sum(item.bytes for item in world.inputs)
         #: Share of the inputs' bytes that lie at each site that holds any.
-        self.localities = _localities(world.inputs, self.total_bytes)
+        self.localities = premises.localities(world.inputs, self.total_bytes)
         either = request.spot is Spot.ALLOWED
         #: Sites where spot GPUs were taken away from an earlier attempt, and which may still have it on demand.
         self.preempted = {row.site: row for row in world.attempts if either and _taken_away(row)}
@@ -143,7 +144,7 @@ class Decision:
         #: What the search found, for sites where reading alone did not settle it.
         self.chosen: dict[str, copies.Chosen] = {}
         #: What is left of the namespace's quota for egress; None where it has none.
-        self.egress_left = _egress_left(world)
+        self.egress_left = premises.egress_left(world)
         #: What one sweep of arrays found, for sites where that is certain.
         self.settled: dict[str, measured.Settled] = {}
         #: What a run costs at all sites, where nothing but money counts.
@@ -202,7 +203,7 @@ class Decision:
         )
 
     def _refusals(self) -> tuple[Rejection, ...]:
-        refused = (*self.rejections, *_unknown_sites(self.request, self.world))
+        refused = (*self.rejections, *premises.unknown_sites(self.request, self.world))
         return tuple(sorted(refused, key=lambda rejection: rejection.site))
 
     @cached_property
@@ -368,7 +369,7 @@ class Decision:
     @cached_property
     def held(self) -> dict[str, frozenset[int]]:
         """Site -> the inputs, by position, of which it holds a replica."""
-        return _held(self.world.inputs)
+        return premises.held(self.world.inputs)
 
     @cached_property
     def columns(self) -> npt.NDArray[np.int64]:
@@ -500,7 +501,7 @@ class Decision:
         if missing is not None:
             gone = arrivals.unpriced(self.came.reads[missing], at.region)
             return Rejection(site=at.site, reason=gone.reason, detail=gone.detail)
-        clock = _Clock(found, self.terms, at.offer.carbon_g_per_kwh)
+        clock = cost.Clock(found, self.terms, at.offer.carbon_g_per_kwh)
         hidden = min((option.seconds for option in found), default=0)
         try:
             chosen = joint.choose(clock.objective, hidden, self._budget)
@@ -820,37 +821,6 @@ class Decision:
         return self.came.charges(self.came.index[self.sites[self.baseline_site].region])
 
 
-class _Clock:
-    """What time costs at a site, over `cost.UNIT`: compute, the value of time and carbon, by the best option for it."""
-
-    def __init__(self, found: list[cost.Option], terms: cost.Terms, carbon_g_per_kwh: int | None) -> None:
-        self._found, self._terms, self._carbon = found, terms, carbon_g_per_kwh
-
-    def best(self, reading: int, staging: int) -> tuple[cost.Option, cost.Span]:
-        """The best option for these seconds of reading and staging; there is one."""
-        found = list(self._possible(reading, staging))
-        _, n = min((cost.objective(option, taken, self._terms, self._carbon), n) for n, (option, taken) in enumerate(found))
-        return found[n]
-
-    def objective(self, reading: int, staging: int) -> int | None:
-        """What the best option costs; None where all are too late or beyond the quota."""
-        values = [
-            cost.objective(option, taken, self._terms, self._carbon) for option, taken in self._possible(reading, staging)
-        ]
-        return min(values, default=None)
-
-    def soonest(self, reading: int, staging: int) -> int | None:
-        """The least time, so dear that nothing else counts: how soon it could be at all."""
-        spans = [taken for option in self._found if (taken := cost.span(option, reading, staging)) is not None]
-        return min((taken.total for taken in spans), default=0) * 10**30 if spans else None
-
-    def _possible(self, reading: int, staging: int) -> Iterator[tuple[cost.Option, cost.Span]]:
-        for option in self._found:
-            taken = cost.span(option, reading, staging)
-            if taken is not None and not cost.late(taken, self._terms) and not cost.over_quota(taken, self._terms):
-                yield option, taken
-
-
 def rank(candidate: Candidate) -> tuple[bool, int, float, str]:
     """Candidates in this order: those without a bad memory first, then the cheapest, the most local, the first by name."""
     return (bool(candidate.avoided), candidate.objective_micros, -candidate.locality, candidate.site)
@@ -862,14 +832,6 @@ def _objectives(ranked: Sequence[Candidate]) -> Objectives:
     return np.array(values, dtype=np.int64 if max(values, default=0) < links.BEYOND else object)
 
 
-def _egress_left(world: World) -> int | None:
-    """What is left of the namespace's quota for egress; None where it has none."""
-    budget = world.budget
-    if budget is None:
-        return None
-    return quota.left(budget.egress_micros_quota, budget.usage.egress_micros + budget.usage.reserved_egress_micros)
-
-
 def _forced(ranked: list[Candidate], at: str) -> tuple[list[Candidate], tuple[str, ...]]:
     """The candidates with the assigned site first, and a note where that changed anything."""
     assigned = next((candidate for candidate in ranked if candidate.site == at), None)
@@ -879,72 +841,6 @@ def _forced(ranked: list[Candidate], at: str) -> tuple[list[Candidate], tuple[st
     return [assigned, *others], (f"{at} was chosen together with the other jobs that wait; alone it would be {ranked[0].site}",)
 
 
-def _unknown_sites(request: JobRequest, world: World) -> Iterator[Rejection]:
-    """Sites that the request names and the caller cannot see, so that they do not just vanish from the answer."""
-    for name in dict.fromkeys(request.sites):
-        if name not in world.site_names:
-            yield Rejection(site=name, reason="SITE_UNKNOWN", detail="there is no such site")
-
-
-def _terms(request: JobRequest, world: World) -> cost.Terms:
-    """What the request says of time and carbon, and what its namespace has left."""
-    limit = gpu_seconds_left = None
-    if request.deadline_seconds:
-        passed = (world.now - world.submit_time).total_seconds() if world.submit_time else 0
-        limit = request.deadline_seconds - max(int(passed), 0)
-    budget = world.budget
-    if budget is not None and request.resources.gpus:
-        spent = budget.usage.gpu_seconds + budget.usage.reserved_gpu_seconds
-        gpu_seconds_left = quota.left(budget.gpu_seconds_quota, spent)
-    return cost.Terms(
-        request.hour_value_micros or 0, request.carbon_tonne_micros, limit, request.resources.gpus, gpu_seconds_left
-    )
-
-
 def _taken_away(row: PastAttempt) -> bool:
     """Whether an attempt ended because spot GPUs were taken away from it."""
     return row.spot and row.reason == "PREEMPTED"
-
-
-def _localities(inputs: Sequence[WorldInput], total_bytes: int) -> dict[str, float]:
-    """Site -> the share of the inputs' bytes that lie there; 1 where there are none. Only of sites that hold any."""
-    there: dict[str, int] = {}
-    for item in inputs:
-        for name in set(item.replica_sites):
-            there[name] = there.get(name, 0) + item.bytes
-    return {name: volume / total_bytes if total_bytes else 1.0 for name, volume in there.items()}
-
-
-def _held(inputs: Sequence[WorldInput]) -> dict[str, frozenset[int]]:
-    """Site -> the inputs, by position, of which it holds a replica."""
-    held: dict[str, set[int]] = {}
-    for i, item in enumerate(inputs):
-        for name in item.replica_sites:
-            held.setdefault(name, set()).add(i)
-    return {name: frozenset(positions) for name, positions in held.items()}
-
-
-def _check_volumes(inputs: Sequence[WorldInput], volumes: Sequence[int]) -> None:
-    """What is predicted to be read is as little absurd as what lies there."""
-    for item, volume in zip(inputs, volumes, strict=True):
-        if not 0 <= volume <= checks.BYTES_MAX:
-            raise errors.InvalidArgument(
-                f"inputs.{item.alias}: {volume} bytes would be read", reason="SIZE_INVALID", help="Check its read_percent."
-            )
-
-
-def _sized(request: JobRequest, world: World) -> tuple[World, tuple[str, ...]]:
-    """The world with the sizes that the request wants assumed, and notes that name every assumption."""
-    assumed = {spec.alias: spec.assumed_bytes for spec in request.inputs if spec.assumed_bytes}
-    if not assumed:
-        return world, ()
-    notes = tuple(
-        f"{item.alias}: {units.size(assumed[item.alias])} assumed, {item.dataset}@{item.version} has {units.size(item.bytes)}"
-        for item in world.inputs
-        if item.alias in assumed
-    )
-    return replace(world, inputs=tuple(_resized(item, assumed.get(item.alias)) for item in world.inputs)), notes
-
-
-def _resized(item: WorldInput, assumed_bytes: int | None) -> WorldInput:
-    return item if assumed_bytes is None else replace(item, bytes=assumed_bytes)

@@ -19,8 +19,7 @@ from typing import Any, TypeVar, cast
 
 from aiohttp import web
 
-from federation.client import AsyncClient
-from federation.client.client import PACKAGE_BYTES_MAX
+from federation.client import AsyncClient, files
 from federation.client.pool import ClientPool
 from federation.core import errors, ids, submission
 from federation.core.job import Job, JobState
@@ -83,9 +82,9 @@ class RayJobs:
             size = 0
             async for piece in request.content.iter_any():
                 size += len(piece)
-                if size > PACKAGE_BYTES_MAX:
+                if size > files.PACKAGE_BYTES_MAX:
                     raise errors.ResourceExhausted(
-                        f"the package is larger than {PACKAGE_BYTES_MAX} bytes",
+                        f"the package is larger than {files.PACKAGE_BYTES_MAX} bytes",
                         reason="WORKING_DIR_TOO_BIG",
                         help="Keep data out of the working directory: put it into a dataset and read it as an input.",
                     )

@@ -16,6 +16,7 @@ from federation.core import (
     dataset,
     discovery,
     erasure,
+    forecast,
     job,
     keys,
     leases,
@@ -87,6 +88,16 @@ def _number(name: str, item: int) -> str:
     if name.endswith("bytes") and item >= 1000:
         return f"{units.size(item)} ({item:,} B)"
     return "" if (name == "rows" and item < 0) else f"{item:,}"
+
+
+def foretold(found: forecast.Forecast) -> list[tuple[str, str]]:
+    """What a month will have cost at its end, by which method, and how sure that is."""
+    told = [("month", found.month), ("spent by now", units.usd(found.spent_micros))]
+    if found.expected_micros is not None:
+        told.append(("expected at its end", money(found.expected_micros)))
+        told.append(("80 percent between", f"{money(found.low_micros)} and {money(found.high_micros)}"))
+    told.append(("method", f"{found.method}, from {found.days} full days, for {found.days_left} days to come"))
+    return [*told, ("note", found.note)] if found.note else told
 
 
 def moment(time: datetime | None) -> str:

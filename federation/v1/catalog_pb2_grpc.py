@@ -266,7 +266,8 @@ class CatalogServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListReplicas(self, request, context):
-        """Lists the replicas of a version, or of all versions of a dataset with `.../versions/-`.
+        """Lists the replicas of a version, of all versions of a dataset with `.../versions/-`, or of all datasets that the caller may
+        know of with `namespaces/-/datasets/-/versions/-`: those at one site by `site = "eu-1"`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

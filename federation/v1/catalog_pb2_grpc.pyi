@@ -140,7 +140,9 @@ class CatalogStub:
         federation.v1.catalog_pb2.ListReplicasRequest,
         federation.v1.catalog_pb2.ListReplicasResponse,
     ]
-    """Lists the replicas of a version, or of all versions of a dataset with `.../versions/-`."""
+    """Lists the replicas of a version, of all versions of a dataset with `.../versions/-`, or of all datasets that the caller may
+    know of with `namespaces/-/datasets/-/versions/-`: those at one site by `site = "eu-1"`.
+    """
 
     OpenWrite: grpc.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.OpenWriteRequest,
@@ -275,7 +277,9 @@ class CatalogAsyncStub:
         federation.v1.catalog_pb2.ListReplicasRequest,
         federation.v1.catalog_pb2.ListReplicasResponse,
     ]
-    """Lists the replicas of a version, or of all versions of a dataset with `.../versions/-`."""
+    """Lists the replicas of a version, of all versions of a dataset with `.../versions/-`, or of all datasets that the caller may
+    know of with `namespaces/-/datasets/-/versions/-`: those at one site by `site = "eu-1"`.
+    """
 
     OpenWrite: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.catalog_pb2.OpenWriteRequest,
@@ -450,7 +454,9 @@ class CatalogServicer(metaclass=abc.ABCMeta):
         request: federation.v1.catalog_pb2.ListReplicasRequest,
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.catalog_pb2.ListReplicasResponse, collections.abc.Awaitable[federation.v1.catalog_pb2.ListReplicasResponse]]:
-        """Lists the replicas of a version, or of all versions of a dataset with `.../versions/-`."""
+        """Lists the replicas of a version, of all versions of a dataset with `.../versions/-`, or of all datasets that the caller may
+        know of with `namespaces/-/datasets/-/versions/-`: those at one site by `site = "eu-1"`.
+        """
 
     @abc.abstractmethod
     def OpenWrite(

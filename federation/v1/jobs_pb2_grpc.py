@@ -103,7 +103,8 @@ class JobsServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """Lists the runs of a job, first attempt first.
+        """Lists the runs of a job, first attempt first; with `jobs/-` those of all jobs, newest first, for example at one site by
+        `site = "eu-1" AND state = "RUNNING"`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,7 +56,9 @@ class JobsStub:
         federation.v1.jobs_pb2.ListRunsRequest,
         federation.v1.jobs_pb2.ListRunsResponse,
     ]
-    """Lists the runs of a job, first attempt first."""
+    """Lists the runs of a job, first attempt first; with `jobs/-` those of all jobs, newest first, for example at one site by
+    `site = "eu-1" AND state = "RUNNING"`.
+    """
 
     OpenLogs: grpc.UnaryUnaryMultiCallable[
         federation.v1.jobs_pb2.OpenLogsRequest,
@@ -113,7 +115,9 @@ class JobsAsyncStub:
         federation.v1.jobs_pb2.ListRunsRequest,
         federation.v1.jobs_pb2.ListRunsResponse,
     ]
-    """Lists the runs of a job, first attempt first."""
+    """Lists the runs of a job, first attempt first; with `jobs/-` those of all jobs, newest first, for example at one site by
+    `site = "eu-1" AND state = "RUNNING"`.
+    """
 
     OpenLogs: grpc.aio.UnaryUnaryMultiCallable[
         federation.v1.jobs_pb2.OpenLogsRequest,
@@ -182,7 +186,9 @@ class JobsServicer(metaclass=abc.ABCMeta):
         request: federation.v1.jobs_pb2.ListRunsRequest,
         context: _ServicerContext,
     ) -> typing.Union[federation.v1.jobs_pb2.ListRunsResponse, collections.abc.Awaitable[federation.v1.jobs_pb2.ListRunsResponse]]:
-        """Lists the runs of a job, first attempt first."""
+        """Lists the runs of a job, first attempt first; with `jobs/-` those of all jobs, newest first, for example at one site by
+        `site = "eu-1" AND state = "RUNNING"`.
+        """
 
     @abc.abstractmethod
     def OpenLogs(

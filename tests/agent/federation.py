@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import dataclasses
 import io
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +20,6 @@ from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import SystemClock, UlidIds
 from federation.agent import fetching, journal, runs
 from federation.agent.agent import Agent
-from federation.api.server import Server
 from federation.client import Client
 from federation.core import dataset, job
 from federation.core import site as sites_core
@@ -35,7 +32,7 @@ from federation.wire.gateway import GatewayClient
 from tests import builders
 from tests.agent.compute import MemoryCompute
 from tests.wire import certs as certificates
-from tests.wire.edge import Edge, NoCommitter, lineage_index
+from tests.wire.edge import Edge, serve
 
 PLACES = {"eu-1": ("aws:eu-central-1", "EU"), "us-1": ("aws:us-east-1", "US")}
 #: Fast enough for a test, slow enough for two cores.
@@ -306,20 +303,7 @@ def server(
         heartbeat_seconds=1,
         rates=config.NO_RATES,
     )
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
-    thread.start()
-    edge = Edge(
-        certs=certs,
-        catalog=catalog,
-        ctx=ctx,
-        server=Server(catalog, ctx, settings, committer or NoCommitter(), lineage=lineage_index(catalog), reader=reader),
-        loop=loop,
-        thread=thread,
-        tokens=tokens,
-    )
-    edge.run(edge.server.start())
-    return edge
+    return serve(certs, catalog, ctx, settings, tokens, committer=committer, reader=reader)
 
 
 def _place(

@@ -59,6 +59,8 @@ NAMES = (
         MADE,
         f"{MADE}@1",
         "namespaces/-",
+        "namespaces/-/datasets/-/versions/-",
+        "jobs/-",
         JOB,
         RUN,
         "puts/a-9",

@@ -17,7 +17,7 @@ import pytest
 from federation import frames
 from federation.api import http
 from federation.api.calls import Call
-from federation.api.pages import Pages
+from federation.api.pages import Tokens
 from federation.core import bill, chain, dataset, errors, grants, ids, listing, policy, query, records, whatif
 from federation.crypto import container, heads, layout, manifest, signing
 from federation.crypto import grants as signed_grants
@@ -66,7 +66,7 @@ EVENT = {
     "inputs": [{"namespace": "s3://b", "name": "x", "facets": {"schema": {"fields": [{"name": "a", "type": "int"}]}}}],
     "outputs": [],
 }
-PAGES = Pages(KEY)
+TOKENS = Tokens(KEY)
 CALL = Call(method=methods.TABLE["Catalog.ListDatasets"], principal=policy.Principal(name="users/ann", role=policy.Role.USER))
 
 
@@ -91,7 +91,7 @@ READERS: dict[str, tuple[Callable[[bytes], Any], list[bytes]]] = {
     ),
     "head": (lambda data: heads.is_genuine(_head(data)), [records.dumps(HEAD).encode()]),
     "page token": (
-        lambda data: PAGES.after(CALL, catalog_pb2.ListDatasetsRequest(page_token=_texts(data))),
+        lambda data: TOKENS.after(CALL, catalog_pb2.ListDatasetsRequest(page_token=_texts(data))),
         [b"", b"AAAA", b"eyJhIjoxfQ"],
     ),
     "filter": (lambda data: listing.parse(_texts(data), frozenset({"label", "state"})), [b'label = "x" AND state = "RUNNING"']),

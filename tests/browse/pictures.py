@@ -20,6 +20,7 @@ PICTURES = (
     ("map", "sites", ("down", "down"), ("copying", "5 sites"), "fed browse sites"),
     ("search", "", ("slash", "f", "l", "i", "g"), ("2 datasets",), "fed browse, and /"),
     ("job", f"jobs/{story.DONE}", ("right",), ("RESIDENCY_DENIED",), "fed browse jobs/j-01k9..."),
+    ("budget", "budgets/ml", (), ("WEEKDAYS",), "fed browse budgets/ml"),
 )
 #: Fonts are not fetched from elsewhere when somebody looks at a picture.
 _FONT_FACES = re.compile(r"\s*@font-face \{.*?\n\s*\}", re.DOTALL)
@@ -33,6 +34,8 @@ def draw(folder: Path) -> None:
 
             async def work(driver: Driver, pressed: tuple[str, ...] = pressed, seen: tuple[str, ...] = seen) -> str:
                 await driver.sees("admin at acme")
+                while not driver.browser.screen.pane.filled:
+                    await driver.pilot.pause(0.05)
                 await driver.press(*pressed)
                 await driver.sees(*seen)
                 return driver.browser.export_screenshot(title=title)  # noqa: B023 - it is drawn before the next

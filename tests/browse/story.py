@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from federation import ports
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import ManualClock, SeededIds
-from federation.core import authorization, dataset, job, site, transfer
+from federation.core import authorization, budget, dataset, job, pipeline, site, transfer
 from federation.core.job import JobState
 from federation.services import ledger
 from tests import builders, records
@@ -49,7 +49,9 @@ def job_id(number: int) -> str:
     return f"j-01k9{number:022d}"
 
 
-RUNNING, DONE, FAILED, REJECTED = (job_id(number) for number in (4, 3, 2, 5))
+RUNNING, DONE, FAILED, REJECTED, WAITING = (job_id(number) for number in (4, 3, 2, 5, 6))
+MOVING = "t-01k90000000000000000000001"
+PIPELINE, PIPELINE_DONE = (f"p-01k9{number:022d}" for number in (2, 1))
 
 
 @contextmanager
@@ -114,7 +116,7 @@ def populate(tx: ports.Transaction) -> None:
     )
     tx.insert(
         transfer.Transfer(
-            transfer="t-01k90000000000000000000001",
+            transfer=MOVING,
             dataset="sales/orders",
             version=2,
             source_site="us-1",
@@ -131,7 +133,29 @@ def populate(tx: ports.Transaction) -> None:
         )
     )
     _jobs(tx)
+    _pipelines(tx)
     _lineage(tx)
+    for name, scope, limit, hard in (
+        ("everything", budget.ALL, 10_000_000, False),
+        ("flights", "datasets/sales/flights", 200_000, True),
+        ("ml", "namespaces/ml", 1_000_000, True),
+        ("over-the-sea", "links/aws:us-east-1~aws:eu-west-1", 500_000, False),
+    ):
+        tx.insert(
+            budget.Budget(
+                budget=name,
+                scope=scope,
+                limit_micros=limit,
+                alert_percents=(50, 80, 100),
+                hard=hard,
+                principal="users/admin",
+                create_time=_ago(days=80),
+            )
+        )
+    for name, percents in (("ml", (50,)), ("over-the-sea", (50, 80, 100))):
+        for percent in percents:
+            told = {"scope": "", "spent_micros": 0, "limit_micros": 0}  # by then
+            tx.insert(budget.Alert(budget=name, month=builders.MONTH, percent=percent, time=_ago(days=1), **told))
 
 
 def _dataset(
@@ -191,6 +215,18 @@ def plan(at: str = "eu-1") -> job.Plan:
 
 
 def _jobs(tx: ports.Transaction) -> None:
+    waits = builders.request(
+        ("sales/flights@3",),
+        ("ml/delay-model",),
+        label="train-on-all",
+        resources=job.Resources(cpus=64),
+        sites=("eu-1",),
+        namespace="ml",
+        principal="users/ada",
+    )
+    tx.insert(site.SiteLoad(site="eu-1", cpus=4, runs=1))  # of the job that runs there: no room for one of all its CPUs
+    told = {"reason": "WAITING_FOR_CAPACITY", "detail": "eu-1 is expected to have room in 10 minutes"}
+    tx.insert(builders.job(WAITING, waits, state=JobState.PENDING, plan=plan(), create_time=_ago(minutes=3), **told))
     states = (
         (FAILED, "nightly-join", JobState.FAILED, "EXIT_CODE", "the entrypoint exited with 1"),
         (DONE, "train-delay-model", JobState.SUCCEEDED, "", ""),
@@ -235,8 +271,62 @@ def _jobs(tx: ports.Transaction) -> None:
                     start_time=_ago(minutes=48 - 10 * number),
                     end_time=_ago(minutes=20) if state.terminal else None,
                     lease_time=NOW + timedelta(days=1),
+                    held=job.Resources(cpus=4) if not state.terminal else job.Resources(cpus=0),
+                    expected_seconds=3600,
                 )
             )
+
+
+def _pipelines(tx: ports.Transaction) -> None:
+    """Two nights: of the one before all tasks are done, of this one the second runs and the third waits for it."""
+
+    def spec(name: str, inputs: tuple[str, ...] = (), after: tuple[str, ...] = ()) -> pipeline.TaskSpec:
+        asked = builders.request(inputs, label=name, namespace="ml", entrypoint=("python", f"{name}.py"), principal="users/ada")
+        return pipeline.TaskSpec(task=name, request=asked, after=after)
+
+    asked = pipeline.PipelineRequest(
+        label="nightly",
+        namespace="ml",
+        tasks=(spec("clean", ("sales/flights@3",)), spec("train", after=("clean",)), spec("report", after=("train", "clean"))),
+        principal="users/ada",
+    )
+    planned = tuple(
+        pipeline.TaskPlan(task=spec.task, site=at, region=PLACES[at][0], own_micros=own, handover_micros=handed)
+        for spec, at, own, handed in zip(
+            asked.tasks, ("eu-1", "eu-1", "eu-2"), (110_000, 660_000, 20_000), (0, 0, 9_000), strict=True
+        )
+    )
+    decided = pipeline.PipelinePlan(
+        revision=7,
+        decide_time=_ago(minutes=40),
+        tasks=planned,
+        cost_micros=799_000,
+        bound_micros=799_000,
+        proven=True,
+        method="ELIMINATION",
+        separate_micros=1_203_000,
+    )
+    last = tuple(pipeline.TaskRun(task=row.task, state=JobState.SUCCEEDED, job=DONE, site=row.site) for row in planned)
+    tonight = (
+        pipeline.TaskRun(task="clean", state=JobState.SUCCEEDED, job=DONE, site="eu-1"),
+        pipeline.TaskRun(task="train", state=JobState.RUNNING, job=RUNNING, site="eu-1"),
+        pipeline.TaskRun(task="report", site="eu-2"),
+    )
+    for name, state, runs, ended in (
+        (PIPELINE_DONE, pipeline.PipelineState.SUCCEEDED, last, _ago(hours=20)),
+        (PIPELINE, pipeline.PipelineState.RUNNING, tonight, None),
+    ):
+        tx.insert(
+            pipeline.Pipeline(
+                pipeline=name,
+                request=asked,
+                state=state,
+                plan=decided,
+                tasks=runs,
+                create_time=_ago(hours=24) if ended else _ago(minutes=40),
+                end_time=ended,
+            )
+        )
 
 
 def _lineage(tx: ports.Transaction) -> None:
@@ -276,6 +366,7 @@ def _entry(number: int, month: str, source: str, destination: str, gigabytes: in
     return records.entry(
         number,
         month=month,
+        time=datetime.fromisoformat(f"{month}-{12 + number:02}T09:00:00Z"),
         payer="ml",
         principal="users/ada",
         namespace="sales",

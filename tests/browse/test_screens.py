@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
@@ -12,9 +13,9 @@ import pytest
 from federation import ports
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
-from federation.browse import panes
+from federation.browse import panes, sides
 from federation.client import AsyncClient, Client
-from federation.core import dataset, discovery, job
+from federation.core import authorization, dataset, discovery, errors, job, pipeline
 from federation.core.job import JobState
 from tests import builders
 from tests.browse import story
@@ -81,10 +82,17 @@ def test_lineage_leads_to_what_it_names(told: Edge) -> None:
     browse(told, work, "ml/delay-model")
 
 
-@pytest.mark.parametrize(("size", "sections"), [((80, 24), "23451"), ((120, 40), "21")])
+@pytest.mark.parametrize(("size", "sections"), [((80, 24), "234561"), ((120, 40), "21")])
 def test_every_section_has_its_keys_whole_at_the_foot(told: Edge, size: tuple[int, int], sections: str) -> None:
     """On a small terminal too: from the first to the last, and nothing is wider than the screen."""
-    shown = {"1": "2 namespaces", "2": "● us-2", "3": "score-flights", "4": "sales/orders@2", "5": "Locality saved"}
+    shown = {
+        "1": "2 namespaces",
+        "2": "● us-2",
+        "3": "score-flights",
+        "4": "sales/orders@2",
+        "5": "Locality saved",
+        "6": "14 policies",
+    }
 
     async def work(driver: Driver) -> None:
         for key in sections:
@@ -119,7 +127,7 @@ def test_a_listing_is_filtered(told: Edge) -> None:
     """By AIP-160; what cannot be read is said, and nothing at all takes the filter away."""
 
     async def work(driver: Driver) -> None:
-        await driver.sees("score-flights", "4 jobs")
+        await driver.sees("score-flights", "5 jobs")
         await driver.press("f")
         await driver.sees("filter, for example", "↵ apply  Esc back", without="quit")
         await driver.type('state = "FAILED"')
@@ -130,7 +138,7 @@ def test_a_listing_is_filtered(told: Edge) -> None:
         await driver.press("enter")
         await driver.sees("FILTER_INVALID", "What to do:")
         await driver.press("f", *["backspace"] * 30, "enter")
-        await driver.sees("score-flights", "4 jobs")
+        await driver.sees("score-flights", "5 jobs")
 
     browse(told, work, "jobs")
 
@@ -303,8 +311,8 @@ def test_a_job_changes_its_state_while_one_looks(fresh: Edge) -> None:
         fresh.catalog.write(work)
 
     async def work(driver: Driver) -> None:
-        await driver.sees("score-flights", "RUNNING", "4 jobs")
-        await driver.press("down")
+        await driver.sees("score-flights", "RUNNING", "5 jobs")
+        await driver.press("down", "down")
         await asyncio.to_thread(ended, story.RUNNING, JobState.SUCCEEDED)
         await driver.sees("score-flights", without="RUNNING")
         await driver.press("enter")
@@ -313,6 +321,123 @@ def test_a_job_changes_its_state_while_one_looks(fresh: Edge) -> None:
         await driver.sees("CANCELLED", without="SUCCEEDED")
 
     browse(fresh, work, "jobs")
+
+
+def test_a_pipeline_is_followed_task_by_task(fresh: Edge) -> None:
+    """From the jobs to its tasks and their DAG, which changes while one looks; a task leads to its job."""
+
+    def ended(tx: ports.Transaction) -> None:
+        stored = tx.get(pipeline.Pipeline, story.PIPELINE)
+        assert stored is not None
+        clean, *others = stored.tasks
+        over = zip(others, (JobState.FAILED, JobState.REJECTED), strict=True)
+        changed = dataclasses.replace(
+            stored,
+            state=pipeline.PipelineState.FAILED,
+            reason="TASK_FAILED",
+            detail="task train failed",
+            tasks=(clean, *(dataclasses.replace(row, state=state) for row, state in over)),
+            end_time=tx.now,
+        )
+        tx.emit("pipeline.failed", f"pipelines/{story.PIPELINE}", tx.replace(changed))
+
+    async def work(driver: Driver) -> None:
+        await driver.sees("5 jobs")
+        await driver.press("right")
+        await driver.sees("nightly", "1/3", "eu-1, eu-2", "$0.799", "2 pipelines")
+        await driver.press("enter")
+        await driver.sees(f"Jobs › Pipelines › {story.PIPELINE}", "report  PENDING    eu-2  train, clean", "3 tasks")
+        await driver.press("right")
+        await driver.sees("└─ report  PENDING at eu-2  also after clean  $0.02 + $0.009")
+        graph = driver.browser.screen.pane.branches
+        while graph.cursor_line != 0:
+            await driver.pilot.pause(0.02)
+        await driver.press("down")
+        await asyncio.to_thread(fresh.catalog.write, ended)
+        await driver.sees("train  FAILED at eu-1", "report  REJECTED")
+        while "train  FAILED" not in str(graph.cursor_node.label):
+            await driver.pilot.pause(0.02)
+        await driver.press("y")
+        await driver.sees(f"copied jobs/{story.RUNNING}")
+        await driver.press("right")
+        await driver.sees("TASK_FAILED: task train failed", "proven to be the least", "$0.404 more")
+        await driver.press("left", "enter")
+        await driver.sees(f"Jobs › {story.RUNNING}", "score-flights")
+
+    browse(fresh, work, "jobs")
+
+
+def test_a_budget_is_told_with_what_the_month_will_have_cost(told: Edge) -> None:
+    """All of them with their share, one as a gauge with its limit, and what it was spent on."""
+
+    async def work(driver: Driver) -> None:
+        await driver.sees("Locality saved")
+        await driver.press("right")
+        await driver.sees("ml            █████·····  58.0 %  $0.58", "over-the-sea  ██████████ 100.0 %", "4 budgets")
+        await driver.press("down", "down", "enter")
+        await driver.sees("Costs › Budgets › ml", "░·", "·│", "$0.72 when the month is over", "WEEKDAYS, from 56 full days")
+        await driver.press("right")
+        await driver.sees("sales/orders", "$0.58")
+
+    browse(told, work, "costs")
+
+
+def test_policies_are_shown_and_what_they_decided_only_when_it_is_asked_for(told: Edge) -> None:
+    """The set that holds, one by one with its text; decisions come from the audit, which says that they were read."""
+    with told.client("user") as user, pytest.raises(errors.PermissionDenied):
+        user.open_read("sales/customers@1", purpose="spam")
+
+    async def work(driver: Driver) -> None:
+        await driver.sees("residency.site", "forbid", "14 policies")
+        await driver.press("down", "enter")
+        await driver.sees("Policies › use.reader", '@id("use.reader")', "permit(principal")
+        await driver.press("escape")
+        await driver.sees("14 policies")
+        await driver.press("right")
+        await driver.sees("digest", "shipped", '@id("use.owner")')
+        await driver.press("right")
+        await driver.sees("1 revision")
+        await driver.press("enter")
+        await driver.sees("Policies › 0", "14 policies")
+        await driver.press("escape", "right")
+        await driver.sees("That you read them stands in the audit as well", without="REFUSED")
+        await driver.press("p")
+        await driver.sees("REFUSED", "users/user", "sales/customers")
+
+    browse(told, work, "policies")
+
+
+def test_a_site_shows_what_runs_waits_and_lies_there_but_nothing_hidden(fresh: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that run, below them those that wait, and that not all were looked at; replicas of what one may know of, live."""
+
+    def lies(name: str, number: int, **changes: Any) -> None:
+        def work(tx: ports.Transaction) -> None:
+            tx.insert(builders.dataset(name, latest_version=number, **changes))
+            tx.insert(builders.version(f"{name}@{number}"))
+            stored = tx.insert(builders.replica(f"{name}@{number}", "eu-1"))
+            tx.emit("replica.created", stored.version.replica("eu-1"), stored)
+
+        fresh.catalog.write(work)
+
+    fresh.catalog.write(lambda tx: tx.insert(builders.namespace("titan", owner="users/root")))
+    lies("titan/secret", 1, readers=(), owner="users/root")
+
+    async def work(driver: Driver) -> None:
+        await driver.sees("aws:eu-central-1")
+        await driver.press("right")
+        seen = await driver.sees("score-flights  RUNNING", "train-on-all   PENDING", "2 jobs")
+        assert seen.index("score-flights") < seen.index("train-on-all")
+        monkeypatch.setattr(sides, "_WAITING_MAX", 0)
+        await driver.press("r")
+        await driver.sees("score-flights", "1 job; of those that wait the newest 0 were looked at")
+        await driver.press("right")
+        await driver.sees("sales/flights@3", "5 replicas", without="secret")
+        await asyncio.to_thread(lies, "sales/trains", 7, readers=(authorization.EVERYONE,))
+        await driver.sees("sales/trains@7", "6 replicas", without="secret")
+        await driver.press("G", "enter")
+        await driver.sees("Data › sales › trains › @7")
+
+    browse(fresh, work, "sites/eu-1", who="user")
 
 
 def test_a_lost_connection_is_told_and_mends_itself(certs: certificates.Certs) -> None:

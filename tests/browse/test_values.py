@@ -7,15 +7,16 @@ import asyncio
 import dataclasses
 import threading
 import time
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from federation.browse import apart, costs, earth, fitting, keys, panes, place, sides, worldmap
+from federation.browse import apart, costs, earth, fitting, gauge, keys, panes, place, sides, worldmap
 from federation.browse.place import Kind, Place
 from federation.client import AsyncClient
-from federation.core import dataset, discovery, errors, job, metering, site, transfer
+from federation.core import budget, dataset, discovery, errors, forecast, job, metering, pipeline, site, transfer
 from federation.core.columns import ColumnClass
-from federation.shown import shapes
+from federation.shown import lineage, pipelines, shapes
 from tests import builders
 from tests.browse import story
 from tests.wire.edge import Edge
@@ -38,6 +39,12 @@ from tests.wire.edge import Edge
         (f"jobs/{story.DONE}/runs/2", Kind.JOB, story.DONE),
         (story.DONE, Kind.JOB, story.DONE),
         ("transfers/t-1", Kind.TRANSFER, "t-1"),
+        ("pipelines", Kind.PIPELINES, ""),
+        (story.PIPELINE, Kind.PIPELINE, story.PIPELINE),
+        (f"pipelines/{story.PIPELINE}", Kind.PIPELINE, story.PIPELINE),
+        ("budgets/ml", Kind.BUDGET, "ml"),
+        ("policies/-", Kind.POLICIES, ""),
+        ("policies/3", Kind.REVISION, "3"),
     ],
 )
 def test_a_place_is_named_as_people_and_programs_name_it(text: str, kind: Kind, name: str) -> None:
@@ -47,7 +54,7 @@ def test_a_place_is_named_as_people_and_programs_name_it(text: str, kind: Kind, 
     assert not found.copied or place.parse(found.copied) == found
 
 
-@pytest.mark.parametrize("text", ["Sales", "sales/flights@x", "a/b/c", "sales/"])
+@pytest.mark.parametrize("text", ["Sales", "sales/flights@x", "a/b/c", "policies/x", "sales/"])
 def test_what_is_no_name_is_refused(text: str) -> None:
     """With how one is written."""
     if text == "sales/":
@@ -60,9 +67,18 @@ def test_what_is_no_name_is_refused(text: str) -> None:
 
 def test_the_way_to_a_place() -> None:
     """From its section to itself."""
-    way = place.trail(Place(kind=Kind.FILE, name="sales/flights@3", file="2013/a.parquet"))
+    way = place.trail(Place(kind=Kind.FILE, name="sales/flights@3", part="2013/a.parquet"))
     assert [place.word(step) for step in way] == ["Data", "sales", "flights", "@3", "2013/a.parquet"]
     assert [place.word(step) for step in place.trail(Place(kind=Kind.SITE, name="eu-1"))] == ["Sites", "eu-1"]
+    for kind, name, part, words in (
+        (Kind.PIPELINE, "p-1", "", ["Jobs", "Pipelines", "p-1"]),
+        (Kind.BUDGET, "ml", "", ["Costs", "Budgets", "ml"]),
+        (Kind.POLICY, "3", "hold", ["Policies", "3", "hold"]),
+        (Kind.POLICY, "-", "hold", ["Policies", "hold"]),
+    ):
+        deep = Place(kind=kind, name=name, part=part)
+        assert [place.word(step) for step in place.trail(deep)] == words
+        assert deep.section == place.trail(deep)[0].kind
 
 
 def test_where_a_line_of_lineage_leads() -> None:
@@ -232,9 +248,67 @@ def test_costs_are_exact_and_bars_keep_to_their_room() -> None:
     assert "Nothing was read" in costs.bars((), total, "month", 76).plain
 
 
+def gauge_of(spent: int, reserved: int = 0, expected: int | None = None, limit: int = 100, width: int = 10) -> str:
+    """A budget's bar."""
+    told = None
+    if expected is not None:
+        told = forecast.Forecast(
+            month="2026-11",
+            method=forecast.Method.RUN_RATE,
+            spent_micros=spent,
+            days=9,
+            days_left=9,
+            expected_micros=expected,
+        )
+    found = budget.Budget(budget="b", scope="all", limit_micros=limit, spent_micros=spent, reserved_micros=reserved)
+    return gauge.bar(gauge.Gauge(found, told), width).plain
+
+
+def test_a_gauge_is_as_long_as_the_most_of_limit_and_expected() -> None:
+    """Each part by its share, what is not nothing by one character at least; the limit is always marked."""
+    assert gauge_of(0) == "·········│"
+    assert gauge_of(1) == "█········│"
+    assert gauge_of(30, 20, 80) == "███▓▓░░░·│"
+    assert gauge_of(200) == "█████│████"
+    assert gauge_of(50, expected=200) == "██░░░│░░░░"
+    assert gauge_of(-5) == "·········│"
+    assert gauge.short(budget.Budget(budget="b", scope="all", limit_micros=200, spent_micros=250)) == "██████████ 125.0 %"
+
+
+def test_a_task_stands_once_below_the_last_that_it_waits_for() -> None:
+    """Those beside it are named; what was left out says why; a task without a job leads nowhere."""
+
+    def task(name: str, *after: str) -> pipeline.TaskSpec:
+        return pipeline.TaskSpec(task=name, request=builders.request(), after=after)
+
+    asked = pipeline.PipelineRequest(tasks=(task("a"), task("b"), task("c", "a", "b"), task("d", "c"), task("e", "a")))
+    runs = (
+        pipeline.TaskRun(task="a", job="j-1", site="eu-1", state=job.JobState.SUCCEEDED),
+        *(pipeline.TaskRun(task=name) for name in "bce"),
+        pipeline.TaskRun(task="d", left_out="no site has a B200"),
+    )
+
+    def drawn(branches: Sequence[lineage.Branch], depth: int = 0) -> Iterator[tuple[int, str, str]]:
+        for branch in branches:
+            yield depth, branch.label.plain, branch.name
+            yield from drawn(branch.below, depth + 1)
+
+    found = pipeline.Pipeline(pipeline="p-1", request=asked, tasks=runs)
+    assert list(drawn(pipelines.branches(found))) == [
+        (0, "a  SUCCEEDED at eu-1", "jobs/j-1"),
+        (1, "e  PENDING", ""),
+        (0, "b  PENDING", ""),
+        (1, "c  PENDING  also after a", ""),
+        (2, "d  left out  no site has a B200", ""),
+    ]
+
+
 # -- what panes ask -----------------------------------------------------------------------------------------------------------
 
-PLACES = ("", "sales", "sales/flights", "sales/flights@3", "sites", "sites/eu-1", "jobs", f"jobs/{story.DONE}", "transfers")
+PLACES = (
+    *("", "sales", "sales/flights", "sales/flights@3", "sites", "sites/eu-1", "jobs", f"jobs/{story.DONE}", "transfers"),
+    *("pipelines", story.PIPELINE, "costs", "budgets", "budgets/ml", "budgets/flights", "policies", "policies/0"),
+)
 
 
 def test_every_pane_of_every_place_asks_what_the_catalog_answers(told: Edge) -> None:
@@ -244,7 +318,7 @@ def test_every_pane_of_every_place_asks_what_the_catalog_answers(told: Edge) -> 
         asked = []
         async with AsyncClient(told.server.address, told.tokens["admin"], told.certs.ca) as client:
             clients = sides.Clients(loop=client, threads=told.client())
-            for name in (*PLACES, "transfers/t-01k90000000000000000000001", "costs"):
+            for name in (*PLACES, f"transfers/{story.MOVING}"):
                 for pane in sides.of(place.parse(name), clients):
                     if isinstance(pane, panes.AskedPane):
                         assert await pane._purposes() == ()
@@ -263,6 +337,24 @@ def test_every_pane_of_every_place_asks_what_the_catalog_answers(told: Edge) -> 
 
     asked = asyncio.run(work())
     assert len(asked) == len(set(asked)) > 35
+
+
+def test_a_budget_is_told_also_to_whom_costs_are_not(told: Edge) -> None:
+    """What its month will have cost is then not known, and it is said which permission that needs."""
+    secret = told.client().create_token("ada", role="ADMIN", scopes=("budgets.get",)).secret
+
+    async def work() -> str:
+        async with AsyncClient(told.server.address, secret, told.certs.ca) as client:
+            spent, *_ = sides.of(place.parse("budgets/ml"), sides.Clients(loop=client, threads=told.client()))
+            assert isinstance(spent, panes.TextPane)
+            drawn = await spent._draw()
+            assert isinstance(drawn, gauge.Gauge)
+            return gauge.drawn(drawn, 78).plain
+
+    text = asyncio.run(work())
+    assert "█ spent      $0.58, 58.0 %" in text
+    assert "What the month will cost is not told: " in text
+    assert "costs.get" in text
 
 
 def test_versions_come_newest_first_however_many_there_are(told: Edge, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,30 +7,25 @@ from datetime import UTC, datetime
 import click
 import pytest
 
-from federation.cli import jobs, plans
+from federation.cli import jobflags, plans
 from federation.cli.output import Output
 from federation.core import errors, specs
 from federation.core.job import Candidate, InputPlan, InputSpec, Job, JobRequest, OutputSpec, Plan, Rejection, Way
 
-OPTIONS = {
-    "entrypoint": ("python", "train.py"),
-    "cpus": 2,
-    "gpus": 0,
-    "gpu_type": "",
-    "memory": "",
-    "sites": (),
-    "duration": "10m",
-    "time_limit": "",
-    "max_attempts": 3,
-    "env": (),
-    "label": "",
-}
+DATA = ("--input", "flights=sales/flights", "--output", "ml/model")
 
 
-def request(**changes) -> JobRequest:
-    """The request for some options."""
-    given = {"inputs_": specs.inputs(["flights=sales/flights"]), "outputs_": specs.outputs(["ml/model"])}
-    return jobs.request(**{**given, **OPTIONS, **changes})
+@click.command
+@jobflags.options
+def told(described: jobflags.JobOptions) -> JobRequest:
+    """The request that is described."""
+    return described.request()
+
+
+def request(*options: str, data: tuple[str, ...] = DATA) -> JobRequest:
+    """The request that a command line says."""
+    made: JobRequest = told.main([*data, *options, "--", "python", "train.py"], standalone_mode=False)
+    return made
 
 
 def test_inputs_have_alias_dataset_and_version():
@@ -70,26 +65,26 @@ def test_a_wrong_input_is_refused(text):
 
 def test_a_gpu_type_alone_means_one_gpu():
     """Nobody asks for zero A10G."""
-    assert request(gpu_type="A10G").resources.gpus == 1
+    assert request("--gpu-type", "A10G").resources.gpus == 1
 
 
 def test_sizes_and_durations_are_read_with_units():
     """As people write them."""
-    made = request(memory="2GiB", duration="90s", time_limit="1h")
+    made = request("--memory", "2GiB", "--duration", "90s", "--time-limit", "1h")
     assert (made.resources.memory_bytes, made.duration_seconds, made.duration_limit_seconds) == (2 * 1024**3, 90, 3600)
 
 
 def test_a_job_belongs_to_the_namespace_of_its_first_output():
     """That is where its result is looked for."""
     assert request().namespace == "ml"
-    assert request(outputs_=()).namespace == "sales"
+    assert request(data=DATA[:2]).namespace == "sales"
 
 
 def test_the_environment_is_pairs():
     """Sorted, the last one wins; anything else is a mistake."""
-    assert request(env=("B=2", "A=1=1")).env == (("A", "1=1"), ("B", "2"))
+    assert request("--env", "B=2", "--env", "A=1=1").env == (("A", "1=1"), ("B", "2"))
     with pytest.raises(click.UsageError, match="KEY=VALUE"):
-        request(env=("A",))
+        request("--env", "A")
 
 
 def candidate(name: str, *, egress_micros: int, compute_micros: int = 1_600) -> Candidate:
@@ -202,8 +197,9 @@ def test_a_wrong_wish_for_an_output_is_a_mistake(text):
 
 def test_what_a_placement_is_weighed_by_is_read_with_units():
     """Dollars with or without their sign; an hour that is worth nothing is stated, one that is not stated is None."""
-    made = request(priority=5, deadline="6h", hour_value="$2.50", carbon_price="80", spot="allowed", no_copies=True)
+    weights = ("--hour-value", "$2.50", "--carbon-price", "80", "--spot", "allowed", "--no-copies")
+    made = request("--priority", "5", "--deadline", "6h", *weights)
     assert (made.priority, made.deadline_seconds, made.hour_value_micros) == (5, 21_600, 2_500_000)
     assert (made.carbon_tonne_micros, made.spot, made.no_copies) == (80_000_000, "ALLOWED", True)
-    assert request(hour_value="0").hour_value_micros == 0
+    assert request("--hour-value", "0").hour_value_micros == 0
     assert request().hour_value_micros is None

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from federation.cli import app, exits, job, rayflags
+from federation.cli import app, exits, job, jobflags, rayflags
 from federation.core import errors, submission
 from federation.core.job import JobRequest, Resources
 
@@ -70,10 +70,17 @@ def words(option: str, files: Path) -> list[str]:
 
 def ours(line: list[str]) -> tuple[JobRequest, Path | None]:
     """What `fed job submit` makes of a command line, with the folder that travels."""
-    with job.submit.make_context("submit", list(line)) as context:
-        given = dict(context.params)
-        said = rayflags.taken(given)
-        return said.applied(JobRequest(entrypoint=given["entrypoint"])), said.working_dir
+    made: tuple[JobRequest, Path | None] = told.main(list(line), standalone_mode=False)
+    return made
+
+
+@click.command
+@jobflags.options
+@click.option("--wait/--no-wait")
+@rayflags.options
+def told(described: jobflags.JobOptions, rays: rayflags.Said, wait: bool) -> tuple[JobRequest, Path | None]:
+    """What Ray's options say of a job, alone."""
+    return rays.applied(JobRequest(entrypoint=described.entrypoint)), rays.working_dir
 
 
 def test_each_option_of_rays_is_taken_or_refused_by_name(rays):

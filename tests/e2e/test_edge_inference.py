@@ -23,7 +23,7 @@ HERE = EXAMPLES / "edge_inference"
 def test_what_is_scored_at_an_airport_beats_guessing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model of the year's flights up to November, and December's flights to Chicago, of which none was in it."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.syspath_prepend(str(EXAMPLES / "late_flights"))
     import delays
     import story
 
@@ -31,9 +31,7 @@ def test_what_is_scored_at_an_airport_beats_guessing(monkeypatch: pytest.MonkeyP
     december = flights["month"] == 12
     history, there = flights[~december].iloc[::20], flights[december & (flights["dest"] == "ORD")]
     x, y = delays.features(history), delays.late(history)
-    weights = np.zeros(x.shape[1])
-    for _ in range(100):
-        weights -= x.T @ (delays.probability(x, weights) - y) / len(y)
+    weights = delays.trained(x, y, np.zeros(x.shape[1]), 100)
     told = delays.probability(delays.features(there), weights) > 0.5
     came = delays.late(there) > 0
     assert len(there) > 1_000

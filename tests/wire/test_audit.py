@@ -24,7 +24,7 @@ from federation.core import chain, compliance, dataset, errors, policy, records,
 from federation.core.events import TABLES
 from federation.crypto import heads as signed_heads
 from federation.crypto import witness as signed
-from federation.services import identity, jobs, keys, reconcile, refusals
+from federation.services import bills, identity, jobs, keys, reconcile, refusals
 from federation.services.committer import Committer
 from federation.services.heads import HeadKeeper
 from federation.v1 import audit_pb2, catalog_pb2, identity_pb2, sites_pb2
@@ -33,7 +33,7 @@ from tests import builders
 from tests.sim import Simulation
 from tests.wire import edge as edges
 from tests.wire.edge import Edge
-from tests.wire.test_mutations import MUTATIONS, prepare, request
+from tests.wire.test_mutations import MUTATIONS, SENT, prepare, request
 
 #: Fields that change without an event, and why that is no act: a site and a run say that they live.
 PULSE = {
@@ -41,6 +41,13 @@ PULSE = {
     "Run": {"lease_time", "etag"},
     "Transfer": {"bytes_done", "etag"},
     "Escrow": {"behind", "etag"},
+}
+#: What bears no request_id, two of them as streams -> the events that tell of it, a transaction each. A package's bytes alone
+#: are no act: they lie under their digest, and what tells of them is their name, or the job that runs them.
+STEPS = {
+    "Jobs.UploadPackage": ("package.named",),
+    "Bills.ImportBill": ("bill.begun", bills.KIND, "bill.imported"),
+    "Sites.JoinSite": ("site.joined",),
 }
 #: What servers keep among themselves.
 OWN = {"CommitterLease", "Turn", "Cursor"}
@@ -146,6 +153,43 @@ def test_what_cannot_be_told_is_not_done(ready: Edge, monkeypatch: pytest.Monkey
         ready.call(row.key, request(row, request_id="r-1"))
     assert caught.value.reason == "LOG_FULL"
     assert content(ready) == before
+
+
+@pytest.mark.invariant("A1")
+@pytest.mark.parametrize(("key", "kinds"), STEPS.items())
+def test_what_bears_no_id_is_told_step_by_step(
+    ready: Edge, commits: list[Commit], monkeypatch: pytest.MonkeyPatch, key: str, kinds: tuple[str, ...]
+) -> None:
+    """Each transaction tells what it changes; and whichever event the log does not take, nothing is done from there on."""
+    sent = SENT[key](ready)
+    real = catalog_memory._Transaction._emit
+    room = 0
+
+    def emit(tx: Any, *what: Any, **more: Any) -> int:
+        nonlocal room
+        room -= not is_servers(tx.actor)
+        return full() if room < 0 else real(tx, *what, **more)
+
+    def told() -> tuple[str, ...]:
+        assert untold(commits) == []
+        return tuple(kind for each in commits if not is_servers(each.actor) for kind in each.told)
+
+    monkeypatch.setattr(catalog_memory._Transaction, "_emit", emit)
+    for taken in range(len(kinds)):
+        del commits[:]
+        room = taken
+        with pytest.raises(errors.Unavailable, match="LOG_FULL"):
+            ready.call(key, sent)
+        assert told() == kinds[:taken]
+    del commits[:]
+    room = len(kinds)
+    ready.call(key, sent)
+    assert told() == kinds
+
+
+def is_servers(actor: str) -> bool:
+    """Whether a server acts by itself."""
+    return actor.partition("/")[0] == "server"
 
 
 def content(edge: Edge) -> dict[str, Any]:

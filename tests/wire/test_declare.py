@@ -189,6 +189,71 @@ def test_what_fails_leaves_only_what_needs_it_and_a_repeat_completes(fed, client
     assert client.get_namespace("part").weight == 2
 
 
+def test_a_dry_run_tells_what_the_server_would_refuse(fed, client):
+    """With file and line and the exit code of the first; what needs it would be left, and nothing is changed."""
+    old = f"name: namespaces/tried/datasets/old\nlabels: {{crew: tried}}\nreaders: [{EVERYONE}]\n"
+    fed("apply", "-f", "-", stdin=f"name: namespaces/tried\n---\n{old}")
+    text = """\
+- {name: namespaces/tried-2, owner: users/user, weight: 2}
+- {name: namespaces/tried-2/datasets/needs-it}
+- {name: namespaces/tried-3}
+- {name: namespaces/tried-3/datasets/later}
+- {name: namespaces/tried/datasets/theirs}
+- {name: budgets/tried, scope: namespaces/tried, limit_micros: 1}
+- {name: sites/tried-1, region: aws:eu-west-3, jurisdiction: EU}
+"""
+    prune = ("--prune", "--selector", "crew=tried")
+    revision = client.who_am_i().revision
+    told = fed("apply", "-f", "-", "--dry-run", *prune, "-o", "json", who="user", code=exits.DENIED, stdin=text)
+    rows = {row["name"]: row for row in json.loads(told.stdout)}
+    assert {name: (row["action"], row["state"]) for name, row in rows.items()} == {
+        "namespaces/tried-2": ("CREATE", "REFUSED"),
+        "namespaces/tried-3": ("CREATE", "PLANNED"),
+        "namespaces/tried-2/datasets/needs-it": ("CREATE", "LEFT"),
+        "namespaces/tried-3/datasets/later": ("CREATE", "PLANNED"),
+        "namespaces/tried/datasets/theirs": ("CREATE", "REFUSED"),
+        "namespaces/tried/datasets/old": ("DELETE", "REFUSED"),
+        "budgets/tried": ("CREATE", "REFUSED"),
+        "sites/tried-1": ("CREATE", "REFUSED"),
+    }
+    assert rows["namespaces/tried-3/datasets/later"]["message"] == "all of it can be tried once namespaces/tried-3 is there"
+    assert (rows["namespaces/tried/datasets/theirs"]["reason"], rows["budgets/tried"]["line"]) == ("NOT_FOUND", 6)
+    people = fed("apply", "-f", "-", "--dry-run", *prune, who="user", code=exits.DENIED, stdin=text)
+    assert "-:6: create budgets/tried: would be refused\n" in people.stdout
+    assert "\ndelete namespaces/tried/datasets/old: would be refused\n" in people.stdout
+    assert "lacks budgets.create" in people.stderr
+    later = "1 of them can be tried only in part before what they need is there\n"
+    assert people.stderr.endswith(f"nothing was applied: 5 refused, 2 to create, 1 left\n{later}")
+    allowed = fed("apply", "-f", "-", "--dry-run", *prune, "-o", "json", stdin=text)
+    assert {row["state"] for row in json.loads(allowed.stdout)} == {"PLANNED"}
+    assert not [name for kind, name in written(client, revision) if "tried" in name and not kind.startswith("policy.")]
+
+
+def test_a_dry_run_tries_what_takes_two_calls_and_changes_nothing(fed, client):
+    """A rule that is made again under its own name, a namespace with its quota, all that is updated, prices, policies."""
+    text = """\
+- {name: namespaces/twice, description: x}
+- name: namespaces/twice/datasets/d
+- {name: replicationRules/twice-2, dataset: twice/d}
+- {name: budgets/twice, scope: namespaces/twice, limit_micros: 1}
+- {name: sites/twice-1, region: aws:eu-south-1, jurisdiction: EU}
+- {name: links/own:twice~internet, gb_micros: 5, price_source: x, as_of: "2026-11-01"}
+"""
+    fed("apply", "-f", "-", stdin=text)
+    rule, revision = client.get_replication_rule("twice-2"), client.who_am_i().revision
+    changed = text.replace("twice/d}", "twice/d, copies: 2}").replace("description: x", "description: y, weight: 4")
+    changed = changed.replace("jurisdiction: EU}", "jurisdiction: EU, account: a}").replace("micros: 5", "micros: 6")
+    changed = changed.replace("limit_micros: 1", "limit_micros: 2").replace("datasets/d\n", "datasets/d\n  labels: {a: b}\n")
+    told = states(fed("apply", "-f", "-", "--dry-run", "-o", "json", stdin=changed))
+    assert set(told.values()) == {("UPDATE", "PLANNED"), ("REPLACE", "PLANNED")}
+    assert len(told) == 6
+    assert client.get_replication_rule("twice-2") == rule
+    assert written(client, revision) == []
+    too_many = text.replace("twice/d}", "twice/d, copies: 1001}")
+    refused = fed("apply", "-f", "-", "--dry-run", code=exits.USAGE, stdin=too_many)
+    assert "-:3: replace replicationRules/twice-2: would be refused\n" in refused.stdout
+
+
 def test_what_the_server_refuses_on_the_way_does_not_say_that_nothing_was_changed(fed, client):
     """Exit code 2 would: a namespace was made before its dataset was refused."""
     text = """\

@@ -9,8 +9,10 @@ import pytest
 
 from federation.cli import exits, pages
 from federation.core import budget, dataset, transfer
+from federation.core.forecast import Method
 from federation.core.job import InputSpec, JobRequest, OutputSpec
 from federation.core.pipeline import PipelineRequest, TaskSpec
+from tests.browse import story
 from tests.wire import edge as edges
 from tests.wire.typing_fed import typing
 
@@ -93,6 +95,70 @@ def test_a_job_is_told_with_its_plan_explained(fed, names):
     told = fed("describe", f"jobs/{names['job']}/runs/1").stdout
     assert "chosen: eu-1 (aws:eu-central-1)" in told
     assert "runs:" in told
+
+
+@pytest.fixture(scope="module")
+def telling(certs):
+    """A federation in which a job runs and another waits, on a clock that stands still."""
+    with story.federation(certs) as edge:
+        yield edge
+
+
+def test_what_runs_and_what_waits_is_told(telling, monkeypatch, tmp_path):
+    """Of a site, a dataset, a version and a namespace; with transfers that come and go, and what lies at a site."""
+    fed = typing(telling, monkeypatch, tmp_path)
+
+    def told(name: str) -> dict[str, list[str]]:
+        page = json.loads(fed("describe", name, "-o", "json").stdout)
+        assert page["not_shown"] == []
+        named = {part: rows for part, rows in page.items() if isinstance(rows, list)}
+        return {part: [row["name"].rpartition("/")[2] for row in rows if "name" in row] for part, rows in named.items()}
+
+    for name in ("namespaces/ml", "sales/flights", "sales/flights@3", "sites/eu-1", "ml/delay-model"):
+        page = told(name)
+        assert (page["running"], page["waiting"]) == ([story.RUNNING], [story.WAITING]), name
+    assert told("sites/eu-2")["running"] == told("sites/eu-2")["waiting"] == told("sales/flights@2")["running"] == []
+    assert (
+        told("sites/eu-2")["incoming"] == told("sites/us-1")["outgoing"] == told("sales/orders")["transfers"] == [story.MOVING]
+    )
+    assert told("sales/orders@2")["transfers"] == told("aws:us-east-1~aws:eu-west-1")["transfers"] == [story.MOVING]
+    assert len(told("sites/eu-1")["replicas"]) == 5
+    people = fed("describe", "sites/eu-2").stdout
+    assert "incoming:" in people
+    assert "running:" not in people
+
+
+def test_conditions_say_what_has_to_be_so_and_how_far_a_job_has_come(telling, monkeypatch, tmp_path):
+    """Of a site that is silent, of jobs that wait, run and have ended: since when, and why not."""
+    fed = typing(telling, monkeypatch, tmp_path)
+
+    def held(name: str) -> dict[str, tuple[bool, str]]:
+        page = json.loads(fed("describe", name, "-o", "json").stdout)
+        return {row["condition"]: (row["holds"], row["because"]) for row in page["conditions"]}
+
+    assert held("sites/ap-1")["answers"] == (False, "its agent is silent")
+    assert held("sites/eu-1")["answers"] == (True, "")
+    assert held("sites/eu-1")["is let in"] == (True, "grade A")
+    assert held(story.RUNNING) == {"placed": (True, "at eu-1"), "started": (True, ""), "ended": (False, "")}
+    assert held(story.FAILED)["ended"] == (True, "FAILED: EXIT_CODE: the entrypoint exited with 1")
+    placed, because = held(story.WAITING)["placed"]
+    assert not placed
+    assert because.startswith(("WAITING_FOR_CAPACITY: ", "CPUS_EXHAUSTED: "))
+    budget_ = json.loads(fed("describe", "budgets/ml", "-o", "json").stdout)
+    assert (budget_["budget"]["spent_micros"], budget_["egress"]["by"]) == (580_000, "dataset")
+    assert budget_["forecast"]["method"] in list(Method)
+
+
+def test_what_was_not_looked_through_is_said(telling, monkeypatch, tmp_path):
+    """Of very many jobs the newest are looked at; that there are more is said, and what was found stays."""
+    monkeypatch.setattr(pages, "_SCANNED", 0)
+    page = json.loads(typing(telling, monkeypatch, tmp_path)("describe", "sales/flights", "-o", "json").stdout)
+    missing = {row["part"]: (row["reason"], row["message"]) for row in page["not_shown"]}
+    assert missing == {
+        "running": ("MORE_THERE", "of the jobs in RUNNING the newest 0 were looked at, and there are more"),
+        "waiting": ("MORE_THERE", "of the jobs in PENDING the newest 0 were looked at, and there are more"),
+    }
+    assert len(page["replicas"]) == 2
 
 
 def test_what_may_not_be_seen_is_named_with_what_it_needs(fed, names):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,22 +12,20 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from click.testing import CliRunner, Result
 from pyarrow import parquet
 
 from connectors.bills import aws
-from federation.cli import app, exits
+from federation.cli import exits
 from federation.client import bills
 from federation.core import bill, budget, errors, metering
 from federation.core.bill import Period
 from federation.services import ledger
 from federation.v1 import bills_pb2
 from tests import records
-from tests.cli import answering
 from tests.conformance import test_bills
 from tests.wire import edge as edges
+from tests.wire.typing_fed import Fed, typing
 
-Fed = Callable[..., Result]
 OHIO, FRANKFURT = "aws:us-east-2", "aws:eu-central-1"
 NOVEMBER = datetime(2026, 11, 3, 4, 5, tzinfo=UTC)
 
@@ -69,18 +66,7 @@ def two_gigabytes(cost: str = "0.05") -> list[str]:
 @pytest.fixture
 def fed(edge: edges.Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fed:
     """Runs a command line of `fed` against the server, as its administrator."""
-    (tmp_path / "ca.pem").write_bytes(edge.certs.ca)
-    monkeypatch.setenv("FED_TARGET", edge.server.address)
-    monkeypatch.setenv("FED_TOKEN", edge.tokens["admin"])
-    monkeypatch.setenv("FED_CA", str(tmp_path / "ca.pem"))
-
-    def run(*words: object, code: int = 0) -> Result:
-        result = CliRunner().invoke(app.fed, [str(word) for word in words])
-        assert result.exit_code == code, result.output
-        answering.check([str(word) for word in words], result.stdout)
-        return result
-
-    return run
+    return typing(edge, monkeypatch, tmp_path)
 
 
 def test_a_bill_is_imported_and_reconciled_by_the_client(edge: edges.Edge, tmp_path: Path) -> None:

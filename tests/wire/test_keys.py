@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from connectors.keys import passphrases
 from federation import config
-from federation.cli import app, exits
+from federation.cli import exits
 from federation.core import errors
-from tests.cli import answering
 from tests.wire import edge as edges
+from tests.wire.typing_fed import Fed, typing
 
-Fed = Callable[..., Result]
 FEDERATION = """
 federation: demo
 sites:
@@ -31,19 +28,8 @@ sites:
 @pytest.fixture
 def fed(edge: edges.Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fed:
     """Runs a command line of `fed` against the server, as its administrator."""
-    (tmp_path / "ca.pem").write_bytes(edge.certs.ca)
-    monkeypatch.setenv("FED_TARGET", edge.server.address)
-    monkeypatch.setenv("FED_TOKEN", edge.tokens["admin"])
-    monkeypatch.setenv("FED_CA", str(tmp_path / "ca.pem"))
     monkeypatch.chdir(tmp_path)
-
-    def run(*words: object, code: int = 0) -> Result:
-        result = CliRunner().invoke(app.fed, [str(word) for word in words])
-        assert result.exit_code == code, result.output
-        answering.check([str(word) for word in words], result.stdout)
-        return result
-
-    return run
+    return typing(edge, monkeypatch, tmp_path)
 
 
 def test_rotations_and_escrows_are_asked_for(fed: Fed, tmp_path: Path) -> None:

@@ -324,6 +324,19 @@ def test_all_datasets_are_listed_below_the_dash(filled):
     assert "namespaces/sales/datasets/flights" in walk(filled, row, parent="namespaces/-", page_size=2)
 
 
+def test_what_lies_and_runs_at_a_site_is_listed_below_the_dash(filled):
+    """Replicas of all datasets and runs of all jobs, narrowed by site as by anything else, in pages; runs newest first."""
+    replicas, runs = methods.TABLE["Catalog.ListReplicas"], methods.TABLE["Jobs.ListRuns"]
+    every = {"parent": "namespaces/-/datasets/-/versions/-"}
+    of_one = walk(filled, replicas)
+    here = walk(filled, replicas, filter='site = "eu-1"', page_size=2, **every)
+    assert [name for name in here if name.startswith("namespaces/n-0/datasets/d-0/")] == of_one
+    assert walk(filled, replicas, filter='site = "nowhere"', **every) == []
+    ended = walk(filled, runs, parent="jobs/-", filter='site = "eu-1" AND state = "SUCCEEDED"', page_size=2)
+    assert [name for name in ended if name.startswith("jobs/j-0/")] == walk(filled, runs)[::-1]
+    assert walk(filled, runs, parent="jobs/-", filter='site = "us-1"') == []
+
+
 @pytest.mark.parametrize(
     ("key", "parent"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from federation import frames
 from federation.core import bill, budget, errors, keys, kinds, pipeline, policy, ratecard, records, site, transfer
 from federation.core.job import JobState
 from federation.crypto import hpke
@@ -32,8 +34,10 @@ from federation.v1 import (
 )
 from federation.wire import methods
 from tests import builders
+from tests import records as stored
 from tests.unit.core.test_openlineage import foreign
 from tests.wire.edge import Edge
+from tests.wire.test_contract import UNREPLAYED
 
 CUSTODIAN = hpke.new_pair()[1].hex()
 FLIGHTS = "namespaces/sales/datasets/flights"
@@ -136,6 +140,24 @@ REQUESTS: dict[str, Any] = {
     "Sites.InviteSite": sites_pb2.InviteSiteRequest(name="sites/eu-1"),
     "Sites.AdmitSite": sites_pb2.AdmitSiteRequest(name="sites/eu-1", grade="C", reason="its keyring lies on a shared disk"),
 }
+PACKAGE = b"the zip of a working directory"
+LINES = frames.pack(bill.BillLine, [stored.bill_line()])
+#: Method that bears no request_id (`test_contract.UNREPLAYED` says why) -> what is sent at that server; a list is a stream.
+SENT: dict[str, Callable[[Edge], Any]] = {
+    "Jobs.UploadPackage": lambda _: [
+        jobs_pb2.UploadPackageRequest(digest=hashlib.sha256(PACKAGE).hexdigest(), alias="code"),
+        jobs_pb2.UploadPackageRequest(data=PACKAGE),
+    ],
+    "Bills.ImportBill": lambda _: [
+        bills_pb2.ImportBillRequest(
+            provider="aws", account="111122223333", month="2026-11", digest=hashlib.sha256(LINES).hexdigest(), source="bill.csv"
+        ),
+        bills_pb2.ImportBillRequest(lines=LINES),
+    ],
+    "Sites.JoinSite": lambda edge: sites_pb2.JoinSiteRequest(
+        secret=edge.call("Sites.InviteSite", REQUESTS["Sites.InviteSite"]).secret.partition(".")[0]
+    ),
+}
 
 
 @pytest.fixture
@@ -190,6 +212,7 @@ def prepare(edge: Edge) -> None:
 def test_every_mutation_has_its_row():
     """The table above names each method that can be repeated."""
     assert {row.key for row in MUTATIONS} == set(REQUESTS)
+    assert set(SENT) == set(UNREPLAYED)
 
 
 def request(row: methods.Method, **changes: Any) -> Any:
@@ -260,6 +283,16 @@ def test_a_repeated_request_gets_the_same_answer_and_is_done_once(ready, row):
     else:
         assert again == first
     assert effects(ready) == done
+
+
+@pytest.mark.parametrize("key", SENT)
+def test_what_bears_no_id_is_done_once_too(ready, key):
+    """What is sent says by itself that it is the same: the same answer again, and nothing is told of it."""
+    sent = SENT[key](ready)
+    first = ready.call(key, sent)
+    told = ready.catalog.events(0)
+    assert ready.call(key, sent) == first
+    assert [event.kind for event in ready.catalog.events(told[-1].position) if event.actor.partition("/")[0] != "server"] == []
 
 
 @pytest.mark.parametrize("row", MUTATIONS, ids=lambda row: row.key)

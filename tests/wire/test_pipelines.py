@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from federation.client import files
 from federation.core import dataset, errors, job
 from federation.core.pipeline import Pipeline, PipelineRequest, PipelineState, TaskSpec
 from tests import builders
+from tests.wire import edge as edges
+from tests.wire.typing_fed import typing
 
 
 def request(*tasks: TaskSpec) -> PipelineRequest:
@@ -70,6 +74,23 @@ def test_a_partitioned_dataset_is_shown_with_its_parts_and_scattered_over(edge):
         client.scatter_job(map_, "data", builders.request([], ["sums=ml/sums"]))
     with pytest.raises(errors.FailedPrecondition, match="DATASET_NOT_PARTITIONED"):
         client.scatter_job(builders.request(["data=sales/flights"]), "data", validate_only=True)
+
+
+def test_a_scattered_job_that_is_only_planned_is_neither_sent_nor_started(edge, monkeypatch, tmp_path: Path):
+    """`--dry-run` tells where each part would run; no pipeline, job or package is there afterwards."""
+    edges.make_placeable(edge)
+    client = edge.client()
+    client.create_dataset(builders.dataset("sales/all", parts=("sales/flights",)))
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "main.py").write_text("print('hello')\n")
+    words = ("--scatter", "data=sales/all", "--working-dir", str(folder), "--dry-run", "-o", "json", "--", "python", "main.py")
+    answer = typing(edge, monkeypatch, tmp_path)("job", "submit", *words)
+    assert [row["site"] for row in json.loads(answer.stdout)["plan"]["tasks"]] == ["eu-1"]
+    assert (list(client.list_pipelines()), list(client.list_jobs())) == ([], [])
+    packed = files.pack(folder, files.PACKAGE_BYTES_MAX)
+    with packed.file, pytest.raises(errors.NotFound):
+        client.get_package(packed.digest)
 
 
 def test_nobody_sets_a_jobs_pipeline_but_the_server(edge):

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from federation.cli import app, exits
+from federation.cli import exits
 from federation.core import errors, offers, ratecard
 from federation.v1 import costs_pb2
 from tests import builders
 from tests.wire import edge as edges
+from tests.wire.typing_fed import Fed, typing
 
 EGRESS = ratecard.text([builders.price_row("mars:a", "internet", "1.5")])
 COMPUTE = offers.text([offers.OfferRow(provider="mars", place="a", item=offers.Item.CPU, micros=5, as_of="2026", source="x")])
@@ -82,16 +82,12 @@ def test_a_wrong_import_is_refused(edge: edges.Edge):
 
 
 @pytest.fixture
-def fed(edge: edges.Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def fed(edge: edges.Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fed:
     """Runs a command line of `fed` against the server, as its administrator."""
-    (tmp_path / "ca.pem").write_bytes(edge.certs.ca)
-    monkeypatch.setenv("FED_TARGET", edge.server.address)
-    monkeypatch.setenv("FED_TOKEN", edge.tokens["admin"])
-    monkeypatch.setenv("FED_CA", str(tmp_path / "ca.pem"))
-    return lambda *words: CliRunner().invoke(app.fed, [str(word) for word in words])
+    return typing(edge, monkeypatch, tmp_path)
 
 
-def test_prices_are_imported_listed_and_shown_at_the_command_line(fed: Any, tmp_path: Path):
+def test_prices_are_imported_listed_and_shown_at_the_command_line(fed: Fed, tmp_path: Path):
     """From a file to a card, and the card's rows back to a file."""
     file, compute = tmp_path / "egress.csv", tmp_path / "compute.csv"
     file.write_text(EGRESS)
@@ -109,4 +105,4 @@ def test_prices_are_imported_listed_and_shown_at_the_command_line(fed: Any, tmp_
     assert "contract 7" in shown
     assert "mars" not in shown, "rows are shown as CSV or not at all"
     assert [row["provider"] for row in json.loads(fed("price", "offers", "-o", "json").stdout)] == ["mars"]
-    assert fed("price", "show", "7").exit_code == exits.NOT_FOUND
+    fed("price", "show", "7", code=exits.NOT_FOUND)

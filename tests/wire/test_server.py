@@ -173,15 +173,8 @@ def test_stopping_twice_is_stopping_once(certs):
 
 def upload(edge: Edge, digest: str, *parts: bytes) -> Any:
     """Sends a package in parts."""
-    method = methods.TABLE["Jobs.UploadPackage"]
-    with edge.channel("user", agents=False) as channel, wire_errors.translated():
-        call = channel.stream_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
-        messages = [jobs_pb2.UploadPackageRequest(digest=digest), *(jobs_pb2.UploadPackageRequest(data=p) for p in parts)]
-        return call(iter(messages), timeout=10, metadata=edge._bearer("user"))
+    head = jobs_pb2.UploadPackageRequest(digest=digest)
+    return edge.call("Jobs.UploadPackage", [head, *(jobs_pb2.UploadPackageRequest(data=part) for part in parts)], who="user")
 
 
 def test_a_package_is_stored_under_its_digest_and_read_by_agents(edge):
