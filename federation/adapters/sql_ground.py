@@ -14,8 +14,22 @@ from typing import Any
 import sqlalchemy as sa
 
 from federation.adapters import sql_quick, sql_schema
+from federation.core import kinds
 
-_STAMPS = sa.select(sql_schema.stamps.c.table, sql_schema.stamps.c.stamp)
+#: The name of each table with its stamp. A table whose values are numbered has the number of the newest: that is right beside
+#: servers of an older release, too, which may give it no stamp.
+STAMPS = " UNION ALL ".join(
+    (
+        'SELECT "table", stamp FROM stamps',
+        *(
+            f"SELECT '{kind.table}', CAST(COALESCE(MAX(key), '0') AS BIGINT) FROM {kind.table}"  # noqa: S608 - our own names
+            for kind in kinds.KINDS.values()
+            if kind.numbered
+        ),
+    )
+)
+_STAMPS = sa.text(STAMPS)
+_NUMBERED = frozenset(kind.table for kind in kinds.KINDS.values() if kind.numbered)
 _SET_STAMPS = sa.text(
     'INSERT INTO stamps ("table", stamp) VALUES (:table, :stamp) ON CONFLICT ("table") DO UPDATE SET stamp = excluded.stamp'
 )
@@ -62,7 +76,10 @@ class Ground:
         if self._emitted:
             statements += [(_INSERT_EVENTS, self._emitted), (_SET_COUNTER, [{"value": self.position}])]
         if self._fresh:
-            statements.append((_SET_STAMPS, [{"table": table, "stamp": self._fresh[table]} for table in sorted(self._fresh)]))
+            stamps: list[Mapping[str, Any]] = [
+                {"table": table, "stamp": self._fresh[table]} for table in sorted(self._fresh.keys() - _NUMBERED)
+            ]
+            statements.append((_SET_STAMPS, stamps))
         if self._emitted and announcement is not None:
             statements.append((announcement, [{}]))
         if statements:

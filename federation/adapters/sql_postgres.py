@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from federation.adapters import sql_quick
-from federation.adapters.sql_ground import Ground
+from federation.adapters import sql_quick, sql_schema
+from federation.adapters.sql_ground import STAMPS, Ground
 
 _POOL = 8
 #: A writer waits this long for its turn; one that dies in the middle of its own is thrown out after twice that.
@@ -20,7 +20,7 @@ _OPTIONS = (
 )
 # What a transaction stands on comes with its beginning, in one round trip. The lock conflicts with itself and with nothing that
 # only reads.
-_SEEN = "SELECT \"table\", stamp FROM stamps UNION ALL SELECT '', value FROM counters WHERE name = 'events'"
+_SEEN = f"{STAMPS} UNION ALL SELECT '', value FROM counters WHERE name = '{sql_schema.EVENTS}'"  # noqa: S608 - our own names
 _BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_SEEN}"
 _BEGIN_WRITING = f"BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE counters IN SHARE ROW EXCLUSIVE MODE; {_SEEN}"
 

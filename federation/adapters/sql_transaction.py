@@ -51,7 +51,7 @@ def _statements(table: sa.Table) -> _Statements:
         get=sa.select(table.c.body).where(table.c.key == sa.bindparam("this_key")),
         get_with_stamps=sa.text(
             f"SELECT body, CAST(NULL AS TEXT), CAST(NULL AS BIGINT) FROM {table.name} WHERE key = :this_key "  # noqa: S608
-            'UNION ALL SELECT CAST(NULL AS TEXT), "table", stamp FROM stamps'
+            f"UNION ALL SELECT CAST(NULL AS TEXT), s.* FROM ({sql_ground.STAMPS}) s"
         ),
         insert=_insert_unless_there(table),
         replace=sa.text(replace),

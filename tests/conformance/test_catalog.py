@@ -42,7 +42,7 @@ from federation.adapters import (
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import ManualClock, SeededIds, SystemClock, UlidIds
-from federation.core import conditions, dataset, discovery, errors, job, kinds, site
+from federation.core import authorization, conditions, dataset, discovery, errors, job, kinds, site
 from tests import builders
 from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
 
@@ -1323,6 +1323,19 @@ def test_what_was_believed_by_its_stamp_is_of_the_moment_that_is_looked_at(url: 
 
     assert catalog.read(work) == {"users/b"}
     assert tries == ["users/a", "users/b"]
+    catalog.close()
+
+
+def test_what_is_numbered_is_seen_whoever_wrote_it(url: str) -> None:
+    """A server of an older release may give its table no stamp: new policies hold here all the same."""
+    catalog, other = opened(url), sa.create_engine(url)
+    assert get(catalog, authorization.PolicyRevision, "0000000001") is None
+    row = catalog_rows.to_row(authorization.PolicyRevision(number=1, text="", digest="", principal="users/a"))
+    with other.begin() as connection:
+        values = {"key": row.key, "parent": row.parent, **row.columns, "etag": row.etag, "body": row.body}
+        connection.execute(sa.insert(sql_schema.TABLES[authorization.PolicyRevision]), values)
+    assert get(catalog, authorization.PolicyRevision, "0000000001").principal == "users/a"
+    other.dispose()
     catalog.close()
 
 
