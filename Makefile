@@ -5,11 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= .demo
 FUZZ_SECONDS ?= 240
-# Tests wait for other processes half of their time, so there is one more of their processes than cores.
+# Tests wait for other processes half of their time, so there is one more of their processes than cores. A module stays whole:
+# torn apart, each of its parts would start the federation or the cluster that the module shares. They go in tests/conftest.py's order.
 WORKERS ?= $(shell expr $$(nproc) + 1)
+SPREAD := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 # What the contract must not break: the published main branch, or the last commit where there is none.
 BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
 CONSTRAINTS := $(if $(wildcard constraints.txt),-c constraints.txt)
+
+# Where compiled modules are kept nowhere, each server, agent and job that a test starts compiles the whole package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check test test-all campaign-record focus-tools fix baseline proto aio browse-pictures schemas record-docs sdk-docs authorization-docs metrics-docs cli-docs fuzz lock bench bench-placement demo demo-down
@@ -28,10 +33,10 @@ check: $(VENV)/dev.stamp ## Lint, types, import contracts, protos
 	$(BIN)/buf breaking protos --against tests/upgrade/released/contract.binpb
 
 test: $(VENV)/dev.stamp ## All tests, campaigns in their short form
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest $(SPREAD)
 
 test-all: $(VENV)/dev.stamp ## All tests, campaigns in their long form
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --long
+	$(BIN)/python -m pytest $(SPREAD) --long
 
 campaign-record: $(VENV)/dev.stamp ## Kill servers 500 times while they write the record; nothing may be lost, nothing twice
 	$(BIN)/python -m tests.faults.record_campaign --kills 500

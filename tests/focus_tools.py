@@ -67,9 +67,10 @@ def environment(name: str, python: str, wanted: tuple[str, ...]) -> Path:
         if stamp.exists() and stamp.read_text() == repr(wanted):
             return folder
         shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([python, "-m", "venv", folder], check=True, capture_output=True)
-        quiet = ("--quiet", "--disable-pip-version-check")
-        made = subprocess.run([folder / "bin/pip", "install", *quiet, *wanted], check=False, capture_output=True, text=True)
+        subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True, capture_output=True)
+        # By our own pip, and without compiling all of pandas and its like: the tools load little of it.
+        pip = (sys.executable, "-m", "pip", "--python", folder, "--quiet", "--disable-pip-version-check")
+        made = subprocess.run([*pip, "install", "--no-compile", *wanted], check=False, capture_output=True, text=True)
         if made.returncode:
             raise Missing(f"{wanted[0]} cannot be installed: {made.stderr.strip().splitlines()[-1:]}")
         stamp.write_text(repr(wanted))

@@ -9,9 +9,7 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,11 +19,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import yaml
+from click.testing import CliRunner, Result
 
 from federation import config
+from federation.cli import app
 from federation.client import Client
 from federation.core import dataset, errors, job, metering
 from federation.local import procfs, supervisor
+from tests import tcp
 
 T = TypeVar("T")
 
@@ -38,15 +39,6 @@ OFFER = {
     "storage_gb_month_usd": "0.023",
     "storage_source": "test",
 }
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 class Metered(NamedTuple):
@@ -77,14 +69,16 @@ class LocalFederation:
     }
 
     def __post_init__(self) -> None:
-        people, agents, *gateways = free_ports(2 + len(self.compute))
+        people, agents, *gateways = tcp.free_ports(2 + len(self.compute))
         self.target = f"127.0.0.1:{people}"
         self.file = self.folder / "federation.yaml"
         self.state = self.folder / "state"
         self.folder.mkdir(parents=True, exist_ok=True)
-        server = {"listen": self.target, "agents_listen": f"127.0.0.1:{agents}", "lease_seconds": "4", "heartbeat_seconds": "1"}
+        listening = {"listen": self.target, "agents_listen": f"127.0.0.1:{agents}"}
+        # No lease runs out because the machine is busy.
+        server = {**listening, "lease_seconds": "30", "heartbeat_seconds": "1", **self.settings}
         sites = [self._site(name, port) for name, port in zip(self.compute, gateways, strict=True)]
-        self.file.write_text(yaml.safe_dump({"federation": "test", "server": {**server, **self.settings}, "sites": sites}))
+        self.file.write_text(yaml.safe_dump({"federation": "test", "server": server, "sites": sites}))
 
     def _site(self, name: str, port: int) -> dict[str, Any]:
         region, jurisdiction = self.REGIONS[name]
@@ -111,19 +105,14 @@ class LocalFederation:
         """What `fed` is run with: its own contexts, nothing of the person who runs the tests."""
         return {**os.environ, "FED_CONFIG": str(self.contexts), "NO_COLOR": "1", **extra}
 
-    def fed(self, *words: str, check: bool = True, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
-        """Runs one `fed` command as a person would."""
-        done = subprocess.run(
-            (*FED, *words),
-            env=self.environment(**env),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        if check and done.returncode:
-            raise AssertionError(f"fed {' '.join(words)} gave {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}")
+    def fed(self, *words: str, check: bool = True) -> Result:
+        """Runs one `fed` command as a person would, without an interpreter of its own, which takes longer than most of them."""
+        with environment_with(FED_CONFIG=str(self.contexts), NO_COLOR="1"), contextlib.chdir(self.folder):
+            done = CliRunner().invoke(app.fed, words)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        if check and done.exit_code:
+            raise AssertionError(f"fed {' '.join(words)} gave {done.exit_code}\n{done.output}\n{self.logs()}")
         return done
 
     def json(self, *words: str) -> Any:
@@ -134,17 +123,10 @@ class LocalFederation:
         """Starts what does not run, as `fed up` does, without another interpreter for it."""
         with environment_with(FED_CONFIG=str(self.contexts), **env):
             made = supervisor.Federation(config.federation_file(self.file), self.state)
-            deadline = time.monotonic() + 10
-            while True:
-                try:
-                    made.up(_quiet)
-                except errors.FederationError as error:
-                    # Threads of a part that has just died may hold its ports for a moment longer.
-                    if error.reason != "PORT_TAKEN" or time.monotonic() > deadline:
-                        raise AssertionError(f"{error}\n{self.logs()}") from error
-                    time.sleep(0.1)
-                else:
-                    return
+            try:
+                made.up(_quiet)
+            except errors.FederationError as error:
+                raise AssertionError(f"{error}\n{self.logs()}") from error
 
     def down(self) -> None:
         """Ends everything, as `fed down` does."""
@@ -155,7 +137,7 @@ class LocalFederation:
         pids = [row.pid for row in supervisor.status(self.layout) if row.part in parts and row.pid]
         for pid in pids:
             procfs.send(pid, signal.SIGKILL)
-        until(lambda: all(map(is_over, pids)), 10, "their end")
+        until(lambda: all(map(procfs.is_over, pids)), 30, "their end")
 
     def arm(self, part: str, point: str, died: Path) -> None:
         """Starts one part again, so that it dies at the named point once it gets there; `died` tells that it has."""
@@ -253,15 +235,6 @@ def environment_with(**changed: str) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-def is_over(pid: int) -> bool:
-    """Whether nothing of a process is left that could hold its ports: threads outlive their first one by a moment."""
-    found = procfs.stat(pid)
-    try:
-        return found is None or (found.state == "Z" and len(os.listdir(f"/proc/{pid}/task")) <= 1)
-    except OSError:
-        return True
 
 
 def _quiet(name: str, state: str) -> None:

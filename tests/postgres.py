@@ -14,6 +14,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from tests import prepared
+
 _numbers = itertools.count(1)
 
 #: Waits until nobody holds its stdin any more, ends the server of a folder if it still runs, and takes the folder away.
@@ -57,11 +59,28 @@ def postgres_server() -> Iterator[sa.URL]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: sa.URL) -> str:
+    """Name of a database that has the catalog's tables, to be copied."""
+    prepared.make(made := _database(postgres_server, "template1"))
+    return str(sa.make_url(made).database)
+
+
 @pytest.fixture
 def postgres_url(postgres_server: sa.URL) -> str:
     """URL of a new, empty database."""
+    return _database(postgres_server, "template1")
+
+
+@pytest.fixture
+def postgres_prepared_url(postgres_server: sa.URL, postgres_template: str) -> str:
+    """URL of a new database that is an empty catalog."""
+    return _database(postgres_server, postgres_template)
+
+
+def _database(server: sa.URL, template: str) -> str:
     name = f"test_{next(_numbers)}"
-    admin = postgres_server.set(drivername="postgresql").render_as_string(hide_password=False)
+    admin = server.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return postgres_server.set(database=name).render_as_string(hide_password=False)
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    return server.set(database=name).render_as_string(hide_password=False)

@@ -11,7 +11,7 @@ from federation.core import fairshare
 from federation.core.fairshare import Contender, Held, Meter, Share, Use
 
 HALF_LIFE_SECONDS = 86400
-TICK_SECONDS = 300
+TICK_SECONDS = 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,8 @@ class Outcome:
 class Queue:
     """Runs jobs on sites until a time; decides at every tick in which something came or ended."""
 
-    def __init__(self, rooms: dict[str, tuple[int, ...]], shares: Iterable[Share]) -> None:
+    def __init__(self, rooms: dict[str, tuple[int, ...]], shares: Iterable[Share], *, tick_seconds: int = TICK_SECONDS) -> None:
+        self._tick = tick_seconds
         self._rooms, self._free, self._shares = rooms, dict(rooms), list(shares)
         self._uses: dict[tuple[str, Meter], Use] = {}
         self._waiting: dict[str, Job] = {}
@@ -49,7 +50,7 @@ class Queue:
         events = [(job.arrive_seconds, 1, next(count), job) for job in jobs]
         heapq.heapify(events)
         while events and events[0][0] <= until_seconds:
-            now = -(-events[0][0] // TICK_SECONDS) * TICK_SECONDS
+            now = -(-events[0][0] // self._tick) * self._tick
             while events and events[0][0] <= now:
                 _, is_arrival, _, job = heapq.heappop(events)
                 if is_arrival:

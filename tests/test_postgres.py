@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from federation.local import procfs
 from tests import localfed
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,6 @@ def test_a_run_that_is_killed_leaves_no_server_behind() -> None:
         assert owner.stdout
         folder = Path(owner.stdout.readline().strip())
         pid = int((folder / "postmaster.pid").read_text().split()[0])
-        assert not localfed.is_over(pid)
+        assert not procfs.is_over(pid)
         owner.kill()
-    localfed.until(lambda: localfed.is_over(pid) and not folder.exists(), 60, "the server to end")
+    localfed.until(lambda: procfs.is_over(pid) and not folder.exists(), 60, "the server to end")

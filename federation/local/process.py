@@ -121,7 +121,7 @@ class Process:
         return tuple(
             stat.pid
             for stat in procfs.every()
-            if stat.state != "Z" and stat.session == record.pid and stat.start_ticks >= record.start_ticks
+            if stat.session == record.pid and stat.start_ticks >= record.start_ticks and not procfs.is_over(stat.pid)
         )
 
     def last_lines(self, number: int = 5) -> tuple[str, ...]:

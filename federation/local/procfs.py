@@ -43,6 +43,15 @@ def stat(pid: int) -> Stat | None:
     return Stat(pid=pid, state=fields[0], session=int(fields[3]), start_ticks=int(fields[19]))
 
 
+def is_over(pid: int) -> bool:
+    """Whether nothing of a process is left that could hold its ports: its threads may outlive the first of them by a moment."""
+    found = stat(pid)
+    try:
+        return found is None or (found.state == "Z" and len(os.listdir(f"/proc/{pid}/task")) <= 1)
+    except OSError:
+        return True
+
+
 def send(pid: int, number: signal.Signals) -> None:
     """Signals a process; does nothing when it is gone."""
     with contextlib.suppress(ProcessLookupError):

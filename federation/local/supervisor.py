@@ -13,7 +13,7 @@ import json
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,9 +131,7 @@ class Federation:
             parts = tuple(part for chain in chains for part in chain)
             self._end_strangers({part.name for part in parts}, tell)
             _end_outdated(parts, tell)
-            if parts[0].pid() is None:
-                require_free("server", self.file.agents_listen)
-            _start_all(chains, tell)
+            _start_all(chains, tell, also={"server": self.file.agents_listen})
             self._await_ready(parts, tell, time.monotonic() + ready_seconds)
         context = config.Context(
             context=self.file.federation, target=self.file.address, ca=self.layout.ca, token=self.layout.admin_token
@@ -307,14 +305,19 @@ def _end_outdated(parts: tuple[Part, ...], tell: Tell) -> None:
     _in_parallel(outdated, lambda part: part.stop())
 
 
-def _start_all(chains: tuple[tuple[Part, ...], ...], tell: Tell) -> None:
-    """Starts what does not run, the chains beside each other: an agent waits for its server by itself."""
+def _start_all(chains: tuple[tuple[Part, ...], ...], tell: Tell, also: Mapping[str, str]) -> None:
+    """Starts what does not run, the chains beside each other: an agent waits for its server by itself.
+
+    `also` gives a part's further address.
+    """
     parts = tuple(part for chain in chains for part in chain)
     running = {part.name for part in parts if part.pid() is not None}
     for part in parts:
         if part.name not in running and isinstance(part, Process):
             part.stop()  # what a killed one left in its session would hold its port
             require_free(part.name, part.address)
+            if part.name in also:
+                require_free(part.name, also[part.name])
 
     def start(chain: tuple[Part, ...]) -> None:
         for part in chain:

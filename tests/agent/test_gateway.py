@@ -373,7 +373,7 @@ def test_an_output_is_committed_when_the_run_has_ended_well(flights: Federation,
     assert launcher.gateway.finish_attempt(0) == ("ml/model@1",)
     flights.client.get("ml/model", tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"part-0", "part-1"}
-    assert flights.client.wait(launcher.row.job, timeout=10).state is job.JobState.SUCCEEDED
+    assert flights.client.wait(launcher.row.job, timeout=60).state is job.JobState.SUCCEEDED
 
 
 def test_the_end_of_a_run_may_be_told_again(flights: Federation) -> None:
@@ -394,7 +394,7 @@ def test_a_run_that_failed_leaves_nothing(flights: Federation) -> None:
     launcher = launch(flights, "us-1", outputs=MODEL, max_attempts=1)
     launcher.write("y", model=b"weights")
     assert launcher.gateway.finish_attempt(3, detail="it said no") == ()
-    ended = flights.client.wait(launcher.row.job, timeout=10)
+    ended = flights.client.wait(launcher.row.job, timeout=60)
     assert (ended.state, ended.reason, ended.detail) == (job.JobState.FAILED, "ENTRYPOINT_FAILED", "it said no")
     assert flights.client.get_run(launcher.row.run).exit_code == 3
     assert reason(lambda: launcher.gateway.finish_attempt(0)) == "ENTRYPOINT_FAILED"
@@ -407,7 +407,7 @@ def test_a_run_that_wrote_no_output_fails_by_name(flights: Federation) -> None:
     launcher = launch(flights, "us-1", outputs=MODEL, max_attempts=1)
     launcher.write("y")
     assert reason(lambda: launcher.gateway.finish_attempt(0)) == "OUTPUT_MISSING"
-    assert flights.client.wait(launcher.row.job, timeout=10).reason == "OUTPUT_MISSING"
+    assert flights.client.wait(launcher.row.job, timeout=60).reason == "OUTPUT_MISSING"
 
 
 def test_a_superseded_attempt_can_neither_read_nor_commit(flights: Federation) -> None:

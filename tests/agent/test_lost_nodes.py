@@ -22,7 +22,7 @@ from federation.core import job
 from federation.core import site as sites
 from federation.local import procfs
 from federation.local.ray_cluster import OBJECT_STORE_BYTES, RayCluster
-from tests import localfed
+from tests import tcp
 from tests.agent import federation as federations
 from tests.agent.compute import MemoryCompute
 from tests.agent.federation import Federation, until
@@ -85,7 +85,7 @@ class Node:
     def start(self) -> None:
         """Begins to start it."""
         flags = ("--dashboard-agent-listen-port", "--dashboard-agent-grpc-port", "--runtime-env-agent-port")
-        ports = [word for pair in zip(flags, map(str, localfed.free_ports(3)), strict=True) for word in pair]
+        ports = [word for pair in zip(flags, map(str, tcp.free_ports(3)), strict=True) for word in pair]
         self.process = self.cluster.ray(
             *("start", "--block", "--disable-usage-stats", "--address", self.cluster.gcs),
             *("--node-ip-address", self.address_ip, *ports, "--min-worker-port", "0", "--max-worker-port", "0"),
@@ -110,7 +110,7 @@ class Node:
         for process in procfs.every():
             if process.session == self.process.pid:
                 procfs.send(process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(30)
         shutil.rmtree(f"{self.cluster._temp_folder()}-{self.gpu}", ignore_errors=True)
 
 

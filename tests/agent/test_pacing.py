@@ -89,10 +89,10 @@ def test_a_crew_does_the_most_urgent_first_and_nothing_twice_at_once() -> None:
     def hold() -> None:
         done.append("held")
         begun.set()
-        gate.wait(5)
+        gate.wait(30)
 
     made.wake("hold", hold)
-    begun.wait(5)
+    begun.wait(30)
     made.wake("low", lambda: done.append("low"))
     made.wake("high", lambda: done.append("high"), priority=5)
     made.wake("hold", hold)

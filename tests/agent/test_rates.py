@@ -42,14 +42,14 @@ def test_a_run_that_calls_too_often_is_held_off_and_others_are_not(narrow: Feder
     greedy, modest = (launch(narrow, "us-1", inputs=inputs) for _ in range(2))
 
     def often() -> None:
-        for _ in range(50):
+        for _ in range(5_000):
             greedy.gateway.append_logs([b"x"])
 
     with pytest.raises(errors.RateLimited) as refused:
         often()
+    begun = time.monotonic()
     assert (refused.value.reason, greedy.row.run in refused.value.message) == ("RATE_LIMITED", True)
     assert modest.gateway.append_logs([b"x"]) == 1
-    begun = time.monotonic()
     assert list(greedy.read("x")) == [Path(__file__).name]
     assert time.monotonic() - begun >= 0.04
 
@@ -62,7 +62,7 @@ def test_a_person_has_one_bucket_however_many_grants(narrow: Federation) -> None
 
     def often(access: Any) -> None:
         gateway = narrow.gateway(access)
-        for _ in range(20):
+        for _ in range(2_000):
             with contextlib.suppress(errors.PermissionDenied), wire_errors.translated():
                 list(gateway._stub().ReadLogs(gateway_pb2.ReadLogsRequest()))  # the client itself would wait as it is told
 
@@ -78,11 +78,13 @@ def test_a_flood_of_wrong_tokens_is_not_looked_up_for_ever(narrow: Federation) -
     said = set()
     agent = narrow.places["us-1"].agent
     assert agent is not None
-    for number in range(12):
+    for number in range(1_200):  # so many as the machine needs to be faster than the limit
         stranger = GatewayClient(agent.address, narrow.edge.certs.ca, token=f"fed_{number}")
         with pytest.raises(errors.FederationError) as refused:
             stranger.append_logs([b"x"])
         said.add(refused.value.reason)
         stranger.close()
+        if "RATE_LIMITED" in said:
+            break
     assert said == {"TOKEN_INVALID", "RATE_LIMITED"}
     assert launcher.gateway.append_logs([b"x"]) == 2

@@ -335,7 +335,7 @@ def test_a_grant_of_a_transfer_opens_nothing_for_anybody_but_its_site(flights: F
 
     def call(method: Callable[..., Any], request: Any, proof: bytes) -> Any:
         with wire_errors.translated():
-            answer = method(request, metadata=(("fed-grant-bin", grant), ("fed-proof-bin", proof)), timeout=10)
+            answer = method(request, metadata=(("fed-grant-bin", grant), ("fed-proof-bin", proof)), timeout=30)
             return list(answer) if hasattr(answer, "__next__") else answer
 
     reader = gateway_pb2.OpenVersionRequest(reader_key=hpke.new_pair()[1])

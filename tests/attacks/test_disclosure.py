@@ -41,7 +41,7 @@ from federation.core.policy import Principal, Role
 from federation.services import lineage as lineage_facts
 from federation.v1 import catalog_pb2, costs_pb2, events_pb2, lineage_pb2
 from federation.wire import methods
-from tests import builders
+from tests import builders, prepared
 from tests.attacks.messages import with_text
 from tests.wire import edge as edges
 from tests.wire.test_lists import erased, lease, ledger_entry
@@ -95,7 +95,7 @@ TELLING = {
 @pytest.fixture(scope="module")
 def hiding(certs: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[edges.Edge]:
     """A catalog full of what concerns the hidden dataset."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('disclosure') / 'catalog.db'}"
+    url = prepared.sqlite(tmp_path_factory.mktemp("disclosure") / "catalog.db")
     started = edges.start(certs, SqlCatalog(url, edges.clock(), UlidIds()))
     edges.populate(started)
     started.catalog.write(_fill, actor="users/root")

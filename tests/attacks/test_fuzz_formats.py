@@ -156,11 +156,11 @@ def test_no_bytes_break_a_reader(reader: str, request: pytest.FixtureRequest):
     """It answers, or refuses with an error of our family; what it refuses it refuses quickly."""
     read, samples = READERS[reader]
     for data in inputs(samples, request.config, len(READERS)):
-        begun = time.monotonic()
+        begun = time.thread_time()
         try:
             read(data)
         except errors.FederationError:
             pass
         except Exception as error:
             raise AssertionError(f"{reader} broke with {error!r} on {data!r:.2000}") from error
-        assert time.monotonic() - begun < 5.0, f"{reader} took too long on {data!r:.2000}"
+        assert time.thread_time() - begun < 5.0, f"{reader} took too long on {data!r:.2000}"

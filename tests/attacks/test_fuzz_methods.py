@@ -19,6 +19,7 @@ from federation.adapters.system import UlidIds
 from federation.core import job
 from federation.crypto import grants as signed_grants
 from federation.wire import methods, tls
+from tests import prepared
 from tests.agent import federation as federations
 from tests.agent.compute import MemoryCompute
 from tests.attacks.messages import Caller, generate, with_text
@@ -33,7 +34,7 @@ ROUNDS = 8
 @pytest.fixture(scope="module")
 def server(certs: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[edges.Edge]:
     """A catalog in SQL, with two sites, a dataset, and a secret in its rows that no answer may hold."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('fuzz') / 'catalog.db'}"
+    url = prepared.sqlite(tmp_path_factory.mktemp("fuzz") / "catalog.db")
     started = edges.start(certs, SqlCatalog(url, edges.clock(), UlidIds()))
     edges.populate(started)
     yield started

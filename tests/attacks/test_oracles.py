@@ -21,7 +21,7 @@ from federation.core import dataset
 from federation.services import datasets
 from federation.v1 import catalog_pb2, jobs_pb2
 from federation.wire import methods
-from tests import builders
+from tests import builders, prepared
 from tests.attacks.messages import with_text
 from tests.wire import edge as edges
 
@@ -42,7 +42,7 @@ ALPHA = 1e-4
 @pytest.fixture(scope="module")
 def hiding(certs: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[edges.Edge]:
     """A catalog with a dataset, with a version and a replica of it, that `user` may not know of."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('oracle') / 'catalog.db'}"
+    url = prepared.sqlite(tmp_path_factory.mktemp("oracle") / "catalog.db")
     started = edges.start(certs, SqlCatalog(url, edges.clock(), UlidIds()))
     edges.populate(started)
 
@@ -71,7 +71,7 @@ def answered(edge: edges.Edge, channel: grpc.Channel, row: methods.Method, reque
     sent = iter([request]) if row.request_stream else request
     bearer = [("authorization", f"Bearer {edge.tokens['user']}")]
     try:
-        answer = function(sent, timeout=10, metadata=bearer)
+        answer = function(sent, timeout=30, metadata=bearer)
         told = [str(next(iter(answer), ""))] if row.response_stream else [str(answer)]
         code = "OK"
         if row.response_stream:
@@ -151,7 +151,7 @@ def times(edge: edges.Edge, channel: grpc.Channel, calls: int) -> tuple[np.ndarr
         request = catalog_pb2.GetDatasetRequest(name=f"namespaces/sales/datasets/{(HIDDEN, MISSING)[which]}")
         begun = time.perf_counter()
         with contextlib.suppress(grpc.RpcError):
-            function(request, timeout=10, metadata=bearer)
+            function(request, timeout=30, metadata=bearer)
         taken[which].append(time.perf_counter() - begun)
     return np.array(taken[0]), np.array(taken[1])
 

@@ -124,7 +124,7 @@ def test_an_agent_gets_no_key_row_of_another_site(two: Federation):
             "/federation.v1.Agent/ListSealedVersions",
             request_serializer=agent_pb2.ListSealedVersionsRequest.SerializeToString,
             response_deserializer=agent_pb2.SealedVersion.FromString,
-        )(agent_pb2.ListSealedVersionsRequest(), timeout=10)
+        )(agent_pb2.ListSealedVersionsRequest(), timeout=30)
         assert list(listed) == []
 
 

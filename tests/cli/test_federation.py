@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 import time
 from pathlib import Path
 
@@ -16,23 +14,15 @@ from deltalake import DeltaTable, write_deltalake
 from federation import config
 from federation.cli import app, exits
 from federation.local import supervisor
+from tests import tcp
 from tests.cli import answering
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with a running federation, whose context is the current one there."""
     here = tmp_path_factory.mktemp("federation")
-    people, agents, gateway = free_ports(3)
+    people, agents, gateway = tcp.free_ports(3)
     path = here / "federation.yaml"
     path.write_text(
         f"""
@@ -209,7 +199,7 @@ def test_the_record_is_proven_by_the_server_and_by_its_folder_alone(fed, folder:
     fed("dataset", "put", "proven/data", str(tmp_path / "a.csv"), "--site", "eu-1")
     fed("dataset", "get", "proven/data", str(tmp_path / "back"))
     heads = tmp_path / "heads.json"
-    for _ in range(100):
+    for _ in range(600):
         heads.write_text(fed("ledger", "heads", "-o", "json").stdout)
         if {head["table"] for head in json.loads(heads.read_text())} >= {"audit"}:
             break

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hvac
+
+from tests import tcp
 
 TOKEN = "root-of-the-tests"
 
@@ -38,9 +39,7 @@ class Bao:
 @contextmanager
 def openbao(folder: Path) -> Iterator[Bao]:
     """A server in memory with transit; KV-v2 at `secret` is there from the start."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    (port,) = tcp.free_ports(1)
     address, token_file = f"http://127.0.0.1:{port}", folder / "token"
     token_file.write_text(TOKEN + "\n", encoding="utf-8")
     command = [shutil.which("bao", path=str(Path(sys.executable).parent)) or "bao", "server", "-dev", "-dev-no-store-token"]

@@ -23,6 +23,7 @@ from moto.server import ThreadedMotoServer
 from werkzeug.serving import make_server
 
 from connectors.storage.s3 import READER_PARAMETER
+from tests import tcp
 
 _PIECE = 64 * 1024
 
@@ -45,9 +46,7 @@ def honest() -> Iterator[str]:
 @contextmanager
 def apart() -> Iterator[str]:
     """The endpoint of an honest server in a process of its own: for DuckDB, which keeps Python waiting while it reads."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    (port,) = tcp.free_ports(1)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:

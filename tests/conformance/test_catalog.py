@@ -43,8 +43,8 @@ from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import ManualClock, SeededIds, SystemClock, UlidIds
 from federation.core import authorization, conditions, dataset, discovery, errors, job, kinds, site
-from tests import builders
-from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
+from tests import builders, prepared
+from tests.postgres import postgres_prepared_url, postgres_server, postgres_template, postgres_url  # noqa: F401 - fixtures
 
 CLIENTS = 8
 
@@ -55,7 +55,8 @@ def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ports.Ca
     if request.param == "memory":
         made: ports.Catalog = MemoryCatalog(ManualClock(), SeededIds())
     else:
-        url = f"sqlite:///{tmp_path / 'catalog.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+        is_sqlite = request.param == "sqlite"
+        url = prepared.sqlite(tmp_path / "catalog.db") if is_sqlite else request.getfixturevalue("postgres_prepared_url")
         made = SqlCatalog(url, ManualClock(), UlidIds())
     yield made
     made.close()
@@ -619,8 +620,8 @@ def test_whoever_waits_for_the_log_to_grow_is_told(catalog: ports.Catalog) -> No
     assert catalog.wait(1, 0.05) == 1
     with ThreadPoolExecutor(1) as pool:
         for position in range(2, 30):
-            waiting = pool.submit(catalog.wait, position - 1, 30)
-            assert emit() == waiting.result(timeout=5) == position
+            waiting = pool.submit(catalog.wait, position - 1, 3600)
+            assert emit() == waiting.result(timeout=30) == position
 
 
 def test_whoever_waits_hears_of_what_others_write(url: str) -> None:
@@ -628,9 +629,9 @@ def test_whoever_waits_hears_of_what_others_write(url: str) -> None:
     here, there = opened(url), opened(url)
     with ThreadPoolExecutor(1) as pool:
         for position in range(1, 4):
-            waiting = pool.submit(here.wait, position - 1, 30)
+            waiting = pool.submit(here.wait, position - 1, 3600)
             there.write(lambda tx: tx.emit("x.y", "n", None))
-            assert waiting.result(timeout=5) == position
+            assert waiting.result(timeout=30) == position
     there.close()
     here.close()
 
@@ -1161,7 +1162,7 @@ def test_a_full_disk_fails_its_own_mutation_and_none_beside_it(tmp_path: Path) -
 
     def mutation(name: str, size: int) -> Callable[[sa.Connection, sql_ground.Ground], None]:
         def work(connection: sa.Connection, ground: sql_ground.Ground) -> None:
-            gate.wait(10)
+            gate.wait(30)
             tx = sql_transaction.SqlTransaction(connection, now=builders.NOW, ids=UlidIds(), ground=ground)
             tx.insert(builders.namespace(name, description="x" * size))
             tx.emit("namespace.created", name, None)
@@ -1378,7 +1379,7 @@ class Twins(RuleBasedStateMachine):
         # Both draw the same identifiers, so that even etags are equal.
         self.twins: tuple[ports.Catalog, ...] = (
             MemoryCatalog(clock, SeededIds(1)),
-            SqlCatalog(f"sqlite:///{self.folder}/catalog.db", clock, SeededIds(1)),
+            SqlCatalog(prepared.sqlite(Path(self.folder) / "catalog.db"), clock, SeededIds(1)),
         )
 
     def both(self, act: Callable[[ports.Catalog], object]) -> None:

@@ -242,7 +242,7 @@ def test_ending_one_cluster_leaves_the_other(ray_pair, third):  # noqa: F811
         assert third.running()
         job = ports.Submission(submission_id="s-third", entrypoint="sleep 600", runtime_env={}, env={}, metadata={})
         compute = RayCompute(third.address, third.token_file)
-        compute.submit(job)
+        until(lambda: _takes(compute, job))
         until_running(compute, "s-third")
     finally:
         third.stop()
@@ -251,6 +251,15 @@ def test_ending_one_cluster_leaves_the_other(ray_pair, third):  # noqa: F811
     assert all(cluster.running() for cluster in ray_pair.clusters)
     with pytest.raises(errors.Unavailable):
         compute.state("s-third")
+
+
+def _takes(compute: ports.Compute, submission: ports.Submission) -> bool:
+    """Whether a cluster takes a submission: one that has just been started refuses until an agent of its own is up."""
+    try:
+        compute.submit(submission)
+    except errors.Unavailable:
+        return False
+    return True
 
 
 def test_a_cluster_that_is_down_is_unavailable():

@@ -293,17 +293,17 @@ class TestLocalStore(StoreSuite):
 
             def read(self, size: int = -1) -> bytes:
                 begun.set()
-                proceed.wait(10)
+                proceed.wait(30)
                 self.sent, first = True, not self.sent
                 return b"slow" if first else b""
 
         with ThreadPoolExecutor(1) as pool:
             writing = pool.submit(store.put, KEY, Slow())
-            begun.wait(10)
+            begun.wait(30)
             LocalStore(root)
             left = [path.name for path in (root / ".tmp").iterdir()]
             proceed.set()
-            assert writing.result(10) == 4
+            assert writing.result(30) == 4
         assert len(left) == 1
         assert left != ["dead"]
         assert get(store, KEY) == b"slow"

@@ -238,11 +238,11 @@ def test_the_command_line_says_it_too(fed: localfed.LocalFederation, stored: Sto
     good = victim.read_bytes()
     in_chunk(3)(victim)
     got = fed.fed("dataset", "get", stored.name, str(tmp_path / "got"), check=False)
-    assert got.returncode == 1
+    assert got.exit_code == 1
     assert "OBJECT_CORRUPT" in got.stderr
     assert f"{stored.name}@1/a.bin" in got.stderr
     found = fed.fed("fsck", check=False)
-    assert found.returncode == 1
+    assert found.exit_code == 1
     assert "DAMAGED" in found.stdout
     assert stored.key(victim) in found.stdout
     victim.write_bytes(good)

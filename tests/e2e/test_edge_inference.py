@@ -14,7 +14,7 @@ import pytest
 
 from federation import config
 from federation.client import Client
-from tests import localfed
+from tests import localfed, tcp
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HERE = EXAMPLES / "edge_inference"
@@ -43,7 +43,7 @@ def test_the_example_tells_its_whole_story(tmp_path: Path, *, long: bool) -> Non
     """Two models, each at every airport before it scores there; no flight has left, and of counts some hundred bytes."""
     if not long:
         pytest.skip("a campaign: --long runs it")
-    ports = iter(localfed.free_ports(5))
+    ports = iter(tcp.free_ports(5))
     text = re.sub(r"127\.0\.0\.1:\d+", lambda _: f"127.0.0.1:{next(ports)}", (HERE / "federation.yaml").read_text())
     file, state = tmp_path / "federation.yaml", tmp_path / "state"
     file.write_text(text)

@@ -48,13 +48,13 @@ def test_an_old_catalog_old_tables_and_an_old_store_revive_nothing(tmp_path: Pat
         erased = json.loads(fed.fed("dataset", "erase", VERSION, "--reason", "request 4711", "-o", "json").stdout)
         assert erased["downstream"] == ["ml/ages@1"]
         with contextlib.closing(fed.client()) as client:
-            localfed.until(lambda: client.get_erasure(VERSION).unconfirmed == ("us-1",), 20, "one site's word")
+            localfed.until(lambda: client.get_erasure(VERSION).unconfirmed == ("us-1",), 60, "one site's word")
             assert client.get_erasure(VERSION).state is ErasureState.PENDING
         fed.up()
         with contextlib.closing(fed.client()) as client:
             done = localfed.until(
                 lambda: (now := client.get_erasure(VERSION)).state is ErasureState.CERTIFIED and now,
-                30,
+                60,
                 "certificate",
             )
         assert [part.site for part in done.sites] == ["eu-1", "us-1"]

@@ -18,7 +18,7 @@ import pytest
 from connectors.compute.ray import RayCompute
 from federation.core import errors, job
 from federation.wire import gateway as gateways
-from tests import localfed
+from tests import localfed, tcp
 from tests.ray_pair import RayPair, ray_pair  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.ray
@@ -178,7 +178,7 @@ def test_no_secret_lies_in_what_ray_keeps_and_a_ticket_opens_once(
         client.cancel_job(submitted.job)
         ended = federation.wait_job(submitted.job)
         assert (ended.state, client.get_run(run.run).state) == (job.JobState.CANCELLED, job.JobState.CANCELLED)
-        localfed.until(lambda: compute.state(run.submission_id).state == "STOPPED", 20, "its launcher to be gone")
+        localfed.until(lambda: compute.state(run.submission_id).state == "STOPPED", 60, "its launcher to be gone")
         assert _token_of(run.run) == ""
         assert not [row for row in client.list_versions("lab/ends") if row.run == run.run]
 
@@ -214,7 +214,7 @@ def _token_of(run: str) -> str:
 @pytest.fixture
 def jobs_api(federation: localfed.LocalFederation) -> Iterator[str]:
     """`fed ray`, and where it listens."""
-    (port,) = localfed.free_ports(1)
+    (port,) = tcp.free_ports(1)
     started = subprocess.Popen(
         [*localfed.FED, "ray", "--listen", f"127.0.0.1:{port}"], env=federation.environment(), cwd=federation.folder
     )
@@ -223,7 +223,7 @@ def jobs_api(federation: localfed.LocalFederation) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         started.terminate()
-        assert started.wait(20) == 0
+        assert started.wait(60) == 0
 
 
 def _listens(port: int) -> bool:

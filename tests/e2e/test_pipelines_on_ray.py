@@ -56,9 +56,9 @@ def partition(fed: localfed.LocalFederation, name: str, parts: dict[str, tuple[b
         fed.fed("dataset", "create", name, *(word for part in parts for word in ("--part", part)))
 
 
-def scattered(fed: localfed.LocalFederation, *words: str, timeout: float = 240) -> Pipeline:
+def scattered(fed: localfed.LocalFederation, *words: str) -> Pipeline:
     """What `fed job submit --scatter ... --wait` has made."""
-    shown = fed.fed("job", "submit", "-o", "json", *words, timeout=timeout)
+    shown = fed.fed("job", "submit", "-o", "json", *words)
     name = json.loads(shown.stdout)["name"]
     with fed.client() as client:
         return client.get_pipeline(name)
@@ -164,7 +164,7 @@ def test_a_pipeline_hands_over_from_one_site_to_the_other(federation: localfed.L
     (tmp_path / "pipeline.yaml").write_text(PIPELINE)
     planned = federation.fed("pipeline", "plan", str(tmp_path / "pipeline.yaml")).stdout
     assert "proven to be the least" in planned
-    shown = federation.fed("pipeline", "submit", "-o", "json", str(tmp_path / "pipeline.yaml"), "--wait", timeout=240)
+    shown = federation.fed("pipeline", "submit", "-o", "json", str(tmp_path / "pipeline.yaml"), "--wait")
     name = json.loads(shown.stdout)["pipeline"]
     table = federation.fed("pipeline", "show", name).stdout
     assert re.search(r"total +even +us-1 +aws:us-east-1 .* SUCCEEDED", table)

@@ -20,7 +20,7 @@ from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import SystemClock, UlidIds
 from federation.client import Client
 from federation.core import errors, job
-from tests import localfed
+from tests import localfed, tcp
 from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
 from tests.watch_history import problems
 from tests.watch_load import Load, whole_log
@@ -41,7 +41,7 @@ class Pair:
     """A federation of one site whose catalog has two servers, `server` and another that is started here."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        ports = [f"127.0.0.1:{port}" for port in localfed.free_ports(4)]
+        ports = [f"127.0.0.1:{port}" for port in tcp.free_ports(4)]
         people, agents = ports[:2], ports[2:]
         both = {"address": ",".join(people), "agents_address": ",".join(agents)}
         own = {"database": url, "lease_seconds": "30", "rates": {"calls_per_second": 0}}
@@ -76,7 +76,7 @@ class Pair:
         """kill -9."""
         if self._other is not None:
             self._other.kill()
-            self._other.wait(timeout=10)
+            self._other.wait(timeout=30)
         self._other = None
 
 

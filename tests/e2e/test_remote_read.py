@@ -136,7 +136,7 @@ def test_a_reader_that_is_killed_pays_for_what_it_was_sent(federation: localfed.
     """kill -9 of the job's own process: the job fails and says by what, and its grant is settled once, nothing unsettled."""
     progress = tmp_path / "progress"
     name = _submit(federation, READ_BY_JUMPS, str(progress))
-    pid, step = localfed.until(lambda: _progress(progress, 20), 30, "the job to read")
+    pid, step = localfed.until(lambda: _progress(progress, 20), 60, "the job to read")
     os.kill(pid, signal.SIGKILL)
     ended = federation.wait_job(name)
     assert (ended.state, ended.reason) == (job.JobState.FAILED, "ENTRYPOINT_FAILED")
@@ -151,7 +151,7 @@ def test_a_source_that_is_killed_charges_what_it_had_granted(federation: localfe
     """kill -9 of the source's agent in mid-read: the job rides it out; what was granted and not counted is charged, marked."""
     progress = tmp_path / "progress"
     name = _submit(federation, READ_BY_JUMPS, str(progress))
-    localfed.until(lambda: _progress(progress, 20), 30, "the job to read")
+    localfed.until(lambda: _progress(progress, 20), 60, "the job to read")
     federation.kill("agent eu-1")
     _, step = _progress(progress, 0)
     federation.up()

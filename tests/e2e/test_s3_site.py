@@ -107,7 +107,7 @@ def test_an_ingest_from_outside_of_a_sites_sources_is_refused(s3: S3, tmp_path: 
         done = federation.fed(
             "dataset", "ingest", "web/s", "--from", f"s3://{s3.lake}/salaries", "--site", "us-1", "--wait", check=False
         )
-        assert done.returncode != 0
+        assert done.exit_code != 0
         assert "SOURCE_NOT_ALLOWED" in done.stdout + done.stderr
         assert f"s3://{s3.lake}/clicks/" in done.stdout + done.stderr
         assert federation.fed("fsck").stdout == ""
@@ -120,7 +120,7 @@ def test_a_store_that_lies_is_refused_when_its_agent_starts(tmp_path: Path, hono
         federation = S3(endpoint=address).federation(tmp_path)
         try:
             done = federation.fed("up", "-f", str(federation.file), "--state", str(federation.state), check=False)
-            assert done.returncode != 0
+            assert done.exit_code != 0
             assert "STORE_DISHONEST" in done.stderr + done.stdout
             assert "agent us-1" in done.stderr + done.stdout
         finally:

@@ -40,7 +40,7 @@ with federation.outputs["total"].open("total.txt", "wb") as file:
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[localfed.LocalFederation]:
     """Two sites, and the numbers at one of them."""
-    made = localfed.LocalFederation(folder=tmp_path_factory.mktemp("kill") / "f")
+    made = localfed.LocalFederation(folder=tmp_path_factory.mktemp("kill") / "f", settings={"lease_seconds": "4"})
     with localfed.running(made):
         made.put("lab/numbers", {"numbers.csv": "\n".join(map(str, range(1000))).encode()})
         yield made
@@ -114,7 +114,7 @@ def test_a_job_survives_a_kill_at(
     federation.arm("server" if point.startswith("server.") else "agent eu-1", point, died)
     _submit(federation, names)
     localfed.until(died.exists, 60, f"somebody to die at {point}")
-    localfed.until(lambda: any(part.state == "DEAD" for part in supervisor.status(federation.layout)), 10, "its end to be seen")
+    localfed.until(lambda: any(part.state == "DEAD" for part in supervisor.status(federation.layout)), 30, "its end to be seen")
     if also:
         federation.kill(also)
     federation.up()
@@ -136,9 +136,9 @@ def test_a_superseded_attempt_can_neither_read_nor_commit(federation: localfed.L
     """An agent that comes back after its lease finds its run replaced; what the old attempt still tries is refused."""
     name = _submit(federation, names, seconds=8)
     client = federation.client()
-    localfed.until(lambda: client.get_job(name).state is job.JobState.RUNNING, 30, "the job to run")
+    localfed.until(lambda: client.get_job(name).state is job.JobState.RUNNING, 60, "the job to run")
     federation.kill("agent eu-1")
-    localfed.until(lambda: client.get_job(name).state is job.JobState.PENDING, 30, "the lease to run out")
+    localfed.until(lambda: client.get_job(name).state is job.JobState.PENDING, 60, "the lease to run out")
     federation.up()
     _check_story(federation, names)
     first, *_, last = client.list_runs(name)

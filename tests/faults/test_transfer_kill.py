@@ -33,7 +33,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[localfed.Lo
 
 def _revived(fed: localfed.LocalFederation, died: Path, point: str) -> None:
     localfed.until(died.exists, 60, f"somebody to die at {point}")
-    localfed.until(lambda: any(part.state == "DEAD" for part in supervisor.status(fed.layout)), 10, "its end to be seen")
+    localfed.until(lambda: any(part.state == "DEAD" for part in supervisor.status(fed.layout)), 30, "its end to be seen")
     fed.up()
 
 
@@ -71,7 +71,7 @@ def test_a_replica_is_read_as_local_and_dropped_again_across_a_kill(tmp_path: Pa
         _revived(federation, died, "agent.object_removed")
         localfed.until(lambda: not _stored(federation, "us-1"), 30, "the replica to be gone")
         with pytest.raises(errors.NotFound):
-            localfed.until(lambda: client.get_replica("lab/data@1", "us-1") is None, 5, "the replica's row to go")
+            localfed.until(lambda: client.get_replica("lab/data@1", "us-1") is None, 30, "the replica's row to go")
         asked = client.create_transfer("lab/data", "us-1")
         assert client.wait_transfer(asked.transfer, timeout=60).state is TransferState.SUCCEEDED
         submitted = federation.submit(SCRIPT, inputs={"x": "lab/data"}, outputs={"y": "lab/sum"}, sites=("us-1",))

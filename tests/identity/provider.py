@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-from tests import localfed
+from tests import tcp
 
 #: It takes any client with any secret, and no client without one.
 CLIENT = "fed-cli"
@@ -61,7 +61,7 @@ class Provider:
 
     def _send(self, method: str, path: str, body: str, kind: str) -> tuple[int, str]:
         """Status, and where it sends the caller or what it answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with contextlib.closing(connection):
             connection.request(method, path, body, {"content-type": kind})
             answer = connection.getresponse()
@@ -72,13 +72,13 @@ class Provider:
 @contextlib.contextmanager
 def running() -> Iterator[Provider]:
     """The provider `oidc-provider-mock`, which signs with a fresh RSA key each time it starts."""
-    (port,) = localfed.free_ports(1)
+    (port,) = tcp.free_ports(1)
     process = subprocess.Popen(
         (sys.executable, "-m", "oidc_provider_mock", "--port", str(port)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     provider = Provider(port=port)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 for user, claims in PEOPLE.items():
@@ -91,4 +91,4 @@ def running() -> Iterator[Provider]:
         yield provider
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=30)

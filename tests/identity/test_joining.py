@@ -93,7 +93,7 @@ def call(edge: Edge, who: tls.Tls, key: str, request: Any) -> Any:
         make = channel.unary_unary(
             method.path, request_serializer=method.request.SerializeToString, response_deserializer=method.response.FromString
         )
-        return make(request, timeout=10)
+        return make(request, timeout=30)
 
 
 # Joining

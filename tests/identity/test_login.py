@@ -219,8 +219,8 @@ def test_a_browser_here_signs_in_at_the_real_provider(edge, provider: Provider, 
 
         wrong = back.replace("state=", "state=x")
         with pytest.raises(OSError, match="400"):
-            urllib.request.urlopen(wrong, timeout=5)
-        urllib.request.urlopen(back, timeout=5).close()
+            urllib.request.urlopen(wrong, timeout=30)
+        urllib.request.urlopen(back, timeout=30).close()
 
     signed = login.by_browser(issuer.sign_in, visit)
     asked = {key: values[0] for key, values in parse_qs(urlsplit(seen[0]).query).items()}

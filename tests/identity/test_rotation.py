@@ -52,7 +52,7 @@ def served(address: str, ca: bytes) -> int:
     context = ssl.create_default_context(cadata=ca.decode())
     context.set_alpn_protocols(["h2"])
     with (
-        socket.create_connection((host, int(port)), timeout=5) as plain,
+        socket.create_connection((host, int(port)), timeout=30) as plain,
         context.wrap_socket(plain, server_hostname=host) as connection,
     ):
         return x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"").serial_number
@@ -76,9 +76,9 @@ def test_a_server_shows_a_new_certificate_and_open_streams_live_on(rotating):
         now = renew(layout, layout.server_tls())
         assert served(rotating.server.address, ca) == now != before
         with tls.channel(rotating.server.agents_address, rotating.certs.agent("us-1")) as fresh:
-            agent_pb2_grpc.AgentStub(fresh).Heartbeat(agent_pb2.HeartbeatRequest(), timeout=5)
+            agent_pb2_grpc.AgentStub(fresh).Heartbeat(agent_pb2.HeartbeatRequest(), timeout=30)
         submit(rotating)
-        assert woken.wait(10)
+        assert woken.wait(30)
         stream.cancel()
 
 
@@ -134,7 +134,7 @@ def test_sites_follow_a_ca_that_takes_anothers_place(rotating):
     shutil.copy(reader.ca, own_ca)
     remotes = Remotes(Identity.of(MemoryKeys("us-1")), tls.Files(own_ca, reader.cert, reader.key), clock=edges.clock())
 
-    def reached(lane: int, seconds: float = 10.0) -> bool:
+    def reached(lane: int, seconds: float = 30.0) -> bool:
         ready = grpc.channel_ready_future(remotes._channel(f"127.0.0.1:{port}", lane))
         with contextlib.suppress(grpc.FutureTimeoutError):
             ready.result(seconds)

@@ -43,7 +43,7 @@ def test_a_killed_test_process_leaves_nothing_running(tmp_path: Path) -> None:
         assert runner.stdout.readline() == b"up\n"
         assert len(_of(folder)) >= 4  # a server, an agent, a launcher and what it started
         os.killpg(runner.pid, signal.SIGKILL)
-    localfed.until(lambda: not _of(folder), 20, "everything to have ended")
+    localfed.until(lambda: not _of(folder), 60, "everything to have ended")
 
 
 def test_what_stands_beside_the_folder_lives_on(tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_what_stands_beside_the_folder_lives_on(tmp_path: Path) -> None:
     with guard.over(inside):
         pass
     try:
-        assert started[0].wait(10) == -signal.SIGKILL
+        assert started[0].wait(30) == -signal.SIGKILL
         assert [process.poll() for process in started[1:]] == [None, None]
     finally:
         for process in started[1:]:
             process.kill()
-            process.wait(10)
+            process.wait(30)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from federation.local import process as processes
+from federation.local import procfs
 from federation.local.process import Process
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
@@ -25,6 +26,15 @@ STUBBORN = (
 signal.signal(15, signal.SIG_IGN)
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 time.sleep(600)""",
+)
+
+#: One whose first thread has ended: a zombie, whose other thread holds all that it has open.
+HEADLESS = (
+    sys.executable,
+    "-c",
+    """import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)""",
 )
 
 
@@ -47,7 +57,7 @@ def make(tmp_path: Path) -> Iterator:
 
 def until(condition) -> bool:
     """Waits a little for something."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()
@@ -70,6 +80,18 @@ def test_none_that_starts_while_others_are_looked_at_is_forgotten(make):
     assert make(name="agent us-1").pid() is None
     starting.join()
     assert started.pid() in [child.pid for child in processes._CHILDREN]
+
+
+def test_what_threads_of_a_dead_one_hold_is_let_go_of_before_it_is_started_again(make):
+    """Its first thread is gone, so it does not live; its ports are free only when the last one is."""
+    headless = make(HEADLESS)
+    headless.start()
+    (pid,) = headless.session()
+    assert until(lambda: headless.pid() is None)
+    assert headless.session() == (pid,)
+    assert not procfs.is_over(pid)
+    headless.stop(grace_seconds=0)
+    assert procfs.is_over(pid)
 
 
 def test_a_started_process_is_found_by_another_fed(make, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -14,23 +13,14 @@ import pytest
 
 from federation import config
 from federation.core import errors
-from federation.local import supervisor
+from federation.local import procfs, supervisor
 from federation.local.process import Process
-from tests.localfed import is_over
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+from tests import tcp
 
 
 def federation_file(folder: Path, sites: int = 2) -> config.FederationFile:
     """A federation without Ray on free ports."""
-    people, agents, *gateways = free_ports(2 + sites)
+    people, agents, *gateways = tcp.free_ports(2 + sites)
     rows = "\n".join(
         f"  - {{site: s-{number}, region: 'aws:eu-central-1', jurisdiction: EU, gateway: '127.0.0.1:{port}'}}"
         for number, port in enumerate(gateways)
@@ -79,8 +69,8 @@ def test_up_starts_all_and_a_second_up_finds_it_and_down_ends_it(local):
     supervisor.down(local.layout, quiet)
     assert supervisor.status(local.layout) == ()
     # They have ended; who adopted them may still have to take note of it.
-    deadline = time.monotonic() + 10
-    while left := [pid for session in sessions for pid in session if not is_over(pid)]:
+    deadline = time.monotonic() + 30
+    while left := [pid for session in sessions for pid in session if not procfs.is_over(pid)]:
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
 
@@ -90,7 +80,7 @@ def test_after_kill_9_a_second_up_starts_only_what_is_missing(local):
     local.up(quiet)
     before = {row.part: row.pid for row in supervisor.status(local.layout)}
     os.kill(before["agent s-0"], signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while states(local.layout)["agent s-0"] != "DEAD" and time.monotonic() < deadline:
         time.sleep(0.05)
     assert states(local.layout)["agent s-0"] == "DEAD"
@@ -149,11 +139,11 @@ def test_only_one_at_a_time_works_in_a_state_folder(tmp_path):
     def hold() -> None:
         with supervisor.locked(layout):
             entered.set()
-            leave.wait(10)
+            leave.wait(30)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    entered.wait(10)
+    entered.wait(30)
     try:
         with pytest.raises(errors.Unavailable) as caught, supervisor.locked(layout, wait_seconds=0.1):
             pass

@@ -22,7 +22,7 @@ from mcp_types import CallToolResult, ElicitResult
 from federation.core import errors
 from federation.mcp import server, sizing
 from federation.wire import listening as addresses
-from tests import builders
+from tests import builders, tcp
 from tests.wire import edge as edges
 from tests.wire.edge import Edge
 
@@ -196,9 +196,7 @@ def test_by_stdio_it_speaks_for_who_started_it(edge: Edge, tmp_path: Path) -> No
 def listening(edge: Edge, tmp_path: Path) -> Iterator[str]:
     """`fed mcp --listen`, and where."""
     (tmp_path / "ca").write_bytes(edge.certs.ca)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = tcp.free_ports(1)
     environ = {**os.environ, "FED_TARGET": edge.server.address, "FED_TOKEN": "unused", "FED_CA": str(tmp_path / "ca")}
     started = subprocess.Popen(
         [sys.executable, "-m", "federation", "mcp", "--listen", f"127.0.0.1:{port}"],
@@ -214,7 +212,7 @@ def listening(edge: Edge, tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/mcp"
     finally:
         started.terminate()
-        started.wait(20)
+        started.wait(60)
 
 
 def test_over_http_each_request_speaks_for_its_own_token(edge: Edge, listening: str) -> None:

@@ -44,11 +44,11 @@ def address(edge: Edge) -> Iterator[str]:
         return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
     try:
-        yield asyncio.run_coroutine_threadsafe(start(), loop).result(20)
+        yield asyncio.run_coroutine_threadsafe(start(), loop).result(60)
     finally:
-        asyncio.run_coroutine_threadsafe(holder["runner"].cleanup(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(holder["runner"].cleanup(), loop).result(60)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(20)
+        thread.join(60)
         loop.close()
 
 
@@ -64,7 +64,7 @@ def asked(address: str, edge: Edge, call: str, body: Any = None, *, who: str = "
     headers = {"Authorization": f"Bearer {edge.tokens[who]}"} if who else {}
     request = urllib.request.Request(address + path, data, headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.loads(answer.read() or b"null")
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())

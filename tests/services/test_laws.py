@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.core import errors, ids, job
 from federation.services import datasets
-from tests import builders
+from tests import builders, prepared
 from tests.sim import LocalRun, SimulatedAgent, Simulation, check_laws
 
 SITES = ("eu-1", "us-1", "us-2")
@@ -207,7 +207,7 @@ def test_a_federation_whose_agents_die_at_random_ends_all_its_jobs(seed: int) ->
 
 def test_the_laws_hold_on_sqlite_too(tmp_path: Path) -> None:
     """The same use cases over the real store: an agent dies, comes back, and every job ends."""
-    sim = Simulation(SITES, catalog=lambda clock, made: SqlCatalog(f"sqlite:///{tmp_path / 'catalog.db'}", clock, made))
+    sim = Simulation(SITES, catalog=lambda clock, made: SqlCatalog(prepared.sqlite(tmp_path / "catalog.db"), clock, made))
     sim.put("sales/flights", "us-1")
     for number in range(4):
         sim.submit(builders.request(["sales/flights"], [f"out=ml/out-{number}"], cpus=8, max_attempts=5))

@@ -14,6 +14,7 @@ from federation.core import errors, ids, job, tasks
 from federation.core.job import JobState
 from federation.core.pipeline import Pipeline
 from federation.services import datasets, pipelines
+from tests import prepared
 from tests.services.pipelines import PipelineSimulation, task
 from tests.sim import LocalRun, SimulatedAgent, check_laws
 
@@ -184,7 +185,7 @@ def test_pipelines_survive_on_sqlite_too(tmp_path: Path, seed: int):
     """The same federation on a real database: sites come and go, and every pipeline ends."""
 
     def sqlite(clock, ids_):
-        return SqlCatalog(f"sqlite:///{tmp_path}/catalog.db", clock, ids_)
+        return SqlCatalog(prepared.sqlite(tmp_path / "catalog.db"), clock, ids_)
 
     sim = PipelineSimulation(SITES, seed=seed, catalog=sqlite)
     sim.put("sales/flights", "us-1")

@@ -15,7 +15,7 @@ from federation.core import dataset, errors, ids, job, tasks
 from federation.core.job import JobState
 from federation.core.pipeline import Pipeline, PipelineState
 from federation.services import datasets, pipelines
-from tests import builders
+from tests import builders, prepared
 from tests.services.pipelines import PipelineSimulation, task
 from tests.sim import check_laws
 
@@ -27,7 +27,7 @@ def sim(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PipelineSimu
     """Flights at us-1, weather at eu-1, EU orders at eu-1, in memory unless told otherwise. The laws hold at the end."""
 
     def sqlite(clock, ids_):
-        return SqlCatalog(f"sqlite:///{tmp_path}/catalog.db", clock, ids_)
+        return SqlCatalog(prepared.sqlite(tmp_path / "catalog.db"), clock, ids_)
 
     made = PipelineSimulation(catalog=sqlite if getattr(request, "param", "") == "sqlite" else MemoryCatalog)
     made.put("sales/flights", "us-1")

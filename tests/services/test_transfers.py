@@ -14,7 +14,7 @@ from federation.crypto import grants as signed
 from federation.crypto import hpke
 from federation.services import carrying, datasets, sites, transfers
 from federation.services import leases as lease_service
-from tests import builders
+from tests import builders, prepared
 from tests.sim import LEASE_SECONDS, Simulation, check_laws
 
 FLIGHTS = "sales/flights@1"
@@ -601,7 +601,7 @@ def test_a_delivery_that_residency_forbids_is_refused_before_anything_runs(sim: 
 
 def test_it_goes_the_same_way_on_sqlite(tmp_path: Path) -> None:
     """The same use cases over the real store: shared, failed, repeated, finished, and dropped when its time is over."""
-    sim = Simulation(catalog=lambda clock, made: SqlCatalog(f"sqlite:///{tmp_path / 'catalog.db'}", clock, made))
+    sim = Simulation(catalog=lambda clock, made: SqlCatalog(prepared.sqlite(tmp_path / "catalog.db"), clock, made))
     sim.put("sales/flights", "us-1")
     made = running(sim, keep_seconds=60)
     assert start(sim, keep_seconds=30).transfer == made.transfer

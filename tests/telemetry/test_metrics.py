@@ -29,7 +29,7 @@ def agent(traced: Federation, site: str) -> dict[tuple[str, tuple[tuple[str, str
     running = traced.places[site].agent
     assert running is not None
     assert running._http is not None
-    with urllib.request.urlopen(f"http://{running._http.address}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{running._http.address}/metrics", timeout=30) as answer:
         assert answer.headers["content-type"] == metrics.CONTENT_TYPE
         return samples(answer.read().decode())
 
@@ -102,7 +102,7 @@ def test_on_other_addresses_metrics_want_tls_and_the_token(traced: Federation) -
             headers = {"authorization": f"Bearer {token}"} if token else {}
             request = urllib.request.Request(f"https://{listener.address}{path}", headers=headers)
             try:
-                with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+                with urllib.request.urlopen(request, context=context, timeout=30) as answer:
                     return answer.status
             except urllib.error.HTTPError as error:
                 error.close()

@@ -118,7 +118,7 @@ def test_what_leaves_enough_beside_a_reservation_goes():
 def test_an_idle_namespaces_share_goes_to_the_others():
     """While only one asks, it has all but what ticks and big jobs leave; whoever is idle costs nobody anything."""
     jobs = jobs_of("a", random.Random(5), 2000, every=130)
-    outcome = queue_sim.Queue(ROOMS, [Share(namespace="b", weight=9)]).run(jobs, 3 * DAY)
+    outcome = queue_sim.Queue(ROOMS, [Share(namespace="b", weight=9)], tick_seconds=300).run(jobs, 3 * DAY)
     assert gpu_seconds(outcome, jobs, DAY, 3 * DAY)["a"] >= 0.9 * 56 * 2 * DAY
 
 

@@ -21,7 +21,7 @@ from federation.adapters.system import SystemClock, UlidIds
 from federation.core import errors, records, watching
 from federation.local import pki
 from federation.wire import methods, tls
-from tests import localfed
+from tests import localfed, tcp
 from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
 from tests.upgrade import baseline
 from tests.watch_history import problems
@@ -94,7 +94,7 @@ def test_every_method_of_the_last_release_is_served(old: baseline.Contract) -> N
     unknown = []
     for key in people:
         try:
-            old.call(key, timeout=5)
+            old.call(key, timeout=30)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 unknown.append(key)
@@ -141,7 +141,7 @@ def test_a_client_of_the_last_release_works_with_this_server(edge: edges.Edge, o
 @contextlib.contextmanager
 def old_server(fed: localfed.LocalFederation) -> Iterator[str]:
     """A server of the last release on the federation's database, in its state folder; gives the address for people."""
-    people, agents = (f"127.0.0.1:{port}" for port in localfed.free_ports(2))
+    people, agents = (f"127.0.0.1:{port}" for port in tcp.free_ports(2))
     text = yaml.safe_load(fed.file.read_text())
     text["server"] |= {"listen": people, "agents_listen": agents}
     file = fed.folder / "old.yaml"
@@ -157,7 +157,7 @@ def old_server(fed: localfed.LocalFederation) -> Iterator[str]:
             yield people
         finally:
             process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=30)
 
 
 def _serves(fed: localfed.LocalFederation, address: str, process: subprocess.Popen[bytes]) -> bool:

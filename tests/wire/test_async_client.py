@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from federation.client import AsyncClient, Client
+from federation.client import AsyncClient, Client, connection
 from federation.client.loop import LoopClient, on_loop, wait_for
 from federation.core import dataset, errors
 from tests import builders
@@ -123,7 +123,7 @@ def test_a_wait_holds_nothing_up(edge: Edge) -> None:
 
     ticks, seconds = asyncio.run(main())
     assert ticks >= 10
-    assert seconds < 5
+    assert seconds < connection.CALL_SECONDS
 
 
 def test_a_cancelled_call_ends_at_once(edge: Edge) -> None:
@@ -166,7 +166,7 @@ def test_the_same_client_may_be_used_on_one_loop_after_another_and_in_a_fork(edg
     found: list[str] = []
     thread = threading.Thread(target=lambda: found.append(on(edge, _principal)))
     thread.start()
-    thread.join(20)
+    thread.join(60)
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         names.add(pool.apply(_elsewhere, (edge.server.address, edge.tokens["admin"], edge.certs.ca)))

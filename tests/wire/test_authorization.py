@@ -131,7 +131,7 @@ def test_an_agent_reaches_every_method_of_its_service(shared_edge, row):
 def test_nobody_reaches_the_agents_port_without_a_certificate(shared_edge, row):
     """Not even an administrator with a token: the connection itself fails."""
     with pytest.raises(errors.Unavailable):
-        shared_edge.call(row.key, row.request(), who="admin", timeout=2)
+        shared_edge.call(row.key, row.request(), who="admin", timeout=30)
 
 
 @named(AT_AGENTS)
@@ -158,7 +158,7 @@ def test_health_is_told_to_anyone_who_can_connect(shared_edge, who):
     with shared_edge.channel(who, agents=bool(who)) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         for service in ("", "federation.v1.Catalog"):
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=30)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -166,7 +166,7 @@ def test_health_is_told_to_anyone_who_can_connect(shared_edge, who):
 def test_reflection_is_off(shared_edge):
     """Nobody is told what there is to call."""
     with shared_edge.channel("", agents=False) as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")(b"", timeout=5)
+        channel.unary_unary("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")(b"", timeout=30)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -131,7 +131,7 @@ def test_an_alert_is_told_in_the_servers_log(edge: edges.Edge, caplog: pytest.Lo
     client.create_budget(budget.Budget(budget="cap", scope="all", limit_micros=40_000, alert_percents=(50,)))
     with caplog.at_level("WARNING", "federation.api.background"):
         enter(edge, entry(1, time=datetime.now(UTC), month=f"{datetime.now(UTC):%Y-%m}"))
-        deadline = datetime.now(UTC) + timedelta(seconds=20)
+        deadline = datetime.now(UTC) + timedelta(seconds=60)
         while "budget.alert of budgets/cap" not in caplog.text and datetime.now(UTC) < deadline:
             time.sleep(0.05)
     assert client.get_budget("cap").alerted_percents == (50,)

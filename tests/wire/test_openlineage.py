@@ -42,7 +42,7 @@ def post(
     """A bare request; status and JSON answer."""
     host, _, port = edge.server.http_address.rpartition(":")
     context = ssl.create_default_context(cafile=str(edge.certs.layout.ca))
-    connection = http.client.HTTPSConnection(host, int(port), timeout=10, context=context)
+    connection = http.client.HTTPSConnection(host, int(port), timeout=30, context=context)
     sent = {"authorization": f"Bearer {edge.tokens.get(token, token)}"} if token is not None else {}
     try:
         connection.request("POST", path, body, sent | {name.replace("_", "-"): value for name, value in headers.items()})
@@ -160,7 +160,7 @@ def got(edge: Edge, path: str) -> Any:
     """What anybody gets there, as JSON."""
     host, _, port = edge.server.http_address.rpartition(":")
     context = ssl.create_default_context(cafile=str(edge.certs.layout.ca))
-    connection = http.client.HTTPSConnection(host, int(port), timeout=10, context=context)
+    connection = http.client.HTTPSConnection(host, int(port), timeout=30, context=context)
     with contextlib.closing(connection):
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -25,7 +25,7 @@ from tests.wire import edge as edges
 from tests.wire.edge import Edge
 
 
-def until(condition: Any, seconds: float = 10) -> Any:
+def until(condition: Any, seconds: float = 30) -> Any:
     """What the condition gives, once it gives something."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -107,11 +107,13 @@ def test_a_bug_is_not_told_to_the_caller(troubled, caplog):
 def test_a_call_that_takes_too_long_ends_at_its_deadline(troubled):
     """DEADLINE_EXCEEDED, at the caller's own time."""
     troubled.call("Catalog.GetDataset", FLIGHTS)
-    troubled.catalog.trouble = lambda: time.sleep(3)
-    begun = time.monotonic()
-    with pytest.raises(errors.DeadlineExceeded):
-        troubled.call("Catalog.GetDataset", FLIGHTS, timeout=0.2)
-    assert time.monotonic() - begun < 2.5
+    over = threading.Event()
+    troubled.catalog.trouble = over.wait
+    try:
+        with pytest.raises(errors.DeadlineExceeded):
+            troubled.call("Catalog.GetDataset", FLIGHTS, timeout=0.2)
+    finally:
+        over.set()
 
 
 class Flaky(edges.NoCommitter):
@@ -160,10 +162,10 @@ def test_stopping_twice_is_stopping_once(certs):
     with started.channel("agent:eu-1", agents=True) as channel:
         stream = work(channel)
         begun = time.monotonic()
-        started.run(started.server.stop(5))
+        started.run(started.server.stop(50))
         with pytest.raises((StopIteration, grpc.RpcError)):
             next(stream)
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < 40
     started.run(started.server.wait())
     started.stop()
 
@@ -189,7 +191,7 @@ def test_a_package_is_stored_under_its_digest_and_read_by_agents(edge):
         call = channel.unary_stream(
             method.path, request_serializer=method.request.SerializeToString, response_deserializer=method.response.FromString
         )
-        assert b"".join(r.data for r in call(agent_pb2.ReadPackageRequest(digest=digest), timeout=10)) == data
+        assert b"".join(r.data for r in call(agent_pb2.ReadPackageRequest(digest=digest), timeout=30)) == data
 
 
 def test_a_package_that_is_not_what_it_says_is_refused(edge):

@@ -12,7 +12,7 @@ from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import UlidIds
 from federation.core import errors
 from federation.v1 import catalog_pb2
-from tests import builders
+from tests import builders, prepared
 from tests.wire import edge as edges
 from tests.wire.certs import Certs
 from tests.wire.edge import Edge
@@ -22,7 +22,7 @@ from tests.wire.edge import Edge
 def stored(certs: Certs, tmp_path: Path) -> Iterator[Edge]:
     """A server over SQLite."""
     clock, ids = edges.clock(), UlidIds()
-    started = edges.start(certs, SqlCatalog(f"sqlite:///{tmp_path / 'catalog.db'}", clock, ids))
+    started = edges.start(certs, SqlCatalog(prepared.sqlite(tmp_path / "catalog.db"), clock, ids))
     edges.populate(started)
     yield started
     started.stop()

@@ -27,7 +27,7 @@ def ask(edge: Edge, path: str, who: str = "") -> tuple[int, str]:
     request = urllib.request.Request(f"https://{edge.server.http_address}{path}", headers=headers)
     context = ssl.create_default_context(cadata=edge.certs.ca.decode())
     try:
-        with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+        with urllib.request.urlopen(request, context=context, timeout=30) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -107,7 +107,7 @@ def test_a_server_without_its_catalog_lives_and_is_not_ready(
         def health() -> int:
             with edge.channel("", agents=False) as channel:
                 stub = health_pb2_grpc.HealthStub(channel)
-                return stub.Check(health_pb2.HealthCheckRequest(service="federation.v1.Jobs"), timeout=5).status
+                return stub.Check(health_pb2.HealthCheckRequest(service="federation.v1.Jobs"), timeout=30).status
 
         assert health() == health_pb2.HealthCheckResponse.SERVING
         metrics = edge.server._telemetry.metrics
@@ -126,5 +126,5 @@ def test_a_server_without_its_catalog_lives_and_is_not_ready(
 def test_health_of_a_service_that_is_not_there_is_not_found(shared_edge: Edge) -> None:
     """By service, as gRPC's health protocol has it."""
     with shared_edge.channel("", agents=False) as channel, pytest.raises(grpc.RpcError) as caught:
-        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="federation.v1.Nothing"), timeout=5)
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="federation.v1.Nothing"), timeout=30)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND

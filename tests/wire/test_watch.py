@@ -63,7 +63,7 @@ def stream(edge: Edge, who: str = "admin", **request: Any) -> tuple[Any, Any]:
         response_deserializer=events_pb2.WatchResponse.FromString,
     )(
         events_pb2.WatchRequest(**request),
-        timeout=20,
+        timeout=60,
         metadata=[("authorization", f"Bearer {edge.tokens.get(who, who)}")],
     )
     return call, channel
@@ -86,11 +86,14 @@ def test_a_stream_says_at_once_from_where_it_tells_and_then_tells_at_once(shared
     with channel:
         first = next(call)
         assert (first.revision, list(first.events)) == (shared_edge.catalog.revision(), [])
-        begun = time.monotonic()
-        made = make(shared_edge)
-        told = next(call)
-        assert time.monotonic() - begun < 1.0
-        assert [event.dataset.name for event in told.events] == [made.name.resource]
+        waits = []
+        for _ in range(10):  # of a busy machine the quickest counts: what waits for the feed's next look is never quick
+            made = make(shared_edge)
+            begun = time.monotonic()
+            told = next(call)
+            waits.append(time.monotonic() - begun)
+            assert [event.dataset.name for event in told.events] == [made.name.resource]
+        assert min(waits) < 0.3
         call.cancel()
 
 
@@ -252,7 +255,7 @@ def test_many_who_watch_are_each_told_all_of_theirs(edge: Edge) -> None:
     def read(text: str) -> list[tuple[int, str]]:
         whole = 100 if "type" in text else 25
         with edge.client() as client:
-            found = client.watch(text, start_revision=start, timeout=20)
+            found = client.watch(text, start_revision=start, timeout=60)
             return [(row.revision, row.name) for row in itertools.islice(found, whole)]
 
     with ThreadPoolExecutor(44) as pool:
@@ -261,7 +264,7 @@ def test_many_who_watch_are_each_told_all_of_theirs(edge: Edge) -> None:
         log = [(event.position, event.name) for event in edge.catalog.events(start - 1) if event.kind == "dataset.updated"]
         for text, future in reading:
             expected = [row for row in log if "type" in text or row[1] in text]
-            assert future.result(timeout=30) == expected
+            assert future.result(timeout=60) == expected
 
 
 def test_a_server_that_stops_ends_its_streams_and_the_client_goes_on_at_the_next(edge: Edge) -> None:
@@ -272,7 +275,7 @@ def test_a_server_that_stops_ends_its_streams_and_the_client_goes_on_at_the_next
     with edge.client() as client:
 
         def follow() -> None:
-            told.extend(row.name for row in itertools.islice(client.watch('type = "datasets"', timeout=20), 12))
+            told.extend(row.name for row in itertools.islice(client.watch('type = "datasets"', timeout=60), 12))
 
         thread = threading.Thread(target=follow)
         thread.start()
@@ -286,7 +289,7 @@ def test_a_server_that_stops_ends_its_streams_and_the_client_goes_on_at_the_next
             again.catalog.write(lambda tx: tx.emit("token.updated", "tokens/x", None))
             made += [make(edge).name.resource for _ in range(3)]
             # The token of before is in the catalog still: the client is let in as it was.
-            thread.join(timeout=20)
+            thread.join(timeout=60)
         finally:
             again.run(again.server.stop(0.1))
             edge.server, edge.loop, edge.thread = again.server, again.loop, again.thread
@@ -301,7 +304,7 @@ def test_the_client_for_asyncio_watches_as_well(shared_edge: Edge) -> None:
     async def main() -> list[watching.Change]:
         found = []
         async with AsyncClient(shared_edge.server.address, shared_edge.tokens["admin"], shared_edge.certs.ca) as client:
-            async for row in client.watch('type = "datasets"', start_revision=start, timeout=10):
+            async for row in client.watch('type = "datasets"', start_revision=start, timeout=60):
                 found.append(row)
                 if len(found) == 3:
                     break
