@@ -9,6 +9,7 @@ Prints one line of JSON, how it is reached, and serves until its standard input 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ def main(kind: str, folder: Path, url: str = "") -> None:
         edges.populate(edge)
         edges.make_placeable(edge)
     told = {"target": edge.server.address, "token": edge.tokens["user"], "admin": edge.tokens["admin"]}
+    gc.collect()
+    gc.freeze()  # as a server does (`bootstrap.server`)
     print(json.dumps(told), flush=True)
     sys.stdin.read()
     edge.stop()

@@ -198,7 +198,14 @@ class Catalog(EventLog, Protocol):
         ...
 
     def read(self, work: Callable[[Transaction], T]) -> T:
-        """Runs `work` on a consistent view; `work` must not change anything."""
+        """Runs `work` on a consistent view; `work` must not change anything. May run it again."""
+        ...
+
+    def glance(self, work: Callable[[Transaction], T]) -> T:
+        """As `read`, for a look at a few keys by whoever must not wait: an event loop.
+
+        Unavailable (MUST_WAIT) where it would have to, for a network or for others; then `read` it from a thread.
+        """
         ...
 
     def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:

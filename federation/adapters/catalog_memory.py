@@ -72,6 +72,9 @@ class MemoryCatalog:
         self._open()
         return work(_Transaction(self._state, self._clock, self._ids, "", "", writable=False))
 
+    def glance(self, work: Callable[[ports.Transaction], T]) -> T:
+        return self.read(work)
+
     def events(
         self,
         after: int,

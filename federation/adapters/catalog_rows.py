@@ -265,6 +265,11 @@ def closed() -> errors.Unavailable:
     return errors.Unavailable("the catalog is closed", reason="CATALOG_CLOSED")
 
 
+def must_wait() -> errors.Unavailable:
+    """The refusal of a glance that would have to wait."""
+    return errors.Unavailable("the catalog cannot be looked at without waiting", reason="MUST_WAIT")
+
+
 def nested() -> RuntimeError:
     """A mistake of the caller: a write inside a write would wait for itself."""
     return RuntimeError("write() inside write(): pass the transaction on instead")

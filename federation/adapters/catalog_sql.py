@@ -5,12 +5,15 @@ Values lie as JSON beside the columns that listings need, so that a new field ne
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Protocol, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -18,6 +21,8 @@ from federation import ports
 from federation.adapters import (
     catalog_rows,
     sql_errors,
+    sql_ground,
+    sql_held,
     sql_log,
     sql_migrate,
     sql_postgres,
@@ -25,7 +30,9 @@ from federation.adapters import (
     sql_signal,
     sql_sqlite,
     sql_transaction,
+    sql_writer,
 )
+from federation.adapters.sql_ground import Ground
 from federation.adapters.sql_transaction import Looks, SqlTransaction
 from federation.core import errors
 from federation.core.events import Event
@@ -33,15 +40,18 @@ from federation.core.events import Event
 T = TypeVar("T")
 
 
-class _Writer(Protocol):
-    """Runs work in a transaction of its own and commits it."""
+#: Lends a connection on which what it is given was asked first, with the answer.
+_Begun = Callable[[Callable[[sa.Connection], Any]], AbstractContextManager[tuple[sa.Connection, Any]]]
 
-    def run(self, work: Callable[[sa.Connection], T]) -> T: ...
 
-    @property
-    def pool(self) -> sa.Pool: ...
+class _Database(NamedTuple):
+    """How a database is written to and read from, and how a transaction that only reads begins on it."""
 
-    def close(self) -> None: ...
+    writer: sql_writer.GroupWriter
+    reader: sa.Engine
+    begin_reading: Callable[[sa.Connection], Ground]
+    #: For glances: None where they would go over a network.
+    nearby: sa.Engine | None = None
 
 
 class SqlCatalog:
@@ -59,11 +69,14 @@ class SqlCatalog:
         self._backlog_facts_max = backlog_facts_max
         self._looks: Looks = {}
         self._closed = False
-        self._writer, self._reader = _open(url)
+        self._writer, self._reader, self._begin_reading, self._nearby = _open(url)
+        self._glances = None if self._nearby is None else sql_held.Held(self._nearby)
+        self._glancing = threading.Lock()
         self._signal = sql_signal.of(self._reader)
+        self._pooled = functools.partial(sql_held.begun, self._reader)
 
     def write(self, work: Callable[[ports.Transaction], T], *, actor: str = "", request_id: str = "") -> T:
-        def mutate(connection: sa.Connection) -> T:
+        def mutate(connection: sa.Connection, ground: Ground) -> T:
             tx = SqlTransaction(
                 connection,
                 now=self._clock.now(),
@@ -72,22 +85,33 @@ class SqlCatalog:
                 request_id=request_id,
                 backlog_facts_max=self._backlog_facts_max,
                 looks=self._looks,
+                ground=ground,
             )
             result = work(tx)
-            if tx.finish():
-                self._signal.announce(connection)
+            tx.finish()
             return result
 
-        written = self._write(mutate)
+        written = self._writer.run(mutate)
         self._signal.ring()
         return written
 
     def read(self, work: Callable[[ports.Transaction], T]) -> T:
-        return self._read(
-            lambda connection: work(
-                SqlTransaction(connection, now=self._clock.now(), ids=self._ids, writable=False, looks=self._looks)
-            )
-        )
+        """What is remembered is not asked for: such a look is one question, whether it has changed, and no transaction.
+
+        Where something has changed by the time that a transaction is needed after all, it is looked again from the first.
+        """
+        try:
+            return self._looked(self._pooled, self._remembered, work)
+        except sql_errors.Contention:
+            return self._looked(self._pooled, self._begin_reading, work)
+
+    def glance(self, work: Callable[[ports.Transaction], T]) -> T:
+        if self._glances is None or not self._glancing.acquire(blocking=False):
+            raise catalog_rows.must_wait()
+        try:
+            return self._looked(self._glances.begun, self._remembered, work)
+        finally:
+            self._glancing.release()
 
     def events(
         self,
@@ -107,7 +131,8 @@ class SqlCatalog:
         )
 
     def revision(self) -> int:
-        return self._read(sql_transaction.revision)
+        with self._reading(self._pooled, sql_ground.position) as (_, position):
+            return position
 
     def wait(self, after: int, seconds: float) -> int:
         deadline = time.monotonic() + seconds
@@ -159,17 +184,48 @@ class SqlCatalog:
         self._signal.close()
         self._writer.close()
         self._reader.dispose()
+        if self._glances is not None and self._nearby is not None:
+            with self._glancing:
+                self._glances.close()
+            self._nearby.dispose()
 
     def _write(self, work: Callable[[sa.Connection], T]) -> T:
-        if self._closed:
-            raise catalog_rows.closed()
-        return self._writer.run(work)
+        return self._writer.run(lambda connection, _: work(connection))
 
     def _read(self, work: Callable[[sa.Connection], T]) -> T:
+        with self._reading(self._pooled, self._begin_reading) as (connection, _):
+            return work(connection)
+
+    def _looked(self, begun: _Begun, begin: Callable[[sa.Connection], Ground], work: Callable[[ports.Transaction], T]) -> T:
+        with self._reading(begun, begin) as (connection, ground):
+            tx = SqlTransaction(
+                connection,
+                now=self._clock.now(),
+                ids=self._ids,
+                writable=False,
+                looks=self._looks,
+                ground=ground,
+                begin=None if connection.in_transaction() else lambda: self._begin_reading(connection),
+            )
+            found = work(tx)
+            tx.finish()
+            return found
+
+    @staticmethod
+    def _remembered(connection: sa.Connection) -> Ground:
+        return Ground(stamps=sql_ground.stamps(connection))
+
+    @contextlib.contextmanager
+    def _reading(self, begun: _Begun, begin: Callable[[sa.Connection], T]) -> Iterator[tuple[sa.Connection, T]]:
+        """A connection and what `begin` found on it. What has begun is ended."""
         if self._closed:
             raise catalog_rows.closed()
-        with sql_errors.translated(), self._reader.begin() as connection:
-            return work(connection)
+        with sql_errors.translated(), begun(begin) as (connection, found):
+            try:
+                yield connection, found
+            finally:
+                if not connection.invalidated:
+                    connection.commit()  # and no rollback, at which drivers forget the statements that they have prepared
 
 
 def schema(url: str) -> str:
@@ -191,22 +247,28 @@ def schema(url: str) -> str:
 
 def make(url: str) -> None:
     """Makes an empty catalog in a database, or brings the one that is there up to date."""
-    writer, reader = _open(url)
-    writer.close()
-    reader.dispose()
+    made = _open(url)
+    made.writer.close()
+    for engine in (made.reader, made.nearby):
+        if engine is not None:
+            engine.dispose()
 
 
-def _open(url: str) -> tuple[_Writer, sa.Engine]:
-    """The writer and the reader's engine of a database that is up to date."""
+def _open(url: str) -> _Database:
+    """A database that is up to date."""
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         path = Path(parsed.database or "")
-        writer = sql_sqlite.engine(path, reads_only=False)
-        _migrate(writer)
-        return sql_sqlite.GroupWriter(writer), sql_sqlite.engine(path, reads_only=True)
-    writer = _postgres(parsed)
-    _migrate(writer)
-    return sql_postgres.TurnWriter(writer), sql_postgres.reader(writer)
+        engine = sql_sqlite.engine(path, reads_only=False)
+        _migrate(engine)
+        reader, nearby = sql_sqlite.engine(path, reads_only=True), sql_sqlite.engine(path, reads_only=True, waits=False)
+        return _Database(sql_writer.GroupWriter(engine, sql_sqlite.begin), reader, sql_sqlite.begin, nearby)
+    engine = _postgres(parsed)
+    _migrate(engine)
+    engine.dispose()
+    shared = sql_postgres.connections(parsed)
+    writer = sql_writer.GroupWriter(shared, sql_postgres.begin_writing, sql_signal.ANNOUNCEMENT)
+    return _Database(writer, shared, sql_postgres.begin_reading)
 
 
 def _migrate(engine: sa.Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from datetime import datetime
 from typing import Any
@@ -9,19 +10,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from federation import failpoints
-from federation.adapters import catalog_rows, sql_schema, sql_transaction
+from federation.adapters import catalog_rows, sql_quick, sql_schema, sql_transaction
 from federation.core.events import Event
 
 _TABLE = sql_schema.events
-_BYTES = (sa.func.length(_TABLE.c.body) + sa.func.length(_TABLE.c.data)).label("bytes")
+_SIZES = (_TABLE.c.rows, sa.func.length(_TABLE.c.body) + sa.func.length(_TABLE.c.data))
 _COUNTER = sql_schema.counters.c
 _FLOOR = sa.select(_COUNTER.value).where(_COUNTER.name == sql_schema.FLOOR)
 
 
 def floor(connection: sa.Connection) -> int:
     """Position up to which the log was trimmed."""
-    position: int = connection.execute(_FLOOR).scalar_one()
-    return position
+    ((position,),) = sql_quick.rows(connection, _FLOOR)
+    return int(position)
 
 
 def events(
@@ -37,12 +38,13 @@ def events(
     """See `ports.EventLog.events`."""
     count = catalog_rows.checked_limit(limit)
     catalog_rows.check_floor(after, floor(connection))
-    wanted = _wanted(min(after, catalog_rows.POSITION_MAX), kinds, without)
+    values = {"after": min(after, catalog_rows.POSITION_MAX), "this_limit": count}
     if facts_max or bytes_max:  # sizes first: what is too much for the memory must not be read
-        sizes = connection.execute(sa.select(_TABLE.c.rows, _BYTES).where(*wanted).order_by(_TABLE.c.position).limit(limit))
-        count = catalog_rows.bounded(((row.rows, row.bytes) for row in sizes), facts_max, bytes_max)
-    rows = connection.execute(sa.select(_TABLE).where(*wanted).order_by(_TABLE.c.position).limit(count)) if count else ()
-    return tuple(_event(row) for row in rows)
+        sizes = sql_quick.rows(connection, _statement(kinds, without, _SIZES), values)
+        values["this_limit"] = catalog_rows.bounded(sizes, facts_max, bytes_max)
+    if not values["this_limit"]:
+        return ()
+    return tuple(_event(*row) for row in sql_quick.rows(connection, _statement(kinds, without, tuple(_TABLE.c)), values))
 
 
 def trim(connection: sa.Connection, until: int, before: datetime) -> int:
@@ -72,24 +74,31 @@ def forget(connection: sa.Connection, before: datetime) -> int:
     return len(rows)
 
 
-def _wanted(after: int, kinds: frozenset[str], without: frozenset[str]) -> list[sa.ColumnElement[bool]]:
-    wanted = [_TABLE.c.position > after]
+@functools.cache
+def _statement(
+    kinds: frozenset[str], without: frozenset[str], columns: tuple[sa.ColumnElement[Any], ...]
+) -> sa.Select[tuple[Any, ...]]:
+    """Built once for each of the few sets of kinds that are asked for."""
+    of, limit = _TABLE.c.kind, sa.bindparam("this_limit", type_=sa.Integer)
+    wanted = [_TABLE.c.position > sa.bindparam("after")]
     if kinds:
-        wanted.append(_TABLE.c.kind.in_(sorted(kinds)))
+        wanted.append(of.in_(map(sa.literal, sorted(kinds))))
     if without:
-        wanted.append(_TABLE.c.kind.not_in(sorted(without)))
-    return wanted
+        wanted.append(of.not_in(map(sa.literal, sorted(without))))
+    return sa.select(*columns).where(*wanted).order_by(_TABLE.c.position).limit(limit)
 
 
-def _event(row: sa.Row[*tuple[Any, ...]]) -> Event:
+def _event(  # noqa: PLR0917 - the columns of the table, in their order
+    position: int, time: str, kind: str, name: str, actor: str, request_id: str, body: str, rows: int, data: bytes
+) -> Event:
     return Event(
-        position=row.position,
-        time=datetime.fromisoformat(row.time),
-        kind=row.kind,
-        name=row.name,
-        actor=row.actor,
-        request_id=row.request_id,
-        body=row.body,
-        rows=row.rows,
-        data=bytes(row.data),
+        position=position,
+        time=datetime.fromisoformat(time),
+        kind=kind,
+        name=name,
+        actor=actor,
+        request_id=request_id,
+        body=body,
+        rows=rows,
+        data=bytes(data),
     )

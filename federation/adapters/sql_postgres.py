@@ -6,19 +6,11 @@ of events become visible in order and without gaps, and a plan is made from the 
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
-from typing import TypeVar
-
 import sqlalchemy as sa
 
-from federation import jitter
-from federation.adapters import catalog_rows, sql_errors
+from federation.adapters import sql_quick, sql_schema
+from federation.adapters.sql_ground import STAMPS, Ground
 
-T = TypeVar("T")
-_ATTEMPTS = 8
-_PAUSE_SECONDS = 0.01
 _POOL = 8
 #: A writer waits this long for its turn; one that dies in the middle of its own is thrown out after twice that.
 #: A plan is made for the values that are asked for: one for any values knows neither how common a word is nor how long a page.
@@ -26,19 +18,22 @@ _OPTIONS = (
     "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s -c client_min_messages=warning "
     "-c plan_cache_mode=force_custom_plan"
 )
-# Conflicts with itself and with nothing that only reads.
-_TAKE_TURN = sa.text("LOCK TABLE counters IN SHARE ROW EXCLUSIVE MODE")
+# What a transaction stands on comes with its beginning, in one round trip. The lock conflicts with itself and with nothing that
+# only reads.
+_SEEN = f"{STAMPS} UNION ALL SELECT '', value FROM counters WHERE name = '{sql_schema.EVENTS}'"  # noqa: S608 - our own names
+_BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_SEEN}"
+_BEGIN_WRITING = f"BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE counters IN SHARE ROW EXCLUSIVE MODE; {_SEEN}"
 
 
-def engine(url: sa.URL) -> sa.Engine:
-    """A small pool of connections that are looked at before use, so that a restarted server is noticed here."""
+def engine(url: sa.URL, isolation_level: str = "SERIALIZABLE") -> sa.Engine:
+    """A small pool of connections."""
     return sa.create_engine(
         url,
-        isolation_level="SERIALIZABLE",
+        isolation_level=isolation_level,
         pool_size=_POOL,
         max_overflow=_POOL,
         pool_timeout=30,
-        pool_pre_ping=True,
+        pool_reset_on_return=None,  # whoever takes one ends its transaction
         connect_args={"options": _OPTIONS, "connect_timeout": 10},
     )
 
@@ -48,41 +43,22 @@ def reader(writer: sa.Engine) -> sa.Engine:
     return writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
-class TurnWriter:
-    """Writes one transaction at a time, whichever process it comes from."""
+def connections(url: sa.URL) -> sa.Engine:
+    """A small pool of connections on which transactions begin as `begin_reading` and `begin_writing` say."""
+    return engine(url, "AUTOCOMMIT")
 
-    def __init__(self, writer: sa.Engine) -> None:
-        self._engine = writer
-        self._here = threading.local()
 
-    def run(self, work: Callable[[sa.Connection], T]) -> T:
-        """Runs the work and commits; runs it again, after a pause, when the database gave it up for another's sake."""
-        if getattr(self._here, "writes", False):
-            raise catalog_rows.nested()
-        self._here.writes = True
-        try:
-            return self._run(work)
-        finally:
-            self._here.writes = False
+def begin_reading(connection: sa.Connection) -> Ground:
+    """Begins a transaction with one snapshot, which changes nothing."""
+    return _begun(connection, _BEGIN_READING)
 
-    @property
-    def pool(self) -> sa.Pool:
-        """Its connections."""
-        return self._engine.pool
 
-    def close(self) -> None:
-        self._engine.dispose()
+def begin_writing(connection: sa.Connection) -> Ground:
+    """Begins a transaction when those of all other writers have ended, so that it sees what they have left."""
+    return _begun(connection, _BEGIN_WRITING)
 
-    def _run(self, work: Callable[[sa.Connection], T]) -> T:
-        for attempt in range(1, _ATTEMPTS):
-            try:
-                return self._attempt(work)
-            except sql_errors.Contention:
-                # Longer and longer, and never in step with the others.
-                time.sleep(jitter.pause(_PAUSE_SECONDS * 2**attempt))
-        return self._attempt(work)
 
-    def _attempt(self, work: Callable[[sa.Connection], T]) -> T:
-        with sql_errors.translated(), self._engine.begin() as connection:
-            connection.execute(_TAKE_TURN)
-            return work(connection)
+def _begun(connection: sa.Connection, commands: str) -> Ground:
+    connection.begin()
+    seen = dict(sql_quick.say(connection, commands, prepare=False))
+    return Ground(position=seen.pop(""), stamps=seen)

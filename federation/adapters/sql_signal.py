@@ -17,14 +17,12 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
 _LOOK_SECONDS_TOLD = 1.0
 _CHANNEL = "federation_log"
+#: Tells other servers on PostgreSQL of what the transaction has written, once it is committed.
+ANNOUNCEMENT = sa.text(f"NOTIFY {_CHANNEL}")
 
 
 class Signal(Protocol):
     """One thread at a time `listen`s, looks, and `wait`s: what is written in between is not missed."""
-
-    def announce(self, connection: sa.Connection) -> None:
-        """Tells others of what the connection's transaction has written, once it is committed."""
-        ...
 
     def ring(self) -> None:
         """Tells of a commit of this process."""
@@ -52,9 +50,6 @@ class _Process:
     def __init__(self) -> None:
         self._rung = threading.Event()
 
-    def announce(self, connection: sa.Connection) -> None:
-        """Nobody else can be told."""
-
     def ring(self) -> None:
         self._rung.set()
 
@@ -76,9 +71,6 @@ class _Postgres:
         self._url = url
         self._heard: psycopg.Connection | None = None
         self._closing = threading.Event()
-
-    def announce(self, connection: sa.Connection) -> None:
-        connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")
 
     def ring(self) -> None:
         """The database tells this process as well."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import secrets
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,8 +12,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from federation import ports
-from federation.adapters import catalog_rows, sql_errors, sql_quick, sql_schema, sql_terms
+from federation.adapters import catalog_rows, sql_errors, sql_ground, sql_quick, sql_schema, sql_terms
 from federation.adapters.catalog_rows import Row
+from federation.adapters.sql_ground import Ground
 from federation.core import errors, records
 from federation.core.events import TABLE_OF_KIND
 from federation.core.kinds import CommitterLease
@@ -32,6 +32,7 @@ class _Statements:
     """The statements on one table that never change, built once."""
 
     get: sa.Select[tuple[str]]
+    get_with_stamps: sa.TextClause
     insert: sa.TextClause
     replace: sa.TextClause
     replace_matching: sa.TextClause
@@ -48,6 +49,10 @@ def _statements(table: sa.Table) -> _Statements:
     matching = " AND etag = :this_etag"
     return _Statements(
         get=sa.select(table.c.body).where(table.c.key == sa.bindparam("this_key")),
+        get_with_stamps=sa.text(
+            f"SELECT body, CAST(NULL AS TEXT), CAST(NULL AS BIGINT) FROM {table.name} WHERE key = :this_key "  # noqa: S608
+            f"UNION ALL SELECT CAST(NULL AS TEXT), s.* FROM ({sql_ground.STAMPS}) s"
+        ),
         insert=_insert_unless_there(table),
         replace=sa.text(replace),
         replace_matching=sa.text(replace + matching),
@@ -64,16 +69,9 @@ def _insert_unless_there(table: sa.Table) -> sa.TextClause:
     return sa.text(f"INSERT INTO {table.name} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING")  # noqa: S608 - our own names
 
 
-_COUNTER = sa.select(sql_schema.counters.c.value).where(sql_schema.counters.c.name == sql_schema.EVENTS)
 _ANSWER = sa.select(sql_schema.requests.c.hash, sql_schema.requests.c.answer).where(
     sql_schema.requests.c.actor == sa.bindparam("actor"), sql_schema.requests.c.key == sa.bindparam("key")
 )
-_STAMPS = sa.select(sql_schema.stamps.c.table, sql_schema.stamps.c.stamp)
-_SET_STAMPS = sa.text(
-    'INSERT INTO stamps ("table", stamp) VALUES (:table, :stamp) ON CONFLICT ("table") DO UPDATE SET stamp = excluded.stamp'
-)
-_INSERT_EVENTS = sa.insert(sql_schema.events)
-_SET_COUNTER = sa.update(sql_schema.counters).where(sql_schema.counters.c.name == sql_schema.EVENTS)
 
 
 #: What listings and keys gave last, with the stamp of their table at the time.
@@ -82,13 +80,6 @@ Looks = dict[tuple[Any, ...], tuple[int, Any]]
 _LOOKS_MAX = 16_384
 _UNKNOWN: Any = object()
 _PARENT = "parent"
-_STAMP_BITS = 63
-
-
-def revision(connection: sa.Connection) -> int:
-    """Position of the newest event that the connection sees."""
-    position: int = connection.execute(_COUNTER).scalar_one()
-    return position
 
 
 def time_text(time: datetime) -> str:
@@ -99,7 +90,10 @@ def time_text(time: datetime) -> str:
 class SqlTransaction:
     """A `ports.Transaction` on a connection that is in a transaction already.
 
-    Events are numbered as they are emitted and written by `finish`, which the owner of the connection calls before the commit.
+    Events are numbered as they are emitted; `finish`, which the owner of the connection calls, leaves them to its ground.
+    `begin`, where it is given, begins a reading transaction: it is called when something must be asked that is not remembered,
+    and till then nothing was read but the stamps. Where what was believed by them has changed by that time, the transaction is
+    given up (`sql_errors.Contention`), and whoever runs it begins it at once the next time.
     What was read by its key, of kinds that are remembered, is not asked for again: nobody else's change shows inside a
     transaction, and each of its own is known. Nor is what was read in others, as long as its table has the stamp that it had
     then: every transaction that changes a table gives it a stamp of its own, by chance and not by counting, so that one which
@@ -117,6 +111,8 @@ class SqlTransaction:
         writable: bool = True,
         backlog_facts_max: int = catalog_rows.BACKLOG_FACTS_MAX,
         looks: Looks | None = None,
+        ground: Ground | None = None,
+        begin: Callable[[], Ground] | None = None,
     ) -> None:
         self.now = now
         self.actor = actor
@@ -128,7 +124,10 @@ class SqlTransaction:
         self._backlog_facts_max = backlog_facts_max
         self._position: int | None = None
         self._looks = {} if looks is None else looks
-        self._stamps: Mapping[str, int] | None = None
+        self._ground = ground or Ground()
+        self._begin = begin
+        #: What was believed before the transaction had begun: tables with the stamps that they had.
+        self._believed: dict[str, int] = {}
         self._changed: set[str] = set()
         self._read: dict[tuple[type, str], Any] = {}
         self._emitted: list[dict[str, Any]] = []
@@ -139,10 +138,22 @@ class SqlTransaction:
         known = self._known(cls, key)
         if known is not _UNKNOWN:
             return typing.cast("T | None", known)
-        rows = self._look(self._of(cls).get, {"this_key": catalog_rows.text(key)})
-        found = catalog_rows.to_value(cls, rows[0][0]) if rows else None
+        body = self._body(cls, catalog_rows.text(key))
+        found = None if body is None else catalog_rows.to_value(cls, body)
         self._keep(cls, {key: found})
         return found
+
+    def _body(self, cls: type, key: str) -> str | None:
+        """What lies under a key. Before a transaction has begun it comes with the stamps of that moment, and none begins."""
+        statements, values = self._of(cls), {"this_key": key}
+        if self._begin is None or not self._stamped(cls):
+            rows = self._look(statements.get, values)
+            return rows[0][0] if rows else None
+        seen = self._attempt(lambda: sql_quick.rows(self._connection, statements.get_with_stamps, values), begins=False)
+        self._ground = Ground(stamps={table: stamp for _, table, stamp in seen if table is not None})
+        self._require_believed()
+        self._stamp(cls)
+        return next((body for body, *_ in seen if body is not None), None)
 
     def insert(self, value: T) -> T:
         stored, row = self._prepared(value)
@@ -236,8 +247,6 @@ class SqlTransaction:
 
     def _list_keys(self, cls: type[T], keys: Sequence[str], limit: int) -> tuple[T, ...]:
         """The values under these keys, in their order; the database is asked for all of them unless all are known."""
-        if self._stamped(cls):
-            self._stamp(cls)
         known = [self._known(cls, key) for key in keys]
         if any(value is _UNKNOWN for value in known):
             there = {catalog_rows.kind_of(cls).key(value): value for value in self._listed(cls, keys=tuple(keys), limit=limit)}
@@ -259,22 +268,33 @@ class SqlTransaction:
         return kind.remembered and kind.table not in self._changed
 
     def _stamp(self, cls: type) -> int:
-        """The stamp of the kind's table, as this transaction sees it; all are read at once."""
-        if self._stamps is None:
-            self._stamps = dict(self._look(_STAMPS))
-        return self._stamps.get(catalog_rows.kind_of(cls).table, 0)
+        """The stamp of the kind's table, as this transaction sees it, which is believed from now on."""
+        stamp = self._stamp_now(cls)
+        if self._begin is not None:
+            self._believed[catalog_rows.kind_of(cls).table] = stamp
+        return stamp
+
+    def _stamp_now(self, cls: type) -> int:
+        """The stamp of the kind's table as it was last seen; all are read at once."""
+        if self._ground.stamps is None:
+            self._ground.stamps = self._attempt(lambda: sql_ground.stamps(self._connection))
+        return self._ground.stamp(catalog_rows.kind_of(cls).table)
 
     def _known(self, cls: type, key: str) -> Any:
         """The value under a key, None for none, as far as it was read before: here, or elsewhere under the same stamp."""
         found = self._read.get((cls, key), _UNKNOWN)
-        look = self._looks.get((cls, key)) if found is _UNKNOWN and self._stamped(cls) else None
-        return look[1] if look is not None and look[0] == self._stamp(cls) else found
+        if found is _UNKNOWN and self._stamped(cls):
+            look = self._looks.get((cls, key))
+            if look is not None and look[0] == self._stamp_now(cls):
+                self._stamp(cls)
+                return look[1]
+        return found
 
     def _keep(self, cls: type, found: Mapping[str, Any]) -> None:
-        """Remembers what was read; for others, too, if the stamps are at hand: one value alone is not worth asking for them."""
+        """Remembers what was read, for others, too."""
         if catalog_rows.kind_of(cls).remembered:
             self._read.update({(cls, key): value for key, value in found.items()})
-            if self._stamps is not None and self._stamped(cls):
+            if self._stamped(cls):
                 for key, value in found.items():
                     self._remember_look((cls, key), self._stamp(cls), value)
 
@@ -308,19 +328,12 @@ class SqlTransaction:
         if not self._change(_insert_unless_there(sql_schema.requests), values):
             raise catalog_rows.remembered(key)
 
-    def finish(self) -> bool:
-        """Writes the emitted events; whether there are any. Raises what the database has complained of, even if swallowed."""
+    def finish(self) -> None:
+        """Leaves what it did to its ground. Raises what the database has complained of, even if swallowed."""
         if self._failure:
             raise self._failure
-        if self._emitted:
-            self._run(_INSERT_EVENTS, self._emitted)
-            self._run(_SET_COUNTER, {"value": self._position})
-        if self._changed:
-            self._run(
-                _SET_STAMPS, [{"table": table, "stamp": secrets.randbits(_STAMP_BITS)} for table in sorted(self._changed)]
-            )
+        self._ground.leave(self._changed, self._emitted, self._position)
         self._finished = True
-        return bool(self._emitted)
 
     def _emit(self, kind: str, name: str, *, body: str, data: bytes, rows: int) -> int:
         self._check_writable()
@@ -340,8 +353,9 @@ class SqlTransaction:
 
     def revision(self) -> int:
         if self._position is None:
-            ((position,),) = self._look(_COUNTER)
-            self._position = int(position)
+            self._position = self._ground.position
+        if self._position is None:
+            self._position = self._attempt(lambda: sql_ground.position(self._connection))
         return self._position
 
     def _of(self, cls: type) -> _Statements:
@@ -387,17 +401,32 @@ class SqlTransaction:
         """The rows of a statement that runs at every call."""
         return self._attempt(lambda: sql_quick.rows(self._connection, statement, values))
 
-    def _attempt(self, act: Callable[[], R]) -> R:
+    def _attempt(self, act: Callable[[], R], *, begins: bool = True) -> R:
         # After a complaint the database may have ended the transaction on its own: whatever ran now would be kept at once.
         if self._failure:
             raise self._failure
         if self._finished:
             raise RuntimeError("this transaction has ended; use it inside write() or read() only")
         try:
+            if begins and self._begin is not None:
+                self._enter(self._begin)
             return act()
         except sa.exc.SQLAlchemyError as error:
             self._failure = sql_errors.translate(error)
             raise self._failure from error
+
+    def _enter(self, begin: Callable[[], Ground]) -> None:
+        """Begins. What was believed before must hold of the state that is seen from now on, too."""
+        self._begin, self._ground = None, begin()
+        if self._believed and self._ground.stamps is None:
+            self._ground.stamps = sql_ground.stamps(self._connection)
+        self._require_believed()
+
+    def _require_believed(self) -> None:
+        """Contention where something that was believed has changed by the moment that is seen now."""
+        if any(self._ground.stamp(table) != stamp for table, stamp in self._believed.items()):
+            self._failure = sql_errors.Contention("what was read has changed meanwhile")
+            raise self._failure
 
     def _check_writable(self) -> None:
         if not self._writable:

@@ -68,8 +68,8 @@ class PeopleDoor:
     async def _look(self, secret: str) -> tuple[policy.Principal, datetime]:
         people = self._people
         if people is None or secret.startswith(_PREFIX):
-            return await self._store.read(lambda tx: (identity.principal_for(tx, secret), tx.now))
-        now = await self._store.read(lambda tx: tx.now)
+            return await self._store.look(lambda tx: (identity.principal_for(tx, secret), tx.now))
+        now = await self._store.look(lambda tx: tx.now)
         found = await asyncio.get_running_loop().run_in_executor(self._checkers, lambda: people.person(secret, now))
         return found, now
 
@@ -95,7 +95,7 @@ class AgentsDoor:
     async def admit(self, context: Context, method: methods.Method) -> policy.Principal:
         site = agent_site(context.auth_context(), self._uri)
         if method.name not in _BEFORE_ADMISSION and self._admitted.get(site, 0.0) <= time.monotonic():
-            await self._store.read(lambda tx: sites.require_admitted(sites.get_site(tx, site)))
+            await self._store.look(lambda tx: sites.require_admitted(sites.get_site(tx, site)))
             self._admitted[site] = time.monotonic() + _ADMITTED_SECONDS
         return policy.Principal(name=f"agents/{site}", role=policy.Role.AGENT)
 

@@ -38,7 +38,7 @@ class CatalogServicer:
     async def get_namespace(self, request: catalog_pb2.GetNamespaceRequest, call: Call) -> Message:
         name = ids.child(request.name, "namespaces")
         return codec.to_message(
-            await self._store.read(lambda tx: disclosure.require_namespace(tx, self._ctx, call.principal, name))
+            await self._store.look(lambda tx: disclosure.require_namespace(tx, self._ctx, call.principal, name))
         )
 
     async def list_namespaces(self, request: catalog_pb2.ListNamespacesRequest, call: Call) -> Message:
@@ -94,7 +94,7 @@ class CatalogServicer:
 
     async def get_dataset(self, request: catalog_pb2.GetDatasetRequest, call: Call) -> Message:
         name = ids.dataset(request.name)
-        return codec.to_message(await self._store.read(lambda tx: authorization.visible(tx, self._ctx, call.principal, name)))
+        return codec.to_message(await self._store.look(lambda tx: authorization.visible(tx, self._ctx, call.principal, name)))
 
     async def list_datasets(self, request: catalog_pb2.ListDatasetsRequest, call: Call) -> Message:
         every = request.parent in ("", "namespaces/-")
@@ -172,7 +172,7 @@ class CatalogServicer:
             authorization.visible(tx, self._ctx, call.principal, name.dataset, as_absent=datasets.version_absent(name))
             return datasets.get_version(tx, name)
 
-        return codec.to_message(await self._store.read(look))
+        return codec.to_message(await self._store.look(look))
 
     async def list_versions(self, request: catalog_pb2.ListVersionsRequest, call: Call) -> Message:
         name = ids.dataset(request.parent)
@@ -195,7 +195,7 @@ class CatalogServicer:
             authorization.visible(tx, self._ctx, call.principal, name.dataset, as_absent=absent)
             return datasets.get_replica(tx, name, site)
 
-        return codec.to_message(await self._store.read(look))
+        return codec.to_message(await self._store.look(look))
 
     async def list_replicas(self, request: catalog_pb2.ListReplicasRequest, call: Call) -> Message:
         if request.parent == ids.EVERY_VERSION:

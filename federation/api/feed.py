@@ -172,9 +172,9 @@ class Feed:
     async def _follow(self) -> None:
         while not self._stopping:
             try:
-                revision = await self._run(lambda: self._store.catalog.wait(self._position, WAIT_SECONDS))
+                revision, found = await self._run(self._grown)
                 if revision > self._position:
-                    await self._read(revision)
+                    await self._read(revision, found)
             except errors.FederationError as error:
                 _log.warning("the log cannot be read and is tried again: %s", error)
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -182,25 +182,35 @@ class Feed:
                 _log.exception("the reader of the log failed and goes on")
                 await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _read(self, revision: int) -> None:
-        """Reads up to a revision that is known to be there, at least."""
+    def _grown(self) -> tuple[int, tuple[Event, ...]]:
+        """How far the log is, once it has grown or a while is over, and what it has grown by: both in one way to the thread."""
+        revision = self._store.catalog.wait(self._position, WAIT_SECONDS)
+        if revision > self._position:
+            with contextlib.suppress(errors.OutOfRange):  # whoever looks again finds that out
+                return revision, _events(self._store, self._position)
+        return revision, ()
+
+    async def _read(self, revision: int, found: Sequence[Event] = ()) -> None:
+        """Reads up to a revision that is known to be there; `found` comes next."""
         while True:
             after = self._position
             try:
-                found = await self._run(lambda: _events(self._store, after))  # noqa: B023 - awaited at once
+                found = found or await self._run(lambda: _events(self._store, after))  # noqa: B023 - awaited at once
             except errors.OutOfRange:  # it was trimmed while nobody could read: begin where it begins now
                 self._window, self._window_bytes = [], 0
                 self._floor = self._position = await self._run(self._store.catalog.floor)
                 for follower in self._followers:  # they find out what they have missed
                     follower.woken.set()
                 continue
-            if not found:
+            if found:
+                self._take(found)
+            if any(event.kind.partition(".")[0] not in _STILL for event in found):
+                self._store.changes.notify()
+            if not found or self._position >= revision:
                 self._position = max(self._position, revision)
                 self._moved.notify()
                 return
-            self._take(found)
-            if any(event.kind.partition(".")[0] not in _STILL for event in found):
-                self._store.changes.notify()
+            found = ()
 
     def _take(self, found: Sequence[Event]) -> None:
         sights = [one for event in found if (one := watching.sight(event)) is not None]

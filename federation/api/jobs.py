@@ -56,7 +56,7 @@ class JobsServicer:
 
     async def get_job(self, request: jobs_pb2.GetJobRequest, _call: Call) -> Message:
         name = ids.child(request.name, "jobs")
-        return codec.to_message(await self._store.read(lambda tx: jobs.get(tx, name)))
+        return codec.to_message(await self._store.look(lambda tx: jobs.get(tx, name)))
 
     async def list_jobs(self, request: jobs_pb2.ListJobsRequest, call: Call) -> Message:
         return await self._pages.stored(call, request, Listing(of=job.Job, newest_first=True))
@@ -69,7 +69,7 @@ class JobsServicer:
 
     async def get_run(self, request: jobs_pb2.GetRunRequest, _call: Call) -> Message:
         codec.run_job(request.name)
-        return codec.to_message(await self._store.read(lambda tx: jobs.get_run(tx, request.name)))
+        return codec.to_message(await self._store.look(lambda tx: jobs.get_run(tx, request.name)))
 
     async def list_runs(self, request: jobs_pb2.ListRunsRequest, call: Call) -> Message:
         if request.parent == "jobs/-":

@@ -130,18 +130,19 @@ class Redaction:
         self._store = store
 
     async def answer(self, principal: Principal, message: Any, request: Any) -> Any:
-        """The answer as its caller may have it; the same object, changed where it must be."""
+        """The answer as its caller may have it: the same object, or a copy where it may have to be changed."""
         if not concerns(message.DESCRIPTOR) or not _names(message, principal):
             return message
 
-        def look(tx: Any) -> None:
-            known = Disclosure(tx, self._store.ctx, principal)
+        def look(tx: Any) -> Any:
+            known, told = Disclosure(tx, self._store.ctx, principal), type(message)()
+            told.CopyFrom(message)  # each time: a look may be begun anew, and what is told already must not be told once more
             if _shape(message.DESCRIPTOR).name == WATCHED:
-                _tell_changes(message, known, by_namespace="namespace" in request.filter)
-            _tell(message, known)
+                _tell_changes(told, known, by_namespace="namespace" in request.filter)
+            _tell(told, known)
+            return told
 
-        await self._store.read(look)
-        return message
+        return await self._store.read(look)
 
     async def refusal(self, principal: Principal, error: errors.FederationError, request: Message) -> errors.FederationError:
         """The refusal as its caller may have it. Names that they said stay: those are answered alike, there or not.

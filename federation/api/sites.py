@@ -40,7 +40,7 @@ class SitesServicer:
 
     async def get_site(self, request: sites_pb2.GetSiteRequest, _call: Call) -> Message:
         name = ids.child(request.name, "sites")
-        return codec.to_message(await self._store.read(lambda tx: sites.get_site(tx, name)))
+        return codec.to_message(await self._store.look(lambda tx: sites.get_site(tx, name)))
 
     async def list_sites(self, request: sites_pb2.ListSitesRequest, call: Call) -> Message:
         return await self._pages.stored(call, request, Listing(of=site.Site))

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from federation import traces
 from federation.api.changes import Changes
+from federation.core import errors
 from federation.core.authorization import Denied
 from federation.ports import Catalog, RecordEngine, Transaction
 from federation.services import authorization
@@ -43,6 +44,16 @@ class Store:
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """`Catalog.read`, off the event loop."""
         return await self.run(lambda: self.audited(lambda: self.catalog.read(work)))
+
+    async def look(self, work: Callable[[Transaction], T]) -> T:
+        """`read` for a few keys: at once where nothing must be waited for, since a way to a thread and back takes longer.
+
+        What must wait after all, or write down a refusal, goes that way.
+        """
+        try:
+            return self.catalog.glance(work)
+        except (errors.Unavailable, Denied):
+            return await self.read(work)
 
     async def write(self, work: Callable[[Transaction], T], *, actor: str, request_id: str = "") -> T:
         """`Catalog.write`, off the event loop."""

@@ -113,6 +113,7 @@ class Told:
         self._catalog = catalog
         self._tell = tell
         self.read = catalog.read
+        self.glance = catalog.glance
         self.events = catalog.events
         self.revision = catalog.revision
         self.wait = catalog.wait

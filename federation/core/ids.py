@@ -162,7 +162,9 @@ def child(text: str, collection: str) -> str:
 
 def relative_path(text: str) -> str:
     """`text` if it is a safe path inside a dataset: relative, forward slashes, no `.` or `..`, nothing that steers a screen."""
-    if _DOTS.search(text) or _UNSAFE.search(text) or len(text.encode("utf-8", "surrogatepass")) > 1024:
+    # No character has more than 4 bytes.
+    long = len(text) > 256 and len(text.encode("utf-8", "surrogatepass")) > 1024
+    if long or _DOTS.search(text) or _UNSAFE.search(text):
         raise errors.InvalidArgument(
             f"{text!r} is not a legal path inside a dataset",
             reason="PATH_INVALID",

@@ -185,8 +185,9 @@ class Kind:
     """One stored kind: its table, its key, its parent and the columns that listings may filter by.
 
     `remembered` are small values that every placement looks at: what was read once is not decoded again, nor are they listed
-    again before one of them has changed. `terms` are what a value is found by, sorted (`core.terms`); it may look at other
-    values that the same transaction sees.
+    again before one of them has changed. `numbered` ones of them are only ever added, under numbers without gaps: the newest
+    says which state they are in, whoever added it. `terms` are what a value is found by, sorted (`core.terms`); it may look at
+    other values that the same transaction sees.
     """
 
     table: str
@@ -194,6 +195,7 @@ class Kind:
     parent: Callable[[Any], str] = lambda _: ""
     columns: Mapping[str, Callable[[Any], str]] | None = None
     remembered: bool = False
+    numbered: bool = False
     terms: Callable[[Lookup, Any], tuple[str, ...]] | None = None
 
 
@@ -459,6 +461,8 @@ KINDS: dict[type, Kind] = {
         key=lambda v: f"{v.bill}/{v.version:06d}/{v.account}/{v.link}",
         parent=lambda v: f"{v.bill}/{v.version}",
     ),
-    authorization.PolicyRevision: Kind(table="policy_revisions", key=lambda v: f"{v.number:010d}"),
+    authorization.PolicyRevision: Kind(
+        table="policy_revisions", key=lambda v: f"{v.number:010d}", remembered=True, numbered=True
+    ),
     bill.Reconciliation: Kind(table="reconciliations", key=lambda v: f"{v.month}/{v.provider}", parent=lambda v: v.month),
 }

@@ -9,6 +9,7 @@ Both are written once and never changed.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from federation.core import errors
@@ -70,22 +71,36 @@ def parse(key: str) -> ObjectKey | ManifestKey | None:
 
 def identifier(text: str, what: str) -> str:
     """`text` if it is an identifier as `Ids.new` makes them: `g-01k9...`."""
-    return _legal(_ID, text, what)
+    _legal(_ID, (text,), what)
+    return text
+
+
+def identifiers(texts: Iterable[str], what: str) -> None:
+    """Returns if all are identifiers."""
+    _legal(_ID, texts, what)
 
 
 def uid(text: str) -> str:
     """`text` if it can be a dataset's uid."""
-    return _legal(_UID, text, "dataset uid")
+    _legal(_UID, (text,), "dataset uid")
+    return text
 
 
 def sha256(text: str, what: str) -> str:
     """`text` if it is a SHA-256 in lower-case hex."""
-    return _legal(_DIGEST, text, what)
-
-
-def _legal(grammar: re.Pattern[str], text: str, what: str) -> str:
-    if not grammar.fullmatch(text):
-        raise errors.InvalidArgument(
-            f"{what} {text!r} is not legal", reason="NAME_INVALID", violations={what: f"must match {grammar.pattern}"}
-        )
+    _legal(_DIGEST, (text,), what)
     return text
+
+
+def sha256s(texts: Iterable[str], what: str) -> None:
+    """Returns if all are SHA-256 in lower-case hex."""
+    _legal(_DIGEST, texts, what)
+
+
+def _legal(grammar: re.Pattern[str], texts: Iterable[str], what: str) -> None:
+    legal = grammar.fullmatch
+    for text in texts:
+        if not legal(text):
+            raise errors.InvalidArgument(
+                f"{what} {text!r} is not legal", reason="NAME_INVALID", violations={what: f"must match {grammar.pattern}"}
+            )

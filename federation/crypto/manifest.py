@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -138,20 +138,25 @@ def _read(reader: pa.RecordBatchReader) -> Iterator[FileEntry]:
             yield FileEntry(**dict(zip(names, row, strict=True)))
 
 
-def _check(dataset_uid: str, files: Iterable[FileEntry]) -> None:
+def _check(dataset_uid: str, files: Sequence[FileEntry]) -> None:
     layout.uid(dataset_uid)
+    layout.identifiers({entry.generation for entry in files}, "generation")
+    layout.identifiers([entry.object_id for entry in files], "object id")
+    layout.sha256s([entry.object_sha256 for entry in files], "object digest")
+    layout.sha256s([entry.commitment for entry in files], "commitment")
+    layout.sha256s([entry.tag for entry in files if entry.tag], "tag")
     last = ""
     folders: set[str] = set()
-    paths: set[str] = set()
     for entry in files:
-        ids.relative_path(entry.path)
-        if entry.path <= last:
-            raise _invalid(f"the path {entry.path!r} is there twice or out of order")
-        last = entry.path
-        paths.add(entry.path)
-        folders.update(_folders(entry.path))
-        _check_entry(entry)
-    clash = min(folders & paths, default=None)
+        path = ids.relative_path(entry.path)
+        if path <= last:
+            raise _invalid(f"the path {path!r} is there twice or out of order")
+        last = path
+        folders.update(_folders(path))
+        possible = 0 <= entry.file_bytes <= container.FILE_BYTES_MAX
+        if entry.rows < -1 or not possible or container.object_bytes(entry.file_bytes) != entry.object_bytes:
+            raise _invalid(f"the sizes of {path!r} do not fit each other")
+    clash = min(folders.intersection(entry.path for entry in files), default=None) if folders else None
     if clash is not None:
         raise _invalid(f"{clash!r} is both a file and a folder")
 
@@ -160,18 +165,6 @@ def _folders(path: str) -> Iterator[str]:
     """All folders that a path lies in: `a/b/c` gives `a/b` and `a`."""
     while path := path.rpartition("/")[0]:
         yield path
-
-
-def _check_entry(entry: FileEntry) -> None:
-    layout.identifier(entry.generation, "generation")
-    layout.identifier(entry.object_id, "object id")
-    layout.sha256(entry.object_sha256, "object digest")
-    layout.sha256(entry.commitment, "commitment")
-    if entry.tag:
-        layout.sha256(entry.tag, "tag")
-    possible = 0 <= entry.file_bytes <= container.FILE_BYTES_MAX
-    if entry.rows < -1 or not possible or container.object_bytes(entry.file_bytes) != entry.object_bytes:
-        raise _invalid(f"the sizes of {entry.path!r} do not fit each other")
 
 
 def _check_count(files: int) -> None:

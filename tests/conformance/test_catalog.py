@@ -29,11 +29,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from federation import ports
-from federation.adapters import catalog_rows, sql_errors, sql_migrate, sql_schema, sql_sqlite, sql_transaction
+from federation.adapters import (
+    catalog_rows,
+    sql_errors,
+    sql_ground,
+    sql_migrate,
+    sql_schema,
+    sql_sqlite,
+    sql_transaction,
+    sql_writer,
+)
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import ManualClock, SeededIds, SystemClock, UlidIds
-from federation.core import conditions, dataset, discovery, errors, job, kinds, site
+from federation.core import authorization, conditions, dataset, discovery, errors, job, kinds, site
 from tests import builders, prepared
 from tests.postgres import postgres_prepared_url, postgres_server, postgres_template, postgres_url  # noqa: F401 - fixtures
 
@@ -1148,13 +1157,13 @@ def test_a_full_disk_fails_its_own_mutation_and_none_beside_it(tmp_path: Path) -
 
     sa.event.listen(engine, "connect", limit)
     engine.dispose()
-    writer = sql_sqlite.GroupWriter(engine)
+    writer = sql_writer.GroupWriter(engine, sql_sqlite.begin)
     gate = threading.Event()
 
-    def mutation(name: str, size: int) -> Callable[[sa.Connection], None]:
-        def work(connection: sa.Connection) -> None:
+    def mutation(name: str, size: int) -> Callable[[sa.Connection, sql_ground.Ground], None]:
+        def work(connection: sa.Connection, ground: sql_ground.Ground) -> None:
             gate.wait(30)
-            tx = sql_transaction.SqlTransaction(connection, now=builders.NOW, ids=UlidIds())
+            tx = sql_transaction.SqlTransaction(connection, now=builders.NOW, ids=UlidIds(), ground=ground)
             tx.insert(builders.namespace(name, description="x" * size))
             tx.emit("namespace.created", name, None)
             tx.finish()
@@ -1172,7 +1181,7 @@ def test_a_full_disk_fails_its_own_mutation_and_none_beside_it(tmp_path: Path) -
     with engine.connect() as connection:
         keys = connection.execute(sa.select(sql_schema.TABLES[dataset.Namespace].c.key)).scalars().all()
         assert sorted(keys) == ["a", "c"]
-        assert sql_transaction.revision(connection) == 2
+        assert sql_ground.position(connection) == 2
     writer.close()
 
 
@@ -1258,6 +1267,101 @@ def test_postgres_comes_back_after_its_connections_were_cut(postgres_url: str) -
     assert len(catalog.read(lambda tx: tx.list(dataset.Namespace))) == 2
     admin.dispose()
     catalog.close()
+
+
+@pytest.mark.parametrize("first_fails", [False, True])
+def test_a_refusal_in_a_group_takes_nothing_of_the_others(url: str, first_fails: bool) -> None:
+    """Whoever comes while one writes is committed together with others; who is refused among them leaves no trace."""
+    catalog = opened(url)
+    held, gate = threading.Event(), threading.Event()
+
+    def hold(tx: ports.Transaction) -> None:
+        held.set()
+        gate.wait(30)
+
+    def work(number: int, tx: ports.Transaction) -> int:
+        seen = tx.list(dataset.Namespace)
+        assert tx.revision() == len(seen), "each sees what those before it have left, and nothing of who was refused"
+        tx.insert(builders.namespace(f"n{number}"))
+        position = tx.emit("namespace.created", f"n{number}", None)
+        if number % 2 == int(not first_fails):
+            raise errors.FailedPrecondition("no")
+        return position
+
+    with ThreadPoolExecutor(9) as pool:
+        pool.submit(catalog.write, hold)
+        held.wait(30)
+        answers = [pool.submit(catalog.write, functools.partial(work, number)) for number in range(8)]
+        while catalog._writer._queue.qsize() < 8:
+            threading.Event().wait(0.01)
+        gate.set()
+        failed = {number for number, answer in enumerate(answers) if answer.exception(60)}
+    assert failed == {number for number in range(8) if number % 2 == int(not first_fails)}
+    kept = [value.name for value in catalog.read(lambda tx: tx.list(dataset.Namespace))]
+    assert kept == [f"n{number}" for number in range(8) if number not in failed]
+    assert sorted(answer.result() for number, answer in enumerate(answers) if number not in failed) == [1, 2, 3, 4]
+    assert {event.name for event in catalog.events(0)} == set(kept)
+    catalog.close()
+
+
+def test_what_was_believed_by_its_stamp_is_of_the_moment_that_is_looked_at(url: str) -> None:
+    """A look that finds the first thing in memory, and must ask for the second after both have changed, begins anew."""
+    catalog = opened(url)
+    insert(catalog, builders.namespace("sales", owner="users/a"), builders.dataset("sales/old", owner="users/a"))
+    get(catalog, dataset.Namespace, "sales")
+    tries = []
+
+    def change(tx: ports.Transaction) -> None:
+        tx.replace(builders.namespace("sales", owner="users/b"))
+        tx.replace(builders.dataset("sales/old", owner="users/b"))
+
+    def work(tx: ports.Transaction) -> set[str]:
+        owner = tx.get(dataset.Namespace, "sales").owner
+        tries.append(owner)
+        if len(tries) == 1:
+            catalog.write(change)
+        return {owner, *(value.owner for value in tx.list(dataset.Dataset, after="sales/a"))}
+
+    assert catalog.read(work) == {"users/b"}
+    assert tries == ["users/a", "users/b"]
+    catalog.close()
+
+
+def test_what_is_numbered_is_seen_whoever_wrote_it(url: str) -> None:
+    """A server of an older release may give its table no stamp: new policies hold here all the same."""
+    catalog, other = opened(url), sa.create_engine(url)
+    assert get(catalog, authorization.PolicyRevision, "0000000001") is None
+    row = catalog_rows.to_row(authorization.PolicyRevision(number=1, text="", digest="", principal="users/a"))
+    with other.begin() as connection:
+        values = {"key": row.key, "parent": row.parent, **row.columns, "etag": row.etag, "body": row.body}
+        connection.execute(sa.insert(sql_schema.TABLES[authorization.PolicyRevision]), values)
+    assert get(catalog, authorization.PolicyRevision, "0000000001").principal == "users/a"
+    other.dispose()
+    catalog.close()
+
+
+def test_a_glance_waits_for_nobody(url: str) -> None:
+    """SQLite answers one, unless somebody else looks that way; what lies behind a network is not looked at so."""
+    catalog = opened(url)
+    insert(catalog, builders.namespace("sales"))
+
+    def owner(tx: ports.Transaction) -> str:
+        return tx.get(dataset.Namespace, "sales").name
+
+    if url.startswith("sqlite"):
+        assert catalog.glance(owner) == "sales"
+        with ThreadPoolExecutor(1) as pool:
+            waits = catalog.glance(lambda _: pool.submit(catalog.glance, owner).exception(30))
+    else:
+        with pytest.raises(errors.Unavailable) as caught:
+            catalog.glance(owner)
+        waits = caught.value
+    assert waits.reason == "MUST_WAIT"
+    with pytest.raises(errors.FederationError):
+        catalog.glance(lambda tx: tx.insert(builders.namespace("other")))
+    catalog.close()
+    with pytest.raises(errors.Unavailable):
+        catalog.glance(owner)
 
 
 # -- the dumb twin -----------------------------------------------------------------------------------------------------------
