@@ -63,7 +63,6 @@ class Edge:
     catalog: ports.Catalog
     ctx: Context
     server: Server
-    lineage: LineageIndex
     loop: asyncio.AbstractEventLoop
     thread: threading.Thread
     tokens: dict[str, str]
@@ -186,9 +185,8 @@ def serve(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
     thread.start()
-    lineage = lineage_index(catalog)
-    server = Server(catalog, ctx, settings, committer or NoCommitter(), lineage=lineage, **parts)
-    edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, lineage=lineage, loop=loop, thread=thread, tokens=tokens)
+    server = Server(catalog, ctx, settings, committer or NoCommitter(), lineage=lineage_index(catalog), **parts)
+    edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, loop=loop, thread=thread, tokens=tokens)
     edge.run(server.start())
     return edge
 
