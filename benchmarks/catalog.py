@@ -258,7 +258,7 @@ def process(*words: str) -> Iterator[dict[str, Any]]:
 @contextlib.contextmanager
 def databases() -> Iterator[Callable[[str], str]]:
     """A PostgreSQL that gives an empty database for each name, by its URL without a driver."""
-    with contextlib.contextmanager(postgres.postgres_server.__wrapped__)() as server:
+    with postgres.server() as server:
 
         def made(name: str) -> str:
             admin = server.set(drivername="postgresql")

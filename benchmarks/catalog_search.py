@@ -14,13 +14,14 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
 
 from federation import ports
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.adapters.system import SystemClock, UlidIds
 from federation.core import conditions, dataset, discovery
+from federation.core.terms import Query
 from tests import postgres
 
 PAGE = 50
@@ -63,7 +64,7 @@ def databases(kind: str) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as folder:
             yield f"sqlite:///{Path(folder) / 'catalog.db'}"
         return
-    for server in postgres.postgres_server.__wrapped__():
+    with postgres.server() as server:
         yield server.render_as_string(hide_password=False)
 
 
@@ -120,7 +121,7 @@ def postgres_analyzes(url: str) -> None:
         connection.execute("VACUUM ANALYZE")
 
 
-def page(tx: ports.Transaction, queries: tuple[discovery.Query, ...]) -> list[dataset.Dataset]:
+def page(tx: ports.Transaction, queries: tuple[Query, ...]) -> list[dataset.Dataset]:
     """The first page, as the use case asks for it."""
     found: list[dataset.Dataset] = []
     for query in queries:
@@ -130,7 +131,7 @@ def page(tx: ports.Transaction, queries: tuple[discovery.Query, ...]) -> list[da
     return found[:PAGE]
 
 
-def show(text: str, filter_: str, act: Callable[[], object], rounds: int) -> None:
+def show(text: str, filter_: str, act: Callable[[], Sized], rounds: int) -> None:
     taken = []
     for _ in range(rounds):
         begun = time.perf_counter()

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from federation.core import dataset
-from federation.crypto import layout
+from federation.crypto import layout, manifest
 from federation.wire import data, objects
 from federation.worker import environment, session
 from federation.worker.filesystem import FedFileSystem
@@ -90,7 +90,7 @@ def serve(folder: Path, megabytes: int, pipe) -> None:
     content = files(megabytes)
     stub.add_input("sealed", "bench/sealed@1", content)
     stub.add_input("bare", "bench/bare@1", dict.fromkeys(content, b""))
-    entries = {entry.path: entry for entry in data.manifest.decode(stub.inputs["bare"].manifest).files}
+    entries = {entry.path: entry for entry in manifest.decode(stub.inputs["bare"].manifest).files}
     for path, plain in content.items():
         entry = entries[path]
         stub.store._objects[layout.object_key(stub.uid, entry.generation, entry.object_id)] = plain
@@ -105,8 +105,8 @@ def bare_version(opened: data.OpenedVersion, sizes: dict[str, int]) -> PlainVers
         dataset.FileEntry(**{**vars(entry), "object_bytes": sizes[entry.path], "file_bytes": sizes[entry.path]})
         for entry in opened.manifest.files
     )
-    manifest = dataset.Manifest(dataset_uid=opened.manifest.dataset_uid, files=entries)
-    return PlainVersion(gateway=opened.gateway, input=opened.input, version=opened.version, manifest=manifest, deks=opened.deks)
+    plain = dataset.Manifest(dataset_uid=opened.manifest.dataset_uid, files=entries)
+    return PlainVersion(gateway=opened.gateway, input=opened.input, version=opened.version, manifest=plain, deks=opened.deks)
 
 
 def read_opaque(fs: FedFileSystem, root: str) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import _peers
-from tests import localfed, postgres
+from tests import postgres, tcp
 
 VERSION = "0.67.0"
 WANTED = (f"feast[grpcio]=={VERSION}", "psycopg[binary]", "sqlalchemy>2")
@@ -49,7 +49,7 @@ def running(database: str) -> Iterator[Feast]:
     """A server on an empty PostgreSQL database (its URL without a driver), as long as it is used."""
     python = _peers.environment(CACHE, VERSION, *WANTED)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        home, port = Path(folder), localfed.free_ports(1)[0]
+        home, port = Path(folder), tcp.free_ports(1)[0]
         url = database.replace("postgresql://", "postgresql+psycopg://")
         (home / "feature_store.yaml").write_text(
             f"project: bench\nprovider: local\nregistry: {{registry_type: sql, path: '{url}', cache_ttl_seconds: 0}}\n"
@@ -94,11 +94,10 @@ def _await(port: int, log: Path) -> None:
 
 
 if __name__ == "__main__":
-    for server_ in postgres.postgres_server.__wrapped__():
-        with running(server_.set(drivername="postgresql").render_as_string(hide_password=False)) as feast:
-            print(
-                {
-                    act: feast.loop(act, 3, 1, **extra)["failed"]
-                    for act, extra in (("create", {}), ("get", {"of": 3}), ("page", {}))
-                }
-            )
+    with (
+        postgres.server() as server_,
+        running(server_.set(drivername="postgresql").render_as_string(hide_password=False)) as feast,
+    ):
+        print(
+            {act: feast.loop(act, 3, 1, **extra)["failed"] for act, extra in (("create", {}), ("get", {"of": 3}), ("page", {}))}
+        )

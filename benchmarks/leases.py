@@ -22,7 +22,7 @@ from pathlib import Path
 
 from connectors.keys.memory import MemoryKeys
 from federation.adapters.system import SystemClock
-from federation.agent import leasing
+from federation.agent import leasing, sealing
 from federation.agent.identity import Identity
 from federation.core import leases
 from federation.crypto import hpke
@@ -70,7 +70,7 @@ def main() -> None:
             report(measure(works(federation), options.rounds))
 
 
-def works(federation: localfed.LocalFederation) -> dict[str, Callable[[], None]]:
+def works(federation: localfed.LocalFederation) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
     client = federation.client()
     access = client.open_read("bench/small@1")
@@ -82,20 +82,20 @@ def works(federation: localfed.LocalFederation) -> dict[str, Callable[[], None]]
 
     def at_agent() -> None:
         lease = leaser.lease(secrets.token_hex(16), public, dataset="bench/small", version=1, generations=("g-1",))
-        leaser.seal(lease, [("g-1", keys.unwrap(row))], audience="run:jobs/j-1/runs/1", reader_key=public)
+        leaser.seal(lease, [sealing.Dek("g-1", "", keys.unwrap(row))], audience="run:jobs/j-1/runs/1", reader_key=public)
 
     def bare_hpke() -> None:
         hpke.open_(private, hpke.seal(public, b"k" * 32, b"info"), b"info")
 
     return {
-        "lease, whole": lambda: gateway.open_version(public, keys_only=True) and None,
+        "lease, whole": lambda: gateway.open_version(public, keys_only=True),
         "lease, at the agent": at_agent,
-        "bare call": lambda: client.get_version("bench/small@1") and None,
+        "bare call": lambda: client.get_version("bench/small@1"),
         "bare HPKE": bare_hpke,
     }
 
 
-def measure(timed: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+def measure(timed: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Milliseconds of each, in turns; the first tenth warms up."""
     found: dict[str, list[float]] = {name: [] for name in timed}
     for turn in range(rounds + rounds // 10):

@@ -132,7 +132,7 @@ def compare(root: Path, spark: ports.RecordEngine | None, rounds: int) -> dict[s
     """Seconds of each answer of each engine, in turns; what they answer must be the same."""
     engines = {"embedded": bootstrap.engine(str(root), config.EngineSettings())}
     if spark is not None:
-        spark._root = str(root)  # one JVM for all sizes
+        spark._root = str(root)  # type: ignore[attr-defined] # one JVM for all sizes
         engines["Spark"] = spark
     times: dict[str, list[float]] = {name: [] for name in engines}
     answers: dict[str, pa.Table] = {}

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -271,7 +272,14 @@ def constant(text: str, count: int) -> pa.Array:
 def batches(rows: int = 100) -> Callable[[int], Event]:
     """The event of the batch of that number, made beforehand as far as it can be."""
     data = records_tables.pack("ledger.entry", columns(0, rows))
-    values = {"time": SystemClock().now(), "kind": "ledger.entry", "name": "batch", "actor": "", "request_id": "", "body": ""}
+    values: dict[str, Any] = {
+        "time": SystemClock().now(),
+        "kind": "ledger.entry",
+        "name": "batch",
+        "actor": "",
+        "request_id": "",
+        "body": "",
+    }
     return lambda number: Event(position=number * rows, rows=rows, data=data, **values)
 
 

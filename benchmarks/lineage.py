@@ -172,7 +172,7 @@ def measure(edges: int, hops: tuple[int, ...]) -> None:
         f"\n{edges:,} edges: read from Delta {took['read']:.2f} s, built {took['build']:.2f} s (CPU {took['cpu']:.2f} s),"
         f" {made.memory_bytes / edges:.0f} B an edge ({made.memory_bytes / 1e6:.0f} MB)"
     )
-    peers = [SqlitePeer(table), DuckPeer(table)]
+    peers: list[SqlitePeer | DuckPeer] = [SqlitePeer(table), DuckPeer(table)]
     print(
         "| hops | edges told (median) | index p50 ms | index max ms | CPU p50 ms | CPU max ms | SQLite p50 ms | DuckDB p50 ms |"
     )

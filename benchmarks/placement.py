@@ -37,7 +37,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from federation import ports
 from federation.adapters import prices
@@ -168,7 +168,7 @@ def _spread(times: list[float]) -> str:
     return f"p50 {p50:.2f} p99 {p99:.2f} max {ordered[-1]:.2f} ms"
 
 
-def latency(label: str, first: world.World, decisions: int, **asked: object) -> None:
+def latency(label: str, first: world.World, decisions: int, **asked: Any) -> None:
     """p50, p99 and the most over a stream of what is decided, and of what is also explained; beside preparing and the floor."""
     request = builders.request(cpus=4, **asked)
     works: dict[str, Callable[[world.World, prepared.Prepared], job.Plan]] = {

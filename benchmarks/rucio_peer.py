@@ -23,7 +23,7 @@ from typing import Any
 import psycopg
 
 from benchmarks import _peers
-from tests import localfed, postgres
+from tests import postgres, tcp
 
 VERSION = "41.5.1"
 WANTED = (f"rucio=={VERSION}", "gunicorn", "psycopg[binary]<=3.2.13")
@@ -124,7 +124,7 @@ def running(database: str) -> Iterator[Rucio]:
     """A server on an empty PostgreSQL database (its URL without a driver), as long as it is used."""
     python = _peers.environment(CACHE, VERSION, *WANTED)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        home, port = Path(folder), localfed.free_ports(1)[0]
+        home, port = Path(folder), tcp.free_ports(1)[0]
         _configure(python, home, port, database)
         environ = {**os.environ, "RUCIO_HOME": str(home)}  # noqa: TID251 - not ours to configure
         with psycopg.connect(database, autocommit=True) as connection:
@@ -197,10 +197,12 @@ def _await(port: int) -> None:
 
 
 if __name__ == "__main__":
-    for server_ in postgres.postgres_server.__wrapped__():
-        with running(server_.set(drivername="postgresql").render_as_string(hide_password=False)) as rucio:
-            rucio.create(0)
-            rucio.get(0, 1)
-            rucio.register(0, 10)
-            rucio.locate(3, 10)
-            print(f"Rucio {VERSION} answers")
+    with (
+        postgres.server() as server_,
+        running(server_.set(drivername="postgresql").render_as_string(hide_password=False)) as rucio,
+    ):
+        rucio.create(0)
+        rucio.get(0, 1)
+        rucio.register(0, 10)
+        rucio.locate(3, 10)
+        print(f"Rucio {VERSION} answers")
