@@ -115,7 +115,7 @@ class GroupWriter:
                 self._commit(iter((mutation,)), [])
             except BaseException as error:  # noqa: BLE001 - handed to the caller, who waits for it
                 _fail(mutation, error)
-                if not isinstance(error, sql_errors.Contention):
+                if not isinstance(error, sql_errors.Contention) or attempt == _ATTEMPTS:
                     return
                 time.sleep(jitter.pause(_PAUSE_SECONDS * 2**attempt))
             else:
