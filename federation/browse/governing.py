@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from federation.browse import apart, fitting, panes
+from federation.browse import apart, fitting, gathering, panes
 from federation.browse.panes import Pane
 from federation.browse.place import HOLDS, Kind, Place
 from federation.client import AsyncClient
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from federation.browse.sides import Clients
 
 _WATCHED = 'type = "policies"'
-_AT_ONCE = 25
 _DECISIONS_MAX = 100
 _DECISIONS = (
     f"The newest {_DECISIONS_MAX} decisions that something followed from, and refusals, are read from the audit.\n\n"
@@ -148,10 +146,8 @@ async def _newest_first(client: AsyncClient) -> AsyncIterator[PolicyRevision]:
     """The revision that holds, and all before it, piece by piece as they are wanted."""
     newest = await _revision(client, HOLDS)
     yield newest
-    for top in range(newest.number - 1, -1, -_AT_ONCE):
-        numbers = range(top, max(top - _AT_ONCE, -1), -1)
-        for found in await asyncio.gather(*(client.get_policy_revision(number) for number in numbers)):
-            yield found
+    async for found in gathering.asked(client.get_policy_revision, range(newest.number - 1, -1, -1)):
+        yield found
 
 
 async def _compiled(found: PolicyRevision) -> Sequence[Rule]:

@@ -7,12 +7,11 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TypeVar
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from federation.browse import apart, costs, fitting, gauge, governing, panes, worldmap
+from federation.browse import apart, costs, fitting, gathering, gauge, governing, panes, worldmap
 from federation.browse.panes import Pane
 from federation.browse.place import Kind, Place
 from federation.client import AsyncClient, Client
@@ -23,14 +22,11 @@ from federation.shown import lineage, pipelines, plans, shapes, tables
 
 #: Of a dataset with more versions the newest are asked for one by one: its listing begins with the oldest.
 _LISTED_MAX = 500
-_AT_ONCE = 25
 _PREVIEW_ROWS = 50
 _EDGES_MAX = 1_000
 _CELL_CHARS_MAX = 32
 #: Of jobs that wait anywhere no more are looked through for those of one site.
 _WAITING_MAX = 2_000
-
-T = TypeVar("T")
 
 _READ = (
     "It is a read of the data, in your name: the policy is asked, it is under a lease of the keys, it stands in the audit, and "
@@ -137,11 +133,9 @@ async def newest_first(client: AsyncClient, name: str) -> AsyncIterator[dataset.
         for row in reversed([row async for row in client.list_versions(name)]):
             yield row
         return
-    for top in range(latest, 0, -_AT_ONCE):
-        numbers = range(top, max(top - _AT_ONCE, 0), -1)
-        for found in await asyncio.gather(*(_version_or_none(client, f"{name}@{number}") for number in numbers)):
-            if found is not None:
-                yield found
+    async for found in gathering.asked(lambda number: _version_or_none(client, f"{name}@{number}"), range(latest, 0, -1)):
+        if found is not None:
+            yield found
 
 
 async def _version_or_none(client: AsyncClient, name: str) -> dataset.Version | None:
@@ -429,9 +423,8 @@ class _Work:
         self.unseen = ""
         for state in (job.JobState.RUNNING, job.JobState.STARTING, job.JobState.PLACED):
             runs = self._client.list_runs(filter=f'site = "{self._site}" AND state = "{state}"')
-            async for together in _together(runs):
-                for found in await asyncio.gather(*(self._client.get_job(run.job) for run in together)):
-                    yield found
+            async for found in gathering.asked(lambda run: self._client.get_job(run.job), runs):
+                yield found
         looked_at = 0
         async for waiting in self._client.list_jobs(filter=f'state = "{job.JobState.PENDING}"'):
             if looked_at == _WAITING_MAX:
@@ -440,18 +433,6 @@ class _Work:
             looked_at += 1
             if waiting.waits_for(self._site):
                 yield waiting
-
-
-async def _together(found: AsyncIterator[T]) -> AsyncIterator[list[T]]:
-    """What comes, a few at once."""
-    rows: list[T] = []
-    async for row in found:
-        rows.append(row)
-        if len(rows) == _AT_ONCE:
-            yield rows
-            rows = []
-    if rows:
-        yield rows
 
 
 def _and(*filters: str) -> str:

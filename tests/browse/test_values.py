@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from federation.browse import apart, costs, earth, fitting, gauge, keys, panes, place, sides, worldmap
+from federation.browse import apart, costs, earth, fitting, gathering, gauge, keys, panes, place, sides, worldmap
 from federation.browse.place import Kind, Place
 from federation.client import AsyncClient
 from federation.core import budget, dataset, discovery, errors, forecast, job, metering, pipeline, site, transfer
@@ -366,7 +366,7 @@ def test_versions_come_newest_first_however_many_there_are(told: Edge, monkeypat
 
     assert asyncio.run(work()) == [3, 2, 1]
     monkeypatch.setattr(sides, "_LISTED_MAX", 1)
-    monkeypatch.setattr(sides, "_AT_ONCE", 2)
+    monkeypatch.setattr(gathering, "_AT_ONCE", 2)
     assert asyncio.run(work()) == [3, 2, 1]
 
 
