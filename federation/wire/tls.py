@@ -48,11 +48,12 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
 )
 
-#: A client's own: it looks again soon after a server was away, since a restart takes a second or two.
+#: A client's own: it looks again soon after a server was away, since a restart takes a second or two. What gRPC names the least
+#: backoff is how long it gives one connection, its handshakes included, whatever the backoff: across an ocean these take a second.
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     *OPTIONS,
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.enable_http_proxy", 0),
 )
