@@ -100,7 +100,6 @@ class SimulatedAgent:
         self.write(
             lambda tx: sites.register(
                 tx,
-                self.sim.ctx,
                 self.name,
                 gateway=f"{self.name}.example:7443",
                 signing_key=signing.public_hex(self.private),
@@ -265,14 +264,12 @@ class SimulatedAgent:
 
     def drop_replica(self, version: str) -> None:
         """Its objects are removed, and it says so."""
-        self.write(lambda tx: retention.finish_drop(tx, self.sim.ctx, self.name, version))
+        self.write(lambda tx: retention.finish_drop(tx, self.name, version))
         self.drops.pop(version, None)
 
     def _told(self, name: str, state: TransferState, **said: Any) -> transfer.Transfer:
         attempt = self.transfers[name].transfer.attempt
-        answer = self.write(
-            lambda tx: transfers.report(tx, self.sim.ctx, self.name, name, state=state, attempt=attempt, **said)
-        )
+        answer = self.write(lambda tx: transfers.report(tx, self.name, name, state=state, attempt=attempt, **said))
         if (answer.state, answer.attempt) != (TransferState.RUNNING, attempt):
             self.transfers.pop(name, None)
         return answer
@@ -389,7 +386,7 @@ class Simulation:
 
     def cancel(self, name: str) -> job.Job:
         """A person cancels a job."""
-        return self.write(lambda tx: jobs.cancel(tx, self.ctx, name), actor="users/alice")
+        return self.write(lambda tx: jobs.cancel(tx, name), actor="users/alice")
 
     # Letting it run
 

@@ -58,7 +58,6 @@ class AgentServicer:
         def work(tx: Transaction) -> Site:
             return sites.register(
                 tx,
-                self._ctx,
                 call.principal.site,
                 gateway=request.gateway,
                 signing_key=request.signing_key,
@@ -220,7 +219,6 @@ class AgentServicer:
         def work(tx: Transaction) -> Message:
             told = transfers.report(
                 tx,
-                self._ctx,
                 call.principal.site,
                 request.transfer,
                 state=state,
@@ -246,7 +244,7 @@ class AgentServicer:
 
     async def finish_drop(self, request: agent_pb2.FinishDropRequest, call: Call) -> Message:
         def work(tx: Transaction) -> Message:
-            retention.finish_drop(tx, self._ctx, call.principal.site, request.version)
+            retention.finish_drop(tx, call.principal.site, request.version)
             return agent_pb2.FinishDropResponse()
 
         return await self._store.write(work, actor=call.principal.name)

@@ -236,7 +236,7 @@ def _declare_site(tx: ports.Transaction, ctx: Context, row: site.Site) -> None:
     if not changed:
         return
     try:
-        sites.update_site(tx, ctx, row, changed)
+        sites.update_site(tx, row, changed)
     except errors.FailedPrecondition as error:
         raise errors.FailedPrecondition(
             f"the settings change {', '.join(sorted(changed))} of site {row.site}: {error.message}",

@@ -68,11 +68,8 @@ def get_namespace(tx: ports.Transaction, name: str) -> dataset.Namespace:
     return found
 
 
-def update_namespace(
-    tx: ports.Transaction, ctx: Context, namespace: dataset.Namespace, mask: frozenset[str]
-) -> dataset.Namespace:
+def update_namespace(tx: ports.Transaction, namespace: dataset.Namespace, mask: frozenset[str]) -> dataset.Namespace:
     """Changes what the mask names; Conflict when `namespace.etag` is given and stale."""
-    del ctx
     merged = masks.merge(get_namespace(tx, namespace.name), namespace, mask, NAMESPACE_MUTABLE)
     stored = tx.replace(dataclasses.replace(merged, update_time=tx.now), etag=namespace.etag)
     tx.emit("namespace.updated", f"namespaces/{stored.name}", stored)
@@ -185,12 +182,11 @@ def whole_dataset(tx: ports.Transaction, name: ids.DatasetName) -> dataset.Datas
     return found
 
 
-def update_dataset(tx: ports.Transaction, ctx: Context, given: dataset.Dataset, mask: frozenset[str]) -> dataset.Dataset:
+def update_dataset(tx: ports.Transaction, given: dataset.Dataset, mask: frozenset[str]) -> dataset.Dataset:
     """Changes what the mask names; Conflict when `given.etag` is given and stale.
 
     A residency that forbids a site where a replica already lies is refused (RESIDENCY_VIOLATED): a rule is never only on paper.
     """
-    del ctx
     stored = usable_dataset(tx, given.name)
     merged = masks.merge(stored, given, mask, DATASET_MUTABLE)
     if merged.card != stored.card:

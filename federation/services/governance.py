@@ -20,7 +20,7 @@ def update_namespace(
 ) -> dataset.Namespace:
     """`datasets.update_namespace` by its owner or an administrator: whoever owns a namespace decides over its datasets."""
     _require_namespace(tx, ctx, principal, given.name)
-    return datasets.update_namespace(tx, ctx, given, mask)
+    return datasets.update_namespace(tx, given, mask)
 
 
 def delete_namespace(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str, etag: str = "") -> None:
@@ -62,7 +62,7 @@ def update_dataset(
         authorization.visible(tx, ctx, principal, ids.dataset(part))
     if given.owner != stored.owner:
         _require_party(given.owner)
-    return datasets.update_dataset(tx, ctx, given, mask)
+    return datasets.update_dataset(tx, given, mask)
 
 
 def _require_party(owner: str) -> None:

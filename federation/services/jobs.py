@@ -142,12 +142,11 @@ def _check_alias(alias: str) -> None:
         )
 
 
-def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> job.Job:
+def cancel(tx: ports.Transaction, name: str, etag: str = "") -> job.Job:
     """Asks for a job to end. At once where no agent has it; else its site stops it, or its lease runs out.
 
     FailedPrecondition (JOB_ENDED) when it ended otherwise; cancelling twice changes nothing.
     """
-    del ctx
     stored = get(tx, name)
     if etag and etag != stored.etag:
         raise errors.Conflict(f"job {stored.job} has changed", help="Read it again and redo the change.")

@@ -66,7 +66,7 @@ def get(tx: ports.Transaction, name: str) -> Pipeline:
     return found
 
 
-def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> Pipeline:
+def cancel(tx: ports.Transaction, name: str, etag: str = "") -> Pipeline:
     """Asks for a pipeline and its live jobs to end; it is CANCELLED once all of them have.
 
     FailedPrecondition (PIPELINE_ENDED) when it ended otherwise; cancelling twice changes nothing.
@@ -82,7 +82,7 @@ def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> Pi
             reason="PIPELINE_ENDED",
             metadata={"state": str(stored.state)},
         )
-    return _kept(tx, stored, _ended(_stopped(tx, ctx, dataclasses.replace(_mirrored(tx, stored), cancel_requested=True))))
+    return _kept(tx, stored, _ended(_stopped(tx, dataclasses.replace(_mirrored(tx, stored), cancel_requested=True))))
 
 
 def advance(tx: ports.Transaction, ctx: Context, revision: int = 0) -> int:
@@ -101,7 +101,7 @@ def _step(tx: ports.Transaction, ctx: Context, stored: Pipeline, revision: int) 
     if not _ending(now):
         now = _judged(_started(tx, ctx, now, revision))
     if _ending(now):
-        now = _stopped(tx, ctx, now)
+        now = _stopped(tx, now)
     return _kept(tx, stored, _ended(now))
 
 
@@ -179,17 +179,17 @@ def _left_out(each: TaskRun) -> TaskRun:
     return dataclasses.replace(each, left_out=": ".join(part for part in (each.reason, each.detail) if part) or str(each.state))
 
 
-def _stopped(tx: ports.Transaction, ctx: Context, of: Pipeline) -> Pipeline:
+def _stopped(tx: ports.Transaction, of: Pipeline) -> Pipeline:
     """Ends what has not ended: jobs are asked to, tasks without a job just end."""
-    return dataclasses.replace(of, tasks=tuple(_stop(tx, ctx, each) for each in of.tasks))
+    return dataclasses.replace(of, tasks=tuple(_stop(tx, each) for each in of.tasks))
 
 
-def _stop(tx: ports.Transaction, ctx: Context, each: TaskRun) -> TaskRun:
+def _stop(tx: ports.Transaction, each: TaskRun) -> TaskRun:
     if each.state.terminal:
         return each
     if not each.job:
         return dataclasses.replace(each, state=JobState.CANCELLED)
-    return dataclasses.replace(each, state=jobs.cancel(tx, ctx, each.job).state)
+    return dataclasses.replace(each, state=jobs.cancel(tx, each.job).state)
 
 
 def _ended(of: Pipeline) -> Pipeline:
@@ -410,11 +410,11 @@ def _elsewhere(tx: ports.Transaction, ctx: Context, of: Pipeline, each: TaskRun,
         now = next(row for row in placed.tasks if row.task == each.task)
         if placed.reason or now.site == each.site:
             return of
-        jobs.cancel(tx, ctx, each.job)
+        jobs.cancel(tx, each.job)
         return placed
     if not _dispensable(of, each):
         return of
-    jobs.cancel(tx, ctx, each.job)
+    jobs.cancel(tx, each.job)
     why = option.waits.get(each.site) or next((row for row in option.rejections if row.site == each.site), None)
     told = f"{why.reason}: {why.detail}" if why else "no site can take it"
     return _with(of, dataclasses.replace(each, state=JobState.CANCELLED, left_out=told))

@@ -61,7 +61,7 @@ STEPS: dict[str, Callable[[ports.Transaction, Context, int], int]] = {
     "ended leases": _ended_leases,
     "transfers": lambda tx, ctx, _: transfers.advance(tx, ctx),
     "rules": lambda tx, ctx, _: rules.advance(tx, ctx),
-    "replicas": lambda tx, ctx, _: retention.expire(tx, ctx),
+    "replicas": lambda tx, _ctx, _: retention.expire(tx),
     "pipelines": pipelines.advance,
     "queue": queue.place,
     "ended grants": _ended_grants,

@@ -74,12 +74,11 @@ def require_ready(place: site.Site) -> None:
     )
 
 
-def update_site(tx: ports.Transaction, ctx: Context, given: site.Site, mask: frozenset[str]) -> site.Site:
+def update_site(tx: ports.Transaction, given: site.Site, mask: frozenset[str]) -> site.Site:
     """Changes what the mask names; Conflict when `given.etag` is given and stale.
 
     A site in use keeps its region and jurisdiction (SITE_IN_USE): what was promised of the data there depends on them.
     """
-    del ctx
     stored = get_site(tx, given.site)
     merged = _checked(masks.merge(stored, given, mask, SITE_MUTABLE))
     if (merged.region, merged.jurisdiction) != (stored.region, stored.jurisdiction):
@@ -145,7 +144,6 @@ def _store(tx: ports.Transaction, changed: site.Site, kind: str, *, etag: str = 
 
 def register(
     tx: ports.Transaction,
-    ctx: Context,
     name: str,
     *,
     gateway: str,
@@ -164,7 +162,6 @@ def register(
     A site that holds or has signed data keeps its signing key (SITE_KEY_CHANGED): with another one nothing that it signed
     could be verified.
     """
-    del ctx
     stored = get_site(tx, name)
     if stored.join_time is None:
         raise errors.FailedPrecondition(

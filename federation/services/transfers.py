@@ -82,9 +82,8 @@ def create(
     return ask(tx, ctx, _sourced(tx, ctx, asked, wanted, place, source), subject(principal))
 
 
-def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> transfer.Transfer:
+def cancel(tx: ports.Transaction, name: str, etag: str = "") -> transfer.Transfer:
     """Gives a transfer up. Cancelling twice changes nothing; FailedPrecondition (TRANSFER_ENDED) when it ended otherwise."""
-    del ctx
     stored = get(tx, name)
     if etag and etag != stored.etag:
         raise errors.Conflict(f"transfer {stored.transfer} has changed", help="Read it again and redo the change.")
@@ -483,7 +482,6 @@ def _untold(tx: ports.Transaction, ctx: Context, at: str) -> Iterable[transfer.S
 
 def report(
     tx: ports.Transaction,
-    ctx: Context,
     at: str,
     name: str,
     *,
@@ -499,7 +497,6 @@ def report(
 
     What is said of an attempt that is over changes nothing; the answer says it.
     """
-    del ctx
     stored = _of_site(tx, at, name)
     if min(bytes_done, objects_done) < 0:
         raise errors.InvalidArgument("a transfer's progress cannot be negative", reason="SIZE_INVALID")

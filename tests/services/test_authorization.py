@@ -42,7 +42,7 @@ def change(sim: Simulation, name: str = "sales/orders", **fields: object) -> dat
 
     def work(tx):
         given = dataclasses.replace(datasets.get_dataset(tx, ids.dataset(name)), etag="", **fields)
-        return datasets.update_dataset(tx, sim.ctx, given, frozenset(fields))
+        return datasets.update_dataset(tx, given, frozenset(fields))
 
     return sim.write(work, actor=ALICE.name)
 

@@ -31,7 +31,7 @@ def refused(sim: Simulation, work: Callable[[ports.Transaction], object], reason
 def update(sim: Simulation, mask: str = "", **changes: object) -> dataset.Dataset:
     """Changes the flights."""
     given = dataclasses.replace(sim.dataset("sales/flights"), etag="", **changes)  # type: ignore[arg-type]
-    return sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, given, frozenset(mask.split())))
+    return sim.write(lambda tx: datasets.update_dataset(tx, given, frozenset(mask.split())))
 
 
 # Names
@@ -44,9 +44,9 @@ def test_a_namespace_is_created_changed_and_deleted_once_it_is_empty(sim: Simula
     )
     assert (made.owner, made.create_time) == ("users/alice", sim.clock.now())
     told = dataclasses.replace(made, description="for trying things out")
-    changed = sim.write(lambda tx: datasets.update_namespace(tx, sim.ctx, told, frozenset()))
+    changed = sim.write(lambda tx: datasets.update_namespace(tx, told, frozenset()))
     assert changed.description == "for trying things out"
-    refused(sim, lambda tx: datasets.update_namespace(tx, sim.ctx, told, frozenset()), "ETAG_MISMATCH")
+    refused(sim, lambda tx: datasets.update_namespace(tx, told, frozenset()), "ETAG_MISMATCH")
     refused(sim, lambda tx: datasets.create_namespace(tx, sim.ctx, builders.namespace("lab")), "ALREADY_EXISTS")
     refused(sim, lambda tx: datasets.delete_namespace(tx, "sales"), "NAMESPACE_NOT_EMPTY")
     sim.write(lambda tx: datasets.delete_namespace(tx, "namespaces/lab", changed.etag))
@@ -82,11 +82,11 @@ def test_a_mask_names_what_changes_and_nothing_else_does(sim: Simulation) -> Non
     changed = update(sim, "description", description="all of 2013", labels=(("a", "b"),))
     assert (changed.description, changed.labels) == ("all of 2013", ())
     sparse = dataset.Dataset(namespace="sales", dataset="flights", labels=(("tier", "gold"),))
-    merged = sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, sparse, frozenset()))
+    merged = sim.write(lambda tx: datasets.update_dataset(tx, sparse, frozenset()))
     assert (merged.description, merged.labels) == ("all of 2013", (("tier", "gold"),))
-    whole = sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, sparse, frozenset({"*"})))
+    whole = sim.write(lambda tx: datasets.update_dataset(tx, sparse, frozenset({"*"})))
     assert whole.description == ""
-    error = refused(sim, lambda tx: datasets.update_dataset(tx, sim.ctx, sparse, frozenset({"uid"})), "FIELD_MASK_INVALID")
+    error = refused(sim, lambda tx: datasets.update_dataset(tx, sparse, frozenset({"uid"})), "FIELD_MASK_INVALID")
     assert "uid" in error.violations
 
 
@@ -111,7 +111,7 @@ def test_a_deleted_dataset_is_there_but_cannot_be_used(sim: Simulation) -> None:
 def test_a_residency_is_never_only_on_paper(sim: Simulation) -> None:
     """One that forbids a place where the data already lies is refused, and names the place."""
     given = dataclasses.replace(sim.dataset("sales/flights"), residency=("EU",))
-    error = refused(sim, lambda tx: datasets.update_dataset(tx, sim.ctx, given, frozenset({"residency"})), "RESIDENCY_VIOLATED")
+    error = refused(sim, lambda tx: datasets.update_dataset(tx, given, frozenset({"residency"})), "RESIDENCY_VIOLATED")
     assert "us-1" in error.message
     assert update(sim, "residency", residency=("US", "EU", "US")).residency == ("EU", "US")
 
@@ -121,7 +121,7 @@ def test_tightening_a_residency_stops_those_who_read_elsewhere(sim: Simulation) 
     abroad = sim.submit(builders.request(["sales/weather"], sites=("us-1",)))
     at_home = sim.submit(builders.request(["sales/weather"], sites=("eu-1",)))
     tight = dataclasses.replace(sim.dataset("sales/weather"), residency=("EU",))
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, tight, frozenset({"residency"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, tight, frozenset({"residency"})))
     closed = {record.job: record.closed for record in sim.all(kinds.GrantRecord) if record.job}
     assert closed == {abroad.job: True, at_home.job: False}
 

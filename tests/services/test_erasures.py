@@ -84,8 +84,8 @@ def test_an_open_grant_of_another_kind_leases_nothing_erased(sim: Simulation) ->
 def test_the_policy_is_asked_before_anything_is_destroyed(sim: Simulation) -> None:
     """Who may not destroy a dataset erases none of its versions, whatever their role; a yes is told before its effect."""
     hers = {"owner": "users/ada"}
-    sim.write(lambda tx: datasets.update_namespace(tx, sim.ctx, builders.namespace(**hers), frozenset(hers)))
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, builders.dataset(**hers), frozenset(hers)))
+    sim.write(lambda tx: datasets.update_namespace(tx, builders.namespace(**hers), frozenset(hers)))
+    sim.write(lambda tx: datasets.update_dataset(tx, builders.dataset(**hers), frozenset(hers)))
     eve = builders.person("eve")
     assert reason(sim, lambda tx: erasures.request(tx, sim.ctx, eve, FLIGHTS, "why")) == "POLICY_DENIED"
     freeze = (

@@ -425,7 +425,7 @@ def test_residency_is_checked_again_when_an_output_is_committed(sim: Simulation)
     """It may have been tightened while the job ran."""
     _, agent, run = running(sim)
     tightened = dataclasses.replace(sim.dataset("ml/delay-model"), residency=("EU",), etag="")
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, tightened, frozenset({"residency"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, tightened, frozenset({"residency"})))
     with pytest.raises(errors.PermissionDenied) as caught:
         agent.finish(run)
     assert caught.value.reason == "RESIDENCY_DENIED"
@@ -580,7 +580,7 @@ def test_cancelling_with_a_stale_etag_is_refused(sim: Simulation) -> None:
     """Somebody else changed the job meanwhile."""
     submitted = sim.submit(train())
     with pytest.raises(errors.Conflict):
-        sim.write(lambda tx: jobs.cancel(tx, sim.ctx, submitted.job, "stale"))
+        sim.write(lambda tx: jobs.cancel(tx, submitted.job, "stale"))
 
 
 # Deleting what is in use

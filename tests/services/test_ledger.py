@@ -150,7 +150,7 @@ def test_costs_sum_by_job_dataset_and_link_and_to_the_total(sim: Simulation) -> 
 def test_a_run_that_fails_after_it_was_settled_has_avoided_nothing(sim: Simulation) -> None:
     """Its grants were settled as if it would commit: a correction takes back what they claim, and keeps what was charged."""
     cheap = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "us-2")), offer=builders.offer("0.001"))
-    sim.write(lambda tx: sites.update_site(tx, sim.ctx, cheap, frozenset({"offer"})))
+    sim.write(lambda tx: sites.update_site(tx, cheap, frozenset({"offer"})))
     submitted = sim.submit(builders.request(["sales/flights", "sales/weather"]))
     (agent,) = (each for each in sim.agents.values() if each.name == sim.run_of(submitted.job).site)
     agent.work()
@@ -180,7 +180,7 @@ def test_a_run_that_fails_after_it_was_settled_has_avoided_nothing(sim: Simulati
 def test_a_run_that_succeeds_before_it_is_settled_keeps_what_it_avoided(sim: Simulation) -> None:
     """Its end closes its grants and takes nothing from them: the entries that follow say what its place has saved."""
     cheap = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "us-2")), offer=builders.offer("0.001"))
-    sim.write(lambda tx: sites.update_site(tx, sim.ctx, cheap, frozenset({"offer"})))
+    sim.write(lambda tx: sites.update_site(tx, cheap, frozenset({"offer"})))
     submitted = sim.submit(builders.request(["sales/flights"]))
     agent = sim.agents["us-1"]
     agent.work()
@@ -196,7 +196,7 @@ def test_a_run_that_succeeds_before_it_is_settled_keeps_what_it_avoided(sim: Sim
 def test_a_grant_that_was_closed_early_claims_nothing_once_its_run_has_failed(sim: Simulation) -> None:
     """Closed by another hand, settled after the end: the baseline is gone by then, and the log knows it."""
     cheap = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "us-2")), offer=builders.offer("0.001"))
-    sim.write(lambda tx: sites.update_site(tx, sim.ctx, cheap, frozenset({"offer"})))
+    sim.write(lambda tx: sites.update_site(tx, cheap, frozenset({"offer"})))
     submitted = sim.submit(builders.request(["sales/flights"]))
     agent = sim.agents["us-1"]
     agent.work()

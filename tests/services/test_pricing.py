@@ -361,7 +361,7 @@ def test_a_job_that_is_cancelled_frees_the_tier_it_counted_on(sim: Simulation) -
 def test_a_site_s_gaps_are_filled_from_the_offers_that_were_imported(sim: Simulation) -> None:
     """A site without a price for its CPUs takes no job until a card tells it, and then the plan names that card's source."""
     place = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "us-1")), offer=site.Offer())
-    sim.write(lambda tx: sites.update_site(tx, sim.ctx, place, frozenset({"offer"})))
+    sim.write(lambda tx: sites.update_site(tx, place, frozenset({"offer"})))
     request = dataclasses.replace(builders.request(["sales/flights"]), sites=("us-1",))
     refused = sim.submit(request).plan
     assert {rejection.site: rejection.reason for rejection in refused.rejections}["us-1"] == "PRICE_UNKNOWN"  # type: ignore[union-attr]

@@ -34,7 +34,7 @@ def sim() -> Iterator[Simulation]:
 def allow(sim: Simulation, name: str, size: int) -> dataset.Dataset:
     """An owner lets outputs of at most that size leave."""
     changed = builders.dataset(name, release_bytes_max=size)
-    return sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, changed, frozenset({"release_bytes_max"})))
+    return sim.write(lambda tx: datasets.update_dataset(tx, changed, frozenset({"release_bytes_max"})))
 
 
 def request(*inputs: str, release: bool = True) -> job.JobRequest:
@@ -123,7 +123,7 @@ def test_without_release_an_output_inherits_residency_and_what_may_leave_of_it(s
 def grouped(sim: Simulation, name: str, least: int) -> None:
     """An owner asks that groups of what leaves are so large."""
     changed = builders.dataset(name, group_size_min=least)
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, changed, frozenset({"group_size_min"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, changed, frozenset({"group_size_min"})))
 
 
 def counted(*inputs: str, release: bool = True) -> job.JobRequest:

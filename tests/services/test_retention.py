@@ -34,7 +34,7 @@ def look(sim: Simulation, seconds: int = 0) -> int:
     for agent in sim.agents.values():
         if agent.alive:
             agent.beat()
-    return sim.write(lambda tx: keeping.expire(tx, sim.ctx))
+    return sim.write(keeping.expire)
 
 
 def state(sim: Simulation, version: str = FLIGHTS, at: str = "eu-1") -> dataset.ReplicaState | None:
@@ -71,7 +71,7 @@ def test_a_replica_that_was_not_to_be_dropped_is_not_forgotten(sim: Simulation) 
     """Whatever its site says: its data may be gone, and somebody must look."""
     kept(sim)
     with pytest.raises(errors.FailedPrecondition) as caught:
-        sim.write(lambda tx: keeping.finish_drop(tx, sim.ctx, "eu-1", FLIGHTS))
+        sim.write(lambda tx: keeping.finish_drop(tx, "eu-1", FLIGHTS))
     assert caught.value.reason == "REPLICA_IN_USE"
 
 
@@ -124,7 +124,7 @@ def test_a_replica_under_an_open_grant_stays(sim: Simulation) -> None:
     sim.agents["eu-1"].settle(grant.grant)
     begun = start(sim, to="us-2", source="eu-1")
     assert look(sim) == 0
-    sim.write(lambda tx: transfers.cancel(tx, sim.ctx, begun.transfer))
+    sim.write(lambda tx: transfers.cancel(tx, begun.transfer))
     assert look(sim) == 1
 
 
@@ -175,7 +175,7 @@ def sell(sim: Simulation, usd: str) -> None:
     """Storage at eu-1 has a price."""
     offer = builders.offer(storage_gb_month_micros=builders.money(usd), storage_source="test")
     place = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "eu-1")), offer=offer, etag="")
-    sim.write(lambda tx: sites.update_site(tx, sim.ctx, place, frozenset({"offer"})))
+    sim.write(lambda tx: sites.update_site(tx, place, frozenset({"offer"})))
 
 
 def test_a_jobs_own_copy_is_kept_by_what_pays(sim: Simulation) -> None:

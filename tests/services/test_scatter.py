@@ -32,7 +32,7 @@ def sim() -> Iterator[PipelineSimulation]:
 def allow(sim: PipelineSimulation, name: str, size: int) -> None:
     """An owner lets outputs of at most that size leave."""
     changed = builders.dataset(name, release_bytes_max=size)
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, changed, frozenset({"release_bytes_max"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, changed, frozenset({"release_bytes_max"})))
 
 
 def map_request(*outputs: str, release: bool = True) -> job.JobRequest:
@@ -204,4 +204,4 @@ def test_a_dataset_with_versions_cannot_become_partitioned(sim):
     """Its own data would be out of reach."""
     changed = builders.dataset("sales/flights-eu", parts=("sales/flights-us",))
     with pytest.raises(errors.InvalidArgument, match="versions of its own"):
-        sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, changed, frozenset({"parts"})))
+        sim.write(lambda tx: datasets.update_dataset(tx, changed, frozenset({"parts"})))

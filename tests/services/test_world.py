@@ -112,8 +112,8 @@ def test_a_plan_from_the_export_refuses_what_the_server_refuses(sim: Simulation,
         "readers": ("users/alice",),
         "owner": "users/bob",
     }
-    sim.write(lambda tx: datasets.update_namespace(tx, sim.ctx, builders.namespace(owner="users/bob"), frozenset({"owner"})))
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, builders.dataset(**bound), frozenset(bound)))
+    sim.write(lambda tx: datasets.update_namespace(tx, builders.namespace(owner="users/bob"), frozenset({"owner"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, builders.dataset(**bound), frozenset(bound)))
     sim.write(lambda tx: joining.admit(tx, "us-2", "C", "its disk is old"))
     asked = builders.request(["flights=sales/flights"], purpose=purpose, principal=who)
     told = {row.site: (row.reason, row.detail) for row in offline(exported(sim), asked).rejections}

@@ -207,7 +207,6 @@ def populate(edge: Edge) -> None:
             sites.create_site(tx, edge.ctx, site.Site(site=name, region=region, jurisdiction=where), joined=True)
             sites.register(
                 tx,
-                edge.ctx,
                 name,
                 gateway=f"{name}.example:7443",
                 signing_key=signing.public_hex(signing.new_private()),
