@@ -47,6 +47,8 @@ from federation.services import (
     datasets,
     jobs,
     ledger,
+    namespaces,
+    personal,
     reconcile,
     retention,
     runs,
@@ -101,13 +103,15 @@ class SimulatedAgent:
             lambda tx: sites.register(
                 tx,
                 self.name,
-                gateway=f"{self.name}.example:7443",
-                signing_key=signing.public_hex(self.private),
-                sealing_key="22" * 32,
-                has_compute=True,
-                capacity=self.capacity,
-                compute_error=self.compute_error,
-                findings=builders.findings(),
+                site.Presence(
+                    gateway=f"{self.name}.example:7443",
+                    signing_key=signing.public_hex(self.private),
+                    sealing_key="22" * 32,
+                    has_compute=True,
+                    capacity=self.capacity,
+                    compute_error=self.compute_error,
+                ),
+                builders.findings(),
             )
         )
 
@@ -269,7 +273,8 @@ class SimulatedAgent:
 
     def _told(self, name: str, state: TransferState, **said: Any) -> transfer.Transfer:
         attempt = self.transfers[name].transfer.attempt
-        answer = self.write(lambda tx: transfers.report(tx, self.name, name, state=state, attempt=attempt, **said))
+        report = transfers.Report(state=state, attempt=attempt, **said)
+        answer = self.write(lambda tx: transfers.report(tx, self.name, name, report))
         if (answer.state, answer.attempt) != (TransferState.RUNNING, attempt):
             self.transfers.pop(name, None)
         return answer
@@ -371,11 +376,11 @@ class Simulation:
 
         def work(tx: ports.Transaction) -> dataset.Version:
             if tx.get(dataset.Namespace, parsed.namespace) is None:
-                datasets.create_namespace(tx, self.ctx, builders.namespace(parsed.namespace))
+                namespaces.create(tx, self.ctx, builders.namespace(parsed.namespace))
             stored = tx.get(dataset.Dataset, name) or datasets.create_dataset(tx, self.ctx, builders.dataset(name, residency))
-            grant = datasets.open_write(tx, self.ctx, alice, parsed, at)
+            grant = personal.open_write(tx, self.ctx, alice, parsed, at)
             new = agent.new_version(name, stored.uid, total=total)
-            return datasets.commit_person_version(tx, self.ctx, grant, new, at)
+            return personal.commit(tx, self.ctx, grant, new, at)
 
         return self.write(work, actor=alice.name)
 

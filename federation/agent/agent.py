@@ -46,7 +46,7 @@ from federation.agent import (
 )
 from federation.agent import catalog as agent_catalog
 from federation.agent.identity import Identity
-from federation.core import erasure, errors, job, keys, transfer
+from federation.core import erasure, errors, job, keys, site, transfer
 from federation.core.admission import UNASKED, Finding
 from federation.wire import tls
 from federation.wire.rates import Rates
@@ -326,17 +326,16 @@ class Agent:
             return None
         self._findings = findings
         totals, compute_error = self._capacity.look()
-        return self._catalog.register(
+        told = site.Presence(
             gateway=self.address,
             signing_key=self._identity.signing_public,
             sealing_key=self._identity.sealing_public.hex(),
             has_compute=self._compute is not None,
             capacity=totals,
             compute_error=compute_error,
-            findings=findings,
-            now=self._clock.now,
             dashboard=self._settings.compute.dashboard if self._settings.compute else "",
         )
+        return self._catalog.register(told, findings, self._clock.now)
 
     def _until_answered(self, call: Callable[[], T]) -> T:
         """The answer, however long the catalog is away; Cancelled when this agent is stopped meanwhile."""

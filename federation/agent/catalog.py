@@ -118,32 +118,20 @@ class Catalog:
         if len(self._channels) > _CHANNELS_MAX:
             self._channels.pop(0).close()
 
-    def register(
-        self,
-        *,
-        gateway: str,
-        signing_key: str,
-        sealing_key: str,
-        has_compute: bool,
-        capacity: site.Capacity,
-        compute_error: str,
-        findings: Iterable[admission.Finding],
-        now: Callable[[], datetime],
-        dashboard: str = "",
-    ) -> Registration:
+    def register(self, told: site.Presence, findings: Iterable[admission.Finding], now: Callable[[], datetime]) -> Registration:
         """Tells the catalog the site's keys, gateway and capacity, and what its admission test found.
 
         FailedPrecondition (SITE_NOT_JOINED, SITE_NOT_ADMITTED) where the site is not let in. `now` is its clock.
         """
         request = agent_pb2.RegisterRequest(
-            gateway=gateway,
-            signing_key=signing_key,
-            sealing_key=sealing_key,
-            has_compute=has_compute,
-            capacity=codec.to_message(capacity, sites_pb2.Capacity),
-            compute_error=compute_error,
+            gateway=told.gateway,
+            signing_key=told.signing_key,
+            sealing_key=told.sealing_key,
+            has_compute=told.has_compute,
+            capacity=codec.to_message(told.capacity, sites_pb2.Capacity),
+            compute_error=told.compute_error,
             findings=[codec.to_message(row, agent_pb2.AdmissionFinding) for row in findings],
-            dashboard=dashboard,
+            dashboard=told.dashboard,
         )
 
         def register(request: agent_pb2.RegisterRequest, **how: Any) -> agent_pb2.RegisterResponse:

@@ -70,13 +70,11 @@ def question(
     at: site.Site | None = None,
     purpose: str = "",
     of: JobFacts | None = None,
-    for_job: bool = False,
-    destination: str = "",
-    aggregate: bool = False,
-    group_size: int | None = None,
-    column_class: str = "",
 ) -> Question:
-    """The question with all facts that the catalog has. `at` is a site of the registry."""
+    """The question with all facts that the catalog has. `at` is a site of the registry.
+
+    What few questions say (`destination`, `group_size`, a column class and the like) is added with `dataclasses.replace`.
+    """
     return Question(
         subject=who,
         action=action,
@@ -86,12 +84,15 @@ def question(
         purpose=purpose,
         use_ended=ended(stored, tx.now),
         job=of,
-        for_job=for_job,
-        destination=destination,
-        aggregate=aggregate,
-        group_size=group_size,
-        column_class=column_class,
     )
+
+
+def run_question(
+    tx: ports.Transaction, request: job.JobRequest, action: Action, stored: dataset.Dataset, at: site.Site | None = None
+) -> Question:
+    """`question` for a job, which acts as whoever submitted it and for the purpose that they named."""
+    who, facts = authorization.acting(request), authorization.job_facts(request)
+    return question(tx, who, action, stored, at=at, purpose=request.purpose, of=facts)
 
 
 def ended(stored: dataset.Dataset, now: datetime) -> bool:
@@ -145,25 +146,20 @@ def note(tx: ports.Transaction, decision: Decided) -> None:
 def release_key(
     tx: ports.Transaction,
     ctx: Context,
-    who: Subject,
+    of: job.Job,
     stored: dataset.Dataset,
     at: site.Site,
     *,
-    purpose: str = "",
-    of: JobFacts | None = None,
-    job: str = "",
-    column_classes: Iterable[str] = (),
-) -> Decided:
-    """Asks whether a gateway may hand out a dataset's keys at a site, tells the decisions, and raises where one is no.
+    column_classes: Iterable[str],
+) -> None:
+    """Asks anew whether a run may have a dataset's keys where it runs: labels, readers and policies change while it waits.
 
-    It is asked of the dataset and of each column class beside `default`. To be called in the transaction that grants the lease,
-    before it: `who` is `authorization.acting(request)` for a run.
+    It is asked of the dataset and of each column class beside `default`; the decisions are told, and it raises where one is no.
+    To be called in the transaction that grants the lease, before it.
     """
-    asked = question(tx, who, Action.RELEASE_KEY, stored, at=at, purpose=purpose, of=of)
-    decision = require(tx, ctx, asked, job=job)
-    for each in column_classes:
-        require(tx, ctx, dataclasses.replace(asked, column_class=each), job=job)
-    return decision
+    asked = run_question(tx, of.request, Action.RELEASE_KEY, stored, at)
+    for each in ("", *column_classes):
+        require(tx, ctx, dataclasses.replace(asked, column_class=each), job=f"jobs/{of.job}")
 
 
 def allowed_classes(
@@ -193,11 +189,9 @@ def require_inputs(tx: ports.Transaction, ctx: Context, principal: Principal, re
     for spec in request.inputs:
         stored = visible(tx, ctx, principal, ids.dataset(spec.dataset))
         _precheck(tx, ctx, question(tx, _plain(who), Action.RUN, stored, purpose=request.purpose, of=of))
+        opened = question(tx, _plain(who), Action.RELEASE_KEY, stored, purpose=request.purpose, of=of)
         for each in spec.column_classes:
-            asked = question(
-                tx, _plain(who), Action.RELEASE_KEY, stored, purpose=request.purpose, of=of, column_class=columns.name(each)
-            )
-            _precheck(tx, ctx, asked)
+            _precheck(tx, ctx, dataclasses.replace(opened, column_class=columns.name(each)))
     for written in request.outputs:
         name = ids.dataset(written.dataset)
         target = tx.get(dataset.Dataset, name.short) or _made(tx, name, principal.name)
@@ -224,11 +218,10 @@ def require_release(
 
 
 def _releases(tx: ports.Transaction, request: job.JobRequest) -> Iterator[Question]:
-    who, of = authorization.acting(request), authorization.job_facts(request)
     for name in dict.fromkeys(ids.dataset(spec.dataset).short for spec in request.inputs):
         stored = tx.get(dataset.Dataset, name)
         if stored is not None and stored.residency:
-            yield question(tx, who, Action.EXPORT, stored, purpose=request.purpose, of=of, aggregate=True)
+            yield dataclasses.replace(run_question(tx, request, Action.EXPORT, stored), aggregate=True)
 
 
 def _plain(who: Subject) -> Subject:
@@ -252,7 +245,6 @@ def forbidden_sites(
     tx: ports.Transaction, ctx: Context, request: job.JobRequest, sites: Iterable[site.Site]
 ) -> tuple[tuple[str, str], ...]:
     """Sites where the policy lets a job not read one of its inputs or write one of its outputs, each with why."""
-    who, of = authorization.acting(request), authorization.job_facts(request)
     named = [(Action.RUN, spec.dataset, "") for spec in request.inputs]
     named += [(Action.RELEASE_KEY, spec.dataset, each) for spec in request.inputs for each in spec.column_classes]
     named += [(Action.WRITE, spec.dataset, "") for spec in request.outputs]
@@ -265,7 +257,7 @@ def forbidden_sites(
         return ()
     engine, _ = current(tx, ctx)
     questions = (
-        question(tx, who, action, stored, purpose=request.purpose, of=of, column_class=each)
+        dataclasses.replace(run_question(tx, request, action, stored), column_class=each)
         for action, stored, each in dict.fromkeys(asked)
     )
     return authorization.denials(engine, questions, sites)
@@ -273,14 +265,12 @@ def forbidden_sites(
 
 def require_run(tx: ports.Transaction, ctx: Context, of: job.Job, at: site.Site) -> None:
     """Tells of the decisions that let a run begin at a site, one for each dataset that it reads or writes."""
-    request = of.request
-    who, facts = authorization.acting(request), authorization.job_facts(request)
-    named = [(Action.RUN, spec.dataset) for spec in request.inputs] + [(Action.WRITE, spec.dataset) for spec in request.outputs]
+    named = [(Action.RUN, spec.dataset) for spec in of.request.inputs]
+    named += [(Action.WRITE, spec.dataset) for spec in of.request.outputs]
     for action, name in dict.fromkeys(named):
         stored = tx.get(dataset.Dataset, ids.dataset(name).short)
         if stored is not None:
-            asked = question(tx, who, action, stored, at=at, purpose=request.purpose, of=facts)
-            require(tx, ctx, asked, job=f"jobs/{of.job}")
+            require(tx, ctx, run_question(tx, of.request, action, stored, at), job=f"jobs/{of.job}")
 
 
 # Looking

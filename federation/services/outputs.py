@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from federation import ports
 from federation.core import dataset, errors, ids, job, lineage, policy, units
 from federation.core.dataset import NO_RESTRICTIONS, Restrictions
-from federation.services import authorization, bindings, datasets, residency, sites
+from federation.services import authorization, bindings, datasets, namespaces, residency, sites
 from federation.services.context import Context
 
 
@@ -162,7 +162,7 @@ def ensure(tx: ports.Transaction, ctx: Context, targets: tuple[Target, ...], *, 
 
 def _make(tx: ports.Transaction, ctx: Context, target: Target, origin: bindings.Origin) -> None:
     if tx.get(dataset.Namespace, target.name.namespace) is None:
-        datasets.create_namespace(tx, ctx, dataset.Namespace(name=target.name.namespace, owner=target.owner))
+        namespaces.create(tx, ctx, dataset.Namespace(name=target.name.namespace, owner=target.owner))
     datasets.create_dataset(
         tx,
         ctx,

@@ -168,15 +168,8 @@ def _about(
         # A job acts as a user, whoever submits it.
         role = Role.USER if action in (Action.RUN, Action.RELEASE_KEY) else who.role
         for purpose, place in itertools.product(purposes, where):
-            yield authorization.question(
-                tx,
-                dataclasses.replace(who, role=role),
-                action,
-                row,
-                at=place,
-                purpose=purpose,
-                destination=who.jurisdiction if action is Action.EXPORT else "",
-            )
+            asked = authorization.question(tx, dataclasses.replace(who, role=role), action, row, at=place, purpose=purpose)
+            yield dataclasses.replace(asked, destination=who.jurisdiction) if action is Action.EXPORT else asked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from federation import ports
 from federation.core import columns, dataset, errors, ids, job, policy, site, transfer
-from federation.core.authorization import Action, Answer, Denied, Question, Subject, acting, job_facts, subject
+from federation.core.authorization import Action, Answer, Denied, Question, Subject, acting, subject
 from federation.core.transfer import TransferCause, TransferState
 from federation.services import authorization, carrying, datasets, residency, scan, sites
 from federation.services.context import Context
@@ -309,17 +309,7 @@ def _wanted_by(tx: ports.Transaction, of: transfer.Transfer, stored: dataset.Dat
 
 
 def _for_job(tx: ports.Transaction, of: job.Job, stored: dataset.Dataset, place: site.Site) -> Question:
-    request = of.request
-    return authorization.question(
-        tx,
-        acting(request),
-        Action.REPLICATE,
-        stored,
-        at=place,
-        purpose=request.purpose,
-        of=job_facts(request),
-        for_job=True,
-    )
+    return dataclasses.replace(authorization.run_question(tx, of.request, Action.REPLICATE, stored, place), for_job=True)
 
 
 def require_still(tx: ports.Transaction, ctx: Context, of: transfer.Transfer, column_classes: Iterable[str] = ()) -> None:
@@ -480,56 +470,61 @@ def _untold(tx: ports.Transaction, ctx: Context, at: str) -> Iterable[transfer.S
 # What agents say
 
 
-def report(
-    tx: ports.Transaction,
-    at: str,
-    name: str,
-    *,
-    state: TransferState,
-    bytes_done: int = 0,
-    objects_done: int = 0,
-    reason: str = "",
-    detail: str = "",
-    retryable: bool = False,
-    attempt: int = 0,
-) -> transfer.Transfer:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """An agent's word on a transfer: how far an `attempt` (0: whichever runs) is, or that it FAILED.
+
+    `retryable` says that another attempt may do better.
+    """
+
+    state: TransferState
+    bytes_done: int = 0
+    objects_done: int = 0
+    reason: str = ""
+    detail: str = ""
+    retryable: bool = False
+    attempt: int = 0
+
+
+def report(tx: ports.Transaction, at: str, name: str, told: Report) -> transfer.Transfer:
     """An agent says how far a transfer is, or that it failed. The answer is the transfer as it now is.
 
     What is said of an attempt that is over changes nothing; the answer says it.
     """
     stored = _of_site(tx, at, name)
-    if min(bytes_done, objects_done) < 0:
+    if min(told.bytes_done, told.objects_done) < 0:
         raise errors.InvalidArgument("a transfer's progress cannot be negative", reason="SIZE_INVALID")
-    if stored.state is not TransferState.RUNNING or attempt not in (0, stored.attempt):
+    if stored.state is not TransferState.RUNNING or told.attempt not in (0, stored.attempt):
         return stored
     done = dataclasses.replace(
-        stored, bytes_done=min(bytes_done, stored.object_bytes), objects_done=min(objects_done, stored.objects)
+        stored,
+        bytes_done=min(told.bytes_done, stored.object_bytes),
+        objects_done=min(told.objects_done, stored.objects),
     )
-    if state is TransferState.RUNNING:
+    if told.state is TransferState.RUNNING:
         return stored if done == stored else tx.replace(dataclasses.replace(done, update_time=tx.now))
-    if state is TransferState.FAILED:
+    if told.state is TransferState.FAILED:
         # What it had brought is there, also where it does not say so with its last word.
         done = dataclasses.replace(
             done,
             bytes_done=max(done.bytes_done, stored.bytes_done),
             objects_done=max(done.objects_done, stored.objects_done),
         )
-        return _failed(tx, done, reason or "TRANSFER_FAILED", detail, retryable=retryable)
+        return _failed(tx, done, told)
     raise errors.InvalidArgument(
-        f"an agent cannot report that a transfer is {state}", reason="STATE_INVALID", help="Report RUNNING or FAILED."
+        f"an agent cannot report that a transfer is {told.state}", reason="STATE_INVALID", help="Report RUNNING or FAILED."
     )
 
 
-def _failed(
-    tx: ports.Transaction, running: transfer.Transfer, reason: str, detail: str, *, retryable: bool
-) -> transfer.Transfer:
+def _failed(tx: ports.Transaction, running: transfer.Transfer, told: Report) -> transfer.Transfer:
     """Tried again a bounded number of times, and where the source was at fault from another one, if there is one."""
     tried = (*running.failed_sources, running.source_site)
     others = {place.site for place in carrying.holders(tx, carrying.version_name(running))} - {*tried, running.destination_site}
-    again = retryable or (reason in SPEAKS_AGAINST_SOURCE and others)
+    reason = told.reason or "TRANSFER_FAILED"
+    again = told.retryable or (reason in SPEAKS_AGAINST_SOURCE and others)
     if again and len(tried) < carrying.ATTEMPTS_MAX:
-        return carrying.pause(tx, running, reason, detail, failed=True)
-    return carrying.end(tx, dataclasses.replace(running, failed_sources=tried), TransferState.FAILED, reason, detail)
+        return carrying.pause(tx, running, reason, told.detail, failed=True)
+    return carrying.end(tx, dataclasses.replace(running, failed_sources=tried), TransferState.FAILED, reason, told.detail)
 
 
 def finish(  # noqa: PLR0917 - the agent and its word

@@ -8,7 +8,7 @@ import pytest
 
 from federation.core import dataset, errors, ids
 from federation.core.policy import Principal, Role
-from federation.services import cards, datasets, governance
+from federation.services import cards, datasets, governance, namespaces
 from tests import builders
 from tests.sim import Simulation
 
@@ -88,7 +88,7 @@ def test_a_source_that_the_caller_may_not_know_of_is_counted_and_not_named(sim: 
     declare(sim, "sales/flights", "card", known_bias="no nights", sensitive_columns=("email",))
     make(sim, "ml/delays", "sales/flights")
     closed = builders.namespace("sales", owner="users/alice")
-    sim.write(lambda tx: datasets.update_namespace(tx, closed, frozenset({"owner"})))
+    sim.write(lambda tx: namespaces.update(tx, closed, frozenset({"owner"})))
     for name, readers in (("sales/flights", ()), ("ml/delays", ("groups/everyone",))):
         given = dataclasses.replace(sim.dataset(name), etag="", readers=readers)
         sim.write(lambda tx, given=given: datasets.update_dataset(tx, given, frozenset({"readers"})))

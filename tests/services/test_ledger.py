@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from federation.core import errors, ids, kinds, metering, site
 from federation.core.job import JobState
-from federation.services import access, costs, datasets, ledger, sites
+from federation.services import access, costs, ledger, personal, sites
 from tests import builders
 from tests.sim import Simulation, check_ledger
 
@@ -20,7 +20,7 @@ FLIGHTS = ids.dataset("sales/flights")
 
 def granted(sim: Simulation) -> str:
     """A person's grant to read the flights from us-1."""
-    return sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(), FLIGHTS)).grant
+    return sim.write(lambda tx: personal.open_read(tx, sim.ctx, builders.person(), FLIGHTS)).grant
 
 
 def settle(sim: Simulation, grant: str, size: int, at: str = "us-1", **changes: int) -> metering.LedgerEntry:
@@ -82,7 +82,7 @@ def test_only_the_source_settles(sim: Simulation) -> None:
 
 def test_a_grant_to_write_or_an_unknown_one_is_answered_without_an_entry(sim: Simulation) -> None:
     """So that its gateway can let go of it."""
-    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, builders.person(), FLIGHTS, "us-1"))
+    grant = sim.write(lambda tx: personal.open_write(tx, sim.ctx, builders.person(), FLIGHTS, "us-1"))
     for name in (grant.grant, "a-unknown"):
         usage = builders.usage(5, grant=name, source_site="us-1")
         assert sim.write(lambda tx, usage=usage: ledger.settle(tx, sim.ctx, "us-1", usage)).entry == ""  # type: ignore[misc]

@@ -12,7 +12,7 @@ from federation.core import dataset, errors, ids, job, records
 from federation.core.authorization import Decided
 from federation.core.job import JobState
 from federation.crypto import manifest
-from federation.services import datasets, jobs
+from federation.services import datasets, jobs, personal
 from tests import builders
 from tests.sim import Simulation, check_laws
 
@@ -175,9 +175,9 @@ def test_what_a_person_puts_has_no_count(sim):
     """An agent's word on it is not taken: of what a person puts nobody knows what its columns count."""
     agent, alice = sim.agents["eu-1"], builders.person()
     stored = sim.dataset("sales/weather")
-    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, alice, stored.name, "eu-1"))
+    grant = sim.write(lambda tx: personal.open_write(tx, sim.ctx, alice, stored.name, "eu-1"))
     new = dataclasses.replace(agent.new_version("sales/weather", stored.uid), group_size=1000)
-    made = sim.write(lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, new, "eu-1"))
+    made = sim.write(lambda tx: personal.commit(tx, sim.ctx, grant, new, "eu-1"))
     assert made.group_size is None
 
 

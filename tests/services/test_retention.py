@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from federation.core import dataset, errors, ids, job, retention, transfer
 from federation.core.transfer import TransferCause
-from federation.services import carrying, datasets, sites, transfers
+from federation.services import carrying, datasets, personal, sites, transfers
 from federation.services import retention as keeping
 from tests import builders
 from tests.services.test_transfers import FLIGHTS, finish, replica, start
@@ -118,7 +118,9 @@ def test_a_replica_under_an_open_grant_stays(sim: Simulation) -> None:
     """A person who takes it home, and a site that fetches it."""
     kept(sim)
     alice = builders.person()
-    grant = sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, ids.dataset("sales/flights"), None, "eu-1"))
+    grant = sim.write(
+        lambda tx: personal.open_read(tx, sim.ctx, alice, ids.dataset("sales/flights"), personal.Reading(site="eu-1"))
+    )
     assert look(sim, 600) == 0
     assert why(sim) == "it is being read"
     sim.agents["eu-1"].settle(grant.grant)
@@ -132,7 +134,7 @@ def test_a_replica_stays_while_something_is_written_beside_it(sim: Simulation) -
     """What is written may share objects with it: a person's version, a run's, or one that is on its way there."""
     kept(sim)
     alice = builders.person()
-    sim.write(lambda tx: datasets.open_write(tx, sim.ctx, alice, ids.dataset("sales/flights"), "eu-1"))
+    sim.write(lambda tx: personal.open_write(tx, sim.ctx, alice, ids.dataset("sales/flights"), "eu-1"))
     assert look(sim, 600) == 0
     assert why(sim) == "something is written beside it"
     sim.clock.advance(sim.ctx.grant_seconds)

@@ -11,7 +11,7 @@ import pytest
 from federation.core import errors, ids, job, tasks
 from federation.core.job import JobState
 from federation.core.pipeline import Pipeline, PipelineState
-from federation.services import datasets, scatter
+from federation.services import datasets, personal, scatter
 from tests import builders
 from tests.services.pipelines import PipelineSimulation
 from tests.sim import check_laws
@@ -173,8 +173,8 @@ def test_a_partitioned_dataset_is_neither_read_nor_written_as_a_whole(sim):
     for attempt in (
         lambda: sim.submit(builders.request(["sales/flights"])),
         lambda: sim.submit(builders.request([], ["out=sales/flights"])),
-        lambda: sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, whole)),
-        lambda: sim.write(lambda tx: datasets.open_write(tx, sim.ctx, alice, whole, "eu-1")),
+        lambda: sim.write(lambda tx: personal.open_read(tx, sim.ctx, alice, whole)),
+        lambda: sim.write(lambda tx: personal.open_write(tx, sim.ctx, alice, whole, "eu-1")),
     ):
         with pytest.raises(errors.FailedPrecondition) as caught:
             attempt()

@@ -12,7 +12,7 @@ from federation.core import dataset, errors, ids, job, kinds, leases, site, tran
 from federation.core.transfer import TransferCause, TransferState
 from federation.crypto import grants as signed
 from federation.crypto import hpke
-from federation.services import carrying, datasets, sites, transfers
+from federation.services import carrying, datasets, namespaces, sites, transfers
 from federation.services import leases as lease_service
 from tests import builders, prepared
 from tests.sim import LEASE_SECONDS, Simulation, check_laws
@@ -266,7 +266,9 @@ def test_what_is_said_of_an_earlier_attempt_is_not_heard(sim: Simulation) -> Non
     sim.wait(5)
 
     def late(tx) -> transfer.Transfer:
-        return transfers.report(tx, "eu-1", made.transfer, state=TransferState.FAILED, retryable=True, attempt=1)
+        return transfers.report(
+            tx, "eu-1", made.transfer, transfers.Report(state=TransferState.FAILED, retryable=True, attempt=1)
+        )
 
     assert (sim.write(late).state, sim.write(late).attempt) == (TransferState.RUNNING, 2)
 
@@ -294,7 +296,7 @@ def test_a_site_speaks_of_its_own_transfers_alone(sim: Simulation) -> None:
     """Whatever it knows of others."""
     made = running(sim)
     for say in (
-        lambda tx: transfers.report(tx, "us-2", made.transfer, state=TransferState.RUNNING),
+        lambda tx: transfers.report(tx, "us-2", made.transfer, transfers.Report(state=TransferState.RUNNING)),
         lambda tx: transfers.finish(tx, sim.ctx, "us-2", made.transfer, (), 10**9),
     ):
         with pytest.raises(errors.PermissionDenied) as caught:
@@ -431,7 +433,7 @@ def test_a_policy_that_was_tightened_stops_what_is_on_its_way(sim: Simulation, s
         reader_key=hpke.fingerprint(bytes.fromhex(sim.read(lambda tx: sites.get_site(tx, "eu-1")).sealing_key)),
     )
     theirs = {"owner": "users/bob", "readers": ("users/alice",)}
-    sim.write(lambda tx: datasets.update_namespace(tx, builders.namespace(owner="users/bob"), frozenset({"owner"})))
+    sim.write(lambda tx: namespaces.update(tx, builders.namespace(owner="users/bob"), frozenset({"owner"})))
     sim.write(lambda tx: datasets.update_dataset(tx, builders.dataset(**theirs), frozenset(theirs)))
     refused = sim.write(lambda tx: lease_service.answer(tx, sim.ctx, "us-1", wanted))
     assert isinstance(refused, errors.FederationError)

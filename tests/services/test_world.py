@@ -10,7 +10,7 @@ import pytest
 from federation.cli import plan
 from federation.core import dataset, errors, job, planner, whatif
 from federation.core.policy import Role
-from federation.services import datasets, jobs, joining, placement, world
+from federation.services import datasets, jobs, joining, namespaces, placement, world
 from federation.services.disclosure import Disclosure
 from tests import builders
 from tests.services.test_profiles import settle, work
@@ -112,7 +112,7 @@ def test_a_plan_from_the_export_refuses_what_the_server_refuses(sim: Simulation,
         "readers": ("users/alice",),
         "owner": "users/bob",
     }
-    sim.write(lambda tx: datasets.update_namespace(tx, builders.namespace(owner="users/bob"), frozenset({"owner"})))
+    sim.write(lambda tx: namespaces.update(tx, builders.namespace(owner="users/bob"), frozenset({"owner"})))
     sim.write(lambda tx: datasets.update_dataset(tx, builders.dataset(**bound), frozenset(bound)))
     sim.write(lambda tx: joining.admit(tx, "us-2", "C", "its disk is old"))
     asked = builders.request(["flights=sales/flights"], purpose=purpose, principal=who)

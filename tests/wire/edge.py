@@ -21,7 +21,7 @@ from federation.client import Client
 from federation.core import dataset, site
 from federation.core.policy import Role
 from federation.crypto import certificates, signing
-from federation.services import datasets, identity, sites
+from federation.services import datasets, identity, namespaces, sites
 from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
 from federation.wire import errors as wire_errors
@@ -208,14 +208,16 @@ def populate(edge: Edge) -> None:
             sites.register(
                 tx,
                 name,
-                gateway=f"{name}.example:7443",
-                signing_key=signing.public_hex(signing.new_private()),
-                sealing_key="22" * 32,
-                has_compute=True,
-                capacity=site.Capacity(cpus=4, memory_bytes=8 * 10**9),
-                findings=builders.findings(),
+                site.Presence(
+                    gateway=f"{name}.example:7443",
+                    signing_key=signing.public_hex(signing.new_private()),
+                    sealing_key="22" * 32,
+                    has_compute=True,
+                    capacity=site.Capacity(cpus=4, memory_bytes=8 * 10**9),
+                ),
+                builders.findings(),
             )
-        datasets.create_namespace(tx, edge.ctx, dataset.Namespace(name="sales"))
+        namespaces.create(tx, edge.ctx, dataset.Namespace(name="sales"))
         datasets.create_dataset(tx, edge.ctx, dataset.Dataset(namespace="sales", dataset="flights"))
 
     edge.catalog.write(work, actor="users/admin")

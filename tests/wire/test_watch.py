@@ -17,7 +17,7 @@ from federation.api import feed
 from federation.client import AsyncClient, Client
 from federation.core import dataset, errors, watching
 from federation.core.policy import Role
-from federation.services import datasets, identity
+from federation.services import datasets, identity, namespaces
 from federation.v1 import events_pb2
 from tests import builders
 from tests.wire.edge import Edge
@@ -38,7 +38,7 @@ def make(edge: Edge, namespace: str = "sales", **changes: Any) -> dataset.Datase
 
     def work(tx: Any) -> dataset.Dataset:
         if tx.get(dataset.Namespace, namespace) is None:
-            datasets.create_namespace(tx, edge.ctx, dataset.Namespace(name=namespace, owner="users/admin"))
+            namespaces.create(tx, edge.ctx, dataset.Namespace(name=namespace, owner="users/admin"))
         return datasets.create_dataset(tx, edge.ctx, builders.dataset(name, create_time=None, **changes))
 
     return edge.catalog.write(work, actor="users/admin")
