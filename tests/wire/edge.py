@@ -16,7 +16,7 @@ from federation.adapters import prices
 from federation.adapters.lineage_record import MemoryLineage
 from federation.adapters.records_memory import MemoryRecords
 from federation.adapters.system import SystemClock, UlidIds
-from federation.api.server import Server
+from federation.api.server import Record, Server
 from federation.client import Client
 from federation.core import dataset, site
 from federation.core.policy import Role
@@ -179,13 +179,15 @@ def serve(
     tokens: dict[str, str],
     *,
     committer: Any = None,
+    people: ports.People | None = None,
     **parts: Any,
 ) -> Edge:
-    """Starts a server on a loop and a thread of its own; `parts` are more of what it is made of."""
+    """Starts a server on a loop and a thread of its own; `parts` are more of what its `Record` is made of."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
     thread.start()
-    server = Server(catalog, ctx, settings, committer or NoCommitter(), lineage=lineage_index(catalog), **parts)
+    record = Record(committer=committer or NoCommitter(), lineage=lineage_index(catalog), **parts)
+    server = Server(catalog, ctx, settings, record, people=people)
     edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, loop=loop, thread=thread, tokens=tokens)
     edge.run(server.start())
     return edge
