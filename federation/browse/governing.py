@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from federation.browse import apart, fitting, gathering, panes
+from federation.browse.clients import Clients
 from federation.browse.panes import Pane
 from federation.browse.place import HOLDS, Kind, Place
 from federation.client import AsyncClient
@@ -18,9 +18,6 @@ from federation.core.authorization import PolicyRevision, Rule
 from federation.core.screen import safe
 from federation.core.trail import AuditRow
 from federation.shown import shapes
-
-if TYPE_CHECKING:
-    from federation.browse.sides import Clients
 
 _WATCHED = 'type = "policies"'
 _DECISIONS_MAX = 100

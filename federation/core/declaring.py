@@ -13,7 +13,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from federation.core import declared, errors, ids, offers, ratecard, site
+from federation.core import declared, errors, ids, offers, pricefile, ratecard, site
 from federation.core.declared import NOUNS, Declared, Problem
 
 #: What can be deleted because no file declares it any more.
@@ -298,7 +298,7 @@ class _Planner:
                 source_provider=provider,
                 source_place=place,
                 destination_provider=to_provider,
-                destination_place=to_place or ratecard.ANY,
+                destination_place=to_place or pricefile.ANY,
                 upto_bytes=tier.get("upto_bytes"),
                 gb_micros=tier["gb_micros"],
                 gb_bytes=tier["gb_bytes"],
