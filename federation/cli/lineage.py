@@ -68,7 +68,7 @@ def _moments(function: Callable[..., Any]) -> Callable[..., Any]:
     "--html", type=click.Path(path_type=Path), metavar="FILE.html", help="Draw it into this page, which needs nothing else."
 )
 @click.option("--svg", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw it into this file.")
-def show(
+def show(  # noqa: PLR0913 - click hands over each option by itself
     session: Session,
     name: str,
     *,
