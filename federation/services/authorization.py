@@ -1,4 +1,4 @@
-"""The one check: what the policy says of a person, an action and a dataset, asked by all who are about to let something happen.
+"""Asks the policy whether a person may do something with a dataset. Everything that lets something happen asks here.
 
 `require` writes the decision into the log in the transaction of its effect, so that no effect is without it. A refusal leaves
 no trace in a transaction that fails: it is carried by the error, and whoever ends the call writes it down (`note`). Looking at
@@ -101,7 +101,7 @@ def ended(stored: dataset.Dataset, now: datetime) -> bool:
 
 
 def answer(tx: ports.Transaction, ctx: Context, asked: Question) -> Answer:
-    """What the policy says. Tells nobody."""
+    """What the policy says. Nothing is written into the log."""
     return current(tx, ctx)[0].decide(asked)
 
 
@@ -113,7 +113,7 @@ def require(
     job: str = "",
     law: Callable[[], None] = lambda: None,
 ) -> Decided:
-    """Tells of a decision that something is about to follow from; raises where it is no.
+    """Decides about something that is about to happen, and writes the decision into the log; raises where it is no.
 
     NotFound, as for a dataset that was never there, for somebody who may not know of it; else Denied (POLICY_DENIED). `law` is
     a rule that no policy can lift: it raises PermissionDenied where it is broken, and its words go before the policy's.
@@ -225,18 +225,18 @@ def _releases(tx: ports.Transaction, request: job.JobRequest) -> Iterator[Questi
 
 
 def _plain(who: Subject) -> Subject:
-    """As which a job will act: what is asked when it is submitted is what is asked when it runs."""
+    """The submitter without their role, as which the job will act: so what is asked now is what will be asked when it runs."""
     return Subject(name=who.name, groups=who.groups)
 
 
 def _precheck(tx: ports.Transaction, ctx: Context, asked: Question) -> None:
-    """Raises as `require`, and tells nothing of a yes: nothing follows from it yet."""
+    """Raises as `require` does; a yes is not written into the log, since nothing happens yet because of it."""
     if not answer(tx, ctx, asked).allowed:
         require(tx, ctx, asked)
 
 
 def _made(tx: ports.Transaction, name: ids.DatasetName, owner: str) -> dataset.Dataset:
-    """A dataset that is yet to be made: its namespace's owner decides, or whoever makes the namespace too."""
+    """An output dataset that does not exist yet. Its namespace's owner decides over it, or `owner` where that is new, too."""
     whose = "" if tx.get(dataset.Namespace, name.namespace) else owner
     return dataset.Dataset(namespace=name.namespace, dataset=name.dataset, owner=whose)
 
@@ -325,7 +325,7 @@ def absent(name: ids.DatasetName) -> errors.NotFound:
 
 
 def namespace_absent(name: str) -> errors.NotFound:
-    """The same of a namespace."""
+    """What is said of a namespace that is not there, and of one that its caller may not know of."""
     return errors.NotFound(
         f"namespace {name} does not exist",
         help="`fed namespace list` shows what is there.",
@@ -344,7 +344,7 @@ def _counted(ctx: Context, name: str) -> str:
 
 
 def tell_unseen(tx: ports.Transaction, ctx: Context) -> int:
-    """Tells, once a minute, who asked for what they may not know of, or what is not there. Returns of how many callers."""
+    """Writes into the log, once a minute, who asked for what is hidden from them or not there; returns how many they are."""
     memory = ctx.engines
     if not memory.unseen or (memory.told_time is not None and tx.now < memory.told_time + UNSEEN_EVERY):
         return 0

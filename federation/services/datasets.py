@@ -88,7 +88,7 @@ def whole_dataset(tx: ports.Transaction, name: ids.DatasetName) -> dataset.Datas
 def update_dataset(tx: ports.Transaction, given: dataset.Dataset, mask: frozenset[str]) -> dataset.Dataset:
     """Changes what the mask names; Conflict when `given.etag` is given and stale.
 
-    A residency that forbids a site where a replica already lies is refused (RESIDENCY_VIOLATED): a rule is never only on paper.
+    A residency that forbids a site where a replica already lies is refused (RESIDENCY_VIOLATED).
     """
     stored = usable_dataset(tx, given.name)
     merged = masks.merge(stored, given, mask, DATASET_MUTABLE)
@@ -444,7 +444,7 @@ def _sealed(tx: ports.Transaction, version: dataset.Version, uid: str, at: str) 
 
 
 def _outdated(tx: ports.Transaction, version: dataset.Version, at: str) -> bool:
-    """Whether a generation of it is from before the site's were to be made anew: by its oldest row, wherever that is."""
+    """Whether one of its generations is older than the site's last rotation of DEKs, by the oldest wrapped row at any site."""
     ring = tx.get(custody.SiteKeyring, at)
     if ring is None or ring.dek_time is None:
         return False

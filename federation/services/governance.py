@@ -66,7 +66,7 @@ def update_dataset(
 
 
 def _require_party(owner: str) -> None:
-    """A name that nobody is known by would leave the dataset to nobody."""
+    """InvalidArgument for an owner that is no `users/...` or `groups/...`: the dataset would belong to nobody."""
     values.parties((owner,) if owner else (), "owner")
 
 

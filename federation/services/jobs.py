@@ -110,7 +110,7 @@ def submit(
 
 
 def name_package(tx: ports.Transaction, principal: policy.Principal, alias: str, digest: str) -> None:
-    """From now on the caller's `alias` is the package `digest`; what jobs were submitted with is not touched."""
+    """Makes the caller's `alias` stand for the package `digest` from now on; jobs submitted before keep theirs."""
     _check_alias(alias)
     stored = tx.get(kinds.PackageAlias, f"{principal.name}/{alias}")
     named = kinds.PackageAlias(principal=principal.name, alias=alias, digest=digest)
@@ -233,7 +233,7 @@ def _overdue(tx: ports.Transaction, stored: job.Job, run: job.Run) -> bool:
 
 
 def _untold(tx: ports.Transaction, ctx: Context, at: str) -> Iterator[job.Run]:
-    """Runs that the catalog ended by itself a short while ago."""
+    """Runs that the catalog ended by itself a short while ago, of which their site may not know yet."""
     since = tx.now - UNTOLD_LEASES * ctx.lease
     for state in (job.JobState.FAILED, job.JobState.CANCELLED):
         where = {"site": at, "state": str(state)}
@@ -358,7 +358,7 @@ def _failed(
 
 
 def _believe(tx: ports.Transaction, at: str, detail: str) -> None:
-    """Takes the agent's word that its cluster is down, or the job would use up its attempts there until the next heartbeat."""
+    """Marks the site's cluster as down at once: else the job would use up its attempts there until the next heartbeat."""
     error = detail or "its cluster does not answer"
     stored = tx.replace(dataclasses.replace(sites.get_site(tx, at), compute_error=error, update_time=tx.now))
     tx.emit("site.updated", f"sites/{at}", stored)
@@ -413,7 +413,7 @@ def _deliver(
 
 
 def _matched(request: job.JobRequest, given: tuple[dataset.NewVersion, ...]) -> list[tuple[str, dataset.NewVersion]]:
-    """Each declared output with what was written for it, in the request's order; nothing more and nothing less."""
+    """Each declared output with what was written for it, in the request's order; raises where one is missing or too many."""
     declared = {spec.alias: spec.dataset for spec in request.outputs}
     written = {new.alias: new for new in given}
     for new in given:

@@ -117,7 +117,7 @@ def _new(tx: ports.Transaction, ctx: Context, complete: PipelineRequest) -> Pipe
 
 
 def _rejected_or(planned: Pipeline) -> Pipeline:
-    """What cannot be placed at all is REJECTED before it begins."""
+    """The pipeline, REJECTED if its plan found no way to place it."""
     if not planned.reason:
         return planned
     over = tuple(each if each.state.terminal else dataclasses.replace(each, state=JobState.REJECTED) for each in planned.tasks)
@@ -135,7 +135,7 @@ def _kept(tx: ports.Transaction, before: Pipeline, now: Pipeline) -> Pipeline:
 
 
 def _mirrored(tx: ports.Transaction, of: Pipeline) -> Pipeline:
-    """What has become of the jobs."""
+    """The pipeline with its tasks' states taken from their jobs."""
     return dataclasses.replace(of, tasks=tuple(_mirror(tx, each) for each in of.tasks))
 
 
@@ -155,7 +155,7 @@ def _impossible(found: job.Job) -> bool:
 
 
 def _judged(of: Pipeline) -> Pipeline:
-    """What a failed task means: an optional one is left out, any other ends the pipeline, and so do too few optional ones."""
+    """Decides about failed tasks: an optional one is left out; any other, or too few optional ones left, ends the pipeline."""
     if _ending(of):
         return of
     optional = {spec.task for spec in of.request.tasks if spec.optional}
@@ -289,7 +289,7 @@ def _failed_at(tx: ports.Transaction, of: Pipeline) -> dict[str, tuple[tuple[str
 
 
 def _rest(tx: ports.Transaction, of: Pipeline) -> PipelineRequest:
-    """What has not ended, with what has been made for it: inputs at committed versions, none from what was left out."""
+    """The tasks that have not ended, with inputs at the versions that earlier tasks committed, and without those left out."""
     runs = {each.task: each for each in of.tasks}
     specs = {spec.task: spec for spec in of.request.tasks}
     left = tuple(_fed(tx, spec, runs, specs) for spec in of.request.tasks if not runs[spec.task].state.terminal)
@@ -345,7 +345,7 @@ def _due(of: Pipeline) -> list[TaskRun]:
 
 
 def _options(tx: ports.Transaction, ctx: Context, of: Pipeline, due: list[TaskRun], revision: int) -> dict[str, plans.Option]:
-    """Where tasks whose inputs are all there may go now."""
+    """Where the tasks whose inputs all exist could run now."""
     names = {each.task for each in due}
     specs = tuple(spec for spec in _rest(tx, of).tasks if spec.task in names)
     at = plans.look(tx, ctx, dataclasses.replace(of.request, tasks=specs), revision=revision, excluded=_failed_at(tx, of))
@@ -421,7 +421,7 @@ def _elsewhere(tx: ports.Transaction, ctx: Context, of: Pipeline, each: TaskRun,
 
 
 def _dispensable(of: Pipeline, each: TaskRun) -> bool:
-    """Whether the request lets a task be gone without: enough other optional ones have succeeded."""
+    """Whether the pipeline can do without a task, because enough other optional ones have succeeded."""
     optional = {spec.task for spec in of.request.tasks if spec.optional}
     done = sum(row.state is JobState.SUCCEEDED for row in of.tasks if row.task in optional)
     return each.task in optional and 0 < of.request.parts_min <= done
