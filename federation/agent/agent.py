@@ -432,7 +432,7 @@ class Agent:
             self._closing.wait(agent_catalog.backoff(failures, seconds_max=RECONNECT_SECONDS_MAX))
 
     def _follow(self, instruction: agent_catalog.Instruction) -> None:
-        """Does as told. What fails breaks the stream off, for the next one begins with all that is due."""
+        """Carries out the instructions of a stream. An error ends the stream: the next one begins with all that is due."""
         match instruction:
             case job.StartRun():
                 self._runs.take(instruction)

@@ -103,7 +103,7 @@ class Catalog:
 
     @property
     def _stub(self) -> Any:
-        """The generated stub, which tells no types that its messages do not tell already, with the certificate of now."""
+        """The generated stub on a connection with the present certificate. Typed `Any`: its messages carry the types."""
         with self._lock:
             identity = self._credentials.current()
             if identity is not self._identity and not self._closing.is_set():
@@ -111,7 +111,7 @@ class Catalog:
             return self._newest
 
     def _connect(self, identity: tls.Tls) -> None:
-        """Another connection; of older ones the last stays for what still runs over it, and the one before it is ended."""
+        """Opens a connection with a new certificate. The one before stays open for its streams; any older one is closed."""
         self._identity = identity
         self._channels.append(tls.channel(self._target, identity))
         self._newest = agent_pb2_grpc.AgentStub(self._channels[-1])
