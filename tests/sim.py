@@ -47,6 +47,7 @@ from federation.services import (
     datasets,
     jobs,
     ledger,
+    live_transfers,
     namespaces,
     personal,
     reconcile,
@@ -54,7 +55,6 @@ from federation.services import (
     runs,
     scan,
     sites,
-    transfers,
 )
 from federation.services.context import Context
 from tests import builders
@@ -154,7 +154,7 @@ class SimulatedAgent:
                 self.runs.setdefault(instruction.run.run, LocalRun(start=instruction))
             else:
                 self.stop(instruction)
-        for other in self.sim.catalog.read(lambda tx: transfers.instructions(tx, self.sim.ctx, self.name)):
+        for other in self.sim.catalog.read(lambda tx: live_transfers.instructions(tx, self.sim.ctx, self.name)):
             if isinstance(other, transfer.StartTransfer):
                 self.transfers[other.transfer.transfer] = other
             elif isinstance(other, transfer.StopTransfer):
@@ -257,7 +257,7 @@ class SimulatedAgent:
         wanted = self.sim.read(lambda tx: datasets.get_version(tx, carrying.version_name(start.transfer)))
         keys = tuple(builders.wrapped_key(self.name, g, dataset_uid=start.dataset_uid) for g in wanted.generations)
         try:
-            answer = self.write(lambda tx: transfers.finish(tx, self.sim.ctx, self.name, name, keys, wanted.object_bytes))
+            answer = self.write(lambda tx: live_transfers.finish(tx, self.sim.ctx, self.name, name, keys, wanted.object_bytes))
         except errors.FailedPrecondition as error:
             if error.reason != "TRANSFER_SUPERSEDED":
                 raise
@@ -273,8 +273,8 @@ class SimulatedAgent:
 
     def _told(self, name: str, state: TransferState, **said: Any) -> transfer.Transfer:
         attempt = self.transfers[name].transfer.attempt
-        report = transfers.Report(state=state, attempt=attempt, **said)
-        answer = self.write(lambda tx: transfers.report(tx, self.name, name, report))
+        report = live_transfers.Report(state=state, attempt=attempt, **said)
+        answer = self.write(lambda tx: live_transfers.report(tx, self.name, name, report))
         if (answer.state, answer.attempt) != (TransferState.RUNNING, attempt):
             self.transfers.pop(name, None)
         return answer

@@ -173,7 +173,7 @@ class Transfers:
         self._book.forget_drop(ordered.version)
 
     def _try(self, row: journal.TransferRow, work: Callable[[journal.TransferRow], None]) -> None:
-        """Does a piece of a transfer's work; an error ends the attempt, unless it says that the catalog is away: that is raised."""
+        """Does a piece of a transfer's work; an error ends the attempt; one that says that the catalog is away is raised."""
         try:
             work(row)
         except errors.FederationError as error:

@@ -28,10 +28,10 @@ from federation.services import (
     joining,
     leases,
     ledger,
+    live_transfers,
     personal,
     retention,
     sites,
-    transfers,
     witness,
 )
 from federation.services import keys as custody
@@ -224,7 +224,7 @@ class AgentServicer:
             yield codec.to_message(sealed)
 
     async def report_transfer(self, request: agent_pb2.ReportTransferRequest, call: Call) -> Message:
-        told = transfers.Report(
+        told = live_transfers.Report(
             state=_transfer_state(request.state),
             bytes_done=request.bytes_done,
             objects_done=request.objects_done,
@@ -234,7 +234,7 @@ class AgentServicer:
             attempt=request.attempt,
         )
         return await self._store.write(
-            lambda tx: codec.to_message(transfers.report(tx, call.principal.site, request.transfer, told)),
+            lambda tx: codec.to_message(live_transfers.report(tx, call.principal.site, request.transfer, told)),
             actor=call.principal.name,
         )
 
@@ -243,7 +243,7 @@ class AgentServicer:
 
         def work(tx: Transaction) -> Message:
             site = call.principal.site
-            return codec.to_message(transfers.finish(tx, self._ctx, site, request.transfer, keys, request.object_bytes))
+            return codec.to_message(live_transfers.finish(tx, self._ctx, site, request.transfer, keys, request.object_bytes))
 
         return await self._store.write(work, actor=call.principal.name)
 
@@ -351,7 +351,7 @@ def _capacity(request: agent_pb2.RegisterRequest | agent_pb2.HeartbeatRequest) -
 def _due(tx: Transaction, ctx: Context, site: str) -> tuple[Instruction, ...]:
     return (
         *jobs.instructions(tx, ctx, site),
-        *transfers.instructions(tx, ctx, site),
+        *live_transfers.instructions(tx, ctx, site),
         *erasures.instructions(tx, site),
         *custody.instructions(tx, site),
     )

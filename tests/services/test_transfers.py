@@ -12,7 +12,7 @@ from federation.core import dataset, errors, ids, job, kinds, leases, site, tran
 from federation.core.transfer import TransferCause, TransferState
 from federation.crypto import grants as signed
 from federation.crypto import hpke
-from federation.services import carrying, datasets, namespaces, sites, transfers
+from federation.services import carrying, datasets, live_transfers, namespaces, sites, transfers
 from federation.services import leases as lease_service
 from tests import builders, prepared
 from tests.sim import LEASE_SECONDS, Simulation, check_laws
@@ -266,8 +266,8 @@ def test_what_is_said_of_an_earlier_attempt_is_not_heard(sim: Simulation) -> Non
     sim.wait(5)
 
     def late(tx) -> transfer.Transfer:
-        return transfers.report(
-            tx, "eu-1", made.transfer, transfers.Report(state=TransferState.FAILED, retryable=True, attempt=1)
+        return live_transfers.report(
+            tx, "eu-1", made.transfer, live_transfers.Report(state=TransferState.FAILED, retryable=True, attempt=1)
         )
 
     assert (sim.write(late).state, sim.write(late).attempt) == (TransferState.RUNNING, 2)
@@ -287,7 +287,7 @@ def test_finishing_twice_is_finishing_once_and_late_is_refused(sim: Simulation) 
     sim.agents["us-2"].work()
     assert other.transfer not in sim.agents["us-2"].transfers
     with pytest.raises(errors.FailedPrecondition) as caught:
-        sim.write(lambda tx: transfers.finish(tx, sim.ctx, "us-2", other.transfer, (), told.transfer.object_bytes))
+        sim.write(lambda tx: live_transfers.finish(tx, sim.ctx, "us-2", other.transfer, (), told.transfer.object_bytes))
     assert caught.value.reason == "TRANSFER_SUPERSEDED"
     assert replica(sim, at="us-2") is None
 
@@ -296,8 +296,8 @@ def test_a_site_speaks_of_its_own_transfers_alone(sim: Simulation) -> None:
     """Whatever it knows of others."""
     made = running(sim)
     for say in (
-        lambda tx: transfers.report(tx, "us-2", made.transfer, transfers.Report(state=TransferState.RUNNING)),
-        lambda tx: transfers.finish(tx, sim.ctx, "us-2", made.transfer, (), 10**9),
+        lambda tx: live_transfers.report(tx, "us-2", made.transfer, live_transfers.Report(state=TransferState.RUNNING)),
+        lambda tx: live_transfers.finish(tx, sim.ctx, "us-2", made.transfer, (), 10**9),
     ):
         with pytest.raises(errors.PermissionDenied) as caught:
             sim.write(say)
@@ -318,7 +318,7 @@ def test_a_replica_needs_all_its_bytes_and_its_own_keys(sim: Simulation) -> None
         ((dataclasses.replace(good, dataset_uid="other"),), 10**9, "KEY_FOREIGN"),
     ):
         with pytest.raises(errors.FederationError) as caught:
-            sim.write(lambda tx, k=keys, n=size: transfers.finish(tx, sim.ctx, "eu-1", made.transfer, k, n))
+            sim.write(lambda tx, k=keys, n=size: live_transfers.finish(tx, sim.ctx, "eu-1", made.transfer, k, n))
         assert caught.value.reason == reason
     assert look(sim, made.transfer).state is TransferState.RUNNING
     assert replica(sim) is None
@@ -554,7 +554,7 @@ def test_a_copy_that_no_job_waits_for_is_given_up_unless_somebody_else_wants_it(
         if shared:
             assert start(sim, to="us-2").transfer == name
         sim.cancel(waiting.job)
-        sim.write(lambda tx: transfers.advance(tx, dataclasses.replace(sim.ctx, transfers_per_site=0)))
+        sim.write(lambda tx: live_transfers.advance(tx, dataclasses.replace(sim.ctx, transfers_per_site=0)))
         assert look(sim, name).state is state
     assert look(sim, name).cause is TransferCause.PERSON
 
