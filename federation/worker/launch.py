@@ -209,7 +209,7 @@ def _finish(client: gateways.GatewayClient, end: _End, out: IO[bytes]) -> int:
 
 
 def _persistently(call: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
-    """An answer to what may be said again, within ten minutes."""
+    """The answer of a call that is safe to repeat, tried for ten minutes."""
     pauses = gateways.Pauses(FINISH_SECONDS)
     while True:
         try:
@@ -281,7 +281,7 @@ class _Log:
                 return
 
     def _batch(self) -> tuple[list[bytes], bool]:
-        """What came within a moment, and whether it was the last."""
+        """The output that came within a moment, and whether that was the end of it."""
         piece = self._queue.get()
         batch: list[bytes] = []
         deadline = time.monotonic() + BATCH_SECONDS
