@@ -17,7 +17,6 @@ from federation.core import arrivals, lines, links, plain
 if TYPE_CHECKING:
     from federation.core import planner
 
-Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 #: So many regions are priced one by one; with more of them to price, all at once takes less.

@@ -75,7 +75,7 @@ class Rates:
             raise _limited(f"callers from {place}", wait)
 
     def knock(self, place: str, credential: str) -> None:
-        """Allows an attempt to authenticate; RATE_LIMITED where too many failed from a place, unless the credential was good before."""
+        """Allows an attempt to authenticate; RATE_LIMITED where too many failed from there, unless the credential is known."""
         with self._lock:
             if credential and credential in self._known:
                 return

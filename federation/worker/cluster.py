@@ -41,11 +41,6 @@ def put(connection: environment.Connection) -> None:
     _launcher_store().internal_kv_put(_key(connection.run), connection.to_json().encode(), True, _NAMESPACE)
 
 
-def remove(run: str) -> None:
-    """Takes it away again."""
-    _launcher_store().internal_kv_del(_key(run), False, _NAMESPACE)
-
-
 def present() -> bool:
     """Whether this process was started by a Ray cluster."""
     return bool(config.environment().get(_ADDRESS))

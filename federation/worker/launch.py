@@ -172,7 +172,10 @@ def _forwarding(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _published(connection: environment.Connection, log: _Log) -> Iterator[None]:
-    """Lets the Ray workers of the job find the connection for as long as it runs."""
+    """Puts the connection where the job's Ray workers find it, while the block goes on; a run that has ended leaves it there.
+
+    By then it opens nothing: a gateway refuses the token of a run that is over.
+    """
     if not cluster.present():
         yield
         return
