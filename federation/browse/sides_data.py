@@ -18,7 +18,7 @@ from federation.client import AsyncClient
 from federation.core import dataset, errors, ids, units
 from federation.core.screen import safe
 from federation.core.statistics import ColumnStatistics
-from federation.shown import lineage, shapes, tables
+from federation.shown import lineage, shapes, tables, wording
 
 #: Of a dataset with more versions the newest are asked for one by one: its listing begins with the oldest.
 _LISTED_MAX = 500
@@ -55,7 +55,7 @@ def of_namespace(where: Place, clients: Clients) -> list[Pane]:
     """A namespace: its datasets, and what it spent."""
 
     async def about() -> RenderableType:
-        return panes.pairs(shapes.fields(await clients.loop.get_namespace(where.name)))
+        return panes.pairs(wording.fields(await clients.loop.get_namespace(where.name)))
 
     return [
         panes.TablePane(
@@ -85,7 +85,7 @@ def of_dataset(where: Place, clients: Clients) -> list[Pane]:
 
     async def about() -> RenderableType:
         found, card = await asyncio.gather(client.get_dataset(where.name), client.explain_card(where.name))
-        parts: list[RenderableType] = [panes.pairs(shapes.fields(found))]
+        parts: list[RenderableType] = [panes.pairs(wording.fields(found))]
         if card.made_of or card.unseen:
             others = f"{card.unseen} that you may not know of" if card.unseen else ""
             parts.append(Text(f"\nmade of {', '.join(filter(None, (*map(safe, card.made_of), others)))}"))
@@ -169,7 +169,7 @@ def of_version(where: Place, clients: Clients) -> list[Pane]:
             yield row
 
     async def about() -> RenderableType:
-        return panes.pairs(shapes.fields(await client.get_version(name)))
+        return panes.pairs(wording.fields(await client.get_version(name)))
 
     return [
         panes.TablePane(

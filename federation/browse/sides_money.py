@@ -11,7 +11,7 @@ from federation.browse.clients import Clients
 from federation.browse.panes import Pane
 from federation.browse.place import Kind, Place
 from federation.core import budget, errors
-from federation.shown import shapes
+from federation.shown import shapes, wording
 
 
 def both(*filters: str) -> str:
@@ -75,7 +75,7 @@ def of_budget(where: Place, clients: Clients) -> list[Pane]:
         return gauge.Gauge(found, told)
 
     async def about() -> RenderableType:
-        return panes.pairs(shapes.fields(await client.get_budget(where.name)))
+        return panes.pairs(wording.fields(await client.get_budget(where.name)))
 
     def costs_by(by: str) -> Pane:
         async def drawn() -> RenderableType:

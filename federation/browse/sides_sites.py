@@ -14,7 +14,7 @@ from federation.browse.panes import Pane
 from federation.browse.place import Kind, Place
 from federation.client import AsyncClient
 from federation.core import dataset, job, site, transfer, units
-from federation.shown import shapes
+from federation.shown import shapes, wording
 
 #: Of jobs that wait anywhere no more are looked through for those of one site.
 _WAITING_MAX = 2_000
@@ -77,8 +77,8 @@ _LOCATED = (
     shapes.Column(heading="LAW", show=lambda v: v.site.jurisdiction),
     shapes.Column(heading="REPLICA", show=_state),
     shapes.Column(heading="STORED", show=lambda v: units.size(v.replica.object_bytes) if v.replica else "-", number=True),
-    shapes.Column(heading="VERIFIED", show=lambda v: shapes.moment(v.replica.verify_time) or "-" if v.replica else "-"),
-    shapes.Column(heading="ENDS", show=lambda v: shapes.moment(v.replica.expire_time) or "-" if v.replica else "-"),
+    shapes.Column(heading="VERIFIED", show=lambda v: wording.moment(v.replica.verify_time) or "-" if v.replica else "-"),
+    shapes.Column(heading="ENDS", show=lambda v: wording.moment(v.replica.expire_time) or "-" if v.replica else "-"),
 )
 
 
@@ -129,7 +129,7 @@ def of_site(where: Place, clients: Clients) -> list[Pane]:
     work = _Work(client, where.name)
 
     async def about() -> RenderableType:
-        return panes.pairs(shapes.fields(await client.get_site(where.name)))
+        return panes.pairs(wording.fields(await client.get_site(where.name)))
 
     return [
         panes.TextPane("About", about, watched=f'name = "sites/{where.name}"'),

@@ -11,7 +11,7 @@ from federation.browse.clients import Clients
 from federation.browse.panes import Pane
 from federation.browse.place import Kind, Place
 from federation.core import job, pipeline, transfer, units
-from federation.shown import lineage, pipelines, plans, shapes
+from federation.shown import lineage, pipelines, plans, wording
 
 _EDGES_MAX = 1_000
 
@@ -110,8 +110,8 @@ def pipeline_fields(found: pipeline.Pipeline) -> list[tuple[str, str]]:
         ("namespace", found.request.namespace),
         ("submitted by", found.request.principal),
         ("optional tasks that must succeed", str(found.request.parts_min or "")),
-        ("created", shapes.moment(found.create_time)),
-        ("ended", shapes.moment(found.end_time)),
+        ("created", wording.moment(found.create_time)),
+        ("ended", wording.moment(found.end_time)),
     ]
     return [(name, text) for name, text in told if text]
 
@@ -163,8 +163,8 @@ def job_fields(found: job.Job) -> list[tuple[str, str]]:
         ("namespace", request.namespace),
         ("submitted by", request.principal),
         ("waits for", ", ".join(f"transfers/{name}" for name in found.transfers)),
-        ("created", shapes.moment(found.create_time)),
-        ("ended", shapes.moment(found.end_time)),
+        ("created", wording.moment(found.create_time)),
+        ("ended", wording.moment(found.end_time)),
         ("run", found.run),
         ("pipeline", request.pipeline),
     ]
@@ -209,6 +209,6 @@ def of_transfer(where: Place, clients: Clients) -> list[Pane]:
     """A transfer."""
 
     async def about() -> RenderableType:
-        return panes.pairs(shapes.fields(await clients.loop.get_transfer(where.name)))
+        return panes.pairs(wording.fields(await clients.loop.get_transfer(where.name)))
 
     return [panes.TextPane("About", about, watched=f'name = "transfers/{where.name}"')]
