@@ -217,9 +217,8 @@ class SimulatedAgent:
 
     def report(self, run: str, state: JobState, *, reason: str = "", retryable: bool = False) -> bool:
         """Says what became of a run; whether it is still the one to say it."""
-        return self.heard(
-            lambda tx: jobs.report_run(tx, self.sim.ctx, self.name, run, state=state, reason=reason, retryable=retryable), run
-        )
+        told = jobs.RunReport(state=state, reason=reason, retryable=retryable)
+        return self.heard(lambda tx: jobs.report_run(tx, self.sim.ctx, self.name, run, told), run)
 
     def heard(self, work: Callable[[ports.Transaction], object], run: str) -> bool:
         """Whether the catalog takes its word on a run; drops one that is over."""

@@ -146,21 +146,14 @@ class AgentServicer:
         )
 
     async def report_run(self, request: agent_pb2.ReportRunRequest, call: Call) -> Message:
-        state = _state(request.state)
-        return await self._run(
-            call,
-            lambda tx: jobs.report_run(
-                tx,
-                self._ctx,
-                call.principal.site,
-                request.run,
-                state=state,
-                reason=request.reason,
-                detail=request.detail,
-                exit_code=request.exit_code if request.HasField("exit_code") else None,
-                retryable=request.retryable,
-            ),
+        told = jobs.RunReport(
+            state=_state(request.state),
+            reason=request.reason,
+            detail=request.detail,
+            exit_code=request.exit_code if request.HasField("exit_code") else None,
+            retryable=request.retryable,
         )
+        return await self._run(call, lambda tx: jobs.report_run(tx, self._ctx, call.principal.site, request.run, told))
 
     async def finish_run(self, request: agent_pb2.FinishRunRequest, call: Call) -> Message:
         outputs = tuple(codec.to_value(output) for output in request.outputs)

@@ -286,37 +286,39 @@ def accept_run(tx: ports.Transaction, ctx: Context, at: str, name: str, submissi
     return runs.step(tx, stored, run, "accepted", submission_id=submission_id, lease_time=lease_time)
 
 
-def report_run(
-    tx: ports.Transaction,
-    ctx: Context,
-    at: str,
-    name: str,
-    *,
-    state: job.JobState,
-    reason: str = "",
-    detail: str = "",
-    exit_code: int | None = None,
-    retryable: bool = False,
-) -> job.Run:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """An agent's word on a run: that it is RUNNING, or how it ended. `retryable` says that another attempt may do better."""
+
+    state: job.JobState
+    reason: str = ""
+    detail: str = ""
+    exit_code: int | None = None
+    retryable: bool = False
+
+
+def report_run(tx: ports.Transaction, ctx: Context, at: str, name: str, told: RunReport) -> job.Run:
     """An agent says that a run has started, failed or was stopped. Saying the same twice changes nothing.
 
     A run that SUCCEEDED stays so, whatever its process did afterwards: the answer says it.
     """
     run = _of_site(tx, at, name)
-    if run.state is job.JobState.SUCCEEDED or (run.state.terminal and (run.state, run.reason) == (state, reason)):
+    if run.state is job.JobState.SUCCEEDED or (run.state.terminal and (run.state, run.reason) == (told.state, told.reason)):
         return run
     stored, run = _current(tx, at, name)
-    if state is job.JobState.RUNNING:
-        return run if run.state is state else _started(tx, ctx, stored, run)
-    if state is job.JobState.CANCELLED and not stored.cancel_requested and _overdue(tx, stored, run):
+    if told.state is job.JobState.RUNNING:
+        return run if run.state is told.state else _started(tx, ctx, stored, run)
+    if told.state is job.JobState.CANCELLED and not stored.cancel_requested and _overdue(tx, stored, run):
         # It was stopped because it took too long, which nobody asked for by hand.
-        state, reason, retryable = job.JobState.FAILED, "DURATION_EXCEEDED", False
-    if state is job.JobState.CANCELLED:
-        return _stopped(tx, stored, run, reason, detail)
-    if state is job.JobState.FAILED:
-        return _failed(tx, ctx, stored, run, reason=reason, detail=detail, exit_code=exit_code, retryable=retryable)
+        told = dataclasses.replace(told, state=job.JobState.FAILED, reason="DURATION_EXCEEDED", retryable=False)
+    if told.state is job.JobState.CANCELLED:
+        return _stopped(tx, stored, run, told)
+    if told.state is job.JobState.FAILED:
+        return _failed(tx, ctx, stored, run, told)
     raise errors.InvalidArgument(
-        f"an agent cannot report that a run is {state}", reason="STATE_INVALID", help="Report RUNNING, FAILED or CANCELLED."
+        f"an agent cannot report that a run is {told.state}",
+        reason="STATE_INVALID",
+        help="Report RUNNING, FAILED or CANCELLED.",
     )
 
 
@@ -324,29 +326,19 @@ def _started(tx: ports.Transaction, ctx: Context, stored: job.Job, run: job.Run)
     return runs.step(tx, stored, run, "started", start_time=tx.now, lease_time=tx.now + ctx.lease)
 
 
-def _stopped(tx: ports.Transaction, stored: job.Job, run: job.Run, reason: str, detail: str) -> job.Run:
-    ended = runs.end(tx, stored, run, "cancelled", reason=reason, detail=detail)
-    placing.end_job(tx, dataclasses.replace(stored, reason=reason, detail=detail), "cancelled")
+def _stopped(tx: ports.Transaction, stored: job.Job, run: job.Run, told: RunReport) -> job.Run:
+    ended = runs.end(tx, stored, run, "cancelled", reason=told.reason, detail=told.detail)
+    placing.end_job(tx, dataclasses.replace(stored, reason=told.reason, detail=told.detail), "cancelled")
     return ended
 
 
-def _failed(
-    tx: ports.Transaction,
-    ctx: Context,
-    stored: job.Job,
-    run: job.Run,
-    *,
-    reason: str,
-    detail: str,
-    exit_code: int | None = None,
-    retryable: bool,
-) -> job.Run:
+def _failed(tx: ports.Transaction, ctx: Context, stored: job.Job, run: job.Run, told: RunReport) -> job.Run:
     """The run has failed; its job tries again, or fails with it, or is cancelled if somebody had asked for that anyway."""
-    ended = runs.end(tx, stored, run, "failed", reason=reason, detail=detail, exit_code=exit_code)
-    if reason == "COMPUTE_UNAVAILABLE":
-        _believe(tx, run.site, detail)
-    after = dataclasses.replace(stored, reason=reason, detail=detail)
-    if not retryable or reason in FINAL_REASONS:
+    ended = runs.end(tx, stored, run, "failed", reason=told.reason, detail=told.detail, exit_code=told.exit_code)
+    if told.reason == "COMPUTE_UNAVAILABLE":
+        _believe(tx, run.site, told.detail)
+    after = dataclasses.replace(stored, reason=told.reason, detail=told.detail)
+    if not told.retryable or told.reason in FINAL_REASONS:
         placing.end_job(tx, after, "failed")
     elif stored.cancel_requested:
         placing.end_job(tx, after, "cancelled")
@@ -368,9 +360,8 @@ def lose_run(tx: ports.Transaction, ctx: Context, run: job.Run) -> job.Run:
     """Gives up a run whose site let its lease run out: it neither reads nor commits any more, and its job is planned again."""
     stored = get(tx, run.job)
     detail = f"site {run.site} has not been heard from since the run's lease ended"
-    if stored.cancel_requested:
-        return _stopped(tx, stored, run, LEASE_LOST, detail)
-    return _failed(tx, ctx, stored, run, reason=LEASE_LOST, detail=detail, retryable=True)
+    told = RunReport(state=job.JobState.FAILED, reason=LEASE_LOST, detail=detail, retryable=True)
+    return _stopped(tx, stored, run, told) if stored.cancel_requested else _failed(tx, ctx, stored, run, told)
 
 
 def finish_run(

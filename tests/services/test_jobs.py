@@ -294,7 +294,8 @@ def test_a_run_that_committed_stays_succeeded_whatever_its_process_did_then(sim:
     """A crash at interpreter exit, after the commit, is no failure of the job."""
     submitted, agent, run = running(sim)
     agent.finish(run, hear=False)
-    answer = sim.write(lambda tx: jobs.report_run(tx, sim.ctx, "us-1", run, state=JobState.FAILED, reason="ENTRYPOINT_FAILED"))
+    told = jobs.RunReport(state=JobState.FAILED, reason="ENTRYPOINT_FAILED")
+    answer = sim.write(lambda tx: jobs.report_run(tx, sim.ctx, "us-1", run, told))
     assert answer.state is JobState.SUCCEEDED
     assert sim.job(submitted.job).state is JobState.SUCCEEDED
 
@@ -315,7 +316,7 @@ def test_another_sites_agent_has_no_say_in_a_run(sim: Simulation) -> None:
     """The site is the certificate's, and the run's site must be it."""
     _, _, run = running(sim)
     with pytest.raises(errors.PermissionDenied) as caught:
-        sim.write(lambda tx: jobs.report_run(tx, sim.ctx, "eu-1", run, state=JobState.FAILED))
+        sim.write(lambda tx: jobs.report_run(tx, sim.ctx, "eu-1", run, jobs.RunReport(state=JobState.FAILED)))
     assert caught.value.reason == "RUN_FOREIGN_SITE"
 
 
