@@ -512,7 +512,9 @@ class VersionWriter:
         )
 
     def _begin(self, path: str) -> _Sealing:
-        return _Sealing(self._dek, self.dataset_uid, self.generation, path)
+        # What is yet to be sealed by columns waits under a key that nobody else ever has, the class `default` neither.
+        dek = secrets.token_bytes(len(self._dek)) if self.column_classes else self._dek
+        return _Sealing(dek, self.dataset_uid, self.generation, path)
 
     def _put_sealed(self, sealed: BinaryIO, entry: dataset.FileEntry) -> None:
         def messages() -> Iterator[gateway_pb2.PutObjectsRequest]:
