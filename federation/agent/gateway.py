@@ -427,7 +427,7 @@ class Gateway:
     def _owner(
         self, caller: door.Caller, output: str, column_classes: tuple[columns.ColumnClass, ...]
     ) -> tuple[writes.Owner, str]:
-        """Whose write it is, and for whom its keys are sealed. A person names its column classes; a run's job has named them."""
+        """Whose write it is, and for whom its keys are sealed. A person names its column classes, for a run its job has."""
         if isinstance(caller, door.GrantCaller):
             grant = caller.grant
             _require(grant, grants.Access.WRITE)

@@ -1,6 +1,6 @@
 """Files whose columns are sealed by classes, brought home: opened on this machine alone.
 
-It loads pyarrow, so it is imported by whoever moves such a file and by nobody else. They are sealed by `wire.data.VersionWriter`.
+It loads pyarrow, so it is imported by whoever moves such a file and by nobody else. `wire.data.VersionWriter` seals them.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ def inputs(texts: Iterable[str], sizes: Iterable[str] = ()) -> tuple[InputSpec, 
 def outputs(
     texts: Iterable[str], column_maps: Iterable[str] = (), column_classes: Iterable[str] = ()
 ) -> tuple[OutputSpec, ...]:
-    """`[alias=]NAMESPACE/DATASET[:KIND][,deliver=SITE][,size=SIZE][,release][,count=COLUMN]` texts, and what is told of columns.
+    """`[alias=]NAMESPACE/DATASET[:KIND][,deliver=SITE][,size=SIZE][,release][,count=COLUMN]` texts, with texts about columns.
 
-    That is `OUTPUT.COLUMN=INPUT.COLUMN[,INPUT.COLUMN]` for lineage and `OUTPUT.CLASS=COLUMN[,COLUMN]` for classes.
+    Those are `OUTPUT.COLUMN=INPUT.COLUMN[,INPUT.COLUMN]` for lineage, and `OUTPUT.CLASS=COLUMN[,COLUMN]`.
     InvalidArgument (SPEC_INVALID, COLUMN_CLASS_INVALID) for a text that is none.
     """
     specs = []

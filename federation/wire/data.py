@@ -472,7 +472,12 @@ class VersionWriter:
             yield file
             return
         with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as sealed:
-            rows = self.keyholder.seal(file.path, file.data, sealed, self.column_classes)
+            try:
+                rows = self.keyholder.seal(file.path, file.data, sealed, self.column_classes)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                raise _no_room(file.path, error) from error
             sealed.seek(0)
             yield NewFile(path=file.path, data=cast("BinaryIO", sealed), rows=rows)
 
@@ -601,11 +606,7 @@ class FileWriter(io.BufferedIOBase):
             self.discard()
             if error.errno not in _FULL:
                 raise
-            raise errors.ResourceExhausted(
-                f"there is no room for {self.name!r} on this machine: {error.strerror}",
-                reason="STORAGE_FULL",
-                help="It is kept, encrypted, in the temporary folder until it is whole: make room there, or set TMPDIR.",
-            ) from error
+            raise _no_room(self.name, error) from error
 
     def _counted(self) -> int:
         """Rows, from the footer of a Parquet file, unless somebody said; its columns are kept beside."""
@@ -622,6 +623,14 @@ class FileWriter(io.BufferedIOBase):
     def _plain(self) -> FileReader:
         """What was written, for reading: only here is it ever in the clear."""
         return FileReader(self._sealing.reader(self._sealed))
+
+
+def _no_room(name: str, error: OSError) -> errors.ResourceExhausted:
+    return errors.ResourceExhausted(
+        f"there is no room for {name!r} on this machine: {error.strerror}",
+        reason="STORAGE_FULL",
+        help="It is kept, encrypted, in the temporary folder until it is whole: make room there, or set TMPDIR.",
+    )
 
 
 def _object_id() -> str:
