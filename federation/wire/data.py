@@ -471,15 +471,15 @@ class VersionWriter:
         if self.keyholder is None:
             yield file
             return
-        with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as sealed:
-            try:
+        try:
+            with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as sealed:
                 rows = self.keyholder.seal(file.path, file.data, sealed, self.column_classes)
-            except OSError as error:
-                if error.errno not in _FULL:
-                    raise
-                raise _no_room(file.path, error) from error
-            sealed.seek(0)
-            yield NewFile(path=file.path, data=cast("BinaryIO", sealed), rows=rows)
+                sealed.seek(0)
+                yield NewFile(path=file.path, data=cast("BinaryIO", sealed), rows=rows)
+        except OSError as error:  # to close it may fail as well: what was yet in its buffer finds no room either
+            if error.errno not in _FULL:
+                raise
+            raise _no_room(file.path, error) from error
 
     def _put(self, messages: Callable[[], Iterator[gateway_pb2.PutObjectsRequest]], *, again: bool) -> None:
         """Sends one file; again and again while the gateway is away."""
