@@ -186,9 +186,7 @@ class Decision:
         told, kept = [self.told(candidate) for candidate in ranked[:told_in_full]], tuple[str, ...]()
         if told:
             copied, why = self.kept(told[0])
-            if (
-                budgets.refusal(self.request, copied, self.world.caps) is None
-            ):  # else a copy would exceed what the read does not
+            if self._stopped(copied) is None:  # else a copy would exceed what the read does not
                 told[0], kept = copied, why
         return Plan(
             revision=self.world.revision,
@@ -259,7 +257,7 @@ class Decision:
         ranked = sorted((*self.everyday, *self._closer), key=rank) if self._closer else self.everyday
         if self.world.caps:
             # Those that would exceed a hard budget are set aside, each by the way that was found for it.
-            judged = [(row, budgets.refusal(self.request, self.told(row), self.world.caps)) for row in ranked]
+            judged = [(row, self._stopped(self.told(row))) for row in ranked]
             ranked = [row for row, no in judged if no is None]
             refused += [no for _, no in judged if no is not None]
         return ranked, refused
@@ -386,19 +384,26 @@ class Decision:
     def supposed(self, at: site.Site, below: int | None = None) -> Candidate | None:
         """What a site would be as a candidate if it were like this; None if it would be none. Leaves no trace.
 
-        None also where it is certain not to be `below`, or where the steps do not suffice to tell.
+        None also where a hard budget would stop it, where it is certain not to be `below`, and where the steps do not suffice
+        to tell.
         """
-        remembered, chosen = self._options.pop(at.site, None), self.chosen.get(at.site)
+        traces: tuple[dict[str, Any], ...] = (self._options, self.chosen, self.settled)
+        remembered = [trace.pop(at.site, None) for trace in traces]
         doubts = dict(self._doubts)
         answer = self.searched(at, below)
         proven, self._doubts = self._doubts == doubts, doubts
-        self._options.pop(at.site, None)
-        if remembered is not None:
-            self._options[at.site] = remembered
-        self.chosen.pop(at.site, None)
-        if chosen is not None:
-            self.chosen[at.site] = chosen
-        return answer if isinstance(answer, Candidate) and proven else None
+        found = answer if isinstance(answer, Candidate) and proven else None
+        if found is not None and self.world.caps and self._stopped(self._with_inputs(found)) is not None:
+            found = None
+        for trace, before in zip(traces, remembered, strict=True):
+            trace.pop(at.site, None)
+            if before is not None:
+                trace[at.site] = before
+        return found
+
+    def _stopped(self, told: Candidate) -> Rejection | None:
+        """The hard budget that a candidate, told with its inputs, would exceed."""
+        return budgets.refusal(self.request, told, self.world.caps)
 
     def searched(self, at: site.Site, below: int | None = None) -> Candidate | Rejection | None:
         """What the search says of a site by itself, where it may be asked at all; None where that is not `below`."""
