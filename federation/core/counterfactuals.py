@@ -111,7 +111,7 @@ def _likeliest(hopes: Ints) -> list[tuple[int, int]]:
 def _gains(decision: planner.Decision, ranked: Sequence[Candidate], columns: Ints) -> Ints:
     """What each input can cost less at each candidate at the most: its share and the rounding, or all that the site costs."""
     came = decision.came
-    gains = came.shares.take(columns, axis=1) + 2
+    gains = came.shares.take(columns, axis=1).astype(decision.objectives.dtype, copy=False) + 2
     if came.coupled or len(decision.everyday) < len(ranked):
         plain = decision.plain_sites if len(decision.everyday) < len(ranked) else None
         for k, (candidate, r) in enumerate(zip(ranked, columns.tolist(), strict=True)):

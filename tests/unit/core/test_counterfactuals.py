@@ -186,6 +186,16 @@ def test_nothing_is_told_of_a_site_that_may_not_be_used(hidden: str):
     assert all(told.site != "us-1" and "us-1" not in told.detail for told in plan.counterfactuals)
 
 
+def test_amounts_beyond_64_bits_are_explained_too():
+    """The dearest of everything for a year is still a plan, and what is told of it comes true."""
+    hours, room = (10**12, 9 * 10**11), builders.capacity(4 * 10**5)
+    rows = [builders.site(f"s{n}", f"aws:{n}", offer=builders.offer(hour), capacity=room) for n, hour in enumerate(hours)]
+    request = builders.request(cpus=4 * 10**5, duration_seconds=3 * 10**7)
+    plan = holds(request, builders.world(rows, [builders.world_input(at=["s0"])]))
+    assert plan.choice.objective_micros > 2**63
+    assert plan.counterfactuals
+
+
 def test_a_site_that_was_chosen_for_the_queue_has_no_counterfactuals():
     """Others would have won alone: what they lacked is not what decided."""
     assert planner.plan(builders.request(), builders.world(), at="us-1").counterfactuals == ()
