@@ -323,9 +323,20 @@ class Decision:
 
     def _answer(self, at: site.Site, concerned: Sequence[filters.Filter]) -> Candidate | Rejection | measured.Pending:
         refused = filters.reject(self.request, at, self.world, concerned)
+        answer: Candidate | Rejection | measured.Pending
         if refused is not None and not (self.timed and refused.resolvable and refused.reason in filters.EXHAUSTED):
-            return refused
-        return self.candidate(at, refused)
+            answer = refused
+        else:
+            answer = self.candidate(at, refused)
+        return self._too_late(at) or answer if isinstance(answer, Rejection) and answer.resolvable else answer
+
+    def _too_late(self, at: site.Site) -> Rejection | None:
+        """A site that would miss the deadline even if it had room and all inputs now: waiting for it helps nobody."""
+        offered = self.options(at)
+        if self.terms.limit is None or isinstance(offered, Rejection):
+            return None
+        spans = [taken for option in offered if (taken := cost.span(option)) is not None]
+        return self._impossible(at, [*spans]) if spans and all(cost.late(taken, self.terms) for taken in spans) else None
 
     def candidate(  # noqa: PLR0911 - a "no" each
         self, at: site.Site, full: Rejection | None = None
