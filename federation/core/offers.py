@@ -70,6 +70,17 @@ class OfferRow:
         """What the row is about: no other row may be about it."""
         return (self.provider, self.place, self.item, self.type, self.as_of)
 
+    @property
+    def told(self) -> int | None:
+        """The figure that a row of this item is there for; None where it is missing."""
+        match self.item:
+            case Item.POWER:
+                return self.watts
+            case Item.CARBON:
+                return self.carbon_g_per_kwh
+            case _:
+                return self.micros
+
 
 #: Provider, place, item, type and date.
 Subject = tuple[str, str, Item, str, str]
