@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from federation import ports
 from federation.core import card, columns, dataset, erasure, errors, grants, ids, kinds, policy, ratecard, site
 from federation.core import keys as custody
-from federation.core.authorization import Action, parties, purposes, subject
+from federation.core.authorization import Action, Question, parties, purposes, subject
 from federation.crypto import manifest
 from federation.services import access, authorization, bindings, lineage, masks, partitions, pricing, residency, scan, sites
 from federation.services.context import Context
@@ -564,9 +564,7 @@ def open_write(
     stored = whole_dataset(tx, name)
     place = sites.get_site(tx, at)
     sites.require_ready(place)
-    asked = authorization.question(tx, subject(principal), Action.WRITE, stored, at=place)
-    law = functools.partial(residency.require_site, name.short, stored.residency, at, place.jurisdiction)
-    authorization.require(tx, ctx, asked, law=law)
+    require_writer(tx, ctx, principal, stored, place)
     record = access.issue(
         tx,
         kinds.GrantRecord(
@@ -580,6 +578,7 @@ def open_write(
             source_region=place.region,
             reader_region=place.region,
             expire_time=tx.now + ctx.grant_life,
+            holder=principal,
         ),
     )
     return grants.Grant(
@@ -592,6 +591,15 @@ def open_write(
         issue_time=tx.now,
         expire_time=record.expire_time,
     )
+
+
+def require_writer(
+    tx: ports.Transaction, ctx: Context, principal: policy.Principal, stored: dataset.Dataset, place: site.Site
+) -> None:
+    """Tells of the decision that a person may write to a dataset at a site; raises where they may not."""
+    asked = authorization.question(tx, subject(principal), Action.WRITE, stored, at=place)
+    law = functools.partial(residency.require_site, stored.name.short, stored.residency, place.site, place.jurisdiction)
+    authorization.require(tx, ctx, asked, law=law)
 
 
 def commit_person_version(
@@ -668,17 +676,8 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
     stored = whole_dataset(tx, name)
     wanted = ids.VersionName(name, number or stored.latest_version)
     known = tx.get(dataset.Version, kinds.version_key(*name, wanted.number))
-    asked = authorization.question(
-        tx,
-        subject(principal),
-        Action.EXPORT,
-        stored,
-        purpose=purpose,
-        destination=principal.jurisdiction,
-        group_size=known.group_size if known else None,
-    )
-    law = functools.partial(residency.require_person, name.short, stored.residency, principal)
-    authorization.require(tx, ctx, asked, law=law)
+    group_size = known.group_size if known else None
+    asked = require_taker(tx, ctx, principal, stored, purpose=purpose, group_size=group_size)
     if sensitive:
         authorization.require(tx, ctx, authorization.question(tx, subject(principal), Action.WRITE, stored, purpose=purpose))
     version = readable_version(tx, ids.VersionName(name, number or latest(stored)))
@@ -703,6 +702,8 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
             estimate_micros=micros,
             expire_time=tx.now + ctx.grant_life,
             column_classes=beside,
+            holder=principal,
+            purpose=purpose,
         ),
     )
     return grants.Grant(
@@ -718,6 +719,33 @@ def open_read(  # noqa: PLR0917 - the caller, what and where
         issue_time=tx.now,
         expire_time=record.expire_time,
     )
+
+
+def require_taker(
+    tx: ports.Transaction,
+    ctx: Context,
+    principal: policy.Principal,
+    stored: dataset.Dataset,
+    *,
+    purpose: str,
+    group_size: int | None,
+    column_classes: Iterable[str] = (),
+) -> Question:
+    """Tells of the decisions that a person may take a dataset home, with these classes; raises where they may not."""
+    asked = authorization.question(
+        tx,
+        subject(principal),
+        Action.EXPORT,
+        stored,
+        purpose=purpose,
+        destination=principal.jurisdiction,
+        group_size=group_size,
+    )
+    law = functools.partial(residency.require_person, stored.name.short, stored.residency, principal)
+    authorization.require(tx, ctx, asked, law=law)
+    for each in column_classes:
+        authorization.require(tx, ctx, dataclasses.replace(asked, column_class=each))
+    return asked
 
 
 def _source_for_person(  # noqa: PLR0917 - what, from where, how much and which of it

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from federation import ports
 from federation.core import errors, ids, kinds, people, policy
 from federation.crypto import secrets
-from federation.services import residency, scan
+from federation.services import access, residency, scan
 from federation.services.context import Context
 
 #: What made the tokens that the settings declare.
@@ -102,7 +102,10 @@ def sees_all(principal: policy.Principal) -> bool:
 
 
 def revoke_token(tx: ports.Transaction, principal: policy.Principal, name: str) -> tuple[kinds.TokenRecord, tuple[str, ...]]:
-    """Ends a token and all that were made with it, and tells which; NotFound for one that the caller may not see."""
+    """Ends a token and all that were made with it, and tells which; NotFound for one that the caller may not see.
+
+    What was granted to whoever showed them is closed: no key is handed out under it any more.
+    """
     key = ids.child(name, "tokens")
     found = tx.get(kinds.TokenRecord, key)
     if found is None or not (principal.role is policy.Role.ADMIN or f"users/{found.user}" == principal.name):
@@ -115,6 +118,7 @@ def revoke_token(tx: ports.Transaction, principal: policy.Principal, name: str) 
     for record in ended:
         tx.delete(kinds.TokenRecord, record.token)
         tx.emit("token.revoked", f"tokens/{record.token}", record)
+    access.close_held(tx, {f"tokens/{record.token}" for record in ended})
     return found, tuple(record.token for record in ended)
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from federation import ports
-from federation.core import columns, dataset, errors, grants, ids, job, kinds, leases
+from federation.core import columns, dataset, errors, grants, ids, job, kinds, leases, policy
 from federation.core.authorization import Denied, acting, job_facts
 from federation.crypto import hpke
-from federation.services import access, authorization, datasets, runs, sites, transfers
+from federation.services import access, authorization, datasets, residency, runs, sites, transfers
 from federation.services.context import Context
 
 
@@ -63,6 +63,8 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
     principal = record.principal if record else _principal(tx, run)
     if run is not None and asked.use is leases.Use.READ:
         _authorize(tx, ctx, runs.get_job(tx, run.job), stored, run.site, beside)
+    if record is not None and record.holder is not None:
+        _ask_again(tx, ctx, record.holder, record, stored, asked)
     if record is not None and record.transfer:
         transfers.require_still(tx, ctx, transfers.get(tx, record.transfer), beside)
     lease = tx.insert(
@@ -120,8 +122,7 @@ def _authorize(  # noqa: PLR0917 - the run, and what it reads where
 ) -> None:
     """Asks the policy anew whether a run may have the key where it runs: labels, readers and policies change while it waits.
 
-    Transfers are asked about anew as well, for those whom they act for. What people may take was decided with their grant; a
-    run's grants last as long as the run.
+    Transfers are asked about anew as well, for those whom they act for; people by `_ask_again`.
     """
     request = of.request
     who, facts = acting(request), job_facts(request)
@@ -136,6 +137,35 @@ def _authorize(  # noqa: PLR0917 - the run, and what it reads where
         job=f"jobs/{of.job}",
         column_classes=column_classes,
     )
+
+
+def _ask_again(  # noqa: PLR0917 - who, under which grant, and what is asked for
+    tx: ports.Transaction,
+    ctx: Context,
+    holder: policy.Principal,
+    record: kinds.GrantRecord,
+    stored: dataset.Dataset,
+    asked: leases.Asked,
+) -> None:
+    """Asks the policy anew whether a person may have the key: a grant lasts for hours, and what it was given for may be over.
+
+    Who writes gets the keys of the version that they add to as well, if they may be had where they are.
+    """
+    if record.access is grants.Access.READ:
+        version = datasets.get_version(tx, ids.VersionName(stored.name, asked.version))
+        datasets.require_taker(
+            tx,
+            ctx,
+            holder,
+            stored,
+            purpose=record.purpose,
+            group_size=version.group_size,
+            column_classes=asked.sensitivities[1:],
+        )
+        return
+    if asked.use is leases.Use.READ:
+        residency.require_person(stored.name.short, stored.residency, holder)
+    datasets.require_writer(tx, ctx, holder, stored, sites.get_site(tx, record.source_site))
 
 
 def _repeated(tx: ports.Transaction, at: str, asked: leases.Asked, known: leases.Lease) -> leases.Lease:

@@ -283,7 +283,7 @@ def open_check(tx: ports.Transaction, ctx: Context, principal: policy.Principal,
         subject=principal.name,
         site=place.site,
         issue_time=tx.now,
-        expire_time=tx.now + ctx.grant_life,
+        expire_time=tx.now + ctx.errand,
     )
     tx.emit("check.opened", f"sites/{place.site}", given)
     return given
