@@ -130,6 +130,21 @@ def principal_for(tx: ports.Transaction, secret: str) -> policy.Principal:
         raise _unknown()
     if record.expire_time is not None and record.expire_time <= tx.now:
         raise expired(record.user, record.expire_time)
+    return _bearer(record)
+
+
+def require_standing(tx: ports.Transaction, principal: policy.Principal) -> None:
+    """Raises where the API token that somebody was let in with was taken back or changed since.
+
+    A look-up is good for a moment: what lasts for longer is not to begin on one.
+    """
+    token = _made_with(principal)
+    record = tx.get(kinds.TokenRecord, token) if token else None
+    if token and (record is None or _bearer(record) != principal):
+        raise _unknown()
+
+
+def _bearer(record: kinds.TokenRecord) -> policy.Principal:
     return policy.Principal(
         name=f"users/{record.user}",
         role=record.role,
