@@ -65,6 +65,7 @@ class HttpListener:
         self._refusals = refusals
         self._terms = terms
         self._door = door
+        self._looked: asyncio.Future[int] | None = None
         self._runner: web.AppRunner | None = None
         self._watch: asyncio.Task[None] | None = None
         self.address = ""
@@ -110,7 +111,10 @@ class HttpListener:
         return web.json_response({"runs": received.runs, "ended": received.ended, "ignored": received.ignored}, status=201)
 
     async def _health(self, _request: web.Request) -> web.Response:
-        await self._store.run(self._store.catalog.revision)
+        """All who ask meanwhile share one look at the catalog: anybody may ask, as often as they like."""
+        if self._looked is None or self._looked.done():
+            self._looked = asyncio.ensure_future(self._store.run(self._store.catalog.revision))
+        await asyncio.shield(self._looked)
         return web.json_response({"status": "SERVING"})
 
     async def _live(self, _request: web.Request) -> web.Response:

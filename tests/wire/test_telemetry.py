@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -89,6 +93,28 @@ def test_the_catalog_s_state_is_looked_up_when_somebody_asks(shared_edge: Edge) 
     assert found["federation_certificate_expiry_timestamp_seconds", (("role", "server"),)] > 1e9
     assert ("federation_site_heartbeat_age_seconds", (("site", "eu-1"),)) in found
     assert found["federation_scrape_failures_total", ()] == 0
+
+
+@pytest.mark.invariant("G4")
+def test_a_flood_of_looks_at_the_health_costs_the_catalog_one_at_a_time(
+    shared_edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may ask, without a token, and a probe must not be held off: so all who ask meanwhile share an answer."""
+    listener, looks = shared_edge.server._http, 0
+    run = listener._store.run
+
+    async def counted(look: Callable[[], Any]) -> Any:
+        nonlocal looks
+        looks += 1
+        return await run(look)
+
+    monkeypatch.setattr(listener, "_store", SimpleNamespace(run=counted, catalog=shared_edge.catalog))
+
+    async def flood() -> list[Any]:
+        return await asyncio.gather(*(listener._health(None) for _ in range(200)))  # type: ignore[arg-type]
+
+    assert {answer.status for answer in shared_edge.run(flood())} == {200}
+    assert looks == 1
 
 
 def test_a_server_without_its_catalog_lives_and_is_not_ready(
