@@ -201,6 +201,12 @@ def create_escrow(tx: ports.Transaction, principal: policy.Principal, asked: key
         )
     for custodian in asked.custodians:
         _check_public(custodian)
+    if len({bytes.fromhex(custodian.public_key) for custodian in asked.custodians}) != len(persons):
+        raise errors.InvalidArgument(
+            "two custodians of an escrow have the same key: whoever holds it would be both of them",
+            reason="SEALING_KEY_INVALID",
+            help="Each custodian makes a key of their own: `fed key escrow keygen`.",
+        )
     if tx.get(keys.Escrow, asked.escrow) is not None:
         raise errors.AlreadyExists(
             f"escrow {asked.escrow} exists already", help="Choose another name.", metadata={"escrow": asked.escrow}

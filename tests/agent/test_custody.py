@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -280,6 +281,9 @@ def test_an_escrow_needs_two_persons_at_least(fed: Federation, persons: dict[str
         with pytest.raises(errors.InvalidArgument) as caught:
             fed.client.create_escrow(keys.Escrow(escrow="x", site="us-1", threshold=threshold, custodians=custodians))
         assert caught.value.reason == "THRESHOLD_INVALID"
+    twin = dataclasses.replace(bob, public_key=ada.public_key.upper())
+    with pytest.raises(errors.InvalidArgument, match="would be both of them"):
+        fed.client.create_escrow(keys.Escrow(escrow="x", site="us-1", threshold=2, custodians=(ada, twin)))
     make_escrow(fed, persons, "unasked")
     with pytest.raises(errors.InvalidArgument) as caught:
         fed.client.request_opening("unasked", " ")
