@@ -100,6 +100,8 @@ def delete_site(tx: ports.Transaction, name: str, etag: str = "") -> None:
     tx.delete(site.Site, stored.site, etag=etag)
     if tx.get(site.SiteLoad, stored.site) is not None:
         tx.delete(site.SiteLoad, stored.site)
+    for invited in scan.every(tx, kinds.JoinRecord, where={"site": stored.site}):
+        tx.delete(kinds.JoinRecord, invited.join)  # another site of this name is not let in by it
     tx.emit("site.deleted", f"sites/{stored.site}", stored)
 
 
