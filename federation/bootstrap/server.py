@@ -42,7 +42,6 @@ from federation.services.openlineage import Emitter
 
 _log = logging.getLogger(__name__)
 
-_SERVER = policy.Principal(name=identity.SERVER, role=policy.Role.ADMIN)
 _ADMIN = config.UserSettings(user="admin", role=policy.Role.ADMIN)
 _DECLARED_FIELDS = ("region", "jurisdiction", "account", "offer", "sources")
 
@@ -217,7 +216,7 @@ def _retire(catalog: ports.Catalog, settings: config.ServerSettings) -> None:
 
         def work(tx: ports.Transaction, token: str = token) -> None:
             if tx.get(kinds.TokenRecord, token) is not None:
-                identity.revoke_token(tx, _SERVER, token)
+                identity.revoke_token(tx, identity.ITSELF, token)
 
         catalog.write(work, actor="server")
         file.unlink()

@@ -134,6 +134,7 @@ EXCEPTIONS: Mapping[str, Told | None] = MappingProxyType(
 #: First words of kinds that are told to nobody, each with the reason. A test holds that every kind is here or above.
 UNTOLD: Mapping[str, str] = MappingProxyType(
     {
+        "catalog": "that it was put back from a backup is for auditors",
         "check": "who has a store checked is for auditors",
         "escrow": "who opens what is between its custodians and the auditors",
         "grant": "an id that a bearer shows is nobody else's to know",

@@ -15,6 +15,8 @@ from federation.services.context import Context
 
 #: What made the tokens that the settings declare.
 SERVER = "server"
+#: The catalog itself, where it takes tokens back unasked.
+ITSELF = policy.Principal(name=SERVER, role=policy.Role.ADMIN)
 
 
 def create_token(  # noqa: PLR0917 - the fields of a token
