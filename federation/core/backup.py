@@ -77,9 +77,9 @@ class Backup:
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreNote:
-    """That the catalog was put back from a backup, as the log tells it (`catalog.restored`), before anything else happens in it.
+    """That the catalog was put back from a backup, as the log tells it (`catalog.restored`) before all that comes after.
 
-    The backup is that of `create_time`, of `revision`, signed by `signing_key`; `tables_kept` says that the record had survived.
+    The backup is that of `create_time`, of `revision`, signed by `signing_key`; `tables_kept` says that the record survived.
     """
 
     create_time: datetime
