@@ -65,6 +65,7 @@ def test_a_rotation_rewrites_no_data_and_loses_none(fed: Federation, tmp_path: P
     content = {"a.bin": b"a" * 100_000, "b.bin": b"b"}
     fed.put("sales/flights", write_files(tmp_path / "f", a_bin=content["a.bin"], b_bin=content["b.bin"]), "us-1")
     before, objects, old = rows(fed), stored(fed), ring(fed).status().kek
+    assert read(fed, tmp_path / "before", "sales/flights@1") == content  # from then on its gateway has it at hand
     assert fed.client.rotate_keys("us-1").rotating
     done = rotated(fed)
     assert done.kek != old
