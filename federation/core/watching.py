@@ -149,6 +149,7 @@ UNTOLD: Mapping[str, str] = MappingProxyType(
         "placement": "told by the job that was placed",
         "record": "heads of the record are listed by `fed ledger`",
         "residency": "told by the dataset that it binds",
+        "server": "whom its settings let in is for auditors",
         "token": "who has got in is for auditors",
         "usage": "by the thousand: `fed cost` reads them from the record",
     }
