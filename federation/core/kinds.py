@@ -160,7 +160,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """What servers of one catalog have alike: `grant_key` as the first of them had it, `entrance` as the last to start has it."""
+    """What servers of a catalog have alike: `grant_key` as the first of them had it, `entrance` as the last to start has it."""
 
     name: str
     value: str

@@ -259,6 +259,25 @@ def test_a_diff_asks_for_whomever_and_whatever_a_policy_is_about(sim: Simulation
         assert wanted in flips, n
 
 
+def test_a_replay_says_nothing_of_what_no_policy_can_lift(sim: Simulation) -> None:
+    """Residency refuses also where the policies would allow: the same set replayed differs in nothing."""
+    lax = (
+        builders.POLICIES.default()
+        .replace('@id("residency.export")', '@id("nothing")')
+        .replace("when { !context.aggregate && !resource.residency.isEmpty() }", "when { false }")
+    )
+    sim.write(lambda tx: policies.apply(tx, sim.ctx, lax, "", (records.dumps(builders.case()),)), actor=ADMIN.name)
+    change(sim, residency=("EU",))
+    with pytest.raises(values.Denied) as caught:
+        sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(jurisdiction="US"), ORDERS))
+    assert caught.value.reason == "RESIDENCY_DENIED"
+    told = caught.value.decision
+    assert told is not None
+    assert (told.allowed, told.law) == (False, "RESIDENCY_DENIED")
+    sim.write(lambda tx: authorization.note(tx, told))
+    assert policies.replay(sim.catalog, None, sim.ctx, lax).flips == ()
+
+
 def test_past_decisions_are_asked_again_from_the_table_and_the_log_after_it(sim: Simulation, tmp_path: Path) -> None:
     """The same whether they are in Delta, in the log, or some here and some there; from a time, before a time, in pieces."""
     for number in range(6):
