@@ -259,6 +259,10 @@ def store(
     """Takes what a site's agent put into an escrow. The escrow's key and shares are taken once and never replaced."""
     stored = escrow = _of_site(get_escrow(tx, name), at)
     if public_key and not escrow.public_key:
+        if set(sealed_shares) != {each.principal for each in escrow.custodians}:
+            raise errors.InvalidArgument(
+                f"the shares are not those of the custodians of escrow {escrow.escrow}", reason="SHARES_INVALID"
+            )
         sealed = [dataclasses.replace(each, sealed_share=sealed_shares[each.principal]) for each in escrow.custodians]
         escrow = dataclasses.replace(escrow, public_key=public_key, custodians=tuple(sealed))
     elif public_key and public_key != escrow.public_key:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterable
 
 from federation import ports
@@ -12,6 +13,7 @@ from federation.services import access, masks, pricing, residency, scan
 from federation.services.context import Context
 
 GB = 1_000_000_000
+_HEX = re.compile(r"(?:[0-9a-f]{2})+")
 SITE_MUTABLE = frozenset({"region", "jurisdiction", "account", "offer", "sources"})
 
 
@@ -167,6 +169,8 @@ def register(
     could be verified.
     """
     del ctx
+    _check_key(signing_key, "signing_key")
+    _check_key(sealing_key, "sealing_key")
     stored = get_site(tx, name)
     if stored.join_time is None:
         raise errors.FailedPrecondition(
@@ -199,6 +203,16 @@ def register(
         admit_time=tx.now,
     )
     return regrade(tx, ready)
+
+
+def _check_key(text: str, field: str) -> None:
+    """InvalidArgument (KEY_INVALID) for what is no public key: others rely on it when they call this site."""
+    if not _HEX.fullmatch(text):
+        raise errors.InvalidArgument(
+            f"the site's {field} is not hexadecimal digits",
+            reason="KEY_INVALID",
+            violations={field: "must be hexadecimal digits"},
+        )
 
 
 def regrade(tx: ports.Transaction, place: site.Site) -> site.Site:
