@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -19,6 +20,7 @@ from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
 from federation.api import server as servers
 from federation.core import dataset, errors
+from federation.wire import answers
 from tests.agent.federation import until
 from tests.wire import certs as certificates
 from tests.wire import edge as edges
@@ -93,6 +95,32 @@ def test_the_catalog_s_state_is_looked_up_when_somebody_asks(shared_edge: Edge) 
     assert found["federation_certificate_expiry_timestamp_seconds", (("role", "server"),)] > 1e9
     assert ("federation_site_heartbeat_age_seconds", (("site", "eu-1"),)) in found
     assert found["federation_scrape_failures_total", ()] == 0
+
+
+@pytest.mark.invariant("G4")
+def test_a_connection_over_which_no_request_comes_is_closed(certs: certificates.Certs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger could hold thousands of them; one that has asked something keeps its connection."""
+    monkeypatch.setattr(answers, "FIRST_REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(answers, "LOOK_SECONDS", 0.1)
+    edge = edges.start(certs, MemoryCatalog(edges.clock(), UlidIds()))
+    host, _, port = edge.server.http_address.rpartition(":")
+    context = ssl.create_default_context(cadata=edge.certs.ca.decode())
+
+    def connect() -> ssl.SSLSocket:
+        return context.wrap_socket(socket.create_connection((host, int(port)), timeout=30), server_hostname=host)
+
+    def answer(over: ssl.SSLSocket) -> bytes:
+        over.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        return b"".join(iter(lambda: over.recv(1), b"}"))
+
+    try:
+        with connect() as asked, connect() as silent:
+            assert b"ALIVE" in answer(asked)
+            silent.sendall(b"GET /livez HTTP/1.1\r\nHost: ")
+            assert silent.recv(1) == b""
+            assert b"ALIVE" in answer(asked)
+    finally:
+        edge.stop()
 
 
 @pytest.mark.invariant("G4")
