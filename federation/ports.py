@@ -244,6 +244,11 @@ class PolicyEngine(Protocol):
         """Its policies, in the order of their text."""
         ...
 
+    @property
+    def named(self) -> frozenset[str]:
+        """All entities that its policies name: `Party::groups/analysts`, `Purpose::fraud`."""
+        ...
+
     def decide(self, question: Question) -> Answer:
         """The answer; it depends on nothing but the question, and never raises."""
         ...

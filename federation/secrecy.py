@@ -1,7 +1,8 @@
 """Keeps what is in this process's memory there: no core file, and nobody of the same user may look into it.
 
 Each process that holds keys calls `keep` once, at its start: an agent, the catalog (which signs), a job's launcher, whatever in
-a job opens data, and `fed dataset put` and `get`. It holds for this process alone: a program that it starts begins anew.
+a job opens data, and commands of `fed` that open data, keyrings, custodians' keys or the catalog's own. It holds for this
+process alone: a program that it starts begins anew.
 """
 
 from __future__ import annotations

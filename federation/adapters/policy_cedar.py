@@ -95,7 +95,7 @@ class CedarEngine:
         self.digest = hashlib.sha256(canonical.encode()).hexdigest()
         self.rules = tuple(row.rule for row in parsed.values())
         self._index = _Index(parsed)
-        self._named = frozenset(name for row in parsed.values() for name in row.named)
+        self.named = frozenset(name for row in parsed.values() for name in row.named)
         self._asked = frozenset(name for row in parsed.values() for name in row.asked)
         self._weighed = frozenset(name for row in parsed.values() for name in row.weighed)
         # Each compiled set has memories of its own, which go with it.
@@ -103,7 +103,7 @@ class CedarEngine:
         self._slice = functools.lru_cache(SLICES_MAX)(self._sliced)
         self._read = functools.lru_cache(SLICES_MAX)(self._reads)
         self._probe = functools.lru_cache(SLICES_MAX)(self._probes)
-        self._place = functools.lru_cache(ANSWERS_MAX)(lambda place: general_site(place, self._named))
+        self._place = functools.lru_cache(ANSWERS_MAX)(lambda place: general_site(place, self.named))
         self._facts = functools.lru_cache(SLICES_MAX)(_entities)
 
     def decide(self, question: Question) -> Answer:
@@ -112,7 +112,7 @@ class CedarEngine:
 
     def general(self, question: Question) -> Question:
         """The question without what no policy of the set asks about."""
-        return general(question, self._named, self._asked, self._weighed)
+        return general(question, self.named, self._asked, self._weighed)
 
     def general_site(self, place: SiteFacts) -> SiteFacts:
         """The site without what no policy of the set asks about."""

@@ -88,7 +88,7 @@ def _unary(row: methods.Method, function: Callable[..., Any], entrance: Entrance
                 caller = entrance.admit(context, row.permission)
                 answer = function(_within(row, request), caller, context)
         except Exception as error:  # noqa: BLE001 - the one door through which errors leave; none is swallowed
-            status = _status(error, row)
+            status = _status(error, row, context.peer())
         else:
             entrance.counted.handled(row.key, "OK", time.perf_counter() - begun)
             return answer
@@ -104,7 +104,7 @@ def _streaming(row: methods.Method, function: Callable[..., Iterable[Any]], entr
             caller = entrance.admit(context, row.permission)
             yield from function(_within(row, request), caller, context)
         except Exception as error:  # noqa: BLE001 - as above
-            status = _status(error, row)
+            status = _status(error, row, context.peer())
         else:
             entrance.counted.handled(row.key, "OK")
             return
@@ -133,7 +133,10 @@ def _credential(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     return secrets.digest(shown if isinstance(shown, str) else shown.hex()) if shown else ""
 
 
-def _status(error: Exception, row: methods.Method) -> status_pb2.Status:
+def _status(error: Exception, row: methods.Method, peer: str) -> status_pb2.Status:
+    if isinstance(error, errors.Unauthenticated | errors.PermissionDenied):
+        # The catalog hears nothing of it: whoever tries doors here is found in this site's log.
+        _log.warning("%s refused to %s: %s", row.key, peer, error.reason)
     if isinstance(error, errors.FederationError):
         _log.debug("%s refused: %r", row.key, error)
         return wire_errors.to_rich_status(error)

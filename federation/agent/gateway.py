@@ -250,7 +250,7 @@ class Gateway:
         sensitivities = columns.names(row.column_classes)
         try:
             lease = self._lease(reader, row.dataset, (row.generation,), use=leases.Use.WRITE, sensitivities=sensitivities)
-            opened = self._opened(base, reader.again()) if base else None
+            opened = self._base(base, reader.again()) if base else None
         except errors.FederationError:
             if row.grant:  # a run's write may be that of others too
                 self._parts.writer.drop(row.write)
@@ -373,6 +373,15 @@ class Gateway:
             manifest_signing_key=opened.sealed.signing_key,
         )
         return self._sealed(answer, lease, reader, self._parts.opener.deks(opened, lease.sensitivities))
+
+    def _base(self, base: versions.Opened, reader: _Reader) -> Any | None:
+        """The version that is added to; None for somebody who is where its keys may not go, and then sends everything anew."""
+        try:
+            return self._opened(base, reader)
+        except errors.PermissionDenied as refused:
+            if refused.reason != "RESIDENCY_DENIED":
+                raise
+            return None
 
     def _lease(
         self,

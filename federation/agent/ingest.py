@@ -11,7 +11,7 @@ import posixpath
 import threading
 from collections.abc import Callable, Mapping
 from concurrent import futures
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import BinaryIO
 
@@ -88,7 +88,7 @@ class _Task:
     url: str
     source: ports.SourceReader
     row: journal.WriteRow
-    dek: bytes
+    dek: bytes = field(repr=False)
     stopping: Callable[[], bool]
 
 

@@ -14,11 +14,14 @@ from federation.v1 import gateway_pb2
 
 
 class Dek(NamedTuple):
-    """The DEK of one class of one generation."""
+    """The DEK of one class of one generation. Its repr does not show it."""
 
     generation: str
     sensitivity: str
     dek: bytes
+
+    def __repr__(self) -> str:
+        return f"<Dek {self.generation} {self.sensitivity}>"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ from federation.crypto import layout, manifest
 
 #: Manifests of so many versions are kept ready; what has not been asked for longest goes first.
 _KEPT = 16
+#: How it is told that a row does not open, or is not there, which may have been replaced, or have come, since it was looked up.
+_REPLACED = frozenset({"KEY_NOT_OURS", "KEY_INVALID", "KEY_MISSING", "COLUMN_CLASS_ABSENT"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +111,24 @@ class Versions:
         entries = {(entry.generation, entry.object_id): entry for entry in decoded.files}
         return Opened(sealed=sealed, data=data, manifest=decoded, entries=entries)
 
-    def deks(self, opened: Opened, sensitivities: Iterable[str] = (DEFAULT,)) -> Iterator[Dek]:
+    def deks(self, opened: Opened, sensitivities: Iterable[str] = (DEFAULT,)) -> tuple[Dek, ...]:
         """The DEKs of these classes of each generation of the version.
 
+        Rows that were kept at hand and do not open are looked up once more: a rotation puts others in their place, and destroys
+        the KEK of those.
         DataCorrupt (KEY_MISSING) where the catalog has none for this site, FailedPrecondition (COLUMN_CLASS_ABSENT) where only
         that of a column class is not here: its key did not go along with the replica.
         """
+        wanted = tuple(sensitivities)
+        try:
+            return tuple(self._unwrapped(opened, wanted))
+        except errors.FederationError as error:
+            if error.reason not in _REPLACED:
+                raise
+        self.forget(opened.name)
+        return tuple(self._unwrapped(self.open(opened.name), wanted))
+
+    def _unwrapped(self, opened: Opened, sensitivities: tuple[str, ...]) -> Iterator[Dek]:
         keys = {(key.generation, key.sensitivity): key for key in opened.sealed.keys}
         for generation, sensitivity in itertools.product(opened.manifest.generations, sensitivities):
             if (generation, sensitivity) not in keys:

@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from federation import ports
@@ -39,7 +39,7 @@ class Owner:
 
     run: str = ""
     grant: str = ""
-    grant_token: bytes = b""
+    grant_token: bytes = field(default=b"", repr=False)
     alias: str = ""
     dataset: str
     dataset_uid: str

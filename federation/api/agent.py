@@ -342,6 +342,7 @@ def _capacity(request: agent_pb2.RegisterRequest | agent_pb2.HeartbeatRequest) -
 
 
 def _due(tx: Transaction, ctx: Context, site: str) -> tuple[Instruction, ...]:
+    sites.require_admitted(sites.get_site(tx, site))  # for as long as a stream lasts: it was looked at when it began
     return (
         *jobs.instructions(tx, ctx, site),
         *live_transfers.instructions(tx, ctx, site),

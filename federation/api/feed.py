@@ -27,6 +27,7 @@ from federation.core import authorization, errors, watching
 from federation.core.events import TABLE_OF_KIND, Event
 from federation.core.policy import Principal
 from federation.core.watching import Sight, Subject
+from federation.services import identity
 from federation.services import watching as watched
 
 _log = logging.getLogger(__name__)
@@ -143,6 +144,8 @@ class Feed:
         newest = await self._store.run(self._store.catalog.revision)
         follower = _Follower(principal, wanted, watched.types(principal, wanted), _begun(start, newest))
         with self._joined(follower):
+            # Of a token that is taken back from here on the reader tells; before, nobody may have looked for a moment.
+            await self._store.read(lambda tx: identity.require_standing(tx, principal))
             if follower.position < newest:
                 await self._require_kept(follower.position)
             yield Piece(follower.position)

@@ -65,13 +65,15 @@ class HttpListener:
         self._refusals = refusals
         self._terms = terms
         self._door = door
+        self._looked: asyncio.Future[int] | None = None
         self._runner: web.AppRunner | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self.address = ""
 
     async def start(self, address: str, files: TlsFiles, identity: tls.Source) -> None:
         """FailedPrecondition (PORT_TAKEN) where it cannot listen."""
-        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_answered])
+        patience = answers.Patience()
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[patience.middleware, _answered])
         app.router.add_post(LINEAGE_PATH, self._lineage)
         app.router.add_get(HEALTH_PATH, self._health)
         app.router.add_get(LIVE_PATH, self._live)
@@ -89,14 +91,17 @@ class HttpListener:
             await runner.cleanup()
             raise listening.port_taken(address, error) from error
         self._runner = runner
-        self._watch = asyncio.create_task(_renew(context, files, identity))
+        self._watches = [
+            asyncio.create_task(_renew(context, files, identity)),
+            asyncio.create_task(patience.watch(runner)),
+        ]
         self.address = f"{host}:{runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Lets what is under way end; again is harmless."""
         runner, self._runner = self._runner, None
-        if self._watch is not None:
-            self._watch.cancel()
+        for watch in self._watches:
+            watch.cancel()
         if runner is not None:
             await runner.cleanup()
 
@@ -110,7 +115,10 @@ class HttpListener:
         return web.json_response({"runs": received.runs, "ended": received.ended, "ignored": received.ignored}, status=201)
 
     async def _health(self, _request: web.Request) -> web.Response:
-        await self._store.run(self._store.catalog.revision)
+        """All who ask meanwhile share one look at the catalog: anybody may ask, as often as they like."""
+        if self._looked is None or self._looked.done():
+            self._looked = asyncio.ensure_future(self._store.run(self._store.catalog.revision))
+        await asyncio.shield(self._looked)
         return web.json_response({"status": "SERVING"})
 
     async def _live(self, _request: web.Request) -> web.Response:

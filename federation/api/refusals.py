@@ -21,9 +21,9 @@ class Refusals:
         """Lets a refusal through once it is written down."""
         try:
             yield
-        except errors.PermissionDenied as error:
+        except errors.FederationError as error:
             refused = error
-            if not refused.in_log:
+            if refusals.concerns(refused) and not refused.in_log:
                 await self._store.write(
                     lambda tx: refusals.note(tx, method, principal, refused),
                     actor=principal,

@@ -19,13 +19,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from federation import config
+from federation import config, ports
 from federation.adapters import catalog_sql, records_copy, sql_copy
 from federation.adapters.records_delta import DeltaRecords
 from federation.adapters.records_files import Place
-from federation.core import backup, errors
+from federation.adapters.system import SystemClock, UlidIds
+from federation.core import backup, errors, ids, kinds
 from federation.core.backup import Backup, CopiedFile, TableCopy
 from federation.crypto import archive, container, signing
+from federation.services import identity
 
 _PIECE = 1024 * 1024
 _GRANT_KEY = "grant.key"
@@ -37,7 +39,8 @@ class Restored:
 
     The record's tables lack at most `behind_events`, which the next server carries. `unknown` names what tables that were kept
     hold and the catalog no longer knows, and how many rows; `erased` the versions that were erased after the backup, as those
-    tables tell: their keys are gone for good, whatever the catalog says.
+    tables tell: their keys are gone for good, whatever the catalog says. `revoked` are tokens that were taken back after it, as
+    they tell as well, and are taken back again.
     """
 
     create_time: datetime
@@ -46,6 +49,7 @@ class Restored:
     behind_events: int
     unknown: tuple[tuple[str, int], ...] = ()
     erased: tuple[str, ...] = ()
+    revoked: tuple[str, ...] = ()
 
 
 def make(settings: config.ServerSettings, target: Path, passphrase: bytes = b"") -> Backup:
@@ -138,6 +142,8 @@ def restore(
     if not keep_tables:
         _restore_tables(place, reader, found)
     _restore_state(settings, reader, found)
+    revoked = _told(settings, kept, found.revision, "token.revoked")
+    _begin_again(settings, found, revoked, tables_kept=keep_tables)
     behind = {copy.table: copy.position for copy in found.tables} | kept
     return Restored(
         create_time=found.create_time,
@@ -145,7 +151,8 @@ def restore(
         revision=revision,
         behind_events=max((found.revision - at for at in behind.values() if at < found.revision), default=0),
         unknown=_unknown(settings, kept, found.revision),
-        erased=_erased(settings, kept, found.revision),
+        erased=_told(settings, kept, found.revision, "version.erased"),
+        revoked=revoked,
     )
 
 
@@ -368,11 +375,31 @@ def _unknown(settings: config.ServerSettings, kept: dict[str, int], revision: in
     return tuple((table, count) for table, count in counted if count)
 
 
-def _erased(settings: config.ServerSettings, kept: dict[str, int], revision: int) -> tuple[str, ...]:
+def _begin_again(settings: config.ServerSettings, found: Backup, revoked: Iterable[str], *, tables_kept: bool) -> None:
+    """Writes down that the catalog was put back, and takes back again what had been taken back."""
+    note = backup.RestoreNote(
+        create_time=found.create_time, revision=found.revision, signing_key=found.signing_key, tables_kept=tables_kept
+    )
+
+    def work(tx: ports.Transaction) -> None:
+        tx.emit("catalog.restored", f"backups/{found.revision}", note)
+        for name in revoked:
+            if tx.get(kinds.TokenRecord, ids.child(name, "tokens")) is not None:
+                identity.revoke_token(tx, identity.ITSELF, name)
+
+    catalog = catalog_sql.SqlCatalog(settings.database_url, SystemClock(), UlidIds())
+    try:
+        catalog.write(work, actor=identity.SERVER)
+    finally:
+        catalog.close()
+
+
+def _told(settings: config.ServerSettings, kept: dict[str, int], revision: int, kind: str) -> tuple[str, ...]:
+    """To what this happened after the backup, as tables tell that were kept."""
     if kept.get("audit", 0) <= revision:
         return ()
     rows = _after(settings, "audit", revision, "kind", "name")
-    return tuple(sorted({row["name"] for row in rows.to_pylist() if row["kind"] == "version.erased"}))
+    return tuple(sorted({row["name"] for row in rows.to_pylist() if row["kind"] == kind}))
 
 
 def _after(settings: config.ServerSettings, table: str, revision: int, *columns: str) -> pa.Table:

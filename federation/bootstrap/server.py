@@ -31,7 +31,7 @@ from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
 from federation.api.server import Record, Server
 from federation.bootstrap import engine, policies
-from federation.core import errors, kinds, policy, site
+from federation.core import errors, kinds, people, policy, records, site
 from federation.crypto import certificates, secrets, signing
 from federation.services import identity, sites
 from federation.services.committer import Committer
@@ -42,7 +42,6 @@ from federation.services.openlineage import Emitter
 
 _log = logging.getLogger(__name__)
 
-_SERVER = policy.Principal(name=identity.SERVER, role=policy.Role.ADMIN)
 _ADMIN = config.UserSettings(user="admin", role=policy.Role.ADMIN)
 _DECLARED_FIELDS = ("region", "jurisdiction", "account", "offer", "sources")
 
@@ -171,12 +170,28 @@ def agree(catalog: ports.Catalog, ctx: Context) -> None:
 
 
 def declare(catalog: ports.Catalog, ctx: Context, settings: config.ServerSettings) -> None:
-    """Brings the catalog to what the settings declare: sites, and tokens of people with their files."""
+    """Brings the catalog to what the settings declare: sites, and tokens of people with their files; tells whom they let in."""
+    catalog.write(lambda tx: _tell_entrance(tx, ctx, settings), actor=identity.SERVER)
     _retire(catalog, settings)
     for user in (_ADMIN, *settings.users):
         _declare_user(catalog, user, token_file(settings.state_dir, user.user))
     for row in settings.sites:
         catalog.write(lambda tx, row=row: _declare_site(tx, ctx, row), actor="server")  # type: ignore[misc]
+
+
+def _tell_entrance(tx: ports.Transaction, ctx: Context, settings: config.ServerSettings) -> None:
+    """Writes down whom the settings let in, if that is not what the last server to start has written."""
+    told = people.Entrance(
+        issuers=settings.issuers,
+        trust_domain=settings.trust_domain,
+        signs=ctx.authority is not None,
+        token_days_max=settings.token_days_max,
+    )
+    now = kinds.Agreement(name="entrance", value=records.dumps(told))
+    known = tx.get(kinds.Agreement, now.name)
+    if known != now:
+        _ = tx.insert(now) if known is None else tx.replace(now)
+        tx.emit("server.configured", "servers/-", told)
 
 
 def token_file(state_dir: Path, user: str) -> Path:
@@ -219,7 +234,7 @@ def _retire(catalog: ports.Catalog, settings: config.ServerSettings) -> None:
 
         def work(tx: ports.Transaction, token: str = token) -> None:
             if tx.get(kinds.TokenRecord, token) is not None:
-                identity.revoke_token(tx, _SERVER, token)
+                identity.revoke_token(tx, identity.ITSELF, token)
 
         catalog.write(work, actor="server")
         file.unlink()

@@ -117,7 +117,8 @@ def verify(
 
     PATH is a copy of the record's tables, or of one of them: a folder or a URL. With it no server is asked, and nothing of what
     the copy says of itself is believed. WITNESSED: a site saw the table up to there; not even the catalog could have written it
-    anew since. Rows after PROVEN are not covered by a head yet. If anything is wrong, it is told and the command ends with 1.
+    anew since. Rows after PROVEN are not covered by a head yet. If anything is wrong, or no head is there that one of the keys
+    has signed, it is told and the command ends with 1.
     """
     if not path and (keys or heads or pinned):
         raise click.UsageError("--key, --heads and --site-key go with PATH: a server knows its own")
@@ -141,8 +142,14 @@ def verify(
             metadata={"path": path},
         )
     _tell(session, found)
-    if not all(each.intact for each in found):
+    # A copy that no head of the catalog's vouches for may be written anew from end to end, and signed by somebody else.
+    if not all(each.intact for each in found) or (path and not _compared(found)):
         ctx.exit(exits.ERROR)
+
+
+def _compared(found: Sequence[witness.AuditVerification]) -> bool:
+    """Whether any head of a trusted key was compared; those of all tables are in `audit`."""
+    return any(each.verification.heads for each in found)
 
 
 def _tell(session: Session, found: Sequence[witness.AuditVerification]) -> None:
@@ -157,7 +164,7 @@ def _tell(session: Session, found: Sequence[witness.AuditVerification]) -> None:
             session.output.line(
                 f"{each.table}: COSIGNATURE_FORGED: {each.forged_cosignatures:,} are not what they say they are"
             )
-    if not any(each.verification.heads for each in found):
+    if not _compared(found):
         session.output.say("no signed head was compared: whoever can write the tables could have written them anew")
     elif not any(each.witnesses for each in found):
         session.output.say("no site has vouched for it: whoever has the catalog's key could have written the tables anew")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from federation import config
+from federation import config, secrecy
 from federation.cli.command import verb
 from federation.cli.session import Session
 from federation.core import backup as contents
@@ -47,6 +47,7 @@ def backup(session: Session, *, path: Path, file: Path, state: Path | None, pass
     """
     from federation.bootstrap import backup as wiring  # noqa: PLC0415 - it imports what servers do
 
+    secrecy.keep()
     passphrase = _passphrase(passphrase_file)
     with session.output.waiting("comparing" if verify else "copying"):
         made = wiring.verify(path, passphrase) if verify else wiring.make(_settings(file, state), path, passphrase)
@@ -83,6 +84,7 @@ def restore(
     """
     from federation.bootstrap import backup as wiring  # noqa: PLC0415 - as above
 
+    secrecy.keep()
     with session.output.waiting("restoring"):
         done = wiring.restore(_settings(file, state), path, _passphrase(passphrase_file), key=key, keep_tables=keep_tables)
     session.output.item(done)

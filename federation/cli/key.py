@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from federation import config
+from federation import config, secrecy
 from federation.cli.answers import Done
 from federation.cli.command import noun, verb
 from federation.cli.formats import Together
@@ -65,6 +65,7 @@ key.add_command(escrow)
 @click.argument("file", type=click.Path(path_type=Path))
 def keygen(session: Session, *, file: Path) -> None:
     """Makes a custodian's key pair: FILE (0600) for the custodian alone, FILE.pub for whoever makes escrows."""
+    secrecy.keep()
     private, public = hpke.new_pair()
     if file.exists():
         raise errors.AlreadyExists(f"{file} exists already", help="Keep it: what is sealed to it is lost without it.")
@@ -127,6 +128,7 @@ def request(session: Session, *, name: str, reason: str) -> None:
 @click.option("--as", "user", default="", help="As which custodian, if the token is not named so.")
 def open_(session: Session, *, name: str, file: Path, user: str) -> None:
     """Approves an opening with your share, sealed to the site alone. With the last share needed the site gets its keys back."""
+    secrecy.keep()
     opening = session.client.get_opening(name)
     found = session.client.get_escrow(opening.escrow)
     principal = f"users/{user}" if user else session.client.who_am_i().principal
@@ -166,6 +168,7 @@ def backup(session: Session, *, file: Path, settings: Path, site: str, state: Pa
     """Writes a backup of a site's keyring, where it lies. It holds nothing that can be erased: the mirror has that."""
     from federation.bootstrap import keys as wiring  # noqa: PLC0415 - it imports much
 
+    secrecy.keep()
     config.write_secret(file, wiring.backup(_agent(settings, site, state), passphrase_file))
     session.output.done("written", str(file), f"{file} and the keyring's mirror together restore it")
 
@@ -188,6 +191,7 @@ def restore(
     """Restores a site's keyring from a backup and its mirror, while its agent does not run. What was erased stays erased."""
     from federation.bootstrap import keys as wiring  # noqa: PLC0415 - it imports much
 
+    secrecy.keep()
     wiring.restore(_agent(settings, site, state), file.read_bytes(), passphrase_file, forget=forget)
     session.output.done("restored", f"sites/{site}/keyring", f"the keyring of {site} is restored")
 

@@ -197,7 +197,8 @@ class PolicyRevision:
 class Decided:
     """One decision as the log keeps it (`policy.decided`): the whole question, so that it can be asked again, and the answer.
 
-    `revision` and `digest` tell under which set of policies.
+    `revision` and `digest` tell under which set of policies. `law` is the reason where something refused it that no policy can
+    lift, whatever those said.
     """
 
     principal: str
@@ -214,6 +215,7 @@ class Decided:
     question: Question
     errors: tuple[str, ...] = ()
     job: str = ""
+    law: str = ""
 
 
 # Facts

@@ -76,6 +76,19 @@ class Backup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RestoreNote:
+    """That the catalog was put back from a backup, as the log tells it (`catalog.restored`) before all that comes after.
+
+    The backup is that of `create_time`, of `revision`, signed by `signing_key`; `tables_kept` says that the record survived.
+    """
+
+    create_time: datetime
+    revision: int
+    signing_key: str
+    tables_kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """A backup as people see it."""
 

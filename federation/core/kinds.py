@@ -27,13 +27,13 @@ from federation.core import (
     metering,
     openlineage,
     pipeline,
+    policy,
     profile,
     quota,
     site,
     transfer,
 )
 from federation.core.grants import Access
-from federation.core.policy import Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class TokenRecord:
     token: str
     digest: str
     user: str
-    role: Role
+    role: policy.Role
     jurisdiction: str = ""
     groups: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
@@ -95,7 +95,8 @@ class GrantRecord:
     `reserved_bytes` and `reserved_micros` are counted in the reservations of the link and of its budgets' scopes until the
     grant is settled or given up. `account` is the source's; `payer` is the namespace that is charged, `label` the job's.
     `version` of a WRITE grant is 0 until it has committed one. `closed` grants open nothing any more. A READ may
-    have the keys of `column_classes` beside `default`.
+    have the keys of `column_classes` beside `default`. `holder` is the person whose grant it is, as they were let in: what they
+    may is asked again at each lease, for the `purpose` of then, and what is taken back from them takes it along.
     """
 
     grant: str
@@ -125,6 +126,8 @@ class GrantRecord:
     payer: str = ""
     label: str = ""
     column_classes: tuple[str, ...] = ()
+    holder: policy.Principal | None = None
+    purpose: str = ""
     close_time: datetime | None = None
     etag: str = ""
 
@@ -157,7 +160,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """What all servers of one catalog must have alike, as the first of them had it."""
+    """What servers of a catalog have alike: `grant_key` as the first of them had it, `entrance` as the last to start has it."""
 
     name: str
     value: str

@@ -104,6 +104,20 @@ class Issuer:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entrance:
+    """Whom a server's settings let in, as the log tells it (`server.configured`) whenever they have changed.
+
+    Nobody asks the catalog before they hold, so they are an administrative act of whoever writes the federation file. `signs`
+    says that the catalog's own CA certifies sites.
+    """
+
+    issuers: tuple[Issuer, ...]
+    trust_domain: str
+    signs: bool
+    token_days_max: int
+
+
 def person(issuer: Issuer, claims: Mapping[str, Any]) -> Principal:
     """Whom checked claims stand for; Unauthenticated (CLAIM_INVALID, ROLE_MISSING) where they stand for nobody here."""
     expire = claims["exp"]

@@ -134,6 +134,7 @@ EXCEPTIONS: Mapping[str, Told | None] = MappingProxyType(
 #: First words of kinds that are told to nobody, each with the reason. A test holds that every kind is here or above.
 UNTOLD: Mapping[str, str] = MappingProxyType(
     {
+        "catalog": "that it was put back from a backup is for auditors",
         "check": "who has a store checked is for auditors",
         "escrow": "who opens what is between its custodians and the auditors",
         "grant": "an id that a bearer shows is nobody else's to know",
@@ -148,6 +149,7 @@ UNTOLD: Mapping[str, str] = MappingProxyType(
         "placement": "told by the job that was placed",
         "record": "heads of the record are listed by `fed ledger`",
         "residency": "told by the dataset that it binds",
+        "server": "whom its settings let in is for auditors",
         "token": "who has got in is for auditors",
         "usage": "by the thousand: `fed cost` reads them from the record",
     }

@@ -46,10 +46,11 @@ class RayJobs:
     def __init__(self, target: str, ca: bytes) -> None:
         self._pool = ClientPool(target, ca)
         self._tails = asyncio.Semaphore(FOLLOWED_MAX)
+        self.patience = answers.Patience()
 
     def application(self) -> web.Application:
         """The routes; what they hold is closed with it."""
-        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_answered])
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[self.patience.middleware, _answered])
         app.router.add_get("/api/version", _version)
         app.router.add_get("/api/authentication_mode", _authentication_mode)
         app.router.add_get("/api/packages/{protocol}/{package}", self._known_package)
@@ -174,14 +175,17 @@ async def serve(target: str, ca: bytes, at: listening.Listening) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     loop.set_default_executor(ThreadPoolExecutor(FOLLOWED_MAX + 16, thread_name_prefix="rayjobs"))
-    runner = web.AppRunner(RayJobs(target, ca).application(), access_log=None, shutdown_timeout=2.0)
+    jobs = RayJobs(target, ca)
+    runner = web.AppRunner(jobs.application(), access_log=None, shutdown_timeout=2.0)
     await runner.setup()
+    watch = asyncio.create_task(jobs.patience.watch(runner))
     try:
         await web.TCPSite(runner, at.host, at.port, ssl_context=at.tls()).start()
         await ended.wait()
     except OSError as error:
         raise listening.port_taken(f"{at.host}:{at.port}", error) from error
     finally:
+        watch.cancel()
         await runner.cleanup()
 
 

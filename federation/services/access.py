@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from federation import ports
@@ -124,6 +125,13 @@ def close_dataset(tx: ports.Transaction, deleted: dataset.Dataset) -> None:
     """Closes everything that was granted on a dataset."""
     for record in scan.every(tx, kinds.GrantRecord, where={"closed": ""}):
         if (record.namespace, record.dataset) == (deleted.namespace, deleted.dataset):
+            close(tx, record)
+
+
+def close_held(tx: ports.Transaction, tokens: Collection[str]) -> None:
+    """Closes what people were granted who showed one of these tokens, by full name."""
+    for record in scan.every(tx, kinds.GrantRecord, where={"closed": ""}):
+        if record.holder is not None and record.holder.token in tokens:
             close(tx, record)
 
 

@@ -127,7 +127,7 @@ def require(
     try:
         law()
     except errors.PermissionDenied as broken:
-        refused = dataclasses.replace(decision, allowed=False)
+        refused = dataclasses.replace(decision, allowed=False, law=broken.reason)
         raise authorization.Denied.of(broken, refused) from None
     if not found.allowed:
         raise authorization.denial(decision, found)

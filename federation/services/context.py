@@ -133,6 +133,11 @@ class Context:
         """How long a grant opens anything, at least."""
         return timedelta(seconds=self.grant_seconds)
 
+    @property
+    def errand(self) -> timedelta:
+        """How long a grant may be presented that the catalog is not asked about again: to look at logs, or at a store."""
+        return timedelta(seconds=min(self.grant_seconds, self.key_lease_seconds))
+
     def budget_bytes(self, version_bytes: int) -> int:
         """What may leave a region under one grant to read a version of that many bytes."""
         return self.budget_factor * version_bytes + self.budget_slack_bytes

@@ -63,7 +63,9 @@ def request(  # noqa: PLR0917 - who, what, why, and what came of it
         )
     asked = authorization.question(tx, authorization_values.subject(principal), Action.DESTROY, stored)
     authorization.require(tx, ctx, asked)
-    found = datasets.readable_version(tx, name)
+    found = datasets.get_version(tx, name)  # one that lies nowhere any more, too: an old catalog and an old store have it still
+    if found.erase_time is not None:
+        raise datasets.version_erased(name)
     _require_alone(tx, found)
     erased = tx.replace(dataclasses.replace(found, erase_time=tx.now))
     tx.emit("version.erased", name.resource, erased)
@@ -91,8 +93,9 @@ def request(  # noqa: PLR0917 - who, what, why, and what came of it
 
 
 def _require_alone(tx: ports.Transaction, found: dataset.Version) -> None:
-    """Refuses where another version shares a key generation: that is destroyed with every file that is sealed under it."""
-    sharing = [other.name.short for other in _relatives(tx, found) if other.erase_time is None and other.number != found.number]
+    """Refuses where another version that can be read shares a key generation, which is destroyed with every file under it."""
+    live = (other for other in _relatives(tx, found) if other.erase_time is None and other.collect_time is None)
+    sharing = [other.name.short for other in live if other.number != found.number]
     if sharing:
         raise errors.FailedPrecondition(
             f"{found.name.short} shares files with {', '.join(sharing[:5])}{' and more' if len(sharing) > 5 else ''}:"

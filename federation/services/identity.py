@@ -10,11 +10,13 @@ from datetime import datetime, timedelta
 from federation import ports
 from federation.core import errors, ids, kinds, people, policy
 from federation.crypto import secrets
-from federation.services import residency, scan
+from federation.services import access, residency, scan
 from federation.services.context import Context
 
 #: What made the tokens that the settings declare.
 SERVER = "server"
+#: The catalog itself, where it takes tokens back unasked.
+ITSELF = policy.Principal(name=SERVER, role=policy.Role.ADMIN)
 
 
 def create_token(  # noqa: PLR0917 - the fields of a token
@@ -102,7 +104,10 @@ def sees_all(principal: policy.Principal) -> bool:
 
 
 def revoke_token(tx: ports.Transaction, principal: policy.Principal, name: str) -> tuple[kinds.TokenRecord, tuple[str, ...]]:
-    """Ends a token and all that were made with it, and tells which; NotFound for one that the caller may not see."""
+    """Ends a token and all that were made with it, and tells which; NotFound for one that the caller may not see.
+
+    What was granted to whoever showed them is closed: no key is handed out under it any more.
+    """
     key = ids.child(name, "tokens")
     found = tx.get(kinds.TokenRecord, key)
     if found is None or not (principal.role is policy.Role.ADMIN or f"users/{found.user}" == principal.name):
@@ -115,6 +120,7 @@ def revoke_token(tx: ports.Transaction, principal: policy.Principal, name: str) 
     for record in ended:
         tx.delete(kinds.TokenRecord, record.token)
         tx.emit("token.revoked", f"tokens/{record.token}", record)
+    access.close_held(tx, {f"tokens/{record.token}" for record in ended})
     return found, tuple(record.token for record in ended)
 
 
@@ -126,6 +132,21 @@ def principal_for(tx: ports.Transaction, secret: str) -> policy.Principal:
         raise _unknown()
     if record.expire_time is not None and record.expire_time <= tx.now:
         raise expired(record.user, record.expire_time)
+    return _bearer(record)
+
+
+def require_standing(tx: ports.Transaction, principal: policy.Principal) -> None:
+    """Raises where the API token that somebody was let in with was taken back or changed since.
+
+    A look-up is good for a moment: what lasts for longer is not to begin on one.
+    """
+    token = _made_with(principal)
+    record = tx.get(kinds.TokenRecord, token) if token else None
+    if token and (record is None or _bearer(record) != principal):
+        raise _unknown()
+
+
+def _bearer(record: kinds.TokenRecord) -> policy.Principal:
     return policy.Principal(
         name=f"users/{record.user}",
         role=record.role,

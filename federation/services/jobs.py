@@ -197,7 +197,7 @@ def open_logs(tx: ports.Transaction, ctx: Context, principal: policy.Principal, 
         run=run.run,
         attempt=run.attempt,
         issue_time=tx.now,
-        expire_time=tx.now + ctx.grant_life,
+        expire_time=tx.now + ctx.errand,
     )
     tx.emit("logs.opened", run.run, given)
     return given

@@ -201,6 +201,12 @@ def create_escrow(tx: ports.Transaction, principal: policy.Principal, asked: key
         )
     for custodian in asked.custodians:
         _check_public(custodian)
+    if len({bytes.fromhex(custodian.public_key) for custodian in asked.custodians}) != len(persons):
+        raise errors.InvalidArgument(
+            "two custodians of an escrow have the same key: whoever holds it would be both of them",
+            reason="SEALING_KEY_INVALID",
+            help="Each custodian makes a key of their own: `fed key escrow keygen`.",
+        )
     if tx.get(keys.Escrow, asked.escrow) is not None:
         raise errors.AlreadyExists(
             f"escrow {asked.escrow} exists already", help="Choose another name.", metadata={"escrow": asked.escrow}
@@ -253,6 +259,10 @@ def store(
     """Takes what a site's agent put into an escrow. The escrow's key and shares are taken once and never replaced."""
     stored = escrow = _of_site(get_escrow(tx, name), at)
     if public_key and not escrow.public_key:
+        if set(sealed_shares) != {each.principal for each in escrow.custodians}:
+            raise errors.InvalidArgument(
+                f"the shares are not those of the custodians of escrow {escrow.escrow}", reason="SHARES_INVALID"
+            )
         sealed = [dataclasses.replace(each, sealed_share=sealed_shares[each.principal]) for each in escrow.custodians]
         escrow = dataclasses.replace(escrow, public_key=public_key, custodians=tuple(sealed))
     elif public_key and public_key != escrow.public_key:

@@ -12,7 +12,7 @@ from federation import ports
 from federation.core import columns, errors, grants, ids, job, kinds, leases
 from federation.core.authorization import Denied
 from federation.crypto import hpke
-from federation.services import access, authorization, datasets, runs, sites, transfers
+from federation.services import access, authorization, datasets, personal, runs, sites, transfers
 from federation.services.context import Context
 
 
@@ -61,11 +61,13 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
     beside = _classes(tx, asked, record)
     reader_site = _reader(tx, asked, record)
     principal = record.principal if record else _principal(tx, run)
-    # What people may take was decided with their grant; a run's grants last as long as the run, so it is asked about anew.
+    # Grants last for hours, a run's as long as the run: whoever reads is asked about anew.
     if run is not None and asked.use is leases.Use.READ:
         authorization.release_key(
             tx, ctx, runs.get_job(tx, run.job), stored, sites.get_site(tx, run.site), column_classes=beside
         )
+    if record is not None and record.holder is not None:
+        personal.require_still(tx, ctx, record.holder, record, asked)
     if record is not None and record.transfer:
         transfers.require_still(tx, ctx, transfers.get(tx, record.transfer), beside)
     lease = tx.insert(

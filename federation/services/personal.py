@@ -9,7 +9,7 @@ import dataclasses
 import functools
 
 from federation import ports
-from federation.core import columns, dataset, errors, grants, ids, kinds, policy, ratecard, site
+from federation.core import columns, dataset, errors, grants, ids, kinds, leases, policy, ratecard, site
 from federation.core.authorization import Action, Question, subject
 from federation.services import access, authorization, datasets, lineage, pricing, residency, scan, sites
 from federation.services.context import Context
@@ -25,9 +25,7 @@ def open_write(
     stored = datasets.whole_dataset(tx, name)
     place = sites.get_site(tx, at)
     sites.require_ready(place)
-    asked = authorization.question(tx, subject(principal), Action.WRITE, stored, at=place)
-    law = functools.partial(residency.require_site, name.short, stored.residency, at, place.jurisdiction)
-    authorization.require(tx, ctx, asked, law=law)
+    _require_write(tx, ctx, principal, stored, place)
     record = access.issue(
         tx,
         kinds.GrantRecord(
@@ -41,6 +39,7 @@ def open_write(
             source_region=place.region,
             reader_region=place.region,
             expire_time=tx.now + ctx.grant_life,
+            holder=principal,
         ),
     )
     return grants.Grant(
@@ -131,6 +130,9 @@ def open_read(
     authorization.visible(tx, ctx, principal, name)
     stored = datasets.whole_dataset(tx, name)
     asked = _require_export(tx, ctx, principal, stored, wanted)
+    if wanted.sensitive:
+        writing = authorization.question(tx, subject(principal), Action.WRITE, stored, purpose=wanted.purpose)
+        authorization.require(tx, ctx, writing)
     version = datasets.readable_version(tx, ids.VersionName(name, wanted.number or datasets.latest(stored)))
     beside = columns.wanted(wanted.column_classes)[1:]
     columns.require_known(version.name.short, version.column_classes, beside)
@@ -153,6 +155,8 @@ def open_read(
             estimate_micros=micros,
             expire_time=tx.now + ctx.grant_life,
             column_classes=beside,
+            holder=principal,
+            purpose=wanted.purpose,
         ),
     )
     return grants.Grant(
@@ -170,10 +174,38 @@ def open_read(
     )
 
 
+def require_still(
+    tx: ports.Transaction, ctx: Context, holder: policy.Principal, record: kinds.GrantRecord, asked: leases.Asked
+) -> None:
+    """Asks the policy anew whether a person may have the key: a grant lasts for hours, and what it was given for may be over.
+
+    Who writes gets the keys of the version that they add to as well, if they may be had where they are. To be called in the
+    transaction that grants the lease, before it.
+    """
+    stored = datasets.whole_dataset(tx, ids.DatasetName(record.namespace, record.dataset))
+    if record.access is grants.Access.WRITE:
+        if asked.use is leases.Use.READ:
+            residency.require_person(stored.name.short, stored.residency, holder)
+        _require_write(tx, ctx, holder, stored, sites.get_site(tx, record.source_site))
+        return
+    again = _require_export(tx, ctx, holder, stored, Reading(number=asked.version, purpose=record.purpose))
+    for each in asked.sensitivities[1:]:
+        authorization.require(tx, ctx, dataclasses.replace(again, column_class=each))
+
+
+def _require_write(
+    tx: ports.Transaction, ctx: Context, principal: policy.Principal, stored: dataset.Dataset, place: site.Site
+) -> None:
+    """Tells of the decision that a person may write to a dataset at a site; raises where they may not."""
+    asked = authorization.question(tx, subject(principal), Action.WRITE, stored, at=place)
+    law = functools.partial(residency.require_site, stored.name.short, stored.residency, place.site, place.jurisdiction)
+    authorization.require(tx, ctx, asked, law=law)
+
+
 def _require_export(
     tx: ports.Transaction, ctx: Context, principal: policy.Principal, stored: dataset.Dataset, wanted: Reading
 ) -> Question:
-    """Tells of the decisions that let a person have it at home, and raises where one is no; what was asked about the export."""
+    """Tells of the decision that a person may have it at home, and raises where it is no; what was asked."""
     name = stored.name
     known = tx.get(dataset.Version, kinds.version_key(*name, wanted.number or stored.latest_version))
     about = authorization.question(tx, subject(principal), Action.EXPORT, stored, purpose=wanted.purpose)
@@ -181,9 +213,6 @@ def _require_export(
     asked = dataclasses.replace(about, destination=principal.jurisdiction, group_size=group_size)
     law = functools.partial(residency.require_person, name.short, stored.residency, principal)
     authorization.require(tx, ctx, asked, law=law)
-    if wanted.sensitive:
-        writing = authorization.question(tx, subject(principal), Action.WRITE, stored, purpose=wanted.purpose)
-        authorization.require(tx, ctx, writing)
     return asked
 
 

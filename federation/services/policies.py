@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from federation import ports
 from federation.core import authorization as values
-from federation.core import dataset, errors, kinds, records, site
+from federation.core import columns, dataset, errors, kinds, records, site
 from federation.core.authorization import Action, Case, Decided, PolicyFlip, PolicyRevision, Question, Subject
 from federation.core.policy import Role
 from federation.services import authorization, scan
@@ -30,6 +31,8 @@ CASES_MAX = 10_000
 NOTE_MAX = 500
 #: Actions that are asked about site by site.
 _AT_SITES = (Action.RUN, Action.RELEASE_KEY, Action.REPLICATE, Action.WRITE)
+#: Actions that are asked about each column class beside `default`.
+_BY_CLASS = (Action.RELEASE_KEY, Action.REPLICATE, Action.EXPORT)
 
 
 def revision_number(name: str) -> int | None:
@@ -123,53 +126,105 @@ class Compared:
 def diff(tx: ports.Transaction, ctx: Context, text: str, start: int = 0) -> Compared:
     """What a set would change for the people, datasets and sites that there are: every action of each, with each, at each.
 
-    People are those with tokens and those whom datasets name; for each group that is named, somebody who is in that alone.
-    Each is asked with no purpose and with each purpose that the dataset names. Exact unless `next_start` says where it stopped.
+    People are those with tokens, those whom datasets or policies name, for each group that is named somebody who is in that
+    alone, and somebody of each role, and of each jurisdiction, that somebody may have. Each is asked with no purpose, and with
+    each that the dataset or a policy names; of what can be so or otherwise (a copy for a job, an aggregate) with both; and of
+    each column class. Exact unless `next_start` says where it stopped.
     """
     engine = ctx.policies.compile(text)
     holds, _ = authorization.current(tx, ctx)
-    flips: list[PolicyFlip] = []
+    named = holds.named | engine.named
+    flips: dict[PolicyFlip, None] = {}
     number = start
     stored = [row for row in scan.every(tx, dataset.Dataset) if row.delete_time is None]
-    people, places = _people(tx, stored), tuple(scan.every(tx, site.Site))
-    total = sum(len(people) * (2 + (1 + len(row.purposes)) * (1 + len(_AT_SITES) * len(places))) for row in stored)
-    every = itertools.chain.from_iterable(_about(tx, row, people, places) for row in stored)
-    for asked in itertools.islice(every, start, None):
+    places = tuple(scan.every(tx, site.Site))
+    people = _people(tx, stored, places, named)
+    asked_of = [(row, _ways(tx, row, places, named)) for row in stored]
+    total = sum(len(people) * len(ways) for _, ways in asked_of)
+    every = ((row, who, way) for row, ways in asked_of for who, way in itertools.product(people, ways))
+    for row, who, way in itertools.islice(every, start, None):
         if number - start >= ASKED_MAX or len(flips) >= FLIPS_MAX:
             return Compared(flips=tuple(flips), asked=number - start, total=total, next_start=number)
         number += 1
+        asked = _asked(tx, row, who, way)
         found = values.flip(asked, before=holds.decide(asked).allowed, after=engine.decide(asked))
         if found is not None:
-            flips.append(found)
+            flips[found] = None
     return Compared(flips=tuple(flips), asked=number - start, total=total)
 
 
-def _people(tx: ports.Transaction, stored: list[dataset.Dataset]) -> tuple[Subject, ...]:
+def _people(
+    tx: ports.Transaction, stored: list[dataset.Dataset], places: Iterable[site.Site], named: frozenset[str]
+) -> tuple[Subject, ...]:
     found = {
-        Subject(name=f"users/{row.user}", role=row.role, jurisdiction=row.jurisdiction)
+        Subject(name=f"users/{row.user}", role=row.role, groups=tuple(sorted(set(row.groups))), jurisdiction=row.jurisdiction)
         for row in scan.every(tx, kinds.TokenRecord)
     }
-    owners = {row.owner for row in scan.every(tx, dataset.Namespace)} | {row.owner for row in stored}
-    for party in owners | {name for row in stored for name in row.readers}:
+    parties = {row.owner for row in scan.every(tx, dataset.Namespace)} | {row.owner for row in stored}
+    parties |= {name for row in stored for name in row.readers}
+    parties |= {*_of_kind(named, "Party"), *(f"users/{name}" for name in _of_kind(named, "User"))}
+    for party in parties:
         if party.startswith("users/") and party not in {each.name for each in found}:
             found.add(Subject(name=party))
         if party.startswith("groups/") and party != values.EVERYONE:
             found.add(Subject(name="users/-", groups=(party.removeprefix("groups/"),)))
-    found.add(Subject(name="users/-"))
+    jurisdictions = {*_of_kind(named, "Jurisdiction"), *(place.jurisdiction for place in places)}
+    jurisdictions |= {name for row in stored for name in row.residency}
+    found |= {Subject(name="users/-", jurisdiction=name) for name in ("", *jurisdictions)}
+    found |= {Subject(name="users/-", role=role) for role in (Role.ADMIN, Role.AUDITOR)}
     return tuple(sorted(found, key=lambda each: (each.name, each.groups, str(each.role), each.jurisdiction)))
 
 
-def _about(
-    tx: ports.Transaction, row: dataset.Dataset, people: tuple[Subject, ...], places: tuple[site.Site, ...]
-) -> Iterator[Question]:
-    for who, action in itertools.product(people, Action):
-        purposes = ("",) if action in (Action.BROWSE, Action.DESTROY) else ("", *row.purposes)
-        where: tuple[site.Site | None, ...] = places if action in _AT_SITES else (None,)
-        # A job acts as a user, whoever submits it.
-        role = Role.USER if action in (Action.RUN, Action.RELEASE_KEY) else who.role
-        for purpose, place in itertools.product(purposes, where):
-            asked = authorization.question(tx, dataclasses.replace(who, role=role), action, row, at=place, purpose=purpose)
-            yield dataclasses.replace(asked, destination=who.jurisdiction) if action is Action.EXPORT else asked
+def _of_kind(named: frozenset[str], kind: str) -> list[str]:
+    return [name.removeprefix(f"{kind}::") for name in named if name.startswith(f"{kind}::")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Way:
+    """One way to ask about an action with a dataset: where, for what, and what else few questions say."""
+
+    action: Action
+    at: site.Site | None
+    purpose: str
+    further: Mapping[str, Any]
+
+
+def _ways(tx: ports.Transaction, row: dataset.Dataset, places: tuple[site.Site, ...], named: frozenset[str]) -> list[_Way]:
+    """Each action in every way in which it may be asked about a dataset."""
+    newest = tx.get(dataset.Version, kinds.version_key(row.namespace, row.dataset, row.latest_version))
+    classes = ("", *columns.names(newest.column_classes)[1:]) if newest else ("",)
+    purposes = ("", *sorted({*row.purposes, *_of_kind(named, "Purpose")}))
+    found: list[_Way] = []
+    for action in Action:
+        bare = action in (Action.BROWSE, Action.DESTROY)
+        each = itertools.product(
+            ("",) if bare else purposes,
+            places if action in _AT_SITES else (None,),
+            classes if action in _BY_CLASS else ("",),
+            _further(action, row),
+        )
+        found += [
+            _Way(action=action, at=place, purpose=purpose, further={"column_class": name, **further})
+            for purpose, place, name, further in each
+        ]
+    return found
+
+
+def _further(action: Action, row: dataset.Dataset) -> tuple[dict[str, Any], ...]:
+    """What else may be so or otherwise."""
+    if action is Action.REPLICATE:
+        return {"for_job": False}, {"for_job": True}
+    if action is Action.EXPORT:
+        return {"aggregate": False}, {"aggregate": True, "group_size": row.group_size_min}
+    return ({},)
+
+
+def _asked(tx: ports.Transaction, row: dataset.Dataset, who: Subject, way: _Way) -> Question:
+    # A job acts as a user, whoever submits it.
+    role = Role.USER if way.action in (Action.RUN, Action.RELEASE_KEY) else who.role
+    asked = authorization.question(tx, dataclasses.replace(who, role=role), way.action, row, at=way.at, purpose=way.purpose)
+    destination = who.jurisdiction if way.action is Action.EXPORT else ""
+    return dataclasses.replace(asked, destination=destination, **way.further)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,6 +253,8 @@ def replay(log: ports.EventLog, record: ports.RecordEngine | None, ctx: Context,
             return Compared(flips=tuple(flips), asked=number, total=number, next_start=position - 1)
         number += 1
         made = records.loads(Decided, body)
+        if made.law:
+            continue  # another set would have changed nothing
         found = values.flip(made.question, before=made.allowed, after=engine.decide(made.question), position=position)
         if found is not None:
             flips.append(found)

@@ -13,6 +13,15 @@ STRANGERS_EVERY = timedelta(minutes=1)
 STRANGERS_MAX = 1000
 
 
+#: Refusals for what stands against a call, whatever its caller may do: who tried is told as well.
+OF_THE_MATTER = frozenset({"LEGAL_HOLD"})
+
+
+def concerns(error: errors.FederationError) -> bool:
+    """Whether a call that ends like this is one that its caller may not make."""
+    return isinstance(error, errors.PermissionDenied) or error.reason in OF_THE_MATTER
+
+
 def note(tx: ports.Transaction, method: str, principal: str, refused: errors.FederationError) -> None:
     """Tells of one call that its caller may not make."""
     told = trail.CallRefused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterable
 
 from federation import ports
@@ -12,6 +13,7 @@ from federation.services import access, masks, pricing, residency, scan
 from federation.services.context import Context
 
 GB = 1_000_000_000
+_HEX = re.compile(r"(?:[0-9a-f]{2})+")
 SITE_MUTABLE = frozenset({"region", "jurisdiction", "account", "offer", "sources"})
 
 
@@ -99,6 +101,8 @@ def delete_site(tx: ports.Transaction, name: str, etag: str = "") -> None:
     tx.delete(site.Site, stored.site, etag=etag)
     if tx.get(site.SiteLoad, stored.site) is not None:
         tx.delete(site.SiteLoad, stored.site)
+    for invited in scan.every(tx, kinds.JoinRecord, where={"site": stored.site}):
+        tx.delete(kinds.JoinRecord, invited.join)  # another site of this name is not let in by it
     tx.emit("site.deleted", f"sites/{stored.site}", stored)
 
 
@@ -150,6 +154,8 @@ def register(tx: ports.Transaction, name: str, told: site.Presence, findings: It
     A site that holds or has signed data keeps its signing key (SITE_KEY_CHANGED): with another one nothing that it signed
     could be verified.
     """
+    _check_key(told.signing_key, "signing_key")
+    _check_key(told.sealing_key, "sealing_key")
     stored = get_site(tx, name)
     if stored.join_time is None:
         raise errors.FailedPrecondition(
@@ -182,6 +188,16 @@ def register(tx: ports.Transaction, name: str, told: site.Presence, findings: It
         admit_time=tx.now,
     )
     return regrade(tx, ready)
+
+
+def _check_key(text: str, field: str) -> None:
+    """InvalidArgument (KEY_INVALID) for what is no public key: others rely on it when they call this site."""
+    if not _HEX.fullmatch(text):
+        raise errors.InvalidArgument(
+            f"the site's {field} is not hexadecimal digits",
+            reason="KEY_INVALID",
+            violations={field: "must be hexadecimal digits"},
+        )
 
 
 def regrade(tx: ports.Transaction, place: site.Site) -> site.Site:
@@ -268,7 +284,7 @@ def open_check(tx: ports.Transaction, ctx: Context, principal: policy.Principal,
         subject=principal.name,
         site=place.site,
         issue_time=tx.now,
-        expire_time=tx.now + ctx.grant_life,
+        expire_time=tx.now + ctx.errand,
     )
     tx.emit("check.opened", f"sites/{place.site}", given)
     return given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def test_a_rotation_rewrites_no_data_and_loses_none(fed: Federation, tmp_path: P
     content = {"a.bin": b"a" * 100_000, "b.bin": b"b"}
     fed.put("sales/flights", write_files(tmp_path / "f", a_bin=content["a.bin"], b_bin=content["b.bin"]), "us-1")
     before, objects, old = rows(fed), stored(fed), ring(fed).status().kek
+    assert read(fed, tmp_path / "before", "sales/flights@1") == content  # from then on its gateway has it at hand
     assert fed.client.rotate_keys("us-1").rotating
     done = rotated(fed)
     assert done.kek != old
@@ -280,6 +282,9 @@ def test_an_escrow_needs_two_persons_at_least(fed: Federation, persons: dict[str
         with pytest.raises(errors.InvalidArgument) as caught:
             fed.client.create_escrow(keys.Escrow(escrow="x", site="us-1", threshold=threshold, custodians=custodians))
         assert caught.value.reason == "THRESHOLD_INVALID"
+    twin = dataclasses.replace(bob, public_key=ada.public_key.upper())
+    with pytest.raises(errors.InvalidArgument, match="would be both of them"):
+        fed.client.create_escrow(keys.Escrow(escrow="x", site="us-1", threshold=2, custodians=(ada, twin)))
     make_escrow(fed, persons, "unasked")
     with pytest.raises(errors.InvalidArgument) as caught:
         fed.client.request_opening("unasked", " ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 from collections.abc import Callable
@@ -173,6 +174,21 @@ def test_an_aborted_write_leaves_nothing(writer: tuple[Federation, data.VersionW
     assert reason(lambda: write.put_file("b.bin", io.BytesIO(b"late"))) == "WRITE_CLOSED"
     assert reason(write.complete) == "WRITE_CLOSED"
     assert held.findings() == []
+
+
+@pytest.mark.invariant("L4")
+def test_who_is_outside_of_the_residency_adds_to_a_version_without_its_keys(held: Federation) -> None:
+    """They send every file anew, under a key of its own; nobody hands them one that would open what lies there."""
+    held.put("sales/bound", Path(__file__).parent / "__init__.py", "eu-1")
+    bound = held.client.get_dataset("sales/bound")
+    held.client.update_dataset(dataclasses.replace(bound, residency=("EU",)), ("residency",))
+    held.edge.tokens["abroad"] = held.client.create_token("users/admin", role="ADMIN", jurisdiction="US").secret
+    with held.edge.client("abroad") as abroad:
+        access = abroad.open_write("sales/bound", "eu-1")
+        write = data.VersionWriter(held.gateway(access), audience=data.grant_audience(access.grant), with_base=True)
+        assert write.base is None
+        write.put_file("new.bin", io.BytesIO(b"new"))
+        assert write.complete().version.endswith("@2")
 
 
 @pytest.mark.parametrize(

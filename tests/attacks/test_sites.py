@@ -217,8 +217,8 @@ def test_an_old_manifest_cannot_be_put_back(two: Federation, tmp_path: Path):
 
 
 @pytest.mark.invariant("P4")
-def test_a_grant_that_was_not_signed_here_tells_nothing_of_what_is_there(two: Federation):
-    """A forged grant for a dataset that exists and for one that does not are refused in the same words."""
+def test_a_grant_that_was_not_signed_here_tells_nothing_of_what_is_there(two: Federation, caplog: pytest.LogCaptureFixture):
+    """A forged grant for a dataset that exists and for one that does not are refused in the same words, and logged."""
     said = []
     for name in ("sales/flights", "sales/nothing"):
         forged = signed_grants.sign(signing.new_private(), _grant(site="us-1", version=f"{name}@1"))
@@ -227,6 +227,8 @@ def test_a_grant_that_was_not_signed_here_tells_nothing_of_what_is_there(two: Fe
             gateway.open_version(READER, "")
         said.append((caught.value.reason, caught.value.message, caught.value.help))
     assert said[0] == said[1]
+    told = [row.getMessage() for row in caplog.records if row.name == "federation.agent.calls"]
+    assert sum("Gateway.OpenVersion refused to ipv4:127.0.0.1:" in text and "GRANT_INVALID" in text for text in told) == 2
 
 
 def _grant(**fields: Any) -> Grant:

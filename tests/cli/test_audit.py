@@ -175,12 +175,33 @@ def test_one_table_is_verified_wherever_its_folder_lies(run: Callable[..., Resul
     assert "--table" in run("audit", "verify", str(moved), "--key", KEY).stderr
 
 
+@pytest.mark.invariant("A2")
+def test_a_copy_whose_audit_is_gone_or_signed_by_another_is_no_proof(run: Callable[..., Result], here: Path) -> None:
+    """What is left is consistent, as is all that somebody has written anew: no script may take it for proven."""
+    words = ("audit", "verify", str(here / "tables"), "-o", "json", "--key")
+    assert run(*words, KEY).exit_code == exits.OK
+    assert run(*words, signing.public_hex(SITE)).exit_code == exits.ERROR
+    rows = DeltaTable(str(here / "tables" / "audit")).to_pyarrow_table().sort_by("position")
+    at, left = chain.genesis("lineage_edges"), []
+    for row in rows.to_pylist():
+        at = chain.link(at, chain.canonical(row))
+        left.append(row | {"chain": at})
+    edges = here / "tables" / "lineage_edges"
+    shutil.rmtree(edges)
+    write_deltalake(str(edges), pa.Table.from_pylist(left, schema=rows.schema), partition_by=["day"])
+    shutil.rmtree(here / "tables" / "audit")
+    told = run(*words, KEY)
+    assert [each["table"] for each in json.loads(told.stdout) if each["verification"]["rows"]] == ["lineage_edges"]
+    assert told.exit_code == exits.ERROR
+
+
 def test_nothing_is_proven_by_nothing(run: Callable[..., Result], here: Path, tmp_path: Path) -> None:
     """A folder without tables, no key, a key that is not the catalog's, a witness that is none: none of them passes unsaid."""
     told = run("audit", "verify", str(tmp_path / "nowhere"), "--key", KEY)
     assert (told.exit_code, "nothing is proven" in told.stderr) == (exits.NOT_FOUND, True)
     assert run("audit", "verify", str(here / "tables")).exit_code == exits.USAGE
     told = run("audit", "verify", str(here / "tables"), "--key", "00" * 32)
+    assert told.exit_code == exits.ERROR
     assert "consistent, not proven" in told.stdout
     assert "no signed head was compared" in told.stderr
     told = run("audit", "verify", str(here / "tables"), "--key", KEY)

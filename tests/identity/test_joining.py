@@ -22,6 +22,8 @@ from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
 from federation.agent import certificate
 from federation.agent.admission import Examiner
+from federation.api.agent import AgentServicer
+from federation.api.calls import Call
 from federation.client import Client
 from federation.core import admission, errors, kinds, site
 from federation.crypto import certificates
@@ -145,6 +147,20 @@ def test_a_join_token_is_good_for_one_key_and_a_short_time(joinable):
             with pytest.raises(errors.Unauthenticated) as caught:
                 stranger.join_site(sent, other)
             assert caught.value.reason == why
+
+
+@pytest.mark.invariant("I4")
+def test_a_join_token_lets_no_other_site_of_that_name_in():
+    """It was for the one that is gone."""
+    sim = Simulation()
+    new = site.Site(site="eu-9", region="aws:eu-west-1", jurisdiction="EU")
+    sim.write(lambda tx: sites.create_site(tx, sim.ctx, new))
+    _, secret = sim.write(lambda tx: service.invite(tx, sim.ctx, "eu-9"))
+    sim.write(lambda tx: sites.delete_site(tx, "eu-9"))
+    sim.write(lambda tx: sites.create_site(tx, sim.ctx, new))
+    with pytest.raises(errors.Unauthenticated) as caught:
+        sim.write(lambda tx: service.join(tx, sim.ctx, secret, b""))
+    assert caught.value.reason == "JOIN_TOKEN_INVALID"
 
 
 @pytest.mark.invariant("I4")
@@ -279,6 +295,23 @@ def test_a_clock_that_is_far_off_keeps_a_site_out(seconds, grade):
 def test_a_site_needs_room(free, grade):
     """Its journal and spool lie there."""
     assert admission.disk(free).grade == grade
+
+
+@pytest.mark.invariant("I4")
+def test_who_fails_later_is_told_nothing_more_by_a_stream_that_was_open(joinable, tmp_path):
+    """An agent's stream of work lives for days; whether it may have it is looked at with each thing that it is told."""
+    agent = settings(tmp_path, "eu-5")
+    joining.join(agent, joinable.server.address, invite(joinable, "eu-5"))
+    who = identity(agent.tls)
+    register(joinable, who)
+    with pytest.raises(errors.FailedPrecondition):
+        register(joinable, who, builders.findings(compute=""))
+    server = joinable.server
+    servicer = AgentServicer(server._store, server._identity, heartbeat_seconds=1)
+    as_its_agent = Call(method=methods.TABLE["Agent.Work"], principal=builders.agent("eu-5"))
+    with pytest.raises(errors.FailedPrecondition) as caught:  # beyond the door, where a stream is that was let in before
+        joinable.run(anext(servicer.work(agent_pb2.WorkRequest(), as_its_agent)))
+    assert caught.value.reason == "SITE_NOT_ADMITTED"
 
 
 @pytest.mark.invariant("I4")

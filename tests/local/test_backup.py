@@ -17,8 +17,9 @@ from federation.adapters.records_delta import DeltaRecords
 from federation.adapters.records_links import DeltaReader
 from federation.adapters.system import SystemClock, UlidIds
 from federation.bootstrap import backup as wiring
-from federation.core import backup, dataset, errors, events, job, kinds
+from federation.core import backup, dataset, errors, events, job, kinds, policy
 from federation.crypto import archive, signing
+from federation.services import identity
 from federation.services.committer import Committer
 from federation.services.heads import HeadKeeper
 from tests.agent import federation as federations
@@ -189,6 +190,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, certs: certificates.Cert
     committer = Committer(catalog, records, heads=HeadKeeper(catalog, records, key))
     committer.run_once()
     fill(catalog, "second", 3)
+    leaver = kinds.TokenRecord(token="t1", digest="ab" * 32, user="leaver", role=policy.Role.USER)
+    catalog.write(lambda tx: tx.emit("token.created", "tokens/t1", tx.insert(leaver)))
     catalog.put_blob("2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae", [b"foo"])
     catalog.close()
     return folder
@@ -322,6 +325,7 @@ def test_a_backup_of_another_federation_is_refused(
         wiring.restore(again, tmp_path / "backup", PASSPHRASE)
 
 
+@pytest.mark.invariant("A1")
 def test_tables_that_survived_are_kept_and_positions_never_come_twice(
     place: config.ServerSettings, tmp_path: Path, certs: certificates.Certs
 ) -> None:
@@ -331,6 +335,7 @@ def test_tables_that_survived_are_kept_and_positions_never_come_twice(
     fill(catalog, "third", 2)
     gone = dataset.Namespace(name="x")
     catalog.write(lambda tx: tx.emit("version.erased", "namespaces/sales/datasets/gone/versions/1", gone))
+    catalog.write(lambda tx: identity.revoke_token(tx, identity.ITSELF, "t1"))
     Committer(catalog, DeltaRecords(place.tables_url)).run_once()
     position = catalog.revision()
     catalog.close()
@@ -338,10 +343,14 @@ def test_tables_that_survived_are_kept_and_positions_never_come_twice(
         path.unlink()
     done = wiring.restore(place, tmp_path / "backup", PASSPHRASE, keep_tables=True)
     assert done.revision == position + backup.POSITIONS_SKIPPED
-    assert done.unknown == (("audit", 3),)
+    assert done.unknown == (("audit", 4),)
     assert done.erased == ("namespaces/sales/datasets/gone/versions/1",)
+    assert done.revoked == ("tokens/t1",)
     assert done.backup_revision == made.revision
     restored = SqlCatalog(place.database_url, SystemClock(), UlidIds())
+    told = [event.kind for event in restored.events(done.revision, limit=10)]
+    assert told == ["catalog.restored", "token.revoked"]
+    assert not restored.read(lambda tx: tx.list(kinds.TokenRecord))
     fill(restored, "fourth", 1)
     assert Committer(restored, DeltaRecords(place.tables_url)).run_once() >= 1
     restored.close()

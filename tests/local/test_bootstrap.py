@@ -11,7 +11,7 @@ from federation import config
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import ManualClock, SeededIds
 from federation.bootstrap import server as bootstrap
-from federation.core import errors, policy, ratecard, site
+from federation.core import errors, people, policy, ratecard, records, site
 from federation.crypto import signing
 from federation.services import identity
 from federation.services.context import Context
@@ -109,3 +109,19 @@ def test_a_site_s_declaration_is_followed(catalog, ctx, tmp_path):
     stored = catalog.read(lambda tx: tx.get(site.Site, "eu-1"))
     assert stored.offer == dearer.offer
     assert stored.sources == EU.sources
+
+
+@pytest.mark.invariant("A1")
+def test_whom_the_settings_let_in_is_told_whenever_they_let_in_somebody_else(catalog, ctx, tmp_path):
+    """An issuer in the federation file can make administrators, and nobody asks the catalog: so the log has it, once."""
+
+    def told() -> list[people.Entrance]:
+        return [records.loads(people.Entrance, event.body) for event in catalog.events(0, kinds=["server.configured"])]
+
+    bootstrap.declare(catalog, ctx, settings(tmp_path))
+    bootstrap.declare(catalog, ctx, settings(tmp_path))
+    assert [each.issuers for each in told()] == [()]
+    corp = people.Issuer(issuer="corp", url="https://login", audience="fed", roles=(("staff", policy.Role.ADMIN),))
+    for _ in range(2):
+        bootstrap.declare(catalog, ctx, settings(tmp_path, issuers=(corp,)))
+    assert [each.issuers for each in told()] == [(), (corp,)]

@@ -16,7 +16,18 @@ from federation.core import dataset, errors, ids, job, records
 from federation.core.authorization import Action, Decided
 from federation.core.dataset import Classification
 from federation.core.policy import Role
-from federation.services import authorization, datasets, governance, jobs, joining, namespaces, personal, policies, transfers
+from federation.services import (
+    authorization,
+    datasets,
+    governance,
+    identity,
+    jobs,
+    joining,
+    namespaces,
+    personal,
+    policies,
+    transfers,
+)
 from federation.services.committer import Committer
 from tests import builders
 from tests.sim import Simulation
@@ -231,6 +242,53 @@ def test_a_set_is_applied_compared_and_replayed(sim: Simulation) -> None:
     assert decisions(sim)[-1].revision == 1
     assert {each.site for each in placed.plan.rejections if each.reason == "POLICY_DENIED"} == {"us-1", "us-2"}
     assert sim.read(lambda tx: policies.get(tx, sim.ctx, 0)).text == builders.POLICIES.default()
+
+
+#: What another set says, and who is asked for what, so that the diff tells of it.
+NEWS = {
+    'forbid(principal in Fed::Party::"groups/contractors", action == Fed::Action::"browse", resource)': ("users/-", ""),
+    'permit(principal == Fed::User::"mallory", action == Fed::Action::"destroy", resource)': ("users/mallory", ""),
+    'permit(principal in Fed::Party::"groups/night", action == Fed::Action::"destroy", resource)'
+    ' when { principal in Fed::Party::"groups/shift" }': ("users/ada", ""),
+    'forbid(principal, action == Fed::Action::"run", resource)'
+    ' when { context has purpose && context.purpose == Fed::Purpose::"ads" }': ("users/ada", "ads"),
+    'forbid(principal, action == Fed::Action::"replicate", resource) when { context.for_job }': ("users/ada", ""),
+    'forbid(principal, action == Fed::Action::"export", resource)'
+    ' when { context has destination && context.destination == Fed::Jurisdiction::"MARS" }': ("users/-", ""),
+    'permit(principal, action == Fed::Action::"write", resource) when { principal.role == "ADMIN" }': ("users/-", ""),
+    'forbid(principal, action == Fed::Action::"export", resource) when { context.aggregate }': ("users/ada", ""),
+}
+
+
+def test_a_diff_asks_for_whomever_and_whatever_a_policy_is_about(sim: Simulation) -> None:
+    """Groups that only a token or a policy names, two at once, people who sign in elsewhere, purposes, places, copies."""
+    sim.write(lambda tx: identity.create_token(tx, sim.ctx, "ada", Role.USER, groups=("night", "shift")))
+    told = (f'@id("new.{n}") @because("new.{n}") @control("x") {policy};' for n, policy in enumerate(NEWS))
+    found = sim.read(lambda tx: policies.diff(tx, sim.ctx, builders.POLICIES.default() + " ".join(told)))
+    assert found.asked == found.total
+    assert len(set(found.flips)) == len(found.flips)
+    for n, wanted in enumerate(NEWS.values()):
+        flips = {(each.principal, each.purpose) for each in found.flips if f"new.{n}" in each.because}
+        assert wanted in flips, n
+
+
+def test_a_replay_says_nothing_of_what_no_policy_can_lift(sim: Simulation) -> None:
+    """Residency refuses also where the policies would allow: the same set replayed differs in nothing."""
+    lax = (
+        builders.POLICIES.default()
+        .replace('@id("residency.export")', '@id("nothing")')
+        .replace("when { !context.aggregate && !resource.residency.isEmpty() }", "when { false }")
+    )
+    sim.write(lambda tx: policies.apply(tx, sim.ctx, lax, "", (records.dumps(builders.case()),)), actor=ADMIN.name)
+    change(sim, residency=("EU",))
+    with pytest.raises(values.Denied) as caught:
+        sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(jurisdiction="US"), ORDERS))
+    assert caught.value.reason == "RESIDENCY_DENIED"
+    told = caught.value.decision
+    assert told is not None
+    assert (told.allowed, told.law) == (False, "RESIDENCY_DENIED")
+    sim.write(lambda tx: authorization.note(tx, told))
+    assert policies.replay(sim.catalog, None, sim.ctx, lax).flips == ()
 
 
 def test_past_decisions_are_asked_again_from_the_table_and_the_log_after_it(sim: Simulation, tmp_path: Path) -> None:

@@ -155,6 +155,25 @@ def test_what_shares_files_or_is_held_is_not_erased(sim: Simulation) -> None:
     assert not sim.all(Erasure)
 
 
+@pytest.mark.invariant("K4")
+def test_what_was_let_go_of_can_be_erased_and_stands_against_no_erasure(sim: Simulation) -> None:
+    """An old version that lies nowhere any more lies in old backups still; and one that nobody can read loses nothing."""
+    first = sim.read(lambda tx: datasets.get_version(tx, ids.version(FLIGHTS)))
+    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, builders.person(), ids.dataset("sales/flights"), "us-1"))
+    new = sim.agents["us-1"].new_version("sales/flights", sim.dataset("sales/flights").uid)
+    new = dataclasses.replace(new, generations=(*first.generations, *new.generations))
+    second = sim.write(lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, new, "us-1"))
+
+    sim.write(
+        lambda tx: tx.emit(
+            "version.collected", second.name.resource, tx.replace(dataclasses.replace(second, collect_time=tx.now))
+        )
+    )
+    assert "us-1" in {part.site for part in erase(sim).sites}
+    assert "us-1" in {part.site for part in erase(sim, second.name.short).sites}
+    assert {row.name.short for row in sim.all(dataset.Version) if row.erase_time} == {FLIGHTS, second.name.short}
+
+
 def test_no_version_reuses_files_of_an_erased_one(sim: Simulation) -> None:
     """A write that had begun upon it before is refused at its commit."""
     first = sim.read(lambda tx: datasets.get_version(tx, ids.version(FLIGHTS)))

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from federation import ports
-from federation.core import columns, dataset, errors, ids, job, leases
+from federation.core import columns, errors, ids, job, leases
 from federation.core.job import JobState
+from federation.core.policy import Role
 from federation.crypto import hpke
-from federation.services import access, datasets, personal
+from federation.services import access, datasets, identity, personal
 from federation.services import leases as service
 from tests import builders
 from tests.sim import SimulatedAgent, Simulation
@@ -77,6 +78,16 @@ def granted(sim: Simulation, at: str, what: leases.Asked) -> leases.Lease:
     answer = ask(sim, at, what)
     assert isinstance(answer, leases.Lease), answer
     return answer
+
+
+def change(sim: Simulation, name: str, **fields: Any) -> None:
+    """A dataset gets other fields, whoever may change them."""
+
+    def work(tx: ports.Transaction) -> None:
+        stored = datasets.get_dataset(tx, ids.dataset(name))
+        tx.emit("dataset.updated", stored.name.resource, tx.replace(dataclasses.replace(stored, **fields)))
+
+    sim.write(work)
 
 
 @pytest.mark.invariant("L1")
@@ -247,11 +258,53 @@ def test_the_policy_is_asked_anew_before_a_run_gets_a_key(sim: Simulation) -> No
     decided = sim.events("policy.decided")[-1].body
     assert '"action":"release_key"' in decided.replace('": "', '":"')
 
-    def limit(tx: ports.Transaction) -> None:
-        stored = tx.get(dataset.Dataset, FLIGHTS)
-        assert stored is not None
-        tx.emit("dataset.updated", ids.dataset(FLIGHTS).resource, tx.replace(dataclasses.replace(stored, purposes=("fraud",))))
-
-    sim.write(limit)
+    change(sim, FLIGHTS, purposes=("fraud",))
     assert refusal(sim, agent.name, asked(sim, run)) == "POLICY_DENIED"
     assert '"allowed":false' in sim.events("policy.decided")[-1].body.replace('": ', '":')
+
+
+def taking(sim: Simulation, token: str = "t1") -> leases.Asked:
+    """What a gateway asks for a person who has just been granted, by a token, to take flights home."""
+    alice = dataclasses.replace(builders.person(), token=f"tokens/{token}")
+    grant = sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, ids.dataset(FLIGHTS)), actor=alice.name)
+    return asked(sim, "", run="", grant=grant.grant)
+
+
+@pytest.mark.invariant("L4")
+def test_the_policy_is_asked_anew_before_a_person_gets_a_key(sim: Simulation) -> None:
+    """A grant lasts for half a day; who is no reader any more, or would need a purpose by now, gets nothing under it."""
+    first = taking(sim)
+    granted(sim, "us-1", first)
+
+    change(sim, FLIGHTS, purposes=("fraud",))
+    assert refusal(sim, "us-1", dataclasses.replace(first, nonce=nonce())) == "POLICY_DENIED"
+    assert '"action":"export"' in sim.events("policy.decided")[-1].body.replace('": "', '":"')
+
+
+@pytest.mark.invariant("L4")
+def test_what_was_granted_with_a_token_ends_when_it_is_taken_back(sim: Simulation) -> None:
+    """And with it what was granted with tokens that were made with it; nobody else's grants."""
+    root = builders.person("root", Role.ADMIN)
+    first, secret = sim.write(lambda tx: identity.create_token(tx, sim.ctx, "alice", Role.USER, "US"))
+    shown = sim.read(lambda tx: identity.principal_for(tx, secret))
+    second, _ = sim.write(lambda tx: identity.create_token(tx, sim.ctx, "alice", Role.USER, "US", creator=shown))
+    whats = [taking(sim, each.token) for each in (first, second)]
+    other = taking(sim, "t2")
+    sim.write(lambda tx: identity.revoke_token(tx, root, first.token))
+    assert [refusal(sim, "us-1", what) for what in whats] == ["GRANT_CLOSED", "GRANT_CLOSED"]
+    granted(sim, "us-1", other)
+
+
+@pytest.mark.invariant("L4")
+def test_who_writes_gets_the_keys_of_what_they_add_to_only_where_those_may_be(sim: Simulation) -> None:
+    """Somebody outside of a dataset's residency may bring new data to it, under a new key, and gets none of before."""
+    owner = builders.person(jurisdiction="US")
+    sim.put("sales/orders", "eu-1")
+    name = ids.dataset("sales/orders")
+    change(sim, name.short, residency=("EU",), owner=owner.name)
+    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, owner, name, "eu-1"), actor=owner.name)
+    version = sim.read(lambda tx: datasets.get_version(tx, ids.version("sales/orders@1")))
+    about = {"run": "", "grant": grant.grant, "dataset": "sales/orders"}
+    new = asked(sim, "", use=leases.Use.WRITE, version=0, generations=("g-new",), **about)
+    assert granted(sim, "eu-1", new).use is leases.Use.WRITE
+    assert refusal(sim, "eu-1", asked(sim, "", generations=version.generations, **about)) == "RESIDENCY_DENIED"

@@ -6,8 +6,10 @@ import dataclasses
 
 import pytest
 
-from federation.core import errors, grants, job, site
+from federation.core import errors, grants, job, keys, site
 from federation.core.site import SiteState
+from federation.crypto import hpke
+from federation.services import keys as custody
 from federation.services import sites
 from tests import builders
 from tests.sim import LEASE_SECONDS, Simulation
@@ -47,6 +49,34 @@ def test_two_sites_cannot_have_one_name(sim: Simulation) -> None:
     """The second is refused."""
     with pytest.raises(errors.AlreadyExists):
         sim.declare("eu-1")
+
+
+@pytest.mark.invariant("I3")
+@pytest.mark.parametrize("wrong", [{"sealing_key": "zz"}, {"sealing_key": ""}, {"signing_key": "1"}])
+def test_what_others_rely_on_of_a_site_is_a_key(sim: Simulation, wrong: dict[str, str]) -> None:
+    """A hostile agent cannot make others' calls fail with what is none: leases, grants and openings are made to it."""
+    given = {"signing_key": "33" * 32, "sealing_key": "22" * 32} | wrong
+    told = {"gateway": "x:1", "has_compute": False, "capacity": site.Capacity(), "findings": builders.findings()}
+    with pytest.raises(errors.InvalidArgument) as caught:
+        sim.write(lambda tx: sites.register(tx, sim.ctx, "eu-1", **told, **given))  # type: ignore[arg-type]
+    assert caught.value.reason == "KEY_INVALID"
+
+
+@pytest.mark.invariant("I3")
+def test_an_escrows_shares_are_those_of_its_custodians(sim: Simulation) -> None:
+    """Whatever a site's agent says: one too few would be an escrow that nobody can open."""
+    pairs = {name: hpke.new_pair()[1].hex() for name in ("ada", "bob")}
+    custodians = tuple(keys.Custodian(principal=f"users/{name}", public_key=public) for name, public in pairs.items())
+    asked = keys.Escrow(escrow="back", site="eu-1", threshold=2, custodians=custodians)
+    sim.write(lambda tx: custody.create_escrow(tx, builders.person("root"), asked))
+    for sealed in ({}, {"users/ada": "00"}, {"users/ada": "00", "users/bob": "00", "users/eve": "00"}):
+        with pytest.raises(errors.InvalidArgument) as caught:
+            sim.write(
+                lambda tx, sealed=sealed: custody.store(  # type: ignore[misc]
+                    tx, "eu-1", "back", public_key="aa", sealed_shares=sealed, filled=(), complete=False, skipped=0
+                )
+            )
+        assert caught.value.reason == "SHARES_INVALID"
 
 
 def test_a_stranger_cannot_register(sim: Simulation) -> None:

@@ -11,6 +11,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from federation import secrecy
+from federation.agent.sealing import Dek
+from federation.cli import app
 
 CANARY = "5ec2e7" * 8
 #: Holds the canary in its memory and ends by a signal that dumps. What it is started with allows a core file of any size.
@@ -83,3 +88,42 @@ print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), found.pid == os.getpid(), os.stat(
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["0", "True", "0"]
+
+
+class Kept(Exception):
+    """That a command has seen to its memory, before it did anything else."""
+
+
+@pytest.mark.invariant("L3")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "dataset put sales/x {here} --site eu-1",
+        "dataset get sales/x {new}",
+        "key escrow keygen {new}",
+        "key escrow open e-1 --key {here}",
+        "key backup {new} --config {here} --site eu-1 --passphrase-file {here}",
+        "key restore {here} --config {here} --site eu-1 --passphrase-file {here}",
+        "backup {new} --config {here}",
+        "restore {here} --config {here}",
+    ],
+)
+def test_a_command_that_gets_keys_sees_to_its_memory_first(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data, keyrings, custodians' keys and the catalog's own: before any of them is read."""
+
+    def keep() -> None:
+        raise Kept
+
+    here = tmp_path / "here"
+    here.write_text("nothing that could be read")
+    monkeypatch.setenv("FED_CONFIG", str(tmp_path / "contexts.yaml"))
+    monkeypatch.setattr(secrecy, "keep", keep)
+    told = CliRunner().invoke(app.fed, words.format(here=here, new=tmp_path / "new").split())
+    assert isinstance(told.exception, Kept), told.output
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.invariant("L3")
+def test_a_data_key_on_its_way_shows_nothing_of_itself() -> None:
+    """In no log line, no error and no debugger."""
+    assert CANARY[:8] not in repr([Dek("g-1", "default", bytes.fromhex(CANARY))])

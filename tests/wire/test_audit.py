@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
+from federation import ports
 from federation.adapters import catalog_memory
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.records_memory import MemoryRecords
@@ -27,7 +28,7 @@ from federation.crypto import witness as signed
 from federation.services import bills, identity, jobs, keys, reconcile, refusals
 from federation.services.committer import Committer
 from federation.services.heads import HeadKeeper
-from federation.v1 import audit_pb2, catalog_pb2, identity_pb2, sites_pb2
+from federation.v1 import audit_pb2, catalog_pb2, identity_pb2, leases_pb2, sites_pb2
 from federation.wire import methods
 from tests import builders
 from tests.sim import Simulation
@@ -300,6 +301,21 @@ def test_a_refusal_by_any_other_rule_is_told_as_well(kept: Edge) -> None:
     assert isinstance(error, errors.PermissionDenied)
     row = newest(kept, trail.CALL_REFUSED_KIND)
     assert (row.resource, trail.text(trail.body(row), "reason")) == ("methods/Identity.CreateToken", error.reason)
+
+
+@pytest.mark.invariant("A1")
+def test_who_tries_to_erase_what_is_under_legal_hold_is_told(kept: Edge) -> None:
+    """They may destroy it, so no policy has refused them; that they tried is what a court will ask for."""
+
+    def hold(tx: ports.Transaction) -> None:
+        tx.insert(builders.dataset("sales/held", legal_hold=True, latest_version=1))
+        tx.insert(builders.version("sales/held@1"))
+
+    kept.catalog.write(hold)
+    sent = leases_pb2.EraseVersionRequest(version="sales/held@1", reason="quickly")
+    assert refused(kept, "Erasures.EraseVersion", sent, who="admin").reason == "LEGAL_HOLD"
+    row = newest(kept, trail.CALL_REFUSED_KIND)
+    assert (row.actor, row.dataset, row.outcome) == ("users/admin", "sales/held", trail.Outcome.REFUSED)
 
 
 def test_strangers_are_counted_and_told_once_a_minute(kept: Edge) -> None:

@@ -39,7 +39,8 @@ from tests.unit.core.test_openlineage import foreign
 from tests.wire.edge import Edge
 from tests.wire.test_contract import UNREPLAYED
 
-CUSTODIAN = hpke.new_pair()[1].hex()
+PUBLIC = {name: hpke.new_pair()[1].hex() for name in ("ada", "bob")}
+CUSTODIAN = PUBLIC["ada"]
 FLIGHTS = "namespaces/sales/datasets/flights"
 MUTATIONS = [row for row in methods.TABLE.values() if row.is_mutation]
 
@@ -128,7 +129,7 @@ REQUESTS: dict[str, Any] = {
         escrow=keys_pb2.Escrow(
             site="eu-1",
             threshold=2,
-            custodians=[keys_pb2.Custodian(principal=f"users/{name}", public_key=CUSTODIAN) for name in ("ada", "bob")],
+            custodians=[keys_pb2.Custodian(principal=f"users/{name}", public_key=key) for name, key in PUBLIC.items()],
         ),
     ),
     "Keys.RequestOpening": keys_pb2.RequestOpeningRequest(name="escrows/old", reason="a test"),

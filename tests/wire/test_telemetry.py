@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +20,7 @@ from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
 from federation.api import server as servers
 from federation.core import dataset, errors
+from federation.wire import answers
 from tests.agent.federation import until
 from tests.wire import certs as certificates
 from tests.wire import edge as edges
@@ -89,6 +95,54 @@ def test_the_catalog_s_state_is_looked_up_when_somebody_asks(shared_edge: Edge) 
     assert found["federation_certificate_expiry_timestamp_seconds", (("role", "server"),)] > 1e9
     assert ("federation_site_heartbeat_age_seconds", (("site", "eu-1"),)) in found
     assert found["federation_scrape_failures_total", ()] == 0
+
+
+@pytest.mark.invariant("G4")
+def test_a_connection_over_which_no_request_comes_is_closed(certs: certificates.Certs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger could hold thousands of them; one that has asked something keeps its connection."""
+    monkeypatch.setattr(answers, "FIRST_REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(answers, "LOOK_SECONDS", 0.1)
+    edge = edges.start(certs, MemoryCatalog(edges.clock(), UlidIds()))
+    host, _, port = edge.server.http_address.rpartition(":")
+    context = ssl.create_default_context(cadata=edge.certs.ca.decode())
+
+    def connect() -> ssl.SSLSocket:
+        return context.wrap_socket(socket.create_connection((host, int(port)), timeout=30), server_hostname=host)
+
+    def answer(over: ssl.SSLSocket) -> bytes:
+        over.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        return b"".join(iter(lambda: over.recv(1), b"}"))
+
+    try:
+        with connect() as asked, connect() as silent:
+            assert b"ALIVE" in answer(asked)
+            silent.sendall(b"GET /livez HTTP/1.1\r\nHost: ")
+            assert silent.recv(1) == b""
+            assert b"ALIVE" in answer(asked)
+    finally:
+        edge.stop()
+
+
+@pytest.mark.invariant("G4")
+def test_a_flood_of_looks_at_the_health_costs_the_catalog_one_at_a_time(
+    shared_edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may ask, without a token, and a probe must not be held off: so all who ask meanwhile share an answer."""
+    listener, looks = shared_edge.server._http, 0
+    run = listener._store.run
+
+    async def counted(look: Callable[[], Any]) -> Any:
+        nonlocal looks
+        looks += 1
+        return await run(look)
+
+    monkeypatch.setattr(listener, "_store", SimpleNamespace(run=counted, catalog=shared_edge.catalog))
+
+    async def flood() -> list[Any]:
+        return await asyncio.gather(*(listener._health(None) for _ in range(200)))  # type: ignore[arg-type]
+
+    assert {answer.status for answer in shared_edge.run(flood())} == {200}
+    assert looks == 1
 
 
 def test_a_server_without_its_catalog_lives_and_is_not_ready(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from federation.api import feed
+from federation.api import authentication, feed
 from federation.client import AsyncClient, Client
 from federation.core import dataset, errors, watching
 from federation.core.policy import Role
@@ -184,6 +184,23 @@ def test_a_token_that_is_taken_back_ends_its_streams(shared_edge: Edge) -> None:
         shared_edge.catalog.write(lambda tx: identity.revoke_token(tx, admin, identity.token_id(secret)))
         with pytest.raises(Exception, match="UNAUTHENTICATED"):
             next(call)
+
+
+@pytest.mark.invariant("I1")
+def test_a_token_that_was_taken_back_begins_no_stream(shared_edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even in the moment for which a look-up is good, at a server that was not the one: it would last for a year."""
+    monkeypatch.setattr(authentication, "_CACHE_SECONDS", 60.0)
+    secret = shared_edge.catalog.write(lambda tx: identity.create_token(tx, shared_edge.ctx, "leaver", Role.USER)[1])
+    call, channel = stream(shared_edge, secret)
+    with channel:
+        next(call)
+        admin = builders.person("users/admin", Role.ADMIN)
+        shared_edge.catalog.write(lambda tx: identity.revoke_token(tx, admin, identity.token_id(secret)))
+        with pytest.raises(Exception, match="UNAUTHENTICATED"):
+            next(call)
+    call, channel = stream(shared_edge, secret)
+    with channel, pytest.raises(Exception, match="UNAUTHENTICATED"):
+        next(call)
 
 
 @pytest.mark.parametrize(("start", "reason"), [(-1, "REVISION_INVALID"), (10**9, "REVISION_AHEAD")])
