@@ -94,7 +94,7 @@ class Fed(click.Group):
             sys.stdout.flush()
         except BrokenPipeError:
             # Whoever read our output has had enough (`fed dataset list | head`); nothing more can be said to them.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _let_go_of_stdout()
             code = exits.OK
         except (KeyboardInterrupt, click.Abort):
             session.output.say("interrupted")
@@ -108,10 +108,32 @@ class Fed(click.Group):
         except errors.FederationError as error:
             session.output.error(error)
             code = exits.code_of(error)
+        except OSError as error:
+            session.output.error(_refused_by_the_system(error))
+            code = exits.ERROR
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _let_go_of_stdout()
         finally:
             with contextlib.suppress(errors.FederationError):
                 session.close()
         sys.exit(code)
+
+
+def _let_go_of_stdout() -> None:
+    """What is left of the output goes nowhere, or the interpreter would fail over it once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refused_by_the_system(error: OSError) -> errors.FederationError:
+    """What a disk or a path that cannot be used comes to, where nobody nearer knew better."""
+    where = f"{error.filename}: " if error.filename else ""
+    return errors.FailedPrecondition(
+        f"{where}{error.strerror or error}",
+        reason="SYSTEM_REFUSED",
+        help="See that the path is there and yours to use, and that its disk has room.",
+    )
 
 
 def _usage(error: click.ClickException) -> errors.InvalidArgument:
