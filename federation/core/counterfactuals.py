@@ -87,7 +87,7 @@ def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int
 
 
 def _likeliest(hopes: Ints) -> list[tuple[int, int]]:
-    """The inputs and candidates that promise most, those that promise anything."""
+    """The pairs of input and candidate that could save most, of those that could save anything."""
     flat = hopes.ravel()
     some = np.nonzero(flat > 0)[0]
     best = some[np.argsort(-flat[some], kind="stable")[:_TRIED_MAX]]

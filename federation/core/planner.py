@@ -96,7 +96,7 @@ def plan(
 def decide(request: JobRequest, world: World, *, ground: prepared.Prepared | None = None) -> Decision:
     """The best placement of a job in a world, decided and not yet explained; refuses what `plan` refuses.
 
-    What the decision does not hang on is worked out when it is asked for: so `decide(...).brief()` is the fastest answer, and
+    What does not change the choice is computed only when it is asked for: so `decide(...).brief()` is the fastest answer, and
     `plan` the whole one.
     """
     checks.request(request)
@@ -384,9 +384,9 @@ class Decision:
         return frozenset(candidate.site for candidate in self.everyday)
 
     def supposed(self, at: site.Site, below: int | None = None) -> Candidate | None:
-        """What a site would be as a candidate if it were like this; None if it would be none. Leaves no trace.
+        """The candidate that a changed site would be; None if it could not run the job. The decision itself stays as it is.
 
-        None also where it is certain not to be `below`, or where the steps do not suffice to tell.
+        None also where it is certain not to cost less than `below`, or where the steps do not suffice to tell.
         """
         remembered, chosen = self._options.pop(at.site, None), self.chosen.get(at.site)
         doubts = dict(self._doubts)
@@ -522,7 +522,7 @@ class Decision:
         return self._made(at, option, taken, (sum(chosen.charges), chosen.egress_bytes, storage), landing)
 
     def _read_remotely(self, row: measured.Pending, least: int) -> Candidate | Rejection:
-        """A site that no steps were left for, as if all inputs were read remotely: that is a way, if not always the best."""
+        """The candidate of a site that no search steps were left for: by remote reads, maybe not its best way."""
         at, r = row.at, self.came.index[row.at.region]
         self._doubts[at.site] = least
         best: tuple[int, cost.Option, cost.Span] | None = None
@@ -822,7 +822,7 @@ class Decision:
 
 
 def rank(candidate: Candidate) -> tuple[bool, int, float, str]:
-    """Candidates in this order: those without a bad memory first, then the cheapest, the most local, the first by name."""
+    """The sort key of candidates: first where no earlier attempt was lost, then by objective, locality and name."""
     return (bool(candidate.avoided), candidate.objective_micros, -candidate.locality, candidate.site)
 
 

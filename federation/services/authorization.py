@@ -1,4 +1,4 @@
-"""The one check: what the policy says of a person, an action and a dataset, asked by all who are about to let something happen.
+"""Asks the policy whether a person may do something with a dataset. Everything that lets something happen asks here.
 
 `require` writes the decision into the log in the transaction of its effect, so that no effect is without it. A refusal leaves
 no trace in a transaction that fails: it is carried by the error, and whoever ends the call writes it down (`note`). Looking at
@@ -70,13 +70,11 @@ def question(
     at: site.Site | None = None,
     purpose: str = "",
     of: JobFacts | None = None,
-    for_job: bool = False,
-    destination: str = "",
-    aggregate: bool = False,
-    group_size: int | None = None,
-    column_class: str = "",
 ) -> Question:
-    """The question with all facts that the catalog has. `at` is a site of the registry."""
+    """The question with all facts that the catalog has. `at` is a site of the registry.
+
+    What few questions say (`destination`, `group_size`, a column class and the like) is added with `dataclasses.replace`.
+    """
     return Question(
         subject=who,
         action=action,
@@ -86,12 +84,15 @@ def question(
         purpose=purpose,
         use_ended=ended(stored, tx.now),
         job=of,
-        for_job=for_job,
-        destination=destination,
-        aggregate=aggregate,
-        group_size=group_size,
-        column_class=column_class,
     )
+
+
+def run_question(
+    tx: ports.Transaction, request: job.JobRequest, action: Action, stored: dataset.Dataset, at: site.Site | None = None
+) -> Question:
+    """`question` for a job, which acts as whoever submitted it and for the purpose that they named."""
+    who, facts = authorization.acting(request), authorization.job_facts(request)
+    return question(tx, who, action, stored, at=at, purpose=request.purpose, of=facts)
 
 
 def ended(stored: dataset.Dataset, now: datetime) -> bool:
@@ -100,7 +101,7 @@ def ended(stored: dataset.Dataset, now: datetime) -> bool:
 
 
 def answer(tx: ports.Transaction, ctx: Context, asked: Question) -> Answer:
-    """What the policy says. Tells nobody."""
+    """What the policy says. Nothing is written into the log."""
     return current(tx, ctx)[0].decide(asked)
 
 
@@ -112,7 +113,7 @@ def require(
     job: str = "",
     law: Callable[[], None] = lambda: None,
 ) -> Decided:
-    """Tells of a decision that something is about to follow from; raises where it is no.
+    """Decides about something that is about to happen, and writes the decision into the log; raises where it is no.
 
     NotFound, as for a dataset that was never there, for somebody who may not know of it; else Denied (POLICY_DENIED). `law` is
     a rule that no policy can lift: it raises PermissionDenied where it is broken, and its words go before the policy's.
@@ -145,25 +146,20 @@ def note(tx: ports.Transaction, decision: Decided) -> None:
 def release_key(
     tx: ports.Transaction,
     ctx: Context,
-    who: Subject,
+    of: job.Job,
     stored: dataset.Dataset,
     at: site.Site,
     *,
-    purpose: str = "",
-    of: JobFacts | None = None,
-    job: str = "",
-    column_classes: Iterable[str] = (),
-) -> Decided:
-    """Asks whether a gateway may hand out a dataset's keys at a site, tells the decisions, and raises where one is no.
+    column_classes: Iterable[str],
+) -> None:
+    """Asks anew whether a run may have a dataset's keys where it runs: labels, readers and policies change while it waits.
 
-    It is asked of the dataset and of each column class beside `default`. To be called in the transaction that grants the lease,
-    before it: `who` is `authorization.acting(request)` for a run.
+    It is asked of the dataset and of each column class beside `default`; the decisions are told, and it raises where one is no.
+    To be called in the transaction that grants the lease, before it.
     """
-    asked = question(tx, who, Action.RELEASE_KEY, stored, at=at, purpose=purpose, of=of)
-    decision = require(tx, ctx, asked, job=job)
-    for each in column_classes:
-        require(tx, ctx, dataclasses.replace(asked, column_class=each), job=job)
-    return decision
+    asked = run_question(tx, of.request, Action.RELEASE_KEY, stored, at)
+    for each in ("", *column_classes):
+        require(tx, ctx, dataclasses.replace(asked, column_class=each), job=f"jobs/{of.job}")
 
 
 def allowed_classes(
@@ -187,24 +183,25 @@ def allowed_classes(
 def require_inputs(tx: ports.Transaction, ctx: Context, principal: Principal, request: job.JobRequest) -> None:
     """Raises unless the submitter may use each input somewhere, and write to each output that is there.
 
-    NotFound for an input that is not there or that they may not know of. Where it may run is asked site by site.
+    NotFound for an input that is not there or that they may not know of. Where it may run is asked site by site. Of inputs that
+    another task is yet to make only the column classes matter, which outputs may leave unsealed.
     """
     who, of = authorization.subject(principal), authorization.job_facts(request)
-    for spec in request.inputs:
+    known = dataclasses.replace(request, inputs=tuple(spec for spec in request.inputs if not spec.task))
+    for spec in known.inputs:
         stored = visible(tx, ctx, principal, ids.dataset(spec.dataset))
         _precheck(tx, ctx, question(tx, _plain(who), Action.RUN, stored, purpose=request.purpose, of=of))
+        opened = question(tx, _plain(who), Action.RELEASE_KEY, stored, purpose=request.purpose, of=of)
         for each in spec.column_classes:
-            asked = question(
-                tx, _plain(who), Action.RELEASE_KEY, stored, purpose=request.purpose, of=of, column_class=columns.name(each)
-            )
-            _precheck(tx, ctx, asked)
+            _precheck(tx, ctx, dataclasses.replace(opened, column_class=columns.name(each)))
     for written in request.outputs:
         name = ids.dataset(written.dataset)
-        target = tx.get(dataset.Dataset, name.short) or _made(tx, name, principal.name)
-        _precheck(tx, ctx, question(tx, _plain(who), Action.WRITE, target, purpose=request.purpose, of=of))
+        target = tx.get(dataset.Dataset, name.short) or _made(tx, name, principal.name, written.kind)
+        asked = question(tx, _plain(who), Action.WRITE, target, purpose=request.purpose, of=of)
+        _precheck(tx, ctx, dataclasses.replace(asked, unsealed_classes=authorization.unsealed(request, written)))
     released = [spec for spec in request.outputs if spec.release]
     if released:
-        mine = dataclasses.replace(request, principal=who.name, groups=who.groups)
+        mine = dataclasses.replace(known, principal=who.name, groups=who.groups)
         # Counted when there is something to count: till then an aggregate is taken for as good as it must be.
         counted = all(spec.count_column for spec in released)
         for asked in _releases(tx, mine):
@@ -224,63 +221,57 @@ def require_release(
 
 
 def _releases(tx: ports.Transaction, request: job.JobRequest) -> Iterator[Question]:
-    who, of = authorization.acting(request), authorization.job_facts(request)
     for name in dict.fromkeys(ids.dataset(spec.dataset).short for spec in request.inputs):
         stored = tx.get(dataset.Dataset, name)
         if stored is not None and stored.residency:
-            yield question(tx, who, Action.EXPORT, stored, purpose=request.purpose, of=of, aggregate=True)
+            yield dataclasses.replace(run_question(tx, request, Action.EXPORT, stored), aggregate=True)
 
 
 def _plain(who: Subject) -> Subject:
-    """As which a job will act: what is asked when it is submitted is what is asked when it runs."""
+    """The submitter without their role, as which the job will act: so what is asked now is what will be asked when it runs."""
     return Subject(name=who.name, groups=who.groups)
 
 
 def _precheck(tx: ports.Transaction, ctx: Context, asked: Question) -> None:
-    """Raises as `require`, and tells nothing of a yes: nothing follows from it yet."""
+    """Raises as `require` does; a yes is not written into the log, since nothing happens yet because of it."""
     if not answer(tx, ctx, asked).allowed:
         require(tx, ctx, asked)
 
 
-def _made(tx: ports.Transaction, name: ids.DatasetName, owner: str) -> dataset.Dataset:
-    """A dataset that is yet to be made: its namespace's owner decides, or whoever makes the namespace too."""
+def _made(tx: ports.Transaction, name: ids.DatasetName, owner: str, kind: str) -> dataset.Dataset:
+    """An output dataset that does not exist yet. Its namespace's owner decides over it, or `owner` where that is new, too."""
     whose = "" if tx.get(dataset.Namespace, name.namespace) else owner
-    return dataset.Dataset(namespace=name.namespace, dataset=name.dataset, owner=whose)
+    model = kind == dataset.DatasetKind.MODEL
+    return dataset.Dataset(
+        namespace=name.namespace,
+        dataset=name.dataset,
+        owner=whose,
+        kind=dataset.DatasetKind.MODEL if model else dataset.DatasetKind.DATA,
+    )
 
 
 def forbidden_sites(
     tx: ports.Transaction, ctx: Context, request: job.JobRequest, sites: Iterable[site.Site]
 ) -> tuple[tuple[str, str], ...]:
     """Sites where the policy lets a job not read one of its inputs or write one of its outputs, each with why."""
-    who, of = authorization.acting(request), authorization.job_facts(request)
-    named = [(Action.RUN, spec.dataset, "") for spec in request.inputs]
-    named += [(Action.RELEASE_KEY, spec.dataset, each) for spec in request.inputs for each in spec.column_classes]
-    named += [(Action.WRITE, spec.dataset, "") for spec in request.outputs]
-    asked = [
-        (action, stored, each)
-        for action, name, each in named
-        if (stored := tx.get(dataset.Dataset, ids.dataset(name).short)) is not None
-    ]
-    if not asked:
-        return ()
-    engine, _ = current(tx, ctx)
-    questions = (
-        question(tx, who, action, stored, purpose=request.purpose, of=of, column_class=each)
-        for action, stored, each in dict.fromkeys(asked)
-    )
-    return authorization.denials(engine, questions, sites)
+    asked = tuple(_needed(tx, request))
+    return authorization.denials(current(tx, ctx)[0], asked, sites) if asked else ()
 
 
 def require_run(tx: ports.Transaction, ctx: Context, of: job.Job, at: site.Site) -> None:
     """Tells of the decisions that let a run begin at a site, one for each dataset that it reads or writes."""
-    request = of.request
-    who, facts = authorization.acting(request), authorization.job_facts(request)
-    named = [(Action.RUN, spec.dataset) for spec in request.inputs] + [(Action.WRITE, spec.dataset) for spec in request.outputs]
-    for action, name in dict.fromkeys(named):
-        stored = tx.get(dataset.Dataset, ids.dataset(name).short)
+    for asked in _needed(tx, of.request):
+        if asked.action is not Action.RELEASE_KEY:  # that is asked when a key is
+            require(tx, ctx, dataclasses.replace(asked, site=authorization.site_facts(at)), job=f"jobs/{of.job}")
+
+
+def _needed(tx: ports.Transaction, request: job.JobRequest) -> Iterator[Question]:
+    """What a job must be allowed of datasets that are there, asked without a site."""
+    for need in authorization.needs(request):
+        stored = tx.get(dataset.Dataset, ids.dataset(need.dataset).short)
         if stored is not None:
-            asked = question(tx, who, action, stored, at=at, purpose=request.purpose, of=facts)
-            require(tx, ctx, asked, job=f"jobs/{of.job}")
+            asked = run_question(tx, request, need.action, stored)
+            yield dataclasses.replace(asked, column_class=need.column_class, unsealed_classes=need.unsealed_classes)
 
 
 # Looking
@@ -335,7 +326,7 @@ def absent(name: ids.DatasetName) -> errors.NotFound:
 
 
 def namespace_absent(name: str) -> errors.NotFound:
-    """The same of a namespace."""
+    """What is said of a namespace that is not there, and of one that its caller may not know of."""
     return errors.NotFound(
         f"namespace {name} does not exist",
         help="`fed namespace list` shows what is there.",
@@ -354,7 +345,7 @@ def _counted(ctx: Context, name: str) -> str:
 
 
 def tell_unseen(tx: ports.Transaction, ctx: Context) -> int:
-    """Tells, once a minute, who asked for what they may not know of, or what is not there. Returns of how many callers."""
+    """Writes into the log, once a minute, who asked for what is hidden from them or not there; returns how many they are."""
     memory = ctx.engines
     if not memory.unseen or (memory.told_time is not None and tx.now < memory.told_time + UNSEEN_EVERY):
         return 0

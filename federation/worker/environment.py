@@ -29,7 +29,8 @@ TRACEPARENT = "FED_TRACEPARENT"
 class Binding:
     """A dataset under the alias that the job has for it. `version` is 0 for an output.
 
-    `column_classes` are those that the job reads beside `default`.
+    `column_classes` are those that the job reads of an input beside `default`; of an output, those that it is sealed by, as
+    `core.columns.parse` reads them.
     """
 
     alias: str
@@ -105,7 +106,7 @@ def ca(variables: Mapping[str, str]) -> bytes:
 
 
 def required(variables: Mapping[str, str], name: str) -> str:
-    """One of them; FailedPrecondition (NOT_IN_A_JOB) where it is missing."""
+    """The value of a variable; FailedPrecondition (NOT_IN_A_JOB) where it is missing."""
     value = variables.get(name)
     if not value:
         raise errors.FailedPrecondition(

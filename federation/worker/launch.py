@@ -26,6 +26,7 @@ from typing import IO, Any, NamedTuple, Self
 
 from federation import config, secrecy, traces
 from federation.core import errors, units
+from federation.v1 import gateway_pb2
 from federation.wire import gateway as gateways
 from federation.worker import cluster, environment, lastword
 
@@ -86,12 +87,15 @@ def _connect(variables: Mapping[str, str]) -> environment.Connection:
         run=answer.run,
         ca=ca,
         token=answer.token,
-        inputs=tuple(
-            environment.Binding(alias=b.alias, dataset=b.dataset, version=b.version, column_classes=tuple(b.column_classes))
-            for b in answer.inputs
-        ),
-        outputs=tuple(environment.Binding(alias=b.alias, dataset=b.dataset) for b in answer.outputs),
+        inputs=tuple(map(_binding, answer.inputs)),
+        outputs=tuple(map(_binding, answer.outputs)),
         traceparent=traces.current() or variables.get(environment.TRACEPARENT, ""),
+    )
+
+
+def _binding(told: gateway_pb2.Binding) -> environment.Binding:
+    return environment.Binding(
+        alias=told.alias, dataset=told.dataset, version=told.version, column_classes=tuple(told.column_classes)
     )
 
 
@@ -172,7 +176,10 @@ def _forwarding(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _published(connection: environment.Connection, log: _Log) -> Iterator[None]:
-    """Lets the Ray workers of the job find the connection for as long as it runs."""
+    """Puts the connection where the job's Ray workers find it, while the block goes on; a run that has ended leaves it there.
+
+    By then it opens nothing: a gateway refuses the token of a run that is over.
+    """
     if not cluster.present():
         yield
         return
@@ -209,7 +216,7 @@ def _finish(client: gateways.GatewayClient, end: _End, out: IO[bytes]) -> int:
 
 
 def _persistently(call: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
-    """An answer to what may be said again, within ten minutes."""
+    """The answer of a call that is safe to repeat, tried for ten minutes."""
     pauses = gateways.Pauses(FINISH_SECONDS)
     while True:
         try:
@@ -281,7 +288,7 @@ class _Log:
                 return
 
     def _batch(self) -> tuple[list[bytes], bool]:
-        """What came within a moment, and whether it was the last."""
+        """The output that came within a moment, and whether that was the end of it."""
         piece = self._queue.get()
         batch: list[bytes] = []
         deadline = time.monotonic() + BATCH_SECONDS

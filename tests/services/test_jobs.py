@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from federation.core import dataset, errors, ids, job, kinds, lineage, metering
+from federation.core import columns, dataset, errors, ids, job, kinds, lineage, metering
 from federation.core.grants import Access
 from federation.core.job import JobState
 from federation.crypto import grants as signed
@@ -15,6 +15,8 @@ from federation.crypto import hpke, signing
 from federation.services import datasets, jobs
 from tests import builders
 from tests.sim import GRANT_KEY, LEASE_SECONDS, SimulatedAgent, Simulation, grant_of
+
+PII = columns.parse(["pii=email"])
 
 
 def train(inputs: Iterable[str] = ("sales/flights",), **changes: object) -> job.JobRequest:
@@ -183,6 +185,20 @@ def test_planning_alone_stores_nothing_and_may_assume_sizes(sim: Simulation) -> 
         ),
         ({"outputs": (job.OutputSpec(alias="a", dataset="a/b", kind="TABLE"),)}, "JOB_REQUEST_INVALID"),
         ({"sites": ("mars-1",)}, "NOT_FOUND"),
+        ({"outputs": (job.OutputSpec(alias="a", dataset="a/b", column_classes=PII, count_column="n"),)}, "JOB_REQUEST_INVALID"),
+        (
+            {
+                "kind": job.JobKind.INGEST,
+                "ingest_from": "s3://x",
+                "inputs": (),
+                "outputs": (job.OutputSpec(alias="a", dataset="a/b", column_classes=PII),),
+            },
+            "JOB_REQUEST_INVALID",
+        ),
+        (
+            {"outputs": (job.OutputSpec(alias="a", dataset="a/b", column_classes=(*PII, *PII)),)},
+            "COLUMN_CLASS_INVALID",
+        ),
     ],
 )
 def test_a_wrong_request_is_refused_with_its_reason_and_changes_nothing(
@@ -294,7 +310,8 @@ def test_a_run_that_committed_stays_succeeded_whatever_its_process_did_then(sim:
     """A crash at interpreter exit, after the commit, is no failure of the job."""
     submitted, agent, run = running(sim)
     agent.finish(run, hear=False)
-    answer = sim.write(lambda tx: jobs.report_run(tx, sim.ctx, "us-1", run, state=JobState.FAILED, reason="ENTRYPOINT_FAILED"))
+    told = jobs.RunReport(state=JobState.FAILED, reason="ENTRYPOINT_FAILED")
+    answer = sim.write(lambda tx: jobs.report_run(tx, sim.ctx, "us-1", run, told))
     assert answer.state is JobState.SUCCEEDED
     assert sim.job(submitted.job).state is JobState.SUCCEEDED
 
@@ -315,7 +332,7 @@ def test_another_sites_agent_has_no_say_in_a_run(sim: Simulation) -> None:
     """The site is the certificate's, and the run's site must be it."""
     _, _, run = running(sim)
     with pytest.raises(errors.PermissionDenied) as caught:
-        sim.write(lambda tx: jobs.report_run(tx, sim.ctx, "eu-1", run, state=JobState.FAILED))
+        sim.write(lambda tx: jobs.report_run(tx, sim.ctx, "eu-1", run, jobs.RunReport(state=JobState.FAILED)))
     assert caught.value.reason == "RUN_FOREIGN_SITE"
 
 
@@ -425,7 +442,7 @@ def test_residency_is_checked_again_when_an_output_is_committed(sim: Simulation)
     """It may have been tightened while the job ran."""
     _, agent, run = running(sim)
     tightened = dataclasses.replace(sim.dataset("ml/delay-model"), residency=("EU",), etag="")
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, tightened, frozenset({"residency"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, tightened, frozenset({"residency"})))
     with pytest.raises(errors.PermissionDenied) as caught:
         agent.finish(run)
     assert caught.value.reason == "RESIDENCY_DENIED"
@@ -580,7 +597,7 @@ def test_cancelling_with_a_stale_etag_is_refused(sim: Simulation) -> None:
     """Somebody else changed the job meanwhile."""
     submitted = sim.submit(train())
     with pytest.raises(errors.Conflict):
-        sim.write(lambda tx: jobs.cancel(tx, sim.ctx, submitted.job, "stale"))
+        sim.write(lambda tx: jobs.cancel(tx, submitted.job, "stale"))
 
 
 # Deleting what is in use

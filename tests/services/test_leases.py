@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from federation import ports
-from federation.core import dataset, errors, ids, job, leases
+from federation.core import columns, dataset, errors, ids, job, leases
 from federation.core.job import JobState
 from federation.crypto import hpke
-from federation.services import access, datasets
+from federation.services import access, datasets, personal
 from federation.services import leases as service
 from tests import builders
 from tests.sim import SimulatedAgent, Simulation
@@ -183,6 +183,27 @@ def test_what_a_run_writes_is_leased_too(sim: Simulation) -> None:
     assert refusal(sim, agent.name, asked(sim, run, dataset="sales/weather", **writing)) == "LEASE_FOREIGN"
 
 
+@pytest.mark.invariant("D4")
+def test_what_a_run_writes_is_leased_by_the_classes_that_its_job_declares(sim: Simulation) -> None:
+    """By all of them and no others, and committed so: the agent's word is not taken for it."""
+    declared = columns.parse(["pii=email", "health=diagnosis"])
+    wanted = builders.request([FLIGHTS])
+    outputs = (job.OutputSpec(alias="model", dataset="ml/people", column_classes=declared),)
+    submitted = sim.submit(dataclasses.replace(wanted, outputs=outputs))
+    agent = sim.agents["us-1"]
+    agent.work()
+    agent.accept(submitted.run)
+    agent.begin(submitted.run)
+    writing = {"use": leases.Use.WRITE, "grant": "", "version": 0, "generations": ("g-new",), "dataset": "ml/people"}
+    for classes in (("default",), ("default", "pii"), ("default", "health", "pii", "salary")):
+        assert refusal(sim, agent.name, asked(sim, submitted.run, sensitivities=classes, **writing)) == "LEASE_FOREIGN"
+    lease = granted(sim, agent.name, asked(sim, submitted.run, sensitivities=("default", "health", "pii"), **writing))
+    assert lease.sensitivities == ("default", "health", "pii")
+    with pytest.raises(errors.FailedPrecondition) as refused:
+        agent.finish(submitted.run)
+    assert refused.value.reason == "COLUMN_CLASS_INVALID"
+
+
 @pytest.mark.invariant("L2")
 def test_keys_go_to_another_site_only_to_its_own_key(sim: Simulation) -> None:
     """A remote read: the source hands the keys to the reading site's gateway, which leases them on to its workers."""
@@ -200,10 +221,10 @@ def test_keys_go_to_another_site_only_to_its_own_key(sim: Simulation) -> None:
 def test_a_persons_read_is_leased_under_their_grant(sim: Simulation) -> None:
     """And under a deleted dataset's no more."""
     alice = builders.person()
-    grant = sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, ids.dataset(FLIGHTS)), actor=alice.name)
+    grant = sim.write(lambda tx: personal.open_read(tx, sim.ctx, alice, ids.dataset(FLIGHTS)), actor=alice.name)
     what = asked(sim, "jobs/j-1/runs/1", run="", grant=grant.grant)
     assert granted(sim, "us-1", what).principal == "users/alice"
-    again = sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, ids.dataset(FLIGHTS)), actor=alice.name)
+    again = sim.write(lambda tx: personal.open_read(tx, sim.ctx, alice, ids.dataset(FLIGHTS)), actor=alice.name)
     sim.write(lambda tx: datasets.delete_dataset(tx, ids.dataset(FLIGHTS)))
     assert refusal(sim, "us-1", asked(sim, "", run="", grant=again.grant)) == "GRANT_CLOSED"
 

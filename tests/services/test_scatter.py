@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from federation.core import errors, ids, job, tasks
+from federation.core import columns, errors, ids, job, tasks
 from federation.core.job import JobState
 from federation.core.pipeline import Pipeline, PipelineState
-from federation.services import datasets, scatter
+from federation.services import datasets, personal, scatter
 from tests import builders
 from tests.services.pipelines import PipelineSimulation
 from tests.sim import check_laws
@@ -32,7 +32,7 @@ def sim() -> Iterator[PipelineSimulation]:
 def allow(sim: PipelineSimulation, name: str, size: int) -> None:
     """An owner lets outputs of at most that size leave."""
     changed = builders.dataset(name, release_bytes_max=size)
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, changed, frozenset({"release_bytes_max"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, changed, frozenset({"release_bytes_max"})))
 
 
 def map_request(*outputs: str, release: bool = True) -> job.JobRequest:
@@ -129,6 +129,17 @@ def test_several_outputs_keep_their_aliases(sim):
     sim.until_ended(sent)
 
 
+def test_the_reduce_reads_what_the_maps_have_sealed(sim):
+    """Its inputs name the classes of the outputs that it takes: nobody else can, for they are made for it."""
+    classes = columns.parse(["pii=email", "health=diagnosis"])
+    map_ = map_request("rows=ml/rows")
+    map_ = dataclasses.replace(map_, outputs=(dataclasses.replace(map_.outputs[0], column_classes=classes),))
+    expanded = sim.read(lambda tx: scatter.expand(tx, map_, "data", builders.request([], ["all=ml/all"])))
+    reduce = next(spec for spec in expanded.tasks if spec.task == "reduce")
+    assert {row.column_classes for row in reduce.request.inputs} == {("health", "pii")}
+    assert {row.column_classes for spec in expanded.tasks[:-1] for row in spec.request.outputs} == {classes}
+
+
 def test_without_a_reduce_nothing_is_gathered(sim):
     """And then outputs need no release: each stays where its part must."""
     sent = sim.send_request(sim.read(lambda tx: scatter.expand(tx, map_request(release=False), "data", None)))
@@ -173,8 +184,8 @@ def test_a_partitioned_dataset_is_neither_read_nor_written_as_a_whole(sim):
     for attempt in (
         lambda: sim.submit(builders.request(["sales/flights"])),
         lambda: sim.submit(builders.request([], ["out=sales/flights"])),
-        lambda: sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, whole)),
-        lambda: sim.write(lambda tx: datasets.open_write(tx, sim.ctx, alice, whole, "eu-1")),
+        lambda: sim.write(lambda tx: personal.open_read(tx, sim.ctx, alice, whole)),
+        lambda: sim.write(lambda tx: personal.open_write(tx, sim.ctx, alice, whole, "eu-1")),
     ):
         with pytest.raises(errors.FailedPrecondition) as caught:
             attempt()
@@ -204,4 +215,4 @@ def test_a_dataset_with_versions_cannot_become_partitioned(sim):
     """Its own data would be out of reach."""
     changed = builders.dataset("sales/flights-eu", parts=("sales/flights-us",))
     with pytest.raises(errors.InvalidArgument, match="versions of its own"):
-        sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, changed, frozenset({"parts"})))
+        sim.write(lambda tx: datasets.update_dataset(tx, changed, frozenset({"parts"})))
