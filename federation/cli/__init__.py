@@ -23,6 +23,6 @@ def main() -> None:
     from federation.cli import app  # noqa: PLC0415 - `import federation.cli` by a tool should cost nothing
 
     # Whoever closed them wants no output (`>&-`): Python leaves nothing in their place.
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - until the process ends
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the process ends
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 - as above
     app.fed()
