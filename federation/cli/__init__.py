@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 
 from federation.environment import environment
@@ -22,7 +21,4 @@ def main() -> None:
         sys.exit(completion.main())
     from federation.cli import app  # noqa: PLC0415 - `import federation.cli` by a tool should cost nothing
 
-    # Whoever closed them wants no output (`>&-`): Python leaves nothing in their place.
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the process ends
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 - as above
     app.fed()

@@ -86,6 +86,9 @@ class Fed(click.Group):
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
         """Runs a command line and exits. Nothing that a user can cause ends in a traceback."""
+        # Whoever closed them wants no output (`>&-`): Python leaves nothing in their place.
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the process ends
+        sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 - as above
         session = Session()
         extra.pop("standalone_mode", None)
         try:
