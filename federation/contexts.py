@@ -70,14 +70,24 @@ def client(context: str = "") -> ClientSettings:
     wanted = context or env.get("FED_CONTEXT", "")
     complete = all(env.get(key) for key in ("FED_TARGET", "FED_TOKEN", "FED_CA")) and not wanted
     found = None if complete else _current(contexts(), wanted)
-    target = env.get("FED_TARGET") or (found.target if found else "")
+    target = addresses(env["FED_TARGET"]) if env.get("FED_TARGET") else found.target if found else ""
     ca = Path(env["FED_CA"]) if env.get("FED_CA") else (found.ca if found else Path())
     signed_in = found.signed_in if found and found.signed_in and not env.get("FED_TOKEN") else None
     kept = found.token if found and not signed_in else None
     token = env.get("FED_TOKEN") or (files.read_secret(kept, "token file").strip() if kept else "")
     return ClientSettings(
-        target=target, ca=files.read(ca, "CA file"), token=token, context=found.context if found else "", signed_in=signed_in
+        target=target, ca=_certificates(ca), token=token, context=found.context if found else "", signed_in=signed_in
     )
+
+
+def _certificates(path: Path) -> bytes:
+    """A CA file. One without a certificate is refused: gRPC would trust whom the system trusts, and show them the token."""
+    data = files.read(path, "CA file")
+    if b"-----BEGIN CERTIFICATE-----" not in data:
+        raise errors.InvalidArgument(
+            f"CA file {path} has no certificate in it", reason="CONFIG_INVALID", help="Put the CA's certificate there, as PEM."
+        )
+    return data
 
 
 def chosen_context(name: str = "") -> Context:

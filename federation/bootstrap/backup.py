@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -20,27 +20,30 @@ from pathlib import Path
 import pyarrow as pa
 
 from federation import config, ports
-from federation.adapters import catalog_sql, records_copy, sql_copy
+from federation.adapters import catalog_rows, catalog_sql, records_copy, sql_copy
 from federation.adapters.records_delta import DeltaRecords
 from federation.adapters.records_files import Place
 from federation.adapters.system import SystemClock, UlidIds
 from federation.core import backup, errors, ids, kinds
 from federation.core.backup import Backup, CopiedFile, TableCopy
+from federation.core.events import TABLES, kinds_of
+from federation.core.kinds import CommitterLease
 from federation.crypto import archive, container, signing
 from federation.services import identity
 
 _PIECE = 1024 * 1024
 _GRANT_KEY = "grant.key"
+_EVENTS_BYTES_MAX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
     """What a restore has made of the backup of `create_time`, at `backup_revision`. The catalog goes on after `revision`.
 
-    The record's tables lack at most `behind_events`, which the next server carries. `unknown` names what tables that were kept
-    hold and the catalog no longer knows, and how many rows; `erased` the versions that were erased after the backup, as those
-    tables tell: their keys are gone for good, whatever the catalog says. `revoked` are tokens that were taken back after it, as
-    they tell as well, and are taken back again.
+    The record's tables lack `behind_events` of the log, which the next server carries. `unknown` names what tables that were
+    kept hold and the catalog no longer knows, and how many rows; `erased` the versions that were erased after the backup, as
+    those tables tell: their keys are gone for good, whatever the catalog says. `revoked` are tokens that were taken back after
+    it, as they tell as well, and are taken back again.
     """
 
     create_time: datetime
@@ -133,7 +136,8 @@ def restore(
     rows = {file.path: file for file in found.files}
     kept = _positions(settings, there) if keep_tables else {}
     revision = max(found.revision, *kept.values(), 0) + backup.POSITIONS_SKIPPED
-    _require_log(found, kept)
+    positions = {copy.table: copy.position for copy in found.tables} | kept
+    _require_log(found, positions, _batches(reader.pieces(rows[f"{backup.CATALOG}/committer_leases.arrow"])))
     sql_copy.load(
         settings.database_url,
         lambda name: _batches(reader.pieces(rows[f"{backup.CATALOG}/{name}.arrow"])),
@@ -142,14 +146,14 @@ def restore(
     if not keep_tables:
         _restore_tables(place, reader, found)
     _restore_state(settings, reader, found)
+    behind = _behind(settings, positions)
     revoked = _told(settings, kept, found.revision, "token.revoked")
     _begin_again(settings, found, revoked, tables_kept=keep_tables)
-    behind = {copy.table: copy.position for copy in found.tables} | kept
     return Restored(
         create_time=found.create_time,
         backup_revision=found.revision,
         revision=revision,
-        behind_events=max((found.revision - at for at in behind.values() if at < found.revision), default=0),
+        behind_events=behind,
         unknown=_unknown(settings, kept, found.revision),
         erased=_told(settings, kept, found.revision, "version.erased"),
         revoked=revoked,
@@ -357,16 +361,32 @@ def _positions(settings: config.ServerSettings, tables: Iterable[str]) -> dict[s
     return {table: records.position(table) for table in tables}
 
 
-def _require_log(found: Backup, kept: dict[str, int]) -> None:
-    """The restored log reaches back to where the tables are."""
-    positions = kept or {copy.table: copy.position for copy in found.tables}
-    for table, position in positions.items():
-        if position < found.floor:
-            raise errors.FailedPrecondition(
-                f"{table} is at position {position}, and the backup's log begins after {found.floor}",
-                reason="TABLES_BEHIND",
-                help="Restore the backup's own tables, into an empty place.",
-            )
+def _require_log(found: Backup, positions: Mapping[str, int], leases: Iterator[pa.RecordBatch]) -> None:
+    """The restored log has what the tables lack. What lies before it they have if they have all that they once had."""
+    for batch in leases:
+        for body in batch.column("body").to_pylist():
+            lease = catalog_rows.to_value(CommitterLease, body)
+            position = positions.get(lease.table, 0)
+            if position < min(lease.position, found.floor):
+                raise errors.FailedPrecondition(
+                    f"{lease.table} is at position {position}, it once held events up to {lease.position}, and the backup's log"
+                    f" begins after {found.floor}",
+                    reason="TABLES_BEHIND",
+                    help="Restore the backup's own tables, into an empty place.",
+                )
+
+
+def _behind(settings: config.ServerSettings, positions: Mapping[str, int]) -> int:
+    """How many events of the log wait to be carried to the tables, each to its own."""
+    catalog, count = catalog_sql.SqlCatalog(settings.database_url, SystemClock(), UlidIds()), 0
+    try:
+        for table in TABLES:
+            after = max(positions.get(table, 0), catalog.floor())
+            while found := catalog.events(after, bytes_max=_EVENTS_BYTES_MAX, **kinds_of(table)):
+                count, after = count + len(found), found[-1].position
+    finally:
+        catalog.close()
+    return count
 
 
 def _unknown(settings: config.ServerSettings, kept: dict[str, int], revision: int) -> tuple[tuple[str, int], ...]:

@@ -86,6 +86,9 @@ class Fed(click.Group):
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
         """Runs a command line and exits. Nothing that a user can cause ends in a traceback."""
+        # Whoever closed them wants no output (`>&-`): Python leaves nothing in their place.
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the process ends
+        sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 - as above
         session = Session()
         extra.pop("standalone_mode", None)
         try:
@@ -94,7 +97,7 @@ class Fed(click.Group):
             sys.stdout.flush()
         except BrokenPipeError:
             # Whoever read our output has had enough (`fed dataset list | head`); nothing more can be said to them.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _let_go_of_stdout()
             code = exits.OK
         except (KeyboardInterrupt, click.Abort):
             session.output.say("interrupted")
@@ -108,10 +111,32 @@ class Fed(click.Group):
         except errors.FederationError as error:
             session.output.error(error)
             code = exits.code_of(error)
+        except OSError as error:
+            session.output.error(_refused_by_the_system(error))
+            code = exits.ERROR
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _let_go_of_stdout()
         finally:
             with contextlib.suppress(errors.FederationError):
                 session.close()
         sys.exit(code)
+
+
+def _let_go_of_stdout() -> None:
+    """What is left of the output goes nowhere, or the interpreter would fail over it once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refused_by_the_system(error: OSError) -> errors.FederationError:
+    """What a disk or a path that cannot be used comes to, where nobody nearer knew better."""
+    where = f"{error.filename}: " if error.filename else ""
+    return errors.FailedPrecondition(
+        f"{where}{error.strerror or error}",
+        reason="SYSTEM_REFUSED",
+        help="See that the path is there and yours to use, and that its disk has room.",
+    )
 
 
 def _usage(error: click.ClickException) -> errors.InvalidArgument:

@@ -7,6 +7,7 @@ that a store takes objects. A look that fails is a finding; none keeps the other
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import shutil
 import socket
@@ -32,6 +33,7 @@ from federation.core.events import TABLES, kinds_of
 from federation.core.kinds import CommitterLease
 from federation.core.site import Site, SiteState
 from federation.crypto import certificates
+from federation.wire import balancing
 
 _SECONDS = 5.0
 _RENEW = "Renew it; the new files are used within seconds (FederationCertificateEnds in docs/operations.md)."
@@ -48,18 +50,18 @@ def person(context: str = "") -> Iterator[Diagnosis]:
         return
     path = config.config_path()
     if path.exists():
-        yield diagnosis.secret_file("you", str(path), _mode(path))
+        yield from _secret("you", path)
     yield diagnosis.good("you", "context", f"{settings.context or 'the environment'}: {settings.target}")
-    yield from _taken("server", "certificate", lambda: _dialled("server", settings.target, settings.ca))
+    yield from _dialled("server", "certificate", settings.target, lambda: settings.ca)
     yield from _taken("server", "call", lambda: _called(settings))
 
 
 def server(settings: config.ServerSettings, file: Path, addresses: Iterable[str]) -> Iterator[Diagnosis]:
     """What is seen where a server runs: its files, its certificate, the database, the record's tables, the disk."""
-    yield diagnosis.settings_file("server", str(file), _mode(file) or 0)
+    yield from _taken("server", "permissions", lambda: [diagnosis.settings_file("server", str(file), _mode(file) or 0)])
     private = [settings.tls.key, settings.state_dir / "grant.key", settings.state_dir / "admin.token"]
     for path in (*private, *filter(None, [settings.ca_key])):
-        yield diagnosis.secret_file("server", str(path), _mode(path))
+        yield from _secret("server", path)
     yield from _taken("server", "certificate", lambda: _identity("server", settings.tls, addresses))
     yield from _taken("server", "disk", lambda: [_disk("server", "the server's state", settings.state_dir)])
     yield from _taken("server", "database", lambda: _catalog(settings))
@@ -68,20 +70,21 @@ def server(settings: config.ServerSettings, file: Path, addresses: Iterable[str]
 def site(settings: config.AgentSettings) -> Iterator[Diagnosis]:
     """What is seen where an agent runs: its files, its certificate, the catalog, its store, its cluster, the disk."""
     name = settings.site
-    yield diagnosis.secret_file(name, str(settings.tls.key), _mode(settings.tls.key))
-    for path in filter(None, (settings.http_token_file, settings.compute.token_file if settings.compute else None)):
-        yield diagnosis.secret_file(name, str(path), _mode(path))
+    token_file = settings.compute.token_file if settings.compute else None
+    for path in filter(None, (settings.tls.key, settings.http_token_file, token_file)):
+        yield from _secret(name, path)
     gateway = settings.gateway or settings.gateway_listen
     yield from _taken(name, "certificate", lambda: _identity(name, settings.tls, [gateway], agent=name))
-    yield from _taken(name, "catalog", lambda: _dialled(name, settings.catalog, settings.tls.ca.read_bytes(), settings.tls))
+    yield from _dialled(name, "catalog", settings.catalog, settings.tls.ca.read_bytes, settings.tls)
     yield from _taken(name, "store", lambda: _store(settings))
     yield from _taken(name, "compute", lambda: _compute(settings))
     yield from _taken(name, "disk", lambda: [_disk(name, "journal, spool and packages", settings.state_dir)])
     yield from _taken(name, "journal", lambda: _journal(name, settings.state_dir / "agent.db"))
 
 
-def _taken(subject: str, check: str, look: Callable[[], Looks]) -> Iterator[Diagnosis]:
-    """What a look finds, as far as it comes; that it broke off is a finding too."""
+def _taken(subject: str, check: str, look: Callable[[], Looks], of: str = "") -> Iterator[Diagnosis]:
+    """What a look finds, as far as it comes; that it broke off is a finding too, `of` what where that does not say it."""
+    of = f"{of}: " if of else ""
     try:
         yield from look()
     except errors.FederationError as error:
@@ -89,12 +92,13 @@ def _taken(subject: str, check: str, look: Callable[[], Looks]) -> Iterator[Diag
     except ssl.SSLError as error:
         why = getattr(error, "verify_message", "") or error.reason or "the handshake failed"
         yield diagnosis.broken(
-            subject, check, f"TLS: {why}", "Its CA, its names or its time do not fit; see the line of its own host."
+            subject, check, f"{of}TLS: {why}", "Its CA, its names or its time do not fit; see the line of its own host."
         )
     except (OSError, ValueError, sqlite3.Error) as error:
-        yield diagnosis.broken(
-            subject, check, f"{type(error).__name__}: {error}", "See whether it runs, and whether this host reaches it."
-        )
+        advice = "See whether it runs, and whether this host reaches it."
+        if isinstance(error, OSError) and error.filename:
+            advice = "See that the file is there, and that who looks may read it: it is for the user that its process runs as."
+        yield diagnosis.broken(subject, check, f"{of}{type(error).__name__}: {error}", advice)
 
 
 # -- from where a person is -------------------------------------------------------------------------------------------------
@@ -150,9 +154,12 @@ def _identity(subject: str, files: config.TlsFiles, addresses: Iterable[str], *,
     yield diagnosis.ends(
         subject, "ca", ca.not_valid_after_utc, now, "Make another CA and let every process trust both for a while."
     )
-    names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = x509.SubjectAlternativeName([])
     known = {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
-    for host in sorted({address.rpartition(":")[0].strip("[]") for address in addresses}):
+    for host in sorted(set(map(balancing.host, addresses))):
         if _names(known, host):
             yield diagnosis.good(subject, "names", f"the certificate is good for {host}")
         else:
@@ -172,21 +179,33 @@ def _names(known: set[str], host: str) -> bool:
     return host in known or f"*.{host.partition('.')[2]}" in known
 
 
-def _dialled(subject: str, target: str, ca: bytes, files: config.TlsFiles | None = None) -> Iterator[Diagnosis]:
-    """A server as a client of it meets it: reached, trusted, and by when its certificate ends."""
-    host, _, port = target.rpartition(":")
+def _dialled(
+    subject: str, check: str, target: str, ca: Callable[[], bytes], files: config.TlsFiles | None = None
+) -> Iterator[Diagnosis]:
+    """Each server of a target as a client of it meets it."""
+    name = balancing.host(target)
+
+    def met(one: str) -> Looks:
+        return [diagnosis.ends(subject, check, _certificate(one, name, ca(), files), datetime.now(UTC), _RENEW)]
+
+    several = target.split(",")
+    for one in several:
+        yield from _taken(subject, check, functools.partial(met, one), one if len(several) > 1 else "")
+
+
+def _certificate(address: str, name: str, ca: bytes, files: config.TlsFiles | None) -> datetime:
+    """When the certificate ends by which whoever answers there proves to be `name`."""
+    host, _, port = address.rpartition(":")
     context = ssl.create_default_context(cadata=ca.decode())
     context.set_alpn_protocols(["h2"])
     if files is not None:
         context.load_cert_chain(files.cert, files.key)
     with (
         socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname=host.strip("[]")) as connection,
+        context.wrap_socket(plain, server_hostname=name) as connection,
     ):
         der = connection.getpeercert(binary_form=True) or b""
-    cert = x509.load_der_x509_certificate(der)
-    check = "certificate" if files is None else "catalog"
-    yield diagnosis.ends(subject, check, cert.not_valid_after_utc, datetime.now(UTC), _RENEW)
+    return x509.load_der_x509_certificate(der).not_valid_after_utc
 
 
 def _catalog(settings: config.ServerSettings) -> Iterator[Diagnosis]:
@@ -254,6 +273,10 @@ def _journal(subject: str, path: Path) -> Iterator[Diagnosis]:
 def _disk(subject: str, what: str, folder: Path) -> Diagnosis:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     return diagnosis.disk(subject, what, shutil.disk_usage(there).free)
+
+
+def _secret(subject: str, path: Path) -> Iterator[Diagnosis]:
+    return _taken(subject, "permissions", lambda: [diagnosis.secret_file(subject, str(path), _mode(path))])
 
 
 def _mode(path: Path) -> int | None:

@@ -20,6 +20,7 @@ from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
+from mcp.server.mcpserver.tools import Tool
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
@@ -103,15 +104,25 @@ async def serve_http(server: MCPServer[None], at: listening.Listening) -> None:
 
 def make(callers: Callers, *, may_submit: bool = False) -> MCPServer[None]:
     """The server with its tools."""
-    server: MCPServer[None] = MCPServer(
-        "federation", instructions=INSTRUCTIONS, version=metadata.version("dataset-federation"), log_level="WARNING"
-    )
-    for read in READS:
-        server.add_tool(_tool(callers, read), annotations=_READS, structured_output=False)
-    server.add_tool(_plan(callers), annotations=_READS, structured_output=False)
+    made = [_strict(_tool(callers, read), _READS) for read in READS]
+    made.append(_strict(_plan(callers), _READS))
     if may_submit:
-        server.add_tool(_submit(callers), annotations=_ACTS, structured_output=False)
-    return server
+        made.append(_strict(_submit(callers), _ACTS))
+    version = metadata.version("dataset-federation")
+    return MCPServer("federation", instructions=INSTRUCTIONS, version=version, log_level="WARNING", tools=made)
+
+
+def _strict(function: Callable[..., Any], annotations: ToolAnnotations) -> Tool:
+    """The function as a tool that refuses arguments which it does not have.
+
+    Left out in silence, as the SDK does, `state` beside `list_jobs` would have all jobs told as those in that state.
+    """
+    tool = Tool.from_function(function, annotations=annotations, structured_output=False)
+    arguments = tool.fn_metadata.arg_model
+    arguments.model_config["extra"] = "forbid"
+    arguments.model_rebuild(force=True)
+    tool.parameters = arguments.model_json_schema()
+    return tool
 
 
 def _tool(callers: Callers, read: Callable[..., Awaitable[dict[str, Any]]]) -> Callable[..., Any]:

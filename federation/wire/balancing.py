@@ -40,7 +40,7 @@ def settings(target: str, repeatable: Iterable[str] = ()) -> tuple[str, Options]
     if len(several) == 1:
         return target, _service_config(repeatable, balanced=not _is_address(target))
     family, places = _looked_up(several)
-    name = _host(several[0])
+    name = host(target)
     own = (("grpc.ssl_target_name_override", name), ("grpc.default_authority", name))
     return f"{family}:{','.join(places)}", (*own, *_service_config(repeatable, balanced=True))
 
@@ -56,6 +56,11 @@ def _service_config(services: Iterable[str], *, balanced: bool) -> Options:
         config = [{"name": names, "retryPolicy": _RETRY}, *([{"name": streams}] if streams else [])]
         made |= {"methodConfig": config, "retryThrottling": _THROTTLE}
     return (("grpc.service_config", json.dumps(made)),) if made else ()
+
+
+def host(target: str) -> str:
+    """Whom the servers of a target prove to be: its first one's host."""
+    return _host(target.partition(",")[0])
 
 
 def _host(one: str) -> str:

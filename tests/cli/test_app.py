@@ -55,6 +55,7 @@ def failing(monkeypatch):
         (errors.DataCorrupt("x"), exits.ERROR),
         (KeyboardInterrupt(), exits.INTERRUPTED),
         (click.UsageError("x"), exits.USAGE),
+        (OSError(28, "No space left on device"), exits.ERROR),
     ],
 )
 def test_each_kind_of_error_has_its_exit_code(run, failing, error, code):
@@ -173,6 +174,18 @@ def test_a_reader_that_has_had_enough_is_no_error():
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("where", "code"), [(">/dev/full", exits.ERROR), (">&-", exits.OK)])
+def test_output_that_cannot_be_written_is_told_without_a_traceback(where, code):
+    """A full disk is an error, in one sentence; whoever closed the output wants none."""
+    script = f"{sys.executable} -m federation help exit-codes {where}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert [line[:30] for line in done.stderr.splitlines()] == [
+        "error: No space left on device",
+        "what to do: See that the path ",
+    ][: 2 * code]
 
 
 def test_help_starts_without_loading_grpc_or_ray():

@@ -27,6 +27,21 @@ def test_what_is_printed_is_what_the_commands_declare(files):
     assert {path: (ROOT / path).read_text() == text for path, text in files.items()} == dict.fromkeys(files, True)
 
 
+def test_every_line_that_the_pages_tell_people_to_type_is_a_command():
+    """Each `fed ...` that begins a line of theirs: its words, its options, and what must not be missing."""
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("infra/**/*.md"), *ROOT.glob("infra/**/values.yaml")]
+    lines = [
+        line.partition(" # ")[0]
+        for page in pages
+        for line in re.findall(
+            r"^(?: {4}|# )?(?:[A-Z_]+=\S+ )*(fed [a-z].*)$", page.read_text().replace("\\\n", " "), re.MULTILINE
+        )
+    ]
+    assert len(lines) > 200
+    for line in lines:
+        tree.check(line)
+
+
 def test_every_command_and_option_is_in_it(files):
     """With its usage, its examples, its options."""
     page = files["docs/cli.md"]

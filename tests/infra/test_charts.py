@@ -12,17 +12,21 @@ import yaml
 from federation import config
 from tests.infra import rendered
 
+#: What others set: a registry of their own, machines of their own, where their traces go.
+PLACE = ("nodeSelector.pool=fed", "tolerations[0].key=fed", "tolerations[0].operator=Exists")
+VARIABLE = "env.OTEL_EXPORTER_OTLP_ENDPOINT=https://collector:4318"
+OURS = ("imagePullSecrets[0].name=registry", *PLACE, VARIABLE)
 CHARTS = {
     "federation": (
         (),
         ("secrets.tables=t", "tables.options.region=eu-central-1", "replicas=3", "service.type=LoadBalancer"),
-        ("monitoring.enabled=true",),
+        ("monitoring.enabled=true", *OURS),
     ),
     "federation-site": (
         (),
         ("ray.enabled=false", "secrets.storage=s"),
         ("ray.autoscaling=true", "ray.apiServer=10.0.0.1/32"),
-        ("monitoring.enabled=true", "secrets.metrics=m"),
+        ("monitoring.enabled=true", "secrets.metrics=m", *OURS, *(f"ray.head.{row}" for row in PLACE), f"ray.{VARIABLE}"),
     ),
 }
 WAYS = [(chart, settings) for chart, ways in CHARTS.items() for settings in ways]
@@ -92,9 +96,32 @@ def test_each_release_has_a_disruption_budget_and_probes(objects: tuple[rendered
             assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container), name
 
 
-@pytest.mark.parametrize(("chart", "settings"), [("federation", "replicas=many"), ("federation-site", "nonsense=1")])
+@pytest.mark.parametrize(("chart", "settings"), [way for way in WAYS if way[1][-1:] in ((VARIABLE,), (f"ray.{VARIABLE}",))])
+def test_what_others_set_reaches_every_pod(chart: str, settings: tuple[str, ...]) -> None:
+    """Pull secrets, variables and, but for Ray's workers, which have their own, node selectors and tolerations."""
+    for name, pod in rendered.pods(rendered.render(chart, *settings)):
+        spec = pod["spec"]
+        assert spec["imagePullSecrets"] == [{"name": "registry"}], name
+        variable = {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "https://collector:4318"}
+        assert all(variable in container["env"] for container in spec["containers"]), name
+        if not name.endswith(" gpu"):
+            assert spec["nodeSelector"] == {"pool": "fed"}, name
+            assert spec["tolerations"] == [{"key": "fed", "operator": "Exists"}], name
+
+
+@pytest.mark.parametrize(
+    ("chart", "settings"),
+    [
+        ("federation", "replicas=many"),
+        ("federation", "replicas=1"),  # with the usual minAvailable no node could ever be drained
+        ("federation", "federation.server.listen=0.0.0.0:1"),  # what the chart says itself would win without a word
+        ("federation", "env.a=b"),
+        ("federation-site", "nonsense=1"),
+        ("federation-site", "ray.head.affinity.x=y"),
+    ],
+)
 def test_wrong_values_are_refused(chart: str, settings: str) -> None:
-    """By the chart's own schema, before anything is rendered."""
+    """By the chart's own schema or its own words, before anything is installed."""
     done = rendered.helm("template", "eu", str(rendered.INFRA / "helm" / chart), "--set", settings)
     assert done.returncode != 0
     assert "values" in done.stderr

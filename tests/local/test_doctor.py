@@ -116,6 +116,49 @@ def test_a_server_that_is_away_breaks_nothing_else_off(me: Path) -> None:
     assert "refused" in row.detail
 
 
+def test_each_of_several_servers_is_looked_at(me: Path, fed: Federation) -> None:
+    """The one that is away is named; the one that answers is good."""
+    target = f"{fed.edge.server.address},127.0.0.1:9"
+    config.save_context(config.Context(context="two", target=target, ca=me.parent / "ca.crt", token=me.parent / "token"))
+    good, away = of(list(doctor.person()), "server", "certificate")
+    assert (good.level, away.level) == (Level.GOOD, Level.BROKEN)
+    assert away.detail.startswith("127.0.0.1:9: ")
+
+
+def test_several_servers_have_the_first_one_s_name_in_their_certificate(
+    settings: config.ServerSettings, tmp_path: Path
+) -> None:
+    """It is the one that clients ask them to prove."""
+    found = list(doctor.server(settings, _file(tmp_path), ("127.0.0.1:7400,catalog-2.example:7400",)))
+    assert [row.level for row in of(found, "server", "names")] == [Level.GOOD]
+
+
+def test_files_that_cannot_be_read_are_found_each(
+    settings: config.ServerSettings, tmp_path: Path, certs: certificates_of_tests.Certs
+) -> None:
+    """The remedy is the file's, not the network's, and no look keeps the next from being taken."""
+    nowhere = _file(tmp_path) / "none"
+    away = dataclasses.replace(
+        settings, tls=dataclasses.replace(settings.tls, cert=tmp_path / "no.crt", key=nowhere / "server.key")
+    )
+    found = list(doctor.server(away, _file(tmp_path), ("127.0.0.1:7400",)))
+    (certificate,) = of(found, "server", "certificate")
+    assert "who looks may read it" in certificate.help
+    assert [row.detail.partition(":")[0] for row in wrong(of(found, "server", "permissions"))] == ["NotADirectoryError"]
+    assert of(found, "server", "database")[0].level is Level.GOOD
+
+
+def test_a_certificate_that_names_nobody_is_found(settings: config.ServerSettings, tmp_path: Path) -> None:
+    """One without alternative names is nobody's."""
+    ca = certificates.Authority.make("nobody", now=datetime.now(UTC), life=timedelta(days=30))
+    files = config.TlsFiles(ca=tmp_path / "ca.crt", cert=tmp_path / "ca.crt", key=tmp_path / "ca.key")
+    files.ca.write_bytes(certificates.pem(ca.certificate))
+    config.write_secret(files.key, certificates.key_pem(ca.key))
+    found = list(doctor.server(dataclasses.replace(settings, tls=files), _file(tmp_path), ("127.0.0.1:7400",)))
+    (names,) = of(found, "server", "names")
+    assert names.detail == "the certificate is good for nobody, not for 127.0.0.1"
+
+
 def test_a_server_of_another_ca_is_not_trusted(me: Path, tmp_path_factory: pytest.TempPathFactory, fed: Federation) -> None:
     """The handshake's own word is told."""
     other = certificates_of_tests.make(tmp_path_factory.mktemp("other"))

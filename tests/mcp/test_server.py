@@ -102,6 +102,16 @@ def test_a_refusal_tells_reason_and_cure(edge: Edge) -> None:
     refused(call(edge, "who_am_i", who="fed_nobody"), "TOKEN_INVALID")
 
 
+def test_an_argument_that_a_tool_does_not_have_is_refused(placeable: Edge) -> None:
+    """Left out in silence it would narrow nothing: all jobs for those that failed, a plan without the site that was meant."""
+    assert "state" in refused(call(placeable, "list_jobs", state="FAILED"), "list_jobs")
+    assert "words" in refused(call(placeable, "search_datasets", text="flights", words="delay"), "search_datasets")
+    assert "site" in refused(call(placeable, "plan_job", **JOB, site="us-1"), "plan_job")
+    assert "site" in refused(call(placeable, "submit_job", may_submit=True, **JOB, site="us-1"), "submit_job")
+    schemas = [tool.input_schema for tool in ask(placeable, lambda client: client.list_tools(), may_submit=True).tools]
+    assert not any(schema["additionalProperties"] for schema in schemas)
+
+
 def test_each_call_is_the_callers(edge: Edge) -> None:
     """A user's tools do what that user may do."""
     assert answer(edge, "who_am_i", who="user")["principal"] == "users/user"

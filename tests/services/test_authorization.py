@@ -282,7 +282,7 @@ def test_a_replay_says_nothing_of_what_no_policy_can_lift(sim: Simulation) -> No
     sim.write(lambda tx: policies.apply(tx, sim.ctx, lax, "", (records.dumps(builders.case()),)), actor=ADMIN.name)
     change(sim, residency=("EU",))
     with pytest.raises(values.Denied) as caught:
-        sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(jurisdiction="US"), ORDERS))
+        sim.write(lambda tx: personal.open_read(tx, sim.ctx, builders.person(jurisdiction="US"), ORDERS))
     assert caught.value.reason == "RESIDENCY_DENIED"
     told = caught.value.decision
     assert told is not None

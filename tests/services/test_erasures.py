@@ -159,10 +159,10 @@ def test_what_shares_files_or_is_held_is_not_erased(sim: Simulation) -> None:
 def test_what_was_let_go_of_can_be_erased_and_stands_against_no_erasure(sim: Simulation) -> None:
     """An old version that lies nowhere any more lies in old backups still; and one that nobody can read loses nothing."""
     first = sim.read(lambda tx: datasets.get_version(tx, ids.version(FLIGHTS)))
-    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, builders.person(), ids.dataset("sales/flights"), "us-1"))
+    grant = sim.write(lambda tx: personal.open_write(tx, sim.ctx, builders.person(), ids.dataset("sales/flights"), "us-1"))
     new = sim.agents["us-1"].new_version("sales/flights", sim.dataset("sales/flights").uid)
     new = dataclasses.replace(new, generations=(*first.generations, *new.generations))
-    second = sim.write(lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, new, "us-1"))
+    second = sim.write(lambda tx: personal.commit(tx, sim.ctx, grant, new, "us-1"))
 
     sim.write(
         lambda tx: tx.emit(

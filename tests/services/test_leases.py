@@ -266,7 +266,7 @@ def test_the_policy_is_asked_anew_before_a_run_gets_a_key(sim: Simulation) -> No
 def taking(sim: Simulation, token: str = "t1") -> leases.Asked:
     """What a gateway asks for a person who has just been granted, by a token, to take flights home."""
     alice = dataclasses.replace(builders.person(), token=f"tokens/{token}")
-    grant = sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, ids.dataset(FLIGHTS)), actor=alice.name)
+    grant = sim.write(lambda tx: personal.open_read(tx, sim.ctx, alice, ids.dataset(FLIGHTS)), actor=alice.name)
     return asked(sim, "", run="", grant=grant.grant)
 
 
@@ -302,7 +302,7 @@ def test_who_writes_gets_the_keys_of_what_they_add_to_only_where_those_may_be(si
     sim.put("sales/orders", "eu-1")
     name = ids.dataset("sales/orders")
     change(sim, name.short, residency=("EU",), owner=owner.name)
-    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, owner, name, "eu-1"), actor=owner.name)
+    grant = sim.write(lambda tx: personal.open_write(tx, sim.ctx, owner, name, "eu-1"), actor=owner.name)
     version = sim.read(lambda tx: datasets.get_version(tx, ids.version("sales/orders@1")))
     about = {"run": "", "grant": grant.grant, "dataset": "sales/orders"}
     new = asked(sim, "", use=leases.Use.WRITE, version=0, generations=("g-new",), **about)

@@ -56,9 +56,9 @@ def test_two_sites_cannot_have_one_name(sim: Simulation) -> None:
 def test_what_others_rely_on_of_a_site_is_a_key(sim: Simulation, wrong: dict[str, str]) -> None:
     """A hostile agent cannot make others' calls fail with what is none: leases, grants and openings are made to it."""
     given = {"signing_key": "33" * 32, "sealing_key": "22" * 32} | wrong
-    told = {"gateway": "x:1", "has_compute": False, "capacity": site.Capacity(), "findings": builders.findings()}
+    told = site.Presence(gateway="x:1", has_compute=False, capacity=site.Capacity(), **given)
     with pytest.raises(errors.InvalidArgument) as caught:
-        sim.write(lambda tx: sites.register(tx, sim.ctx, "eu-1", **told, **given))  # type: ignore[arg-type]
+        sim.write(lambda tx: sites.register(tx, "eu-1", told, builders.findings()))
     assert caught.value.reason == "KEY_INVALID"
 
 

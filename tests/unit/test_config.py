@@ -26,6 +26,7 @@ sites:
   - {site: ewr-1, region: "vultr:ewr", jurisdiction: US, gateway: "127.0.0.1:7413"}
 users: [{user: ada, jurisdiction: EU}]
 """
+CA = b"-----BEGIN CERTIFICATE-----\n"
 
 
 def read(folder: Path, text: str) -> config.FederationFile:
@@ -239,7 +240,7 @@ def test_a_site_that_is_not_declared_names_those_that_are(tmp_path):
 def context(tmp_path: Path, name: str) -> config.Context:
     """A context with its files."""
     config.write_secret(tmp_path / f"{name}.token", f"fed_{name}\n".encode())
-    (tmp_path / "ca.crt").write_bytes(b"ca")
+    (tmp_path / "ca.crt").write_bytes(CA)
     return config.Context(context=name, target="127.0.0.1:7400", ca=tmp_path / "ca.crt", token=tmp_path / f"{name}.token")
 
 
@@ -272,7 +273,25 @@ def test_the_environment_alone_is_enough(tmp_path, monkeypatch):
     monkeypatch.setenv("FED_TARGET", "catalog:7400")
     monkeypatch.setenv("FED_TOKEN", "fed_env")
     monkeypatch.setenv("FED_CA", str(tmp_path / "ca.crt"))
-    assert config.client() == config.ClientSettings(target="catalog:7400", ca=b"ca", token="fed_env")
+    assert config.client() == config.ClientSettings(target="catalog:7400", ca=CA, token="fed_env")
+
+
+def test_a_ca_file_without_a_certificate_is_refused(tmp_path, monkeypatch):
+    """gRPC takes the system's own CAs where it is given none, and would show the token to whoever one of them vouches for."""
+    monkeypatch.setenv("FED_CONFIG", str(tmp_path / "config.yaml"))
+    config.save_context(context(tmp_path, "one"))
+    (tmp_path / "ca.crt").write_bytes(b"")
+    with pytest.raises(errors.InvalidArgument, match="no certificate in it"):
+        config.client()
+
+
+def test_a_target_of_the_environment_is_host_and_port(tmp_path, monkeypatch):
+    """As one of a context is: gRPC would take another port by itself."""
+    monkeypatch.setenv("FED_CONFIG", str(tmp_path / "config.yaml"))
+    config.save_context(context(tmp_path, "one"))
+    monkeypatch.setenv("FED_TARGET", "http://catalog")
+    with pytest.raises(errors.InvalidArgument, match="not host:port"):
+        config.client()
 
 
 def test_without_any_context_it_says_how_to_get_one(tmp_path, monkeypatch):

@@ -66,6 +66,9 @@ env:
   - { name: RAY_AUTH_MODE, value: token }
   - { name: RAY_AUTH_TOKEN_PATH, value: /run/ray/token }
   - { name: RAY_USAGE_STATS_ENABLED, value: "0" }
+  {{- range $name, $value := .root.Values.ray.env }}
+  - { name: {{ $name }}, value: {{ $value | quote }} }
+  {{- end }}
 resources: {{- toYaml .resources | nindent 2 }}
 securityContext:
   allowPrivilegeEscalation: false
@@ -81,6 +84,9 @@ volumeMounts:
 {{- if not $scales }}
 serviceAccountName: {{ include "site.name" .root }}-ray
 automountServiceAccountToken: false
+{{- end }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
