@@ -124,7 +124,9 @@ def write_data(fed: localfed.LocalFederation, megabytes: int) -> None:
     rng = np.random.default_rng(1)
     table = pa.table({name: rng.integers(0, 1 << 40, 1_000_000) for name in "abcdefgh"})
     with tempfile.TemporaryDirectory() as made:
-        pa.parquet.write_table(table, Path(made) / "table.parquet", row_group_size=125_000, compression="none", use_dictionary=False)
+        pa.parquet.write_table(
+            table, Path(made) / "table.parquet", row_group_size=125_000, compression="none", use_dictionary=False
+        )
         fed.put("bench/table", {"table.parquet": (Path(made) / "table.parquet").read_bytes()})
 
 
