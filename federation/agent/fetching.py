@@ -32,12 +32,16 @@ TRANSIENT = (errors.Unavailable, errors.DeadlineExceeded, errors.Cancelled)
 #: connection lets all of them come before they are taken (`tls.DATA_WINDOW_BYTES`).
 RANGE_BYTES = 16 * 1024 * 1024
 RANGES_AHEAD = 2
+#: Where a rate is to be kept, ranges are smaller, down to this: what was asked for comes, whatever the rate says of taking it.
+RANGE_BYTES_LEAST = 1024 * 1024
 #: An object from here on takes a connection to itself while it comes. Smaller ones share connections, and each costs a round
 #: trip more than its bytes do, so many of them are under way at once.
 LARGE_BYTES = 8 * 1024 * 1024
 #: A call that brings less than so many bytes a second, after a minute of grace, is given up and made again from where it was.
 _SLOWEST = 64 * 1024
 _GRACE_SECONDS = 60.0
+#: Lanes among which a rate may be shared, at most: what a call then brings is not slow but kept back.
+_SHARES_MAX = 64
 _PAUSE_SECONDS_MAX = 5.0
 
 
@@ -137,6 +141,11 @@ class Fetch:
         for lane in range(1, parts.terms.lanes + 1):
             self._lanes.put(lane)
         self._pace = pacing.Pace([parts.rate, pacing.Rate(bytes_per_second_max, time.monotonic)], self._pause)
+        self._hands, self._range_bytes, self._slowest = parts.terms.hands, RANGE_BYTES, _SLOWEST
+        if rate := self._pace.bytes_per_second:
+            self._hands = parts.terms.lanes
+            self._range_bytes = min(RANGE_BYTES, max(RANGE_BYTES_LEAST, rate // (4 * parts.terms.lanes)))
+            self._slowest = min(_SLOWEST, max(1, rate // _SHARES_MAX))
         self.progress = Progress()
 
     def require_room(self) -> None:
@@ -162,7 +171,7 @@ class Fetch:
         terms, small = self._parts.terms, sum(entry.object_bytes < LARGE_BYTES for entry in self._entries.values())
         hands = [
             threading.Thread(target=self._hand, args=(number, waiting), name=f"{self._transfer} {number}", daemon=True)
-            for number in range(min(terms.hands, small + terms.lanes, len(self._entries)))
+            for number in range(min(self._hands, small + terms.lanes, len(self._entries)))
         ]
         self._working = len(hands)
         for hand in hands:
@@ -293,10 +302,11 @@ class Fetch:
 
     def _ranges(self, lane: int, entry: dataset.FileEntry, position: int) -> Generator[bytes | memoryview]:
         """The object from a position on, range by range. What is asked for ahead waits in the connection, within its window."""
-        ranges = ((at, min(RANGE_BYTES, entry.object_bytes - at)) for at in range(position, entry.object_bytes, RANGE_BYTES))
+        size, end = self._range_bytes, entry.object_bytes
+        ranges = ((at, min(size, end - at)) for at in range(position, end, size))
         under_way = deque[tuple[int, Generator[bytes | memoryview]]]()
         try:
-            while under_way or position < entry.object_bytes:
+            while under_way or position < end:
                 for at, length in itertools.islice(ranges, 1 + RANGES_AHEAD - len(under_way)):
                     under_way.append((at + length, self._ask(lane, entry, at, length)))
                 stop, pieces = under_way[0]
@@ -314,7 +324,7 @@ class Fetch:
         request = gateway_pb2.ReadObjectRequest(
             object_id=entry.object_id, generation=entry.generation, offset=offset, length=length
         )
-        timeout = _GRACE_SECONDS + (1 + RANGES_AHEAD) * length / _SLOWEST  # those before it come first
+        timeout = _GRACE_SECONDS + (1 + RANGES_AHEAD) * length / self._slowest  # those before it come first
         return self._parts.remotes.fetch(self._given, request, lane=lane, timeout=timeout)
 
     def _wait(self, error: errors.FederationError, failures: int, seconds: float) -> None:
