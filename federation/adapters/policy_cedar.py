@@ -40,7 +40,7 @@ ANSWERS_MAX = 65_536
 SLICES_MAX = 1024
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 #: What the context of every question has; see the schema.
-_CONTEXT = re.compile(r"\b(now|use_ended|for_job|aggregate): ")
+_CONTEXT = re.compile(r"\b(now|use_ended|for_job|aggregate|unsealed_classes): ")
 _ANNOTATIONS = ("id", "because", "control")
 _AT_SITES = frozenset({Action.RUN, Action.RELEASE_KEY, Action.WRITE, Action.REPLICATE})
 _BY_CLASS = frozenset({Action.RELEASE_KEY, Action.REPLICATE, Action.EXPORT})
@@ -481,6 +481,8 @@ def _context(question: Question) -> Iterator[tuple[str, Any]]:
         yield "site", _ref("Site", question.site.site)
     if question.action is Action.REPLICATE:
         yield "for_job", question.for_job
+    if question.action is Action.WRITE:
+        yield "unsealed_classes", list(question.unsealed_classes)
     if question.action is Action.EXPORT:
         yield "aggregate", question.aggregate
         if question.destination:

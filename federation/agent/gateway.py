@@ -152,7 +152,7 @@ class Gateway:
             run=run,
             attempt=row.attempt,
             inputs=[_input_binding(row.start, given, parts.site) for given in row.start.inputs],
-            outputs=[gateway_pb2.Binding(alias=o.alias, dataset=ids.dataset(o.dataset).short) for o in row.start.outputs],
+            outputs=[_output_binding(row.start, output) for output in row.start.outputs],
         )
 
     def report_reads(self, request: gateway_pb2.ReportReadsRequest, caller: door.RunCaller, _context: Any) -> Any:
@@ -239,8 +239,7 @@ class Gateway:
     def begin_write(self, request: gateway_pb2.BeginWriteRequest, caller: door.Caller, _context: Any) -> Any:
         _check_reader_key(request.reader_key)
         asked: tuple[columns.ColumnClass, ...] = tuple(codec.to_value(each) for each in request.column_classes)
-        owner, audience = self._owner(caller, request.output)
-        owner = dataclasses.replace(owner, column_classes=columns.checked(asked) if asked else ())
+        owner, audience = self._owner(caller, request.output, columns.checked(asked) if asked else ())
         reader = _Reader(audience=audience, grant=owner.grant, run=owner.run, request=request)
         # A run reads the inputs of its plan alone; the version that it adds to is none of them unless it is named as one.
         wanted = request.with_base and isinstance(caller, door.GrantCaller) and not asked
@@ -250,8 +249,6 @@ class Gateway:
         row, deks = self._parts.writer.begin(owner, base=base.name if base else "")
         sensitivities = columns.names(row.column_classes)
         try:
-            if asked and row.column_classes != owner.column_classes:
-                raise _other_classes(row)
             lease = self._lease(reader, row.dataset, (row.generation,), use=leases.Use.WRITE, sensitivities=sensitivities)
             opened = self._opened(base, reader.again()) if base else None
         except errors.FederationError:
@@ -427,7 +424,10 @@ class Gateway:
         self._parts.entrance.require_current(caller.row)
         return find_input(caller.row.start, name)
 
-    def _owner(self, caller: door.Caller, output: str) -> tuple[writes.Owner, str]:
+    def _owner(
+        self, caller: door.Caller, output: str, column_classes: tuple[columns.ColumnClass, ...]
+    ) -> tuple[writes.Owner, str]:
+        """Whose write it is, and for whom its keys are sealed. A person names its column classes, for a run its job has."""
         if isinstance(caller, door.GrantCaller):
             grant = caller.grant
             _require(grant, grants.Access.WRITE)
@@ -437,16 +437,21 @@ class Gateway:
                 dataset=grant.dataset,
                 dataset_uid=grant.dataset_uid,
                 expire_time=grant.expire_time,
+                column_classes=column_classes,
             )
             return owner, sealing.grant_audience(grant.grant)
         self._parts.entrance.require_current(caller.row)
         found = find_output(caller.row.start, output)
+        declared = _declared(caller.row.start, found)
+        if column_classes != declared:
+            raise _other_classes(found, declared)
         owner = writes.Owner(
             run=caller.run,
             alias=found.alias,
             dataset=ids.dataset(found.dataset).short,
             dataset_uid=found.dataset_uid,
             expire_time=self._parts.clock.now() + writes.ABANDONED,
+            column_classes=declared,
         )
         return owner, sealing.run_audience(caller.run)
 
@@ -527,12 +532,26 @@ def _input_binding(start: job.StartRun, given: job.InputAssignment, site: str) -
     )
 
 
-def _other_classes(row: journal.WriteRow) -> errors.FailedPrecondition:
+def _output_binding(start: job.StartRun, output: job.OutputAssignment) -> gateway_pb2.Binding:
+    return gateway_pb2.Binding(
+        alias=output.alias,
+        dataset=ids.dataset(output.dataset).short,
+        column_classes=columns.texts(_declared(start, output)),
+    )
+
+
+def _declared(start: job.StartRun, output: job.OutputAssignment) -> tuple[columns.ColumnClass, ...]:
+    """The column classes that the job says an output is sealed by."""
+    return next((spec.column_classes for spec in start.job.request.outputs if spec.alias == output.alias), ())
+
+
+def _other_classes(output: job.OutputAssignment, declared: tuple[columns.ColumnClass, ...]) -> errors.FailedPrecondition:
+    told = " ".join(columns.texts(declared)) or "none"
     return errors.FailedPrecondition(
-        f"output {row.alias!r} is being written with other column classes",
+        f"output {output.alias!r} would be written with other column classes than its job declares ({told})",
         reason="COLUMN_CLASS_INVALID",
-        help="All processes that write an output name the same classes.",
-        metadata={"write": row.write},
+        help="Write it by federation.outputs or fed://, with the release of the SDK that the site runs.",
+        metadata={"output": output.alias},
     )
 
 

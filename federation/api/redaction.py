@@ -73,7 +73,7 @@ ROWS = frozenset(
 WORDS = frozenset(
     {
         *("entrypoint", "env", "runtime_env", "ingest_from", "working_dir", "detail", "notes", "left_out"),
-        *("rule", "columns", "column_map", "purpose", "manifest_digest"),
+        *("rule", "columns", "column_classes", "column_map", "purpose", "manifest_digest"),
     }
 )
 #: What concerns us by what it is, and not by a field.

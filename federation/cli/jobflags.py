@@ -34,6 +34,13 @@ _OPTIONS = (
         metavar="OUT.COLUMN=IN.COLUMN[,IN.COLUMN]",
         help="For lineage: from which columns of inputs one of an output is made.",
     ),
+    click.option(
+        "--column-class",
+        "column_classes",
+        multiple=True,
+        metavar="OUT.CLASS=COLUMN[,COLUMN]",
+        help="Columns of an output that are sealed under a key of their own, as with `fed dataset put --column-class`.",
+    ),
     click.option("--cpus", type=click.IntRange(0), default=1, show_default=True, help="CPUs that it needs."),
     click.option("--gpus", type=click.IntRange(0), default=0, help="GPUs that it needs."),
     click.option("--gpu-type", default="", metavar="A10G", help="Type of GPU; any type without it."),
@@ -70,6 +77,7 @@ class JobOptions:
     input_texts: tuple[str, ...]
     output_texts: tuple[str, ...]
     column_maps: tuple[str, ...]
+    column_classes: tuple[str, ...]
     cpus: int
     gpus: int
     gpu_type: str
@@ -91,7 +99,8 @@ class JobOptions:
 
     def request(self, assume_size: tuple[str, ...] = ()) -> JobRequest:
         """The request that they say, its inputs as large as `assume_size` says."""
-        inputs, outputs = specs.inputs(self.input_texts, assume_size), specs.outputs(self.output_texts, self.column_maps)
+        inputs = specs.inputs(self.input_texts, assume_size)
+        outputs = specs.outputs(self.output_texts, self.column_maps, self.column_classes)
         return JobRequest(
             label=self.label,
             namespace=specs.home(inputs, outputs),

@@ -21,7 +21,7 @@ _TASK = (
     *("priority", "deadline", "hour_value_usd", "carbon_tonne_usd", "spot", "no_copies", "purpose"),
 )
 _INPUT = ("from", "read_percent", "column_classes")
-_OUTPUT = ("dataset", "kind", "assume", "deliver_to", "release", "count")
+_OUTPUT = ("dataset", "kind", "assume", "deliver_to", "release", "count", "column_classes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,4 +184,11 @@ def _output(table: strict.Table, alias: str) -> OutputSpec:
         assumed_bytes=inner.size("assume", 0),
         release=inner.flag("release"),
         count_column=inner.text("count", ""),
+        column_classes=_classes(inner.table("column_classes")),
     )
+
+
+def _classes(table: strict.Table) -> tuple[columns.ColumnClass, ...]:
+    """`pii: [email, ssn]` for each class; () without any."""
+    found = [columns.ColumnClass(name=name, columns=tuple(table.list_of_texts(name))) for name in table]
+    return columns.checked(found) if found else ()

@@ -30,7 +30,12 @@ _OURS = {
     "entrypoint_label_selector": "gpu_type",
 }
 #: The same for metadata: what `fed.inputs` says is said by `--input`.
-_OUR_DATA = {"inputs": ("input_texts", "assume_size"), "outputs": ("output_texts",), "column_maps": ("column_maps",)}
+_OUR_DATA = {
+    "inputs": ("input_texts", "assume_size"),
+    "outputs": ("output_texts",),
+    "column_maps": ("column_maps",),
+    "column_classes": ("column_classes",),
+}
 #: What Ray has and a federation has otherwise: each option, and what to use instead.
 REFUSED = {
     "--address": "a federation is chosen by its context: `fed --context NAME job submit ...`, or FED_TARGET",

@@ -12,7 +12,7 @@ from federation.core.policy import Role
 
 _CASE = (
     *("name", "who", "role", "groups", "jurisdiction", "action", "dataset", "site", "purpose", "use_ended", "job"),
-    *("for_job", "destination", "aggregate", "group_size", "column_class", "expect", "by", "time"),
+    *("for_job", "destination", "aggregate", "group_size", "column_class", "unsealed_classes", "expect", "by", "time"),
 )
 _DATASET = (
     *("name", "owners", "readers", "kind", "classification", "residency", "purposes"),
@@ -67,6 +67,7 @@ def _case(row: strict.Table) -> Case:
         aggregate=row.flag("aggregate"),
         group_size=row.integer("group_size") if "group_size" in row else None,
         column_class=row.text("column_class", ""),
+        unsealed_classes=tuple(sorted(row.list_of_texts("unsealed_classes"))),
     )
     return Case(
         name=row.text("name"),

@@ -43,23 +43,16 @@ def put(
 
     With `column_classes` each file, which must be Parquet, is written anew with its columns sealed by them.
     """
-    from federation.client import sealing  # noqa: PLC0415 - the data path loads numpy and pyarrow; listing a catalog needs neither
-    from federation.wire import data  # noqa: PLC0415 - as above
+    from federation.wire import data  # noqa: PLC0415 - the data path loads numpy and pyarrow; listing a catalog needs neither
 
     with _gateway(ca, access) as gateway:
         audience = data.grant_audience(access.grant)
         writer = data.VersionWriter(gateway, audience=audience, with_base=not column_classes, column_classes=column_classes)
         try:
             described = {file.path: data.describe(file.source) for file in found}
-            if column_classes:
-                for file in found:
-                    with _readable(file) as source:
-                        sealing.send(writer, file.path, source)
-                    progress(file.file_bytes)
-            else:
-                changed = [file for file in found if not _reused(writer, file, progress)]
-                for batch in batches(changed):
-                    _send(writer, batch, described, progress)
+            changed = [file for file in found if not _reused(writer, file, progress)]
+            for batch in batches(changed):
+                _send(writer, batch, described, progress)
             return writer.complete(dict(_common(columns for _, columns in described.values()))).version
         except BaseException:
             with contextlib.suppress(errors.FederationError):  # the gateway drops a write that nobody goes on with

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
 
-from federation.core import dataset, errors, job, site
+from federation.core import columns, dataset, errors, job, site
 from federation.core.policy import Principal, Role
 
 #: The group that everybody is in.
@@ -99,7 +99,8 @@ class Question:
 
     `destination` is the jurisdiction to which an EXPORT goes. An export of an aggregate says the size of its smallest group,
     None where nobody counted. `for_job`: a REPLICATE that a job's plan wants. `column_class`: for a class of columns beside
-    `default`; "" for the dataset and its class `default`.
+    `default`; "" for the dataset and its class `default`. `unsealed_classes`: of a WRITE by a job, the column classes that it
+    reads and that this output does not seal.
     """
 
     subject: Subject
@@ -115,6 +116,17 @@ class Question:
     aggregate: bool = False
     group_size: int | None = None
     column_class: str = ""
+    unsealed_classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What a job must be allowed: to do this with a dataset, and which classes of columns that is about, as in a `Question`."""
+
+    action: Action
+    dataset: str
+    column_class: str = ""
+    unsealed_classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +258,34 @@ def job_facts(request: job.JobRequest) -> JobFacts:
     return JobFacts(label=request.label, namespace=request.namespace, code=request.working_dir)
 
 
+def needs(request: job.JobRequest) -> tuple[Need, ...]:
+    """What a job must be allowed where it runs, each once: to read inputs, to have keys of column classes, to write outputs."""
+    found = [Need(action=Action.RUN, dataset=spec.dataset) for spec in request.inputs]
+    found += [
+        Need(action=Action.RELEASE_KEY, dataset=spec.dataset, column_class=each)
+        for spec in request.inputs
+        for each in spec.column_classes
+    ]
+    found += [
+        Need(action=Action.WRITE, dataset=spec.dataset, unsealed_classes=unsealed(request, spec)) for spec in request.outputs
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def unsealed(request: job.JobRequest, written: job.OutputSpec) -> tuple[str, ...]:
+    """The column classes that a job names of its inputs and that this output does not seal, in order.
+
+    A class is known by its name: `pii` of one input is sealed by the output's `pii`, whichever columns that has.
+    """
+    sealed = {one.name for one in written.column_classes}
+    return tuple(each for each in columns.wanted(_named(request.inputs))[1:] if each not in sealed)
+
+
+def _named(inputs: Iterable[job.InputSpec]) -> Iterator[str]:
+    for spec in inputs:
+        yield from spec.column_classes
+
+
 def to_minute(now: datetime) -> datetime:
     """The time as questions tell it."""
     return now.replace(second=0, microsecond=0)
@@ -304,8 +344,9 @@ class Denied(errors.PermissionDenied):
 
 def denial(decision: Decided, answer: Answer) -> Denied:
     """The refusal of a question, for somebody who may know that the dataset is there."""
-    of = decision.question.column_class
+    of, opened = decision.question.column_class, ", ".join(decision.question.unsealed_classes)
     what = f"column class {of} of {decision.dataset}" if of else decision.dataset
+    what += f" with column class {opened} unsealed" if opened else ""
     where = f" at {decision.site}" if decision.site else ""
     purpose = f" for {decision.purpose}" if decision.purpose else ""
     near = answer.nearest
@@ -447,6 +488,7 @@ def general(question: Question, named: frozenset[str], asked: frozenset[str], we
         aggregate=question.aggregate,
         group_size=question.group_size,
         column_class=question.column_class if "column_class" in asked else "",
+        unsealed_classes=question.unsealed_classes if "unsealed_classes" in asked else (),
     )
 
 

@@ -36,6 +36,11 @@ def parse(texts: Sequence[str]) -> tuple[ColumnClass, ...]:
     return checked(ColumnClass(name=name, columns=columns) for name, columns in found.items())
 
 
+def texts(classes: Iterable[ColumnClass]) -> tuple[str, ...]:
+    """Classes as `parse` reads them."""
+    return tuple(f"{one.name}={','.join(one.columns)}" for one in classes)
+
+
 def checked(classes: Iterable[ColumnClass]) -> tuple[ColumnClass, ...]:
     """The classes in order of their names, once each is well-formed and no column has two."""
     ordered = tuple(sorted(classes, key=lambda one: one.name))

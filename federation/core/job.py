@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from federation.core import records
+from federation.core.columns import ColumnClass
 from federation.core.lineage import ColumnSource
 
 
@@ -80,7 +81,8 @@ class OutputSpec:
     `assumed_bytes` unless earlier runs tell. `release` asks that it does not inherit the residency of inputs whose owners allow
     outputs of its size to leave (`Dataset.release_bytes_max`). `column_map` says
     from which columns of inputs its columns are made. `count_column` makes it an aggregate: the column in which each row says
-    how many people are behind it, of which its site looks for the least before it is committed.
+    how many people are behind it, of which its site looks for the least before it is committed. With `column_classes` every
+    file of it is Parquet, its columns sealed by them, and the run writes it with these and no others.
     """
 
     alias: str
@@ -91,6 +93,7 @@ class OutputSpec:
     release: bool = False
     column_map: tuple[ColumnSource, ...] = ()
     count_column: str = ""
+    column_classes: tuple[ColumnClass, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

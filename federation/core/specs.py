@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from federation.core import columns, errors, ids, units
 from federation.core.job import InputSpec, OutputSpec
@@ -40,10 +40,13 @@ def inputs(texts: Iterable[str], sizes: Iterable[str] = ()) -> tuple[InputSpec, 
     return tuple(specs)
 
 
-def outputs(texts: Iterable[str], column_maps: Iterable[str] = ()) -> tuple[OutputSpec, ...]:
-    """`[alias=]NAMESPACE/DATASET[:KIND][,deliver=SITE][,size=SIZE][,release][,count=COLUMN]` texts, with maps of columns.
+def outputs(
+    texts: Iterable[str], column_maps: Iterable[str] = (), column_classes: Iterable[str] = ()
+) -> tuple[OutputSpec, ...]:
+    """`[alias=]NAMESPACE/DATASET[:KIND][,deliver=SITE][,size=SIZE][,release][,count=COLUMN]` texts, with texts about columns.
 
-    InvalidArgument (SPEC_INVALID) for a text that is none.
+    Those are `OUTPUT.COLUMN=INPUT.COLUMN[,INPUT.COLUMN]` for lineage, and `OUTPUT.CLASS=COLUMN[,COLUMN]`.
+    InvalidArgument (SPEC_INVALID, COLUMN_CLASS_INVALID) for a text that is none.
     """
     specs = []
     for text in texts:
@@ -64,10 +67,17 @@ def outputs(texts: Iterable[str], column_maps: Iterable[str] = ()) -> tuple[Outp
                 count_column=wishes.get("count", ""),
             )
         )
-    maps = _column_maps(column_maps)
-    if unknown := set(maps) - {spec.alias for spec in specs}:
-        raise _invalid(f"a column map names {', '.join(sorted(unknown))}, which is no output")
-    return tuple(dataclasses.replace(spec, column_map=tuple(maps.get(spec.alias, ()))) for spec in specs)
+    aliases = {spec.alias for spec in specs}
+    maps = _by_output("column map", "OUTPUT.COLUMN=INPUT.COLUMN[,INPUT.COLUMN]", column_maps, aliases)
+    classes = _by_output("column class", "OUTPUT.CLASS=COLUMN[,COLUMN]", column_classes, aliases)
+    return tuple(
+        dataclasses.replace(
+            spec,
+            column_map=tuple(_sources(maps.get(spec.alias, ()))),
+            column_classes=columns.parse(classes[spec.alias]) if spec.alias in classes else (),
+        )
+        for spec in specs
+    )
 
 
 def home(read: Iterable[InputSpec], written: Iterable[OutputSpec]) -> str:
@@ -76,16 +86,24 @@ def home(read: Iterable[InputSpec], written: Iterable[OutputSpec]) -> str:
     return named[0].partition("/")[0] if named else ""
 
 
-def _column_maps(texts: Iterable[str]) -> dict[str, list[ColumnSource]]:
-    """`OUTPUT.COLUMN=INPUT.COLUMN[,INPUT.COLUMN]` texts, by output."""
-    found: dict[str, list[ColumnSource]] = {}
+def _by_output(what: str, form: str, texts: Iterable[str], aliases: Collection[str]) -> dict[str, list[str]]:
+    """`OUTPUT.NAME=WORD[,WORD]` texts by output, each without it."""
+    found: dict[str, list[str]] = {}
     for text in texts:
-        made, equals, sources = text.partition("=")
-        alias, dot, column = made.partition(".")
-        if not (equals and dot and alias and column and all(sources.split(","))):
-            raise _invalid(f"the column map {text!r} is not OUTPUT.COLUMN=INPUT.COLUMN[,INPUT.COLUMN]")
-        found.setdefault(alias, []).extend(ColumnSource(column=column, source=source) for source in sources.split(","))
+        made, equals, words = text.partition("=")
+        alias, dot, name = made.partition(".")
+        if not (equals and dot and alias and name and all(words.split(","))):
+            raise _invalid(f"the {what} {text!r} is not {form}")
+        found.setdefault(alias, []).append(f"{name}={words}")
+    if unknown := set(found) - set(aliases):
+        raise _invalid(f"a {what} names {', '.join(sorted(unknown))}, which is no output")
     return found
+
+
+def _sources(texts: Iterable[str]) -> Iterator[ColumnSource]:
+    for text in texts:
+        column, _, sources = text.partition("=")
+        yield from (ColumnSource(column=column, source=source) for source in sources.split(","))
 
 
 def _wishes(what: str, text: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:

@@ -155,7 +155,8 @@ WISHES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "spot": ("spot", lambda text: Spot(text.upper())),
     "no_copies": ("no_copies", lambda text: {"true": True, "false": False}[text.lower()]),
 }
-_DATA = ("inputs", "outputs", "column_maps")
+_OF_OUTPUTS = ("outputs", "column_maps", "column_classes")
+_DATA = ("inputs", *_OF_OUTPUTS)
 
 
 def _wished(wishes: Mapping[str, str]) -> dict[str, Any]:
@@ -164,8 +165,8 @@ def _wished(wishes: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "inputs" in wishes:
         found["inputs"] = specs.inputs(_words(wishes["inputs"]))
-    if "outputs" in wishes or "column_maps" in wishes:
-        found["outputs"] = specs.outputs(_words(wishes.get("outputs", "")), _words(wishes.get("column_maps", "")))
+    if wishes.keys() & set(_OF_OUTPUTS):
+        found["outputs"] = specs.outputs(*(_words(wishes.get(name, "")) for name in _OF_OUTPUTS))
     for name, text in wishes.items():
         if name in WISHES:
             field, read = WISHES[name]

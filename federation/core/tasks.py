@@ -6,7 +6,7 @@ import difflib
 import graphlib
 from collections.abc import Iterable, Mapping
 
-from federation.core import errors, ids, job
+from federation.core import columns, errors, ids, job
 from federation.core.pipeline import PipelineRequest, TaskSpec
 
 TASKS_MAX = 500
@@ -95,10 +95,14 @@ def _check_input(path: str, row: job.InputSpec, by_name: Mapping[str, TaskSpec])
         told = "an input is either a dataset or an output of a task"
         raise _wrong(path, told, "PIPELINE_INPUT_INVALID", "Write NAMESPACE/DATASET or TASK.OUTPUT.")
     if row.task:
-        written = [made.alias for made in _known(path, row.task, by_name).request.outputs]
+        written = {made.alias: made for made in _known(path, row.task, by_name).request.outputs}
         if row.output not in written:
             told = f"task {row.task} has no output {row.output!r}"
             raise _wrong(path, told, "PIPELINE_OUTPUT_UNKNOWN", _choices(row.output, written, f"outputs of {row.task}"))
+        sealed = columns.names(written[row.output].column_classes)
+        if unknown := sorted(set(row.column_classes) - set(sealed)):
+            told = f"{row.task}.{row.output} has no column class {unknown[0]!r}"
+            raise _wrong(f"{path}.column_classes", told, "COLUMN_CLASS_UNKNOWN", _choices(unknown[0], sealed, "classes"))
         return
     name = ids.dataset(row.dataset).short
     for other in by_name.values():

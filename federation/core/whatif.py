@@ -28,7 +28,7 @@ from federation.core import (
     units,
     world,
 )
-from federation.core.authorization import Action, DatasetFacts, Question
+from federation.core.authorization import DatasetFacts, Question
 from federation.core.job import InputSpec, JobRequest, PastAttempt, Resources
 
 T = TypeVar("T")
@@ -351,26 +351,25 @@ def world_of(file: WorldFile, asked: RequestFile) -> tuple[JobRequest, world.Wor
 
 
 def questions(file: WorldFile, request: JobRequest) -> tuple[Question, ...]:
-    """What the world's policies are asked of a request, without a site: to read each input and to write each output.
+    """What the world's policies are asked of a request, without a site, of datasets that the world knows them of.
 
     For the request's `principal` and `groups`, as a user: who submits a job is never asked as an administrator.
     """
     rows = {row.dataset: row for row in file.datasets}
-    wanted = [(Action.RUN, spec.dataset) for spec in request.inputs] + [
-        (Action.WRITE, spec.dataset) for spec in request.outputs
-    ]
     return tuple(
         Question(
             subject=authorization.acting(request),
-            action=action,
+            action=need.action,
             dataset=_facts(row, row.governance),
             time=authorization.to_minute(file.time),
             purpose=request.purpose,
             use_ended=row.governance.use_expire_time is not None and row.governance.use_expire_time <= file.time,
             job=authorization.job_facts(request),
+            column_class=need.column_class,
+            unsealed_classes=need.unsealed_classes,
         )
-        for action, name in dict.fromkeys(wanted)
-        if (row := rows.get(name)) is not None and row.governance is not None
+        for need in authorization.needs(request)
+        if (row := rows.get(need.dataset)) is not None and row.governance is not None
     )
 
 

@@ -132,6 +132,27 @@ class Keyholder:
         with pq.ParquetWriter(sink, schema, encryption_properties=self._encryption(schema, ordered), **options) as writer:
             yield writer
 
+    def seal(self, path: str, file: BinaryIO, sink: Any, classes: Sequence[ColumnClass]) -> int:
+        """Writes a plaintext Parquet file anew, its columns sealed by classes; returns its rows. Refusals name it by `path`.
+
+        InvalidArgument (COLUMN_CLASS_NOT_PARQUET) for a file that is none, (COLUMN_UNKNOWN) for one that lacks a column of a
+        class, (COLUMN_NAME_UNSUPPORTED) for one with a column that cannot be sealed.
+        """
+        try:
+            with pq.ParquetFile(file) as source, self.writer(source.schema_arrow, sink, classes) as target:
+                for batch in source.iter_batches(batch_size=BATCH_ROWS):
+                    target.write_batch(batch, row_group_size=batch.num_rows)
+                return int(source.metadata.num_rows)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise  # the disk's word, not Arrow's
+            raise errors.InvalidArgument(
+                f"{path} cannot be sealed by columns: {error}",
+                reason="COLUMN_CLASS_NOT_PARQUET",
+                help="With column classes every file is Parquet; put others into a dataset of their own.",
+                violations={"path": path},
+            ) from error
+
     def open(self, file: BinaryIO, classes: Sequence[ColumnClass]) -> ColumnFile:
         """A file that came out of its container, with the classes that its manifest has.
 

@@ -75,6 +75,7 @@ def question(
     aggregate: bool = False,
     group_size: int | None = None,
     column_class: str = "",
+    unsealed_classes: tuple[str, ...] = (),
 ) -> Question:
     """The question with all facts that the catalog has. `at` is a site of the registry."""
     return Question(
@@ -91,6 +92,7 @@ def question(
         aggregate=aggregate,
         group_size=group_size,
         column_class=column_class,
+        unsealed_classes=unsealed_classes,
     )
 
 
@@ -187,10 +189,12 @@ def allowed_classes(
 def require_inputs(tx: ports.Transaction, ctx: Context, principal: Principal, request: job.JobRequest) -> None:
     """Raises unless the submitter may use each input somewhere, and write to each output that is there.
 
-    NotFound for an input that is not there or that they may not know of. Where it may run is asked site by site.
+    NotFound for an input that is not there or that they may not know of. Where it may run is asked site by site. Of inputs that
+    another task is yet to make only the column classes matter, which outputs may leave unsealed.
     """
     who, of = authorization.subject(principal), authorization.job_facts(request)
-    for spec in request.inputs:
+    known = dataclasses.replace(request, inputs=tuple(spec for spec in request.inputs if not spec.task))
+    for spec in known.inputs:
         stored = visible(tx, ctx, principal, ids.dataset(spec.dataset))
         _precheck(tx, ctx, question(tx, _plain(who), Action.RUN, stored, purpose=request.purpose, of=of))
         for each in spec.column_classes:
@@ -200,11 +204,13 @@ def require_inputs(tx: ports.Transaction, ctx: Context, principal: Principal, re
             _precheck(tx, ctx, asked)
     for written in request.outputs:
         name = ids.dataset(written.dataset)
-        target = tx.get(dataset.Dataset, name.short) or _made(tx, name, principal.name)
-        _precheck(tx, ctx, question(tx, _plain(who), Action.WRITE, target, purpose=request.purpose, of=of))
+        target = tx.get(dataset.Dataset, name.short) or _made(tx, name, principal.name, written.kind)
+        opened = authorization.unsealed(request, written)
+        asked = question(tx, _plain(who), Action.WRITE, target, purpose=request.purpose, of=of, unsealed_classes=opened)
+        _precheck(tx, ctx, asked)
     released = [spec for spec in request.outputs if spec.release]
     if released:
-        mine = dataclasses.replace(request, principal=who.name, groups=who.groups)
+        mine = dataclasses.replace(known, principal=who.name, groups=who.groups)
         # Counted when there is something to count: till then an aggregate is taken for as good as it must be.
         counted = all(spec.count_column for spec in released)
         for asked in _releases(tx, mine):
@@ -242,45 +248,49 @@ def _precheck(tx: ports.Transaction, ctx: Context, asked: Question) -> None:
         require(tx, ctx, asked)
 
 
-def _made(tx: ports.Transaction, name: ids.DatasetName, owner: str) -> dataset.Dataset:
+def _made(tx: ports.Transaction, name: ids.DatasetName, owner: str, kind: str) -> dataset.Dataset:
     """A dataset that is yet to be made: its namespace's owner decides, or whoever makes the namespace too."""
     whose = "" if tx.get(dataset.Namespace, name.namespace) else owner
-    return dataset.Dataset(namespace=name.namespace, dataset=name.dataset, owner=whose)
+    model = kind == dataset.DatasetKind.MODEL
+    return dataset.Dataset(
+        namespace=name.namespace,
+        dataset=name.dataset,
+        owner=whose,
+        kind=dataset.DatasetKind.MODEL if model else dataset.DatasetKind.DATA,
+    )
 
 
 def forbidden_sites(
     tx: ports.Transaction, ctx: Context, request: job.JobRequest, sites: Iterable[site.Site]
 ) -> tuple[tuple[str, str], ...]:
     """Sites where the policy lets a job not read one of its inputs or write one of its outputs, each with why."""
-    who, of = authorization.acting(request), authorization.job_facts(request)
-    named = [(Action.RUN, spec.dataset, "") for spec in request.inputs]
-    named += [(Action.RELEASE_KEY, spec.dataset, each) for spec in request.inputs for each in spec.column_classes]
-    named += [(Action.WRITE, spec.dataset, "") for spec in request.outputs]
-    asked = [
-        (action, stored, each)
-        for action, name, each in named
-        if (stored := tx.get(dataset.Dataset, ids.dataset(name).short)) is not None
-    ]
-    if not asked:
-        return ()
-    engine, _ = current(tx, ctx)
-    questions = (
-        question(tx, who, action, stored, purpose=request.purpose, of=of, column_class=each)
-        for action, stored, each in dict.fromkeys(asked)
-    )
-    return authorization.denials(engine, questions, sites)
+    asked = tuple(_needed(tx, request))
+    return authorization.denials(current(tx, ctx)[0], asked, sites) if asked else ()
 
 
 def require_run(tx: ports.Transaction, ctx: Context, of: job.Job, at: site.Site) -> None:
     """Tells of the decisions that let a run begin at a site, one for each dataset that it reads or writes."""
-    request = of.request
-    who, facts = authorization.acting(request), authorization.job_facts(request)
-    named = [(Action.RUN, spec.dataset) for spec in request.inputs] + [(Action.WRITE, spec.dataset) for spec in request.outputs]
-    for action, name in dict.fromkeys(named):
-        stored = tx.get(dataset.Dataset, ids.dataset(name).short)
+    for asked in _needed(tx, of.request):
+        if asked.action is not Action.RELEASE_KEY:  # that is asked when a key is
+            require(tx, ctx, dataclasses.replace(asked, site=authorization.site_facts(at)), job=f"jobs/{of.job}")
+
+
+def _needed(tx: ports.Transaction, request: job.JobRequest) -> Iterator[Question]:
+    """What a job must be allowed of datasets that are there, asked without a site."""
+    who, of = authorization.acting(request), authorization.job_facts(request)
+    for need in authorization.needs(request):
+        stored = tx.get(dataset.Dataset, ids.dataset(need.dataset).short)
         if stored is not None:
-            asked = question(tx, who, action, stored, at=at, purpose=request.purpose, of=facts)
-            require(tx, ctx, asked, job=f"jobs/{of.job}")
+            yield question(
+                tx,
+                who,
+                need.action,
+                stored,
+                purpose=request.purpose,
+                of=of,
+                column_class=need.column_class,
+                unsealed_classes=need.unsealed_classes,
+            )
 
 
 # Looking

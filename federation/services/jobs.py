@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from federation import ports
-from federation.core import dataset, errors, grants, ids, job, kinds, lifecycle, lineage, planner, policy, site
+from federation.core import columns, dataset, errors, grants, ids, job, kinds, lifecycle, lineage, planner, policy, site
 from federation.crypto import grants as signed
 from federation.services import (
     access,
@@ -432,6 +432,14 @@ def _matched(request: job.JobRequest, given: tuple[dataset.NewVersion, ...]) -> 
             help=f"Write it in the job: federation.outputs[{missing[0]!r}].",
             metadata={"outputs": ",".join(missing)},
         )
+    for spec in request.outputs:
+        if written[spec.alias].column_classes != spec.column_classes:
+            raise errors.FailedPrecondition(
+                f"the output {spec.alias} is sealed by other column classes than the job declares",
+                reason="COLUMN_CLASS_INVALID",
+                help=f"Declared: {' '.join(columns.texts(spec.column_classes)) or 'none'}.",
+                metadata={"output": spec.alias},
+            )
     return [(alias, written[alias]) for alias in declared]
 
 

@@ -95,7 +95,7 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
 def _classes(tx: ports.Transaction, asked: leases.Asked, record: kinds.GrantRecord | None) -> tuple[str, ...]:
     """The column classes that are asked for beside `default`; to be read, each must be the grant's and the version's.
 
-    What is being written has whichever its writer names.
+    What a person writes has whichever they name; what a run writes, those of its job (`_run`).
     """
     _require(asked.sensitivities == columns.wanted(asked.sensitivities), asked, "its classes are not told in order")
     beside = asked.sensitivities[1:]
@@ -211,8 +211,9 @@ def _run(tx: ports.Transaction, at: str, asked: leases.Asked, record: kinds.Gran
         )
     if record is None:
         _require(asked.use is leases.Use.WRITE, asked, "a run reads under its inputs' grants")
-        named = any(spec.dataset == asked.dataset for spec in current.request.outputs)
-        _require(named, asked, f"it is not an output of {name}")
+        declared = next((spec.column_classes for spec in current.request.outputs if spec.dataset == asked.dataset), None)
+        _require(declared is not None, asked, f"it is not an output of {name}")
+        _require(asked.sensitivities == columns.names(declared or ()), asked, f"its classes are not those that {name} declares")
     return run
 
 

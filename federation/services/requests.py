@@ -85,6 +85,10 @@ def _check_shape(request: job.JobRequest) -> None:
     if request.kind is job.JobKind.INGEST:
         if not request.ingest_from or request.inputs or len(request.outputs) != 1:
             raise _wrong("ingest_from", "an ingest has a source, one output and no inputs")
+        if request.outputs[0].column_classes:
+            raise _wrong(
+                "outputs.column_classes", "an ingest takes files as they are", "Put them: `fed dataset put --profile pme`."
+            )
     elif not request.entrypoint or not request.entrypoint[0]:
         raise _wrong("entrypoint", "a job needs a command to run", "Put it after `--`: `fed job submit ... -- python main.py`.")
     if request.ingest_from and request.kind is not job.JobKind.INGEST:
@@ -214,8 +218,18 @@ def _output(tx: ports.Transaction, spec: job.OutputSpec) -> job.OutputSpec:
     kind = spec.kind or str(dataset.DatasetKind.DATA)
     if kind not in tuple(dataset.DatasetKind):
         raise _wrong("outputs.kind", f"{kind!r} is no kind of dataset", "Use DATA or MODEL.")
-    place = sites.get_site(tx, spec.deliver_to).site if spec.deliver_to else ""
-    return dataclasses.replace(spec, dataset=ids.dataset(spec.dataset).short, kind=kind, deliver_to=place)
+    if spec.column_classes and spec.count_column:
+        # Its site counts in the files; it would need the keys of columns in the process that looks into strangers' files.
+        raise _wrong(
+            "outputs.count_column", "the columns of an aggregate are not sealed by classes", "Leave out one of the two."
+        )
+    return dataclasses.replace(
+        spec,
+        dataset=ids.dataset(spec.dataset).short,
+        kind=kind,
+        deliver_to=sites.get_site(tx, spec.deliver_to).site if spec.deliver_to else "",
+        column_classes=columns.checked(spec.column_classes) if spec.column_classes else (),
+    )
 
 
 def _resources(request: job.JobRequest) -> job.Resources:

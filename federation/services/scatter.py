@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 
 from federation import ports
-from federation.core import errors, ids, job
+from federation.core import columns, errors, ids, job
 from federation.core.pipeline import PipelineRequest, TaskSpec
 from federation.services import datasets
 
@@ -98,7 +98,9 @@ def _reduce(reduce: job.JobRequest, maps: list[TaskSpec], parts: tuple[ids.Datas
     for number, (spec, part) in enumerate(zip(maps, parts, strict=True), 1):
         for row in spec.request.outputs:
             alias = f"part_{number}" if len(spec.request.outputs) == 1 else f"part_{number}_{row.alias}"
-            taken.append(job.InputSpec(alias=alias, dataset="", task=spec.task, output=row.alias))
+            # It takes all that they made, so also what they have sealed.
+            classes = columns.names(row.column_classes)[1:]
+            taken.append(job.InputSpec(alias=alias, dataset="", task=spec.task, output=row.alias, column_classes=classes))
             aliases[alias] = part.short
     return dataclasses.replace(
         reduce, inputs=(*reduce.inputs, *taken), env=_with(reduce.env, PARTS, json.dumps(aliases, sort_keys=True))

@@ -52,7 +52,9 @@ class Binding(google.protobuf.message.Message):
     remote: builtins.bool
     @property
     def column_classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Column classes of an input that the run may read beside `default`."""
+        """Of an input: the column classes that the run may read beside `default`. Of an output: those that it is sealed by, with their
+        columns, such as `pii=email,ssn`; it is begun with these and no others.
+        """
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import federation.v1.catalog_pb2
 import federation.v1.lineage_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
@@ -194,6 +195,7 @@ class OutputSpec(google.protobuf.message.Message):
     RELEASE_FIELD_NUMBER: builtins.int
     COLUMN_MAP_FIELD_NUMBER: builtins.int
     COUNT_COLUMN_FIELD_NUMBER: builtins.int
+    COLUMN_CLASSES_FIELD_NUMBER: builtins.int
     alias: builtins.str
     dataset: builtins.str
     kind: builtins.str
@@ -210,6 +212,10 @@ class OutputSpec(google.protobuf.message.Message):
     def column_map(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[federation.v1.lineage_pb2.ColumnSource]:
         """From which columns of inputs its columns are made."""
 
+    @property
+    def column_classes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[federation.v1.catalog_pb2.ColumnClass]:
+        """Columns that are sealed under keys of their own, as a put's are: every file is then Parquet."""
+
     def __init__(
         self,
         *,
@@ -221,8 +227,9 @@ class OutputSpec(google.protobuf.message.Message):
         release: builtins.bool = ...,
         column_map: collections.abc.Iterable[federation.v1.lineage_pb2.ColumnSource] | None = ...,
         count_column: builtins.str = ...,
+        column_classes: collections.abc.Iterable[federation.v1.catalog_pb2.ColumnClass] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "column_map", b"column_map", "count_column", b"count_column", "dataset", b"dataset", "deliver_to", b"deliver_to", "kind", b"kind", "release", b"release"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "assumed_bytes", b"assumed_bytes", "column_classes", b"column_classes", "column_map", b"column_map", "count_column", b"count_column", "dataset", b"dataset", "deliver_to", b"deliver_to", "kind", b"kind", "release", b"release"]) -> None: ...
 
 global___OutputSpec = OutputSpec
 

@@ -6,6 +6,7 @@ gateway seals the DEKs; what a manifest names is used only after its digest and 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import io
@@ -416,27 +417,35 @@ class VersionWriter:
     def put_file(self, path: str, data: BinaryIO, rows: int = -1) -> dataset.FileEntry:
         """Writes one file. While the gateway is away it waits and begins the file again, if the data can seek.
 
-        After such a beginning the entry's object may be that of another try; path, length, tag and rows hold.
+        After such a beginning the entry's object may be that of another try; path, length, tag and rows hold. With column
+        classes it is refused as `Keyholder.seal` refuses it.
         """
-        start = data.tell() if data.seekable() else -1
         sent: list[dataset.FileEntry] = []
+        with self._by_classes(NewFile(path=path, data=data, rows=rows)) as file:
+            start = file.data.tell() if file.data.seekable() else -1
 
-        def messages() -> Iterator[gateway_pb2.PutObjectsRequest]:
-            if start >= 0:
-                data.seek(start)
-            return self._messages([NewFile(path=path, data=data, rows=rows)], sent)
+            def messages() -> Iterator[gateway_pb2.PutObjectsRequest]:
+                if start >= 0:
+                    file.data.seek(start)
+                return self._messages([file], sent)
 
-        self._put(messages, again=start >= 0)
+            self._put(messages, again=start >= 0)
         return sent[-1]
 
     def create(self, path: str) -> FileWriter:
-        """A file that is encrypted as it is written, and sent when it is closed."""
+        """A file that is encrypted as it is written, and sent when it is closed: with column classes, written anew by them."""
         return FileWriter(self, ids.relative_path(path))
 
     def put_files(self, files: Iterable[NewFile]) -> tuple[dataset.FileEntry, ...]:
         """Writes files in one stream, all of them or none."""
         entries: list[dataset.FileEntry] = []
-        self._gateway.put_objects(self._messages(files, entries))
+
+        def stored() -> Iterator[NewFile]:
+            for each in files:
+                with self._by_classes(each) as file:
+                    yield file
+
+        self._gateway.put_objects(self._messages(stored(), entries))
         return tuple(entries)
 
     def reuse(self, path: str) -> None:
@@ -456,6 +465,22 @@ class VersionWriter:
     def abort(self) -> None:
         """Drops everything that was written."""
         self._gateway.abort_write(self.write)
+
+    @contextlib.contextmanager
+    def _by_classes(self, file: NewFile) -> Iterator[NewFile]:
+        """The file as it is stored: as it is given or, with column classes, its columns sealed by them."""
+        if self.keyholder is None:
+            yield file
+            return
+        try:
+            with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as sealed:
+                rows = self.keyholder.seal(file.path, file.data, sealed, self.column_classes)
+                sealed.seek(0)
+                yield NewFile(path=file.path, data=cast("BinaryIO", sealed), rows=rows)
+        except OSError as error:  # to close it may fail as well: what was yet in its buffer finds no room either
+            if error.errno not in _FULL:
+                raise
+            raise _no_room(file.path, error) from error
 
     def _put(self, messages: Callable[[], Iterator[gateway_pb2.PutObjectsRequest]], *, again: bool) -> None:
         """Sends one file; again and again while the gateway is away."""
@@ -493,7 +518,9 @@ class VersionWriter:
         )
 
     def _begin(self, path: str) -> _Sealing:
-        return _Sealing(self._dek, self.dataset_uid, self.generation, path)
+        # What is yet to be sealed by columns waits under a key that nobody else ever has, the class `default` neither.
+        dek = secrets.token_bytes(len(self._dek)) if self.column_classes else self._dek
+        return _Sealing(dek, self.dataset_uid, self.generation, path)
 
     def _put_sealed(self, sealed: BinaryIO, entry: dataset.FileEntry) -> None:
         def messages() -> Iterator[gateway_pb2.PutObjectsRequest]:
@@ -553,7 +580,12 @@ class FileWriter(io.BufferedIOBase):
             return
         try:
             self._keep(self._sealing.finalize())
-            self._writer._put_sealed(self._sealed, self._sealing.entry(self._counted()))
+            rows = self._counted()
+            if self._writer.column_classes:
+                with self._plain() as plain:
+                    self._writer.put_file(self.name, cast("BinaryIO", plain))
+            else:
+                self._writer._put_sealed(self._sealed, self._sealing.entry(rows))
         finally:
             self.discard()
 
@@ -575,23 +607,31 @@ class FileWriter(io.BufferedIOBase):
             self.discard()
             if error.errno not in _FULL:
                 raise
-            raise errors.ResourceExhausted(
-                f"there is no room for {self.name!r} on this machine: {error.strerror}",
-                reason="STORAGE_FULL",
-                help="It is kept, encrypted, in the temporary folder until it is whole: make room there, or set TMPDIR.",
-            ) from error
+            raise _no_room(self.name, error) from error
 
     def _counted(self) -> int:
         """Rows, from the footer of a Parquet file, unless somebody said; its columns are kept beside."""
         if not self.name.lower().endswith(".parquet") or (self.rows >= 0 and self.columns):
             return self.rows
-        source = self._sealing.reader(self._sealed)
         try:
-            footer = pyarrow.parquet.read_metadata(FileReader(source))
+            with self._plain() as plain:
+                footer = pyarrow.parquet.read_metadata(plain)
             self.columns = columns(footer.schema.to_arrow_schema())
             return int(footer.num_rows)
         except (pa.ArrowException, OSError):
             return self.rows
+
+    def _plain(self) -> FileReader:
+        """What was written, for reading: only here is it ever in the clear."""
+        return FileReader(self._sealing.reader(self._sealed))
+
+
+def _no_room(name: str, error: OSError) -> errors.ResourceExhausted:
+    return errors.ResourceExhausted(
+        f"there is no room for {name!r} on this machine: {error.strerror}",
+        reason="STORAGE_FULL",
+        help="It is kept, encrypted, in the temporary folder until it is whole: make room there, or set TMPDIR.",
+    )
 
 
 def _object_id() -> str:
@@ -634,10 +674,12 @@ class _Sealing:
 
     def reader(self, sealed: BinaryIO) -> container.RangedReader:
         """Reads the plaintext back."""
+        lock = threading.Lock()
 
         def fetch(offset: int, length: int) -> bytes:
-            sealed.seek(offset)
-            return sealed.read(length)
+            with lock:  # threads read ahead of whoever reads
+                sealed.seek(offset)
+                return sealed.read(length)
 
         entry = self.entry(-1)
         return container.RangedReader(

@@ -48,9 +48,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
 )
 
-#: A client's own: it looks again soon after a server was away, since a restart takes a second or two. What gRPC names the
-#: least backoff is how long it gives one connection, its handshakes included, whatever the backoff: across an ocean these take
-#: a second.
+#: A client's own: it looks again soon after a server was away, since a restart takes a second or two. What gRPC names the least
+#: backoff is how long one connection may take to be made, its handshakes included: across an ocean these take a second.
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     *OPTIONS,
     ("grpc.initial_reconnect_backoff_ms", 200),

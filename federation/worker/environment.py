@@ -29,7 +29,8 @@ TRACEPARENT = "FED_TRACEPARENT"
 class Binding:
     """A dataset under the alias that the job has for it. `version` is 0 for an output.
 
-    `column_classes` are those that the job reads beside `default`.
+    `column_classes` are those that the job reads of an input beside `default`; of an output, those that it is sealed by, as
+    `core.columns.parse` reads them.
     """
 
     alias: str

@@ -26,6 +26,7 @@ from typing import IO, Any, NamedTuple, Self
 
 from federation import config, secrecy, traces
 from federation.core import errors, units
+from federation.v1 import gateway_pb2
 from federation.wire import gateway as gateways
 from federation.worker import cluster, environment, lastword
 
@@ -86,12 +87,15 @@ def _connect(variables: Mapping[str, str]) -> environment.Connection:
         run=answer.run,
         ca=ca,
         token=answer.token,
-        inputs=tuple(
-            environment.Binding(alias=b.alias, dataset=b.dataset, version=b.version, column_classes=tuple(b.column_classes))
-            for b in answer.inputs
-        ),
-        outputs=tuple(environment.Binding(alias=b.alias, dataset=b.dataset) for b in answer.outputs),
+        inputs=tuple(map(_binding, answer.inputs)),
+        outputs=tuple(map(_binding, answer.outputs)),
         traceparent=traces.current() or variables.get(environment.TRACEPARENT, ""),
+    )
+
+
+def _binding(told: gateway_pb2.Binding) -> environment.Binding:
+    return environment.Binding(
+        alias=told.alias, dataset=told.dataset, version=told.version, column_classes=tuple(told.column_classes)
     )
 
 

@@ -24,7 +24,7 @@ import pyarrow.parquet
 
 from federation import config, secrecy, traces
 from federation.core import errors, lineage
-from federation.core.columns import ColumnClass
+from federation.core.columns import ColumnClass, parse
 from federation.wire import counting, data
 from federation.worker import cluster, environment, failures, lastword
 from federation.worker import columns as by_columns
@@ -77,7 +77,7 @@ class Session:
         PermissionDenied (COLUMN_CLASS_CLOSED, POLICY_DENIED) where one of them is not to be had.
         """
         with self._lock:
-            binding = self._binding(name)
+            binding = _bound(self.connection.inputs, name)
             if not binding.column_classes:
                 return self.version(name)
             kept = f"{name}+{'+'.join(binding.column_classes)}"
@@ -93,19 +93,14 @@ class Session:
                     )
             return self._opened[kept]
 
-    def _binding(self, name: str) -> environment.Binding:
-        for binding in self.connection.inputs:
-            if name in (binding.alias, binding.dataset):
-                return binding
-        return environment.Binding(alias=name, dataset=name)  # the gateway knows more names, and refuses the others
-
     def writer(self, name: str) -> data.VersionWriter:
         """The writer of an output by alias or dataset; PermissionDenied (OUTPUT_NOT_IN_PLAN) for what is not in the plan."""
         with self._lock:
             if name not in self._writers:
                 audience = data.run_audience(self.connection.run)
+                classes = _classes(_bound(self.connection.outputs, name))
                 with failures.shaped(), traces.span("open output", parent=self.connection.traceparent):
-                    writer = data.VersionWriter(self._gateway, audience=audience, output=name)
+                    writer = data.VersionWriter(self._gateway, audience=audience, output=name, column_classes=classes)
                 self._writers[name] = self._writers.get(writer.dataset, writer)
                 self._writers.setdefault(writer.dataset, self._writers[name])
             return self._writers[name]
@@ -319,6 +314,7 @@ class Output:
         self._session = session
         self.alias = binding.alias
         self.dataset = binding.dataset
+        self._classes = _classes(binding)
 
     def __repr__(self) -> str:
         return f"<Output {self.alias}={self.url}>"
@@ -328,8 +324,16 @@ class Output:
         """Where fsspec and pandas write: `fed://ml/delay-model`."""
         return f"fed://{self.dataset}"
 
+    @property
+    def column_classes(self) -> tuple[ColumnClass, ...]:
+        """Columns that are sealed by classes, as the job declares them: each file is then Parquet, and written anew so."""
+        return self._classes
+
     def open(self, path: str, mode: str = "wb") -> IO[Any]:
-        """A new file, binary or (`w`) text in UTF-8; part of the output once it is closed without an exception."""
+        """A new file, binary or (`w`) text in UTF-8; part of the output once it is closed without an exception.
+
+        Where columns are sealed by classes it is refused when it is closed, unless it is Parquet with all their columns.
+        """
         return filesystem().open(f"{self.dataset}/{path}", mode)  # type: ignore[no-any-return]
 
     def write_file(self, local: str | Path, path: str = "") -> None:
@@ -437,6 +441,17 @@ def of(connection: environment.Connection) -> Session:
 
 _SESSIONS_LOCK = threading.RLock()
 _SESSIONS: dict[tuple[int, environment.Connection | None], Session] = {}
+
+
+def _bound(bindings: tuple[environment.Binding, ...], name: str) -> environment.Binding:
+    for binding in bindings:
+        if name in (binding.alias, binding.dataset):
+            return binding
+    return environment.Binding(alias=name, dataset=name)  # the gateway knows more names, and refuses the others
+
+
+def _classes(output: environment.Binding) -> tuple[ColumnClass, ...]:
+    return parse(output.column_classes) if output.column_classes else ()
 
 
 def _aliases(bindings: tuple[environment.Binding, ...], dataset: str) -> list[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import json
 import pickle
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from federation.client import policy_cases
 from federation.core import authorization, columns, dataset, errors, job, leases
 from federation.crypto import hpke
+from federation.wire import data
 from federation.worker import environment, ray_source, session
+from federation.worker import launch as launch_run
 from federation.worker.filesystem import FedFileSystem
 from tests.agent import federation as federations
 from tests.agent.compute import MemoryCompute
@@ -35,6 +40,9 @@ PEOPLE = pa.table(
     }
 )
 NAME = "hr/people"
+ROOT = Path(__file__).resolve().parents[2]
+#: What docs/column-classes.md shows.
+SEALED = (ROOT / "examples/policies/column-classes.cedar").read_text()
 
 
 def people(alias: str = "people", *classes: str) -> tuple[job.InputSpec, ...]:
@@ -52,12 +60,22 @@ def with_people(started: Federation, folder: Path) -> Federation:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory, certs: Certs) -> Iterator[Federation]:
-    """One with people, for tests that leave them as they are."""
+def shared(tmp_path_factory: pytest.TempPathFactory, certs: Certs) -> Iterator[Federation]:
+    """One with people."""
     folder = tmp_path_factory.mktemp("fed")
     started = federations.start(folder, certs, compute=lambda _: MemoryCompute(), quantum_bytes=64 * 1024)
     yield with_people(started, folder / "people")
     started.stop()
+
+
+@pytest.fixture
+def kept(shared: Federation) -> Iterator[Federation]:
+    """The shared one, for tests that leave people as they are. Their runs are ended, or the next would find no room."""
+    yield shared
+    for each in shared.client.list_jobs():
+        with contextlib.suppress(errors.FailedPrecondition):  # it has just ended
+            if not each.state.terminal:
+                shared.client.cancel_job(each.job)
 
 
 @pytest.fixture
@@ -77,6 +95,38 @@ def worker(launcher: Launcher, federation: Federation, *classes: str) -> session
         inputs=(binding,),
     )
     return session.Input(session.Session(connection), binding)
+
+
+def code(launcher: Launcher) -> session.Session:
+    """What code in the run has, by what its gateway tells the launcher."""
+    gateway, ca = launcher.gateway, base64.b64decode(launcher.submission.env["FED_CA"])
+    told = gateway.exchange_ticket(launcher.submission.env["FED_TICKET"], "nonce")
+    return session.Session(
+        environment.Connection(
+            gateway=gateway.target,
+            run=told.run,
+            ca=ca,
+            token=told.token,
+            inputs=tuple(map(launch_run._binding, told.inputs)),
+            outputs=tuple(map(launch_run._binding, told.outputs)),
+        )
+    )
+
+
+def output(of: session.Session) -> session.Output:
+    """Its one output."""
+    return session.Output(of, of.connection.outputs[0])
+
+
+def made(name: str, *classes: columns.ColumnClass, kind: str = "DATA") -> tuple[job.OutputSpec, ...]:
+    """The output of a job that declares these classes."""
+    return (job.OutputSpec(alias="made", dataset=name, kind=kind, column_classes=classes),)
+
+
+def ended(launcher: Launcher, federation: Federation) -> job.Job:
+    """The job, once its run has ended well."""
+    launcher.gateway.finish_attempt(0)
+    return federation.client.wait(launcher.row.job, timeout=60)
 
 
 def reason(call: Callable[[], Any]) -> str:
@@ -315,3 +365,98 @@ def test_tasks_of_rays_source_open_the_input_themselves_and_carry_no_key(kept: F
     assert pa.concat_tables([block for task in tasks for block in task()]).equals(PEOPLE.select(["email", "id"]))
     closed = ray_source.Columns(connection, "people", ["diagnosis"], found.files(), sizes)
     assert reason(lambda: [list(task()) for task in closed.get_read_tasks(1)]) == "COLUMN_CLASS_CLOSED"
+
+
+@pytest.mark.invariant("D4")
+def test_an_output_is_sealed_by_the_classes_that_its_job_declares(kept: Federation, tmp_path: Path) -> None:
+    """However its code writes it; the next job must name a class to read its columns, and an erasure destroys its key too."""
+    launched = launch(kept, "eu-1", inputs=people("people", "pii", "health"), outputs=made("hr/clean", *CLASSES))
+    run = code(launched)
+    found = session.Input(run, run.connection.inputs[0]).table()
+    target, files = output(run), FedFileSystem(connection=run.connection)
+    assert target.column_classes == CLASSES
+    target.write_table(found, "table.parquet")
+    target.write_table(found.to_pandas(), "frame.parquet", compression="zstd")
+    pq.write_table(found, tmp_path / "file.parquet")
+    target.write_file(tmp_path / "file.parquet")
+    pq.write_table(found, "hr/clean/fsspec.parquet", filesystem=files, row_group_size=10)
+    with files.open("hr/clean/bytes.parquet", "wb") as file:
+        file.write((tmp_path / "file.parquet").read_bytes())
+    assert ended(launched, kept).state is job.JobState.SUCCEEDED
+    version = kept.client.get_version("hr/clean@1")
+    assert (version.column_classes, version.files, version.rows) == (CLASSES, 5, 250)
+    plain = people("people")[0]
+    reader = launch(kept, "eu-1", inputs=(dataclasses.replace(plain, dataset="hr/clean", column_classes=("pii",)),))
+    run = code(reader)
+    opened = session.Input(run, run.connection.inputs[0])
+    sealed = run.columns("people")
+    assert {sealed.open_sealed(path).read(4) for path in opened.files()} == {b"PARE"}
+    for path in opened.files():
+        assert opened.table(path=path).to_pydict() == PEOPLE.select(["id", "email", "ssn"]).to_pydict()
+        assert reason(lambda path=path: opened.table(["diagnosis"], path)) == "COLUMN_CLASS_CLOSED"
+    (generation,) = version.generations
+    held = kept.edge.catalog.read(lambda tx: tx.list(dataset.WrappedKey, parent=generation))
+    assert {row.sensitivity for row in held} == {"default", "health", "pii"}
+    kept.client.erase_version("hr/clean@1", "request 4712")
+    until(lambda: kept.client.get_erasure("hr/clean@1").sites[0].signature)
+    agent = kept.places["eu-1"].agent
+    assert agent is not None
+    for row in held:
+        assert reason(lambda row=row: agent._opener._keys.unwrap(row)) == "KEY_DESTROYED"
+
+
+@pytest.mark.invariant("D4")
+def test_a_run_writes_its_output_by_no_other_classes_than_its_job_declares(kept: Federation, tmp_path: Path) -> None:
+    """Whatever its code asks the gateway, and what it cannot seal by them is not stored."""
+    launched = launch(kept, "eu-1", inputs=people(), outputs=made("hr/held", *CLASSES), max_attempts=1)
+    begin = partial(data.VersionWriter, launched.gateway, audience=launched.audience, output="made")
+    for asked in ((), CLASSES[:1], columns.parse(["pii=email", "health=diagnosis,ssn"])):
+        assert reason(lambda asked=asked: begin(column_classes=asked)) == "COLUMN_CLASS_INVALID"
+    run = code(launched)
+    target, before = output(run), kept.places["eu-1"].objects()
+    csv = federations.write_files(tmp_path, a_csv=b"x,y\n1,2\n") / "a.csv"
+    lacking = PEOPLE.drop_columns(["ssn"])
+    calls = [
+        (lambda: target.write_table(PEOPLE, "a.csv"), "COLUMN_CLASS_NOT_PARQUET"),
+        (lambda: target.write_file(csv), "COLUMN_CLASS_NOT_PARQUET"),
+        (lambda: target.write_table(lacking), "COLUMN_UNKNOWN"),
+        (lambda: pq.write_table(lacking, "hr/held/a", filesystem=FedFileSystem(connection=run.connection)), "COLUMN_UNKNOWN"),
+        (lambda: target.write_table(PEOPLE.append_column("a.b", PEOPLE["id"])), "COLUMN_NAME_UNSUPPORTED"),
+    ]
+    for call, why in calls:
+        assert reason(call) == why
+    assert kept.places["eu-1"].objects() == before
+    assert reason(lambda: launched.gateway.finish_attempt(0)) == "OUTPUT_MISSING"
+    plain = launch(kept, "eu-1", inputs=people(), outputs=made("hr/open"))
+    begin = partial(data.VersionWriter, plain.gateway, audience=plain.audience, output="made")
+    assert reason(lambda: begin(column_classes=CLASSES)) == "COLUMN_CLASS_INVALID"
+    assert begin().column_classes == ()
+
+
+@pytest.mark.invariant("D4")
+def test_policy_forbids_an_output_that_would_open_a_class(put: Federation) -> None:
+    """At submission, and by name; what seals the class again, a model, and a job that does not read it go on."""
+    text, cases = put.edge.ctx.policies.default() + SEALED, policy_cases.read(ROOT / "examples/policies/column-classes.yaml")
+    submit = partial(put.submit, "true", sites=("eu-1",))
+    submit(inputs=people("people", "pii"), outputs=made("hr/before"))
+    flips = put.client.explain_policy_replay(text)[0]
+    assert {(each.action, each.dataset, each.after) for each in flips} == {("write", "hr/before", False)}
+    put.client.apply_policies(text, cases)
+    with pytest.raises(errors.PermissionDenied, match="with column class pii unsealed: what is made of people") as refused:
+        submit(inputs=people("people", "health", "pii"), outputs=made("hr/rows", *columns.parse(["health=diagnosis"])))
+    assert (refused.value.reason, refused.value.metadata["policy"]) == ("POLICY_DENIED", "pii.sealed")
+    allowed = [
+        (people("people", "pii"), made("hr/rows", *columns.parse(["pii=email"]))),
+        (people("people", "pii"), made("hr/model", kind="MODEL")),
+        (people("people", "health"), made("hr/sums")),
+    ]
+    for inputs, outputs in allowed:
+        submit(inputs=inputs, outputs=outputs)
+    bodies = [json.loads(event.body) for event in put.edge.catalog.events(0) if event.kind == "policy.decided"]
+    opened = {body["dataset"]: body["question"].get("unsealed_classes") for body in bodies if body["action"] == "write"}
+    assert {name: opened[name] for name in ("hr/before", "hr/rows", "hr/model", "hr/sums")} == {
+        "hr/before": ["pii"],
+        "hr/rows": [],
+        "hr/model": ["pii"],
+        "hr/sums": ["health"],
+    }

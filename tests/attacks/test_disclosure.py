@@ -25,6 +25,7 @@ from federation.api import redaction
 from federation.core import (
     bill,
     budget,
+    columns,
     dataset,
     erasure,
     errors,
@@ -137,7 +138,8 @@ def _jobs(tx: Any) -> None:
         runtime_env='{"env_vars": {"BANK": "lehman"}}',
         purpose="acquisition",
     )
-    one = dataclasses.replace(asked.outputs[0], column_map=(lineage.ColumnSource(column="total", source="merger.synergy"),))
+    sources = (lineage.ColumnSource(column="total", source="merger.synergy"),)
+    one = dataclasses.replace(asked.outputs[0], column_map=sources, column_classes=columns.parse(["lehman=synergy"]))
     asked = dataclasses.replace(asked, outputs=(one,))
     ways = (
         builders.input_plan("merger", dataset=HIDDEN, version=1),

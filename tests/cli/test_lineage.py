@@ -9,7 +9,7 @@ import pytest
 
 from federation.cli import lineage
 from federation.cli.output import Output
-from federation.core import errors, specs
+from federation.core import columns, errors, specs
 from federation.core.lineage import Binding, Cause, Edge, Graph, Reason, ResidencyFact, RunFact, Why
 
 TIME = datetime(2026, 11, 22, tzinfo=UTC)
@@ -173,6 +173,31 @@ def test_column_maps_go_to_their_outputs():
         ("total", "o.qty"),
         ("n", "o.qty"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("out.pii=email", "SPEC_INVALID"),
+        ("sums.pii", "SPEC_INVALID"),
+        ("sums.pii=email,", "SPEC_INVALID"),
+        ("pii=email", "SPEC_INVALID"),
+        ("sums.PII=email", "COLUMN_CLASS_INVALID"),
+        ("sums.default=email", "COLUMN_CLASS_INVALID"),
+    ],
+)
+def test_a_column_class_that_says_nothing_is_refused(text, why):
+    """Before anything is asked of a server."""
+    with pytest.raises(errors.InvalidArgument) as caught:
+        specs.outputs(["sums=x/sums"], (), [text])
+    assert caught.value.reason == why
+
+
+def test_column_classes_go_to_their_outputs():
+    """Several of one output, none of another."""
+    people, sums = specs.outputs(["people=x/p", "sums=x/s"], (), ["people.pii=email,ssn", "people.health=diagnosis"])
+    assert people.column_classes == columns.parse(["health=diagnosis", "pii=email,ssn"])
+    assert sums.column_classes == ()
 
 
 def test_a_run_shows_what_it_wrote(capsys):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from federation.core import dataset, errors, ids, job, kinds, lineage, metering
+from federation.core import columns, dataset, errors, ids, job, kinds, lineage, metering
 from federation.core.grants import Access
 from federation.core.job import JobState
 from federation.crypto import grants as signed
@@ -15,6 +15,8 @@ from federation.crypto import hpke, signing
 from federation.services import datasets, jobs
 from tests import builders
 from tests.sim import GRANT_KEY, LEASE_SECONDS, SimulatedAgent, Simulation, grant_of
+
+PII = columns.parse(["pii=email"])
 
 
 def train(inputs: Iterable[str] = ("sales/flights",), **changes: object) -> job.JobRequest:
@@ -183,6 +185,20 @@ def test_planning_alone_stores_nothing_and_may_assume_sizes(sim: Simulation) -> 
         ),
         ({"outputs": (job.OutputSpec(alias="a", dataset="a/b", kind="TABLE"),)}, "JOB_REQUEST_INVALID"),
         ({"sites": ("mars-1",)}, "NOT_FOUND"),
+        ({"outputs": (job.OutputSpec(alias="a", dataset="a/b", column_classes=PII, count_column="n"),)}, "JOB_REQUEST_INVALID"),
+        (
+            {
+                "kind": job.JobKind.INGEST,
+                "ingest_from": "s3://x",
+                "inputs": (),
+                "outputs": (job.OutputSpec(alias="a", dataset="a/b", column_classes=PII),),
+            },
+            "JOB_REQUEST_INVALID",
+        ),
+        (
+            {"outputs": (job.OutputSpec(alias="a", dataset="a/b", column_classes=(*PII, *PII)),)},
+            "COLUMN_CLASS_INVALID",
+        ),
     ],
 )
 def test_a_wrong_request_is_refused_with_its_reason_and_changes_nothing(

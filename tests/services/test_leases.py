@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from federation import ports
-from federation.core import dataset, errors, ids, job, leases
+from federation.core import columns, dataset, errors, ids, job, leases
 from federation.core.job import JobState
 from federation.crypto import hpke
 from federation.services import access, datasets
@@ -181,6 +181,27 @@ def test_what_a_run_writes_is_leased_too(sim: Simulation) -> None:
     lease = granted(sim, agent.name, asked(sim, run, dataset="ml/delay-model", **writing))
     assert (lease.use, lease.short, lease.run) == (leases.Use.WRITE, "ml/delay-model", run)
     assert refusal(sim, agent.name, asked(sim, run, dataset="sales/weather", **writing)) == "LEASE_FOREIGN"
+
+
+@pytest.mark.invariant("D4")
+def test_what_a_run_writes_is_leased_by_the_classes_that_its_job_declares(sim: Simulation) -> None:
+    """By all of them and no others, and committed so: the agent's word is not taken for it."""
+    declared = columns.parse(["pii=email", "health=diagnosis"])
+    wanted = builders.request([FLIGHTS])
+    outputs = (job.OutputSpec(alias="model", dataset="ml/people", column_classes=declared),)
+    submitted = sim.submit(dataclasses.replace(wanted, outputs=outputs))
+    agent = sim.agents["us-1"]
+    agent.work()
+    agent.accept(submitted.run)
+    agent.begin(submitted.run)
+    writing = {"use": leases.Use.WRITE, "grant": "", "version": 0, "generations": ("g-new",), "dataset": "ml/people"}
+    for classes in (("default",), ("default", "pii"), ("default", "health", "pii", "salary")):
+        assert refusal(sim, agent.name, asked(sim, submitted.run, sensitivities=classes, **writing)) == "LEASE_FOREIGN"
+    lease = granted(sim, agent.name, asked(sim, submitted.run, sensitivities=("default", "health", "pii"), **writing))
+    assert lease.sensitivities == ("default", "health", "pii")
+    with pytest.raises(errors.FailedPrecondition) as refused:
+        agent.finish(submitted.run)
+    assert refused.value.reason == "COLUMN_CLASS_INVALID"
 
 
 @pytest.mark.invariant("L2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterator
@@ -11,10 +12,10 @@ import pytest
 
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.catalog_sql import SqlCatalog
-from federation.core import dataset, errors, ids, job, tasks
+from federation.core import columns, dataset, errors, ids, job, records, tasks
 from federation.core.job import JobState
 from federation.core.pipeline import Pipeline, PipelineState
-from federation.services import datasets, pipelines
+from federation.services import datasets, pipelines, policies
 from tests import builders, prepared
 from tests.services.pipelines import PipelineSimulation, task
 from tests.sim import check_laws
@@ -321,6 +322,34 @@ def test_what_cannot_be_run_is_refused_by_task_and_field(sim, tasks_, reason, na
     assert caught.value.reason == reason
     assert set(caught.value.violations) == ({named} if named else set())
     assert sim.catalog.revision() == before
+
+
+@pytest.mark.invariant("P2")
+def test_what_a_later_task_would_leave_unsealed_is_asked_before_the_first_one_runs(sim):
+    """Classes of what another task is yet to make count; a model of it, and rows that are sealed again, go on."""
+    rule = """
+        @id("sealed") @because("pii stays sealed") @control("test")
+        forbid (principal, action == Fed::Action::"write", resource)
+        when { resource.kind == "DATA" && context.unsealed_classes.contains("pii") };
+    """
+    case = records.dumps(builders.case())
+    text = builders.POLICIES.default() + rule
+    sim.write(lambda tx: policies.apply(tx, sim.ctx, text, "", (case,)), actor="users/root")
+    pii = columns.parse(["pii=email"])
+
+    def send(**changes):
+        first, last = chain()
+        sealed = dataclasses.replace(first.request.outputs[0], column_classes=pii)
+        read = dataclasses.replace(last.request.inputs[0], column_classes=("pii",))
+        made = dataclasses.replace(last.request.outputs[0], **changes)
+        clean = dataclasses.replace(first.request, outputs=(sealed,))
+        train = dataclasses.replace(last.request, inputs=(read,), outputs=(made,))
+        return sim.send(dataclasses.replace(first, request=clean), dataclasses.replace(last, request=train))
+
+    with pytest.raises(errors.PermissionDenied, match="ml/model with column class pii unsealed"):
+        send()
+    for allowed in ({"kind": "MODEL"}, {"column_classes": pii, "dataset": "ml/rows"}):
+        assert send(**allowed).state is PipelineState.RUNNING
 
 
 def test_a_circle_is_told_in_order():

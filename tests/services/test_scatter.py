@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from federation.core import errors, ids, job, tasks
+from federation.core import columns, errors, ids, job, tasks
 from federation.core.job import JobState
 from federation.core.pipeline import Pipeline, PipelineState
 from federation.services import datasets, scatter
@@ -127,6 +127,17 @@ def test_several_outputs_keep_their_aliases(sim):
         ("part_2_counts", "map-2", "counts"),
     ]
     sim.until_ended(sent)
+
+
+def test_the_reduce_reads_what_the_maps_have_sealed(sim):
+    """Its inputs name the classes of the outputs that it takes: nobody else can, for they are made for it."""
+    classes = columns.parse(["pii=email", "health=diagnosis"])
+    map_ = map_request("rows=ml/rows")
+    map_ = dataclasses.replace(map_, outputs=(dataclasses.replace(map_.outputs[0], column_classes=classes),))
+    expanded = sim.read(lambda tx: scatter.expand(tx, map_, "data", builders.request([], ["all=ml/all"])))
+    reduce = next(spec for spec in expanded.tasks if spec.task == "reduce")
+    assert {row.column_classes for row in reduce.request.inputs} == {("health", "pii")}
+    assert {row.column_classes for spec in expanded.tasks[:-1] for row in spec.request.outputs} == {classes}
 
 
 def test_without_a_reduce_nothing_is_gathered(sim):

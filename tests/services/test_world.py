@@ -8,9 +8,9 @@ import json
 import pytest
 
 from federation.cli import plan
-from federation.core import dataset, errors, job, planner, whatif
+from federation.core import columns, dataset, errors, job, planner, records, whatif
 from federation.core.policy import Role
-from federation.services import datasets, jobs, joining, placement, world
+from federation.services import authorization, datasets, jobs, joining, placement, policies, world
 from federation.services.disclosure import Disclosure
 from tests import builders
 from tests.services.test_profiles import settle, work
@@ -121,6 +121,35 @@ def test_a_plan_from_the_export_refuses_what_the_server_refuses(sim: Simulation,
     assert {site: why for site, (reason, why) in told.items() if reason == "POLICY_DENIED"} == seen.denials
     may = (purpose, who) == ("fraud", "users/alice")
     assert seen.denials.keys() == ({"us-2"} if may else seen.site_names)
+
+
+@pytest.mark.invariant("P2")
+@pytest.mark.parametrize("sealed", [(), columns.parse(["health=diagnosis"])], ids=["open", "sealed"])
+def test_a_plan_from_the_export_asks_for_column_classes_as_the_server_does(
+    sim: Simulation, sealed: tuple[columns.ColumnClass, ...]
+) -> None:
+    """For the key of each class that is read, and with those that an output leaves unsealed: site by site."""
+    sim.put("sales/clean", "us-1")
+    rules = """
+        @id("keys") @because("pii is for good sites") @control("test")
+        forbid (principal, action == Fed::Action::"release_key", resource)
+        when { context has column_class && context.column_class == "pii" && context has site && context.site.grade == "C" };
+        @id("rows") @because("health stays sealed") @control("test")
+        forbid (principal, action == Fed::Action::"write", resource)
+        when { context.unsealed_classes.contains("health") && context has site && context.site in Fed::Jurisdiction::"EU" };
+    """
+    case = records.dumps(builders.case())
+    sim.write(lambda tx: policies.apply(tx, sim.ctx, builders.POLICIES.default() + rules, "", (case,)), actor=ADMIN.name)
+    sim.write(lambda tx: joining.admit(tx, "us-2", "C", "its disk is old"))
+    read = job.InputSpec(alias="flights", dataset="sales/flights", column_classes=("health", "pii"))
+    written = job.OutputSpec(alias="clean", dataset="sales/clean", column_classes=sealed)
+    asked = dataclasses.replace(builders.request(), inputs=(read,), outputs=(written,))
+    places = sim.read(lambda tx: placement.view(tx, sim.ctx)).sites
+    server = sim.read(lambda tx: authorization.forbidden_sites(tx, sim.ctx, asked, places))
+    told = {row.site: row.detail for row in offline(exported(sim), asked).rejections if row.reason == "POLICY_DENIED"}
+    assert told == dict(server)
+    why = {at: detail.partition(": ")[2].partition(" (")[0] for at, detail in told.items()}
+    assert why == {"us-2": "pii is for good sites"} | ({} if sealed else {"eu-1": "health stays sealed"})
 
 
 def test_a_world_without_policies_asks_none(sim: Simulation) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from federation.cli import pipeline_file
-from federation.core import errors, job, tasks
+from federation.core import columns, errors, job, tasks
 
 DOCS = Path(__file__).parents[2] / "docs" / "pipelines.md"
 
@@ -79,6 +79,22 @@ tasks:
     assert (request.carbon_tonne_micros, request.spot, request.no_copies) == (80_000_000, job.Spot.ALLOWED, True)
 
 
+def test_an_output_names_its_column_classes_and_the_next_task_reads_them(tmp_path: Path):
+    """As a table of lists; a column of two classes is refused."""
+    text = """
+tasks:
+  clean: { run: c, outputs: {out: {dataset: hr/clean, column_classes: %s}} }
+  next: { run: n, inputs: {clean: {from: clean.out, column_classes: [pii]}} }
+"""
+    parsed = pipeline_file.parse(text % "{pii: [email, ssn], health: [diagnosis]}", "p.yaml", tmp_path).request
+    (spec,) = parsed.tasks[0].request.outputs
+    assert spec.column_classes == columns.parse(["pii=email,ssn", "health=diagnosis"])
+    tasks.check(parsed)
+    with pytest.raises(errors.InvalidArgument) as caught:
+        pipeline_file.parse(text % "{pii: [email], health: [email]}", "p.yaml", tmp_path)
+    assert caught.value.reason == "COLUMN_CLASS_INVALID"
+
+
 @pytest.mark.parametrize(
     ("task", "key", "reason"),
     [
@@ -94,6 +110,11 @@ tasks:
         ("run: python x\n    after: b", "tasks.a.after", "PIPELINE_TASK_UNKNOWN"),
         ("run: python x\n    inputs: {x: a.y}", "tasks.a.inputs.x", "PIPELINE_OUTPUT_UNKNOWN"),
         ("run: python x\n    outputs: {y: ml/y}\n    inputs: {x: a.y}", "tasks.a", "PIPELINE_CYCLE"),
+        (
+            "run: python x\n    inputs: {x: {from: b.y, column_classes: [pii]}}\n  b: {run: y, outputs: {y: ml/y}}",
+            "tasks.a.inputs.x.column_classes",
+            "COLUMN_CLASS_UNKNOWN",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_by_file_task_and_key(tmp_path: Path, task: str, key: str, reason: str):

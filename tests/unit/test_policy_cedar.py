@@ -40,6 +40,7 @@ EXTRA = "".join(
             'permit(principal, action == Fed::Action::"write", resource) when { resource.kind != "DATA" };',
             'permit(principal, action == Fed::Action::"write", resource) when { 5 < resource.group_size_min };',
             'permit(principal, action == Fed::Action::"write", resource) unless { resource.classification == 3 };',
+            'forbid(principal, action == Fed::Action::"write", resource) when { context.unsealed_classes.contains("pii") };',
         ]
     )
 )
@@ -77,6 +78,7 @@ questions = st.builds(
     use_ended=st.booleans(),
     aggregate=st.booleans(),
     group_size=st.sampled_from([None, 5]),
+    unsealed_classes=st.sampled_from([(), ("health",), ("health", "pii")]),
 )
 
 
@@ -226,7 +228,7 @@ def _unsliced(engine):
     again._index = All()
     again._may_apply = lambda concerned, _question: concerned
     again._read = lambda _concerned: frozenset(
-        {"now", "use_ended", "purpose", "job", "site", "for_job", "aggregate", "destination", "group_size"}
+        {"now", "use_ended", "purpose", "job", "site", "for_job", "aggregate", "destination", "group_size", "unsealed_classes"}
     )
     again._schema = builders.POLICIES._schema
     return again

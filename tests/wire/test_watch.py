@@ -272,10 +272,12 @@ def test_a_server_that_stops_ends_its_streams_and_the_client_goes_on_at_the_next
     from tests.wire import edge as edges
 
     told: list[str] = []
+    start = edge.catalog.revision() + 1
     with edge.client() as client:
 
         def follow() -> None:
-            told.extend(row.name for row in itertools.islice(client.watch('type = "datasets"', timeout=60), 12))
+            changes = client.watch('type = "datasets"', start_revision=start, timeout=120)
+            told.extend(row.name for row in itertools.islice(changes, 12))
 
         thread = threading.Thread(target=follow)
         thread.start()
@@ -289,7 +291,7 @@ def test_a_server_that_stops_ends_its_streams_and_the_client_goes_on_at_the_next
             again.catalog.write(lambda tx: tx.emit("token.updated", "tokens/x", None))
             made += [make(edge).name.resource for _ in range(3)]
             # The token of before is in the catalog still: the client is let in as it was.
-            thread.join(timeout=60)
+            thread.join(timeout=120)
         finally:
             again.run(again.server.stop(0.1))
             edge.server, edge.loop, edge.thread = again.server, again.loop, again.thread

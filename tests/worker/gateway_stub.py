@@ -222,6 +222,10 @@ class GatewayStub(gateway_pb2_grpc.GatewayServicer):
                 dataset=known.dataset,
                 dataset_uid=self.uid,
                 key=self._sealed(request.reader_key, known.generation, known.dek),
+                class_keys=[
+                    self._sealed(request.reader_key, known.generation, hashlib.sha256(row.name.encode()).digest(), row.name)
+                    for row in request.column_classes
+                ],
                 lease=LEASE,
             )
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from federation.core import errors
+from federation.core import columns, errors
 from federation.wire import data
 from tests.worker import gateway_stub
 
@@ -140,6 +140,51 @@ def test_no_room_here_is_told_as_such(writer, monkeypatch):
     file = writer.create("big")
     limited(lambda: write_much(file))
     assert file.closed
+
+
+@pytest.fixture
+def sealer(gateway):
+    """A writer of the output `people`, sealed by a class."""
+    gateway.stub.outputs["people"] = "hr/people"
+    audience = data.run_audience(gateway_stub.RUN)
+    return data.VersionWriter(gateway.client, audience=audience, output="people", column_classes=columns.parse(["pii=x"]))
+
+
+def test_no_room_to_seal_columns_is_told_as_such(sealer, monkeypatch):
+    """The file is there, whole; what it would be sealed into is what finds no room."""
+    monkeypatch.setattr(data, "_SPOOL_BYTES", 1)
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pa.table({"x": [CONTENT]}), file)
+    file.seek(0)
+    limited(lambda: refused_for_room(sealer, file))
+
+
+def refused_for_room(sealer, file):
+    """Puts it, which must be told."""
+    with pytest.raises(errors.ResourceExhausted) as refused:
+        sealer.put_file("a.parquet", file)
+    assert refused.value.reason == "STORAGE_FULL"
+
+
+def test_a_file_that_is_sealed_by_columns_is_sent_again_after_a_gateway_that_was_away(gateway, sealer):
+    """By whichever call: what is stored is sealed, with the rows that it has; of what was written piece by piece as well."""
+    table, file = pa.table({"x": list(range(1000))}), io.BytesIO()
+    failures = iter([True, False, True])
+
+    def fault(method):
+        if method == "PutObjects" and next(failures, False):
+            raise errors.Unavailable("restarting")
+
+    gateway.stub.fault = fault
+    pyarrow.parquet.write_table(table, file)
+    file.seek(0)
+    sealer.put_file("a.parquet", file)
+    with sealer.create("b") as out:
+        pyarrow.parquet.write_table(table, out)
+    file.seek(0)
+    sealer.put_files([data.NewFile(path="c", data=file)])
+    assert {content[:4] for content in gateway.stub.written("people").values()} == {b"PARE"}
+    assert [entry.rows for entry in gateway.stub.outputs["people"].files.values()] == [1000] * 3
 
 
 def write_much(file):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from federation.core import errors, submission
+from federation.core import columns, errors, submission
 from federation.core.job import JobRequest, Resources, Spot
 
 #: `with-dots` and the like are names of Ray's, so both kinds are tried.
@@ -37,6 +37,7 @@ def test_metadata_says_what_is_read_and_written() -> None:
             "fed.inputs": "flights=sales/flights@3,read=25% sales/orders",
             "fed.outputs": "model=ml/delays:MODEL",
             "fed.column_maps": "model.late=flights.delay",
+            "fed.column_classes": "model.pii=name,seat model.route=from",
             "fed.purpose": "research",
             "fed.sites": "eu-1 us-1",
             "fed.deadline": "6h",
@@ -54,6 +55,7 @@ def test_metadata_says_what_is_read_and_written() -> None:
     assert [(row.alias, row.dataset, row.kind, len(row.column_map)) for row in made.outputs] == [
         ("model", "ml/delays", "MODEL", 1)
     ]
+    assert made.outputs[0].column_classes == columns.parse(["pii=name,seat", "route=from"])
     assert (made.namespace, made.purpose, made.sites, made.priority) == ("ml", "research", ("eu-1", "us-1"), -3)
     assert (made.deadline_seconds, made.hour_value_micros, made.spot, made.no_copies) == (21_600, 2_500_000, Spot.ONLY, True)
     assert dict(made.metadata)["owner"] == "alice"
