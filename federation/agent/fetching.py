@@ -197,10 +197,8 @@ class Fetch:
                     key, entry = next(waiting, ("", None))
                 if entry is None:
                     break
-                with (
-                    self._lane(number, entry) as lane,
-                    self._parts.locks.hold(key),
-                ):  # another transfer may be bringing the same
+                # The object's lock, since another transfer may be bringing it.
+                with self._lane(number, entry) as lane, self._parts.locks.hold(key):
                     if not self._is_here(key, entry):
                         self._bring(lane, key, entry)
                 self.progress.here(key, entry.object_bytes)
