@@ -205,9 +205,10 @@ def jobs(fed: localfed.LocalFederation) -> Iterator[tuple[str, float]]:
         yield "submit to end", time.perf_counter() - begun
         done = client.get_job(made.job)
         run = client.get_run(done.run)
-        yield "until RUNNING", (run.start_time - made.create_time).total_seconds() if run.start_time else -1.0
-    # A job that says that it reads little is not brought a copy: it reads from afar, all of it.
-    inputs = tuple(job.InputSpec(alias=name, dataset=f"bench/{name}", read_percent=1) for name in ("big", "table"))
+        if run.start_time and made.create_time:
+            yield "until RUNNING", (run.start_time - made.create_time).total_seconds()
+    # A job that says that it reads a part is not brought a copy: it reads from afar, all of it.
+    inputs = tuple(job.InputSpec(alias=name, dataset=f"bench/{name}", read_percent=40) for name in ("big", "table"))
     request = job.JobRequest(inputs=inputs, entrypoint=("python", "job.py"), sites=("us-1",))
     with contextlib.closing(fed.client()) as client, tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "job.py").write_text(JOB)
