@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -64,7 +65,7 @@ class Plain:
         self._listener = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self._serve, daemon=True).start()
         self._server = grpc.server(futures.ThreadPoolExecutor(4))
-        stream = grpc.unary_stream_rpc_method_handler(lambda asked, _: (PIECE for _ in range(int(asked))))
+        stream: Any = grpc.unary_stream_rpc_method_handler(lambda asked, _: (PIECE for _ in range(int(asked))))
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("Plain", {"Stream": stream}),))
         port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
@@ -84,7 +85,7 @@ class Plain:
         """Seconds of the last of some streams over one connection."""
         options = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
         with grpc.insecure_channel(self._grpc, options=options) as channel:
-            call = channel.unary_stream("/Plain/Stream")
+            call: Any = channel.unary_stream("/Plain/Stream")
             for _ in range(times):
                 begun = time.perf_counter()
                 for _ in call(str(megabytes).encode()):
@@ -201,7 +202,7 @@ def jobs(fed: localfed.LocalFederation) -> Iterator[tuple[str, float]]:
         begun = time.perf_counter()
         made = client.create_job(request)
         yield "submit", time.perf_counter() - begun
-        client.wait(made.job, 60, progress=lambda seen: seen)
+        client.wait(made.job, 60)
         yield "submit to end", time.perf_counter() - begun
         done = client.get_job(made.job)
         run = client.get_run(done.run)
