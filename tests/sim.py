@@ -47,12 +47,14 @@ from federation.services import (
     datasets,
     jobs,
     ledger,
+    live_transfers,
+    namespaces,
+    personal,
     reconcile,
     retention,
     runs,
     scan,
     sites,
-    transfers,
 )
 from federation.services.context import Context
 from tests import builders
@@ -100,15 +102,16 @@ class SimulatedAgent:
         self.write(
             lambda tx: sites.register(
                 tx,
-                self.sim.ctx,
                 self.name,
-                gateway=f"{self.name}.example:7443",
-                signing_key=signing.public_hex(self.private),
-                sealing_key="22" * 32,
-                has_compute=True,
-                capacity=self.capacity,
-                compute_error=self.compute_error,
-                findings=builders.findings(),
+                site.Presence(
+                    gateway=f"{self.name}.example:7443",
+                    signing_key=signing.public_hex(self.private),
+                    sealing_key="22" * 32,
+                    has_compute=True,
+                    capacity=self.capacity,
+                    compute_error=self.compute_error,
+                ),
+                builders.findings(),
             )
         )
 
@@ -151,7 +154,7 @@ class SimulatedAgent:
                 self.runs.setdefault(instruction.run.run, LocalRun(start=instruction))
             else:
                 self.stop(instruction)
-        for other in self.sim.catalog.read(lambda tx: transfers.instructions(tx, self.sim.ctx, self.name)):
+        for other in self.sim.catalog.read(lambda tx: live_transfers.instructions(tx, self.sim.ctx, self.name)):
             if isinstance(other, transfer.StartTransfer):
                 self.transfers[other.transfer.transfer] = other
             elif isinstance(other, transfer.StopTransfer):
@@ -214,9 +217,8 @@ class SimulatedAgent:
 
     def report(self, run: str, state: JobState, *, reason: str = "", retryable: bool = False) -> bool:
         """Says what became of a run; whether it is still the one to say it."""
-        return self.heard(
-            lambda tx: jobs.report_run(tx, self.sim.ctx, self.name, run, state=state, reason=reason, retryable=retryable), run
-        )
+        told = jobs.RunReport(state=state, reason=reason, retryable=retryable)
+        return self.heard(lambda tx: jobs.report_run(tx, self.sim.ctx, self.name, run, told), run)
 
     def heard(self, work: Callable[[ports.Transaction], object], run: str) -> bool:
         """Whether the catalog takes its word on a run; drops one that is over."""
@@ -254,7 +256,7 @@ class SimulatedAgent:
         wanted = self.sim.read(lambda tx: datasets.get_version(tx, carrying.version_name(start.transfer)))
         keys = tuple(builders.wrapped_key(self.name, g, dataset_uid=start.dataset_uid) for g in wanted.generations)
         try:
-            answer = self.write(lambda tx: transfers.finish(tx, self.sim.ctx, self.name, name, keys, wanted.object_bytes))
+            answer = self.write(lambda tx: live_transfers.finish(tx, self.sim.ctx, self.name, name, keys, wanted.object_bytes))
         except errors.FailedPrecondition as error:
             if error.reason != "TRANSFER_SUPERSEDED":
                 raise
@@ -265,14 +267,13 @@ class SimulatedAgent:
 
     def drop_replica(self, version: str) -> None:
         """Its objects are removed, and it says so."""
-        self.write(lambda tx: retention.finish_drop(tx, self.sim.ctx, self.name, version))
+        self.write(lambda tx: retention.finish_drop(tx, self.name, version))
         self.drops.pop(version, None)
 
     def _told(self, name: str, state: TransferState, **said: Any) -> transfer.Transfer:
         attempt = self.transfers[name].transfer.attempt
-        answer = self.write(
-            lambda tx: transfers.report(tx, self.sim.ctx, self.name, name, state=state, attempt=attempt, **said)
-        )
+        report = live_transfers.Report(state=state, attempt=attempt, **said)
+        answer = self.write(lambda tx: live_transfers.report(tx, self.name, name, report))
         if (answer.state, answer.attempt) != (TransferState.RUNNING, attempt):
             self.transfers.pop(name, None)
         return answer
@@ -374,11 +375,11 @@ class Simulation:
 
         def work(tx: ports.Transaction) -> dataset.Version:
             if tx.get(dataset.Namespace, parsed.namespace) is None:
-                datasets.create_namespace(tx, self.ctx, builders.namespace(parsed.namespace))
+                namespaces.create(tx, self.ctx, builders.namespace(parsed.namespace))
             stored = tx.get(dataset.Dataset, name) or datasets.create_dataset(tx, self.ctx, builders.dataset(name, residency))
-            grant = datasets.open_write(tx, self.ctx, alice, parsed, at)
+            grant = personal.open_write(tx, self.ctx, alice, parsed, at)
             new = agent.new_version(name, stored.uid, total=total)
-            return datasets.commit_person_version(tx, self.ctx, grant, new, at)
+            return personal.commit(tx, self.ctx, grant, new, at)
 
         return self.write(work, actor=alice.name)
 
@@ -389,7 +390,7 @@ class Simulation:
 
     def cancel(self, name: str) -> job.Job:
         """A person cancels a job."""
-        return self.write(lambda tx: jobs.cancel(tx, self.ctx, name), actor="users/alice")
+        return self.write(lambda tx: jobs.cancel(tx, name), actor="users/alice")
 
     # Letting it run
 

@@ -33,7 +33,7 @@ from federation.adapters import (
     sql_writer,
 )
 from federation.adapters.sql_ground import Ground
-from federation.adapters.sql_transaction import Looks, SqlTransaction
+from federation.adapters.sql_transaction import Looks, Occasion, SqlTransaction
 from federation.core import errors
 from federation.core.events import Event
 
@@ -77,16 +77,14 @@ class SqlCatalog:
 
     def write(self, work: Callable[[ports.Transaction], T], *, actor: str = "", request_id: str = "") -> T:
         def mutate(connection: sa.Connection, ground: Ground) -> T:
-            tx = SqlTransaction(
-                connection,
+            occasion = Occasion(
                 now=self._clock.now(),
                 ids=self._ids,
                 actor=actor,
                 request_id=request_id,
                 backlog_facts_max=self._backlog_facts_max,
-                looks=self._looks,
-                ground=ground,
             )
+            tx = SqlTransaction(connection, occasion, looks=self._looks, ground=ground)
             result = work(tx)
             tx.finish()
             return result
@@ -200,9 +198,7 @@ class SqlCatalog:
         with self._reading(begun, begin) as (connection, ground):
             tx = SqlTransaction(
                 connection,
-                now=self._clock.now(),
-                ids=self._ids,
-                writable=False,
+                Occasion(now=self._clock.now(), ids=self._ids, writable=False),
                 looks=self._looks,
                 ground=ground,
                 begin=None if connection.in_transaction() else lambda: self._begin_reading(connection),

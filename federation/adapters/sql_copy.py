@@ -17,7 +17,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from federation.adapters import sql_errors, sql_postgres, sql_schema, sql_sqlite
-from federation.adapters.sql_transaction import SqlTransaction
+from federation.adapters.sql_transaction import Occasion, SqlTransaction
 from federation.adapters.system import UlidIds
 from federation.core import errors
 
@@ -83,7 +83,7 @@ def load(url: str, give: Callable[[str], Batches], *, revision: int) -> None:
 
 def _index(connection: sa.Connection, cls: type, batches: Batches) -> None:
     """Makes anew what values are found by, in the order in which they came."""
-    tx = SqlTransaction(connection, now=datetime.now(UTC), ids=UlidIds())
+    tx = SqlTransaction(connection, Occasion(now=datetime.now(UTC), ids=UlidIds()))
     for batch in batches:
         for key in batch.column("key").to_pylist():
             tx.index(cls, key)

@@ -87,6 +87,21 @@ def time_text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Occasion:
+    """When, by whom and for which call a transaction is made, and where its identifiers come from.
+
+    Of a writing one, the log may have a backlog of `backlog_facts_max` facts that the record does not hold yet.
+    """
+
+    now: datetime
+    ids: ports.Ids
+    actor: str = ""
+    request_id: str = ""
+    writable: bool = True
+    backlog_facts_max: int = catalog_rows.BACKLOG_FACTS_MAX
+
+
 class SqlTransaction:
     """A `ports.Transaction` on a connection that is in a transaction already.
 
@@ -103,25 +118,20 @@ class SqlTransaction:
     def __init__(
         self,
         connection: sa.Connection,
+        occasion: Occasion,
         *,
-        now: datetime,
-        ids: ports.Ids,
-        actor: str = "",
-        request_id: str = "",
-        writable: bool = True,
-        backlog_facts_max: int = catalog_rows.BACKLOG_FACTS_MAX,
         looks: Looks | None = None,
         ground: Ground | None = None,
         begin: Callable[[], Ground] | None = None,
     ) -> None:
-        self.now = now
-        self.actor = actor
-        self.request_id = request_id
+        self.now = occasion.now
+        self.actor = occasion.actor
+        self.request_id = occasion.request_id
         self._connection = connection
         self._way = sql_terms.Way(connection.dialect.name, self._look, self._put)
-        self._ids = ids
-        self._writable = writable
-        self._backlog_facts_max = backlog_facts_max
+        self._ids = occasion.ids
+        self._writable = occasion.writable
+        self._backlog_facts_max = occasion.backlog_facts_max
         self._position: int | None = None
         self._looks = {} if looks is None else looks
         self._ground = ground or Ground()

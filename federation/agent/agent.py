@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
@@ -46,7 +47,7 @@ from federation.agent import (
 )
 from federation.agent import catalog as agent_catalog
 from federation.agent.identity import Identity
-from federation.core import erasure, errors, job, keys, transfer
+from federation.core import erasure, errors, job, keys, site, transfer
 from federation.core.admission import UNASKED, Finding
 from federation.wire import tls
 from federation.wire.rates import Rates
@@ -67,81 +68,67 @@ _STOP_SECONDS = 3.0
 _FIRST_LOOK_SECONDS = 5.0
 
 
-class Agent:
-    """One site's agent.
+@dataclass(frozen=True, kw_only=True)
+class Connectors:
+    """What connects an agent with its site, as the site's settings name it.
 
     `sources` gives for each prefix that ingests may read from what reads there; `compute` is None for a site that only stores.
     """
 
+    store: ports.ObjectStore
+    sources: Mapping[str, ports.SourceReader]
+    keys: ports.SiteKeys
+    compute: ports.Compute | None
+
+
+class Agent:
+    """One site's agent."""
+
     def __init__(
         self,
         settings: config.AgentSettings,
+        connectors: Connectors,
         *,
-        store: ports.ObjectStore,
-        sources: Mapping[str, ports.SourceReader],
-        keys: ports.SiteKeys,
-        compute: ports.Compute | None,
         clock: ports.Clock,
         ids: ports.Ids,
         pace: runs.Pace | None = None,
         terms: fetching.Terms | None = None,
     ) -> None:
         self._settings = settings
-        self._store = store
-        self._compute = compute
+        self._store = store = connectors.store
+        self._compute = connectors.compute
         self._clock = clock
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
+        keys = connectors.keys
         self._identity = Identity.of(keys)
         self._tls = tls.Files(settings.tls.ca, settings.tls.cert, settings.tls.key)
         self._book = journal.Journal(settings.state_dir / "agent.db")
         self._catalog = agent_catalog.Catalog(settings.catalog, self._tls)
-        self._witness = witness.Witness(
-            settings.state_dir / "witness.jsonl",
-            site=settings.site,
-            identity=self._identity,
-            catalog=self._catalog,
-            now=clock.now,
-        )
+        self._witness = self._make_witness()
         self._lease = door.Lease(clock)
         self._opener = versions.Versions(store, keys, self._catalog)
         self._leaser = leasing.Leasing(catalog=self._catalog, connector=keys, identity=self._identity, clock=clock)
         self._log = logs.Logs(settings.state_dir / "logs", bytes_max=settings.log_bytes_max)
         self._remotes = remote.Remotes(self._identity, self._tls, clock=clock)
-        self._meter = metering.Meter(
-            self._book,
-            site=settings.site,
-            quantum_bytes=settings.quantum_bytes,
-            settle=self._catalog.settle_grants,
-            now=clock.now,
-        )
-        self._writer = writes.Writes(
-            site=settings.site,
-            store=store,
-            keys=keys,
-            identity=self._identity,
-            book=self._book,
-            catalog=self._catalog,
-            opener=self._opener,
-            clock=clock,
-            ids_=ids,
-        )
+        self._meter = self._make_meter()
+        self._writer = self._make_writer(keys, ids)
         self._movers = locks.NamedLocks()
         self._checker = check.Checker(
             store=store, keys=keys, catalog=self._catalog, book=self._book, opener=self._opener, locks_=self._movers
         )
-        self._runs = self._make_runs(keys, sources, ids, pace or runs.Pace())
+        self._runs = self._make_runs(keys, connectors.sources, ids, pace or runs.Pace())
         self._transfers = self._make_transfers(keys, terms or fetching.Terms())
         self._custody = custody.Custody(
             site=settings.site, keys=keys, identity=self._identity, book=self._book, catalog=self._catalog
         )
-        self._examiner = admission.Examiner(settings, store=store, compute=compute, identity=self._tls)
+        self._examiner = admission.Examiner(settings, store=store, compute=self._compute, identity=self._tls)
         self._findings: tuple[Finding, ...] = ()
         self._kept_out = False
         self._metrics = metrics.Agent()
         self._metrics.looked.of(self._gauges)
         self._http: http.Listener | None = None
-        self._capacity = capacity.CapacityWatch(compute, self._runs.reserved, look_seconds=settings.look_seconds)
+        self._capacity = capacity.CapacityWatch(self._compute, self._runs.reserved, look_seconds=settings.look_seconds)
         self._gateway: gateway.Gateway | None = None
         self._server: grpc.Server | None = None
         self._work: agent_catalog.WorkStream | None = None
@@ -206,6 +193,39 @@ class Agent:
         self._remotes.close()
         self._meter.fold()
         self._book.close()
+
+    def _make_witness(self) -> witness.Witness:
+        settings = self._settings
+        return witness.Witness(
+            settings.state_dir / "witness.jsonl",
+            site=settings.site,
+            identity=self._identity,
+            catalog=self._catalog,
+            now=self._clock.now,
+        )
+
+    def _make_meter(self) -> metering.Meter:
+        settings = self._settings
+        return metering.Meter(
+            self._book,
+            site=settings.site,
+            quantum_bytes=settings.quantum_bytes,
+            settle=self._catalog.settle_grants,
+            now=self._clock.now,
+        )
+
+    def _make_writer(self, keys: ports.KeyConnector, ids: ports.Ids) -> writes.Writes:
+        return writes.Writes(
+            site=self._settings.site,
+            store=self._store,
+            keys=keys,
+            identity=self._identity,
+            book=self._book,
+            catalog=self._catalog,
+            opener=self._opener,
+            clock=self._clock,
+            ids_=ids,
+        )
 
     def _make_runs(
         self, keys: ports.KeyConnector, sources: Mapping[str, ports.SourceReader], ids: ports.Ids, pace: runs.Pace
@@ -326,17 +346,16 @@ class Agent:
             return None
         self._findings = findings
         totals, compute_error = self._capacity.look()
-        return self._catalog.register(
+        told = site.Presence(
             gateway=self.address,
             signing_key=self._identity.signing_public,
             sealing_key=self._identity.sealing_public.hex(),
             has_compute=self._compute is not None,
             capacity=totals,
             compute_error=compute_error,
-            findings=findings,
-            now=self._clock.now,
             dashboard=self._settings.compute.dashboard if self._settings.compute else "",
         )
+        return self._catalog.register(told, findings, self._clock.now)
 
     def _until_answered(self, call: Callable[[], T]) -> T:
         """The answer, however long the catalog is away; Cancelled when this agent is stopped meanwhile."""
@@ -413,7 +432,7 @@ class Agent:
             self._closing.wait(agent_catalog.backoff(failures, seconds_max=RECONNECT_SECONDS_MAX))
 
     def _follow(self, instruction: agent_catalog.Instruction) -> None:
-        """Does as told. What fails breaks the stream off, for the next one begins with all that is due."""
+        """Carries out the instructions of a stream. An error ends the stream: the next one begins with all that is due."""
         match instruction:
             case job.StartRun():
                 self._runs.take(instruction)

@@ -1,4 +1,4 @@
-"""Looks into strangers' files in a process of its own, which may die of what it sees: a crafted footer can end its reader.
+"""Reads the footers of untrusted files in a process of its own: a crafted footer can crash whoever parses it.
 
 The process gets the bytes of a Parquet footer, of a CSV file's head or of a small Parquet file through its standard input, and
 answers with rows and columns, or with the least value of one. It opens no file, may take so much memory and leaves no core, and
@@ -60,7 +60,7 @@ class Least:
 
 
 class Airlock:
-    """Answers questions by a process that is started when it is first needed. Threads take turns."""
+    """Asks that process, which is started when it is first needed. Threads take turns."""
 
     def __init__(self, *, seconds: float = _SECONDS, memory_bytes: int = _MEMORY_BYTES) -> None:
         self._seconds = seconds
@@ -146,7 +146,7 @@ class Airlock:
 
 
 def _exactly(stream: Any, size: int) -> bytes:
-    """So many bytes; EOFError where the other side has ended."""
+    """Exactly that many bytes; EOFError where the other side has ended."""
     data = bytearray()
     while len(data) < size:
         piece = stream.read(size - len(data))
@@ -157,7 +157,7 @@ def _exactly(stream: Any, size: int) -> bytes:
 
 
 def look(kind: bytes, data: bytes) -> dict[str, Any] | None:
-    """The process's side of a question."""
+    """Answers one question, inside the process."""
     try:
         if kind == _PARQUET:
             # A footer tells where its pages are; whether they are there is not looked at.
@@ -199,7 +199,7 @@ def _described(fields: Iterable[pa.Field]) -> Iterator[tuple[str, str]]:
 
 
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
-    """Answers until there is nobody who asks."""
+    """Answers questions until the other side closes, inside the process."""
     while kind := questions.read(1):
         data = _exactly(questions, int.from_bytes(_exactly(questions, _LENGTH), "big"))
         answer = json.dumps(look(kind, data)).encode()
@@ -208,7 +208,7 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
 
 
 def main() -> None:
-    """The process: bounded before it sees anything."""
+    """The process itself: its memory and its files are limited before it reads anything."""
     bounds = {
         resource.RLIMIT_DATA: int(sys.argv[1]),
         resource.RLIMIT_CORE: 0,

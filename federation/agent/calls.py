@@ -1,4 +1,4 @@
-"""The way of every call to the gateway: who, may they, do it, map errors. One thread a call."""
+"""What happens to every call at the gateway: identify, authorize, do, map errors. One thread for each call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PERMISSIONS = {"public", "grant", "token"}
 
 
 class Entrance:
-    """What every caller comes through: the door, how often it may be gone through, and who counts.
+    """What every call passes: the door that identifies its caller, the limits on how often, and the metrics.
 
     Calls are limited by person, by run and by place.
     """
@@ -37,7 +37,7 @@ class Entrance:
         self.counted = counted
 
     def admit(self, context: grpc.ServicerContext, permission: str) -> door.Caller | None:
-        """Whose call it is; RateLimited for one too many, whoever makes it."""
+        """Who is calling; RateLimited where they, or their address, call too often."""
         place, metadata = context.peer().rpartition(":")[0], _metadata(context)
         if permission == "public":
             self._rates.spend_by_place(place)
@@ -62,7 +62,7 @@ class Entrance:
 def generic_handler(service: str, servicer: object, entrance: Entrance) -> grpc.GenericRpcHandler:
     """Handlers for all methods of the service. `GetThing` is done by `get_thing(request, caller, context)`.
 
-    FailedPrecondition for a method that nobody does, or whose permission the gateway does not know.
+    FailedPrecondition for a method without such a function, or with a permission that the gateway does not know.
     """
     handlers = {row.name: _handler(row, servicer, entrance) for row in methods.service(service)}
     return grpc.method_handlers_generic_handler(f"federation.v1.{service}", handlers)

@@ -1,4 +1,4 @@
-"""What a site's cluster has and what others than this site's runs use of it, looked up in a thread of its own."""
+"""What a site's cluster has, and what is used of it by others than this site's runs; looked up in a thread of its own."""
 
 from __future__ import annotations
 

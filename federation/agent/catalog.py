@@ -103,7 +103,7 @@ class Catalog:
 
     @property
     def _stub(self) -> Any:
-        """The generated stub, which tells no types that its messages do not tell already, with the certificate of now."""
+        """The generated stub on a connection with the present certificate. Typed `Any`: its messages carry the types."""
         with self._lock:
             identity = self._credentials.current()
             if identity is not self._identity and not self._closing.is_set():
@@ -111,39 +111,27 @@ class Catalog:
             return self._newest
 
     def _connect(self, identity: tls.Tls) -> None:
-        """Another connection; of older ones the last stays for what still runs over it, and the one before it is ended."""
+        """Opens a connection with a new certificate. The one before stays open for its streams; any older one is closed."""
         self._identity = identity
         self._channels.append(tls.channel(self._target, identity))
         self._newest = agent_pb2_grpc.AgentStub(self._channels[-1])
         if len(self._channels) > _CHANNELS_MAX:
             self._channels.pop(0).close()
 
-    def register(
-        self,
-        *,
-        gateway: str,
-        signing_key: str,
-        sealing_key: str,
-        has_compute: bool,
-        capacity: site.Capacity,
-        compute_error: str,
-        findings: Iterable[admission.Finding],
-        now: Callable[[], datetime],
-        dashboard: str = "",
-    ) -> Registration:
+    def register(self, told: site.Presence, findings: Iterable[admission.Finding], now: Callable[[], datetime]) -> Registration:
         """Tells the catalog the site's keys, gateway and capacity, and what its admission test found.
 
         FailedPrecondition (SITE_NOT_JOINED, SITE_NOT_ADMITTED) where the site is not let in. `now` is its clock.
         """
         request = agent_pb2.RegisterRequest(
-            gateway=gateway,
-            signing_key=signing_key,
-            sealing_key=sealing_key,
-            has_compute=has_compute,
-            capacity=codec.to_message(capacity, sites_pb2.Capacity),
-            compute_error=compute_error,
+            gateway=told.gateway,
+            signing_key=told.signing_key,
+            sealing_key=told.sealing_key,
+            has_compute=told.has_compute,
+            capacity=codec.to_message(told.capacity, sites_pb2.Capacity),
+            compute_error=told.compute_error,
             findings=[codec.to_message(row, agent_pb2.AdmissionFinding) for row in findings],
-            dashboard=dashboard,
+            dashboard=told.dashboard,
         )
 
         def register(request: agent_pb2.RegisterRequest, **how: Any) -> agent_pb2.RegisterResponse:

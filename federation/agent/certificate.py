@@ -24,7 +24,7 @@ class Signer(Protocol):
 def renew(files: config.TlsFiles, signer: Signer, now: datetime) -> bool:
     """Puts a new certificate and key in place where the old one will end soon; whether it did.
 
-    One that the catalog has not made, and will not make, is left to whoever did.
+    A certificate that another CA has made is left to whoever looks after that.
     """
     cert = x509.load_pem_x509_certificate(files.cert.read_bytes())
     life = cert.not_valid_after_utc - cert.not_valid_before_utc

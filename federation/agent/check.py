@@ -78,9 +78,9 @@ class Checker:
         yield from self._orphans(strangers, expected, before, moving)
 
     def remove_orphans(self) -> Iterator[Finding]:
-        """Removes what two looks, one after the other, have both found to be nobody's; each once it is gone.
+        """Removes objects that two looks in a row have both found to be nobody's; yields each once it is gone.
 
-        What a transfer has begun to bring meanwhile stays: it may count on what lies here. So does what is none of ours.
+        What a transfer under way may build on stays, and so do files that are not ours.
         """
         found = {row.object: row for row in self.check() if row.finding == ORPHAN}
         again = {row.object for row in self.check() if row.finding == ORPHAN} if found else set()
@@ -172,7 +172,7 @@ class Checker:
         before: tuple[journal.WriteRow, ...],
         moving: frozenset[str],
     ) -> Iterator[Finding]:
-        """Strangers that no write, transfer or drop of before, during or after the look explains.
+        """Objects that nothing names and that no write, transfer or drop before, during or after the look explains.
 
         What was being written meanwhile is no orphan.
         """

@@ -46,7 +46,7 @@ class Custody:
         return self._retire(ring)
 
     def take(self, instruction: Instruction) -> None:
-        """Does as told, later."""
+        """Queues an instruction for `run`."""
         self._work.put(instruction)
 
     def stop(self) -> None:
@@ -55,7 +55,7 @@ class Custody:
         self._work.put(None)
 
     def run(self) -> None:
-        """Does what was taken; what the catalog or the key service were away for is done again."""
+        """Carries out what was queued; what failed because the catalog or the key service was away is tried again."""
         while (instruction := self._work.get()) is not None and not self._stopping.is_set():
             try:
                 self.follow(instruction)
@@ -70,7 +70,7 @@ class Custody:
                 raise
 
     def follow(self, instruction: Instruction) -> None:
-        """Does as told, now."""
+        """Carries an instruction out."""
         match instruction:
             case keys.RotateKeys():
                 self._rotate(instruction)

@@ -50,7 +50,7 @@ class Lease:
         self._until: datetime | None = None
 
     def renew(self, asked: datetime, seconds: float) -> None:
-        """Counts from the moment the question was sent: the catalog counts from when it came, so it never thinks less of us."""
+        """Starts the lease anew from when the heartbeat was sent, so that it never ends later here than in the catalog."""
         with self._lock:
             self._until = asked + timedelta(seconds=seconds)
 

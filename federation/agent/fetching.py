@@ -84,12 +84,12 @@ class Progress:
         self._verified: list[str] = []
 
     def coming(self, key: str, size: int) -> None:
-        """So much of an object has come."""
+        """Counts bytes of an object that have arrived."""
         with self._lock:
             self._coming[key] = size
 
     def failed(self, key: str) -> None:
-        """What has come of an object does not count."""
+        """Takes back what was counted of an object: it has to be fetched again."""
         with self._lock:
             self._coming.pop(key, None)
 
@@ -387,7 +387,7 @@ class Mismatch(errors.DataCorrupt):
 
 
 def source_unavailable(given: job.InputAssignment, error: errors.FederationError) -> errors.Unavailable:
-    """The end of patience with a source."""
+    """The error for a source that has not answered for too long."""
     return errors.Unavailable(
         f"site {given.plan.source_site} does not send: {error.message}",
         reason="SOURCE_UNAVAILABLE",
@@ -397,5 +397,5 @@ def source_unavailable(given: job.InputAssignment, error: errors.FederationError
 
 
 def _passing(error: errors.FederationError) -> bool:
-    """Whether the same question may be answered otherwise soon. A connection that was cut shows as an error of no kind."""
+    """Whether asking the source again may help. A connection that was cut shows as an error without a reason of ours."""
     return isinstance(error, TRANSIENT) or type(error) is errors.FederationError

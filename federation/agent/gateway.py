@@ -383,7 +383,7 @@ class Gateway:
         use: leases.Use = leases.Use.READ,
         sensitivities: tuple[str, ...] = (),
     ) -> leases.Lease:
-        """The catalog's leave to hand out the keys of a version, or of one that is yet to be written."""
+        """Asks the catalog for the lease under which the keys of a version, or of one being written, may be handed out."""
         found, number = ids.dataset_or_version(name)
         return self._parts.leaser.lease(
             reader.nonce,

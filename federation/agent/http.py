@@ -91,7 +91,7 @@ class _Server(ThreadingHTTPServer):
         return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A caller that went away or spoke something else is no error of ours."""
+        """Logs nothing about callers that went away or do not speak HTTP."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._say(404, {"error": {"reason": "HTTP_ERROR", "message": "there are /metrics, /healthz and /livez"}})
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's word
-        """Scrapes are no news."""
+        """Logs nothing: a metrics scraper calls every few seconds."""
 
     def _known(self) -> bool:
         shown = self.headers.get("authorization", "")

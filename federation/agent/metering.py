@@ -83,7 +83,7 @@ class Account:
                 self._folded = None
 
     def fold(self) -> None:
-        """Writes the counters down; an account that rested since the last time gives back what it had left of its quantum."""
+        """Writes the counters to the journal; an account that was idle since the last time gives back its unused quantum."""
         with self._lock:
             if self.closed:
                 return

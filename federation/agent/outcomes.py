@@ -74,7 +74,7 @@ def in_doubt(outcome: journal.Outcome) -> bool:
 
 
 def explained(outcome: journal.Outcome, nodes: tuple[ports.NodeState, ...]) -> journal.Outcome | None:
-    """An end that was in doubt, by what became of the nodes that the run used; None while they could all still be there."""
+    """The outcome of a run that was `in_doubt`, once a node that it used is known to be lost; None while none is."""
     gone = sorted((node for node in nodes if node.state != "ALIVE"), key=lambda node: (node.state != PREEMPTED, node.node))
     if not gone:
         return None
@@ -84,12 +84,12 @@ def explained(outcome: journal.Outcome, nodes: tuple[ports.NodeState, ...]) -> j
 
 
 def unexplained(outcome: journal.Outcome) -> journal.Outcome:
-    """An end that was in doubt, where no node was lost: the entrypoint's own failure stays just that."""
+    """The outcome of a run that was `in_doubt` where no node was lost: the failure was the entrypoint's own."""
     return dataclasses.replace(outcome, reason="ENTRYPOINT_FAILED") if outcome.reason == WORKERS_LOST else outcome
 
 
 def refused(error: errors.FederationError) -> journal.Outcome:
-    """The end of a run that an error stands in the way of."""
+    """The outcome of a run that cannot go on because of an error."""
     retryable = error.reason in RETRYABLE or isinstance(error, errors.Unavailable)
     return journal.Outcome(state=job.JobState.FAILED, reason=error.reason, detail=str(error.message), retryable=retryable)
 

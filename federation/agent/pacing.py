@@ -33,7 +33,7 @@ class Rate:
 
 
 class Pace:
-    """Several rates kept at once. `pause` waits; what it raises ends the waiting."""
+    """Keeps several rates at once. `pause` is how it waits; an exception from it ends the wait."""
 
     def __init__(self, rates: Iterable[Rate], pause: Callable[[float], None]) -> None:
         self._rates = tuple(rates)

@@ -1,4 +1,4 @@
-"""Working directories of jobs: fetched by digest, checked, and unpacked with suspicion, once each.
+"""Working directories of jobs: fetched by digest, checked, and unpacked within limits, once each.
 
 A package comes from whoever may submit a job, so it may try to leave its folder or to fill the disk: both are refused.
 """
@@ -118,7 +118,7 @@ def unpack(package: BinaryIO | io.BufferedRandom, target: Path) -> None:
 
 
 def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
-    """Refuses names that are one on some file system, in other letters or of other characters, drives, and strange packings."""
+    """Refuses names that collide on some file system (case, Unicode forms), drive letters, and unusual compression."""
     seen: dict[str, str] = {}
     for entry in entries:
         name = entry.filename

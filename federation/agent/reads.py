@@ -1,6 +1,6 @@
 """What the processes of this site's runs say to have received, kept until their run is over, and then told to the catalog.
 
-It is a check on the meter and never charged, so a process can only contradict itself: it is heard about its own run's inputs.
+These counts check the meter and are never charged. A process is only heard about the inputs of its own run.
 """
 
 from __future__ import annotations

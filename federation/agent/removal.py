@@ -139,7 +139,7 @@ class Removal:
         )
 
     def _held(self, sealed: dataset.SealedVersion, asked: frozenset[str]) -> _Holding:
-        """What a version here needs; its manifest is looked at only where it may share objects."""
+        """What a version at this site needs; its manifest is read only where it may share objects with what goes."""
         version = sealed.version
         shared = asked.intersection(version.generations)
         if not shared:

@@ -219,7 +219,7 @@ class Runs:
             return self._next(row, drive)
 
     def _traced(self, row: journal.RunRow) -> AbstractContextManager[Any]:
-        """A span of the job's trace around a step that is taken once; a look at a run that goes on is none."""
+        """A span of the job's trace around a step that is taken once; repeated looks at a running run have none."""
         name = _TRACED.get(row.state)
         of = row.start.job
         if name is None or not of.traceparent:
@@ -571,5 +571,5 @@ class _Drive:
         return now - self._since.setdefault(what, now)
 
     def forget(self, what: str) -> None:
-        """It is not the case any more."""
+        """Ends counting: it is no longer the case."""
         self._since.pop(what, None)

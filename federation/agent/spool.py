@@ -113,7 +113,7 @@ class Draft:
             os.close(self._fd)
 
     def pieces(self) -> Iterator[bytes]:
-        """What is kept."""
+        """The bytes that are kept, piece by piece."""
         offset = 0
         while offset < self.bytes and (piece := os.pread(self._fd, min(_PIECE, self.bytes - offset), offset)):
             yield piece
@@ -133,7 +133,7 @@ class Draft:
         self.bytes += written
 
     def clear(self) -> None:
-        """Forgets it."""
+        """Removes what is kept of the object."""
         if self._path is not None:
             os.ftruncate(self._fd, 0)
             with contextlib.suppress(FileNotFoundError):

@@ -173,7 +173,7 @@ class Transfers:
         self._book.forget_drop(ordered.version)
 
     def _try(self, row: journal.TransferRow, work: Callable[[journal.TransferRow], None]) -> None:
-        """Does it; what it cannot overcome ends the attempt. The catalog's silence is waited out, a stop is no failure."""
+        """Does a piece of a transfer's work; an error ends the attempt; one that says that the catalog is away is raised."""
         try:
             work(row)
         except errors.FederationError as error:
@@ -283,7 +283,7 @@ class Transfers:
         return False
 
     def _obey(self, row: journal.TransferRow, answer: transfer.Transfer) -> None:
-        """Does what follows from a transfer as the catalog has it, where that is not what this agent thought."""
+        """Follows the catalog where it says otherwise of a transfer than this agent's journal."""
         if answer.state.terminal:
             self._book.give_up_transfer(row.transfer, self._parts.clock.now())
         else:

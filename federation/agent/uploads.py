@@ -1,6 +1,6 @@
 """Ciphertext as it arrives: one file's bytes out of a stream of many, measured while they pass on to the store.
 
-What was announced is compared with what came, and what was not announced well is refused: OBJECT_MISMATCH, STREAM_INVALID.
+What came is compared with what was announced (OBJECT_MISMATCH); messages in the wrong order are refused (STREAM_INVALID).
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def mismatch(why: str) -> errors.InvalidArgument:
 
 
 def stream_invalid(why: str) -> errors.InvalidArgument:
-    """The refusal of messages in an order that means nothing."""
+    """The refusal of messages in the wrong order."""
     return errors.InvalidArgument(
         f"the stream is not one of files: {why}",
         reason="STREAM_INVALID",

@@ -136,5 +136,5 @@ class Witness:
 
 
 def _mark(refusal: witness.HeadRefusal) -> tuple[str, str, str]:
-    """What makes a refusal the same as another: table, reason, and the head that was shown."""
+    """By what refusals are compared: table, reason, and the head that was shown."""
     return refusal.table, refusal.reason, refusal.shown.signature if refusal.shown else ""

@@ -17,11 +17,23 @@ from federation.core.erasure import EraseGenerations
 from federation.core.job import JobState, StartRun, StopRun
 from federation.core.keys import Escrow, FillEscrow, OpenEscrow, RotateKeys
 from federation.core.metering import Usage
-from federation.core.site import Capacity, Site
+from federation.core.site import Capacity, Presence, Site
 from federation.core.transfer import DropReplica, StartTransfer, StopTransfer, TransferState
 from federation.crypto import grants, signing
 from federation.ports import Transaction
-from federation.services import datasets, erasures, jobs, joining, leases, ledger, retention, sites, transfers, witness
+from federation.services import (
+    datasets,
+    erasures,
+    jobs,
+    joining,
+    leases,
+    ledger,
+    live_transfers,
+    personal,
+    retention,
+    sites,
+    witness,
+)
 from federation.services import keys as custody
 from federation.services.context import Context
 from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2, ledger_pb2, sites_pb2, transfers_pb2
@@ -54,21 +66,18 @@ class AgentServicer:
     async def register(self, request: agent_pb2.RegisterRequest, call: Call) -> Message:
         findings = tuple(codec.to_value(row) for row in request.findings)
         agent_time = codec.to_time(request.agent_time) if request.HasField("agent_time") else None
+        told = Presence(
+            gateway=request.gateway,
+            signing_key=request.signing_key,
+            sealing_key=request.sealing_key,
+            has_compute=request.has_compute,
+            capacity=_capacity(request),
+            compute_error=request.compute_error,
+            dashboard=request.dashboard,
+        )
 
         def work(tx: Transaction) -> Site:
-            return sites.register(
-                tx,
-                self._ctx,
-                call.principal.site,
-                gateway=request.gateway,
-                signing_key=request.signing_key,
-                sealing_key=request.sealing_key,
-                has_compute=request.has_compute,
-                capacity=_capacity(request),
-                compute_error=request.compute_error,
-                findings=(*findings, admission.clock(agent_time, tx.now)),
-                dashboard=request.dashboard,
-            )
+            return sites.register(tx, call.principal.site, told, (*findings, admission.clock(agent_time, tx.now)))
 
         registered = await self._store.write(work, actor=call.principal.name)
         sites.require_admitted(registered)  # after it was written: people see why a site stays out
@@ -137,21 +146,14 @@ class AgentServicer:
         )
 
     async def report_run(self, request: agent_pb2.ReportRunRequest, call: Call) -> Message:
-        state = _state(request.state)
-        return await self._run(
-            call,
-            lambda tx: jobs.report_run(
-                tx,
-                self._ctx,
-                call.principal.site,
-                request.run,
-                state=state,
-                reason=request.reason,
-                detail=request.detail,
-                exit_code=request.exit_code if request.HasField("exit_code") else None,
-                retryable=request.retryable,
-            ),
+        told = jobs.RunReport(
+            state=_state(request.state),
+            reason=request.reason,
+            detail=request.detail,
+            exit_code=request.exit_code if request.HasField("exit_code") else None,
+            retryable=request.retryable,
         )
+        return await self._run(call, lambda tx: jobs.report_run(tx, self._ctx, call.principal.site, request.run, told))
 
     async def finish_run(self, request: agent_pb2.FinishRunRequest, call: Call) -> Message:
         outputs = tuple(codec.to_value(output) for output in request.outputs)
@@ -173,7 +175,7 @@ class AgentServicer:
 
         def work(tx: Transaction) -> Message:
             grant = grants.verify(signing.public_hex(self._ctx.grant_key), request.grant, now=tx.now, site=call.principal.site)
-            return codec.to_message(datasets.commit_person_version(tx, self._ctx, grant, new, call.principal.site))
+            return codec.to_message(personal.commit(tx, self._ctx, grant, new, call.principal.site))
 
         return await self._store.write(work, actor=call.principal.name)
 
@@ -215,38 +217,32 @@ class AgentServicer:
             yield codec.to_message(sealed)
 
     async def report_transfer(self, request: agent_pb2.ReportTransferRequest, call: Call) -> Message:
-        state = _transfer_state(request.state)
-
-        def work(tx: Transaction) -> Message:
-            told = transfers.report(
-                tx,
-                self._ctx,
-                call.principal.site,
-                request.transfer,
-                state=state,
-                bytes_done=request.bytes_done,
-                objects_done=request.objects_done,
-                reason=request.reason,
-                detail=request.detail,
-                retryable=request.retryable,
-                attempt=request.attempt,
-            )
-            return codec.to_message(told)
-
-        return await self._store.write(work, actor=call.principal.name)
+        told = live_transfers.Report(
+            state=_transfer_state(request.state),
+            bytes_done=request.bytes_done,
+            objects_done=request.objects_done,
+            reason=request.reason,
+            detail=request.detail,
+            retryable=request.retryable,
+            attempt=request.attempt,
+        )
+        return await self._store.write(
+            lambda tx: codec.to_message(live_transfers.report(tx, call.principal.site, request.transfer, told)),
+            actor=call.principal.name,
+        )
 
     async def finish_transfer(self, request: agent_pb2.FinishTransferRequest, call: Call) -> Message:
         keys = tuple(codec.to_value(key) for key in request.keys)
 
         def work(tx: Transaction) -> Message:
             site = call.principal.site
-            return codec.to_message(transfers.finish(tx, self._ctx, site, request.transfer, keys, request.object_bytes))
+            return codec.to_message(live_transfers.finish(tx, self._ctx, site, request.transfer, keys, request.object_bytes))
 
         return await self._store.write(work, actor=call.principal.name)
 
     async def finish_drop(self, request: agent_pb2.FinishDropRequest, call: Call) -> Message:
         def work(tx: Transaction) -> Message:
-            retention.finish_drop(tx, self._ctx, call.principal.site, request.version)
+            retention.finish_drop(tx, call.principal.site, request.version)
             return agent_pb2.FinishDropResponse()
 
         return await self._store.write(work, actor=call.principal.name)
@@ -348,7 +344,7 @@ def _capacity(request: agent_pb2.RegisterRequest | agent_pb2.HeartbeatRequest) -
 def _due(tx: Transaction, ctx: Context, site: str) -> tuple[Instruction, ...]:
     return (
         *jobs.instructions(tx, ctx, site),
-        *transfers.instructions(tx, ctx, site),
+        *live_transfers.instructions(tx, ctx, site),
         *erasures.instructions(tx, site),
         *custody.instructions(tx, site),
     )

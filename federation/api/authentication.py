@@ -45,7 +45,7 @@ class PeopleDoor:
         return await self.principal(bearer(dict(context.invocation_metadata() or ())))
 
     async def principal(self, secret: str) -> policy.Principal:
-        """Whose token that is; Unauthenticated for nobody's."""
+        """Whose token that is; Unauthenticated for one that is not valid."""
         digest = secrets.digest(secret)
         until, principal = self._seen.get(digest, (0.0, None))
         if principal is not None and until > time.monotonic():
@@ -75,7 +75,7 @@ class PeopleDoor:
 
 
 def _good_for(principal: policy.Principal, now: datetime) -> float:
-    """For how many seconds a look-up of a moment ago is good."""
+    """For how many seconds the result of a look-up may be used."""
     if principal.expire_time is None:
         return _CACHE_SECONDS
     return min(_CACHE_SECONDS, (principal.expire_time - now).total_seconds())

@@ -1,4 +1,4 @@
-"""What the server does unasked: it reconciles each second, carries events to the Delta tables, and takes care of those.
+"""The server's background loops: it reconciles each second, carries events to the Delta tables, and takes care of those.
 
 Of several servers of one catalog one does each of these things at a time: whoever has the turn, or the lease.
 """
@@ -147,7 +147,7 @@ class Background:
         self._seen[name] = (-1 if changed else revision, time.monotonic())
 
     def _worth(self, name: str, revision: int) -> bool:
-        """Whether a step may find something: the catalog has changed since it found nothing, or time has passed."""
+        """Whether to take a costly step: the catalog has changed since it last found nothing, or enough time has passed."""
         seen, looked = self._seen.get(name, (-1, 0.0))
         return seen != revision or time.monotonic() - looked > UNCHANGED_SECONDS
 

@@ -1,4 +1,4 @@
-"""The way of every call: request id, deadline, who is it, may they, how often, is it well-formed, do it, map errors.
+"""What happens to every call: request id, deadline, identify, authorize, limit, check the request, do it, map errors.
 
 Handlers are made from the contract's descriptors. A method without a permission, or with one that nobody knows, or without a
 function that does it, keeps the server from starting.
@@ -63,7 +63,7 @@ class Door(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Entrance:
-    """What every caller comes through: the door, how often it may be gone through, what they are told on the way out.
+    """What every call passes: the door that identifies its caller, the limits on how often, and what may be told in the answer.
 
     `refusals` writes down what is refused; `redaction` of None tells all: to agents. `counted` counts.
     """
@@ -83,7 +83,7 @@ class Entrance:
             _log.info("%s %s", row.key, name, extra=told)
 
     async def admit(self, context: Context, method: methods.Method) -> policy.Principal:
-        """Whose call it is; Unauthenticated for nobody's, RATE_LIMITED for one too many."""
+        """Who is calling; Unauthenticated where nobody knows, RATE_LIMITED where they call too often."""
         place, credential = _place(context.peer()), _credential(context)
         if method.permission == policy.PUBLIC:
             self.rates.spend_by_place(place)
@@ -104,7 +104,7 @@ class Entrance:
         return answer if self.redaction is None else await self.redaction.answer(call.principal, answer, request)
 
     async def refused(self, call: Call | None, error: Exception, request: Any) -> Exception:
-        """The refusal as the caller may have it; of who is not known nothing was looked at."""
+        """The refusal as the caller may have it; unchanged where the caller is not known, for then nothing was looked up."""
         if self.redaction is None or call is None or not isinstance(error, errors.FederationError):
             return error
         return await self.redaction.refusal(call.principal, error, request)
@@ -176,7 +176,7 @@ def _streaming(
 
 @contextlib.asynccontextmanager
 async def _through(row: methods.Method, request: Any, context: Context, entrance: Entrance) -> AsyncIterator[Call]:
-    """In through the entrance, and out: what fails in between is mapped, told, counted, and ends the call.
+    """Does one call within the entrance: an error inside is mapped, told, counted, and ends the call.
 
     A call that is answered once has a deadline and a span; a stream may live for as long as whoever reads it.
     """
@@ -266,7 +266,7 @@ def _seconds_left(row: methods.Method, context: Context) -> float:
 
 
 async def _on_the_grid(error: Exception, begun: float) -> None:
-    """Waits, where something is not there, until a moment that does not tell why."""
+    """Delays a NotFound until a fixed moment, so that its time does not tell a hidden name from a missing one."""
     if isinstance(error, errors.NotFound):
         await until_the_grid(begun)
 

@@ -1,4 +1,4 @@
-"""The service Care: what is let go of because nobody needs it any more."""
+"""The service Care: old versions that nobody needs any more are collected."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from federation.api.store import Store
 from federation.core import conditions, dataset, errors, ids, quota
 from federation.core import discovery as found_by
 from federation.ports import Transaction
-from federation.services import authorization, cards, datasets, disclosure, discovery, governance, quotas
+from federation.services import authorization, cards, datasets, disclosure, discovery, governance, namespaces, personal, quotas
 from federation.services.disclosure import Disclosure
 from federation.v1 import catalog_pb2
 from federation.wire import codec
@@ -33,7 +33,7 @@ class CatalogServicer:
     async def create_namespace(self, request: catalog_pb2.CreateNamespaceRequest, call: Call) -> Message:
         request.namespace.name = f"namespaces/{ids.segment(request.namespace_id, 'namespace_id')}"
         value = codec.to_value(request.namespace)
-        return await self._mutate(call, request, lambda tx: datasets.create_namespace(tx, self._ctx, value))
+        return await self._mutate(call, request, lambda tx: namespaces.create(tx, self._ctx, value))
 
     async def get_namespace(self, request: catalog_pb2.GetNamespaceRequest, call: Call) -> Message:
         name = ids.child(request.name, "namespaces")
@@ -59,7 +59,7 @@ class CatalogServicer:
         return await self._mutate(
             call,
             request,
-            lambda tx: datasets.set_quota(
+            lambda tx: namespaces.set_quota(
                 tx,
                 name,
                 weight=request.weight,
@@ -226,27 +226,23 @@ class CatalogServicer:
         name, site = ids.dataset(request.name), ids.child(request.site, "sites")
 
         def work(tx: Transaction) -> Message:
-            return access.message(tx, self._ctx, datasets.open_write(tx, self._ctx, call.principal, name, site))
+            return access.message(tx, self._ctx, personal.open_write(tx, self._ctx, call.principal, name, site))
 
         return await mutations.mutate(self._store, call, request, work)
 
     async def open_read(self, request: catalog_pb2.OpenReadRequest, call: Call) -> Message:
         name, number = ids.dataset_or_version(request.name)
-        site = ids.child(request.site, "sites") if request.site else ""
+        wanted = personal.Reading(
+            number=number or 0,
+            site=ids.child(request.site, "sites") if request.site else "",
+            purpose=request.purpose,
+            bytes_max=_positive(request.bytes_max),
+            sensitive=request.sensitive,
+            column_classes=tuple(request.column_classes),
+        )
 
         def work(tx: Transaction) -> Message:
-            grant = datasets.open_read(
-                tx,
-                self._ctx,
-                call.principal,
-                name,
-                number,
-                site,
-                purpose=request.purpose,
-                bytes_max=_positive(request.bytes_max),
-                sensitive=request.sensitive,
-                column_classes=request.column_classes,
-            )
+            grant = personal.open_read(tx, self._ctx, call.principal, name, wanted)
             answer = access.message(tx, self._ctx, grant)
             answer.sensitive_columns.extend(sorted(cards.sensitive(tx, datasets.get_dataset(tx, name))))
             return answer

@@ -64,7 +64,7 @@ class JobsServicer:
     async def cancel_job(self, request: jobs_pb2.CancelJobRequest, call: Call) -> Message:
         name = ids.child(request.name, "jobs")
         return await mutations.mutate(
-            self._store, call, request, lambda tx: codec.to_message(jobs.cancel(tx, self._ctx, name, request.etag))
+            self._store, call, request, lambda tx: codec.to_message(jobs.cancel(tx, name, request.etag))
         )
 
     async def get_run(self, request: jobs_pb2.GetRunRequest, _call: Call) -> Message:

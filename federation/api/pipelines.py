@@ -54,7 +54,7 @@ class PipelinesServicer:
     async def cancel_pipeline(self, request: pipelines_pb2.CancelPipelineRequest, call: Call) -> Message:
         name = ids.child(request.name, "pipelines")
         return await mutations.mutate(
-            self._store, call, request, lambda tx: codec.to_message(pipelines.cancel(tx, self._ctx, name, request.etag))
+            self._store, call, request, lambda tx: codec.to_message(pipelines.cancel(tx, name, request.etag))
         )
 
     async def _create(

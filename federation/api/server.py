@@ -59,6 +59,21 @@ HEALTH_SECONDS = 2.0
 HEALTH_SECONDS_MAX = 5.0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """How a server has to do with the record: who carries the log there, and by what it is read, kept quick and asked.
+
+    The methods that need a `reader`, an `engine` or `queries` refuse where there is none.
+    """
+
+    committer: Committer
+    lineage: LineageIndex
+    emitters: tuple[Emitter, ...] = ()
+    reader: RecordReader | None = None
+    engine: RecordEngine | None = None
+    queries: RecordQueries | None = None
+
+
 class Server:
     """One process's server. `start`, then `wait`; `stop` from a signal handler or another task of the same loop.
 
@@ -70,26 +85,18 @@ class Server:
         catalog: Catalog,
         ctx: Context,
         settings: ServerSettings,
-        committer: Committer,
+        record: Record,
         *,
-        lineage: LineageIndex,
-        emitters: tuple[Emitter, ...] = (),
-        reader: RecordReader | None = None,
-        engine: RecordEngine | None = None,
-        queries: RecordQueries | None = None,
         people: People | None = None,
         connections: Connections = tuple,
     ) -> None:
-        self._queries = queries
+        self._record = record
         self._issuers = people
         self._settings = settings
         self._telemetry = Telemetry()
         told = Told(catalog, self._telemetry.committed)
-        self._store = Store(told, dataclasses.replace(ctx, telemetry=self._telemetry), engine)
+        self._store = Store(told, dataclasses.replace(ctx, telemetry=self._telemetry), record.engine)
         self._feed = Feed(self._store)
-        self._committer = committer
-        self._lineage = lineage
-        self._emitters = emitters
         self._terms = settings.openlineage.terms(settings.federation)
         self._rates = Rates(settings.rates)
         self._door = PeopleDoor(self._store, people)
@@ -102,7 +109,6 @@ class Server:
             refusals=self._refusals,
             told=self._telemetry.metrics,
         )
-        self._reader = reader
         self._background: Background | None = None
         self._servers: list[grpc.aio.Server] = []
         self._health = health.aio.HealthServicer()
@@ -131,7 +137,10 @@ class Server:
             await server.start()
         await self._say(health_pb2.HealthCheckResponse.SERVING)
         self._watch = asyncio.create_task(self._watch_catalog())
-        self._background = Background(self._store, self._committer, self._lineage, self._emitters, told=self._telemetry.metrics)
+        record = self._record
+        self._background = Background(
+            self._store, record.committer, record.lineage, record.emitters, told=self._telemetry.metrics
+        )
         self._background.start()
         _log.info("serving people on %s and agents on %s", self.address, self.agents_address)
 
@@ -178,7 +187,7 @@ class Server:
                 await self._say(states.SERVING if serving else states.NOT_SERVING)
 
     def _people(self) -> grpc.aio.Server:
-        store, pages = self._store, Pages(self._store)
+        store, pages, record = self._store, Pages(self._store), self._record
         servicers = {
             "Catalog": CatalogServicer(store, pages),
             "Sites": SitesServicer(store, pages, self._identity),
@@ -189,16 +198,16 @@ class Server:
             "Bills": BillsServicer(store, pages),
             "Budgets": BudgetsServicer(store, pages),
             "Keys": KeysServicer(store, pages),
-            "Ledger": LedgerServicer(store, pages, self._reader),
-            "Lineage": LineageServicer(store, self._lineage, self._terms),
-            "Audit": AuditServicer(store, pages, self._reader),
+            "Ledger": LedgerServicer(store, pages, record.reader),
+            "Lineage": LineageServicer(store, record.lineage, self._terms),
+            "Audit": AuditServicer(store, pages, record.reader),
             "Leases": LeasesServicer(store, pages),
-            "Erasures": ErasuresServicer(store, pages, self._lineage),
+            "Erasures": ErasuresServicer(store, pages, record.lineage),
             "Identity": IdentityServicer(store, pages, self._door, self._issuers, self._settings.federation, self._identity),
             "Policies": PoliciesServicer(store),
-            "Care": CareServicer(store, self._lineage),
+            "Care": CareServicer(store, record.lineage),
             "Events": EventsServicer(self._feed),
-            "Records": RecordsServicer(store, self._queries, self._settings.query),
+            "Records": RecordsServicer(store, record.queries, self._settings.query),
         }
         return self._server(generic_handlers(servicers, self._entrance(self._door, Redaction(store))))
 

@@ -47,7 +47,7 @@ class SitesServicer:
 
     async def update_site(self, request: sites_pb2.UpdateSiteRequest, call: Call) -> Message:
         value, mask = codec.to_value(request.site), frozenset(request.update_mask.paths)
-        return await self._mutate(call, request, lambda tx: sites.update_site(tx, self._ctx, value, mask))
+        return await self._mutate(call, request, lambda tx: sites.update_site(tx, value, mask))
 
     async def delete_site(self, request: sites_pb2.DeleteSiteRequest, call: Call) -> Message:
         name = ids.child(request.name, "sites")
@@ -82,7 +82,7 @@ class SitesServicer:
         pin = certificates.fingerprint(self._files.current().ca)
 
         def work(tx: Transaction) -> Message:
-            stored, secret = joining.invite(tx, self._ctx, name, request.hosts, expire_time)
+            stored, secret = joining.invite(tx, name, request.hosts, expire_time)
             return sites_pb2.Invitation(
                 site=f"sites/{stored.site}",
                 secret="" if request.validate_only else f"{secret}.{pin}",

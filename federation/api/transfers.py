@@ -67,7 +67,7 @@ class TransfersServicer:
         )
 
     async def cancel_transfer(self, request: transfers_pb2.CancelTransferRequest, call: Call) -> Message:
-        return await self._mutate(call, request, lambda tx: transfers.cancel(tx, self._ctx, request.name, request.etag))
+        return await self._mutate(call, request, lambda tx: transfers.cancel(tx, request.name, request.etag))
 
     async def create_replication_rule(self, request: transfers_pb2.CreateReplicationRuleRequest, call: Call) -> Message:
         request.replication_rule.name = f"replicationRules/{ids.segment(request.replication_rule_id, 'replication_rule_id')}"

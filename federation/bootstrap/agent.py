@@ -9,7 +9,7 @@ import threading
 from federation import config, logs, secrecy, traces
 from federation.adapters import registry
 from federation.adapters.system import SystemClock, UlidIds
-from federation.agent.agent import Agent
+from federation.agent.agent import Agent, Connectors
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +31,7 @@ def make(settings: config.AgentSettings) -> Agent:
     """A site's agent, ready to run."""
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     storage, keys, compute = settings.storage, settings.keys, settings.compute
-    return Agent(
-        settings,
+    connectors = Connectors(
         store=registry.load("storage", storage.kind)(storage.url, dict(storage.options)),
         sources={
             row.prefix: registry.load("sources", row.kind)({"prefix": row.prefix, **dict(row.options)})
@@ -40,6 +39,5 @@ def make(settings: config.AgentSettings) -> Agent:
         },
         keys=registry.load("keys", keys.kind)(settings.site, keys.folder, dict(keys.options)),
         compute=registry.load("compute", compute.kind)(compute.address, compute.token_file) if compute else None,
-        clock=SystemClock(),
-        ids=UlidIds(),
     )
+    return Agent(settings, connectors, clock=SystemClock(), ids=UlidIds())

@@ -29,7 +29,7 @@ from federation.adapters.records_files import Place
 from federation.adapters.records_links import DeltaReader
 from federation.adapters.solver import HighsSolver
 from federation.adapters.system import SystemClock, UlidIds
-from federation.api.server import Server
+from federation.api.server import Record, Server
 from federation.bootstrap import engine, policies
 from federation.core import errors, kinds, policy, site
 from federation.crypto import certificates, secrets, signing
@@ -89,12 +89,14 @@ def make(settings: config.ServerSettings) -> Server:
         catalog,
         ctx,
         settings,
-        committer,
-        reader=DeltaReader(settings.tables_url, options),
-        engine=DeltaFusionEngine(settings.tables_url, options),
-        queries=engine.queries(settings.tables_url, settings.query, options),
-        lineage=LineageIndex(catalog, DeltaLineage(settings.tables_url, options), timer=time.monotonic),
-        emitters=_emitters(catalog, settings),
+        Record(
+            committer=committer,
+            lineage=LineageIndex(catalog, DeltaLineage(settings.tables_url, options), timer=time.monotonic),
+            emitters=_emitters(catalog, settings),
+            reader=DeltaReader(settings.tables_url, options),
+            engine=DeltaFusionEngine(settings.tables_url, options),
+            queries=engine.queries(settings.tables_url, settings.query, options),
+        ),
         people=OidcPeople(settings.issuers) if settings.issuers else None,
         connections=catalog.connections,
     )
@@ -236,7 +238,7 @@ def _declare_site(tx: ports.Transaction, ctx: Context, row: site.Site) -> None:
     if not changed:
         return
     try:
-        sites.update_site(tx, ctx, row, changed)
+        sites.update_site(tx, row, changed)
     except errors.FailedPrecondition as error:
         raise errors.FailedPrecondition(
             f"the settings change {', '.join(sorted(changed))} of site {row.site}: {error.message}",

@@ -10,7 +10,8 @@ from textual.app import App
 from textual.binding import Binding
 from textual.screen import Screen
 
-from federation.browse import place, screens, sides
+from federation.browse import place, screens
+from federation.browse.clients import Clients
 from federation.browse.place import Place
 from federation.core import errors
 from federation.core.screen import safe
@@ -56,7 +57,7 @@ class Browser(App[None]):
     .help Reading { height: auto; }
     """
 
-    def __init__(self, clients: sides.Clients, start: Place, *, touch_seconds: float = _TOUCH_SECONDS) -> None:
+    def __init__(self, clients: Clients, start: Place, *, touch_seconds: float = _TOUCH_SECONDS) -> None:
         super().__init__()
         self._clients = clients
         self._start = start

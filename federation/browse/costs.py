@@ -12,7 +12,7 @@ from federation.browse import colours
 from federation.core import units
 from federation.core.metering import CostSummary
 from federation.core.screen import safe
-from federation.shown import shapes
+from federation.shown import wording
 
 _KEY_CHARS_MAX = 34
 _BAR_CHARS_MIN = 8
@@ -41,7 +41,7 @@ def bars(sums: Sequence[CostSummary], total: CostSummary, by: str, width: int) -
         return Text("Nothing was read or moved that the ledger tells you of.", "dim")
     ordered = sorted(sums, key=lambda row: row.key, reverse=True) if by == "month" else sorted(sums, key=_dearest_first)
     heads = (by.upper(), "CHARGE", "LEFT A REGION")
-    cells = [(_short(row.key), shapes.money(row.charge_micros), units.size(row.egress_bytes)) for row in [*ordered, total]]
+    cells = [(_short(row.key), wording.money(row.charge_micros), units.size(row.egress_bytes)) for row in [*ordered, total]]
     cells[-1] = ("total", *cells[-1][1:])
     wide = [max(len(head), *(len(row[at]) for row in cells)) for at, head in enumerate(heads)]
     room = width - sum(wide) - 2 * len(wide)
@@ -58,7 +58,7 @@ def bars(sums: Sequence[CostSummary], total: CostSummary, by: str, width: int) -
             text.append(_SAVED * min(_share(row.avoided_micros, most, room), room - charged), colours.GOOD)
     text.append(f"\n{cells[-1][0]:<{wide[0]}}  {cells[-1][1]:>{wide[1]}}  {cells[-1][2]:>{wide[2]}}", "bold")
     text.append(
-        f"\n\nLocality saved {shapes.money(total.avoided_micros)}; {units.size(total.local_bytes)} stayed in their region."
+        f"\n\nLocality saved {wording.money(total.avoided_micros)}; {units.size(total.local_bytes)} stayed in their region."
     )
     return text
 

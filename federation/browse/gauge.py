@@ -11,7 +11,7 @@ from federation.browse import colours
 from federation.core.budget import Budget
 from federation.core.forecast import Forecast
 from federation.core.screen import safe
-from federation.shown import shapes
+from federation.shown import wording
 
 _SPENT, _IN_FLIGHT, _EXPECTED, _LEFT, _LIMIT = "█", "▓", "░", "·", "│"
 _SHORT_CHARS = 10
@@ -47,21 +47,21 @@ def drawn(gauge: Gauge, width: int) -> Text:
     text.append_text(bar(gauge, max(width - 2, _BAR_CHARS_MIN)))
     share = 100 * budget.spent_micros / budget.limit_micros
     lines = [
-        (_SPENT, "spent", f"{shapes.money(budget.spent_micros)}, {share:.1f} %"),
-        (_IN_FLIGHT, "in flight", shapes.money(budget.reserved_micros)),
+        (_SPENT, "spent", f"{wording.money(budget.spent_micros)}, {share:.1f} %"),
+        (_IN_FLIGHT, "in flight", wording.money(budget.reserved_micros)),
     ]
     if expected is not None and expected.expected_micros is not None:
-        lines.append((_EXPECTED, "expected", f"{shapes.money(expected.expected_micros)} when the month is over"))
-    lines.append((_LIMIT, "limit", shapes.money(budget.limit_micros)))
+        lines.append((_EXPECTED, "expected", f"{wording.money(expected.expected_micros)} when the month is over"))
+    lines.append((_LIMIT, "limit", wording.money(budget.limit_micros)))
     for sign, name, told in lines:
         text.append(f"\n{sign} {name:<10} {told}")
     for percent in budget.alert_percents:
-        at = shapes.money(budget.limit_micros * percent // 100)
+        at = wording.money(budget.limit_micros * percent // 100)
         text.append(
             f"\n  {percent:>4} %     {at}, {'was told' if percent in budget.alerted_percents else 'is told when it is spent'}"
         )
     if expected is not None:
-        sure = [pair for pair in shapes.foretold(expected) if pair[0] in ("80 percent between", "method", "note")]
+        sure = [pair for pair in wording.foretold(expected) if pair[0] in ("80 percent between", "method", "note")]
         text.append("\n\nHow sure that is\n", "bold")
         text.append("\n".join(f"{name:<20}{told}" for name, told in sure))
     elif gauge.unknown:

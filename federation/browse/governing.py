@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from federation.browse import apart, fitting, gathering, panes
+from federation.browse.clients import Clients
 from federation.browse.panes import Pane
 from federation.browse.place import HOLDS, Kind, Place
 from federation.client import AsyncClient
@@ -17,10 +17,7 @@ from federation.core import errors
 from federation.core.authorization import PolicyRevision, Rule
 from federation.core.screen import safe
 from federation.core.trail import AuditRow
-from federation.shown import shapes
-
-if TYPE_CHECKING:
-    from federation.browse.sides import Clients
+from federation.shown import shapes, wording
 
 _WATCHED = 'type = "policies"'
 _DECISIONS_MAX = 100
@@ -127,7 +124,7 @@ def _rules(client: AsyncClient, number: str) -> Pane:
 def _text(client: AsyncClient, number: str) -> Pane:
     async def drawn() -> RenderableType:
         found = await _revision(client, number)
-        pairs = [pair for pair in shapes.fields(found) if pair[0] != "text"]
+        pairs = [pair for pair in wording.fields(found) if pair[0] != "text"]
         return Group(panes.pairs(pairs), Text(""), Text(safe(found.text)))
 
     return panes.TextPane("Revision", drawn, watched=_watched(number))

@@ -147,7 +147,7 @@ class TablePane(Pane):
     leads nowhere, `name_of` what it is called there. `unseen` says what was not looked at, '' for nothing.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that makes one listing differ from another
         self,
         heading: str,
         source: Callable[[str], AsyncIterator[Any]],

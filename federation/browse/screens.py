@@ -19,6 +19,7 @@ from textual.timer import Timer
 from textual.widgets import ContentSwitcher, Input, Static
 
 from federation.browse import keys, panes, place, sides, widgets
+from federation.browse.clients import Clients
 from federation.browse.panes import Pane
 from federation.browse.place import Kind, Place
 from federation.core import errors
@@ -155,7 +156,7 @@ class View(Frame):
         Binding("p", "look", show=False),
     ]
 
-    def __init__(self, where: Place, clients: sides.Clients) -> None:
+    def __init__(self, where: Place, clients: Clients) -> None:
         super().__init__()
         self.where = where
         self._clients = clients
@@ -316,7 +317,7 @@ async def _follow(changes: AsyncIterator[Any], pane: Pane) -> bool:
 class Search(Frame):
     """Datasets by words and a filter, as they are typed. An answer to what was typed before is not shown."""
 
-    def __init__(self, clients: sides.Clients) -> None:
+    def __init__(self, clients: Clients) -> None:
         super().__init__()
         self._clients = clients
         self.words = Input(placeholder="words of names, labels, owners, columns, descriptions", classes="words")

@@ -14,7 +14,7 @@ from federation.cli.ledger import read_heads
 from federation.cli.session import Session
 from federation.core import errors, trail, witness
 from federation.core.events import TABLES
-from federation.shown import shapes
+from federation.shown import wording
 
 audit = noun("audit", "Who did, asked and was refused what, and the proof that nothing was cut or changed.")
 
@@ -66,7 +66,7 @@ def show(session: Session, *, position: int) -> None:
     found = session.client.get_audit_entry(position)
 
     def draw() -> None:
-        session.output.fields([(name, text) for name, text in shapes.fields(found) if name != "body"])
+        session.output.fields([(name, text) for name, text in wording.fields(found) if name != "body"])
         session.output.line(formats.json_text(trail.body(found) or found.body).rstrip())
 
     session.output.item(found, draw)
@@ -224,5 +224,5 @@ def _cosigned(session: Session, named: str, *, offline: bool) -> list[witness.Co
     for line in lines:
         if line.refusal is not None:
             told = line.refusal
-            session.output.say(f"{told.site} did not co-sign at {shapes.moment(told.time)}: {told.reason}: {told.detail}")
+            session.output.say(f"{told.site} did not co-sign at {wording.moment(told.time)}: {told.reason}: {told.detail}")
     return [line.cosignature for line in lines if line.cosignature is not None]

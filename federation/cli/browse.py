@@ -22,7 +22,7 @@ def browse(session: Session, name: str) -> None:
     and ? explains all of them. It shows what you may see and changes nothing; what reads data itself says so first.
     """
     try:
-        from federation.browse import app, place, sides  # noqa: PLC0415 - an extra, and slow to load
+        from federation.browse import app, clients, place  # noqa: PLC0415 - an extra, and slow to load
     except ImportError as error:
         raise errors.FailedPrecondition(
             f"browsing needs the package {error.name!r}",
@@ -43,6 +43,6 @@ def browse(session: Session, name: str) -> None:
 
     async def run() -> None:
         async with client:
-            await app.Browser(sides.Clients(loop=client, threads=session.client), start).run_async()
+            await app.Browser(clients.Clients(loop=client, threads=session.client), start).run_async()
 
     asyncio.run(run())

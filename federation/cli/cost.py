@@ -18,7 +18,7 @@ from federation.cli.session import Session
 from federation.client import focus_file
 from federation.core import costpicture, errors, focus, metering, units
 from federation.core import forecast as values
-from federation.shown import shapes, tables
+from federation.shown import shapes, tables, wording
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def chargeback(session: Session, month: str, file: Path | None) -> None:
 def forecast(session: Session, filter_: str) -> None:
     """Tells what this month will have cost when it is over, by which method, and how sure that is."""
     found = session.client.forecast_costs(filter=filter_)
-    session.output.item(found, lambda: session.output.fields(shapes.foretold(found)))
+    session.output.item(found, lambda: session.output.fields(wording.foretold(found)))
 
 
 @verb(

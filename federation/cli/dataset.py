@@ -19,7 +19,7 @@ from federation.core import job as job_values
 from federation.core.card import CardFact
 from federation.core.erasure import Erasure
 from federation.core.statistics import FileStatistics
-from federation.shown import shapes
+from federation.shown import wording
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def show(session: Session, *, name: str) -> None:
     sources = ", ".join((*card.made_of, *((unseen,) if unseen else ())))
 
     def draw() -> None:
-        session.output.fields([*shapes.fields(found), *((("made of", sources),) if sources else ())])
+        session.output.fields([*wording.fields(found), *((("made of", sources),) if sources else ())])
         for rows in (card.facts, replicas):
             if rows:
                 session.output.rows(rows)

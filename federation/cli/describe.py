@@ -20,7 +20,7 @@ from federation.core.forecast import Forecast
 from federation.core.lineage import RunFact, Sighting
 from federation.core.metering import CostSummary
 from federation.core.variance import Variance
-from federation.shown import shapes
+from federation.shown import wording
 from federation.shown.shapes import Column
 
 _ID = "[0-9a-z]{20,}"
@@ -144,11 +144,11 @@ def _part(out: Output, name: str, value: Any) -> None:
             out.rows(value.rows, _COLUMNS[CostSummary])
     else:
         out.line(f"{title}:")
-        out.fields(shapes.foretold(value) if isinstance(value, Forecast) else shapes.fields(value))
+        out.fields(wording.foretold(value) if isinstance(value, Forecast) else wording.fields(value))
 
 
 def _fields(out: Output, found: Any) -> None:
-    out.fields(shapes.fields(found))
+    out.fields(wording.fields(found))
 
 
 def _job(out: Output, found: Any) -> None:
@@ -157,7 +157,7 @@ def _job(out: Output, found: Any) -> None:
 
 
 def _policy(out: Output, found: Any) -> None:
-    out.fields([pair for pair in shapes.fields(found) if pair[0] != "text"])
+    out.fields([pair for pair in wording.fields(found) if pair[0] != "text"])
 
 
 _MAIN: Mapping[str, Callable[[Output, Any], None]] = {"job": _job, "pipeline": pipelines.show, "policy": _policy}
@@ -176,7 +176,7 @@ _COLUMNS: Mapping[type, Sequence[Column]] = {
     pages.Condition: (
         _text("CONDITION", lambda row: row.condition),
         _text("HOLDS", lambda row: "yes" if row.holds else "no"),
-        _text("SINCE", lambda row: shapes.moment(row.since) or "-"),
+        _text("SINCE", lambda row: wording.moment(row.since) or "-"),
         _text("BECAUSE", lambda row: row.because),
     ),
     pages.ColumnFact: (
@@ -198,13 +198,13 @@ _COLUMNS: Mapping[type, Sequence[Column]] = {
         _text("BY", lambda row: row.principal),
         _text("SITE", lambda row: row.site),
         _text("STATE", lambda row: row.state),
-        _text("ENDED", lambda row: shapes.moment(row.end_time)),
+        _text("ENDED", lambda row: wording.moment(row.end_time)),
     ),
     Sighting: (
         _text("MODEL", lambda row: row.model),
         _number("HOPS", lambda row: str(row.hops)),
         _text("SEEN", lambda row: row.seen),
-        _text("TIME", lambda row: shapes.moment(row.time)),
+        _text("TIME", lambda row: wording.moment(row.time)),
     ),
     CostSummary: (
         _text("KEY", lambda row: row.key or "-"),

@@ -58,7 +58,7 @@ _COLUMNS = (
 @click.option("--site", "sites", multiple=True, help="With --orphans: only at this site; may be repeated.")
 @click.option("--delete", is_flag=True, help="Let go of them; without it they are only told.")
 @click.option("--all", "everything", is_flag=True, help="Show what stays as well, and why.")
-def gc(
+def gc(  # noqa: PLR0913 - click hands over each option by itself
     session: Session,
     *,
     datasets: tuple[str, ...],

@@ -21,7 +21,7 @@ from federation.core import errors, lineage_page, lineage_picture, openlineage, 
 from federation.core import lineage as values
 from federation.core.screen import safe
 from federation.shown import lineage as shown
-from federation.shown import shapes
+from federation.shown import shapes, wording
 
 #: Events sent at once.
 RECEIVED_AT_ONCE = 500
@@ -68,7 +68,7 @@ def _moments(function: Callable[..., Any]) -> Callable[..., Any]:
     "--html", type=click.Path(path_type=Path), metavar="FILE.html", help="Draw it into this page, which needs nothing else."
 )
 @click.option("--svg", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw it into this file.")
-def show(
+def show(  # noqa: PLR0913 - click hands over each option by itself
     session: Session,
     name: str,
     *,
@@ -256,7 +256,7 @@ _SIGHTINGS = (
     shapes.Column(heading="SAW", show=lambda v: v.seen),
     shapes.Column(heading="HOPS", show=lambda v: str(v.hops), number=True),
     shapes.Column(heading="COLUMNS", show=lambda v: ", ".join(v.columns) or "maybe all"),
-    shapes.Column(heading="MADE", show=lambda v: shapes.moment(v.time)),
+    shapes.Column(heading="MADE", show=lambda v: wording.moment(v.time)),
     shapes.Column(heading="LIES AT", show=lambda v: ", ".join(v.sites) or "-"),
     shapes.Column(heading="BY WAY OF", show=lambda v: " > ".join(v.way[1:-1])),
 )
@@ -319,7 +319,7 @@ def _fact_line(fact: values.ResidencyFact) -> Text:
         values.Cause.RELEASED: f"{fact.version} was released by {fact.by}, {units.size(fact.bytes)} of at most"
         f" {units.size(fact.bytes_max)}, from",
     }
-    return Text.assemble((f"{shapes.moment(fact.time)}  ", "dim"), safe(words[fact.cause]))
+    return Text.assemble((f"{wording.moment(fact.time)}  ", "dim"), safe(words[fact.cause]))
 
 
 # What came of what

@@ -23,7 +23,7 @@ from federation import config
 from federation.cli import answers, formats
 from federation.core import errors
 from federation.core.screen import safe
-from federation.shown import shapes, tables
+from federation.shown import shapes, tables, wording
 
 FORMATS = formats.ALL
 #: A pipe has no width: nothing is cut or wrapped there.
@@ -75,7 +75,7 @@ class Output:
         `rows` are what CSV, JSON lines and names have of a value that is a list with something beside it.
         """
         if self.for_people:
-            draw() if draw else self.fields(shapes.fields(value))
+            draw() if draw else self.fields(wording.fields(value))
         elif rows is not None and self.format in ("jsonl", "csv", "name"):
             self._lines(rows)
         else:

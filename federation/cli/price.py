@@ -12,7 +12,7 @@ from federation.cli import formats
 from federation.cli.command import noun, verb
 from federation.cli.session import Session
 from federation.core import errors, ids, offers, ratecard, units
-from federation.shown import shapes
+from federation.shown import wording
 
 price = noun("price", "What sending, computing and storing costs.")
 
@@ -166,7 +166,7 @@ def show(session: Session, number: str, part: str | None) -> None:
     if part and session.output.for_people:
         session.output.bytes(getattr(card, part))
         return
-    told = [(name, value) for name, value in shapes.fields(card) if name not in ("egress", "compute")]
+    told = [(name, value) for name, value in wording.fields(card) if name not in ("egress", "compute")]
     rows = {name: getattr(card, name).decode() for name in ("egress", "compute")}
     session.output.item(formats.extend(card, **rows), lambda: session.output.fields(told))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ def write(entries: Iterable[LedgerEntry], path: Path, version: str, format_: str
     part = path.with_name(f".{path.name}.part")
     try:
         written = _WRITERS[format_](part, focus.columns(version), focus.rows(entries, version, terms))
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return written

@@ -36,19 +36,19 @@ class Finding:
 
     @property
     def line(self) -> str:
-        """As people read it."""
+        """The finding as one line of text, for people; `parsed` reads it back."""
         return f"{self.grade or 'refused'} {self.check}: {self.detail}"
 
 
 def parsed(line: str) -> Finding:
-    """A finding from its line."""
+    """Reads a finding back from its line."""
     grade, _, rest = line.partition(" ")
     check, _, detail = rest.partition(": ")
     return Finding(check=check, grade=REFUSED if grade == "refused" else grade, detail=detail)
 
 
 def clock(agent_time: datetime | None, now: datetime) -> Finding:
-    """The site's clock beside the catalog's; the way of the message is part of the difference."""
+    """Compares the site's clock with the catalog's; the time that the message took is part of the difference."""
     if agent_time is None:
         return Finding(check="clock", grade=REFUSED, detail="the agent did not tell its time")
     apart = abs((now - agent_time).total_seconds())
@@ -57,7 +57,7 @@ def clock(agent_time: datetime | None, now: datetime) -> Finding:
 
 
 def disk(free_bytes: int) -> Finding:
-    """Room in the state folder."""
+    """Judges the room in the state folder."""
     grade = next((name for name, least in DISK_BYTES if free_bytes >= least), REFUSED)
     return Finding(check="disk", grade=grade, detail=f"{free_bytes / 10**9:.1f} GB free in the state folder")
 

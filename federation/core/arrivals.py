@@ -97,7 +97,7 @@ class Arrivals:
         self._forget()
 
     def _forget(self) -> None:
-        """Nothing is known of any region."""
+        """Starts with no region solved."""
         shape, regions = (len(self.reads), len(self.regions)), self.regions
         self._sources: dict[int, list[Source]] = {}
         self._charges: dict[int, list[int]] = {}
@@ -285,7 +285,7 @@ class Arrivals:
     # One region
 
     def take(self, r: int, picks: Sequence[int]) -> None:
-        """Into a region each input comes from this one of its sources."""
+        """Settles from which of its sources each input is read into a region."""
         self.picks[:, r] = picks
         self._sources.pop(r, None)
         self._charges.pop(r, None)
@@ -325,7 +325,7 @@ class Arrivals:
         self._together[r] = self.charges(r)
 
     def _apart(self, r: int, alive: Sequence[Sequence[int]]) -> dict[int, int]:
-        """Inputs with one source, whose link none that has several might share, and that source: nothing hangs on them."""
+        """Inputs that leave nothing to choose, each with its source: its only one, over a link that no choice shares."""
         region = self.regions[r]
         several = {self.reads[i].sources[j].node for i, row in enumerate(alive) if len(row) > 1 for j in row}
         found: dict[int, int] = {}
@@ -342,7 +342,7 @@ class Arrivals:
         return found
 
     def _solved_like(self, problem: search.Problem, region: str) -> tuple[int, ...] | None:
-        """The search's answer; of several regions that ask the very same, the first one's."""
+        """The search's answer for a region; regions with the same problem share the answer of the first."""
         key = (
             tuple(tuple((way.fixed, way.legs) for way in ways) for ways in problem.ways),
             tuple((id(meter.tariff), meter.begun) for meter in problem.meters),
@@ -362,14 +362,14 @@ TOO_MANY_WAYS = Unreadable(
 
 
 def unpriced(read: Read, region: str) -> Unreadable:
-    """No link that has a price brings an input into a region."""
+    """Why an input cannot be had in a region: no link that leads there has a price."""
     name = f"{read.item.dataset}@{read.item.version}"
     ways = ", ".join(f"{source} to {region}" for source in dict.fromkeys(source.region for source in read.sources))
     return Unreadable("PRICE_UNKNOWN", f"the egress price of {ways} is unknown ({name})", False)
 
 
 def _gone(read: Read) -> Unreadable:
-    """No replica of an input can be read by anybody."""
+    """Why an input cannot be had anywhere: none of its replicas can be read."""
     item, name = read.item, f"{read.item.dataset}@{read.item.version}"
     if not item.replica_sites:
         return Unreadable("REPLICA_MISSING", f"{name} has no replica", False)

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
-Bools = npt.NDArray[np.bool_]
 
 #: Whole numbers up to here, times the fixed point below, are exact in a float.
 NUMBER_MAX = 2**50

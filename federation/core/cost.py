@@ -118,7 +118,7 @@ def _markets(spot: job.Spot, gpus: int, offer: site.GpuOffer, base: Option) -> l
 
 
 def _mixed(found: list[Option], seconds: int) -> list[Option]:
-    """GPUs of several types at once: on each market the dearest, taken away as often as the worst, drawing as much."""
+    """Options with GPUs of several types at once: on each market with the price, the power and the preemptions of the worst."""
     mixed = []
     for spot in dict.fromkeys(option.spot for option in found):
         same = [option for option in found if option.spot is spot]

@@ -71,13 +71,14 @@ def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int
     less = [gains[i] if len(alikes[i]) == 1 else gains[alikes[i]].sum(axis=0) for i, _ in tried]
     others, own = costs - np.stack(less), (np.arange(len(tried)), [k for _, k in tried])
     leasts, others[own] = others[own].tolist(), goal
+    let_in = _set_aside_least(decision)
     for (i, k), least, rival in zip(tried, leasts, others.min(axis=1).tolist(), strict=True):
         if rival <= least:
             # Even at the least that it might cost there, another site could be as cheap.
             continue
         loser, r, alike = ranked[k], int(columns[k]), alikes[i]
         there = loser.objective_micros - loser.egress_micros + came.without(alike, r)
-        if there < goal and rival > there:
+        if there < goal and rival > there and (let_in is None or let_in > there):
             item = decision.world.inputs[i]
             subject = f"{item.dataset}@{item.version}"
             yield _told(loser.site, "REPLICA_THERE", subject, goal - there, f"it would win if {subject} had a replica there")
@@ -86,8 +87,21 @@ def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int
                 return
 
 
+def _set_aside(decision: planner.Decision) -> Iterator[site.Site]:
+    """Sites that a budget or the quota for egress has set aside: cheaper reads could let them in."""
+    return (decision.sites[row.site] for row in decision.rejections if row.reason in ("BUDGET_EXHAUSTED", "QUOTA_EGRESS"))
+
+
+def _set_aside_least(decision: planner.Decision) -> int | None:
+    """What those would cost at the least, if all inputs were there; None where there are none, or nobody was compared so."""
+    swept, ground = decision.swept, decision.ground
+    if swept is None:
+        return None
+    return min((int(swept.compute[ground.index[at.site]]) for at in _set_aside(decision)), default=None)
+
+
 def _likeliest(hopes: Ints) -> list[tuple[int, int]]:
-    """The inputs and candidates that promise most, those that promise anything."""
+    """The pairs of input and candidate that could save most, of those that could save anything."""
     flat = hopes.ravel()
     some = np.nonzero(flat > 0)[0]
     best = some[np.argsort(-flat[some], kind="stable")[:_TRIED_MAX]]
@@ -97,7 +111,7 @@ def _likeliest(hopes: Ints) -> list[tuple[int, int]]:
 def _gains(decision: planner.Decision, ranked: Sequence[Candidate], columns: Ints) -> Ints:
     """What each input can cost less at each candidate at the most: its share and the rounding, or all that the site costs."""
     came = decision.came
-    gains = came.shares.take(columns, axis=1) + 2
+    gains = came.shares.take(columns, axis=1).astype(decision.objectives.dtype, copy=False) + 2
     if came.coupled or len(decision.everyday) < len(ranked):
         plain = decision.plain_sites if len(decision.everyday) < len(ranked) else None
         for k, (candidate, r) in enumerate(zip(ranked, columns.tolist(), strict=True)):
@@ -141,7 +155,7 @@ def _hopeless(decision: planner.Decision, name: str, goal: int) -> bool:
 def _objective_at(decision: planner.Decision, wider: site.Site, goal: int) -> int | None:
     """What a site with more room would be ranked by; None where it would be no candidate, come last, or surely be too dear."""
     swept, n = decision.swept, decision.ground.index[wider.site]
-    if swept is not None and swept.able[n]:
+    if swept is not None and swept.able[n] and not decision.world.caps:
         # Nothing but room was missing, so the sweep has what it costs.
         load = filters.in_use(wider, decision.world) or site.SiteLoad(site=wider.site)
         fits = wider.site not in decision.avoided and filters.short(decision.request.resources, wider, load) is None
@@ -240,7 +254,8 @@ def _cheaper_link(
     r = came.index.get(region, -1)
     if r < 0 or loser.site not in decision.plain_sites or r in came.coupled or not loser.egress_micros or decision.ways.keepers:
         return None
-    if next(candidate for candidate in ranked if candidate.region == region) is not loser:
+    first = next(candidate for candidate in ranked if candidate.region == region)
+    if first is not loser or any(at.region == region for at in _set_aside(decision)):
         return None
     by_origin: dict[str, int] = {}
     for source, charge in zip(came.sources(r), came.charges(r), strict=True):

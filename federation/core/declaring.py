@@ -13,7 +13,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from federation.core import declared, errors, ids, offers, ratecard, site
+from federation.core import declared, errors, ids, offers, pricefile, ratecard, site
 from federation.core.declared import NOUNS, Declared, Problem
 
 #: What can be deleted because no file declares it any more.
@@ -34,7 +34,7 @@ Plain: TypeAlias = Mapping[str, Any]
 
 
 class Action(StrEnum):
-    """What is done with a resource. REPLACE deletes it and makes it again, for what has no update; KEEP deletes it not."""
+    """What is done with a resource. REPLACE deletes it and makes it again, for what has no update; KEEP leaves it there."""
 
     CREATE = "CREATE"
     UPDATE = "UPDATE"
@@ -104,7 +104,7 @@ class Plan:
 
     @property
     def differs(self) -> bool:
-        """Whether the catalog is other than declared."""
+        """Whether the catalog differs from what is declared."""
         return any(step.action.changes for step in self.steps)
 
 
@@ -146,7 +146,7 @@ def _ordered(wanted: Iterable[Declared]) -> list[Declared]:
 
 
 def _gone(noun: str, row: Plain, names: set[str]) -> Step:
-    """Deletes what no file declares; not what holds data, nor what holds something that a file declares."""
+    """The step for what no file declares: it is deleted, unless it holds data or something that a file declares."""
     why = ""
     if row.get("latest_version"):
         why = f"it has versions: `fed dataset delete {ids.dataset(_name(row)).short}` says that they may go"
@@ -298,7 +298,7 @@ class _Planner:
                 source_provider=provider,
                 source_place=place,
                 destination_provider=to_provider,
-                destination_place=to_place or ratecard.ANY,
+                destination_place=to_place or pricefile.ANY,
                 upto_bytes=tier.get("upto_bytes"),
                 gb_micros=tier["gb_micros"],
                 gb_bytes=tier["gb_bytes"],
@@ -346,7 +346,7 @@ def _listed(tariff: ratecard.Tariff | None, told: Plain, wanted: Plain) -> dict[
 
 
 def _rows(name: str, before: str, after: str) -> Change:
-    """The lines of two CSV texts that the other has not."""
+    """The lines that only one of two CSV texts has."""
     old, new = (list(csv.reader(io.StringIO(text))) for text in (before, after))
     fewer, more = {tuple(row) for row in new}, {tuple(row) for row in old}
     return Change(
@@ -387,7 +387,7 @@ def _changes(one: Declared, before: Plain) -> tuple[Change, ...]:
 
 
 def _empty(value: Any) -> bool:
-    """Whether nothing is said by it: what a catalog leaves out of an answer."""
+    """Whether a value is a default that a catalog leaves out of its answers."""
     return value in (None, "", [], {})
 
 

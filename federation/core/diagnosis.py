@@ -46,7 +46,7 @@ def worst(found: Iterable[Diagnosis]) -> Level:
 
 
 def clock(subject: str, apart_seconds: float) -> Diagnosis:
-    """This clock beside the catalog's."""
+    """Compares this clock with the catalog's."""
     apart = abs(apart_seconds)
     level = Level.GOOD if apart <= CLOCK_SECONDS_GOOD else Level.WARNING if apart <= CLOCK_SECONDS_MAX else Level.BROKEN
     way = "behind" if apart_seconds > 0 else "ahead of"
@@ -57,7 +57,7 @@ def clock(subject: str, apart_seconds: float) -> Diagnosis:
 
 
 def ends(subject: str, check: str, end: datetime, now: datetime, advice: str) -> Diagnosis:
-    """A certificate, or a token, by when it ends."""
+    """Judges a certificate or a token by when it ends."""
     left = end - now
     level = Level.BROKEN if left <= timedelta() else Level.WARNING if left < ENDS_SOON else Level.GOOD
     told = f"ended at {end:%Y-%m-%d %H:%M} UTC" if left <= timedelta() else f"good until {end:%Y-%m-%d %H:%M} UTC"
@@ -65,7 +65,7 @@ def ends(subject: str, check: str, end: datetime, now: datetime, advice: str) ->
 
 
 def disk(subject: str, what: str, free_bytes: int) -> Diagnosis:
-    """Room on a disk."""
+    """Judges how much room a disk has."""
     level = Level.GOOD if free_bytes >= DISK_BYTES_GOOD else Level.WARNING if free_bytes >= DISK_BYTES_MIN else Level.BROKEN
     advice = f"Make room for {what}; `fed gc` shows what nobody needs any more."
     return _of(subject, "disk", level, f"{units.size(free_bytes)} free for {what}", advice)
@@ -93,19 +93,19 @@ def lag(subject: str, table: str, waiting: int, seconds: float) -> Diagnosis:
 
 
 def versions(subject: str, theirs: str, server: str) -> Diagnosis:
-    """A release beside the server's."""
+    """Compares a release with the server's."""
     level = Level.GOOD if theirs == server else Level.WARNING
     told = f"release {theirs or 'unknown'}" + ("" if theirs == server else f", the server's is {server}")
     return _of(subject, "version", level, told, "Upgrade servers first, then agents and clients.")
 
 
 def broken(subject: str, check: str, detail: str, advice: str) -> Diagnosis:
-    """What does not work."""
+    """A diagnosis that something does not work."""
     return _of(subject, check, Level.BROKEN, detail, advice)
 
 
 def good(subject: str, check: str, detail: str) -> Diagnosis:
-    """What works."""
+    """A diagnosis that something works."""
     return _of(subject, check, Level.GOOD, detail, "")
 
 

@@ -7,7 +7,6 @@ people's text. Colours are those of Paul Tol's bright and muted schemes, which p
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -413,8 +412,3 @@ def _entities(text: str) -> str:
 
 def _plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
-
-
-def as_root(graph: Graph, root: str) -> Graph:
-    """The same graph with another name in its title."""
-    return dataclasses.replace(graph, root=root)

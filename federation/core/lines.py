@@ -69,7 +69,7 @@ class Lines:
 
 
 def rounded_up(most: int) -> int:
-    """A number of bytes that is not less, and the same for many."""
+    """A number of bytes rounded up to a few leading bits, so that many decisions share what was found for it."""
     step = 1 << max(most.bit_length() - _DIGITS, 0)
     return -(-most // step) * step
 

@@ -359,7 +359,7 @@ class _Sweep:
 
 
 def _narrow(thresholds: Ints) -> Ints:
-    """Without the columns that only repeat others: each row's values, each once, the last of them again to fill it up."""
+    """Each row's different values, in as few columns as suffice; shorter rows are filled up with their last value."""
     new = np.ones(thresholds.shape, dtype=np.bool_)
     new[:, 1:] = thresholds[:, 1:] != thresholds[:, :-1]
     place = new.cumsum(axis=1) - 1

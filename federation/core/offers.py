@@ -16,8 +16,8 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
-from federation.core import errors, ids, ratecard, site, units
-from federation.core.ratecard import ANY
+from federation.core import errors, ids, pricefile, site, units
+from federation.core.pricefile import ANY
 
 COLUMNS = ("provider", "region", "item", "type", "usd", "usd_spot", "watts", "carbon_g_per_kwh", "as_of", "source")
 #: What one piece of hardware may draw, and a grid emit, at most: beyond it somebody has mistaken the unit.
@@ -69,6 +69,17 @@ class OfferRow:
     def subject(self) -> Subject:
         """What the row is about: no other row may be about it."""
         return (self.provider, self.place, self.item, self.type, self.as_of)
+
+    @property
+    def told(self) -> int | None:
+        """The figure that a row of this item is there for; None where it is missing."""
+        match self.item:
+            case Item.POWER:
+                return self.watts
+            case Item.CARBON:
+                return self.carbon_g_per_kwh
+            case _:
+                return self.micros
 
 
 #: Provider, place, item, type and date.
@@ -244,7 +255,9 @@ def text(rows: Iterable[OfferRow]) -> str:
 
 
 def _fields(row: OfferRow) -> tuple[str, ...]:
-    dollars = ("" if each is None else ratecard.decimal(Fraction(each, units.MICROS)) for each in (row.micros, row.spot_micros))
+    dollars = (
+        "" if each is None else pricefile.decimal(Fraction(each, units.MICROS)) for each in (row.micros, row.spot_micros)
+    )
     facts = ("" if each is None else str(each) for each in (row.watts, row.carbon_g_per_kwh))
     return (row.provider, row.place, str(row.item), row.type, *dollars, *facts, row.as_of, row.source)
 
@@ -253,31 +266,31 @@ def parse(text: str) -> OfferCard:
     """An offer card from CSV text with the columns `COLUMNS`; InvalidArgument (PRICES_INVALID) names the line that is wrong."""
     lines: dict[Subject, int] = {}
     rows = []
-    for line, fields in ratecard.csv_lines(text, COLUMNS):
+    for line, fields in pricefile.lines(text, COLUMNS):
         row = _row(line, fields)
         first = lines.setdefault(row.subject, line)
         if first != line:
-            raise ratecard.wrong(line, f"it tells of the same as line {first}", "Give it a newer as_of: the newest wins.")
+            raise pricefile.wrong(line, f"it tells of the same as line {first}", "Give it a newer as_of: the newest wins.")
         rows.append(row)
     return OfferCard(rows=tuple(rows))
 
 
 def _row(line: int, fields: dict[str, str]) -> OfferRow:
     if fields["item"] not in list(Item):
-        raise ratecard.wrong(line, f"item {fields['item']!r} is not one of {', '.join(Item)}")
+        raise pricefile.wrong(line, f"item {fields['item']!r} is not one of {', '.join(Item)}")
     item = Item(fields["item"])
     _require_filled(line, item, fields)
     return OfferRow(
         provider=_provider(line, fields),
-        place=ratecard.place(line, fields, "region"),
+        place=pricefile.place(line, fields, "region"),
         item=item,
         type=fields["type"],
-        micros=ratecard.optional_micros(line, fields, "usd"),
-        spot_micros=ratecard.optional_micros(line, fields, "usd_spot"),
+        micros=pricefile.optional_micros(line, fields, "usd"),
+        spot_micros=pricefile.optional_micros(line, fields, "usd_spot"),
         watts=_whole(line, fields, "watts", _WATTS_MAX),
         carbon_g_per_kwh=_whole(line, fields, "carbon_g_per_kwh", _CARBON_MAX),
-        as_of=ratecard.date(line, fields),
-        source=ratecard.stated(line, fields, "source"),
+        as_of=pricefile.date(line, fields),
+        source=pricefile.stated(line, fields, "source"),
     )
 
 
@@ -285,16 +298,16 @@ def _require_filled(line: int, item: Item, fields: dict[str, str]) -> None:
     """A figure in a column that nobody reads would be lost in silence."""
     known = _FILLED[item]
     if not fields[known[0]]:
-        raise ratecard.wrong(line, f"{known[0]} is empty", f"A row of {item} tells it; leave out what is not known.")
+        raise pricefile.wrong(line, f"{known[0]} is empty", f"A row of {item} tells it; leave out what is not known.")
     if item is Item.GPU and not fields["type"]:
-        raise ratecard.wrong(line, "type is empty", "Write Ray's accelerator name, for example H100 or A100-80G.")
+        raise pricefile.wrong(line, "type is empty", "Write Ray's accelerator name, for example H100 or A100-80G.")
     typed = item in (Item.GPU, Item.POWER)
     figures = ("usd", "usd_spot", "watts", "carbon_g_per_kwh")
     strange = [name for name in figures if fields[name] and name not in known]
     if fields["type"] and not typed:
         strange.append("type")
     if strange:
-        raise ratecard.wrong(line, f"{strange[0]} means nothing in a row of {item}", "Write it into a row of its own item.")
+        raise pricefile.wrong(line, f"{strange[0]} means nothing in a row of {item}", "Write it into a row of its own item.")
 
 
 def _provider(line: int, fields: dict[str, str]) -> str:
@@ -302,7 +315,7 @@ def _provider(line: int, fields: dict[str, str]) -> str:
     if text == ANY and fields["region"] == ANY:
         return text
     if not ids.REGION.fullmatch(f"{text}:x"):
-        raise ratecard.wrong(
+        raise pricefile.wrong(
             line, f"provider {text!r} is not a provider", "Write it as in a region: aws, gcp, vultr; or `*,*`."
         )
     return text
@@ -311,9 +324,9 @@ def _provider(line: int, fields: dict[str, str]) -> str:
 def _whole(line: int, fields: dict[str, str], name: str, most: int) -> int | None:
     if not fields[name]:
         return None
-    value = ratecard.number(line, fields, name)
+    value = pricefile.number(line, fields, name)
     if value < 0 or value != int(value) or value > most:
-        raise ratecard.wrong(line, f"{name} {fields[name]} is not a whole number from 0 to {most:,}")
+        raise pricefile.wrong(line, f"{name} {fields[name]} is not a whole number from 0 to {most:,}")
     return int(value)
 
 

@@ -1,7 +1,7 @@
 """The sites of an everyday decision, all at once in arrays: money alone, one way to compute, room enough, inputs read remotely.
 
-It says nothing of its own: what it answers for a site is what `Decision.candidate` would, and whatever is not everyday it
-leaves to that. A test holds the two together.
+It only saves time: for each site it answers what `Decision.candidate` would, and leaves whatever is not everyday to that. A
+test holds the two together.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def plan(
 def decide(request: JobRequest, world: World, *, ground: prepared.Prepared | None = None) -> Decision:
     """The best placement of a job in a world, decided and not yet explained; refuses what `plan` refuses.
 
-    What the decision does not hang on is worked out when it is asked for: so `decide(...).brief()` is the fastest answer, and
+    What does not change the choice is computed only when it is asked for: so `decide(...).brief()` is the fastest answer, and
     `plan` the whole one.
     """
     checks.request(request)
@@ -186,9 +186,7 @@ class Decision:
         told, kept = [self.told(candidate) for candidate in ranked[:told_in_full]], tuple[str, ...]()
         if told:
             copied, why = self.kept(told[0])
-            if (
-                budgets.refusal(self.request, copied, self.world.caps) is None
-            ):  # else a copy would exceed what the read does not
+            if self._stopped(copied) is None:  # else a copy would exceed what the read does not
                 told[0], kept = copied, why
         return Plan(
             revision=self.world.revision,
@@ -259,7 +257,7 @@ class Decision:
         ranked = sorted((*self.everyday, *self._closer), key=rank) if self._closer else self.everyday
         if self.world.caps:
             # Those that would exceed a hard budget are set aside, each by the way that was found for it.
-            judged = [(row, budgets.refusal(self.request, self.told(row), self.world.caps)) for row in ranked]
+            judged = [(row, self._stopped(self.told(row))) for row in ranked]
             ranked = [row for row, no in judged if no is None]
             refused += [no for _, no in judged if no is not None]
         return ranked, refused
@@ -325,9 +323,20 @@ class Decision:
 
     def _answer(self, at: site.Site, concerned: Sequence[filters.Filter]) -> Candidate | Rejection | measured.Pending:
         refused = filters.reject(self.request, at, self.world, concerned)
+        answer: Candidate | Rejection | measured.Pending
         if refused is not None and not (self.timed and refused.resolvable and refused.reason in filters.EXHAUSTED):
-            return refused
-        return self.candidate(at, refused)
+            answer = refused
+        else:
+            answer = self.candidate(at, refused)
+        return self._too_late(at) or answer if isinstance(answer, Rejection) and answer.resolvable else answer
+
+    def _too_late(self, at: site.Site) -> Rejection | None:
+        """A site that would miss the deadline even if it had room and all inputs now: waiting for it helps nobody."""
+        offered = self.options(at)
+        if self.terms.limit is None or isinstance(offered, Rejection):
+            return None
+        spans = [taken for option in offered if (taken := cost.span(option)) is not None]
+        return self._impossible(at, [*spans]) if spans and all(cost.late(taken, self.terms) for taken in spans) else None
 
     def candidate(  # noqa: PLR0911 - a "no" each
         self, at: site.Site, full: Rejection | None = None
@@ -384,21 +393,28 @@ class Decision:
         return frozenset(candidate.site for candidate in self.everyday)
 
     def supposed(self, at: site.Site, below: int | None = None) -> Candidate | None:
-        """What a site would be as a candidate if it were like this; None if it would be none. Leaves no trace.
+        """The candidate that a changed site would be; None if it could not run the job. The decision itself stays as it is.
 
-        None also where it is certain not to be `below`, or where the steps do not suffice to tell.
+        None also where a hard budget would stop it, where it is certain not to cost less than `below`, and where the steps do
+        not suffice to tell.
         """
-        remembered, chosen = self._options.pop(at.site, None), self.chosen.get(at.site)
+        traces: tuple[dict[str, Any], ...] = (self._options, self.chosen, self.settled)
+        remembered = [trace.pop(at.site, None) for trace in traces]
         doubts = dict(self._doubts)
         answer = self.searched(at, below)
         proven, self._doubts = self._doubts == doubts, doubts
-        self._options.pop(at.site, None)
-        if remembered is not None:
-            self._options[at.site] = remembered
-        self.chosen.pop(at.site, None)
-        if chosen is not None:
-            self.chosen[at.site] = chosen
-        return answer if isinstance(answer, Candidate) and proven else None
+        found = answer if isinstance(answer, Candidate) and proven else None
+        if found is not None and self.world.caps and self._stopped(self._with_inputs(found)) is not None:
+            found = None
+        for trace, before in zip(traces, remembered, strict=True):
+            trace.pop(at.site, None)
+            if before is not None:
+                trace[at.site] = before
+        return found
+
+    def _stopped(self, told: Candidate) -> Rejection | None:
+        """The hard budget that a candidate, told with its inputs, would exceed."""
+        return budgets.refusal(self.request, told, self.world.caps)
 
     def searched(self, at: site.Site, below: int | None = None) -> Candidate | Rejection | None:
         """What the search says of a site by itself, where it may be asked at all; None where that is not `below`."""
@@ -522,7 +538,7 @@ class Decision:
         return self._made(at, option, taken, (sum(chosen.charges), chosen.egress_bytes, storage), landing)
 
     def _read_remotely(self, row: measured.Pending, least: int) -> Candidate | Rejection:
-        """A site that no steps were left for, as if all inputs were read remotely: that is a way, if not always the best."""
+        """The candidate of a site that no search steps were left for: by remote reads, maybe not its best way."""
         at, r = row.at, self.came.index[row.at.region]
         self._doubts[at.site] = least
         best: tuple[int, cost.Option, cost.Span] | None = None
@@ -822,7 +838,7 @@ class Decision:
 
 
 def rank(candidate: Candidate) -> tuple[bool, int, float, str]:
-    """Candidates in this order: those without a bad memory first, then the cheapest, the most local, the first by name."""
+    """The sort key of candidates: first where no earlier attempt was lost, then by objective, locality and name."""
     return (bool(candidate.avoided), candidate.objective_micros, -candidate.locality, candidate.site)
 
 

@@ -58,7 +58,7 @@ def _resized(item: WorldInput, assumed_bytes: int | None) -> WorldInput:
 
 
 def check_volumes(inputs: Sequence[WorldInput], volumes: Sequence[int]) -> None:
-    """What is predicted to be read is as little absurd as what lies there."""
+    """InvalidArgument (SIZE_INVALID) for predicted reads beyond what `checks` allows for the inputs themselves."""
     for item, volume in zip(inputs, volumes, strict=True):
         if not 0 <= volume <= checks.BYTES_MAX:
             raise errors.InvalidArgument(

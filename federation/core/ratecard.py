@@ -10,35 +10,24 @@ from __future__ import annotations
 
 import csv
 import difflib
-import functools
 import io
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Context, Decimal, Inexact, InvalidOperation
 from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
-from federation.core import errors, ids, units
+from federation.core import errors, ids, pricefile, units
+from federation.core.pricefile import ANY
 from federation.core.site import INTERNET
 
-ANY = "*"
 SAME_REGION = "inside a region"
-#: Figures with more digits than this are no prices and no sizes; reading them exactly could take for ever.
-_DIGITS_MAX = 30
 #: What the contract can carry, and more than any network moves in a month.
 COUNT_MAX = 2**63 - 1
-#: A card with more rows is refused before it is read to its end.
-ROWS_MAX = 200_000
-#: A price above this for one GB, or for a million requests, is a slip of the pen.
-_MICROS_MAX = 10**12
 #: What providers count by: powers of 1000 and of 1024.
 _GB_BYTES = frozenset(base**power for base in (1000, 1024) for power in range(1, 6))
-_DATE = re.compile(r"[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?")
-_EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
 _MILLION = 1_000_000
 COLUMNS = (
     "src_provider",
@@ -507,19 +496,13 @@ def text(rows: Iterable[PriceRow]) -> str:
 def _fields(row: PriceRow) -> tuple[str, ...]:
     return (
         *row.link[:4],
-        "" if row.upto_bytes is None else decimal(Fraction(row.upto_bytes, row.gb_bytes)),
-        decimal(Fraction(row.gb_micros, units.MICROS)),
+        "" if row.upto_bytes is None else pricefile.decimal(Fraction(row.upto_bytes, row.gb_bytes)),
+        pricefile.decimal(Fraction(row.gb_micros, units.MICROS)),
         str(row.gb_bytes),
         row.as_of,
         row.source,
-        "" if row.million_requests_micros is None else decimal(Fraction(row.million_requests_micros, units.MICROS)),
+        "" if row.million_requests_micros is None else pricefile.decimal(Fraction(row.million_requests_micros, units.MICROS)),
     )
-
-
-def decimal(value: Fraction) -> str:
-    """A fraction as an exact decimal number: `0.0875`."""
-    exact = _EXACT.divide(Decimal(value.numerator), Decimal(value.denominator))
-    return f"{exact:f}"
 
 
 def parse(text: str) -> RateCard:
@@ -528,35 +511,9 @@ def parse(text: str) -> RateCard:
     `*` stands for any place, `internet` for whatever is out of the provider's network. An empty `tier_upto_gb` means no upper
     bound. The columns of `OPTIONAL_COLUMNS` may be missing; one that is not known is refused.
     """
-    rows = {line: _row(line, values) for line, values in csv_lines(text, COLUMNS, OPTIONAL_COLUMNS)}
+    rows = {line: _row(line, values) for line, values in pricefile.lines(text, COLUMNS, OPTIONAL_COLUMNS)}
     _refuse_repeats(rows)
     return RateCard(rows=tuple(rows.values()))
-
-
-def csv_lines(text: str, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
-    """The lines of a price file by their numbers, each as its fields; PRICES_INVALID for another kind of file."""
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        given = reader.fieldnames or ()
-        missing = [name for name in columns if name not in given]
-        if missing:
-            raise wrong(1, f"the columns {', '.join(missing)} are missing", f"Begin the file with {','.join(columns)}.")
-        strange = [name for name in given if name not in (*columns, *optional)]
-        if strange or len(set(given)) != len(given):
-            known = ", ".join((*columns, *optional))
-            raise wrong(1, f"the columns {', '.join(strange) or 'that come twice'} mean nothing here", f"Known are {known}.")
-        for count, values in enumerate(reader, 1):
-            if count > ROWS_MAX:
-                raise wrong(reader.line_num, f"there are more than {ROWS_MAX:,} rows", "Leave out links that you do not use.")
-            if None in values or None in values.values():
-                raise wrong(
-                    reader.line_num, "the line has not as many fields as the first", 'Quote text that holds commas: "a, b".'
-                )
-            if not "".join(values.values()).isprintable():
-                raise wrong(reader.line_num, "a field holds a line break or another control character", "Remove it.")
-            yield reader.line_num, {name: values.get(name, "").strip() for name in (*columns, *optional)}
-    except csv.Error as error:
-        raise wrong(reader.reader.line_num, str(error)) from None
 
 
 def _refuse_repeats(rows: dict[int, PriceRow]) -> None:
@@ -565,84 +522,38 @@ def _refuse_repeats(rows: dict[int, PriceRow]) -> None:
     for line, row in rows.items():
         first = lines.setdefault((row.link, row.upto_bytes), line)
         if first != line:
-            raise wrong(line, f"it prices the same tier as line {first}", "Give it a newer as_of: the newest wins.")
+            raise pricefile.wrong(line, f"it prices the same tier as line {first}", "Give it a newer as_of: the newest wins.")
 
 
 def _row(line: int, fields: dict[str, str]) -> PriceRow:
-    gb_bytes = number(line, fields, "gb_bytes")
-    upto = number(line, fields, "tier_upto_gb") * gb_bytes if fields["tier_upto_gb"] else None
+    gb_bytes = pricefile.number(line, fields, "gb_bytes")
+    upto = pricefile.number(line, fields, "tier_upto_gb") * gb_bytes if fields["tier_upto_gb"] else None
     if gb_bytes <= 0 or gb_bytes != int(gb_bytes) or (upto is not None and (upto <= 0 or upto != int(upto))):
-        raise wrong(line, "gb_bytes and tier_upto_gb must make whole, positive numbers of bytes")
+        raise pricefile.wrong(line, "gb_bytes and tier_upto_gb must make whole, positive numbers of bytes")
     if gb_bytes not in _GB_BYTES:
-        raise wrong(line, f"gb_bytes {gb_bytes} is no provider's unit", "Write 1000000000 or 1073741824.")
+        raise pricefile.wrong(line, f"gb_bytes {gb_bytes} is no provider's unit", "Write 1000000000 or 1073741824.")
     if upto is not None and upto > COUNT_MAX:
-        raise wrong(
+        raise pricefile.wrong(
             line, f"tier_upto_gb {fields['tier_upto_gb']} is more than anybody sends", "Leave it empty for no upper bound."
         )
     return PriceRow(
         source_provider=_provider(line, fields, "src_provider"),
-        source_place=place(line, fields, "src_region"),
+        source_place=pricefile.place(line, fields, "src_region"),
         destination_provider=_destination(line, fields),
-        destination_place=place(line, fields, "dst_region"),
+        destination_place=pricefile.place(line, fields, "dst_region"),
         upto_bytes=None if upto is None else int(upto),
-        gb_micros=micros(line, fields, "usd_per_gb"),
+        gb_micros=pricefile.micros(line, fields, "usd_per_gb"),
         gb_bytes=int(gb_bytes),
-        as_of=date(line, fields),
-        source=stated(line, fields, "source"),
-        million_requests_micros=optional_micros(line, fields, "usd_per_million_requests"),
+        as_of=pricefile.date(line, fields),
+        source=pricefile.stated(line, fields, "source"),
+        million_requests_micros=pricefile.optional_micros(line, fields, "usd_per_million_requests"),
     )
-
-
-# What is read alike in every price file
-
-
-def number(line: int, fields: dict[str, str], name: str) -> Fraction:
-    """A number, exactly as it was written."""
-    value = _number(fields[name])
-    if value is None:
-        raise wrong(line, f"{name} {fields[name]!r} is not a number")
-    return value
-
-
-@functools.lru_cache(maxsize=4096)
-def _number(text: str) -> Fraction | None:
-    """Figures come again and again in a card: each is read once."""
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        return None
-    if not value.is_finite() or abs(value.adjusted()) > _DIGITS_MAX or len(value.as_tuple().digits) > _DIGITS_MAX:
-        return None
-    return Fraction(value)
-
-
-def micros(line: int, fields: dict[str, str], name: str) -> int:
-    """Dollars, zero or more, to whole micro-dollars."""
-    amount = number(line, fields, name) * units.MICROS
-    if amount < 0 or amount != int(amount):
-        raise wrong(line, f"{name} {fields[name]} is not a whole number of micro-dollars of 0 or more")
-    if amount > _MICROS_MAX:
-        raise wrong(line, f"{name} {fields[name]} is more than {units.usd(_MICROS_MAX)}", "Check the decimal point.")
-    return int(amount)
-
-
-def optional_micros(line: int, fields: dict[str, str], name: str) -> int | None:
-    """Dollars, or None where nothing is written."""
-    return micros(line, fields, name) if fields[name] else None
-
-
-def date(line: int, fields: dict[str, str]) -> str:
-    """`as_of`: a year, a month or a day, so that text in order is time in order; empty where the source is undated."""
-    text = fields["as_of"]
-    if text and not _DATE.fullmatch(text):
-        raise wrong(line, f"as_of {text!r} is not a date", "Write 2026, 2026-10 or 2026-10-31, or nothing.")
-    return text
 
 
 def _provider(line: int, fields: dict[str, str], name: str) -> str:
     text = fields[name]
     if not ids.REGION.fullmatch(f"{text}:x"):
-        raise wrong(line, f"{name} {text!r} is not a provider", "Write it as in a region: aws, gcp, vultr.")
+        raise pricefile.wrong(line, f"{name} {text!r} is not a provider", "Write it as in a region: aws, gcp, vultr.")
     return text
 
 
@@ -652,30 +563,10 @@ def _destination(line: int, fields: dict[str, str]) -> str:
     provider = _provider(line, fields, "dst_provider")
     if provider not in (INTERNET, fields["src_provider"]):
         # Accepting a row that no look-up would ever reach would hide a contract's price.
-        raise wrong(line, f"dst_provider {provider!r} is another provider", "Across providers the price is that to `internet`.")
+        raise pricefile.wrong(
+            line, f"dst_provider {provider!r} is another provider", "Across providers the price is that to `internet`."
+        )
     return provider
-
-
-def place(line: int, fields: dict[str, str], name: str) -> str:
-    """A provider's place, or `*` for any."""
-    text = fields[name]
-    if text != ANY and not ids.REGION.fullmatch(f"x:{text}"):
-        raise wrong(line, f"{name} {text!r} is not a place", "Write it as the provider does, for example eu-central-1, or `*`.")
-    return text
-
-
-def stated(line: int, fields: dict[str, str], name: str) -> str:
-    """Text that must be there."""
-    if not fields[name]:
-        raise wrong(line, f"{name} is empty", "A price without a source is not a price.")
-    return fields[name]
-
-
-def wrong(line: int, what: str, help_: str = "") -> errors.InvalidArgument:
-    """The refusal of one line of a price file."""
-    return errors.InvalidArgument(
-        f"prices, line {line}: {what}", reason="PRICES_INVALID", help=help_, metadata={"line": str(line)}
-    )
 
 
 #: The rate card that prices nothing, and so refuses every link between regions.

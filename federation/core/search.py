@@ -76,7 +76,7 @@ class Exhausted(Exception):
 
 
 class _OutOfSteps(Exception):
-    """This search has taken its steps."""
+    """Ends a search that has used up its steps."""
 
 
 class Problem(NamedTuple):
@@ -163,9 +163,9 @@ def _walked(problem: Problem, groups: list[list[int]]) -> tuple[int, ...] | None
 def _walk(
     rows: Sequence[Sequence[Way]], taken: _Taken, begin: tuple[int, ...], total: int, best: tuple[int, tuple[int, ...]] | None
 ) -> tuple[int, tuple[int, ...]] | None:
-    """The first of the cheapest choices that begin so, if it is cheaper than the best so far; that one if it is not.
+    """The cheapest choice that begins with `begin`, the first of equals; `best` where none is cheaper.
 
-    Costs only grow from input to input, so that a dear begin needs no end.
+    Costs only grow from input to input, so a beginning that costs as much as the best already is not followed.
     """
     for w, way in enumerate(rows[len(begin)]):
         added = taken.take(way)
@@ -182,7 +182,7 @@ def seconds(volume: int, bytes_per_second: int) -> int:
 
 
 def _linear(problem: Problem) -> Problem:
-    """The same without what couples nothing: legs of one price for every byte are fixed amounts, hidden reads take no time."""
+    """The same problem, simpler: legs whose bytes all cost the same become fixed amounts, and hidden reads take no time."""
     rates: list[int | None] = []
     if problem.meters:
         rates = [_rate(meter, volume) for meter, volume in zip(problem.meters, _most(problem), strict=True)]
@@ -496,7 +496,7 @@ class _Search:
 
 
 def _spread(values: set[int]) -> list[int]:
-    """0 and these in order; of very many some, evenly: a bound between two of them is that of the lower."""
+    """0 and these values in order. Of very many only some, evenly spaced: a value between two has the bound of the lower."""
     ordered = sorted({0, *values})
     step = -(-len(ordered) // THRESHOLDS_MAX)
     return ordered[::step]

@@ -1,8 +1,8 @@
 """The short list: the two best sites of an everyday decision, by bounds, with exact prices only of the regions that could win.
 
 What all reads into a region cost at the least is found for all regions at once, as floats below the exact figure. Then regions
-are priced exactly, the one with the least bound first, until no other can come before the two best. It says nothing of its own:
-its two sites are the first two of all, and where it is not certain of that it says nothing at all. A test holds it to that.
+are priced exactly, the one with the least bound first, until no other can come before the two best. It only saves
+time: its two sites are the first two of all, and where that is not certain it answers None. A test holds it to that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from federation.core import arrivals, lines, links, plain
 if TYPE_CHECKING:
     from federation.core import planner
 
-Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 #: So many regions are priced one by one; with more of them to price, all at once takes less.

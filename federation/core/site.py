@@ -124,6 +124,19 @@ class Site:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Presence:
+    """What a site's agent says of it when it registers, at each of its starts and later: fields of `Site`, in its own words."""
+
+    gateway: str
+    signing_key: str
+    sealing_key: str
+    has_compute: bool
+    capacity: Capacity
+    compute_error: str = ""
+    dashboard: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SiteLoad:
     """What runs have reserved at a site. A row of its own, so that a heartbeat never races a reservation."""
 

@@ -277,6 +277,12 @@ def _check_world(file: WorldFile, source: str) -> None:
         _match(source, f"$.sites[{i}].region", place.region, ids.REGION.fullmatch, "provider:place")
     for i, row in enumerate(file.datasets):
         _check_dataset(source, f"$.datasets[{i}]", row, known)
+    for i, price in enumerate(file.egress):
+        if price.gb_bytes < 1:
+            raise _invalid("WORLD_INVALID", f"{source}: $.egress[{i}].gb_bytes is {price.gb_bytes}, a GB has 1 byte or more")
+    for i, figure in enumerate(file.compute):
+        if figure.told is None:
+            raise _invalid("WORLD_INVALID", f"{source}: $.compute[{i}] is of {figure.item} and does not tell its figure")
 
 
 def _check_dataset(source: str, path: str, row: DatasetRow, known: Collection[str]) -> None:
@@ -404,7 +410,10 @@ def _complete(file: WorldFile, request: JobRequest, datasets: Mapping[str, Datas
     for name in request.sites:
         if name not in known:
             raise errors.NotFound(
-                f"the request names site {name}, which this world has not", reason="SITE_NOT_IN_WORLD", metadata={"site": name}
+                f"the request names site {name}, which this world has not",
+                reason="SITE_NOT_IN_WORLD",
+                help=f"It has {', '.join(sorted(known)[:10]) or 'none'}{', and others' if len(known) > 10 else ''}.",
+                metadata={"site": name},
             )
     return dataclasses.replace(
         request,

@@ -47,7 +47,7 @@ def is_over(pid: int) -> bool:
     """Whether nothing of a process is left that could hold its ports: its threads may outlive the first of them by a moment."""
     found = stat(pid)
     try:
-        return found is None or (found.state == "Z" and len(os.listdir(f"/proc/{pid}/task")) <= 1)
+        return found is None or (found.state == "Z" and len(list(Path(f"/proc/{pid}/task").iterdir())) <= 1)
     except OSError:
         return True
 

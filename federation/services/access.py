@@ -31,7 +31,7 @@ def run_grant_id(run: str, alias: str) -> str:
 def issue(tx: ports.Transaction, record: kinds.GrantRecord) -> kinds.GrantRecord:
     """Stores a grant and tells of it; what a read may send out of its region is reserved in the link's month.
 
-    FailedPrecondition (BUDGET_EXHAUSTED) for what no plan has weighed, a person's read or a transfer, beyond a hard budget.
+    FailedPrecondition (BUDGET_EXHAUSTED) for a person's read or a transfer beyond a hard budget; a run's plan kept within them.
     """
     reading = record.access is grants.Access.READ
     if reading and record.source_region != record.reader_region:
@@ -76,7 +76,7 @@ def release(tx: ports.Transaction, record: kinds.GrantRecord) -> kinds.GrantReco
 
 
 def give_back(tx: ports.Transaction, ctx: Context) -> int:
-    """Gives up reservations of grants that ended long ago and were never settled. Returns of how many."""
+    """Gives up the reservations of grants that ended long ago and were never settled; returns how many grants those were."""
     over = [
         record
         for record in scan.every(tx, kinds.GrantRecord, where={"closed": "1", "reserved": "1"})
@@ -109,7 +109,7 @@ def close_run(tx: ports.Transaction, run: job.Run) -> None:
 
 
 def _claims_nothing(tx: ports.Transaction, record: kinds.GrantRecord) -> kinds.GrantRecord:
-    """The record without its baseline; stored here if it is closed already and will yet be settled."""
+    """The record without its baseline. Stored here where it is closed already, since `close` then stores nothing."""
     if not record.baseline_micros or record.entry:
         return record
     changed = dataclasses.replace(record, baseline_micros=0)

@@ -1,4 +1,4 @@
-"""Holds the committer of a table off while somebody else commits to it: by its own lease, taken where nobody has it.
+"""Keeps the committer of a table away while somebody else commits to it, by taking the committer's own lease.
 
 For engines whose commits could overwrite another's. It asks no server to stop: while one holds the lease it is refused. The
 lease is long, so that it does not run out while the machine is busy; what is to be carried waits in the log meanwhile.
@@ -24,7 +24,7 @@ LEASE_SECONDS = 600.0
 
 
 class Alone:
-    """Called with a table, it is a context in which no committer of this catalog writes to it. `holder` names who is inside."""
+    """`alone(table)` is a context in which no committer of this catalog writes to that table. `holder` takes the lease."""
 
     def __init__(self, catalog: ports.Catalog, *, holder: str, seconds: float = LEASE_SECONDS) -> None:
         self._catalog = catalog
@@ -76,7 +76,7 @@ class Alone:
                 _log.warning("the lease of table %s is not renewed: %s", table, error)
 
     def _give_back(self, tx: ports.Transaction, table: str) -> bool:
-        """Whether it was ours until now."""
+        """Gives the lease back; whether it was ours until now."""
         stored = tx.get(CommitterLease, table)
         if stored is None or stored.holder != self._holder or stored.expire_time <= tx.now:
             return False

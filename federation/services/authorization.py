@@ -1,4 +1,4 @@
-"""The one check: what the policy says of a person, an action and a dataset, asked by all who are about to let something happen.
+"""Asks the policy whether a person may do something with a dataset. Everything that lets something happen asks here.
 
 `require` writes the decision into the log in the transaction of its effect, so that no effect is without it. A refusal leaves
 no trace in a transaction that fails: it is carried by the error, and whoever ends the call writes it down (`note`). Looking at
@@ -70,14 +70,11 @@ def question(
     at: site.Site | None = None,
     purpose: str = "",
     of: JobFacts | None = None,
-    for_job: bool = False,
-    destination: str = "",
-    aggregate: bool = False,
-    group_size: int | None = None,
-    column_class: str = "",
-    unsealed_classes: tuple[str, ...] = (),
 ) -> Question:
-    """The question with all facts that the catalog has. `at` is a site of the registry."""
+    """The question with all facts that the catalog has. `at` is a site of the registry.
+
+    What few questions say (`destination`, `group_size`, a column class and the like) is added with `dataclasses.replace`.
+    """
     return Question(
         subject=who,
         action=action,
@@ -87,13 +84,15 @@ def question(
         purpose=purpose,
         use_ended=ended(stored, tx.now),
         job=of,
-        for_job=for_job,
-        destination=destination,
-        aggregate=aggregate,
-        group_size=group_size,
-        column_class=column_class,
-        unsealed_classes=unsealed_classes,
     )
+
+
+def run_question(
+    tx: ports.Transaction, request: job.JobRequest, action: Action, stored: dataset.Dataset, at: site.Site | None = None
+) -> Question:
+    """`question` for a job, which acts as whoever submitted it and for the purpose that they named."""
+    who, facts = authorization.acting(request), authorization.job_facts(request)
+    return question(tx, who, action, stored, at=at, purpose=request.purpose, of=facts)
 
 
 def ended(stored: dataset.Dataset, now: datetime) -> bool:
@@ -102,7 +101,7 @@ def ended(stored: dataset.Dataset, now: datetime) -> bool:
 
 
 def answer(tx: ports.Transaction, ctx: Context, asked: Question) -> Answer:
-    """What the policy says. Tells nobody."""
+    """What the policy says. Nothing is written into the log."""
     return current(tx, ctx)[0].decide(asked)
 
 
@@ -114,7 +113,7 @@ def require(
     job: str = "",
     law: Callable[[], None] = lambda: None,
 ) -> Decided:
-    """Tells of a decision that something is about to follow from; raises where it is no.
+    """Decides about something that is about to happen, and writes the decision into the log; raises where it is no.
 
     NotFound, as for a dataset that was never there, for somebody who may not know of it; else Denied (POLICY_DENIED). `law` is
     a rule that no policy can lift: it raises PermissionDenied where it is broken, and its words go before the policy's.
@@ -147,25 +146,20 @@ def note(tx: ports.Transaction, decision: Decided) -> None:
 def release_key(
     tx: ports.Transaction,
     ctx: Context,
-    who: Subject,
+    of: job.Job,
     stored: dataset.Dataset,
     at: site.Site,
     *,
-    purpose: str = "",
-    of: JobFacts | None = None,
-    job: str = "",
-    column_classes: Iterable[str] = (),
-) -> Decided:
-    """Asks whether a gateway may hand out a dataset's keys at a site, tells the decisions, and raises where one is no.
+    column_classes: Iterable[str],
+) -> None:
+    """Asks anew whether a run may have a dataset's keys where it runs: labels, readers and policies change while it waits.
 
-    It is asked of the dataset and of each column class beside `default`. To be called in the transaction that grants the lease,
-    before it: `who` is `authorization.acting(request)` for a run.
+    It is asked of the dataset and of each column class beside `default`; the decisions are told, and it raises where one is no.
+    To be called in the transaction that grants the lease, before it.
     """
-    asked = question(tx, who, Action.RELEASE_KEY, stored, at=at, purpose=purpose, of=of)
-    decision = require(tx, ctx, asked, job=job)
-    for each in column_classes:
-        require(tx, ctx, dataclasses.replace(asked, column_class=each), job=job)
-    return decision
+    asked = run_question(tx, of.request, Action.RELEASE_KEY, stored, at)
+    for each in ("", *column_classes):
+        require(tx, ctx, dataclasses.replace(asked, column_class=each), job=f"jobs/{of.job}")
 
 
 def allowed_classes(
@@ -197,17 +191,14 @@ def require_inputs(tx: ports.Transaction, ctx: Context, principal: Principal, re
     for spec in known.inputs:
         stored = visible(tx, ctx, principal, ids.dataset(spec.dataset))
         _precheck(tx, ctx, question(tx, _plain(who), Action.RUN, stored, purpose=request.purpose, of=of))
+        opened = question(tx, _plain(who), Action.RELEASE_KEY, stored, purpose=request.purpose, of=of)
         for each in spec.column_classes:
-            asked = question(
-                tx, _plain(who), Action.RELEASE_KEY, stored, purpose=request.purpose, of=of, column_class=columns.name(each)
-            )
-            _precheck(tx, ctx, asked)
+            _precheck(tx, ctx, dataclasses.replace(opened, column_class=columns.name(each)))
     for written in request.outputs:
         name = ids.dataset(written.dataset)
         target = tx.get(dataset.Dataset, name.short) or _made(tx, name, principal.name, written.kind)
-        opened = authorization.unsealed(request, written)
-        asked = question(tx, _plain(who), Action.WRITE, target, purpose=request.purpose, of=of, unsealed_classes=opened)
-        _precheck(tx, ctx, asked)
+        asked = question(tx, _plain(who), Action.WRITE, target, purpose=request.purpose, of=of)
+        _precheck(tx, ctx, dataclasses.replace(asked, unsealed_classes=authorization.unsealed(request, written)))
     released = [spec for spec in request.outputs if spec.release]
     if released:
         mine = dataclasses.replace(known, principal=who.name, groups=who.groups)
@@ -230,26 +221,25 @@ def require_release(
 
 
 def _releases(tx: ports.Transaction, request: job.JobRequest) -> Iterator[Question]:
-    who, of = authorization.acting(request), authorization.job_facts(request)
     for name in dict.fromkeys(ids.dataset(spec.dataset).short for spec in request.inputs):
         stored = tx.get(dataset.Dataset, name)
         if stored is not None and stored.residency:
-            yield question(tx, who, Action.EXPORT, stored, purpose=request.purpose, of=of, aggregate=True)
+            yield dataclasses.replace(run_question(tx, request, Action.EXPORT, stored), aggregate=True)
 
 
 def _plain(who: Subject) -> Subject:
-    """As which a job will act: what is asked when it is submitted is what is asked when it runs."""
+    """The submitter without their role, as which the job will act: so what is asked now is what will be asked when it runs."""
     return Subject(name=who.name, groups=who.groups)
 
 
 def _precheck(tx: ports.Transaction, ctx: Context, asked: Question) -> None:
-    """Raises as `require`, and tells nothing of a yes: nothing follows from it yet."""
+    """Raises as `require` does; a yes is not written into the log, since nothing happens yet because of it."""
     if not answer(tx, ctx, asked).allowed:
         require(tx, ctx, asked)
 
 
 def _made(tx: ports.Transaction, name: ids.DatasetName, owner: str, kind: str) -> dataset.Dataset:
-    """A dataset that is yet to be made: its namespace's owner decides, or whoever makes the namespace too."""
+    """An output dataset that does not exist yet. Its namespace's owner decides over it, or `owner` where that is new, too."""
     whose = "" if tx.get(dataset.Namespace, name.namespace) else owner
     model = kind == dataset.DatasetKind.MODEL
     return dataset.Dataset(
@@ -277,20 +267,11 @@ def require_run(tx: ports.Transaction, ctx: Context, of: job.Job, at: site.Site)
 
 def _needed(tx: ports.Transaction, request: job.JobRequest) -> Iterator[Question]:
     """What a job must be allowed of datasets that are there, asked without a site."""
-    who, of = authorization.acting(request), authorization.job_facts(request)
     for need in authorization.needs(request):
         stored = tx.get(dataset.Dataset, ids.dataset(need.dataset).short)
         if stored is not None:
-            yield question(
-                tx,
-                who,
-                need.action,
-                stored,
-                purpose=request.purpose,
-                of=of,
-                column_class=need.column_class,
-                unsealed_classes=need.unsealed_classes,
-            )
+            asked = run_question(tx, request, need.action, stored)
+            yield dataclasses.replace(asked, column_class=need.column_class, unsealed_classes=need.unsealed_classes)
 
 
 # Looking
@@ -345,7 +326,7 @@ def absent(name: ids.DatasetName) -> errors.NotFound:
 
 
 def namespace_absent(name: str) -> errors.NotFound:
-    """The same of a namespace."""
+    """What is said of a namespace that is not there, and of one that its caller may not know of."""
     return errors.NotFound(
         f"namespace {name} does not exist",
         help="`fed namespace list` shows what is there.",
@@ -364,7 +345,7 @@ def _counted(ctx: Context, name: str) -> str:
 
 
 def tell_unseen(tx: ports.Transaction, ctx: Context) -> int:
-    """Tells, once a minute, who asked for what they may not know of, or what is not there. Returns of how many callers."""
+    """Writes into the log, once a minute, who asked for what is hidden from them or not there; returns how many they are."""
     memory = ctx.engines
     if not memory.unseen or (memory.told_time is not None and tx.now < memory.told_time + UNSEEN_EVERY):
         return 0

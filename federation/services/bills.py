@@ -67,7 +67,7 @@ class Delivery:
         self._covered: datetime | None = None
 
     def numbered(self, lines: pa.Table) -> pa.Table:
-        """Lines as they are kept: of this bill, delivery and number. InvalidArgument (BILL_INVALID) for what is none."""
+        """Lines as they are kept: of this bill, delivery and number. InvalidArgument (BILL_INVALID) for what is no line."""
         rows = lines.num_rows
         if not 0 < rows <= LINES_MAX:
             raise _invalid(f"{rows} lines at once", f"Send 1 to {LINES_MAX}.")
@@ -126,7 +126,7 @@ class Delivery:
             )
 
     def whole(self, *, digest: str, source: str, skipped_lines: int, now: datetime) -> bill.Bill:
-        """The bill as this delivery has it."""
+        """The bill, now that this delivery of it is complete."""
         of = self._totals
         end = bill.month_end(self.bill.month)
         return dataclasses.replace(
@@ -247,7 +247,7 @@ def draft(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Charged:
-    """What all bills together charge for a link, as one account has it."""
+    """What the bills of one account charge for a link, all together."""
 
     bills: tuple[bill.Bill, ...]
     cells: tuple[tuple[int, int, int, int], ...]
@@ -313,7 +313,7 @@ def _reads(tx: ports.Transaction, month: str, account: str, link: str, covered_s
 
 
 def _unbilled(tx: ports.Transaction, month: str, provider: str, billed: set[str]) -> Iterator[bill.LinkReconciliation]:
-    """Links of the provider that the ledger charges for and no bill mentions."""
+    """Links of the provider that the ledger charges for, though no bill mentions them."""
     for spend in scan.every(tx, budget.Spend, parent=month):
         kind, _, link = spend.scope.partition("/")
         source_region, _, destination_region = link.partition("~")

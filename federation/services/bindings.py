@@ -1,6 +1,6 @@
-"""What binds datasets, kept as it happens: who declared a residency, from which inputs it was inherited, what was released.
+"""Why datasets are bound: who declared a residency, from which inputs it was inherited, what was released. Kept as it happens.
 
-A dataset says what binds it now; these facts say why. They are written in the transaction that changes it.
+A dataset itself says what binds it now. These facts are written in the transaction that changes it.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from federation.services import scan
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Why a dataset is to be bound otherwise: by whom, and from which inputs, () where somebody simply declares it."""
+    """Why a dataset gets another residency: by whom, and from which inputs, () where somebody simply declares it."""
 
     by: str
     inputs: tuple[Binding, ...] = ()
 
 
 def facts(tx: ports.Transaction, name: ids.DatasetName) -> tuple[ResidencyFact, ...]:
-    """All that ever bound a dataset, oldest first."""
+    """Every change of what binds a dataset, oldest first."""
     return tuple(scan.every(tx, ResidencyFact, parent=name.short))
 
 
 def note_changed(tx: ports.Transaction, stored: dataset.Dataset, origin: Origin | None) -> None:
-    """Keeps that a dataset's residency is now another one: inherited, or declared by whoever acts."""
+    """Keeps that a dataset's residency has changed: it was inherited, or declared by the transaction's actor."""
     inputs = origin.inputs if origin else ()
     by = origin.by if origin else tx.actor
     _keep(tx, stored, cause=Cause.INHERITED if inputs else Cause.DECLARED, by=by, inputs=inputs)
 
 
 def note_inherited(tx: ports.Transaction, stored: dataset.Dataset, origin: Origin) -> None:
-    """Keeps that a dataset is bound by inputs that it was not known to inherit from, though its residency stays as it is."""
+    """Keeps that a dataset inherits from further inputs, where that does not change its residency."""
     known = {binding for fact in facts(tx, stored.name) for binding in fact.inputs if fact.cause is Cause.INHERITED}
     if not known.issuperset(origin.inputs):
         _keep(tx, stored, cause=Cause.INHERITED, by=origin.by, inputs=origin.inputs)
@@ -74,7 +74,7 @@ def inherit(tx: ports.Transaction, name: ids.DatasetName, restrictions: dataset.
 
 
 def put_inherited(tx: ports.Transaction, changed: dataset.Inherited, known: dataset.Inherited) -> None:
-    """Stores what a dataset inherits from now on, and tells of it if it is another."""
+    """Stores what a dataset inherits from now on; an event tells of it where that has changed."""
     if changed == known:
         return
     stored = tx.replace(changed) if known.etag else tx.insert(changed)

@@ -115,7 +115,7 @@ def _absent(name: str) -> errors.NotFound:
 
 
 def shown(tx: ports.Transaction, stored: budget.Budget) -> budget.Budget:
-    """The budget with what is spent, in flight and told in this month."""
+    """The budget with what is spent and in flight this month, and the thresholds that were told."""
     month = metering.month(tx.now)
     return dataclasses.replace(
         stored,
@@ -202,7 +202,7 @@ def require(tx: ports.Transaction, scopes: Iterable[str], estimate_micros: int) 
 
 
 def alert(tx: ports.Transaction) -> int:
-    """Tells the thresholds that were reached, each once a month. Returns how many.
+    """Emits an event for each threshold that was reached, once a month; returns how many.
 
     Also those of last month for what is still settled or corrected in it.
     """

@@ -1,4 +1,4 @@
-"""Data cards of what jobs made: of which datasets, and what passes from those."""
+"""Data cards of datasets that jobs made: what they were made of, and which facts they inherit from there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a transfer goes: granted, started, tried again, ended, each of its effects once.
+"""The life of one transfer: started, paused and tried again, ended; each of its effects once.
 
 A live transfer is PENDING while it waits for its turn, and RUNNING while its destination's agent fetches under the read grant
 of its present attempt. It ends once; whatever is said of it afterwards is answered with how it ended.
@@ -144,7 +144,7 @@ def unpriced(version: dataset.Version, places: Iterable[site.Site], destination:
 
 
 def forbidden(tx: ports.Transaction, of: transfer.Transfer) -> tuple[str, str] | None:
-    """Reason and detail if a transfer may not be: its dataset is gone, or its residency keeps it from the destination."""
+    """Reason and detail why a transfer may not go on: its dataset is gone, or residency forbids the destination; else None."""
     stored = tx.get(dataset.Dataset, of.dataset)
     if stored is None or stored.delete_time is not None:
         return "DATASET_DELETED", f"dataset {of.dataset} is deleted"
@@ -250,7 +250,7 @@ def pause(tx: ports.Transaction, running: transfer.Transfer, reason: str, detail
 
 
 def say(tx: ports.Transaction, waiting: transfer.Transfer, reason: str, detail: str) -> bool:
-    """Notes why a PENDING transfer does not start; whether that is new."""
+    """Notes why a PENDING transfer does not start; returns whether that is news."""
     if (waiting.reason, waiting.detail) == (reason, detail):
         return False
     put(tx, dataclasses.replace(waiting, reason=reason, detail=detail))

@@ -1,6 +1,6 @@
-"""Old versions are let go of: their replicas are dropped at every site, and what they were stays in catalog and lineage.
+"""Collects old versions: their replicas are dropped at every site; their rows stay in the catalog and in lineage.
 
-Nothing goes that somebody holds on to: a legal hold, a lease of its keys, a read or a job under way, a replication rule, or a
+A version stays while somebody needs it: a legal hold, a lease of its keys, a read or a job under way, a replication rule, or a
 model that was made from it. Whoever asks must be allowed to destroy the dataset.
 """
 
@@ -62,7 +62,7 @@ def collect(  # noqa: PLR0917 - a use case's transaction, context and caller, an
 
 
 def _let_go(tx: ports.Transaction, version: dataset.Version, replicas: list[dataset.Replica]) -> None:
-    """From now on nobody reads it; its sites are told to drop it."""
+    """Closes the version to all readers, and tells its sites to drop it."""
     stored = tx.replace(dataclasses.replace(version, collect_time=tx.now))
     tx.emit("version.collected", stored.name.resource, stored)
     for held in replicas:
@@ -81,7 +81,7 @@ def _kept(
     replicas: list[dataset.Replica],
     wanted: dict[int, str],
 ) -> tuple[Kept | None, str]:
-    """The first reason to keep a version that the rule does not spare by itself, models left out."""
+    """The first reason to keep a version that the rule would collect; models made from it are looked at elsewhere."""
     if stored.legal_hold:
         return Kept.LEGAL_HOLD, "the dataset is under legal hold"
     held_keys = scan.every(tx, leases.Lease, where={"version": version.name.short})

@@ -32,7 +32,7 @@ RETENTION_SECONDS = 7 * 86_400
 
 @dataclasses.dataclass
 class _Progress:
-    """How far the holder of a table is. See `CommitterLease`."""
+    """How far the holder of a table's lease has carried it; the fields of `CommitterLease` that say so."""
 
     position: int
     carried: int
@@ -206,7 +206,7 @@ class Committer:
 
 
 def _ahead(table: str, position: int, revision: int) -> errors.FailedPrecondition:
-    """Going on would skip events: those of the restored catalog that get positions which the table has seen already."""
+    """The refusal to go on where the table is ahead of a restored catalog: its new events would take positions of old ones."""
     return errors.FailedPrecondition(
         f"table {table} holds events up to position {position}, but the catalog has come to {revision} only",
         reason="TABLES_AHEAD",
@@ -216,7 +216,7 @@ def _ahead(table: str, position: int, revision: int) -> errors.FailedPreconditio
 
 
 def _behind(lease: CommitterLease, position: int, floor: int) -> errors.FailedPrecondition:
-    """Going on would leave a gap: the table once held what the log, trusting it, has let go of."""
+    """The refusal to go on where the table has lost rows whose events the log has trimmed already: there would be a gap."""
     return errors.FailedPrecondition(
         f"table {lease.table} holds events up to position {position}, but once it held them up to {lease.position}, and the log"
         f" begins after {floor}",

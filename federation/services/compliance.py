@@ -94,7 +94,7 @@ class _Making:
         self._leased: dict[tuple[str, str], list[compliance.LeaseUse]] = defaultdict(list)
 
     def report(self, tables: tuple[compliance.TableProof, ...]) -> Report:
-        """All of it, section by section."""
+        """The whole report, section by section."""
         about, facts = self._about, self._facts
         self._remember()
         decisions = tuple(each for each in self._decided(facts.of("policy.decided")) if about.has(each.dataset))

@@ -16,7 +16,7 @@ from federation.crypto import certificates
 
 
 class Cards:
-    """Cards of imports that this process has read already, by their number: what they say never changes."""
+    """A cache of parsed rate and offer cards, by their number: a card never changes once it is stored."""
 
     def __init__(self) -> None:
         self.newest = 0
@@ -25,7 +25,7 @@ class Cards:
 
 
 class Engines:
-    """Sets of policies that this process has compiled already, by their revision: what they say never changes.
+    """A cache of compiled policies, by their revision, which never changes.
 
     `unseen` counts who asked for datasets that they may not know of, or that are not there, since it was last told.
     """
@@ -46,15 +46,15 @@ class Strangers:
 
 
 class Untold:
-    """A `ports.Telemetry` that nobody listens to."""
+    """A `ports.Telemetry` that records nothing."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Tells nobody."""
+        """A context that measures nothing."""
         del name
         return nullcontext()
 
     def trace(self) -> str:
-        """None."""
+        """No trace."""
         return ""
 
 
@@ -75,7 +75,7 @@ class Seen(NamedTuple):
 
 
 class Sight:
-    """The last look of this process, so that the next one works out again only what has changed: a memo, not state."""
+    """A cache of the last look at the federation: the next one computes again only what has changed since."""
 
     def __init__(self) -> None:
         self.last: Seen | None = None
@@ -83,7 +83,7 @@ class Sight:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The terms on which one catalog works. Made once, by the wiring; immutable.
+    """What one catalog server works with: its settings, keys, policies and caches. Made once, by the wiring.
 
     `grant_key` is the catalog's private Ed25519 key. A run's lease, and a site's silence, last `lease_seconds`; a grant lasts
     `grant_seconds` at least, and a lease of data keys `key_lease_seconds`. A read across regions may move `budget_factor` times

@@ -1,4 +1,4 @@
-"""Sums and streams of the whole ledger: Delta up to the position that it holds, then the log. Never behind, never all.
+"""Sums and exports of the whole ledger: from the Delta table as far as that has come, and from the log for what is newer.
 
 The tables are summed where they lie, by the engine; what the committer has not carried yet is a short tail of the log. Without
 an engine all of the log is the tail.

@@ -1,22 +1,18 @@
-"""Namespaces, datasets, versions and replicas: created, changed, read and written under grants, committed once."""
+"""Datasets, their versions and replicas, and the keys that come with them: created, changed, committed once."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Iterator
 
 from federation import ports
-from federation.core import card, columns, dataset, erasure, errors, grants, ids, kinds, policy, ratecard, site
+from federation.core import card, columns, dataset, erasure, errors, ids, kinds, site
 from federation.core import keys as custody
-from federation.core.authorization import Action, parties, purposes, subject
+from federation.core.authorization import parties, purposes
 from federation.crypto import manifest
-from federation.services import access, authorization, bindings, lineage, masks, partitions, pricing, residency, scan, sites
+from federation.services import access, authorization, bindings, masks, namespaces, partitions, residency, scan, sites
 from federation.services.context import Context
 
-NAMESPACE_MUTABLE = frozenset({"description", "owner"})
-WEIGHT_MAX = 1_000_000
-QUOTA_MAX = 10**15
 DATASET_MUTABLE = frozenset(
     {
         *("description", "owner", "labels", "residency", "parts", "release_bytes_max"),
@@ -25,102 +21,6 @@ DATASET_MUTABLE = frozenset(
     }
 )
 GROUP_SIZE_MAX = 10**9
-_NO_BOUND = 2**63 - 1
-
-
-# Namespaces
-
-
-def create_namespace(tx: ports.Transaction, ctx: Context, namespace: dataset.Namespace) -> dataset.Namespace:
-    """A new, empty namespace; AlreadyExists when its name is taken."""
-    if ids.segment(namespace.name, "namespace") == ids.HIDDEN:
-        raise errors.InvalidArgument(
-            f"no namespace can be named {ids.HIDDEN}: it stands for those that somebody may not know of",
-            reason="NAME_RESERVED",
-            help="Choose another name.",
-            violations={"namespace_id": "is reserved"},
-        )
-    if tx.get(dataset.Namespace, namespace.name) is not None:
-        raise _taken("namespace", namespace.name)
-    stored = tx.insert(
-        dataclasses.replace(
-            namespace,
-            owner=namespace.owner or tx.actor,
-            # What it may take of what all share is not for whoever makes it to say: see `set_quota`.
-            weight=1,
-            gpu_seconds_quota=0,
-            egress_micros_quota=0,
-            uid=ctx.ids.new("n"),
-            create_time=tx.now,
-            update_time=tx.now,
-        )
-    )
-    tx.emit("namespace.created", f"namespaces/{stored.name}", stored)
-    return stored
-
-
-def get_namespace(tx: ports.Transaction, name: str) -> dataset.Namespace:
-    """One namespace; NotFound when it is not there."""
-    key = ids.child(name, "namespaces")
-    found = tx.get(dataset.Namespace, key)
-    if found is None:
-        raise authorization.namespace_absent(key)
-    return found
-
-
-def update_namespace(
-    tx: ports.Transaction, ctx: Context, namespace: dataset.Namespace, mask: frozenset[str]
-) -> dataset.Namespace:
-    """Changes what the mask names; Conflict when `namespace.etag` is given and stale."""
-    del ctx
-    merged = masks.merge(get_namespace(tx, namespace.name), namespace, mask, NAMESPACE_MUTABLE)
-    stored = tx.replace(dataclasses.replace(merged, update_time=tx.now), etag=namespace.etag)
-    tx.emit("namespace.updated", f"namespaces/{stored.name}", stored)
-    return stored
-
-
-def set_quota(
-    tx: ports.Transaction, name: str, *, weight: int, gpu_seconds_quota: int, egress_micros_quota: int, etag: str = ""
-) -> dataset.Namespace:
-    """Sets a namespace's share and its monthly quotas (0: none); InvalidArgument (QUOTA_INVALID) for what is out of range."""
-    if not 1 <= weight <= WEIGHT_MAX:
-        raise _quota_invalid("weight", weight, 1, WEIGHT_MAX)
-    for field, value in (("gpu_seconds_quota", gpu_seconds_quota), ("egress_micros_quota", egress_micros_quota)):
-        if not 0 <= value <= QUOTA_MAX:
-            raise _quota_invalid(field, value, 0, QUOTA_MAX)
-    changed = dataclasses.replace(
-        get_namespace(tx, name),
-        weight=weight,
-        gpu_seconds_quota=gpu_seconds_quota,
-        egress_micros_quota=egress_micros_quota,
-        update_time=tx.now,
-    )
-    stored = tx.replace(changed, etag=etag)
-    tx.emit("namespace.updated", f"namespaces/{stored.name}", stored)
-    return stored
-
-
-def _quota_invalid(field: str, value: int, least: int, most: int) -> errors.InvalidArgument:
-    return errors.InvalidArgument(
-        f"{field} is {value}",
-        reason="QUOTA_INVALID",
-        help=f"Use {least} to {most}.",
-        violations={field: f"must be {least} to {most}"},
-    )
-
-
-def delete_namespace(tx: ports.Transaction, name: str, etag: str = "") -> None:
-    """Removes a namespace; FailedPrecondition (NAMESPACE_NOT_EMPTY) while it holds a dataset, a deleted one too."""
-    stored = get_namespace(tx, name)
-    held = tx.list(dataset.Dataset, parent=stored.name, limit=1)
-    if held:
-        raise errors.FailedPrecondition(
-            f"namespace {stored.name} still holds datasets, such as {held[0].name.short}",
-            reason="NAMESPACE_NOT_EMPTY",
-            help="A deleted dataset can be undeleted, so it counts.",
-        )
-    tx.delete(dataset.Namespace, stored.name, etag=etag)
-    tx.emit("namespace.deleted", f"namespaces/{stored.name}", stored)
 
 
 # Datasets
@@ -134,7 +34,7 @@ def create_dataset(
     One that names `parts` is partitioned: they are datasets that are there (PARTS_INVALID otherwise). `origin` is why it is
     bound as it is, if not because whoever acts says so.
     """
-    get_namespace(tx, new.namespace)
+    namespaces.get(tx, new.namespace)
     ids.segment(new.dataset, "dataset")
     new = checked(tx, dataclasses.replace(new, card=card.checked(new.card)))
     taken = tx.get(dataset.Dataset, new.name.short)
@@ -185,12 +85,11 @@ def whole_dataset(tx: ports.Transaction, name: ids.DatasetName) -> dataset.Datas
     return found
 
 
-def update_dataset(tx: ports.Transaction, ctx: Context, given: dataset.Dataset, mask: frozenset[str]) -> dataset.Dataset:
+def update_dataset(tx: ports.Transaction, given: dataset.Dataset, mask: frozenset[str]) -> dataset.Dataset:
     """Changes what the mask names; Conflict when `given.etag` is given and stale.
 
-    A residency that forbids a site where a replica already lies is refused (RESIDENCY_VIOLATED): a rule is never only on paper.
+    A residency that forbids a site where a replica already lies is refused (RESIDENCY_VIOLATED).
     """
-    del ctx
     stored = usable_dataset(tx, given.name)
     merged = masks.merge(stored, given, mask, DATASET_MUTABLE)
     if merged.card != stored.card:
@@ -545,246 +444,12 @@ def _sealed(tx: ports.Transaction, version: dataset.Version, uid: str, at: str) 
 
 
 def _outdated(tx: ports.Transaction, version: dataset.Version, at: str) -> bool:
-    """Whether a generation of it is from before the site's were to be made anew: by its oldest row, wherever that is."""
+    """Whether one of its generations is older than the site's last rotation of DEKs, by the oldest wrapped row at any site."""
     ring = tx.get(custody.SiteKeyring, at)
     if ring is None or ring.dek_time is None:
         return False
     rows = (row for generation in version.generations for row in tx.list(dataset.WrappedKey, parent=generation))
     return any(row.create_time is not None and row.create_time <= ring.dek_time for row in rows)
-
-
-# Grants of people
-
-
-def open_write(
-    tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: ids.DatasetName, at: str
-) -> grants.Grant:
-    """Lets a person write one new version of a dataset at a site's gateway. It commits once, or never."""
-    authorization.visible(tx, ctx, principal, name)
-    stored = whole_dataset(tx, name)
-    place = sites.get_site(tx, at)
-    sites.require_ready(place)
-    asked = authorization.question(tx, subject(principal), Action.WRITE, stored, at=place)
-    law = functools.partial(residency.require_site, name.short, stored.residency, at, place.jurisdiction)
-    authorization.require(tx, ctx, asked, law=law)
-    record = access.issue(
-        tx,
-        kinds.GrantRecord(
-            grant=ctx.ids.new("a"),
-            access=grants.Access.WRITE,
-            principal=principal.name,
-            namespace=name.namespace,
-            dataset=name.dataset,
-            version=0,
-            source_site=at,
-            source_region=place.region,
-            reader_region=place.region,
-            expire_time=tx.now + ctx.grant_life,
-        ),
-    )
-    return grants.Grant(
-        grant=record.grant,
-        access=grants.Access.WRITE,
-        subject=principal.name,
-        site=at,
-        dataset=name.short,
-        dataset_uid=stored.uid,
-        issue_time=tx.now,
-        expire_time=record.expire_time,
-    )
-
-
-def commit_person_version(
-    tx: ports.Transaction, ctx: Context, grant: grants.Grant, new: dataset.NewVersion, at: str
-) -> dataset.Version:
-    """Commits what a person wrote under a grant whose signature was checked. The same version again is answered alike."""
-    record = _write_record(tx, grant, new, at)
-    if record.version:
-        return _committed(tx, record, new)
-    if access.ended(record, tx.now):
-        raise errors.FailedPrecondition(
-            f"the grant to write {grant.dataset} is over",
-            reason="GRANT_EXPIRED",
-            help="Ask for a new one and write again.",
-            metadata={"grant": grant.grant},
-        )
-    version = commit_version(tx, ctx, new, at)
-    used = tx.replace(dataclasses.replace(record, version=version.number))
-    access.close(tx, used)
-    lineage.record_put(tx, used, version)
-    return version
-
-
-def _write_record(tx: ports.Transaction, grant: grants.Grant, new: dataset.NewVersion, at: str) -> kinds.GrantRecord:
-    if grant.access is not grants.Access.WRITE or grant.site != at or ids.dataset(new.dataset).short != grant.dataset:
-        raise errors.PermissionDenied(
-            f"the grant to {grant.access} {grant.dataset} at {grant.site} does not let {at} commit to {new.dataset}",
-            reason="GRANT_FOREIGN_SITE" if grant.site != at else "GRANT_INVALID",
-            metadata={"grant": grant.grant, "site": at},
-        )
-    record = tx.get(kinds.GrantRecord, grant.grant)
-    if record is None:
-        raise errors.FailedPrecondition(
-            f"the catalog knows no grant {grant.grant}",
-            reason="GRANT_UNKNOWN",
-            help="The catalog was restored from before it was issued; write again.",
-        )
-    return record
-
-
-def _committed(tx: ports.Transaction, record: kinds.GrantRecord, new: dataset.NewVersion) -> dataset.Version:
-    name = ids.VersionName(ids.DatasetName(record.namespace, record.dataset), record.version)
-    version = get_version(tx, name)
-    if (version.manifest_digest, version.signature) == (new.manifest_digest, new.signature):
-        return version
-    raise errors.FailedPrecondition(
-        f"the grant was used up by {name.short}",
-        reason="GRANT_USED",
-        help="A grant commits one version; ask for another.",
-        metadata={"grant": record.grant, "version": name.short},
-    )
-
-
-def open_read(  # noqa: PLR0917 - the caller, what and where
-    tx: ports.Transaction,
-    ctx: Context,
-    principal: policy.Principal,
-    name: ids.DatasetName,
-    number: int | None = None,
-    at: str = "",
-    *,
-    purpose: str = "",
-    bytes_max: int = 0,
-    sensitive: bool = False,
-    column_classes: Iterable[str] = (),
-) -> grants.Grant:
-    """Lets a person take a version home from a site that holds it; without a site, from the one whose egress is cheapest.
-
-    With `bytes_max` they may take so much of it. To be shown `sensitive` columns is for those who may write to it, and told.
-    Refused where the person is not in the dataset's residency, and where the price of the way home is unknown. It opens
-    `column_classes` beside `default`, each of which the policy must let them export.
-    """
-    authorization.visible(tx, ctx, principal, name)
-    stored = whole_dataset(tx, name)
-    wanted = ids.VersionName(name, number or stored.latest_version)
-    known = tx.get(dataset.Version, kinds.version_key(*name, wanted.number))
-    asked = authorization.question(
-        tx,
-        subject(principal),
-        Action.EXPORT,
-        stored,
-        purpose=purpose,
-        destination=principal.jurisdiction,
-        group_size=known.group_size if known else None,
-    )
-    law = functools.partial(residency.require_person, name.short, stored.residency, principal)
-    authorization.require(tx, ctx, asked, law=law)
-    if sensitive:
-        authorization.require(tx, ctx, authorization.question(tx, subject(principal), Action.WRITE, stored, purpose=purpose))
-    version = readable_version(tx, ids.VersionName(name, number or latest(stored)))
-    beside = columns.wanted(column_classes)[1:]
-    columns.require_known(version.name.short, version.column_classes, beside)
-    for each in beside:
-        authorization.require(tx, ctx, dataclasses.replace(asked, column_class=each))
-    taken = min(version.object_bytes, bytes_max) if bytes_max else version.object_bytes
-    source, micros = _source_for_person(tx, ctx, version, at, taken, beside)
-    record = access.issue(
-        tx,
-        kinds.GrantRecord(
-            grant=ctx.ids.new("a"),
-            principal=principal.name,
-            namespace=name.namespace,
-            dataset=name.dataset,
-            version=version.number,
-            source_site=source.site,
-            source_region=source.region,
-            reader_region=site.INTERNET,
-            estimate_bytes=taken,
-            estimate_micros=micros,
-            expire_time=tx.now + ctx.grant_life,
-            column_classes=beside,
-        ),
-    )
-    return grants.Grant(
-        grant=record.grant,
-        access=grants.Access.READ,
-        subject=principal.name,
-        site=source.site,
-        dataset=name.short,
-        dataset_uid=stored.uid,
-        version=version.name.short,
-        reader_region=site.INTERNET,
-        bytes_max=min(bytes_max or _NO_BOUND, ctx.budget_bytes(version.object_bytes)),
-        issue_time=tx.now,
-        expire_time=record.expire_time,
-    )
-
-
-def _source_for_person(  # noqa: PLR0917 - what, from where, how much and which of it
-    tx: ports.Transaction, ctx: Context, version: dataset.Version, at: str, size: int, beside: tuple[str, ...]
-) -> tuple[site.Site, int]:
-    """The site to read so much of it from, and what it costs: the one asked for, or the cheapest that opens these classes."""
-    if at:
-        place = sites.get_site(tx, at)
-        _require_available(tx, version, at)
-        if closed := closed_at(tx, version, at, beside):
-            raise class_closed_at(version, at, closed[0])
-        sites.require_ready(place)
-        micros = _price_home(tx, ctx, place, size)
-        if micros is None:
-            raise _unpriced(version, place.region)
-        return place, micros
-    holding = _holders(tx, version)
-    places = [place for place in holding if not closed_at(tx, version, place.site, beside)]
-    if not places:
-        raise class_closed_at(version, holding[0].site, closed_at(tx, version, holding[0].site, beside)[0])
-    priced = [(micros, place.site, place) for place in places if (micros := _price_home(tx, ctx, place, size)) is not None]
-    if not priced:
-        raise _unpriced(version, ", ".join(sorted({place.region for place in places})))
-    micros, _, place = min(priced, key=lambda each: each[:2])
-    return place, micros
-
-
-def _require_available(tx: ports.Transaction, version: dataset.Version, at: str) -> None:
-    held = tx.get(dataset.Replica, f"{kinds.version_key(version.namespace, version.dataset, version.number)}/{at}")
-    if held is None or held.state is not dataset.ReplicaState.AVAILABLE:
-        raise errors.FailedPrecondition(
-            f"site {at} holds no readable replica of {version.name.short}",
-            reason="REPLICA_MISSING",
-            help=f"`fed replica list {version.name.dataset.short}` shows where it lies.",
-            metadata={"version": version.name.short, "site": at},
-        )
-
-
-def _holders(tx: ports.Transaction, version: dataset.Version) -> list[site.Site]:
-    """Sites that answer and hold a readable replica; FailedPrecondition when there is none."""
-    where = {"version": str(version.number), "state": str(dataset.ReplicaState.AVAILABLE)}
-    rows = scan.every(tx, dataset.Replica, parent=version.name.dataset.short, where=where)
-    held = [sites.get_site(tx, row.site) for row in rows]
-    ready = [place for place in held if place.state is site.SiteState.READY]
-    if ready:
-        return ready
-    raise errors.FailedPrecondition(
-        f"no site that answers holds {version.name.short}" + (f"; {held[0].site} is {held[0].state}" if held else ""),
-        reason="SITE_NOT_READY" if held else "REPLICA_MISSING",
-        metadata={"version": version.name.short},
-    )
-
-
-def _price_home(tx: ports.Transaction, ctx: Context, place: site.Site, size: int) -> int | None:
-    counted = pricing.month(tx, ratecard.scope(place.region, site.INTERNET, place.account))
-    before = counted.sent_bytes + counted.reserved_bytes
-    price = pricing.rates(tx, ctx).price(place.region, site.INTERNET, before, size)
-    return None if price is None else price.micros
-
-
-def _unpriced(version: dataset.Version, regions: str) -> errors.FailedPrecondition:
-    return errors.FailedPrecondition(
-        f"no price is known for sending {version.object_bytes} bytes from {regions} to the internet",
-        reason="PRICE_UNKNOWN",
-        help="Add the price to the rate card; an unknown price is never taken for zero.",
-        metadata={"version": version.name.short, "region": regions},
-    )
 
 
 def _absent(what: str, name: str, hint: str) -> errors.NotFound:

@@ -93,7 +93,7 @@ class Disclosure:
         return self.sees_namespace(rest) if kind == "namespaces" else scope == budget.ALL or kind == "links"
 
     def sees_budget(self, name: str) -> bool:
-        """As `sees_scope`, of a budget's name; one that is gone tells nothing any more of what it was of."""
+        """As `sees_scope`, by a budget's name; a deleted budget cannot say any more what it was of, so nobody sees it."""
         found = self._tx.get(budget.Budget, ids.child(name, "budgets"))
         return found is not None and self.sees_scope(found.scope)
 
@@ -104,7 +104,7 @@ class Disclosure:
     # What is told of it
 
     def told(self, text: str) -> str:
-        """A dataset, or a version, as it is told: itself, or its token. What has not the form of one is told as it is."""
+        """The name of a dataset or version, or its token where that is hidden. A text that names neither stays as it is."""
         parts = _SHORT.fullmatch(text)
         if parts is None or self.sees(f"{parts[1]}/{parts[2]}"):
             return text
@@ -119,11 +119,11 @@ class Disclosure:
         return text if not text or self.sees_namespace(text) else self.hidden_namespace(text)
 
     def hidden_namespace(self, name: str) -> str:
-        """The name under which a namespace is told where it would tell too much."""
+        """The token that stands for a hidden namespace."""
         return self._name(name, "n")
 
     def token(self, short: str) -> str:
-        """The name under which a hidden dataset is told."""
+        """The token that stands for a hidden dataset."""
         return f"{HIDDEN}/{self._name(short, 'd')}"
 
     def _name(self, text: str, kind: str) -> str:
@@ -175,7 +175,7 @@ def require_everything(tx: ports.Transaction, ctx: Context, principal: Principal
 
 
 def not_everything(principal: Principal, what: str) -> errors.PermissionDenied:
-    """The refusal of what is told whole or not at all."""
+    """The refusal of an answer that cannot be shown in part."""
     return errors.PermissionDenied(
         f"{what} is told whole or not at all, and it names datasets that {principal.name} may not know of",
         reason="NOT_EVERYTHING_SEEN",

@@ -91,7 +91,7 @@ def request(  # noqa: PLR0917 - who, what, why, and what came of it
 
 
 def _require_alone(tx: ports.Transaction, found: dataset.Version) -> None:
-    """A generation is destroyed as a whole, with every file in it, whichever version has it."""
+    """Refuses where another version shares a key generation: that is destroyed with every file that is sealed under it."""
     sharing = [other.name.short for other in _relatives(tx, found) if other.erase_time is None and other.number != found.number]
     if sharing:
         raise errors.FailedPrecondition(
@@ -105,14 +105,14 @@ def _require_alone(tx: ports.Transaction, found: dataset.Version) -> None:
 
 
 def _relatives(tx: ports.Transaction, found: dataset.Version) -> list[dataset.Version]:
-    """Versions of the dataset that have a generation in common, itself too."""
+    """The versions of the dataset that share a key generation with this one, itself included."""
     own = set(found.generations)
     every = scan.every(tx, dataset.Version, parent=found.name.dataset.short)
     return [other for other in every if own.intersection(other.generations)]
 
 
 def _sites(tx: ports.Transaction, found: dataset.Version) -> list[site.Site]:
-    """Every site that has keys of its generations, or ever had: an old catalog would still have the rows of those."""
+    """Every site that has, or ever had, keys of its generations: a backup of the catalog may still hold those wrapped keys."""
     short, numbers = found.name.dataset.short, {other.number for other in _relatives(tx, found)}
     names = {other.signed_by for other in _relatives(tx, found)}
     for generation in found.generations:
@@ -253,7 +253,7 @@ def instructions(tx: ports.Transaction, at: str) -> tuple[erasure.EraseGeneratio
 
 
 def confirm(tx: ports.Transaction, at: str, name: str, signature: bytes) -> erasure.Erasure:
-    """Takes a site's word that its secrets are gone, if its key has signed it. Said again, it is answered alike."""
+    """Accepts a site's signed statement that its secrets are destroyed. The same statement again is answered alike."""
     stored = _stored(tx, name)
     part = next((part for part in stored.sites if part.site == at), None)
     if part is None:
@@ -280,7 +280,7 @@ def confirm(tx: ports.Transaction, at: str, name: str, signature: bytes) -> eras
 
 
 def certify(tx: ports.Transaction, ctx: Context) -> int:
-    """Issues the certificates of erasures that wait for nothing any more. Returns of how many."""
+    """Issues the certificates of erasures that every site has confirmed; returns how many."""
     pending = scan.every(tx, erasure.Erasure, where={"state": str(erasure.ErasureState.PENDING)})
     done = [row for row in pending if not any(True for _ in _waits_for(tx, row))]
     for row in done:

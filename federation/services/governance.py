@@ -1,4 +1,4 @@
-"""What people do to namespaces and datasets: asked of the policy, told, then done by `services.datasets`.
+"""What people do to namespaces and datasets: asked of the policy, told, then done by `services.namespaces` and `datasets`.
 
 Who makes, changes, deletes and takes back. Names that their caller may not know of are answered like those that are not there.
 """
@@ -11,22 +11,22 @@ from federation import ports
 from federation.core import authorization as values
 from federation.core import dataset, errors, ids, policy
 from federation.core.authorization import Action
-from federation.services import authorization, bindings, datasets, disclosure
+from federation.services import authorization, bindings, datasets, disclosure, namespaces
 from federation.services.context import Context
 
 
 def update_namespace(
     tx: ports.Transaction, ctx: Context, principal: policy.Principal, given: dataset.Namespace, mask: frozenset[str]
 ) -> dataset.Namespace:
-    """`datasets.update_namespace` by its owner or an administrator: whoever owns a namespace decides over its datasets."""
+    """`namespaces.update` by its owner or an administrator: whoever owns a namespace decides over its datasets."""
     _require_namespace(tx, ctx, principal, given.name)
-    return datasets.update_namespace(tx, ctx, given, mask)
+    return namespaces.update(tx, given, mask)
 
 
 def delete_namespace(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str, etag: str = "") -> None:
-    """`datasets.delete_namespace` by its owner or an administrator."""
+    """`namespaces.delete` by its owner or an administrator."""
     _require_namespace(tx, ctx, principal, name)
-    datasets.delete_namespace(tx, name, etag)
+    namespaces.delete(tx, name, etag)
 
 
 def _require_namespace(tx: ports.Transaction, ctx: Context, principal: policy.Principal, name: str) -> None:
@@ -62,11 +62,11 @@ def update_dataset(
         authorization.visible(tx, ctx, principal, ids.dataset(part))
     if given.owner != stored.owner:
         _require_party(given.owner)
-    return datasets.update_dataset(tx, ctx, given, mask)
+    return datasets.update_dataset(tx, given, mask)
 
 
 def _require_party(owner: str) -> None:
-    """A name that nobody is known by would leave the dataset to nobody."""
+    """InvalidArgument for an owner that is no `users/...` or `groups/...`: the dataset would belong to nobody."""
     values.parties((owner,) if owner else (), "owner")
 
 

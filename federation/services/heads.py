@@ -20,7 +20,7 @@ KEPT_SECONDS = 3600
 
 
 class HeadKeeper:
-    """Signs heads as tables grow. Told by the committer what it has carried; what was left unsigned is found at the start."""
+    """Signs the heads of tables as they grow: the committer says what it has carried, and a start finds what is unsigned."""
 
     def __init__(
         self, catalog: ports.Catalog, sink: ports.RecordSink, private: bytes, *, seconds: float = HEAD_SECONDS
@@ -66,7 +66,7 @@ class HeadKeeper:
         return rows >= HEAD_ROWS or not known or known[0].time + self._pause <= tx.now
 
     def _is_behind(self, table: str) -> bool:
-        """Whether a table has rows that no head covers, others than those that tell of heads."""
+        """Whether a table has rows that no head covers yet; rows about heads themselves do not count."""
         position = self._sink.head(table).position
         known = self._catalog.read(lambda tx: _newest(tx, table))
         signed = known[0].position if known else 0
@@ -131,7 +131,7 @@ def verify(
 
 
 class _Heads:
-    """Heads of a table on the way to a walk: those of a trusted key, one for each hour of many."""
+    """Chooses the heads that a walk compares with: those of trusted keys, and of many only one for each hour."""
 
     def __init__(self, table: str, trusted: frozenset[str]) -> None:
         self.strange = 0
@@ -159,7 +159,7 @@ class _Heads:
 
 
 def public(private: bytes) -> str:
-    """The key by which heads that this private key signs are known."""
+    """The public key (hex) of a private one, as heads name their signer."""
     return signing.public_hex(private)
 
 

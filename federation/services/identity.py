@@ -63,7 +63,7 @@ def create_token(  # noqa: PLR0917 - the fields of a token
 
 
 def token_id(secret: str) -> str:
-    """What a token is known by: the beginning of its digest, so that it is found by its secret and named without it."""
+    """The id of a token: the beginning of its secret's digest, so that it is found by the secret and does not contain it."""
     return f"t{secrets.digest(secret)[:24]}"
 
 
@@ -119,7 +119,7 @@ def revoke_token(tx: ports.Transaction, principal: policy.Principal, name: str) 
 
 
 def principal_for(tx: ports.Transaction, secret: str) -> policy.Principal:
-    """Who bears this token; Unauthenticated (TOKEN_INVALID, TOKEN_EXPIRED) when nobody does."""
+    """Whose token this is; Unauthenticated (TOKEN_INVALID, TOKEN_EXPIRED) for one that is unknown or over."""
     digest = secrets.digest(secret)
     record = tx.get(kinds.TokenRecord, token_id(secret))
     if record is None or not hmac.compare_digest(record.digest, digest):

@@ -110,7 +110,7 @@ def submit(
 
 
 def name_package(tx: ports.Transaction, principal: policy.Principal, alias: str, digest: str) -> None:
-    """From now on the caller's `alias` is the package `digest`; what jobs were submitted with is not touched."""
+    """Makes the caller's `alias` stand for the package `digest` from now on; jobs submitted before keep theirs."""
     _check_alias(alias)
     stored = tx.get(kinds.PackageAlias, f"{principal.name}/{alias}")
     named = kinds.PackageAlias(principal=principal.name, alias=alias, digest=digest)
@@ -142,12 +142,11 @@ def _check_alias(alias: str) -> None:
         )
 
 
-def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> job.Job:
+def cancel(tx: ports.Transaction, name: str, etag: str = "") -> job.Job:
     """Asks for a job to end. At once where no agent has it; else its site stops it, or its lease runs out.
 
     FailedPrecondition (JOB_ENDED) when it ended otherwise; cancelling twice changes nothing.
     """
-    del ctx
     stored = get(tx, name)
     if etag and etag != stored.etag:
         raise errors.Conflict(f"job {stored.job} has changed", help="Read it again and redo the change.")
@@ -234,7 +233,7 @@ def _overdue(tx: ports.Transaction, stored: job.Job, run: job.Run) -> bool:
 
 
 def _untold(tx: ports.Transaction, ctx: Context, at: str) -> Iterator[job.Run]:
-    """Runs that the catalog ended by itself a short while ago."""
+    """Runs that the catalog ended by itself a short while ago, of which their site may not know yet."""
     since = tx.now - UNTOLD_LEASES * ctx.lease
     for state in (job.JobState.FAILED, job.JobState.CANCELLED):
         where = {"site": at, "state": str(state)}
@@ -287,37 +286,39 @@ def accept_run(tx: ports.Transaction, ctx: Context, at: str, name: str, submissi
     return runs.step(tx, stored, run, "accepted", submission_id=submission_id, lease_time=lease_time)
 
 
-def report_run(
-    tx: ports.Transaction,
-    ctx: Context,
-    at: str,
-    name: str,
-    *,
-    state: job.JobState,
-    reason: str = "",
-    detail: str = "",
-    exit_code: int | None = None,
-    retryable: bool = False,
-) -> job.Run:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """An agent's word on a run: that it is RUNNING, or how it ended. `retryable` says that another attempt may do better."""
+
+    state: job.JobState
+    reason: str = ""
+    detail: str = ""
+    exit_code: int | None = None
+    retryable: bool = False
+
+
+def report_run(tx: ports.Transaction, ctx: Context, at: str, name: str, told: RunReport) -> job.Run:
     """An agent says that a run has started, failed or was stopped. Saying the same twice changes nothing.
 
     A run that SUCCEEDED stays so, whatever its process did afterwards: the answer says it.
     """
     run = _of_site(tx, at, name)
-    if run.state is job.JobState.SUCCEEDED or (run.state.terminal and (run.state, run.reason) == (state, reason)):
+    if run.state is job.JobState.SUCCEEDED or (run.state.terminal and (run.state, run.reason) == (told.state, told.reason)):
         return run
     stored, run = _current(tx, at, name)
-    if state is job.JobState.RUNNING:
-        return run if run.state is state else _started(tx, ctx, stored, run)
-    if state is job.JobState.CANCELLED and not stored.cancel_requested and _overdue(tx, stored, run):
+    if told.state is job.JobState.RUNNING:
+        return run if run.state is told.state else _started(tx, ctx, stored, run)
+    if told.state is job.JobState.CANCELLED and not stored.cancel_requested and _overdue(tx, stored, run):
         # It was stopped because it took too long, which nobody asked for by hand.
-        state, reason, retryable = job.JobState.FAILED, "DURATION_EXCEEDED", False
-    if state is job.JobState.CANCELLED:
-        return _stopped(tx, stored, run, reason, detail)
-    if state is job.JobState.FAILED:
-        return _failed(tx, ctx, stored, run, reason=reason, detail=detail, exit_code=exit_code, retryable=retryable)
+        told = dataclasses.replace(told, state=job.JobState.FAILED, reason="DURATION_EXCEEDED", retryable=False)
+    if told.state is job.JobState.CANCELLED:
+        return _stopped(tx, stored, run, told)
+    if told.state is job.JobState.FAILED:
+        return _failed(tx, ctx, stored, run, told)
     raise errors.InvalidArgument(
-        f"an agent cannot report that a run is {state}", reason="STATE_INVALID", help="Report RUNNING, FAILED or CANCELLED."
+        f"an agent cannot report that a run is {told.state}",
+        reason="STATE_INVALID",
+        help="Report RUNNING, FAILED or CANCELLED.",
     )
 
 
@@ -325,29 +326,19 @@ def _started(tx: ports.Transaction, ctx: Context, stored: job.Job, run: job.Run)
     return runs.step(tx, stored, run, "started", start_time=tx.now, lease_time=tx.now + ctx.lease)
 
 
-def _stopped(tx: ports.Transaction, stored: job.Job, run: job.Run, reason: str, detail: str) -> job.Run:
-    ended = runs.end(tx, stored, run, "cancelled", reason=reason, detail=detail)
-    placing.end_job(tx, dataclasses.replace(stored, reason=reason, detail=detail), "cancelled")
+def _stopped(tx: ports.Transaction, stored: job.Job, run: job.Run, told: RunReport) -> job.Run:
+    ended = runs.end(tx, stored, run, "cancelled", reason=told.reason, detail=told.detail)
+    placing.end_job(tx, dataclasses.replace(stored, reason=told.reason, detail=told.detail), "cancelled")
     return ended
 
 
-def _failed(
-    tx: ports.Transaction,
-    ctx: Context,
-    stored: job.Job,
-    run: job.Run,
-    *,
-    reason: str,
-    detail: str,
-    exit_code: int | None = None,
-    retryable: bool,
-) -> job.Run:
+def _failed(tx: ports.Transaction, ctx: Context, stored: job.Job, run: job.Run, told: RunReport) -> job.Run:
     """The run has failed; its job tries again, or fails with it, or is cancelled if somebody had asked for that anyway."""
-    ended = runs.end(tx, stored, run, "failed", reason=reason, detail=detail, exit_code=exit_code)
-    if reason == "COMPUTE_UNAVAILABLE":
-        _believe(tx, run.site, detail)
-    after = dataclasses.replace(stored, reason=reason, detail=detail)
-    if not retryable or reason in FINAL_REASONS:
+    ended = runs.end(tx, stored, run, "failed", reason=told.reason, detail=told.detail, exit_code=told.exit_code)
+    if told.reason == "COMPUTE_UNAVAILABLE":
+        _believe(tx, run.site, told.detail)
+    after = dataclasses.replace(stored, reason=told.reason, detail=told.detail)
+    if not told.retryable or told.reason in FINAL_REASONS:
         placing.end_job(tx, after, "failed")
     elif stored.cancel_requested:
         placing.end_job(tx, after, "cancelled")
@@ -359,7 +350,7 @@ def _failed(
 
 
 def _believe(tx: ports.Transaction, at: str, detail: str) -> None:
-    """Takes the agent's word that its cluster is down, or the job would use up its attempts there until the next heartbeat."""
+    """Marks the site's cluster as down at once: else the job would use up its attempts there until the next heartbeat."""
     error = detail or "its cluster does not answer"
     stored = tx.replace(dataclasses.replace(sites.get_site(tx, at), compute_error=error, update_time=tx.now))
     tx.emit("site.updated", f"sites/{at}", stored)
@@ -369,9 +360,8 @@ def lose_run(tx: ports.Transaction, ctx: Context, run: job.Run) -> job.Run:
     """Gives up a run whose site let its lease run out: it neither reads nor commits any more, and its job is planned again."""
     stored = get(tx, run.job)
     detail = f"site {run.site} has not been heard from since the run's lease ended"
-    if stored.cancel_requested:
-        return _stopped(tx, stored, run, LEASE_LOST, detail)
-    return _failed(tx, ctx, stored, run, reason=LEASE_LOST, detail=detail, retryable=True)
+    told = RunReport(state=job.JobState.FAILED, reason=LEASE_LOST, detail=detail, retryable=True)
+    return _stopped(tx, stored, run, told) if stored.cancel_requested else _failed(tx, ctx, stored, run, told)
 
 
 def finish_run(
@@ -414,7 +404,7 @@ def _deliver(
 
 
 def _matched(request: job.JobRequest, given: tuple[dataset.NewVersion, ...]) -> list[tuple[str, dataset.NewVersion]]:
-    """Each declared output with what was written for it, in the request's order; nothing more and nothing less."""
+    """Each declared output with what was written for it, in the request's order; raises where one is missing or too many."""
     declared = {spec.alias: spec.dataset for spec in request.outputs}
     written = {new.alias: new for new in given}
     for new in given:

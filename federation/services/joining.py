@@ -26,13 +26,12 @@ HOSTS_MAX = 16
 
 
 def invite(
-    tx: ports.Transaction, ctx: Context, name: str, hosts: Iterable[str] = (), expire_time: datetime | None = None
+    tx: ports.Transaction, name: str, hosts: Iterable[str] = (), expire_time: datetime | None = None
 ) -> tuple[kinds.JoinRecord, str]:
     """A join token for a declared site, and its secret. `hosts` are those of its gateway, for its certificate.
 
     A site that has joined may be invited again: its agent has lost its key.
     """
-    del ctx
     place = sites.get_site(tx, name)
     life = TOKEN_LIFE if expire_time is None else expire_time - tx.now
     if not timedelta(0) < life <= TOKEN_LIFE_MAX:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from federation import ports
-from federation.core import columns, dataset, errors, grants, ids, job, kinds, leases
-from federation.core.authorization import Denied, acting, job_facts
+from federation.core import columns, errors, grants, ids, job, kinds, leases
+from federation.core.authorization import Denied
 from federation.crypto import hpke
 from federation.services import access, authorization, datasets, runs, sites, transfers
 from federation.services.context import Context
@@ -61,8 +61,11 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
     beside = _classes(tx, asked, record)
     reader_site = _reader(tx, asked, record)
     principal = record.principal if record else _principal(tx, run)
+    # What people may take was decided with their grant; a run's grants last as long as the run, so it is asked about anew.
     if run is not None and asked.use is leases.Use.READ:
-        _authorize(tx, ctx, runs.get_job(tx, run.job), stored, run.site, beside)
+        authorization.release_key(
+            tx, ctx, runs.get_job(tx, run.job), stored, sites.get_site(tx, run.site), column_classes=beside
+        )
     if record is not None and record.transfer:
         transfers.require_still(tx, ctx, transfers.get(tx, record.transfer), beside)
     lease = tx.insert(
@@ -113,29 +116,6 @@ def _classes(tx: ports.Transaction, asked: leases.Asked, record: kinds.GrantReco
     version = datasets.get_version(tx, ids.VersionName(ids.dataset(asked.dataset), asked.version))
     columns.require_known(version.name.short, version.column_classes, beside)
     return beside
-
-
-def _authorize(  # noqa: PLR0917 - the run, and what it reads where
-    tx: ports.Transaction, ctx: Context, of: job.Job, stored: dataset.Dataset, at: str, column_classes: tuple[str, ...]
-) -> None:
-    """Asks the policy anew whether a run may have the key where it runs: labels, readers and policies change while it waits.
-
-    Transfers are asked about anew as well, for those whom they act for. What people may take was decided with their grant; a
-    run's grants last as long as the run.
-    """
-    request = of.request
-    who, facts = acting(request), job_facts(request)
-    authorization.release_key(
-        tx,
-        ctx,
-        who,
-        stored,
-        sites.get_site(tx, at),
-        purpose=request.purpose,
-        of=facts,
-        job=f"jobs/{of.job}",
-        column_classes=column_classes,
-    )
 
 
 def _repeated(tx: ports.Transaction, at: str, asked: leases.Asked, known: leases.Lease) -> leases.Lease:

@@ -5,6 +5,7 @@ Answers come from an index of these facts (`lineage_index`, `lineage_queries`); 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 from federation import ports
@@ -74,7 +75,7 @@ def record_put(tx: ports.Transaction, grant: kinds.GrantRecord, version: dataset
             end_time=tx.now,
         ),
     )
-    keep_edge(tx, _edge(fact, "in", "person", grant.principal, source="", size=version.total_bytes))
+    keep_edge(tx, dataclasses.replace(_input(fact, "person", grant.principal), bytes=version.total_bytes))
     keep_edge(tx, _made(fact, "data", version))
     return fact
 
@@ -95,7 +96,8 @@ def keep_edge(tx: ports.Transaction, edge: lineage.Edge) -> None:
 def _ingested(of: job.Job, fact: lineage.RunFact, versions: tuple[tuple[str, dataset.Version], ...]) -> Iterator[lineage.Edge]:
     if of.request.kind is job.JobKind.INGEST:
         size = sum(version.total_bytes for _, version in versions)
-        yield _edge(fact, "in", "source", of.request.ingest_from, site=fact.site, source=fact.region, size=size)
+        read = _input(fact, "source", of.request.ingest_from)
+        yield dataclasses.replace(read, site=fact.site, source_region=fact.region, bytes=size)
 
 
 def _read(tx: ports.Transaction, of: job.Job, fact: lineage.RunFact, report: lineage.LineageReport) -> Iterator[lineage.Edge]:
@@ -104,15 +106,13 @@ def _read(tx: ports.Transaction, of: job.Job, fact: lineage.RunFact, report: lin
         name = ids.VersionName(ids.dataset(spec.dataset), spec.version)
         version = tx.get(dataset.Version, kinds.version_key(*name.dataset, name.number))
         entry = _settled(tx, fact.run, spec.alias)
-        yield _edge(
-            fact,
-            "in",
-            spec.alias,
-            name.short,
+        yield dataclasses.replace(
+            _input(fact, spec.alias, name.short),
+            manifest_digest=version.manifest_digest if version else "",
+            rows=_rows(version),
             site=spec.source_site,
-            source=spec.source_region,
-            version=version,
-            size=entry.bytes if entry else version.object_bytes if version else 0,
+            source_region=spec.source_region,
+            bytes=entry.bytes if entry else version.object_bytes if version else 0,
             charge_micros=entry.charge_micros if entry else None,
             columns=report.input(spec.alias).columns,
         )
@@ -124,50 +124,43 @@ def _settled(tx: ports.Transaction, run: str, alias: str) -> metering.LedgerEntr
     return tx.get(metering.LedgerEntry, record.entry) if record and record.entry else None
 
 
+def _input(fact: lineage.RunFact, alias: str, node: str) -> lineage.Edge:
+    """What a run read, of which nothing else is known yet."""
+    return lineage.Edge(
+        run=fact.run,
+        direction="in",
+        alias=alias,
+        node=node,
+        manifest_digest="",
+        site="",
+        source_region="",
+        destination_region=fact.region,
+        bytes=0,
+        time=fact.end_time,
+    )
+
+
 def _made(
     fact: lineage.RunFact, alias: str, version: dataset.Version, column_map: tuple[lineage.ColumnSource, ...] = ()
 ) -> lineage.Edge:
-    return _edge(
-        fact,
-        "out",
-        alias,
-        version.name.short,
+    """What a run wrote, at its own site."""
+    return lineage.Edge(
+        run=fact.run,
+        direction="out",
+        alias=alias,
+        node=version.name.short,
+        manifest_digest=version.manifest_digest,
         site=fact.site,
-        source=fact.region,
-        version=version,
-        size=version.object_bytes,
+        source_region=fact.region,
+        destination_region=fact.region,
+        bytes=version.object_bytes,
+        time=fact.end_time,
+        rows=_rows(version),
         columns=tuple(name for name, _ in version.columns),
         column_map=column_map,
     )
 
 
-def _edge(
-    fact: lineage.RunFact,
-    direction: str,
-    alias: str,
-    node: str,
-    *,
-    site: str = "",
-    source: str,
-    version: dataset.Version | None = None,
-    size: int,
-    charge_micros: int | None = None,
-    columns: tuple[str, ...] = (),
-    column_map: tuple[lineage.ColumnSource, ...] = (),
-) -> lineage.Edge:
-    return lineage.Edge(
-        run=fact.run,
-        direction=direction,
-        alias=alias,
-        node=node,
-        manifest_digest=version.manifest_digest if version else "",
-        site=site,
-        source_region=source,
-        destination_region=fact.region,
-        bytes=size,
-        time=fact.end_time,
-        charge_micros=charge_micros,
-        rows=version.rows if version and version.rows >= 0 else None,
-        columns=columns,
-        column_map=column_map,
-    )
+def _rows(version: dataset.Version | None) -> int | None:
+    """The rows of a version, None where they are not known."""
+    return version.rows if version and version.rows >= 0 else None

@@ -1,7 +1,7 @@
-"""The index of lineage: one in each server, made from the Delta tables, following the log, and never behind when it answers.
+"""The index of lineage, one in each server: built from the Delta tables, brought up to date from the log before each answer.
 
-It holds nothing that the record does not hold. What the log no longer has is in the tables, for the log is trimmed behind them;
-so wherever this index stands, the tables lead on to where the log begins.
+It can always be built again from the record. The log is trimmed only as far as the tables hold it, so an index that is older
+than the beginning of the log catches up from the tables first.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class LineageIndex:
         return len(events) == self._batch
 
     def _reached(self, table: str) -> int:
-        """Up to where there is nothing that this index does not have."""
+        """The position up to which this index is complete."""
         return max(self._position(table), self._through.get(table, 0))
 
     def _position(self, table: str) -> int:

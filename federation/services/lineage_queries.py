@@ -33,7 +33,7 @@ Expired = Callable[[], bool]
 
 
 def never() -> bool:
-    """Time never runs out."""
+    """For callers without a deadline: never out of time."""
     return False
 
 
@@ -163,7 +163,7 @@ def _continued(query: lineage.Query, position: int, token: str) -> lineage.Query
 
 
 def _asked(query: lineage.Query) -> str:
-    """What may not change from one answer to the next."""
+    """What must stay the same between one answer and its continuation."""
     parts = [query.name, str(query.direction), query.as_of_time.isoformat() if query.as_of_time else ""]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -172,7 +172,7 @@ def _asked(query: lineage.Query) -> str:
 
 
 class _Downstream:
-    """All that came of some nodes: for each the run that made it, and the way that led there first."""
+    """Everything downstream of some nodes: for each node the run that made it, and the shortest way there."""
 
     def __init__(self, view: View, roots: list[int], found: Walked) -> None:
         self._view = view
@@ -188,7 +188,7 @@ class _Downstream:
                 self.hops[at] = self.hops[self._entered[through][0]] + 1
 
     def nearest(self) -> list[int]:
-        """What came of the roots, nearest first."""
+        """The nodes downstream of the roots, nearest first."""
         found = [node for node, hops in self.hops.items() if hops]
         return sorted(found, key=lambda node: (self.hops[node], self._view.node_name(node)))
 

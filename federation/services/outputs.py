@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from federation import ports
 from federation.core import dataset, errors, ids, job, lineage, policy, units
 from federation.core.dataset import NO_RESTRICTIONS, Restrictions
-from federation.services import authorization, bindings, datasets, residency, sites
+from federation.services import authorization, bindings, datasets, namespaces, residency, sites
 from federation.services.context import Context
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bound:
-    """What binds data: a dataset by its role (`input sales/orders`), its residency, and how many bytes made of it may leave.
+    """A dataset that binds others, by its role (`input sales/orders`): its residency, and how many bytes made of it may leave.
 
     `restrictions` are what else binds what is made of it.
     """
@@ -115,7 +115,7 @@ def _target(tx: ports.Transaction, request: job.JobRequest, spec: job.OutputSpec
 
 
 def _require_deliverable(tx: ports.Transaction, target: Target) -> None:
-    """A delivery that residency forbids would only fail once the run has ended: it is refused now."""
+    """PermissionDenied for a delivery that residency forbids: refused now, it cannot fail only after the run has ended."""
     if target.spec.deliver_to:
         place = sites.get_site(tx, target.spec.deliver_to)
         residency.require_site(target.name.short, target.residency, place.site, place.jurisdiction)
@@ -162,7 +162,7 @@ def ensure(tx: ports.Transaction, ctx: Context, targets: tuple[Target, ...], *, 
 
 def _make(tx: ports.Transaction, ctx: Context, target: Target, origin: bindings.Origin) -> None:
     if tx.get(dataset.Namespace, target.name.namespace) is None:
-        datasets.create_namespace(tx, ctx, dataset.Namespace(name=target.name.namespace, owner=target.owner))
+        namespaces.create(tx, ctx, dataset.Namespace(name=target.name.namespace, owner=target.owner))
     datasets.create_dataset(
         tx,
         ctx,
@@ -182,7 +182,7 @@ def _make(tx: ports.Transaction, ctx: Context, target: Target, origin: bindings.
 
 
 def _restricted(stored: dataset.Dataset, target: Target) -> dataset.Dataset:
-    """An output as restricted as it is and as all that is made into it."""
+    """An output's dataset with its own restrictions and those that it inherits."""
     found = dataset.strictest((stored.restrictions, target.restrictions))
     return dataclasses.replace(
         stored,

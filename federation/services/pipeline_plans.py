@@ -1,7 +1,7 @@
 """Plans a pipeline: looks at the catalog once, finds where each task may run at what cost, and places all of them as a whole.
 
-What a pipeline is placed by is what sites have in all: its later tasks run when other runs have long ended, and a job waits
-for room by itself. A site that is down is passed over; a task that nothing else can take is planned for its return.
+A pipeline is placed as if nothing else ran: its later tasks begin when other runs have long ended, and each job waits for
+room by itself. A site that is down is passed over; a task that nothing else can take is planned for its return.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class named:  # noqa: N801 - reads as a word: `with named(task):`
         self._task = task
 
     def __enter__(self) -> None:
-        """Nothing to prepare."""
+        """Nothing has to be done before."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, errors.FederationError) and "task" not in error.metadata:
@@ -171,7 +171,7 @@ def look(
     fixed: Mapping[str, str] | None = None,
     excluded: Mapping[str, tuple[tuple[str, str], ...]] | None = None,
 ) -> Look:
-    """Looks at the federation as a pipeline is planned by: nothing is busy. Raises as `bounds`."""
+    """Reads all that planning a pipeline needs, with sites as if nothing ran on them. Raises as `bounds` does."""
     return Look(
         seen=quiet(placement.view(tx, ctx)),
         request=request,
@@ -183,7 +183,7 @@ def look(
 
 
 def quiet(seen: placement.View) -> placement.View:
-    """The same federation with nothing running in it."""
+    """The same federation, as if nothing ran in it."""
     idle = tuple(
         dataclasses.replace(
             each,
@@ -195,7 +195,7 @@ def quiet(seen: placement.View) -> placement.View:
 
 
 def _well(seen: placement.View) -> placement.View:
-    """The same federation once every site that was ever there is back."""
+    """The same federation, as if every site that is lost now had come back."""
     back = tuple(
         dataclasses.replace(each, state=site.SiteState.READY, compute_error="")
         if each.state is site.SiteState.LOST
@@ -206,7 +206,7 @@ def _well(seen: placement.View) -> placement.View:
 
 
 def _with_sites(seen: placement.View, sites: tuple[site.Site, ...]) -> placement.View:
-    """The same federation with other sites, prepared once for all tasks."""
+    """The same federation with these sites instead, prepared once for all tasks."""
     known = prepared.Prepared(sites, seen.rates, seen.speeds, seen.prepared)
     return dataclasses.replace(seen, sites=sites, prepared=known)
 

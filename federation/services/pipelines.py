@@ -65,7 +65,7 @@ def get(tx: ports.Transaction, name: str) -> Pipeline:
     return found
 
 
-def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> Pipeline:
+def cancel(tx: ports.Transaction, name: str, etag: str = "") -> Pipeline:
     """Asks for a pipeline and its live jobs to end; it is CANCELLED once all of them have.
 
     FailedPrecondition (PIPELINE_ENDED) when it ended otherwise; cancelling twice changes nothing.
@@ -81,7 +81,7 @@ def cancel(tx: ports.Transaction, ctx: Context, name: str, etag: str = "") -> Pi
             reason="PIPELINE_ENDED",
             metadata={"state": str(stored.state)},
         )
-    return _kept(tx, stored, _ended(_stopped(tx, ctx, dataclasses.replace(_mirrored(tx, stored), cancel_requested=True))))
+    return _kept(tx, stored, _ended(_stopped(tx, dataclasses.replace(_mirrored(tx, stored), cancel_requested=True))))
 
 
 def advance(tx: ports.Transaction, ctx: Context, revision: int = 0) -> int:
@@ -100,7 +100,7 @@ def _step(tx: ports.Transaction, ctx: Context, stored: Pipeline, revision: int) 
     if not _ending(now):
         now = _judged(_started(tx, ctx, now, revision))
     if _ending(now):
-        now = _stopped(tx, ctx, now)
+        now = _stopped(tx, now)
     return _kept(tx, stored, _ended(now))
 
 
@@ -116,7 +116,7 @@ def _new(tx: ports.Transaction, ctx: Context, complete: PipelineRequest) -> Pipe
 
 
 def _rejected_or(planned: Pipeline) -> Pipeline:
-    """What cannot be placed at all is REJECTED before it begins."""
+    """The pipeline, REJECTED if its plan found no way to place it."""
     if not planned.reason:
         return planned
     over = tuple(each if each.state.terminal else dataclasses.replace(each, state=JobState.REJECTED) for each in planned.tasks)
@@ -134,7 +134,7 @@ def _kept(tx: ports.Transaction, before: Pipeline, now: Pipeline) -> Pipeline:
 
 
 def _mirrored(tx: ports.Transaction, of: Pipeline) -> Pipeline:
-    """What has become of the jobs."""
+    """The pipeline with its tasks' states taken from their jobs."""
     return dataclasses.replace(of, tasks=tuple(_mirror(tx, each) for each in of.tasks))
 
 
@@ -154,7 +154,7 @@ def _impossible(found: job.Job) -> bool:
 
 
 def _judged(of: Pipeline) -> Pipeline:
-    """What a failed task means: an optional one is left out, any other ends the pipeline, and so do too few optional ones."""
+    """Decides about failed tasks: an optional one is left out; any other, or too few optional ones left, ends the pipeline."""
     if _ending(of):
         return of
     optional = {spec.task for spec in of.request.tasks if spec.optional}
@@ -178,17 +178,17 @@ def _left_out(each: TaskRun) -> TaskRun:
     return dataclasses.replace(each, left_out=": ".join(part for part in (each.reason, each.detail) if part) or str(each.state))
 
 
-def _stopped(tx: ports.Transaction, ctx: Context, of: Pipeline) -> Pipeline:
+def _stopped(tx: ports.Transaction, of: Pipeline) -> Pipeline:
     """Ends what has not ended: jobs are asked to, tasks without a job just end."""
-    return dataclasses.replace(of, tasks=tuple(_stop(tx, ctx, each) for each in of.tasks))
+    return dataclasses.replace(of, tasks=tuple(_stop(tx, each) for each in of.tasks))
 
 
-def _stop(tx: ports.Transaction, ctx: Context, each: TaskRun) -> TaskRun:
+def _stop(tx: ports.Transaction, each: TaskRun) -> TaskRun:
     if each.state.terminal:
         return each
     if not each.job:
         return dataclasses.replace(each, state=JobState.CANCELLED)
-    return dataclasses.replace(each, state=jobs.cancel(tx, ctx, each.job).state)
+    return dataclasses.replace(each, state=jobs.cancel(tx, each.job).state)
 
 
 def _ended(of: Pipeline) -> Pipeline:
@@ -288,7 +288,7 @@ def _failed_at(tx: ports.Transaction, of: Pipeline) -> dict[str, tuple[tuple[str
 
 
 def _rest(tx: ports.Transaction, of: Pipeline) -> PipelineRequest:
-    """What has not ended, with what has been made for it: inputs at committed versions, none from what was left out."""
+    """The tasks that have not ended, with inputs at the versions that earlier tasks committed, and without those left out."""
     runs = {each.task: each for each in of.tasks}
     specs = {spec.task: spec for spec in of.request.tasks}
     left = tuple(_fed(tx, spec, runs, specs) for spec in of.request.tasks if not runs[spec.task].state.terminal)
@@ -344,7 +344,7 @@ def _due(of: Pipeline) -> list[TaskRun]:
 
 
 def _options(tx: ports.Transaction, ctx: Context, of: Pipeline, due: list[TaskRun], revision: int) -> dict[str, plans.Option]:
-    """Where tasks whose inputs are all there may go now."""
+    """Where the tasks whose inputs all exist could run now."""
     names = {each.task for each in due}
     specs = tuple(spec for spec in _rest(tx, of).tasks if spec.task in names)
     at = plans.look(tx, ctx, dataclasses.replace(of.request, tasks=specs), revision=revision, excluded=_failed_at(tx, of))
@@ -409,18 +409,18 @@ def _elsewhere(tx: ports.Transaction, ctx: Context, of: Pipeline, each: TaskRun,
         now = next(row for row in placed.tasks if row.task == each.task)
         if placed.reason or now.site == each.site:
             return of
-        jobs.cancel(tx, ctx, each.job)
+        jobs.cancel(tx, each.job)
         return placed
     if not _dispensable(of, each):
         return of
-    jobs.cancel(tx, ctx, each.job)
+    jobs.cancel(tx, each.job)
     why = option.waits.get(each.site) or next((row for row in option.rejections if row.site == each.site), None)
     told = f"{why.reason}: {why.detail}" if why else "no site can take it"
     return _with(of, dataclasses.replace(each, state=JobState.CANCELLED, left_out=told))
 
 
 def _dispensable(of: Pipeline, each: TaskRun) -> bool:
-    """Whether the request lets a task be gone without: enough other optional ones have succeeded."""
+    """Whether the pipeline can do without a task, because enough other optional ones have succeeded."""
     optional = {spec.task for spec in of.request.tasks if spec.optional}
     done = sum(row.state is JobState.SUCCEEDED for row in of.tasks if row.task in optional)
     return each.task in optional and 0 < of.request.parts_min <= done

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class View:
-    """What every decision of one transaction sees alike: sites with their loads, prices, volumes, and what live runs hold."""
+    """The federation as all decisions of one transaction see it: sites and loads, prices, volumes, and what live runs hold."""
 
     sites: tuple[site.Site, ...]
     loads: tuple[site.SiteLoad, ...]
@@ -72,7 +72,7 @@ def _seen(tx: ports.Transaction, ctx: Context) -> Seen:
 
 
 def _same(found: tuple[T, ...], before: tuple[T, ...]) -> tuple[T, ...]:
-    """What was found before, if it is the same now: what was worked out from that very tuple holds then."""
+    """The tuple of the last look, if nothing in it has changed: what was computed from that very object then still holds."""
     return before if found == before else found
 
 
@@ -170,7 +170,7 @@ def _inputs(tx: ports.Transaction, specs: Sequence[job.InputSpec]) -> tuple[worl
 def _closed(
     tx: ports.Transaction, specs: Sequence[job.InputSpec], inputs: Sequence[worlds.WorldInput]
 ) -> dict[tuple[str, str], str]:
-    """By alias and site, why a replica of an input does not do: it lacks the key of a column class that the job reads."""
+    """Replicas that cannot be read, by alias and site: they lack the key of a column class that the job asks for; with why."""
     found = {}
     for spec, item in zip(specs, inputs, strict=True):
         if spec.column_classes:
@@ -183,7 +183,7 @@ def _closed(
 
 
 def _without(item: worlds.WorldInput, closed: Collection[tuple[str, str]]) -> worlds.WorldInput:
-    """The input without the replicas that do not do: nothing is read from there."""
+    """The input without the replicas that cannot be read."""
     left = tuple(at for at in item.replica_sites if (item.alias, at) not in closed)
     return item if left == item.replica_sites else dataclasses.replace(item, replica_sites=left)
 

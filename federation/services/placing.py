@@ -92,7 +92,7 @@ def wait(
 
 
 def why_not(plan: job.Plan) -> tuple[str, str]:
-    """The reason that all sites share, or NO_SITE, and what each of them says. What can pass is told before what cannot."""
+    """The reason that all sites share, or NO_SITE, and each site's own detail, those that may pass by waiting first."""
     told = sorted(plan.rejections, key=lambda rejection: not rejection.resolvable)
     reasons = {rejection.reason for rejection in told if rejection.resolvable} or {rejection.reason for rejection in told}
     detail = "; ".join(f"{rejection.site}: {rejection.detail}" for rejection in told)
@@ -100,7 +100,7 @@ def why_not(plan: job.Plan) -> tuple[str, str]:
 
 
 def end_job(tx: ports.Transaction, ending: job.Job, event: str) -> job.Job:
-    """A job's step by the table, without one of its run."""
+    """Ends a job by an event of the lifecycle table, where no run of it has to end too."""
     return runs.put_job(tx, dataclasses.replace(ending, state=lifecycle.next_state(ending.state, event)))
 
 
@@ -109,12 +109,12 @@ def _refuse(tx: ports.Transaction, ctx: Context, ending: job.Job, plan: job.Plan
 
 
 def _refusal(waiting: job.Job) -> str:
-    """A job that never ran is refused; one that did has failed."""
+    """The event that ends a job which cannot be planned any more: `refused` if it never ran, `failed` if it did."""
     return "failed" if waiting.attempt else "refused"
 
 
 def _copied(item: job.InputPlan) -> bool:
-    """Whether a replica must be made before the input can be had as planned."""
+    """Whether the plan copies the input first, to the site itself or to a relay on the way."""
     return item.way is job.Way.COPY or bool(item.via_site)
 
 

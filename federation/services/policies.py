@@ -1,7 +1,7 @@
-"""Sets of policies: which holds, what another would change, and putting it in force.
+"""Sets of policies: which holds, what another would change, and putting one in force.
 
-What is applied is a revision that never changes. It is refused unless it is in order and decides all given cases as expected;
-the set of before stays, and can be applied again.
+Applying a set makes a revision that never changes afterwards. A set is refused unless it is in order and decides all given
+cases as expected. Earlier revisions stay, and can be applied again.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _case(text: str) -> Case:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compared:
-    """Decisions that change, of how many that were asked, out of how many there are; where to go on, 0 for nowhere."""
+    """The decisions that would change, how many were compared out of how many there are, and where to go on (0: at the end)."""
 
     flips: tuple[PolicyFlip, ...]
     asked: int
@@ -168,15 +168,8 @@ def _about(
         # A job acts as a user, whoever submits it.
         role = Role.USER if action in (Action.RUN, Action.RELEASE_KEY) else who.role
         for purpose, place in itertools.product(purposes, where):
-            yield authorization.question(
-                tx,
-                dataclasses.replace(who, role=role),
-                action,
-                row,
-                at=place,
-                purpose=purpose,
-                destination=who.jurisdiction if action is Action.EXPORT else "",
-            )
+            asked = authorization.question(tx, dataclasses.replace(who, role=role), action, row, at=place, purpose=purpose)
+            yield dataclasses.replace(asked, destination=who.jurisdiction) if action is Action.EXPORT else asked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

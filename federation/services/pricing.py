@@ -25,7 +25,7 @@ _IN_USE = f"{_COLLECTION}/-"
 
 
 class Month(NamedTuple):
-    """What one pricing scope has carried this month, and what quotes in flight will still send in it."""
+    """What was sent in one pricing scope this month, and what is reserved there for reads in flight."""
 
     sent_bytes: int
     requests: int
@@ -227,5 +227,5 @@ def info(card: kinds.RateCardVersion, *, rows: bool = True) -> ratecard.CardInfo
 
 
 def _lines(text: str) -> int:
-    """Rows below the heading; no field of a price file holds a line break."""
+    """How many rows a CSV has below its heading; no field of a price file holds a line break."""
     return max(0, text.count("\n") - 1)

@@ -12,6 +12,7 @@ from federation.services import (
     budgets,
     erasures,
     jobs,
+    live_transfers,
     pipelines,
     queue,
     refusals,
@@ -20,7 +21,6 @@ from federation.services import (
     runs,
     scan,
     sites,
-    transfers,
 )
 from federation.services.context import Context
 
@@ -59,9 +59,9 @@ def _ended_grants(tx: ports.Transaction, _ctx: Context, _revision: int) -> int:
 STEPS: dict[str, Callable[[ports.Transaction, Context, int], int]] = {
     "silent sites": _silent_sites,
     "ended leases": _ended_leases,
-    "transfers": lambda tx, ctx, _: transfers.advance(tx, ctx),
+    "transfers": lambda tx, ctx, _: live_transfers.advance(tx, ctx),
     "rules": lambda tx, ctx, _: rules.advance(tx, ctx),
-    "replicas": lambda tx, ctx, _: retention.expire(tx, ctx),
+    "replicas": lambda tx, _ctx, _: retention.expire(tx),
     "pipelines": pipelines.advance,
     "queue": queue.place,
     "ended grants": _ended_grants,

@@ -137,9 +137,8 @@ def _seconds(time: datetime) -> int:
 # Dropping
 
 
-def expire(tx: ports.Transaction, ctx: Context) -> int:
+def expire(tx: ports.Transaction) -> int:
     """Lets go of replicas whose time is over and that nothing holds; their sites are told to drop them. The number of them."""
-    del ctx
     where = {"expires": "1", "state": str(dataset.ReplicaState.AVAILABLE)}
     over = [row for row in scan.every(tx, dataset.Replica, where=where) if row.expire_time and row.expire_time <= tx.now]
     # One after the other: of two replicas that would both be the last but one, the first goes and the second stays.
@@ -206,12 +205,11 @@ def _built_on(tx: ports.Transaction, held: dataset.Replica) -> bool:
     return any(row is not None and any(spec.dataset == short for spec in row.request.outputs) for row in writers)
 
 
-def finish_drop(tx: ports.Transaction, ctx: Context, at: str, version: str) -> None:
+def finish_drop(tx: ports.Transaction, at: str, version: str) -> None:
     """A site says that a replica's objects are gone: the row goes, and the keys that no other version there needs.
 
     The same word again changes nothing. FailedPrecondition (REPLICA_IN_USE) for a replica that was not to be dropped.
     """
-    del ctx
     name = ids.version(version)
     held = carrying.replica_at(tx, name, at)
     if held is None:

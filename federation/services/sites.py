@@ -74,12 +74,11 @@ def require_ready(place: site.Site) -> None:
     )
 
 
-def update_site(tx: ports.Transaction, ctx: Context, given: site.Site, mask: frozenset[str]) -> site.Site:
+def update_site(tx: ports.Transaction, given: site.Site, mask: frozenset[str]) -> site.Site:
     """Changes what the mask names; Conflict when `given.etag` is given and stale.
 
     A site in use keeps its region and jurisdiction (SITE_IN_USE): what was promised of the data there depends on them.
     """
-    del ctx
     stored = get_site(tx, given.site)
     merged = _checked(masks.merge(stored, given, mask, SITE_MUTABLE))
     if (merged.region, merged.jurisdiction) != (stored.region, stored.jurisdiction):
@@ -143,28 +142,14 @@ def _store(tx: ports.Transaction, changed: site.Site, kind: str, *, etag: str = 
 # What agents say
 
 
-def register(
-    tx: ports.Transaction,
-    ctx: Context,
-    name: str,
-    *,
-    gateway: str,
-    signing_key: str,
-    sealing_key: str,
-    has_compute: bool,
-    capacity: site.Capacity,
-    compute_error: str = "",
-    findings: Iterable[admission.Finding] = (),
-    dashboard: str = "",
-) -> site.Site:
-    """Takes an agent's word on its site at each of its starts, and later, and makes the site READY with its grade.
+def register(tx: ports.Transaction, name: str, told: site.Presence, findings: Iterable[admission.Finding] = ()) -> site.Site:
+    """Takes an agent's word on its site and what its admission test found, and makes the site READY with its grade.
 
     FailedPrecondition (SITE_NOT_JOINED) for a site that nobody has let in. One whose admission test keeps it out is stored as
     DECLARED, without a grade and with what was found: the caller tells it so, once that is written (`admission.refusal`).
     A site that holds or has signed data keeps its signing key (SITE_KEY_CHANGED): with another one nothing that it signed
     could be verified.
     """
-    del ctx
     stored = get_site(tx, name)
     if stored.join_time is None:
         raise errors.FailedPrecondition(
@@ -173,7 +158,7 @@ def register(
             help=f"Invite it (`fed site invite {stored.site}`), and let it join with that token (`fed agent join`).",
             metadata={"site": stored.site},
         )
-    changed_key = stored.signing_key not in ("", signing_key)
+    changed_key = stored.signing_key not in ("", told.signing_key)
     held = tx.list(dataset.Replica, where={"site": stored.site}, limit=1)
     if changed_key and (held or _signed(tx, stored.site)):
         raise errors.FailedPrecondition(
@@ -184,13 +169,13 @@ def register(
         )
     ready = dataclasses.replace(
         stored,
-        gateway=gateway,
-        signing_key=signing_key,
-        sealing_key=sealing_key,
-        has_compute=has_compute,
-        capacity=capacity,
-        compute_error=compute_error,
-        dashboard=dashboard,
+        gateway=told.gateway,
+        signing_key=told.signing_key,
+        sealing_key=told.sealing_key,
+        has_compute=told.has_compute,
+        capacity=told.capacity,
+        compute_error=told.compute_error,
+        dashboard=told.dashboard,
         state=site.SiteState.READY,
         heartbeat_time=tx.now,
         admission=tuple(row.line for row in admission.whole(findings)),

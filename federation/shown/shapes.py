@@ -1,10 +1,9 @@
-"""What people are shown of each kind of value: the columns of its table, its fields, money and times in words. Pure."""
+"""What people are shown of each kind of value in a table: its columns. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from federation.core import (
@@ -16,7 +15,6 @@ from federation.core import (
     dataset,
     discovery,
     erasure,
-    forecast,
     job,
     keys,
     leases,
@@ -35,8 +33,8 @@ from federation.core import (
     watching,
     witness,
 )
+from federation.shown import wording
 from federation.wire import codec
-from federation.wire.plain import PAIRS, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,67 +45,6 @@ class Column:
     show: Callable[[Any], str]
     number: bool = False
     emphasis: Callable[[Any], Iterable[tuple[int, int]]] = lambda _: ()
-
-
-def fields(value: Any) -> list[tuple[str, str]]:
-    """A value's fields for a person, without empty ones and without those that the name tells already."""
-    named = codec.NAMES.get(type(value))
-    told = named.fields if named else frozenset()
-    given = {name: item for name, item in plain(value).items() if name == "name" or name not in told}
-    # A card's texts are long: each has a line of its own.
-    given |= {f"card {name}": item for name, item in given.pop("card", {}).items()}
-    pairs = [(name, _field(name, item)) for name, item in given.items()]
-    return [(_words(name), text) for name, text in pairs if text]
-
-
-def _words(name: str) -> str:
-    return name.removesuffix("_micros").replace("_", " ")
-
-
-def _field(name: str, item: Any) -> str:  # noqa: PLR0911 - one return for each kind of value
-    if isinstance(item, bool):
-        return "yes" if item else ""
-    if isinstance(item, int):
-        return _number(name, item)
-    if isinstance(item, dict) and name in PAIRS:
-        return ", ".join(
-            f"{key}={inner}" for key, inner in item.items()
-        )  # the keys are people's own: nothing is read into them
-    if isinstance(item, dict):
-        return ", ".join(f"{_words(key)}={_field(key, inner)}" for key, inner in item.items() if inner not in ("", [], {}, 0))
-    if isinstance(item, list):
-        return ", ".join(_field(name, inner) if isinstance(inner, dict) else str(inner) for inner in item)
-    if isinstance(item, str) and name.endswith("_time"):
-        return moment(datetime.fromisoformat(item))
-    return str(item)
-
-
-def _number(name: str, item: int) -> str:
-    if name.endswith("_micros"):
-        return units.usd(item)
-    if name.endswith("bytes") and item >= 1000:
-        return f"{units.size(item)} ({item:,} B)"
-    return "" if (name == "rows" and item < 0) else f"{item:,}"
-
-
-def foretold(found: forecast.Forecast) -> list[tuple[str, str]]:
-    """What a month will have cost at its end, by which method, and how sure that is."""
-    told = [("month", found.month), ("spent by now", units.usd(found.spent_micros))]
-    if found.expected_micros is not None:
-        told.append(("expected at its end", money(found.expected_micros)))
-        told.append(("80 percent between", f"{money(found.low_micros)} and {money(found.high_micros)}"))
-    told.append(("method", f"{found.method}, from {found.days} full days, for {found.days_left} days to come"))
-    return [*told, ("note", found.note)] if found.note else told
-
-
-def moment(time: datetime | None) -> str:
-    """A time as people read it, UTC to the second."""
-    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if time else ""
-
-
-def money(micros: int | None) -> str:
-    """Micro-dollars, exactly; an unknown amount says so."""
-    return "unknown" if micros is None else units.usd(micros)
 
 
 def columns(cls: type, *, wide: bool = False) -> Sequence[Column]:
@@ -208,17 +145,17 @@ _SUM = (
     _count("READ", lambda v: units.size(v.bytes)),
     _count("STAYED", lambda v: units.size(v.local_bytes)),
     _count("LEFT A REGION", lambda v: units.size(v.egress_bytes)),
-    _count("CHARGE", lambda v: money(v.charge_micros)),
-    _count("CORRECTED", lambda v: money(v.correction_micros)),
-    _count("ESTIMATE", lambda v: money(v.estimate_micros)),
-    _count("AVOIDED", lambda v: money(v.avoided_micros)),
+    _count("CHARGE", lambda v: wording.money(v.charge_micros)),
+    _count("CORRECTED", lambda v: wording.money(v.correction_micros)),
+    _count("ESTIMATE", lambda v: wording.money(v.estimate_micros)),
+    _count("AVOIDED", lambda v: wording.money(v.avoided_micros)),
     _count("UNSETTLED", lambda v: units.size(v.unsettled_bytes)),
 )
 
 _COLUMNS: dict[type, Sequence[Column]] = {
     watching.Change: (
         _count("REVISION", lambda v: str(v.revision)),
-        _text("TIME", lambda v: moment(v.time)),
+        _text("TIME", lambda v: wording.moment(v.time)),
         _text("KIND", lambda v: v.kind),
         _text("NAME", lambda v: v.name),
         _text("BY", lambda v: v.actor),
@@ -227,7 +164,7 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("NAME", lambda v: v.name),
         _text("OWNER", lambda v: v.owner),
         _count("WEIGHT", lambda v: str(v.weight)),
-        _text("CREATED", lambda v: moment(v.create_time)),
+        _text("CREATED", lambda v: wording.moment(v.create_time)),
         _text("DESCRIPTION", lambda v: v.description),
     ),
     dataset.Dataset: (
@@ -236,11 +173,11 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("RESIDENCY", lambda v: ", ".join(v.residency) or "anywhere"),
         _count("VERSION", lambda v: str(v.latest_version or "-")),
         _text("OWNER", lambda v: v.owner),
-        _text("CREATED", lambda v: moment(v.create_time)),
-        _text("DELETED", lambda v: moment(v.delete_time)),
+        _text("CREATED", lambda v: wording.moment(v.create_time)),
+        _text("DELETED", lambda v: wording.moment(v.delete_time)),
     ),
     card.CardFact: (
-        _text("INHERITED", lambda v: _words(v.field)),
+        _text("INHERITED", lambda v: wording.plainly(v.field)),
         _text("VALUE", lambda v: ", ".join(v.values)),
         _text("FROM", lambda v: v.source),
     ),
@@ -258,7 +195,7 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("ROWS", lambda v: f"{v.rows:,}" if v.rows >= 0 else "-"),
         _text("SIGNED BY", lambda v: v.signed_by),
         _text("MADE BY", lambda v: v.run or v.source or "put"),
-        _text("CREATED", lambda v: moment(v.create_time)),
+        _text("CREATED", lambda v: wording.moment(v.create_time)),
     ),
     dataset.FileEntry: (
         _text("FILE", lambda v: v.path),
@@ -279,8 +216,8 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("SITE", lambda v: v.site),
         _text("STATE", lambda v: str(v.state)),
         _count("STORED", lambda v: units.size(v.object_bytes)),
-        _text("VERIFIED", lambda v: moment(v.verify_time) or "-"),
-        _text("ENDS", lambda v: moment(v.expire_time) or "-"),
+        _text("VERIFIED", lambda v: wording.moment(v.verify_time) or "-"),
+        _text("ENDS", lambda v: wording.moment(v.expire_time) or "-"),
     ),
     transfer.Transfer: (
         _text("TRANSFER", lambda v: v.transfer),
@@ -289,9 +226,9 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("TO", lambda v: v.destination_site),
         _text("STATE", lambda v: str(v.state)),
         _count("DONE", _done),
-        _count("ESTIMATE", lambda v: money(v.estimate_micros)),
+        _count("ESTIMATE", lambda v: wording.money(v.estimate_micros)),
         _text("FOR", lambda v: v.rule or ", ".join(v.jobs) or v.principal),
-        _text("CREATED", lambda v: moment(v.create_time)),
+        _text("CREATED", lambda v: wording.moment(v.create_time)),
         _text("BECAUSE", _because),
     ),
     transfer.ReplicationRule: (
@@ -311,7 +248,7 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("GRADE", lambda v: v.grade or "-"),
         _count("CPUS", lambda v: str(v.capacity.cpus or "-")),
         _text("GPUS", lambda v: _gpus(v.capacity)),
-        _count("CPU HOUR", lambda v: money(v.offer.cpu_hour_micros)),
+        _count("CPU HOUR", lambda v: wording.money(v.offer.cpu_hour_micros)),
         _text("GATEWAY", lambda v: v.gateway),
         _text("PROBLEM", lambda v: v.compute_error or _kept_out(v)),
     ),
@@ -341,8 +278,8 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("STATE", lambda v: str(v.state)),
         _text("SITE", _site_of),
         _count("ATTEMPT", lambda v: str(v.attempt or "-")),
-        _text("CREATED", lambda v: moment(v.create_time)),
-        _text("ENDED", lambda v: moment(v.end_time) or "-"),
+        _text("CREATED", lambda v: wording.moment(v.create_time)),
+        _text("ENDED", lambda v: wording.moment(v.end_time) or "-"),
         _text("BECAUSE", _because),
     ),
     pipeline.Pipeline: (
@@ -352,8 +289,8 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("TASKS", lambda v: f"{sum(row.state.terminal for row in v.tasks)}/{len(v.tasks)}"),
         _text("SITES", lambda v: _joined(dict.fromkeys(row.site for row in v.tasks if row.site))),
         _count("COST", lambda v: units.usd(v.plan.cost_micros) if v.plan and v.plan.tasks else "-"),
-        _text("CREATED", lambda v: moment(v.create_time)),
-        _text("ENDED", lambda v: moment(v.end_time) or "-"),
+        _text("CREATED", lambda v: wording.moment(v.create_time)),
+        _text("ENDED", lambda v: wording.moment(v.end_time) or "-"),
         _text("BECAUSE", _because),
     ),
     job.Run: (
@@ -361,8 +298,8 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("SITE", lambda v: v.site),
         _text("STATE", lambda v: str(v.state)),
         _count("EXIT CODE", lambda v: "-" if v.exit_code is None else str(v.exit_code)),
-        _text("STARTED", lambda v: moment(v.start_time) or "-"),
-        _text("ENDED", lambda v: moment(v.end_time) or "-"),
+        _text("STARTED", lambda v: wording.moment(v.start_time) or "-"),
+        _text("ENDED", lambda v: wording.moment(v.end_time) or "-"),
         _text("OUTPUTS", lambda v: _joined(v.outputs)),
         _text("BECAUSE", _because),
     ),
@@ -372,14 +309,14 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("IGNORED", lambda v: f"{v.ignored:,}"),
     ),
     metering.LedgerEntry: (
-        _text("TIME", lambda v: moment(v.time)),
+        _text("TIME", lambda v: wording.moment(v.time)),
         _text("READ", lambda v: f"{v.namespace}/{v.dataset}@{v.version}"),
         _text("FROM", lambda v: v.source_region),
         _text("TO", lambda v: v.destination_region),
         _count("BYTES", lambda v: f"{v.bytes:,}"),
-        _count("CHARGE", lambda v: money(v.charge_micros)),
-        _count("ESTIMATE", lambda v: money(v.estimate_micros)),
-        _count("AVOIDED", lambda v: money(v.avoided_micros)),
+        _count("CHARGE", lambda v: wording.money(v.charge_micros)),
+        _count("ESTIMATE", lambda v: wording.money(v.estimate_micros)),
+        _count("AVOIDED", lambda v: wording.money(v.avoided_micros)),
         _text("BY", lambda v: v.run or (f"transfers/{v.transfer}" if v.transfer else v.principal)),
     ),
     metering.UsageRecord: (
@@ -412,14 +349,14 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("GPU HOURS", lambda v: f"{v.gpu_seconds / 3600:.2f}"),
         _count("RESERVED", lambda v: f"{v.reserved_gpu_seconds / 3600:.2f}"),
         _count("CPU HOURS", lambda v: f"{v.cpu_seconds / 3600:.2f}"),
-        _count("EGRESS", lambda v: money(v.egress_micros)),
-        _count("RESERVED", lambda v: money(v.reserved_egress_micros)),
+        _count("EGRESS", lambda v: wording.money(v.egress_micros)),
+        _count("RESERVED", lambda v: wording.money(v.reserved_egress_micros)),
     ),
     chain.SignedHead: (
         _text("TABLE", lambda v: v.table),
         _count("POSITION", lambda v: f"{v.position:,}"),
         _count("ROWS", lambda v: f"{v.rows:,}"),
-        _text("SIGNED", lambda v: moment(v.time)),
+        _text("SIGNED", lambda v: wording.moment(v.time)),
         _text("CHAIN", lambda v: v.chain[:16]),
         _text("KEY", lambda v: v.key),
     ),
@@ -445,7 +382,7 @@ _COLUMNS: dict[type, Sequence[Column]] = {
     ),
     trail.AuditRow: (
         _count("POSITION", lambda v: f"{v.position}"),
-        _text("TIME", lambda v: moment(v.time)),
+        _text("TIME", lambda v: wording.moment(v.time)),
         _text("WHO", lambda v: f"{v.actor} for {v.subject}" if v.subject else v.actor),
         _text("KIND", lambda v: v.kind),
         _text("OUTCOME", lambda v: str(v.outcome)),
@@ -494,7 +431,7 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("POLICIES", lambda v: str(v.policies)),
         _text("DIGEST", lambda v: v.digest[:16]),
         _text("BY", lambda v: v.principal or "-"),
-        _text("APPLIED", lambda v: moment(v.create_time)),
+        _text("APPLIED", lambda v: wording.moment(v.create_time)),
         _text("NOTE", lambda v: v.note),
     ),
     authorization.Problem: (
@@ -519,10 +456,10 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("BUDGET", lambda v: v.budget),
         _text("SCOPE", lambda v: v.scope),
         _text("MONTH", lambda v: v.month),
-        _count("LIMIT", lambda v: money(v.limit_micros)),
-        _count("SPENT", lambda v: money(v.spent_micros)),
+        _count("LIMIT", lambda v: wording.money(v.limit_micros)),
+        _count("SPENT", lambda v: wording.money(v.spent_micros)),
         _count("USED", lambda v: f"{100 * v.spent_micros / v.limit_micros:.1f} %"),
-        _count("IN FLIGHT", lambda v: money(v.reserved_micros)),
+        _count("IN FLIGHT", lambda v: wording.money(v.reserved_micros)),
         _text("ALERTS", _alerts),
         _text("STOPS", lambda v: "yes" if v.hard else "no"),
     ),
@@ -533,8 +470,8 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("SITE", lambda v: v.site),
         _text("TO", lambda v: v.run or v.reader_site or v.principal),
         _text("KEY", lambda v: v.reader_key[:12]),
-        _text("FROM", lambda v: moment(v.issue_time) or "-"),
-        _text("UNTIL", lambda v: moment(v.expire_time) or "-"),
+        _text("FROM", lambda v: wording.moment(v.issue_time) or "-"),
+        _text("UNTIL", lambda v: wording.moment(v.expire_time) or "-"),
     ),
     erasure.Erasure: (
         _text("ERASURE", lambda v: v.erasure),
@@ -545,12 +482,12 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("MADE OF IT", _downstream),
         _text("REASON", lambda v: v.reason),
         _text("BY", lambda v: v.principal or "-"),
-        _text("SINCE", lambda v: moment(v.create_time) or "-"),
-        _text("CERTIFIED", lambda v: moment(v.certify_time) or "-"),
+        _text("SINCE", lambda v: wording.moment(v.create_time) or "-"),
+        _text("CERTIFIED", lambda v: wording.moment(v.certify_time) or "-"),
     ),
     erasure.SiteErasure: (
         _text("SITE", lambda v: v.site),
-        _text("CONFIRMED", lambda v: moment(v.confirm_time) or "not yet"),
+        _text("CONFIRMED", lambda v: wording.moment(v.confirm_time) or "not yet"),
         _text("SIGNED BY", lambda v: v.signing_key[:16] or "-"),
     ),
     bill.Bill: (
@@ -558,10 +495,10 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("VERSION", lambda v: str(v.version or "-")),
         _count("LINES", lambda v: f"{v.lines:,}"),
         _count("BYTES", lambda v: units.size(v.usage_bytes)),
-        _count("COST", lambda v: money(v.cost_micros)),
-        _count("UNKNOWN", lambda v: money(v.unknown_micros)),
-        _count("REGIONAL", lambda v: money(v.regional_micros)),
-        _text("COVERS UP TO", lambda v: moment(v.covered_time) or "-"),
+        _count("COST", lambda v: wording.money(v.cost_micros)),
+        _count("UNKNOWN", lambda v: wording.money(v.unknown_micros)),
+        _count("REGIONAL", lambda v: wording.money(v.regional_micros)),
+        _text("COVERS UP TO", lambda v: wording.moment(v.covered_time) or "-"),
         _text("FROM", lambda v: v.source),
     ),
     bill.LinkReconciliation: (
@@ -570,11 +507,11 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _text("ACCOUNT", lambda v: v.account or "-"),
         _count("BILLED", lambda v: units.size(v.billed_bytes) if v.billed else "not on the bill"),
         _count("METERED", lambda v: units.size(v.metered_bytes) if v.billed else "-"),
-        _count("BILL", lambda v: money(v.billed_micros) if v.billed else "-"),
-        _count("CHARGED", lambda v: money(v.charged_micros)),
-        _count("ALLOCATED", lambda v: money(v.allocated_micros) if v.billed else "-"),
-        _count("UNALLOCATED", lambda v: money(v.unallocated_micros) if v.billed else "-"),
-        _count("CORRECTION", lambda v: money(v.correction_micros) if v.billed else "-"),
+        _count("BILL", lambda v: wording.money(v.billed_micros) if v.billed else "-"),
+        _count("CHARGED", lambda v: wording.money(v.charged_micros)),
+        _count("ALLOCATED", lambda v: wording.money(v.allocated_micros) if v.billed else "-"),
+        _count("UNALLOCATED", lambda v: wording.money(v.unallocated_micros) if v.billed else "-"),
+        _count("CORRECTION", lambda v: wording.money(v.correction_micros) if v.billed else "-"),
         _count("BYTES OFF BY", lambda v: _share(v.bytes_error)),
         _count("PRICE OFF BY", lambda v: _share(v.cost_error)),
     ),
@@ -583,13 +520,13 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("UP TO", lambda v: "-" if v.upto_bytes is None else units.size(v.upto_bytes)),
         _count("A GB", lambda v: f"{units.usd(v.gb_micros)} / {_unit(v.gb_bytes)}"),
         _count("USED", lambda v: f"{v.used_bytes:,} B"),
-        _count("CHARGE", lambda v: money(v.charge_micros)),
+        _count("CHARGE", lambda v: wording.money(v.charge_micros)),
     ),
     ratecard.CardInfo: (
         _count("NUMBER", lambda v: str(v.number)),
         _count("EGRESS ROWS", lambda v: f"{v.egress_rows:,}"),
         _count("COMPUTE ROWS", lambda v: f"{v.compute_rows:,}"),
-        _text("IMPORTED", lambda v: moment(v.create_time) or "-"),
+        _text("IMPORTED", lambda v: wording.moment(v.create_time) or "-"),
         _text("BY", lambda v: v.principal or "-"),
         _text("NOTE", lambda v: v.note or "-"),
         _text("DIGEST", lambda v: v.digest[:12]),
@@ -619,15 +556,15 @@ def _asked(wanted: job.Resources) -> str:
 
 
 _RESOURCE = _text("NAME", lambda v: codec.NAMES[type(v)].build(v))
-_CREATED = _text("CREATED", lambda v: moment(v.create_time) or "-")
-_UPDATED = _text("UPDATED", lambda v: moment(v.update_time) or "-")
+_CREATED = _text("CREATED", lambda v: wording.moment(v.create_time) or "-")
+_UPDATED = _text("UPDATED", lambda v: wording.moment(v.update_time) or "-")
 _ETAG = _text("ETAG", lambda v: v.etag or "-")
 
 #: What `-o wide` has beside the columns above.
 _WIDE: dict[type, Sequence[Column]] = {
     dataset.Namespace: (
         _count("GPU HOURS", lambda v: f"{v.gpu_seconds_quota / 3600:g}" if v.gpu_seconds_quota else "no limit"),
-        _count("EGRESS", lambda v: money(v.egress_micros_quota) if v.egress_micros_quota else "no limit"),
+        _count("EGRESS", lambda v: wording.money(v.egress_micros_quota) if v.egress_micros_quota else "no limit"),
         _UPDATED,
         _ETAG,
     ),
@@ -635,7 +572,7 @@ _WIDE: dict[type, Sequence[Column]] = {
         _text("CLASSIFICATION", lambda v: str(v.classification)),
         _text("PURPOSES", lambda v: _joined(v.purposes)),
         _text("READERS", lambda v: _joined(v.readers)),
-        _text("USE ENDS", lambda v: moment(v.use_expire_time) or "-"),
+        _text("USE ENDS", lambda v: wording.moment(v.use_expire_time) or "-"),
         _text("HOLD", lambda v: "yes" if v.legal_hold else "no"),
         _text("LABELS", lambda v: _labels(v.labels)),
         _text("PARTS", lambda v: _joined(v.parts)),
@@ -647,7 +584,7 @@ _WIDE: dict[type, Sequence[Column]] = {
         _count("STORED", lambda v: units.size(v.object_bytes)),
         _count("COLUMNS", lambda v: str(len(v.columns) or "-")),
         _count("GENERATIONS", lambda v: str(len(v.generations))),
-        _text("ERASED", lambda v: moment(v.erase_time) or "-"),
+        _text("ERASED", lambda v: wording.moment(v.erase_time) or "-"),
         _text("MANIFEST", lambda v: v.manifest_digest),
     ),
     dataset.FileEntry: (_text("GENERATION", lambda v: v.generation), _text("SHA-256 SEALED", lambda v: v.object_sha256)),
@@ -656,8 +593,8 @@ _WIDE: dict[type, Sequence[Column]] = {
         _text("ACCOUNT", lambda v: v.account or "-"),
         _text("COMPUTE", lambda v: "yes" if v.has_compute else "no"),
         _count("MEMORY", lambda v: units.size(v.capacity.memory_bytes) if v.capacity.memory_bytes else "-"),
-        _text("HEARTBEAT", lambda v: moment(v.heartbeat_time) or "-"),
-        _text("JOINED", lambda v: moment(v.join_time) or "-"),
+        _text("HEARTBEAT", lambda v: wording.moment(v.heartbeat_time) or "-"),
+        _text("JOINED", lambda v: wording.moment(v.join_time) or "-"),
         _text("SOURCES", lambda v: _joined(v.sources)),
         _ETAG,
     ),
@@ -671,7 +608,7 @@ _WIDE: dict[type, Sequence[Column]] = {
         _text("OUTPUTS", lambda v: _joined(row.dataset for row in v.request.outputs)),
         _count("PRIORITY", lambda v: str(v.request.priority)),
         _text("PURPOSE", lambda v: v.request.purpose or "-"),
-        _count("ESTIMATE", lambda v: money(v.plan.choice.total_micros) if v.plan and v.plan.choice else "-"),
+        _count("ESTIMATE", lambda v: wording.money(v.plan.choice.total_micros) if v.plan and v.plan.choice else "-"),
         _text("PIPELINE", lambda v: v.request.pipeline or "-"),
         _ETAG,
     ),
@@ -679,7 +616,7 @@ _WIDE: dict[type, Sequence[Column]] = {
         _text("SUBMISSION", lambda v: v.submission_id or "-"),
         _text("GPU TYPE", lambda v: v.gpu_type or "-"),
         _text("SPOT", lambda v: "yes" if v.spot else "no"),
-        _text("LEASE ENDS", lambda v: moment(v.lease_time) or "-"),
+        _text("LEASE ENDS", lambda v: wording.moment(v.lease_time) or "-"),
     ),
     pipeline.Pipeline: (_text("BY", lambda v: v.request.principal or "-"), _UPDATED, _ETAG),
     transfer.Transfer: (
@@ -687,7 +624,7 @@ _WIDE: dict[type, Sequence[Column]] = {
         _count("PRIORITY", lambda v: str(v.priority)),
         _count("OBJECTS", lambda v: f"{v.objects_done:,} of {v.objects:,}"),
         _count("ATTEMPT", lambda v: str(v.attempt or "-")),
-        _text("ENDED", lambda v: moment(v.end_time) or "-"),
+        _text("ENDED", lambda v: wording.moment(v.end_time) or "-"),
         _ETAG,
     ),
     transfer.ReplicationRule: (_CREATED, _UPDATED, _ETAG),
@@ -704,17 +641,17 @@ _WIDE: dict[type, Sequence[Column]] = {
     chain.SignedHead: (_RESOURCE, _text("SIGNATURE", lambda v: v.signature)),
     bill.Bill: (
         _count("DELIVERIES", lambda v: str(v.deliveries)),
-        _count("TAX", lambda v: money(v.tax_micros)),
+        _count("TAX", lambda v: wording.money(v.tax_micros)),
         _UPDATED,
         _ETAG,
     ),
     budget.Budget: (_text("BY", lambda v: v.principal or "-"), _UPDATED, _ETAG),
-    keys.SiteKeyring: (_text("DEKS SINCE", lambda v: moment(v.dek_time) or "-"), _UPDATED, _ETAG),
+    keys.SiteKeyring: (_text("DEKS SINCE", lambda v: wording.moment(v.dek_time) or "-"), _UPDATED, _ETAG),
     keys.KeyUse: (_RESOURCE,),
     keys.Escrow: (_text("BY", lambda v: v.principal), _CREATED, _ETAG),
     keys.Opening: (
         _CREATED,
-        _text("ENDS", lambda v: moment(v.expire_time) or "-"),
+        _text("ENDS", lambda v: wording.moment(v.expire_time) or "-"),
     ),
     leases.Lease: (_text("PRINCIPAL", lambda v: v.principal), _text("CLASSES", lambda v: _joined(v.sensitivities))),
     erasure.Erasure: (_text("MANIFEST", lambda v: v.manifest_digest), _ETAG),

@@ -1,4 +1,4 @@
-"""Refusals over HTTP: our errors with the status that says the same, as JSON, and nothing of what nobody meant."""
+"""Refusals over HTTP: our errors with the matching status, as JSON; of unexpected errors nothing but an id."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 async def answered(request: web.Request, handler: Handler, seconds: float | None = REQUEST_SECONDS) -> web.StreamResponse:
     """The handler's answer within these seconds, every refusal as JSON with its reason.
 
-    What nobody meant is told by an id that the log knows.
+    An unexpected error is answered with an id by which the log tells more.
     """
     try:
         async with asyncio.timeout(seconds):

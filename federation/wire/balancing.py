@@ -1,4 +1,4 @@
-"""Which servers a channel speaks to, and what it does when one of them fails: gRPC's own service config, made here alone.
+"""Balancing and retries: which servers a channel calls, and what happens when one fails, as gRPC's own service config.
 
 Calls go to the servers in turn (`round_robin`), to those alone that say of themselves that they serve (`grpc.health.v1`).
 A call that found nobody is tried again at once, a few times; whoever wants to wait longer does so on top of it. Streams are

@@ -345,7 +345,7 @@ def from_time(time: datetime) -> Timestamp:
 
 
 def to_time(stamp: Timestamp) -> datetime:
-    """A Timestamp as UTC time; InvalidArgument (TIME_INVALID) for one that is none."""
+    """A Timestamp as UTC time; InvalidArgument (TIME_INVALID) for one out of range."""
     try:
         return stamp.ToDatetime(UTC)
     except (ValueError, OverflowError):
@@ -452,7 +452,7 @@ def _told(value: Any) -> dict[str, Any]:
 
 
 def _encoder(field: _Field) -> Callable[[Any], Any]:
-    """What makes of a field's item what its message is made of."""
+    """A function that turns a field's item into what its message is made of."""
     if field.item in PAIRS:
         return lambda item: [_told(each) for each in item]
     if field.item is not None:
@@ -491,7 +491,7 @@ def _guarded(name: str, put: Callable[[], object]) -> None:
 
 
 def _decoder(field: _Field, wire: Any) -> Callable[[Message], Any]:
-    """What makes the field's item of a message."""
+    """A function that turns what a message holds for a field's item into the item."""
     read = operator.attrgetter(field.name)
     if field.item is not None:
         if typing.get_origin(field.item) is tuple:

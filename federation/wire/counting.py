@@ -62,12 +62,12 @@ class Counts:
                     self._timer.start()
 
     def file_closed(self) -> None:
-        """Tells at once, for the process may end any moment, unless it was told just now: then it is told soon."""
+        """Reports at once, for the process may end any moment; or soon, if it has just reported."""
         if time.monotonic() - self._told > SOON_SECONDS:
             self.tell()
 
     def tell(self) -> None:
-        """Tells what has changed. A gateway that is away is told at the next change, or at the end of the process."""
+        """Reports what has changed. While the gateway is away it waits for the next change, or the end of the process."""
         with self._sending:
             with self._lock:
                 self._forget_parent()
@@ -91,7 +91,7 @@ class Counts:
         return [gateway_pb2.ReadCount(input=name, hour_seconds=hour, **counts) for (name, hour), counts in self._totals.items()]
 
     def _forget_parent(self) -> None:
-        """A fork counts for itself: what its parent has counted is its parent's to tell."""
+        """Starts from zero in a forked child: its parent reports what was counted before."""
         if self._process[0] != os.getpid():
             self._process = (os.getpid(), secrets.token_hex(8))
             self._totals, self._sequence, self._changed, self._timer = {}, 0, False, None

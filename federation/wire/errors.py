@@ -65,7 +65,7 @@ def to_rich_status(error: errors.FederationError, request_id: str = "") -> statu
 
 
 def internal(request_id: str) -> status_pb2.Status:
-    """What a caller hears of an error that nobody meant: that it happened, and the id by which the server's log tells more."""
+    """What a caller hears of an unexpected error: that it happened, and the id by which the server's log tells more."""
     error = errors.FederationError(
         f"the server failed in a way it did not expect (request {request_id})",
         reason="INTERNAL",
@@ -97,7 +97,7 @@ def from_status(status: status_pb2.Status) -> errors.FederationError:
 
 
 def from_rpc_error(error: grpc.RpcError) -> errors.FederationError:
-    """The error of our family that a failed call stands for; one by its code where the other side was none of ours."""
+    """The error of our family that a failed call stands for; by its gRPC code alone where another program answered."""
     status = _status_of(error)
     if status is not None:
         return from_status(status)
@@ -114,7 +114,7 @@ def from_rpc_error(error: grpc.RpcError) -> errors.FederationError:
 
 
 class Outgoing(Iterator[T]):
-    """The messages that a call sends. Of one that cannot be made gRPC tells only that it failed; `error` is why."""
+    """The messages that a call sends. Where making one raises, gRPC only says that the call failed; `error` is why."""
 
     def __init__(self, messages: Iterable[T]) -> None:
         self._messages = iter(messages)

@@ -210,7 +210,7 @@ class GatewayClient:
 
 
 def persistent(call: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
-    """The answer of a call that may be made again, made again for as long as the other side is away."""
+    """The answer of a call that is safe to repeat: it is repeated while the other side is away, until patience ends."""
     pauses = Pauses(seconds)
     while True:
         try:
@@ -227,12 +227,12 @@ class Pauses:
         self.progress()
 
     def progress(self) -> None:
-        """Something came through: the whole patience is there again."""
+        """Resets the total of the pauses: something came through."""
         self._pause = _PAUSE_SECONDS
         self._deadline = time.monotonic() + self._seconds
 
     def wait(self, error: errors.FederationError) -> None:
-        """Pauses, or raises the error when the patience is over."""
+        """Pauses; raises the error instead where the pause would exceed the total."""
         pause = self._pause + (error.retry_seconds or 0)
         if time.monotonic() + pause > self._deadline:
             raise error

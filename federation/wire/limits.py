@@ -54,11 +54,11 @@ _HARMLESS_BYTES = min(TEXT_BYTES_MAX, ELEMENTS_MAX)
 
 
 class Malformed:
-    """What came in place of a message. gRPC itself would answer with UNKNOWN and tell of our classes."""
+    """Stands for bytes that are no message of the method. gRPC itself would answer UNKNOWN, with names of our classes."""
 
 
 def reader(cls: type[Message]) -> Callable[[bytes], Message | Malformed]:
-    """Decodes requests of a method; what cannot be decoded is told when it is checked."""
+    """A decoder of a method's requests. What cannot be decoded becomes `Malformed`, which `check` refuses."""
 
     def read(data: bytes) -> Message | Malformed:
         try:
@@ -98,7 +98,7 @@ async def checked_async(stream: AsyncIterator[Message]) -> AsyncIterator[Message
 
 
 def bound(field: descriptor.FieldDescriptor) -> int:
-    """How many bytes a text or data may have, or a single element of a list of those; 0 for what is as large as it is."""
+    """How many bytes a text or data field may have, or an element of a list of those; 0 for fields of fixed size."""
     if field.type == field.TYPE_STRING:
         return TEXTS.get(_name(field), TEXT_BYTES_MAX)
     return DATA_BYTES_MAX if field.type == field.TYPE_BYTES else 0

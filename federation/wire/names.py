@@ -1,4 +1,4 @@
-"""What things are called, asked of a catalog server in one call, with as little loaded as can be: a shell waits for it.
+"""Names for shell completion, asked of a catalog server in one call, with as few modules loaded as can be.
 
 The same methods as everywhere, under the caller's own token; the server looks for what begins so, and at no more than it tells.
 """

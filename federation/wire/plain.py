@@ -26,7 +26,7 @@ def plain(value: Any) -> Any:
 
 @functools.cache
 def pairs_of(cls: type) -> Mapping[str, Any]:
-    """The fields of a kind that are JSON objects of people's own keys, each with the type of its values."""
+    """The fields of a kind that are maps with keys of people's own (labels), each with the type of its values."""
     found = {}
     for name, hint in typing.get_type_hints(cls).items():
         args = typing.get_args(hint)

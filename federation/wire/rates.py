@@ -30,7 +30,7 @@ class Buckets:
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, name: str, now: float) -> float:
-        """Seconds until a bucket has a call in it, at a moment in seconds; 0 where it has."""
+        """Seconds until a bucket allows a call, from a moment in seconds on; 0 if it does now."""
         return max(0.0, (1.0 - self._level(name, now)) / self._per_second) if self._per_second else 0.0
 
     def take(self, name: str, now: float) -> float:
@@ -75,7 +75,7 @@ class Rates:
             raise _limited(f"callers from {place}", wait)
 
     def knock(self, place: str, credential: str) -> None:
-        """Lets somebody try to get in. RATE_LIMITED where a place has failed too often, but for a credential that was good."""
+        """Allows an attempt to authenticate; RATE_LIMITED where too many failed from there, unless the credential is known."""
         with self._lock:
             if credential and credential in self._known:
                 return
@@ -84,7 +84,7 @@ class Rates:
             raise _limited(f"callers from {place}", wait)
 
     def welcome(self, credential: str) -> None:
-        """Remembers a digest of what somebody got in with; '' is nothing to be known by."""
+        """Remembers the digest of a credential that was good; '' is none."""
         if not credential:
             return
         with self._lock:
@@ -94,7 +94,7 @@ class Rates:
                 self._known.popitem(last=False)
 
     def failed(self, place: str, credential: str) -> None:
-        """Counts somebody who was not let in."""
+        """Counts a failed attempt to authenticate."""
         with self._lock:
             self._known.pop(credential, None)
             self._strangers.take(place, self._clock())

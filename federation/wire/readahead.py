@@ -47,7 +47,7 @@ _PEEK_BYTES = 8192
 
 
 class Source(Protocol):
-    """Bytes of a known length that can be read anywhere, by many threads at once."""
+    """Something of known length that can be read at any offset, by many threads at once."""
 
     @property
     def size(self) -> int: ...
@@ -58,7 +58,7 @@ class Source(Protocol):
 
 
 class Watcher(Protocol):
-    """Who wants to know how a file is read."""
+    """Is told how a file is read."""
 
     def cached(self, size: int) -> None:
         """So many bytes were handed out from memory, to a read that asked for nothing itself."""

@@ -37,13 +37,8 @@ def find(run: str) -> environment.Connection:
 
 
 def put(connection: environment.Connection) -> None:
-    """Puts it where workers of the cluster at RAY_ADDRESS find it."""
+    """Puts the connection where workers of the cluster at RAY_ADDRESS find it."""
     _launcher_store().internal_kv_put(_key(connection.run), connection.to_json().encode(), True, _NAMESPACE)
-
-
-def remove(run: str) -> None:
-    """Takes it away again."""
-    _launcher_store().internal_kv_del(_key(run), False, _NAMESPACE)
 
 
 def present() -> bool:

@@ -106,7 +106,7 @@ def ca(variables: Mapping[str, str]) -> bytes:
 
 
 def required(variables: Mapping[str, str], name: str) -> str:
-    """One of them; FailedPrecondition (NOT_IN_A_JOB) where it is missing."""
+    """The value of a variable; FailedPrecondition (NOT_IN_A_JOB) where it is missing."""
     value = variables.get(name)
     if not value:
         raise errors.FailedPrecondition(

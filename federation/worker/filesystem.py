@@ -76,7 +76,7 @@ class FedFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return [dict(info) for info in found] if detail else sorted(info["name"] for info in found)
 
     def modified(self, path: str) -> datetime:
-        """Always the same: what is there does not change."""
+        """Always the same time: files never change."""
         self.info(path)
         return _MODIFIED
 
@@ -162,7 +162,7 @@ class FedFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return self._session.output(dataset) and not known
 
     def _above(self, path: str) -> list[Info]:
-        """What lies above datasets: the namespaces and datasets of the plan."""
+        """The tree above datasets: the namespaces and datasets of the plan."""
         bindings = (*self._session.connection.inputs, *self._session.connection.outputs)
         names = {binding.dataset for binding in bindings}
         if path:

@@ -1,4 +1,4 @@
-"""What a process of a job died of, where that was an error of ours that nobody caught: left for the launcher to tell.
+"""The uncaught error of ours that a job's process died of, written into a file for the launcher to report.
 
 The launcher names a file in the entrypoint's environment. Each process that has dealings with the gateway writes there as it
 ends, or clears what another has left, so that the last to end has the last word: an error that somebody caught is no reason.
@@ -35,7 +35,7 @@ def leave(variables: Mapping[str, str]) -> None:
 
 
 def read(path: Path) -> LastWord | None:
-    """What was left; None where nothing was, or not by this module."""
+    """Reads what a process left; None where the file is missing or not of this module."""
     try:
         reason, detail = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):

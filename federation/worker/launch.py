@@ -176,7 +176,10 @@ def _forwarding(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _published(connection: environment.Connection, log: _Log) -> Iterator[None]:
-    """Lets the Ray workers of the job find the connection for as long as it runs."""
+    """Puts the connection where the job's Ray workers find it, while the block goes on; a run that has ended leaves it there.
+
+    By then it opens nothing: a gateway refuses the token of a run that is over.
+    """
     if not cluster.present():
         yield
         return
@@ -213,7 +216,7 @@ def _finish(client: gateways.GatewayClient, end: _End, out: IO[bytes]) -> int:
 
 
 def _persistently(call: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
-    """An answer to what may be said again, within ten minutes."""
+    """The answer of a call that is safe to repeat, tried for ten minutes."""
     pauses = gateways.Pauses(FINISH_SECONDS)
     while True:
         try:
@@ -285,7 +288,7 @@ class _Log:
                 return
 
     def _batch(self) -> tuple[list[bytes], bool]:
-        """What came within a moment, and whether it was the last."""
+        """The output that came within a moment, and whether that was the end of it."""
         piece = self._queue.get()
         batch: list[bytes] = []
         deadline = time.monotonic() + BATCH_SECONDS

@@ -19,7 +19,7 @@ from federation.adapters import prices
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import SystemClock, UlidIds
 from federation.agent import fetching, journal, runs
-from federation.agent.agent import Agent
+from federation.agent.agent import Agent, Connectors
 from federation.client import Client
 from federation.core import dataset, job
 from federation.core import site as sites_core
@@ -67,17 +67,9 @@ class Place:
 
     def make(self) -> Agent:
         """An agent of this site that is not started, as a new process would make it."""
-        return Agent(
-            self.settings,
-            store=self.store,
-            sources=self.sources,
-            keys=LocalKeys(self.name, self.settings.keys.folder),
-            compute=self.compute,
-            clock=SystemClock(),
-            ids=UlidIds(),
-            pace=PACE,
-            terms=self.terms,
-        )
+        keys = LocalKeys(self.name, self.settings.keys.folder)
+        connectors = Connectors(store=self.store, sources=self.sources, keys=keys, compute=self.compute)
+        return Agent(self.settings, connectors, clock=SystemClock(), ids=UlidIds(), pace=PACE, terms=self.terms)
 
     def start(self) -> Agent:
         """Starts its agent; after the first time at the same address."""

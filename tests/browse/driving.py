@@ -10,7 +10,8 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from federation.browse import app, place, sides
+from federation.browse import app, place
+from federation.browse.clients import Clients
 from federation.client import AsyncClient
 from tests.wire.edge import Edge
 
@@ -70,7 +71,7 @@ def browse(
     async def main() -> Any:
         threads = edge.client(who)
         async with client(edge.server.address, edge.tokens.get(who, who), edge.certs.ca) as loop:
-            clients = sides.Clients(loop=loop, threads=threads, today=lambda: edge.catalog.read(lambda tx: tx.now).date())
+            clients = Clients(loop=loop, threads=threads, today=lambda: edge.catalog.read(lambda tx: tx.now).date())
             browser = app.Browser(clients, place.parse(start), touch_seconds=touch_seconds)
             async with browser.run_test(size=size) as pilot:
                 return await work(Driver(browser=browser, pilot=pilot))

@@ -13,7 +13,7 @@ import pytest
 from federation import ports
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
-from federation.browse import panes, sides
+from federation.browse import panes, sides_sites
 from federation.client import AsyncClient, Client
 from federation.core import authorization, dataset, discovery, errors, job, pipeline
 from federation.core.job import JobState
@@ -427,7 +427,7 @@ def test_a_site_shows_what_runs_waits_and_lies_there_but_nothing_hidden(fresh: E
         await driver.press("right")
         seen = await driver.sees("score-flights  RUNNING", "train-on-all   PENDING", "2 jobs")
         assert seen.index("score-flights") < seen.index("train-on-all")
-        monkeypatch.setattr(sides, "_WAITING_MAX", 0)
+        monkeypatch.setattr(sides_sites, "_WAITING_MAX", 0)
         await driver.press("r")
         await driver.sees("score-flights", "1 job; of those that wait the newest 0 were looked at")
         await driver.press("right")

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from federation.browse import apart, costs, earth, fitting, gathering, gauge, keys, panes, place, sides, worldmap
+from federation.browse import apart, costs, earth, fitting, gathering, gauge, keys, panes, place, sides, sides_data, worldmap
+from federation.browse.clients import Clients
 from federation.browse.place import Kind, Place
 from federation.client import AsyncClient
 from federation.core import budget, dataset, discovery, errors, forecast, job, metering, pipeline, site, transfer
@@ -152,7 +153,7 @@ def test_a_column_is_told_with_its_class_and_whether_it_is_sensitive() -> None:
         columns=(("email", "string"), ("address", "struct"), ("age", "int8")),
         column_classes=(ColumnClass(name="pii", columns=("email",)),),
     )
-    told = sides.schema(version, ("address.street", "email"))
+    told = sides_data.schema(version, ("address.street", "email"))
     assert [(row.column, row.sealed, row.sensitive) for row in told] == [
         ("email", "pii", True),
         ("address", "default", True),
@@ -317,7 +318,7 @@ def test_every_pane_of_every_place_asks_what_the_catalog_answers(told: Edge) -> 
     async def work() -> list[str]:
         asked = []
         async with AsyncClient(told.server.address, told.tokens["admin"], told.certs.ca) as client:
-            clients = sides.Clients(loop=client, threads=told.client())
+            clients = Clients(loop=client, threads=told.client())
             for name in (*PLACES, f"transfers/{story.MOVING}"):
                 for pane in sides.of(place.parse(name), clients):
                     if isinstance(pane, panes.AskedPane):
@@ -345,7 +346,7 @@ def test_a_budget_is_told_also_to_whom_costs_are_not(told: Edge) -> None:
 
     async def work() -> str:
         async with AsyncClient(told.server.address, secret, told.certs.ca) as client:
-            spent, *_ = sides.of(place.parse("budgets/ml"), sides.Clients(loop=client, threads=told.client()))
+            spent, *_ = sides.of(place.parse("budgets/ml"), Clients(loop=client, threads=told.client()))
             assert isinstance(spent, panes.TextPane)
             drawn = await spent._draw()
             assert isinstance(drawn, gauge.Gauge)
@@ -362,10 +363,10 @@ def test_versions_come_newest_first_however_many_there_are(told: Edge, monkeypat
 
     async def work() -> list[int]:
         async with AsyncClient(told.server.address, told.tokens["admin"], told.certs.ca) as client:
-            return [row.number async for row in sides.newest_first(client, "sales/flights")]
+            return [row.number async for row in sides_data.newest_first(client, "sales/flights")]
 
     assert asyncio.run(work()) == [3, 2, 1]
-    monkeypatch.setattr(sides, "_LISTED_MAX", 1)
+    monkeypatch.setattr(sides_data, "_LISTED_MAX", 1)
     monkeypatch.setattr(gathering, "_AT_ONCE", 2)
     assert asyncio.run(work()) == [3, 2, 1]
 

@@ -15,7 +15,7 @@ from federation.adapters import records_docs, records_tables
 from federation.adapters.records_delta import DeltaRecords
 from federation.cli import app, exits
 from federation.crypto import heads, signing
-from federation.shown import shapes
+from federation.wire.plain import plain
 from tests import records
 
 PRIVATE = bytes(range(32))
@@ -36,7 +36,7 @@ def written(tmp_path_factory) -> Path:
     sink = DeltaRecords(str(here / "tables"))
     sink.append("egress_ledger", tuple(records.event(number) for number in range(1, 21)))
     head = heads.sign(PRIVATE, sink.head("egress_ledger"), records.TIME)
-    (here / "heads.json").write_text(json.dumps([shapes.plain(head)]))
+    (here / "heads.json").write_text(json.dumps([plain(head)]))
     return here
 
 

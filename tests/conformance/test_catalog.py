@@ -1163,7 +1163,9 @@ def test_a_full_disk_fails_its_own_mutation_and_none_beside_it(tmp_path: Path) -
     def mutation(name: str, size: int) -> Callable[[sa.Connection, sql_ground.Ground], None]:
         def work(connection: sa.Connection, ground: sql_ground.Ground) -> None:
             gate.wait(30)
-            tx = sql_transaction.SqlTransaction(connection, now=builders.NOW, ids=UlidIds(), ground=ground)
+            tx = sql_transaction.SqlTransaction(
+                connection, sql_transaction.Occasion(now=builders.NOW, ids=UlidIds()), ground=ground
+            )
             tx.insert(builders.namespace(name, description="x" * size))
             tx.emit("namespace.created", name, None)
             tx.finish()

@@ -151,7 +151,7 @@ def test_a_join_token_is_good_for_one_key_and_a_short_time(joinable):
 def test_a_join_token_ends(joinable):
     """An hour after it was made; nothing lasts longer than a day."""
     sim = Simulation()
-    _, secret = sim.write(lambda tx: service.invite(tx, sim.ctx, "eu-1"))
+    _, secret = sim.write(lambda tx: service.invite(tx, "eu-1"))
     sim.clock.advance(3600)
     with pytest.raises(errors.Unauthenticated) as caught:
         sim.write(lambda tx: service.join(tx, sim.ctx, secret, b""))
@@ -215,7 +215,7 @@ def test_without_the_ca_s_key_joining_lets_in_and_certifies_nobody(tmp_path):
     """The certificate comes from the deployment's own CA."""
     sim = Simulation()
     sim.write(lambda tx: sites.create_site(tx, sim.ctx, builders.site("own-1")))
-    _, secret = sim.write(lambda tx: service.invite(tx, sim.ctx, "own-1"))
+    _, secret = sim.write(lambda tx: service.invite(tx, "own-1"))
     joined, cert = sim.write(lambda tx: service.join(tx, sim.ctx, secret, b""))
     assert (joined.site, cert, joined.join_time) == ("own-1", b"", sim.clock.now())
     with pytest.raises(errors.FailedPrecondition) as caught:

@@ -47,7 +47,7 @@ class PipelineSimulation(Simulation):
     def reprice(self, name: str, cpu_hour: str) -> None:
         """A site's CPUs get another price."""
         place = builders.site(name, offer=builders.offer(cpu_hour))
-        self.write(lambda tx: sites.update_site(tx, self.ctx, place, frozenset({"offer"})))
+        self.write(lambda tx: sites.update_site(tx, place, frozenset({"offer"})))
 
     def until_ended(self, of: Pipeline, rounds: int = 60) -> Pipeline:
         """It once it has ended: agents that live work, and time passes."""

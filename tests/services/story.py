@@ -18,7 +18,7 @@ from federation.adapters.records_links import DeltaReader
 from federation.core import dataset, errors, ids, leases, policy, trail, witness
 from federation.crypto import signing
 from federation.crypto import witness as signed
-from federation.services import access, datasets, heads, refusals
+from federation.services import access, datasets, heads, namespaces, personal, refusals
 from federation.services import authorization as authorizations
 from federation.services import leases as lease_service
 from federation.services import trail as trails
@@ -103,7 +103,7 @@ def tell(root: Path) -> Story:
         secret = datasets.get_dataset(tx, ids.dataset("hr/pay"))
         datasets.put_dataset(tx, dataclasses.replace(secret, readers=(), owner="users/root"))
         tx.replace(builders.namespace("hr", owner="users/root"))
-        datasets.create_namespace(tx, sim.ctx, builders.namespace("ml"))
+        namespaces.create(tx, sim.ctx, builders.namespace("ml"))
         datasets.create_dataset(tx, sim.ctx, builders.dataset(MODEL, kind=dataset.DatasetKind.MODEL))
 
     sim.write(describe, actor="users/root")
@@ -120,7 +120,7 @@ def tell(root: Path) -> Story:
     story.carried_time = sim.clock.now()
 
     def take_home(tx: ports.Transaction) -> Any:
-        return datasets.open_read(tx, sim.ctx, alice, ids.dataset("sales/orders"), purpose="support")
+        return personal.open_read(tx, sim.ctx, alice, ids.dataset("sales/orders"), personal.Reading(purpose="support"))
 
     grant = sim.write(take_home, actor=alice.name)
     sim.agents["eu-1"].open_grants[grant.grant] = 500

@@ -16,7 +16,7 @@ from federation.core import dataset, errors, ids, job, records
 from federation.core.authorization import Action, Decided
 from federation.core.dataset import Classification
 from federation.core.policy import Role
-from federation.services import authorization, datasets, governance, jobs, joining, policies, transfers
+from federation.services import authorization, datasets, governance, jobs, joining, namespaces, personal, policies, transfers
 from federation.services.committer import Committer
 from tests import builders
 from tests.sim import Simulation
@@ -30,7 +30,7 @@ ORDERS = ids.dataset("sales/orders")
 def sim() -> Simulation:
     """Flights that everybody reads; orders that are Alice's, in a namespace of hers."""
     made = Simulation()
-    made.write(lambda tx: datasets.create_namespace(tx, made.ctx, builders.namespace("sales", owner="")), actor=ALICE.name)
+    made.write(lambda tx: namespaces.create(tx, made.ctx, builders.namespace("sales", owner="")), actor=ALICE.name)
     made.put("sales/flights", "us-1")
     made.put("sales/orders", "eu-1")
     change(made, owner=ALICE.name, readers=())
@@ -42,7 +42,7 @@ def change(sim: Simulation, name: str = "sales/orders", **fields: object) -> dat
 
     def work(tx):
         given = dataclasses.replace(datasets.get_dataset(tx, ids.dataset(name)), etag="", **fields)
-        return datasets.update_dataset(tx, sim.ctx, given, frozenset(fields))
+        return datasets.update_dataset(tx, given, frozenset(fields))
 
     return sim.write(work, actor=ALICE.name)
 
@@ -68,8 +68,8 @@ def test_what_one_may_not_know_of_is_answered_as_if_it_were_not_there(sim: Simul
     def ask(name: ids.DatasetName, way: str):
         ways = {
             "look": lambda tx: authorization.visible(tx, sim.ctx, EVE, name),
-            "read": lambda tx: datasets.open_read(tx, sim.ctx, EVE, name),
-            "write": lambda tx: datasets.open_write(tx, sim.ctx, EVE, name, "eu-1"),
+            "read": lambda tx: personal.open_read(tx, sim.ctx, EVE, name),
+            "write": lambda tx: personal.open_write(tx, sim.ctx, EVE, name, "eu-1"),
             "submit": lambda tx: jobs.submit(tx, sim.ctx, EVE, builders.request([name.short])),
             "plan": lambda tx: jobs.plan_only(tx, sim.ctx, EVE, builders.request([name.short])),
             "copy": lambda tx: transfers.create(tx, sim.ctx, EVE, name.short, "us-1"),
@@ -102,9 +102,11 @@ def test_one_decision_serves_planner_grants_keys_replication_and_reads(sim: Simu
     stored = sim.read(lambda tx: datasets.get_dataset(tx, flights))
     place = builders.site("us-1", grade="C")
     for work in (
-        lambda tx: datasets.open_write(tx, sim.ctx, ALICE, flights, "us-1"),
+        lambda tx: personal.open_write(tx, sim.ctx, ALICE, flights, "us-1"),
         lambda tx: transfers.create(tx, sim.ctx, ALICE, "sales/flights", "eu-1"),
-        lambda tx: authorization.release_key(tx, sim.ctx, values.subject(ALICE), stored, place),
+        lambda tx: authorization.require(
+            tx, sim.ctx, authorization.question(tx, values.subject(ALICE), values.Action.RELEASE_KEY, stored, at=place)
+        ),
     ):
         error = refused(sim, work)
         assert (error.reason, error.metadata["policy"]) == ("POLICY_DENIED", "ceiling.restricted")
@@ -140,7 +142,7 @@ def test_purpose_time_and_hold_are_kept(sim: Simulation) -> None:
     assert refused(sim, lambda tx: governance.delete_dataset(tx, sim.ctx, ALICE, ORDERS)).metadata["policy"] == "hold"
     change(sim, use_expire_time=sim.clock.now() + timedelta(days=1))
     sim.clock.advance(2 * 86_400)
-    error = refused(sim, lambda tx: datasets.open_read(tx, sim.ctx, ALICE, ORDERS, purpose="fraud"))
+    error = refused(sim, lambda tx: personal.open_read(tx, sim.ctx, ALICE, ORDERS, personal.Reading(purpose="fraud")))
     assert error.metadata["policy"] == "use.ended"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from federation.core import budget, errors, ids, metering, records, site
 from federation.core.job import JobState
-from federation.services import budgets, datasets, quotas
+from federation.services import budgets, personal, quotas
 from tests import builders
 from tests.sim import Simulation
 
@@ -30,7 +30,7 @@ def make(sim: Simulation, scope: str = budget.ALL, dollars: float = 1, **changes
 
 def take_home(sim: Simulation, size: int) -> None:
     """A person downloads flights and it is settled: nine cents a gigabyte."""
-    grant = sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(), FLIGHTS)).grant
+    grant = sim.write(lambda tx: personal.open_read(tx, sim.ctx, builders.person(), FLIGHTS)).grant
     sim.agents["us-1"].open_grants[grant] = size
     sim.agents["us-1"].settle(grant)
 
@@ -88,16 +88,16 @@ def test_the_sweep_tells_of_it(sim: Simulation) -> None:
 def test_a_hard_budget_stops_a_person(sim: Simulation) -> None:
     """With the amounts; what is in flight counts, and what is given back does not."""
     make(sim, "namespaces/sales", 0.1, hard=True)
-    grant = sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(), FLIGHTS)).grant
+    grant = sim.write(lambda tx: personal.open_read(tx, sim.ctx, builders.person(), FLIGHTS)).grant
     assert shown(sim).reserved_micros == 90_000
     with pytest.raises(errors.FailedPrecondition) as caught:
-        sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(), FLIGHTS))
+        sim.write(lambda tx: personal.open_read(tx, sim.ctx, builders.person(), FLIGHTS))
     assert caught.value.reason == "BUDGET_EXHAUSTED"
     assert caught.value.metadata == {"budget": "cap", "scope": "namespaces/sales"}
     sim.agents["us-1"].open_grants[grant] = 0
     sim.agents["us-1"].settle(grant)
     assert (shown(sim).reserved_micros, shown(sim).spent_micros) == (0, 0)
-    sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(), FLIGHTS))
+    sim.write(lambda tx: personal.open_read(tx, sim.ctx, builders.person(), FLIGHTS))
 
 
 def test_a_hard_budget_keeps_a_job_from_where_it_would_pay_and_lets_it_wait(sim: Simulation) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from federation.core import dataset, errors, ids
 from federation.core.policy import Principal, Role
-from federation.services import cards, datasets, governance
+from federation.services import cards, datasets, governance, namespaces
 from tests import builders
 from tests.sim import Simulation
 
@@ -19,7 +19,7 @@ EVE = Principal(name="users/eve", role=Role.USER)
 def declare(sim: Simulation, name: str, mask: str, **card: object) -> dataset.Dataset:
     """Changes what the mask names of a dataset's card."""
     given = dataclasses.replace(sim.dataset(name), etag="", card=dataset.DataCard(**card))  # type: ignore[arg-type]
-    return sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, given, frozenset(mask.split())))
+    return sim.write(lambda tx: datasets.update_dataset(tx, given, frozenset(mask.split())))
 
 
 def explained(sim: Simulation, name: str, who: Principal = ROOT) -> object:
@@ -88,10 +88,10 @@ def test_a_source_that_the_caller_may_not_know_of_is_counted_and_not_named(sim: 
     declare(sim, "sales/flights", "card", known_bias="no nights", sensitive_columns=("email",))
     make(sim, "ml/delays", "sales/flights")
     closed = builders.namespace("sales", owner="users/alice")
-    sim.write(lambda tx: datasets.update_namespace(tx, sim.ctx, closed, frozenset({"owner"})))
+    sim.write(lambda tx: namespaces.update(tx, closed, frozenset({"owner"})))
     for name, readers in (("sales/flights", ()), ("ml/delays", ("groups/everyone",))):
         given = dataclasses.replace(sim.dataset(name), etag="", readers=readers)
-        sim.write(lambda tx, given=given: datasets.update_dataset(tx, sim.ctx, given, frozenset({"readers"})))
+        sim.write(lambda tx, given=given: datasets.update_dataset(tx, given, frozenset({"readers"})))
     found = explained(sim, "ml/delays", EVE)
     assert (found.made_of, found.facts, found.unseen) == ((), (), 1)
     made = sim.dataset("ml/delays")

@@ -10,7 +10,7 @@ import pytest
 from federation import ports
 from federation.core import dataset, errors, ids, job, leases, policy
 from federation.core.collection import Judged, Kept, Rule
-from federation.services import collection, datasets
+from federation.services import collection, datasets, namespaces
 from tests.sim import Simulation
 
 FLIGHTS = "sales/flights"
@@ -106,7 +106,7 @@ def test_a_legal_hold_keeps_all(old: Simulation) -> None:
 def test_who_may_not_destroy_it_lets_go_of_nothing(old: Simulation) -> None:
     """Whoever only reads it is refused by the policy."""
     change(old, owner="users/ada", readers=("users/eve",))
-    room = old.read(lambda tx: datasets.get_namespace(tx, "sales"))
+    room = old.read(lambda tx: namespaces.get(tx, "sales"))
 
     def close(tx: ports.Transaction) -> None:
         stored = tx.replace(dataclasses.replace(room, owner="users/ada"))

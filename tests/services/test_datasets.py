@@ -10,7 +10,7 @@ import pytest
 
 from federation import ports
 from federation.core import dataset, errors, grants, ids, kinds, site
-from federation.services import datasets
+from federation.services import datasets, namespaces, personal
 from tests import builders
 from tests.sim import Simulation
 
@@ -31,7 +31,7 @@ def refused(sim: Simulation, work: Callable[[ports.Transaction], object], reason
 def update(sim: Simulation, mask: str = "", **changes: object) -> dataset.Dataset:
     """Changes the flights."""
     given = dataclasses.replace(sim.dataset("sales/flights"), etag="", **changes)  # type: ignore[arg-type]
-    return sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, given, frozenset(mask.split())))
+    return sim.write(lambda tx: datasets.update_dataset(tx, given, frozenset(mask.split())))
 
 
 # Names
@@ -39,24 +39,22 @@ def update(sim: Simulation, mask: str = "", **changes: object) -> dataset.Datase
 
 def test_a_namespace_is_created_changed_and_deleted_once_it_is_empty(sim: Simulation) -> None:
     """A deleted dataset counts: it may come back."""
-    made = sim.write(
-        lambda tx: datasets.create_namespace(tx, sim.ctx, builders.namespace("lab", owner="")), actor="users/alice"
-    )
+    made = sim.write(lambda tx: namespaces.create(tx, sim.ctx, builders.namespace("lab", owner="")), actor="users/alice")
     assert (made.owner, made.create_time) == ("users/alice", sim.clock.now())
     told = dataclasses.replace(made, description="for trying things out")
-    changed = sim.write(lambda tx: datasets.update_namespace(tx, sim.ctx, told, frozenset()))
+    changed = sim.write(lambda tx: namespaces.update(tx, told, frozenset()))
     assert changed.description == "for trying things out"
-    refused(sim, lambda tx: datasets.update_namespace(tx, sim.ctx, told, frozenset()), "ETAG_MISMATCH")
-    refused(sim, lambda tx: datasets.create_namespace(tx, sim.ctx, builders.namespace("lab")), "ALREADY_EXISTS")
-    refused(sim, lambda tx: datasets.delete_namespace(tx, "sales"), "NAMESPACE_NOT_EMPTY")
-    sim.write(lambda tx: datasets.delete_namespace(tx, "namespaces/lab", changed.etag))
-    refused(sim, lambda tx: datasets.get_namespace(tx, "lab"), "NOT_FOUND")
+    refused(sim, lambda tx: namespaces.update(tx, told, frozenset()), "ETAG_MISMATCH")
+    refused(sim, lambda tx: namespaces.create(tx, sim.ctx, builders.namespace("lab")), "ALREADY_EXISTS")
+    refused(sim, lambda tx: namespaces.delete(tx, "sales"), "NAMESPACE_NOT_EMPTY")
+    sim.write(lambda tx: namespaces.delete(tx, "namespaces/lab", changed.etag))
+    refused(sim, lambda tx: namespaces.get(tx, "lab"), "NOT_FOUND")
 
 
 @pytest.mark.parametrize("name", ["", "Sales", "9a", "a-", "a_b", "a" * 64])
 def test_names_outside_the_grammar_are_refused(sim: Simulation, name: str) -> None:
     """Before anything is stored."""
-    refused(sim, lambda tx: datasets.create_namespace(tx, sim.ctx, builders.namespace(name)), "NAME_INVALID")
+    refused(sim, lambda tx: namespaces.create(tx, sim.ctx, builders.namespace(name)), "NAME_INVALID")
     wrong = dataset.Dataset(namespace="sales", dataset=name)
     refused(sim, lambda tx: datasets.create_dataset(tx, sim.ctx, wrong), "NAME_INVALID")
 
@@ -82,27 +80,27 @@ def test_a_mask_names_what_changes_and_nothing_else_does(sim: Simulation) -> Non
     changed = update(sim, "description", description="all of 2013", labels=(("a", "b"),))
     assert (changed.description, changed.labels) == ("all of 2013", ())
     sparse = dataset.Dataset(namespace="sales", dataset="flights", labels=(("tier", "gold"),))
-    merged = sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, sparse, frozenset()))
+    merged = sim.write(lambda tx: datasets.update_dataset(tx, sparse, frozenset()))
     assert (merged.description, merged.labels) == ("all of 2013", (("tier", "gold"),))
-    whole = sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, sparse, frozenset({"*"})))
+    whole = sim.write(lambda tx: datasets.update_dataset(tx, sparse, frozenset({"*"})))
     assert whole.description == ""
-    error = refused(sim, lambda tx: datasets.update_dataset(tx, sim.ctx, sparse, frozenset({"uid"})), "FIELD_MASK_INVALID")
+    error = refused(sim, lambda tx: datasets.update_dataset(tx, sparse, frozenset({"uid"})), "FIELD_MASK_INVALID")
     assert "uid" in error.violations
 
 
 def test_a_deleted_dataset_is_there_but_cannot_be_used(sim: Simulation) -> None:
     """Until it is undeleted; what was granted on it stays closed."""
     alice = builders.person()
-    sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, FLIGHTS))
+    sim.write(lambda tx: personal.open_read(tx, sim.ctx, alice, FLIGHTS))
     sim.write(lambda tx: datasets.delete_dataset(tx, FLIGHTS))
     assert sim.dataset("sales/flights").delete_time is not None
     assert all(record.closed for record in sim.all(kinds.GrantRecord))
-    refused(sim, lambda tx: datasets.open_read(tx, sim.ctx, alice, FLIGHTS), "DATASET_DELETED")
-    refused(sim, lambda tx: datasets.open_write(tx, sim.ctx, alice, FLIGHTS, "us-1"), "DATASET_DELETED")
+    refused(sim, lambda tx: personal.open_read(tx, sim.ctx, alice, FLIGHTS), "DATASET_DELETED")
+    refused(sim, lambda tx: personal.open_write(tx, sim.ctx, alice, FLIGHTS, "us-1"), "DATASET_DELETED")
     refused(sim, lambda tx: datasets.delete_dataset(tx, FLIGHTS), "DATASET_DELETED")
     sim.write(lambda tx: datasets.undelete_dataset(tx, FLIGHTS))
     refused(sim, lambda tx: datasets.undelete_dataset(tx, FLIGHTS), "DATASET_NOT_DELETED")
-    assert sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, FLIGHTS)).site == "us-1"
+    assert sim.write(lambda tx: personal.open_read(tx, sim.ctx, alice, FLIGHTS)).site == "us-1"
 
 
 # Residency
@@ -111,7 +109,7 @@ def test_a_deleted_dataset_is_there_but_cannot_be_used(sim: Simulation) -> None:
 def test_a_residency_is_never_only_on_paper(sim: Simulation) -> None:
     """One that forbids a place where the data already lies is refused, and names the place."""
     given = dataclasses.replace(sim.dataset("sales/flights"), residency=("EU",))
-    error = refused(sim, lambda tx: datasets.update_dataset(tx, sim.ctx, given, frozenset({"residency"})), "RESIDENCY_VIOLATED")
+    error = refused(sim, lambda tx: datasets.update_dataset(tx, given, frozenset({"residency"})), "RESIDENCY_VIOLATED")
     assert "us-1" in error.message
     assert update(sim, "residency", residency=("US", "EU", "US")).residency == ("EU", "US")
 
@@ -121,7 +119,7 @@ def test_tightening_a_residency_stops_those_who_read_elsewhere(sim: Simulation) 
     abroad = sim.submit(builders.request(["sales/weather"], sites=("us-1",)))
     at_home = sim.submit(builders.request(["sales/weather"], sites=("eu-1",)))
     tight = dataclasses.replace(sim.dataset("sales/weather"), residency=("EU",))
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, tight, frozenset({"residency"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, tight, frozenset({"residency"})))
     closed = {record.job: record.closed for record in sim.all(kinds.GrantRecord) if record.job}
     assert closed == {abroad.job: True, at_home.job: False}
 
@@ -136,7 +134,7 @@ def test_a_jurisdiction_is_written_in_capitals(sim: Simulation, text: str) -> No
 def test_data_is_not_written_where_it_may_not_lie(sim: Simulation) -> None:
     """Neither is the grant given nor, had it been, the version taken."""
     alice = builders.person()
-    refused(sim, lambda tx: datasets.open_write(tx, sim.ctx, alice, ORDERS, "us-1"), "RESIDENCY_DENIED")
+    refused(sim, lambda tx: personal.open_write(tx, sim.ctx, alice, ORDERS, "us-1"), "RESIDENCY_DENIED")
     new = sim.agents["us-1"].new_version("sales/orders", sim.dataset("sales/orders").uid)
     refused(sim, lambda tx: datasets.commit_version(tx, sim.ctx, new, "us-1"), "RESIDENCY_DENIED")
 
@@ -217,47 +215,47 @@ def test_another_sites_signature_does_not_do(sim: Simulation) -> None:
 
 def written(sim: Simulation, at: str = "us-1") -> tuple[grants.Grant, dataset.NewVersion]:
     """A grant to write flights, and what was written under it."""
-    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, builders.person(), FLIGHTS, at))
+    grant = sim.write(lambda tx: personal.open_write(tx, sim.ctx, builders.person(), FLIGHTS, at))
     return grant, sim.agents[at].new_version("sales/flights", grant.dataset_uid)
 
 
 def test_a_grant_to_write_commits_one_version(sim: Simulation) -> None:
     """The same version again gets the same answer; another one is refused."""
     grant, new = written(sim)
-    committed = sim.write(lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, new, "us-1"))
+    committed = sim.write(lambda tx: personal.commit(tx, sim.ctx, grant, new, "us-1"))
     before = sim.catalog.revision()
-    assert sim.write(lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, new, "us-1")) == committed
+    assert sim.write(lambda tx: personal.commit(tx, sim.ctx, grant, new, "us-1")) == committed
     assert sim.catalog.revision() == before
     other = sim.agents["us-1"].new_version("sales/flights", grant.dataset_uid)
-    refused(sim, lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, other, "us-1"), "GRANT_USED")
+    refused(sim, lambda tx: personal.commit(tx, sim.ctx, grant, other, "us-1"), "GRANT_USED")
 
 
 def test_a_grant_to_write_serves_its_site_its_dataset_and_its_purpose(sim: Simulation) -> None:
     """Whoever bends it is refused."""
     grant, new = written(sim)
-    refused(sim, lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, new, "eu-1"), "GRANT_FOREIGN_SITE")
+    refused(sim, lambda tx: personal.commit(tx, sim.ctx, grant, new, "eu-1"), "GRANT_FOREIGN_SITE")
     weather = sim.agents["us-1"].new_version("sales/weather", sim.dataset("sales/weather").uid)
-    refused(sim, lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, weather, "us-1"), "GRANT_INVALID")
+    refused(sim, lambda tx: personal.commit(tx, sim.ctx, grant, weather, "us-1"), "GRANT_INVALID")
     reading = dataclasses.replace(grant, access=grants.Access.READ)
-    refused(sim, lambda tx: datasets.commit_person_version(tx, sim.ctx, reading, new, "us-1"), "GRANT_INVALID")
+    refused(sim, lambda tx: personal.commit(tx, sim.ctx, reading, new, "us-1"), "GRANT_INVALID")
     unknown = dataclasses.replace(grant, grant="a-none")
-    refused(sim, lambda tx: datasets.commit_person_version(tx, sim.ctx, unknown, new, "us-1"), "GRANT_UNKNOWN")
+    refused(sim, lambda tx: personal.commit(tx, sim.ctx, unknown, new, "us-1"), "GRANT_UNKNOWN")
 
 
 def test_a_grant_to_write_ends(sim: Simulation) -> None:
     """After it nothing is committed, whatever was uploaded."""
     grant, new = written(sim)
     sim.clock.advance(sim.ctx.grant_seconds)
-    refused(sim, lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, new, "us-1"), "GRANT_EXPIRED")
+    refused(sim, lambda tx: personal.commit(tx, sim.ctx, grant, new, "us-1"), "GRANT_EXPIRED")
 
 
 def test_a_site_that_does_not_answer_is_not_written_to(sim: Simulation) -> None:
     """LOST and never seen are told apart."""
     sim.declare("us-3", up=False)
     alice = builders.person()
-    refused(sim, lambda tx: datasets.open_write(tx, sim.ctx, alice, FLIGHTS, "us-3"), "SITE_NOT_READY")
+    refused(sim, lambda tx: personal.open_write(tx, sim.ctx, alice, FLIGHTS, "us-3"), "SITE_NOT_READY")
     sim.wait(60)
-    refused(sim, lambda tx: datasets.open_write(tx, sim.ctx, alice, FLIGHTS, "us-1"), "SITE_LOST")
+    refused(sim, lambda tx: personal.open_write(tx, sim.ctx, alice, FLIGHTS, "us-1"), "SITE_LOST")
 
 
 # What a person takes home
@@ -265,7 +263,7 @@ def test_a_site_that_does_not_answer_is_not_written_to(sim: Simulation) -> None:
 
 def test_a_person_reads_the_newest_version_at_a_known_price(sim: Simulation) -> None:
     """The estimate is frozen with the grant; the bytes go to the internet; the budget bounds them."""
-    grant = sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(), FLIGHTS))
+    grant = sim.write(lambda tx: personal.open_read(tx, sim.ctx, builders.person(), FLIGHTS))
     assert (grant.site, grant.version, grant.reader_region, grant.reader_site) == (
         "us-1",
         "sales/flights@1",
@@ -281,10 +279,10 @@ def test_a_person_reads_the_newest_version_at_a_known_price(sim: Simulation) -> 
 def test_bound_data_goes_home_with_those_who_are_there(sim: Simulation) -> None:
     """A person outside, or of whom nobody knows where they are, is refused and told what to do."""
     for principal in (builders.person(), builders.person(jurisdiction="US")):
-        error = refused(sim, lambda tx, who=principal: datasets.open_read(tx, sim.ctx, who, ORDERS), "RESIDENCY_DENIED")  # type: ignore[misc]
+        error = refused(sim, lambda tx, who=principal: personal.open_read(tx, sim.ctx, who, ORDERS), "RESIDENCY_DENIED")  # type: ignore[misc]
         assert "Run a job beside it" in error.help
     inside = builders.person(jurisdiction="EU")
-    assert sim.write(lambda tx: datasets.open_read(tx, sim.ctx, inside, ORDERS)).site == "eu-1"
+    assert sim.write(lambda tx: personal.open_read(tx, sim.ctx, inside, ORDERS)).site == "eu-1"
 
 
 def test_the_cheapest_way_home_is_taken_and_an_unknown_price_refuses() -> None:
@@ -297,23 +295,31 @@ def test_the_cheapest_way_home_is_taken_and_an_unknown_price_refuses() -> None:
 
     sim.write(lambda tx: copy(tx, "vu-1"))
     alice = builders.person()
-    assert sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, FLIGHTS)).site == "vu-1"
+    assert sim.write(lambda tx: personal.open_read(tx, sim.ctx, alice, FLIGHTS)).site == "vu-1"
     sim.ctx = dataclasses.replace(
         sim.ctx, rates=dataclasses.replace(sim.ctx.rates, rows=(builders.price_row("aws:*", "internet", "0.09"),))
     )
-    assert sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, FLIGHTS)).site == "us-1"
-    error = refused(sim, lambda tx: datasets.open_read(tx, sim.ctx, alice, FLIGHTS, at="vu-1"), "PRICE_UNKNOWN")
+    assert sim.write(lambda tx: personal.open_read(tx, sim.ctx, alice, FLIGHTS)).site == "us-1"
+    error = refused(
+        sim, lambda tx: personal.open_read(tx, sim.ctx, alice, FLIGHTS, personal.Reading(site="vu-1")), "PRICE_UNKNOWN"
+    )
     assert "vultr:ewr" in error.message
 
 
 def test_a_version_is_read_where_it_lies_and_where_somebody_answers(sim: Simulation) -> None:
     """No replica, no version, no agent: three refusals."""
     alice = builders.person()
-    refused(sim, lambda tx: datasets.open_read(tx, sim.ctx, alice, FLIGHTS, 1, "eu-1"), "REPLICA_MISSING")
-    refused(sim, lambda tx: datasets.open_read(tx, sim.ctx, alice, FLIGHTS, 2), "NOT_FOUND")
+    refused(
+        sim,
+        lambda tx: personal.open_read(tx, sim.ctx, alice, FLIGHTS, personal.Reading(number=1, site="eu-1")),
+        "REPLICA_MISSING",
+    )
+    refused(sim, lambda tx: personal.open_read(tx, sim.ctx, alice, FLIGHTS, personal.Reading(number=2)), "NOT_FOUND")
     sim.wait(60)
-    refused(sim, lambda tx: datasets.open_read(tx, sim.ctx, alice, FLIGHTS, 1, "us-1"), "SITE_LOST")
-    refused(sim, lambda tx: datasets.open_read(tx, sim.ctx, alice, FLIGHTS), "SITE_NOT_READY")
+    refused(
+        sim, lambda tx: personal.open_read(tx, sim.ctx, alice, FLIGHTS, personal.Reading(number=1, site="us-1")), "SITE_LOST"
+    )
+    refused(sim, lambda tx: personal.open_read(tx, sim.ctx, alice, FLIGHTS), "SITE_NOT_READY")
 
 
 def test_a_replica_that_is_not_available_is_not_read(sim: Simulation) -> None:
@@ -326,4 +332,4 @@ def test_a_replica_that_is_not_available_is_not_read(sim: Simulation) -> None:
         tx.emit("replica.updated", suspect.version.replica("us-1"), tx.replace(suspect))
 
     sim.write(work)
-    refused(sim, lambda tx: datasets.open_read(tx, sim.ctx, builders.person(), FLIGHTS), "REPLICA_MISSING")
+    refused(sim, lambda tx: personal.open_read(tx, sim.ctx, builders.person(), FLIGHTS), "REPLICA_MISSING")

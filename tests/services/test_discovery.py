@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from federation.core import dataset, errors, ids
 from federation.core.policy import Principal, Role
-from federation.services import datasets, discovery
+from federation.services import datasets, discovery, namespaces
 from tests import builders
 from tests.sim import Simulation
 
@@ -37,7 +37,7 @@ def rooms(sim: Simulation) -> Simulation:
 
     def fill(tx):
         for room in ("lab", "hr"):
-            datasets.create_namespace(tx, sim.ctx, builders.namespace(room, owner="users/root"))
+            namespaces.create(tx, sim.ctx, builders.namespace(room, owner="users/root"))
             for number in range(10):
                 readers = ("groups/everyone",) if number % 2 else ()
                 made = dataset.Dataset(
@@ -67,7 +67,7 @@ def test_what_few_there_are_comes_in_the_order_of_the_questions(texts: list[str]
     sim = Simulation()
 
     def fill(tx):
-        datasets.create_namespace(tx, sim.ctx, builders.namespace("lab", owner="users/ada"))
+        namespaces.create(tx, sim.ctx, builders.namespace("lab", owner="users/ada"))
         for number, text in enumerate(texts):
             name = f"{(text.lower().replace(' ', '-') or 'x')}-{number}"
             field = {0: {"description": text}, 1: {"labels": (("k", text),)}, 2: {}}[number % 3]

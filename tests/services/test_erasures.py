@@ -11,7 +11,7 @@ from federation.core.erasure import Erasure, ErasureState
 from federation.core.policy import Role
 from federation.crypto import erasure as signed
 from federation.crypto import signing
-from federation.services import datasets, erasures, jobs, policies, sites, transfers
+from federation.services import datasets, erasures, jobs, namespaces, personal, policies, sites, transfers
 from tests import builders
 from tests.services.test_leases import asked, granted, refusal, running
 from tests.sim import GRANT_KEY, Simulation
@@ -59,7 +59,7 @@ def test_from_its_request_on_nobody_is_given_it(sim: Simulation) -> None:
     assert (made.state, [part.site for part in made.sites]) == (ErasureState.PENDING, ["us-1"])
     alice = builders.person()
     name = ids.dataset("sales/flights")
-    assert reason(sim, lambda tx: datasets.open_read(tx, sim.ctx, alice, name)) == "VERSION_ERASED"
+    assert reason(sim, lambda tx: personal.open_read(tx, sim.ctx, alice, name)) == "VERSION_ERASED"
     assert reason(sim, lambda tx: transfers.create(tx, sim.ctx, alice, FLIGHTS, "eu-1")) == "VERSION_ERASED"
     assert reason(sim, lambda tx: jobs.submit(tx, sim.ctx, alice, builders.request([FLIGHTS]))) == "VERSION_ERASED"
     assert refusal(sim, agent.name, before) == "GRANT_CLOSED"
@@ -74,7 +74,7 @@ def test_an_open_grant_of_another_kind_leases_nothing_erased(sim: Simulation) ->
     """Whoever writes the next version may read the one before as its base, but not an erased one."""
     alice = builders.person()
     sim.put("sales/flights", "us-1")
-    writing = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, alice, ids.dataset("sales/flights"), "us-1"))
+    writing = sim.write(lambda tx: personal.open_write(tx, sim.ctx, alice, ids.dataset("sales/flights"), "us-1"))
     erase(sim)
     assert refusal(sim, "us-1", asked(sim, "", run="", grant=writing.grant)) == "VERSION_ERASED"
 
@@ -84,8 +84,8 @@ def test_an_open_grant_of_another_kind_leases_nothing_erased(sim: Simulation) ->
 def test_the_policy_is_asked_before_anything_is_destroyed(sim: Simulation) -> None:
     """Who may not destroy a dataset erases none of its versions, whatever their role; a yes is told before its effect."""
     hers = {"owner": "users/ada"}
-    sim.write(lambda tx: datasets.update_namespace(tx, sim.ctx, builders.namespace(**hers), frozenset(hers)))
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, builders.dataset(**hers), frozenset(hers)))
+    sim.write(lambda tx: namespaces.update(tx, builders.namespace(**hers), frozenset(hers)))
+    sim.write(lambda tx: datasets.update_dataset(tx, builders.dataset(**hers), frozenset(hers)))
     eve = builders.person("eve")
     assert reason(sim, lambda tx: erasures.request(tx, sim.ctx, eve, FLIGHTS, "why")) == "POLICY_DENIED"
     freeze = (
@@ -140,10 +140,10 @@ def test_what_shares_files_or_is_held_is_not_erased(sim: Simulation) -> None:
     """Another version with the same generation is named; a legal hold refuses; so does a missing reason."""
     first = sim.read(lambda tx: datasets.get_version(tx, ids.version(FLIGHTS)))
     alice, agent = builders.person(), sim.agents["us-1"]
-    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, alice, ids.dataset("sales/flights"), "us-1"))
+    grant = sim.write(lambda tx: personal.open_write(tx, sim.ctx, alice, ids.dataset("sales/flights"), "us-1"))
     new = agent.new_version("sales/flights", sim.dataset("sales/flights").uid)
     new = dataclasses.replace(new, generations=(*first.generations, *new.generations))
-    sim.write(lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, new, "us-1"))
+    sim.write(lambda tx: personal.commit(tx, sim.ctx, grant, new, "us-1"))
     with pytest.raises(errors.FailedPrecondition) as caught:
         erase(sim)
     assert caught.value.reason == "ERASURE_SHARED"
@@ -159,11 +159,11 @@ def test_no_version_reuses_files_of_an_erased_one(sim: Simulation) -> None:
     """A write that had begun upon it before is refused at its commit."""
     first = sim.read(lambda tx: datasets.get_version(tx, ids.version(FLIGHTS)))
     alice, agent = builders.person(), sim.agents["us-1"]
-    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, alice, ids.dataset("sales/flights"), "us-1"))
+    grant = sim.write(lambda tx: personal.open_write(tx, sim.ctx, alice, ids.dataset("sales/flights"), "us-1"))
     new = agent.new_version("sales/flights", sim.dataset("sales/flights").uid)
     new = dataclasses.replace(new, generations=(*new.generations, *first.generations))
     erase(sim)
-    assert reason(sim, lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, new, "us-1")) == "VERSION_ERASED"
+    assert reason(sim, lambda tx: personal.commit(tx, sim.ctx, grant, new, "us-1")) == "VERSION_ERASED"
 
 
 def test_a_site_that_is_down_keeps_it_pending_and_a_lease_does(sim: Simulation) -> None:

@@ -310,7 +310,8 @@ def test_a_run_that_committed_stays_succeeded_whatever_its_process_did_then(sim:
     """A crash at interpreter exit, after the commit, is no failure of the job."""
     submitted, agent, run = running(sim)
     agent.finish(run, hear=False)
-    answer = sim.write(lambda tx: jobs.report_run(tx, sim.ctx, "us-1", run, state=JobState.FAILED, reason="ENTRYPOINT_FAILED"))
+    told = jobs.RunReport(state=JobState.FAILED, reason="ENTRYPOINT_FAILED")
+    answer = sim.write(lambda tx: jobs.report_run(tx, sim.ctx, "us-1", run, told))
     assert answer.state is JobState.SUCCEEDED
     assert sim.job(submitted.job).state is JobState.SUCCEEDED
 
@@ -331,7 +332,7 @@ def test_another_sites_agent_has_no_say_in_a_run(sim: Simulation) -> None:
     """The site is the certificate's, and the run's site must be it."""
     _, _, run = running(sim)
     with pytest.raises(errors.PermissionDenied) as caught:
-        sim.write(lambda tx: jobs.report_run(tx, sim.ctx, "eu-1", run, state=JobState.FAILED))
+        sim.write(lambda tx: jobs.report_run(tx, sim.ctx, "eu-1", run, jobs.RunReport(state=JobState.FAILED)))
     assert caught.value.reason == "RUN_FOREIGN_SITE"
 
 
@@ -441,7 +442,7 @@ def test_residency_is_checked_again_when_an_output_is_committed(sim: Simulation)
     """It may have been tightened while the job ran."""
     _, agent, run = running(sim)
     tightened = dataclasses.replace(sim.dataset("ml/delay-model"), residency=("EU",), etag="")
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, tightened, frozenset({"residency"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, tightened, frozenset({"residency"})))
     with pytest.raises(errors.PermissionDenied) as caught:
         agent.finish(run)
     assert caught.value.reason == "RESIDENCY_DENIED"
@@ -596,7 +597,7 @@ def test_cancelling_with_a_stale_etag_is_refused(sim: Simulation) -> None:
     """Somebody else changed the job meanwhile."""
     submitted = sim.submit(train())
     with pytest.raises(errors.Conflict):
-        sim.write(lambda tx: jobs.cancel(tx, sim.ctx, submitted.job, "stale"))
+        sim.write(lambda tx: jobs.cancel(tx, submitted.job, "stale"))
 
 
 # Deleting what is in use

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from federation.adapters.catalog_sql import SqlCatalog
 from federation.core import errors, ids, job
-from federation.services import datasets
+from federation.services import personal
 from tests import builders, prepared
 from tests.sim import LocalRun, SimulatedAgent, Simulation, check_laws
 
@@ -58,7 +58,7 @@ class Federation(RuleBasedStateMachine):
         """Somebody takes data home."""
         name = ids.dataset(INPUTS[pick % 2])
         try:
-            grant = self.sim.write(lambda tx: datasets.open_read(tx, self.sim.ctx, builders.person(), name))
+            grant = self.sim.write(lambda tx: personal.open_read(tx, self.sim.ctx, builders.person(), name))
         except errors.FailedPrecondition as error:
             if error.reason != "SITE_NOT_READY":
                 raise

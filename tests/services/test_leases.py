@@ -12,7 +12,7 @@ from federation import ports
 from federation.core import columns, dataset, errors, ids, job, leases
 from federation.core.job import JobState
 from federation.crypto import hpke
-from federation.services import access, datasets
+from federation.services import access, datasets, personal
 from federation.services import leases as service
 from tests import builders
 from tests.sim import SimulatedAgent, Simulation
@@ -221,10 +221,10 @@ def test_keys_go_to_another_site_only_to_its_own_key(sim: Simulation) -> None:
 def test_a_persons_read_is_leased_under_their_grant(sim: Simulation) -> None:
     """And under a deleted dataset's no more."""
     alice = builders.person()
-    grant = sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, ids.dataset(FLIGHTS)), actor=alice.name)
+    grant = sim.write(lambda tx: personal.open_read(tx, sim.ctx, alice, ids.dataset(FLIGHTS)), actor=alice.name)
     what = asked(sim, "jobs/j-1/runs/1", run="", grant=grant.grant)
     assert granted(sim, "us-1", what).principal == "users/alice"
-    again = sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, ids.dataset(FLIGHTS)), actor=alice.name)
+    again = sim.write(lambda tx: personal.open_read(tx, sim.ctx, alice, ids.dataset(FLIGHTS)), actor=alice.name)
     sim.write(lambda tx: datasets.delete_dataset(tx, ids.dataset(FLIGHTS)))
     assert refusal(sim, "us-1", asked(sim, "", run="", grant=again.grant)) == "GRANT_CLOSED"
 

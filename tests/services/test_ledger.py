@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.core import errors, ids, kinds, metering, site
+from federation.core import errors, ids, job, kinds, metering, site
 from federation.core.job import JobState
-from federation.services import access, costs, datasets, ledger, sites
+from federation.services import access, costs, ledger, personal, sites
 from tests import builders
-from tests.sim import Simulation, check_ledger
+from tests.sim import SimulatedAgent, Simulation, check_ledger
 
 FLIGHTS = ids.dataset("sales/flights")
 
 
 def granted(sim: Simulation) -> str:
     """A person's grant to read the flights from us-1."""
-    return sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(), FLIGHTS)).grant
+    return sim.write(lambda tx: personal.open_read(tx, sim.ctx, builders.person(), FLIGHTS)).grant
 
 
 def settle(sim: Simulation, grant: str, size: int, at: str = "us-1", **changes: int) -> metering.LedgerEntry:
@@ -82,7 +82,7 @@ def test_only_the_source_settles(sim: Simulation) -> None:
 
 def test_a_grant_to_write_or_an_unknown_one_is_answered_without_an_entry(sim: Simulation) -> None:
     """So that its gateway can let go of it."""
-    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, builders.person(), FLIGHTS, "us-1"))
+    grant = sim.write(lambda tx: personal.open_write(tx, sim.ctx, builders.person(), FLIGHTS, "us-1"))
     for name in (grant.grant, "a-unknown"):
         usage = builders.usage(5, grant=name, source_site="us-1")
         assert sim.write(lambda tx, usage=usage: ledger.settle(tx, sim.ctx, "us-1", usage)).entry == ""  # type: ignore[misc]
@@ -150,7 +150,7 @@ def test_costs_sum_by_job_dataset_and_link_and_to_the_total(sim: Simulation) -> 
 def test_a_run_that_fails_after_it_was_settled_has_avoided_nothing(sim: Simulation) -> None:
     """Its grants were settled as if it would commit: a correction takes back what they claim, and keeps what was charged."""
     cheap = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "us-2")), offer=builders.offer("0.001"))
-    sim.write(lambda tx: sites.update_site(tx, sim.ctx, cheap, frozenset({"offer"})))
+    sim.write(lambda tx: sites.update_site(tx, cheap, frozenset({"offer"})))
     submitted = sim.submit(builders.request(["sales/flights", "sales/weather"]))
     (agent,) = (each for each in sim.agents.values() if each.name == sim.run_of(submitted.job).site)
     agent.work()
@@ -177,10 +177,10 @@ def test_a_run_that_fails_after_it_was_settled_has_avoided_nothing(sim: Simulati
     assert len([entry for entry in sim.all(metering.LedgerEntry) if entry.corrects]) == len(corrections) > 0
 
 
-def test_a_run_that_succeeds_before_it_is_settled_keeps_what_it_avoided(sim: Simulation) -> None:
-    """Its end closes its grants and takes nothing from them: the entries that follow say what its place has saved."""
+def half_way(sim: Simulation) -> tuple[job.Job, SimulatedAgent, str]:
+    """A job that has read its input and has not ended, its agent and its run. Computing would be cheaper elsewhere."""
     cheap = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "us-2")), offer=builders.offer("0.001"))
-    sim.write(lambda tx: sites.update_site(tx, sim.ctx, cheap, frozenset({"offer"})))
+    sim.write(lambda tx: sites.update_site(tx, cheap, frozenset({"offer"})))
     submitted = sim.submit(builders.request(["sales/flights"]))
     agent = sim.agents["us-1"]
     agent.work()
@@ -188,6 +188,12 @@ def test_a_run_that_succeeds_before_it_is_settled_keeps_what_it_avoided(sim: Sim
     agent.accept(name)
     agent.begin(name)
     agent.read(name, "flights", 10**9)
+    return submitted, agent, name
+
+
+def test_a_run_that_succeeds_before_it_is_settled_keeps_what_it_avoided(sim: Simulation) -> None:
+    """Its end closes its grants and takes nothing from them: the entries that follow say what its place has saved."""
+    submitted, agent, name = half_way(sim)
     agent.finish(name)
     (grant,) = sim.run_of(submitted.job).grants
     assert agent.settle(grant).avoided_micros == submitted.plan.choice.inputs[0].baseline_micros == 20_000  # type: ignore[union-attr]
@@ -195,15 +201,7 @@ def test_a_run_that_succeeds_before_it_is_settled_keeps_what_it_avoided(sim: Sim
 
 def test_a_grant_that_was_closed_early_claims_nothing_once_its_run_has_failed(sim: Simulation) -> None:
     """Closed by another hand, settled after the end: the baseline is gone by then, and the log knows it."""
-    cheap = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "us-2")), offer=builders.offer("0.001"))
-    sim.write(lambda tx: sites.update_site(tx, sim.ctx, cheap, frozenset({"offer"})))
-    submitted = sim.submit(builders.request(["sales/flights"]))
-    agent = sim.agents["us-1"]
-    agent.work()
-    name = sim.run_of(submitted.job).run
-    agent.accept(name)
-    agent.begin(name)
-    agent.read(name, "flights", 10**9)
+    submitted, agent, name = half_way(sim)
     (grant,) = sim.run_of(submitted.job).grants
     sim.write(lambda tx: access.close(tx, tx.get(kinds.GrantRecord, grant)))  # type: ignore[arg-type]
     agent.report(name, JobState.FAILED, reason="ENTRYPOINT_FAILED")

@@ -432,7 +432,7 @@ def test_a_release_is_named_with_what_it_left(sim: Simulation) -> None:
     """Its version, its size and what was allowed."""
     orders = sim.dataset("sales/orders")
     allowed = dataclasses.replace(orders, release_bytes_max=5000)
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, allowed, frozenset({"release_bytes_max"})), actor="users/alice")
+    sim.write(lambda tx: datasets.update_dataset(tx, allowed, frozenset({"release_bytes_max"})), actor="users/alice")
     submitted = sim.submit(writing(builders.request(["a=sales/orders"], ["b=ml/statistics"]), release=True))
     sim.drive(4)
     told = why(sim, "ml/statistics")
@@ -445,7 +445,7 @@ def test_what_people_change_is_told_in_order(sim: Simulation) -> None:
     """Declared, widened, and taken back; a dataset that was never bound has no reasons."""
     for residency in (("EU", "US"), ()):
         changed = dataclasses.replace(sim.dataset("sales/orders"), residency=residency)
-        sim.write(lambda tx, c=changed: datasets.update_dataset(tx, sim.ctx, c, frozenset({"residency"})), actor="users/bob")
+        sim.write(lambda tx, c=changed: datasets.update_dataset(tx, c, frozenset({"residency"})), actor="users/bob")
     assert [(fact.residency, fact.by) for fact in why(sim, "sales/orders").reasons[0].facts] == [
         (("EU",), "users/alice"),
         (("EU", "US"), "users/bob"),

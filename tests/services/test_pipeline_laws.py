@@ -63,7 +63,7 @@ class Pipelines(RuleBasedStateMachine):
         live = [each for each in self.sim.all(Pipeline) if not each.state.terminal]
         if live:
             name = live[pick % len(live)].pipeline
-            self.sim.write(lambda tx: pipelines.cancel(tx, self.sim.ctx, name))
+            self.sim.write(lambda tx: pipelines.cancel(tx, name))
 
     @rule(pick=ANY)
     def cancel_job(self, pick: int) -> None:

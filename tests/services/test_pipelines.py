@@ -240,17 +240,17 @@ def test_cancelling_ends_live_jobs_and_what_was_to_come(sim):
     """At once where nothing runs, else when the sites have stopped; twice is once, and too late is told."""
     sent = sim.send(*chain())
     sim.drive()
-    asked = sim.write(lambda tx: pipelines.cancel(tx, sim.ctx, sent.pipeline))
-    again = sim.write(lambda tx: pipelines.cancel(tx, sim.ctx, f"pipelines/{sent.pipeline}"))
+    asked = sim.write(lambda tx: pipelines.cancel(tx, sent.pipeline))
+    again = sim.write(lambda tx: pipelines.cancel(tx, f"pipelines/{sent.pipeline}"))
     assert asked == again
     assert (asked.state, asked.cancel_requested) == (PipelineState.RUNNING, True)
     ended = sim.until_ended(sent)
     assert (ended.state, {each.state for each in ended.tasks}) == (PipelineState.CANCELLED, {JobState.CANCELLED})
     with pytest.raises(errors.Conflict):
-        sim.write(lambda tx: pipelines.cancel(tx, sim.ctx, sent.pipeline, "stale"))
+        sim.write(lambda tx: pipelines.cancel(tx, sent.pipeline, "stale"))
     done = sim.until_ended(sim.send(task("quick", [], ["out=ml/quick"])))
     with pytest.raises(errors.FailedPrecondition, match="SUCCEEDED already"):
-        sim.write(lambda tx: pipelines.cancel(tx, sim.ctx, done.pipeline))
+        sim.write(lambda tx: pipelines.cancel(tx, done.pipeline))
 
 
 @BOTH

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.core import errors, ids, kinds, metering, offers, ratecard, site
-from federation.services import access, datasets, ledger, pricing, sites
+from federation.services import access, ledger, personal, pricing, sites
 from tests import builders
 from tests.builders import GB, MONTH, price_row
 from tests.sim import Simulation, check_reservations
@@ -86,7 +86,7 @@ def test_two_people_who_download_at_once_share_the_free_gigabytes(sim: Simulatio
     sim.put("sales/clicks", "us-1", total=6 * GB)
     clicks = ids.dataset("sales/clicks")
     for _ in range(2):
-        sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(), clicks))
+        sim.write(lambda tx: personal.open_read(tx, sim.ctx, builders.person(), clicks))
     first, second = sorted(record.estimate_micros for record in sim.all(kinds.GrantRecord) if record.dataset == "clicks")[-2:]
     assert (first, second) == (0, 4_000_000)
 
@@ -95,7 +95,7 @@ def test_what_is_read_within_a_region_reserves_nothing(sim: Simulation) -> None:
     """It costs nothing and moves no tier; neither does a grant to write."""
     record = builders.grant_record("us-1", "us-1", run="", job="", estimate_bytes=GB)
     sim.write(lambda tx: access.issue(tx, record))
-    sim.write(lambda tx: datasets.open_write(tx, sim.ctx, builders.person(), FLIGHTS, "us-1"))
+    sim.write(lambda tx: personal.open_write(tx, sim.ctx, builders.person(), FLIGHTS, "us-1"))
     assert reserved(sim) == {}
 
 
@@ -361,7 +361,7 @@ def test_a_job_that_is_cancelled_frees_the_tier_it_counted_on(sim: Simulation) -
 def test_a_site_s_gaps_are_filled_from_the_offers_that_were_imported(sim: Simulation) -> None:
     """A site without a price for its CPUs takes no job until a card tells it, and then the plan names that card's source."""
     place = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "us-1")), offer=site.Offer())
-    sim.write(lambda tx: sites.update_site(tx, sim.ctx, place, frozenset({"offer"})))
+    sim.write(lambda tx: sites.update_site(tx, place, frozenset({"offer"})))
     request = dataclasses.replace(builders.request(["sales/flights"]), sites=("us-1",))
     refused = sim.submit(request).plan
     assert {rejection.site: rejection.reason for rejection in refused.rejections}["us-1"] == "PRICE_UNKNOWN"  # type: ignore[union-attr]

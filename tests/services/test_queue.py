@@ -8,7 +8,7 @@ import pytest
 
 from federation.core import job, quota
 from federation.core.job import JobState
-from federation.services import datasets, shares
+from federation.services import namespaces, shares
 from tests import builders
 from tests.sim import Simulation
 
@@ -98,9 +98,9 @@ def test_room_is_kept_for_a_big_job_that_waits(sim):
 
 def test_namespaces_share_a_full_site_by_weight(sim):
     """Over a hundred short jobs each, twice the weight is twice the CPU-seconds, within five percent."""
-    sim.write(lambda tx: datasets.create_namespace(tx, sim.ctx, builders.namespace("lab")), actor="users/root")
+    sim.write(lambda tx: namespaces.create(tx, sim.ctx, builders.namespace("lab")), actor="users/root")
     sim.write(
-        lambda tx: datasets.set_quota(tx, "lab", weight=2, gpu_seconds_quota=0, egress_micros_quota=0), actor="users/root"
+        lambda tx: namespaces.set_quota(tx, "lab", weight=2, gpu_seconds_quota=0, egress_micros_quota=0), actor="users/root"
     )
     for _ in range(90):
         for namespace in ("sales", "lab"):
@@ -132,12 +132,12 @@ def test_a_month_without_quota_left_waits_and_says_so(sim):
     for agent in sim.agents.values():
         agent.capacity = builders.capacity(16, "64GB", {"H100": 8})
         agent.come_up()
-    sim.write(lambda tx: datasets.create_namespace(tx, sim.ctx, builders.namespace("lab")), actor="users/root")
+    sim.write(lambda tx: namespaces.create(tx, sim.ctx, builders.namespace("lab")), actor="users/root")
     _offer_gpus(sim)
 
     def limit(gpu_seconds: int) -> None:
         sim.write(
-            lambda tx: datasets.set_quota(tx, "lab", weight=1, gpu_seconds_quota=gpu_seconds, egress_micros_quota=0),
+            lambda tx: namespaces.set_quota(tx, "lab", weight=1, gpu_seconds_quota=gpu_seconds, egress_micros_quota=0),
             actor="users/root",
         )
 

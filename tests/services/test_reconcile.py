@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from federation.core import ids, job, kinds
-from federation.services import datasets
+from federation.services import personal
 from tests import builders
 from tests.sim import LEASE_SECONDS, Simulation
 
 
 def test_a_grant_that_is_over_is_closed_once(sim: Simulation) -> None:
     """Its source is told to settle it, whether it was ever used or not."""
-    grant = sim.write(lambda tx: datasets.open_read(tx, sim.ctx, builders.person(), ids.dataset("sales/flights"))).grant
+    grant = sim.write(lambda tx: personal.open_read(tx, sim.ctx, builders.person(), ids.dataset("sales/flights"))).grant
     sim.clock.advance(sim.ctx.grant_seconds - 1)
     for agent in sim.agents.values():
         agent.beat()

@@ -12,7 +12,7 @@ from federation.core import dataset, errors, ids, job, records
 from federation.core.authorization import Decided
 from federation.core.job import JobState
 from federation.crypto import manifest
-from federation.services import datasets, jobs
+from federation.services import datasets, jobs, personal
 from tests import builders
 from tests.sim import Simulation, check_laws
 
@@ -34,7 +34,7 @@ def sim() -> Iterator[Simulation]:
 def allow(sim: Simulation, name: str, size: int) -> dataset.Dataset:
     """An owner lets outputs of at most that size leave."""
     changed = builders.dataset(name, release_bytes_max=size)
-    return sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, changed, frozenset({"release_bytes_max"})))
+    return sim.write(lambda tx: datasets.update_dataset(tx, changed, frozenset({"release_bytes_max"})))
 
 
 def request(*inputs: str, release: bool = True) -> job.JobRequest:
@@ -123,7 +123,7 @@ def test_without_release_an_output_inherits_residency_and_what_may_leave_of_it(s
 def grouped(sim: Simulation, name: str, least: int) -> None:
     """An owner asks that groups of what leaves are so large."""
     changed = builders.dataset(name, group_size_min=least)
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, changed, frozenset({"group_size_min"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, changed, frozenset({"group_size_min"})))
 
 
 def counted(*inputs: str, release: bool = True) -> job.JobRequest:
@@ -175,9 +175,9 @@ def test_what_a_person_puts_has_no_count(sim):
     """An agent's word on it is not taken: of what a person puts nobody knows what its columns count."""
     agent, alice = sim.agents["eu-1"], builders.person()
     stored = sim.dataset("sales/weather")
-    grant = sim.write(lambda tx: datasets.open_write(tx, sim.ctx, alice, stored.name, "eu-1"))
+    grant = sim.write(lambda tx: personal.open_write(tx, sim.ctx, alice, stored.name, "eu-1"))
     new = dataclasses.replace(agent.new_version("sales/weather", stored.uid), group_size=1000)
-    made = sim.write(lambda tx: datasets.commit_person_version(tx, sim.ctx, grant, new, "eu-1"))
+    made = sim.write(lambda tx: personal.commit(tx, sim.ctx, grant, new, "eu-1"))
     assert made.group_size is None
 
 

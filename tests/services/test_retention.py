@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from federation.core import dataset, errors, ids, job, retention, transfer
 from federation.core.transfer import TransferCause
-from federation.services import carrying, datasets, sites, transfers
+from federation.services import carrying, datasets, personal, sites, transfers
 from federation.services import retention as keeping
 from tests import builders
 from tests.services.test_transfers import FLIGHTS, finish, replica, start
@@ -34,7 +34,7 @@ def look(sim: Simulation, seconds: int = 0) -> int:
     for agent in sim.agents.values():
         if agent.alive:
             agent.beat()
-    return sim.write(lambda tx: keeping.expire(tx, sim.ctx))
+    return sim.write(keeping.expire)
 
 
 def state(sim: Simulation, version: str = FLIGHTS, at: str = "eu-1") -> dataset.ReplicaState | None:
@@ -71,7 +71,7 @@ def test_a_replica_that_was_not_to_be_dropped_is_not_forgotten(sim: Simulation) 
     """Whatever its site says: its data may be gone, and somebody must look."""
     kept(sim)
     with pytest.raises(errors.FailedPrecondition) as caught:
-        sim.write(lambda tx: keeping.finish_drop(tx, sim.ctx, "eu-1", FLIGHTS))
+        sim.write(lambda tx: keeping.finish_drop(tx, "eu-1", FLIGHTS))
     assert caught.value.reason == "REPLICA_IN_USE"
 
 
@@ -118,13 +118,15 @@ def test_a_replica_under_an_open_grant_stays(sim: Simulation) -> None:
     """A person who takes it home, and a site that fetches it."""
     kept(sim)
     alice = builders.person()
-    grant = sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, ids.dataset("sales/flights"), None, "eu-1"))
+    grant = sim.write(
+        lambda tx: personal.open_read(tx, sim.ctx, alice, ids.dataset("sales/flights"), personal.Reading(site="eu-1"))
+    )
     assert look(sim, 600) == 0
     assert why(sim) == "it is being read"
     sim.agents["eu-1"].settle(grant.grant)
     begun = start(sim, to="us-2", source="eu-1")
     assert look(sim) == 0
-    sim.write(lambda tx: transfers.cancel(tx, sim.ctx, begun.transfer))
+    sim.write(lambda tx: transfers.cancel(tx, begun.transfer))
     assert look(sim) == 1
 
 
@@ -132,7 +134,7 @@ def test_a_replica_stays_while_something_is_written_beside_it(sim: Simulation) -
     """What is written may share objects with it: a person's version, a run's, or one that is on its way there."""
     kept(sim)
     alice = builders.person()
-    sim.write(lambda tx: datasets.open_write(tx, sim.ctx, alice, ids.dataset("sales/flights"), "eu-1"))
+    sim.write(lambda tx: personal.open_write(tx, sim.ctx, alice, ids.dataset("sales/flights"), "eu-1"))
     assert look(sim, 600) == 0
     assert why(sim) == "something is written beside it"
     sim.clock.advance(sim.ctx.grant_seconds)
@@ -175,7 +177,7 @@ def sell(sim: Simulation, usd: str) -> None:
     """Storage at eu-1 has a price."""
     offer = builders.offer(storage_gb_month_micros=builders.money(usd), storage_source="test")
     place = dataclasses.replace(sim.read(lambda tx: sites.get_site(tx, "eu-1")), offer=offer, etag="")
-    sim.write(lambda tx: sites.update_site(tx, sim.ctx, place, frozenset({"offer"})))
+    sim.write(lambda tx: sites.update_site(tx, place, frozenset({"offer"})))
 
 
 def test_a_jobs_own_copy_is_kept_by_what_pays(sim: Simulation) -> None:

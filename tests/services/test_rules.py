@@ -33,7 +33,7 @@ def sell(sim: Simulation, name: str, usd: str | None) -> None:
     offer = builders.offer(storage_gb_month_micros=builders.money(usd), storage_source="test")
     place = sim.read(lambda tx: sites.get_site(tx, name))
     given = dataclasses.replace(place, offer=offer, etag="")
-    sim.write(lambda tx: sites.update_site(tx, sim.ctx, given, frozenset({"offer"})))
+    sim.write(lambda tx: sites.update_site(tx, given, frozenset({"offer"})))
 
 
 def make(sim: Simulation, of: str = "sales/flights", copies: int = 2, where: str = "", **changes) -> ReplicationRule:

@@ -11,7 +11,7 @@ import pytest
 from federation.core import columns, errors, ids, job, tasks
 from federation.core.job import JobState
 from federation.core.pipeline import Pipeline, PipelineState
-from federation.services import datasets, scatter
+from federation.services import datasets, personal, scatter
 from tests import builders
 from tests.services.pipelines import PipelineSimulation
 from tests.sim import check_laws
@@ -32,7 +32,7 @@ def sim() -> Iterator[PipelineSimulation]:
 def allow(sim: PipelineSimulation, name: str, size: int) -> None:
     """An owner lets outputs of at most that size leave."""
     changed = builders.dataset(name, release_bytes_max=size)
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, changed, frozenset({"release_bytes_max"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, changed, frozenset({"release_bytes_max"})))
 
 
 def map_request(*outputs: str, release: bool = True) -> job.JobRequest:
@@ -184,8 +184,8 @@ def test_a_partitioned_dataset_is_neither_read_nor_written_as_a_whole(sim):
     for attempt in (
         lambda: sim.submit(builders.request(["sales/flights"])),
         lambda: sim.submit(builders.request([], ["out=sales/flights"])),
-        lambda: sim.write(lambda tx: datasets.open_read(tx, sim.ctx, alice, whole)),
-        lambda: sim.write(lambda tx: datasets.open_write(tx, sim.ctx, alice, whole, "eu-1")),
+        lambda: sim.write(lambda tx: personal.open_read(tx, sim.ctx, alice, whole)),
+        lambda: sim.write(lambda tx: personal.open_write(tx, sim.ctx, alice, whole, "eu-1")),
     ):
         with pytest.raises(errors.FailedPrecondition) as caught:
             attempt()
@@ -215,4 +215,4 @@ def test_a_dataset_with_versions_cannot_become_partitioned(sim):
     """Its own data would be out of reach."""
     changed = builders.dataset("sales/flights-eu", parts=("sales/flights-us",))
     with pytest.raises(errors.InvalidArgument, match="versions of its own"):
-        sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, changed, frozenset({"parts"})))
+        sim.write(lambda tx: datasets.update_dataset(tx, changed, frozenset({"parts"})))

@@ -121,16 +121,16 @@ def test_a_grant_that_the_catalog_does_not_know_is_to_be_settled_too(sim: Simula
 def test_what_is_declared_can_be_changed_but_a_site_in_use_does_not_move(sim: Simulation) -> None:
     """Prices may change at any time; region and jurisdiction are what residency was promised by."""
     cheaper = dataclasses.replace(get(sim, "us-1"), offer=builders.offer("0.01"), etag="")
-    assert sim.write(lambda tx: sites.update_site(tx, sim.ctx, cheaper, frozenset({"offer"}))).offer == cheaper.offer
+    assert sim.write(lambda tx: sites.update_site(tx, cheaper, frozenset({"offer"}))).offer == cheaper.offer
     moved = dataclasses.replace(get(sim, "us-1"), jurisdiction="EU", etag="")
     with pytest.raises(errors.FailedPrecondition) as caught:
-        sim.write(lambda tx: sites.update_site(tx, sim.ctx, moved, frozenset({"jurisdiction"})))
+        sim.write(lambda tx: sites.update_site(tx, moved, frozenset({"jurisdiction"})))
     assert caught.value.reason == "SITE_IN_USE"
     with pytest.raises(errors.InvalidArgument) as wrong:
-        sim.write(lambda tx: sites.update_site(tx, sim.ctx, moved, frozenset({"signing_key"})))
+        sim.write(lambda tx: sites.update_site(tx, moved, frozenset({"signing_key"})))
     assert wrong.value.reason == "FIELD_MASK_INVALID"
     free = dataclasses.replace(get(sim, "us-2"), region="aws:us-west-2", etag="")
-    assert sim.write(lambda tx: sites.update_site(tx, sim.ctx, free, frozenset())).region == "aws:us-west-2"
+    assert sim.write(lambda tx: sites.update_site(tx, free, frozenset())).region == "aws:us-west-2"
 
 
 def test_a_site_is_deleted_once_it_holds_and_runs_nothing() -> None:

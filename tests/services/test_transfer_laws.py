@@ -32,7 +32,7 @@ class Copies(RuleBasedStateMachine):
         offer = builders.offer(storage_gb_month_micros=20_000, storage_source="test")
         for name in SITES:
             place = dataclasses.replace(self.sim.read(lambda tx, n=name: sites.get_site(tx, n)), offer=offer, etag="")
-            self.sim.write(lambda tx, p=place: sites.update_site(tx, self.sim.ctx, p, frozenset({"offer"})))
+            self.sim.write(lambda tx, p=place: sites.update_site(tx, p, frozenset({"offer"})))
         self.sim.put("sales/flights", "us-1")
         self.sim.put("sales/orders", "eu-1", residency=("EU",))
         self.sim.put("sales/weather", "eu-2", total=10**6)
@@ -62,7 +62,7 @@ class Copies(RuleBasedStateMachine):
         rows = self.sim.all(transfer.Transfer)
         if rows:
             name = rows[pick % len(rows)].transfer
-            self.refused("TRANSFER_ENDED", work=lambda tx: transfers.cancel(tx, self.sim.ctx, name))
+            self.refused("TRANSFER_ENDED", work=lambda tx: transfers.cancel(tx, name))
 
     @rule(of=st.sampled_from(DATASETS), copies=st.integers(1, 4), lifetime=st.sampled_from([0, 30]))
     def make_rule(self, of: str, copies: int, lifetime: int) -> None:
@@ -94,7 +94,7 @@ class Copies(RuleBasedStateMachine):
         given = dataclasses.replace(self.sim.dataset("sales/weather"), residency=residency, etag="")
         self.refused(
             *("RESIDENCY_VIOLATED", "DATASET_DELETED"),
-            work=lambda tx: datasets.update_dataset(tx, self.sim.ctx, given, frozenset({"residency"})),
+            work=lambda tx: datasets.update_dataset(tx, given, frozenset({"residency"})),
         )
 
     @rule(back=st.booleans())
@@ -227,7 +227,7 @@ class Copies(RuleBasedStateMachine):
         assert [row for row in self.sim.all(transfer.Transfer) if not row.state.terminal] == []
         assert [row for row in self.sim.all(site.LinkReservation) if row.reserved_bytes] == []
         assert [row for row in self.sim.all(dataset.Replica) if row.state is dataset.ReplicaState.DELETING] == []
-        over = self.sim.write(lambda tx: retention.expire(tx, self.sim.ctx))
+        over = self.sim.write(retention.expire)
         assert over == 0
 
 

@@ -12,7 +12,7 @@ from federation.core import dataset, errors, ids, job, kinds, leases, site, tran
 from federation.core.transfer import TransferCause, TransferState
 from federation.crypto import grants as signed
 from federation.crypto import hpke
-from federation.services import carrying, datasets, sites, transfers
+from federation.services import carrying, datasets, live_transfers, namespaces, sites, transfers
 from federation.services import leases as lease_service
 from tests import builders, prepared
 from tests.sim import LEASE_SECONDS, Simulation, check_laws
@@ -266,7 +266,9 @@ def test_what_is_said_of_an_earlier_attempt_is_not_heard(sim: Simulation) -> Non
     sim.wait(5)
 
     def late(tx) -> transfer.Transfer:
-        return transfers.report(tx, sim.ctx, "eu-1", made.transfer, state=TransferState.FAILED, retryable=True, attempt=1)
+        return live_transfers.report(
+            tx, "eu-1", made.transfer, live_transfers.Report(state=TransferState.FAILED, retryable=True, attempt=1)
+        )
 
     assert (sim.write(late).state, sim.write(late).attempt) == (TransferState.RUNNING, 2)
 
@@ -281,11 +283,11 @@ def test_finishing_twice_is_finishing_once_and_late_is_refused(sim: Simulation) 
     sim.sweep()
     sim.agents["us-2"].work()
     told = sim.agents["us-2"].transfers[other.transfer]
-    sim.write(lambda tx: transfers.cancel(tx, sim.ctx, other.transfer), actor="users/alice")
+    sim.write(lambda tx: transfers.cancel(tx, other.transfer), actor="users/alice")
     sim.agents["us-2"].work()
     assert other.transfer not in sim.agents["us-2"].transfers
     with pytest.raises(errors.FailedPrecondition) as caught:
-        sim.write(lambda tx: transfers.finish(tx, sim.ctx, "us-2", other.transfer, (), told.transfer.object_bytes))
+        sim.write(lambda tx: live_transfers.finish(tx, sim.ctx, "us-2", other.transfer, (), told.transfer.object_bytes))
     assert caught.value.reason == "TRANSFER_SUPERSEDED"
     assert replica(sim, at="us-2") is None
 
@@ -294,8 +296,8 @@ def test_a_site_speaks_of_its_own_transfers_alone(sim: Simulation) -> None:
     """Whatever it knows of others."""
     made = running(sim)
     for say in (
-        lambda tx: transfers.report(tx, sim.ctx, "us-2", made.transfer, state=TransferState.RUNNING),
-        lambda tx: transfers.finish(tx, sim.ctx, "us-2", made.transfer, (), 10**9),
+        lambda tx: live_transfers.report(tx, "us-2", made.transfer, live_transfers.Report(state=TransferState.RUNNING)),
+        lambda tx: live_transfers.finish(tx, sim.ctx, "us-2", made.transfer, (), 10**9),
     ):
         with pytest.raises(errors.PermissionDenied) as caught:
             sim.write(say)
@@ -316,7 +318,7 @@ def test_a_replica_needs_all_its_bytes_and_its_own_keys(sim: Simulation) -> None
         ((dataclasses.replace(good, dataset_uid="other"),), 10**9, "KEY_FOREIGN"),
     ):
         with pytest.raises(errors.FederationError) as caught:
-            sim.write(lambda tx, k=keys, n=size: transfers.finish(tx, sim.ctx, "eu-1", made.transfer, k, n))
+            sim.write(lambda tx, k=keys, n=size: live_transfers.finish(tx, sim.ctx, "eu-1", made.transfer, k, n))
         assert caught.value.reason == reason
     assert look(sim, made.transfer).state is TransferState.RUNNING
     assert replica(sim) is None
@@ -403,7 +405,7 @@ def test_a_residency_that_was_tightened_stops_what_is_on_its_way(sim: Simulation
     """It is asked again in the transaction that would make the replica."""
     made = running(sim)
     tight = dataclasses.replace(sim.dataset("sales/flights"), residency=("US",), etag="")
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, tight, frozenset({"residency"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, tight, frozenset({"residency"})))
     if swept:
         sim.sweep()
     else:
@@ -431,8 +433,8 @@ def test_a_policy_that_was_tightened_stops_what_is_on_its_way(sim: Simulation, s
         reader_key=hpke.fingerprint(bytes.fromhex(sim.read(lambda tx: sites.get_site(tx, "eu-1")).sealing_key)),
     )
     theirs = {"owner": "users/bob", "readers": ("users/alice",)}
-    sim.write(lambda tx: datasets.update_namespace(tx, sim.ctx, builders.namespace(owner="users/bob"), frozenset({"owner"})))
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, builders.dataset(**theirs), frozenset(theirs)))
+    sim.write(lambda tx: namespaces.update(tx, builders.namespace(owner="users/bob"), frozenset({"owner"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, builders.dataset(**theirs), frozenset(theirs)))
     refused = sim.write(lambda tx: lease_service.answer(tx, sim.ctx, "us-1", wanted))
     assert isinstance(refused, errors.FederationError)
     assert refused.reason == "POLICY_DENIED"
@@ -450,7 +452,7 @@ def test_a_transfer_goes_on_while_one_who_wants_it_may_have_it(sim: Simulation) 
     """A policy change that concerns nobody who wants it ends nothing."""
     made = running(sim)
     theirs = {"readers": ("users/alice",), "owner": "users/alice"}
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, builders.dataset(**theirs), frozenset(theirs)))
+    sim.write(lambda tx: datasets.update_dataset(tx, builders.dataset(**theirs), frozenset(theirs)))
     sim.sweep()
     assert look(sim, made.transfer).state is TransferState.RUNNING
 
@@ -458,16 +460,16 @@ def test_a_transfer_goes_on_while_one_who_wants_it_may_have_it(sim: Simulation) 
 def test_cancelling_twice_changes_nothing_and_what_has_ended_stays_so(sim: Simulation) -> None:
     """The reason is stable."""
     made = running(sim)
-    first = sim.write(lambda tx: transfers.cancel(tx, sim.ctx, made.transfer), actor="users/alice")
+    first = sim.write(lambda tx: transfers.cancel(tx, made.transfer), actor="users/alice")
     assert (first.reason, first.detail) == ("CANCELLED", "cancelled by users/alice")
-    assert sim.write(lambda tx: transfers.cancel(tx, sim.ctx, made.transfer), actor="users/bob") == first
+    assert sim.write(lambda tx: transfers.cancel(tx, made.transfer), actor="users/bob") == first
     other = start(sim)
     finish(sim)
     with pytest.raises(errors.FailedPrecondition) as caught:
-        sim.write(lambda tx: transfers.cancel(tx, sim.ctx, other.transfer))
+        sim.write(lambda tx: transfers.cancel(tx, other.transfer))
     assert caught.value.reason == "TRANSFER_ENDED"
     with pytest.raises(errors.Conflict):
-        sim.write(lambda tx: transfers.cancel(tx, sim.ctx, other.transfer, "e-old"))
+        sim.write(lambda tx: transfers.cancel(tx, other.transfer, "e-old"))
 
 
 # For jobs
@@ -517,7 +519,7 @@ def test_a_relay_that_breaks_ends_what_waits_for_it(sim: Simulation) -> None:
     """With its reason; the job is planned again without copies, and remembers why."""
     waiting, plan = copying(sim, via_site="us-2")
     names = sim.write(lambda tx: transfers.stage(tx, sim.ctx, waiting, plan))
-    sim.write(lambda tx: transfers.cancel(tx, sim.ctx, names[0]))
+    sim.write(lambda tx: transfers.cancel(tx, names[0]))
     sim.sweep()
     assert (look(sim, names[1]).state, look(sim, names[1]).reason) == (TransferState.FAILED, "RELAY_FAILED")
     staged = dataclasses.replace(waiting, transfers=names)
@@ -552,7 +554,7 @@ def test_a_copy_that_no_job_waits_for_is_given_up_unless_somebody_else_wants_it(
         if shared:
             assert start(sim, to="us-2").transfer == name
         sim.cancel(waiting.job)
-        sim.write(lambda tx: transfers.advance(tx, dataclasses.replace(sim.ctx, transfers_per_site=0)))
+        sim.write(lambda tx: live_transfers.advance(tx, dataclasses.replace(sim.ctx, transfers_per_site=0)))
         assert look(sim, name).state is state
     assert look(sim, name).cause is TransferCause.PERSON
 

@@ -10,7 +10,7 @@ import pytest
 from federation.cli import plan
 from federation.core import columns, dataset, errors, job, planner, records, whatif
 from federation.core.policy import Role
-from federation.services import authorization, datasets, jobs, joining, placement, policies, world
+from federation.services import authorization, datasets, jobs, joining, namespaces, placement, policies, world
 from federation.services.disclosure import Disclosure
 from tests import builders
 from tests.services.test_profiles import settle, work
@@ -112,8 +112,8 @@ def test_a_plan_from_the_export_refuses_what_the_server_refuses(sim: Simulation,
         "readers": ("users/alice",),
         "owner": "users/bob",
     }
-    sim.write(lambda tx: datasets.update_namespace(tx, sim.ctx, builders.namespace(owner="users/bob"), frozenset({"owner"})))
-    sim.write(lambda tx: datasets.update_dataset(tx, sim.ctx, builders.dataset(**bound), frozenset(bound)))
+    sim.write(lambda tx: namespaces.update(tx, builders.namespace(owner="users/bob"), frozenset({"owner"})))
+    sim.write(lambda tx: datasets.update_dataset(tx, builders.dataset(**bound), frozenset(bound)))
     sim.write(lambda tx: joining.admit(tx, "us-2", "C", "its disk is old"))
     asked = builders.request(["flights=sales/flights"], purpose=purpose, principal=who)
     told = {row.site: (row.reason, row.detail) for row in offline(exported(sim), asked).rejections}

@@ -16,12 +16,12 @@ from federation.adapters import prices
 from federation.adapters.lineage_record import MemoryLineage
 from federation.adapters.records_memory import MemoryRecords
 from federation.adapters.system import SystemClock, UlidIds
-from federation.api.server import Server
+from federation.api.server import Record, Server
 from federation.client import Client
 from federation.core import dataset, site
 from federation.core.policy import Role
 from federation.crypto import certificates, signing
-from federation.services import datasets, identity, sites
+from federation.services import datasets, identity, namespaces, sites
 from federation.services.context import Context
 from federation.services.lineage_index import LineageIndex
 from federation.wire import errors as wire_errors
@@ -179,13 +179,15 @@ def serve(
     tokens: dict[str, str],
     *,
     committer: Any = None,
+    people: ports.People | None = None,
     **parts: Any,
 ) -> Edge:
-    """Starts a server on a loop and a thread of its own; `parts` are more of what it is made of."""
+    """Starts a server on a loop and a thread of its own; `parts` are more of what its `Record` is made of."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="edge", daemon=True)
     thread.start()
-    server = Server(catalog, ctx, settings, committer or NoCommitter(), lineage=lineage_index(catalog), **parts)
+    record = Record(committer=committer or NoCommitter(), lineage=lineage_index(catalog), **parts)
+    server = Server(catalog, ctx, settings, record, people=people)
     edge = Edge(certs=certs, catalog=catalog, ctx=ctx, server=server, loop=loop, thread=thread, tokens=tokens)
     edge.run(server.start())
     return edge
@@ -207,16 +209,17 @@ def populate(edge: Edge) -> None:
             sites.create_site(tx, edge.ctx, site.Site(site=name, region=region, jurisdiction=where), joined=True)
             sites.register(
                 tx,
-                edge.ctx,
                 name,
-                gateway=f"{name}.example:7443",
-                signing_key=signing.public_hex(signing.new_private()),
-                sealing_key="22" * 32,
-                has_compute=True,
-                capacity=site.Capacity(cpus=4, memory_bytes=8 * 10**9),
-                findings=builders.findings(),
+                site.Presence(
+                    gateway=f"{name}.example:7443",
+                    signing_key=signing.public_hex(signing.new_private()),
+                    sealing_key="22" * 32,
+                    has_compute=True,
+                    capacity=site.Capacity(cpus=4, memory_bytes=8 * 10**9),
+                ),
+                builders.findings(),
             )
-        datasets.create_namespace(tx, edge.ctx, dataset.Namespace(name="sales"))
+        namespaces.create(tx, edge.ctx, dataset.Namespace(name="sales"))
         datasets.create_dataset(tx, edge.ctx, dataset.Dataset(namespace="sales", dataset="flights"))
 
     edge.catalog.write(work, actor="users/admin")

@@ -15,7 +15,7 @@ import pytest
 from federation import config
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
-from federation.api.server import Server
+from federation.api.server import Record, Server
 from federation.core import errors, job, site
 from federation.v1 import agent_pb2, catalog_pb2, jobs_pb2
 from federation.wire import codec, methods
@@ -55,7 +55,8 @@ def test_a_port_that_is_taken_is_named(edge):
     )
 
     async def second() -> None:
-        await Server(edge.catalog, edge.ctx, settings, edges.NoCommitter(), lineage=edges.lineage_index(edge.catalog)).start()
+        record = Record(committer=edges.NoCommitter(), lineage=edges.lineage_index(edge.catalog))
+        await Server(edge.catalog, edge.ctx, settings, record).start()
 
     with pytest.raises(errors.FailedPrecondition) as caught:
         edge.run(second())

@@ -12,7 +12,7 @@ from federation.cli import app, exits
 from federation.client import connect
 from federation.core import dataset, errors, ids
 from federation.core.transfer import ReplicationRule, TransferState
-from federation.services import carrying, retention, transfers
+from federation.services import carrying, live_transfers, retention
 from federation.v1 import agent_pb2, transfers_pb2
 from tests import builders
 from tests.cli import answering
@@ -43,7 +43,7 @@ def ready(edge: Edge) -> Edge:
 def started(edge: Edge, **terms: Any) -> Any:
     """A transfer to us-1 that its agent is told to run."""
     made = edge.client("user").create_transfer("sales/read", "us-1", **terms)
-    edge.catalog.write(lambda tx: transfers.advance(tx, edge.ctx))
+    edge.catalog.write(lambda tx: live_transfers.advance(tx, edge.ctx))
     return made
 
 

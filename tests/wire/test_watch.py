@@ -17,7 +17,7 @@ from federation.api import feed
 from federation.client import AsyncClient, Client
 from federation.core import dataset, errors, watching
 from federation.core.policy import Role
-from federation.services import datasets, identity
+from federation.services import datasets, identity, namespaces
 from federation.v1 import events_pb2
 from tests import builders
 from tests.wire.edge import Edge
@@ -38,7 +38,7 @@ def make(edge: Edge, namespace: str = "sales", **changes: Any) -> dataset.Datase
 
     def work(tx: Any) -> dataset.Dataset:
         if tx.get(dataset.Namespace, namespace) is None:
-            datasets.create_namespace(tx, edge.ctx, dataset.Namespace(name=namespace, owner="users/admin"))
+            namespaces.create(tx, edge.ctx, dataset.Namespace(name=namespace, owner="users/admin"))
         return datasets.create_dataset(tx, edge.ctx, builders.dataset(name, create_time=None, **changes))
 
     return edge.catalog.write(work, actor="users/admin")
@@ -47,9 +47,7 @@ def make(edge: Edge, namespace: str = "sales", **changes: Any) -> dataset.Datase
 def change(edge: Edge, name: str, number: int) -> None:
     """Describes a dataset anew."""
     edge.catalog.write(
-        lambda tx: datasets.update_dataset(
-            tx, edge.ctx, builders.dataset(name, description=str(number)), frozenset({"description"})
-        ),
+        lambda tx: datasets.update_dataset(tx, builders.dataset(name, description=str(number)), frozenset({"description"})),
         actor="users/admin",
     )
 
@@ -150,11 +148,11 @@ def test_nobody_is_told_of_a_dataset_that_they_may_not_know_of(shared_edge: Edge
         change(shared_edge, secret.name.short, 1)
         time.sleep(0.2)
         opened = builders.dataset(secret.name.short, readers=("users/user",))
-        shared_edge.catalog.write(lambda tx: datasets.update_dataset(tx, shared_edge.ctx, opened, frozenset({"readers"})))
+        shared_edge.catalog.write(lambda tx: datasets.update_dataset(tx, opened, frozenset({"readers"})))
         told = next(call)
         assert [event.dataset.readers for event in told.events] == [["users/user"]]
         closed = builders.dataset(secret.name.short, readers=("users/nobody",))
-        shared_edge.catalog.write(lambda tx: datasets.update_dataset(tx, shared_edge.ctx, closed, frozenset({"readers"})))
+        shared_edge.catalog.write(lambda tx: datasets.update_dataset(tx, closed, frozenset({"readers"})))
         last = make(shared_edge, "vault", owner="users/user", readers=("users/user",))
         told = next(call)
         assert [event.name for event in told.events] == [last.name.resource]

@@ -34,6 +34,12 @@ def named(name: str, collection: str) -> str:
     return f"{collection}/{ids.child(name, collection)}"
 
 
+def versioned(name: str) -> str:
+    """The full name of a version, or of a dataset where no version is named: its newest is meant."""
+    found, number = ids.dataset_or_version(name)
+    return found.version(number) if number else found.resource
+
+
 def times(from_time: datetime | None, to_time: datetime | None) -> dict[str, Timestamp]:
     """The bounds that are given, as the fields of a request."""
     bounds = (("from_time", from_time), ("to_time", to_time))

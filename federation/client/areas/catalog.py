@@ -219,9 +219,8 @@ class Catalog(base.Area):
         With `bytes_max` it is good for so many bytes at most. `sensitive` asks to be shown sensitive columns by name, which
         those may who decide over the dataset. It opens `column_classes` beside `default`.
         """
-        found, number = ids.dataset_or_version(name)
         request = catalog_pb2.OpenReadRequest(
-            name=found.version(number) if number else found.resource,
+            name=base.versioned(name),
             site=site,
             purpose=purpose,
             bytes_max=bytes_max,

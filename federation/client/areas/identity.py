@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from federation.client.areas import base
 from federation.client.values import Entrance, WhoAmI
-from federation.core import ids, people
+from federation.core import people
 from federation.v1 import identity_pb2
 from federation.wire import codec
 
@@ -64,7 +64,7 @@ class Identity(base.Area):
 
     def revoke_token(self, name: str, *, request_id: str = "") -> people.Token:
         """Ends a token at once, and all that were made with it."""
-        request = identity_pb2.RevokeTokenRequest(name=f"tokens/{ids.child(name, 'tokens')}", request_id=request_id)
+        request = identity_pb2.RevokeTokenRequest(name=base.named(name, "tokens"), request_id=request_id)
         ended: people.Token = codec.to_value(self._connection.call("Identity.RevokeToken", request))
         return ended
 

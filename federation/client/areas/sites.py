@@ -26,7 +26,7 @@ class Sites(base.Area):
         self, name: str, *, hosts: Iterable[str] = (), expires_in_seconds: int = 0, request_id: str = ""
     ) -> Invitation:
         """A join token for a declared site, good once; `hosts` are those of its gateway. For administrators."""
-        request = sites_pb2.InviteSiteRequest(name=f"sites/{ids.child(name, 'sites')}", hosts=hosts, request_id=request_id)
+        request = sites_pb2.InviteSiteRequest(name=base.named(name, "sites"), hosts=hosts, request_id=request_id)
         if expires_in_seconds:
             request.expire_time.FromDatetime(datetime.now(UTC) + timedelta(seconds=expires_in_seconds))
         made = self._connection.call("Sites.InviteSite", request)
@@ -41,9 +41,7 @@ class Sites(base.Area):
 
     def admit_site(self, name: str, grade: str, reason: str = "", *, request_id: str = "") -> site.Site:
         """Holds a site's grade down to B or C; with A its tests decide again. For administrators."""
-        request = sites_pb2.AdmitSiteRequest(
-            name=f"sites/{ids.child(name, 'sites')}", grade=grade, reason=reason, request_id=request_id
-        )
+        request = sites_pb2.AdmitSiteRequest(name=base.named(name, "sites"), grade=grade, reason=reason, request_id=request_id)
         return self._value(site.Site, "Sites.AdmitSite", request)
 
     def get_site(self, name: str) -> site.Site:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from federation.client.areas import base, changes
-from federation.core import ids
 from federation.core import transfer as moving
 from federation.v1 import transfers_pb2
 from federation.wire import codec
@@ -30,9 +29,8 @@ class Transfers(changes.Changes):
 
         From the source where that is cheapest, unless one is named. `keep_seconds` counts from its last read, 0 for always.
         """
-        name, number = ids.dataset_or_version(version)
         request = transfers_pb2.CreateTransferRequest(
-            version=name.version(number) if number else name.resource,
+            version=base.versioned(version),
             destination_site=destination_site,
             source_site=source_site,
             keep_seconds=keep_seconds,

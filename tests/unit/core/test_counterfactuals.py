@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from federation.core import job, planner, ratecard, site, units
-from federation.core.world import World
+from federation.core.budget import Cap
+from federation.core.quota import NamespaceUsage
+from federation.core.world import Budget, World
 from tests import builders
 from tests.unit.core.test_planner_exact import cases
 
@@ -104,6 +106,51 @@ def test_everyday_losers_are_told_what_they_lacked(hours, gigabytes, full):
     holds(builders.request(cpus=2, duration_seconds=36_000), builders.world(rows, inputs, rates=rates, loads=loads))
 
 
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.sampled_from([0, 0, 3])), min_size=2, max_size=5),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 30)), min_size=1, max_size=3),
+    st.sampled_from(["all", "namespaces/sales", "datasets/sales/i0", "links/aws:a~aws:b", "quota"]),
+    st.sampled_from([1, 100_000, 1_000_000]),
+)
+def test_what_is_told_comes_true_under_budgets(hours, volumes, scope, limit):
+    """Sites that money has set aside are let in by a replica or a cheaper link; one with more room may still be stopped."""
+    places = ["aws:a", "aws:b", "aws:a", "aws:b", "gcp:d"]
+    rows = [builders.site(f"s{n}", places[n], offer=builders.offer(tenths * 1000)) for n, (tenths, _) in enumerate(hours)]
+    rows = [replace(row, capacity=builders.capacity(4)) for row in rows]
+    inputs = [
+        builders.world_input(f"i{n}", [f"s{at % len(rows)}"], gigabytes * 10**9) for n, (at, gigabytes) in enumerate(volumes)
+    ]
+    caps = () if scope == "quota" else (Cap(budget="b", scope=scope, limit_micros=limit),)
+    quota = Budget(egress_micros_quota=limit, usage=NamespaceUsage(namespace="sales", month="2026-11"))
+    loads = tuple(builders.load(f"s{n}", cpus) for n, (_, cpus) in enumerate(hours))
+    links = [("aws:*", "aws:*", "0.02"), ("aws:*", "internet", "0.09"), ("gcp:*", "internet", "0.12")]
+    rates = ratecard.RateCard(rows=tuple(builders.price_row(*row) for row in links))
+    world = builders.world(rows, inputs, rates=rates, loads=loads, caps=caps, budget=quota if scope == "quota" else None)
+    holds(builders.request(cpus=2, duration_seconds=36_000), world)
+
+
+def test_a_replica_that_lets_in_a_cheaper_site_makes_no_other_win():
+    """The budget of a link has set the cheapest aside. From a replica elsewhere it could read over another link, and win."""
+    places = [("s0", "aws:a", "0.41"), ("s1", "aws:b", "0.40"), ("s2", "vultr:c", "0.01")]
+    rows = [builders.site(name, region, offer=builders.offer(usd)) for name, region, usd in places]
+    request, inputs = builders.request(duration_seconds=36_000), [builders.world_input(at=["s0"], total="10GB")]
+    told = holds(request, builders.world(rows[:2], inputs)).counterfactuals
+    assert ("s1", "REPLICA_THERE") in [(row.site, row.change) for row in told]
+    cap = Cap(budget="b", scope="links/aws:a~vultr:c", limit_micros=1)
+    told = holds(request, builders.world(rows, inputs, caps=(cap,))).counterfactuals
+    assert "REPLICA_THERE" not in [row.change for row in told]
+
+
+def test_a_full_site_that_a_budget_would_stop_is_not_told_to_lack_room():
+    """Its egress is more than the budget has left: with all the room there could be it would not be taken."""
+    near, full = builders.site("eu-1", offer=builders.offer("0.90")), builders.site("us-1", offer=builders.offer("0.01"))
+    world = builders.world([near, full], [builders.world_input(total="10GB")], loads=(builders.load("us-1", 16),))
+    request = builders.request(duration_seconds=36_000)
+    assert [told.change for told in holds(request, world).counterfactuals] == ["MORE_CAPACITY"]
+    assert not holds(request, replace(world, caps=(Cap(budget="b", scope="all", limit_micros=1),))).counterfactuals
+
+
 def test_a_replica_would_have_made_the_cheaper_site_win():
     """Flights lie at the dear site; a replica beside the cheap compute saves the difference."""
     near, cheap = builders.site("eu-1", offer=builders.offer("0.05")), builders.site("us-1", offer=builders.offer("0.01"))
@@ -137,6 +184,16 @@ def test_nothing_is_told_of_a_site_that_may_not_be_used(hidden: str):
     plan = planner.plan(builders.request(cpus=8), world)
     assert plan.counterfactuals
     assert all(told.site != "us-1" and "us-1" not in told.detail for told in plan.counterfactuals)
+
+
+def test_amounts_beyond_64_bits_are_explained_too():
+    """The dearest of everything for a year is still a plan, and what is told of it comes true."""
+    hours, room = (10**12, 9 * 10**11), builders.capacity(4 * 10**5)
+    rows = [builders.site(f"s{n}", f"aws:{n}", offer=builders.offer(hour), capacity=room) for n, hour in enumerate(hours)]
+    request = builders.request(cpus=4 * 10**5, duration_seconds=3 * 10**7)
+    plan = holds(request, builders.world(rows, [builders.world_input(at=["s0"])]))
+    assert plan.choice.objective_micros > 2**63
+    assert plan.counterfactuals
 
 
 def test_a_site_that_was_chosen_for_the_queue_has_no_counterfactuals():

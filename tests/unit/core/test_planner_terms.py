@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -118,6 +119,31 @@ def test_a_deadline_that_nothing_meets_is_refused_with_figures():
     assert not planner.waits(plan)
     assert {rejection.reason for rejection in plan.rejections} == {"DEADLINE_MISSED"}
     assert plan.rejections[0].detail == "it would take 600 s (waiting 0 s, copying 0 s, running 600 s), 500 s are left"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sites_": [builders.site("eu-1", state=site.SiteState.LOST)]},
+        {"sites_": [builders.site("eu-1", state=site.SiteState.DECLARED)]},
+        {"sites_": [builders.site("eu-1", compute_error="it does not answer")]},
+        {"sites_": [builders.site("eu-1")], "loads": (builders.load("eu-1", 16),)},
+        {
+            "sites_": [builders.site("eu-1"), builders.site("us-1", state=site.SiteState.LOST)],
+            "inputs": [builders.world_input(at=["us-1"])],
+        },
+    ],
+    ids=["lost", "declared", "down", "full", "unreadable"],
+)
+def test_nobody_waits_for_a_site_that_would_be_too_late_anyway(changes: dict[str, Any]):
+    """What is amiss may pass, but the time has: a job whose deadline nothing can meet ends, and does not wait for ever."""
+    world = builders.world(**changes)
+    request = builders.request(deadline_seconds=660)
+    assert planner.waits(planner.plan(request, world))
+    late = planner.plan(request, replace(world, submit_time=NOW - timedelta(seconds=61)))
+    assert not planner.waits(late)
+    assert late.choice is None
+    assert {rejection.reason for rejection in late.rejections} == {"DEADLINE_MISSED"}
 
 
 def test_waiting_for_the_near_site_is_weighed_against_going_far():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.adapters import prices
-from federation.core import errors, ratecard, records, units
+from federation.core import errors, pricefile, ratecard, records, units
 from tests import builders
 from tests.builders import GB, TIB, price_row
 
@@ -382,7 +382,7 @@ def test_a_column_that_nobody_reads_is_refused():
 
 def test_too_many_rows_are_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch):
     """A bound on what an import may cost."""
-    monkeypatch.setattr(ratecard, "ROWS_MAX", 2)
+    monkeypatch.setattr(pricefile, "ROWS_MAX", 2)
     lines = "\n".join(GOOD.replace("aws,a", f"aws,a{number}") for number in range(3))
     with pytest.raises(errors.InvalidArgument, match="more than 2 rows"):
         ratecard.parse(f"{HEADER}\n{lines}\n")

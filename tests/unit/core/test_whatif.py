@@ -165,6 +165,11 @@ def test_only_the_month_of_the_world_counts() -> None:
     assert [row.month for row in seen.volumes] == ["2026-11"]
 
 
+FIGURE: dict[str, Any] = {"provider": "aws", "place": "*", "as_of": "2026-10", "source": "test"}
+LINK = {f"{end}_{part}": "*" for end in ("source", "destination") for part in ("provider", "place")}
+PRICE: dict[str, Any] = LINK | {"gb_micros": 1, "as_of": "2026-10", "source": "test"}
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -179,6 +184,11 @@ def test_only_the_month_of_the_world_counts() -> None:
         ),
         ({"datasets": [{"dataset": "a/b", "versions": [{"number": 1, "bytes": -5}]}]}, r"versions\[0\].bytes is -5"),
         ({"sights": []}, "did you mean sites"),
+        ({"egress": [PRICE | {"gb_bytes": 0}]}, r"egress\[0\].gb_bytes is 0"),
+        ({"compute": [FIGURE | {"item": "gpu", "type": "T4"}]}, r"compute\[0\] is of gpu and does not tell"),
+        ({"compute": [FIGURE | {"item": "cpu", "watts": 5}]}, r"compute\[0\] is of cpu and does not tell"),
+        ({"compute": [FIGURE | {"item": "power", "micros": 5}]}, r"compute\[0\] is of power and does not tell"),
+        ({"compute": [FIGURE | {"item": "carbon"}]}, r"compute\[0\] is of carbon and does not tell"),
     ],
 )
 def test_a_world_that_contradicts_itself_is_refused(changes: dict[str, Any], told: str) -> None:
