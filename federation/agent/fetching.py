@@ -6,10 +6,14 @@ that the manifest names: a store writes whole objects or none, so nobody ever se
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import logging
+import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
@@ -24,22 +28,32 @@ _log = logging.getLogger(__name__)
 
 #: What goes away by itself: the same call is made again.
 TRANSIENT = (errors.Unavailable, errors.DeadlineExceeded, errors.Cancelled)
-#: One call asks for so much of an object.
-RANGE_BYTES = 64 * 1024 * 1024
+#: One call asks for so much of an object, and so many more are asked for behind it, that a source far away never rests: the
+#: connection lets all of them come before they are taken (`tls.DATA_WINDOW_BYTES`).
+RANGE_BYTES = 16 * 1024 * 1024
+RANGES_AHEAD = 2
+#: Where a rate is to be kept, ranges are smaller, down to this: what was asked for comes, whatever the rate says of taking it.
+RANGE_BYTES_LEAST = 1024 * 1024
+#: An object from here on takes a connection to itself while it comes. Smaller ones share connections, and each costs a round
+#: trip more than its bytes do, so many of them are under way at once.
+LARGE_BYTES = 8 * 1024 * 1024
 #: A call that brings less than so many bytes a second, after a minute of grace, is given up and made again from where it was.
 _SLOWEST = 64 * 1024
 _GRACE_SECONDS = 60.0
+#: Lanes among which a rate may be shared, at most: what a call then brings is not slow but kept back.
+_SHARES_MAX = 64
 _PAUSE_SECONDS_MAX = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """How a version is fetched: connections at once, how long a source may be away, how often progress is told.
+    """How a version is fetched: connections and objects at once, how long a source may be away, how often progress is told.
 
     Beginnings of objects take `spool_bytes_max` of the state folder at most; of objects below `spool_least_bytes` none is kept.
     """
 
     lanes: int = 4
+    hands: int = 32
     patience_seconds: float = 60.0
     tell_seconds: float = 1.0
     spool_bytes_max: int = 16 * 1024 * 1024 * 1024
@@ -123,7 +137,15 @@ class Fetch:
         self._ended = threading.Event()
         self._error: BaseException | None = None
         self._guard = threading.Lock()
+        self._lanes: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for lane in range(1, parts.terms.lanes + 1):
+            self._lanes.put(lane)
         self._pace = pacing.Pace([parts.rate, pacing.Rate(bytes_per_second_max, time.monotonic)], self._pause)
+        self._hands, self._range_bytes, self._slowest = parts.terms.hands, RANGE_BYTES, _SLOWEST
+        if rate := self._pace.bytes_per_second:
+            self._hands = parts.terms.lanes
+            self._range_bytes = min(RANGE_BYTES, max(RANGE_BYTES_LEAST, rate // (4 * parts.terms.lanes)))
+            self._slowest = min(_SLOWEST, max(1, rate // _SHARES_MAX))
         self.progress = Progress()
 
     def require_room(self) -> None:
@@ -146,27 +168,28 @@ class Fetch:
         """Brings what is not here; `tell` is called now and then, and ends it with what it raises."""
         # The largest first, so that none of them is begun when all others are done.
         waiting = iter(sorted(self._entries.items(), key=lambda item: (-item[1].object_bytes, item[0])))
-        lanes = [
-            threading.Thread(target=self._lane, args=(number, waiting), name=f"{self._transfer} {number}", daemon=True)
-            for number in range(1, min(self._parts.terms.lanes, len(self._entries)) + 1)
+        terms, small = self._parts.terms, sum(entry.object_bytes < LARGE_BYTES for entry in self._entries.values())
+        hands = [
+            threading.Thread(target=self._hand, args=(number, waiting), name=f"{self._transfer} {number}", daemon=True)
+            for number in range(min(self._hands, small + terms.lanes, len(self._entries)))
         ]
-        self._working = len(lanes)
-        for lane in lanes:
-            lane.start()
+        self._working = len(hands)
+        for hand in hands:
+            hand.start()
         try:
-            while lanes and not self._ended.wait(self._parts.terms.tell_seconds):
+            while hands and not self._ended.wait(self._parts.terms.tell_seconds):
                 self._write_down()
                 tell()
-        except BaseException as error:  # noqa: BLE001 - raised again below, when no lane works any more
+        except BaseException as error:  # noqa: BLE001 - raised again below, when no hand works any more
             self._fail(error)
-        for lane in lanes:
-            lane.join()
+        for hand in hands:
+            hand.join()
         self._write_down()
         if self._error is not None:
             raise self._error
         self._check_stopping()
 
-    def _lane(self, number: int, waiting: Iterator[tuple[str, dataset.FileEntry]]) -> None:
+    def _hand(self, number: int, waiting: Iterator[tuple[str, dataset.FileEntry]]) -> None:
         try:
             while True:
                 self._check_stopping()
@@ -174,9 +197,10 @@ class Fetch:
                     key, entry = next(waiting, ("", None))
                 if entry is None:
                     break
-                with self._parts.locks.hold(key):  # another transfer may be bringing the same object
+                # The object's lock, since another transfer may be bringing it.
+                with self._lane(number, entry) as lane, self._parts.locks.hold(key):
                     if not self._is_here(key, entry):
-                        self._bring(number, key, entry)
+                        self._bring(lane, key, entry)
                 self.progress.here(key, entry.object_bytes)
                 failpoints.hit("agent.object_stored")
         except BaseException as error:  # noqa: BLE001 - raised again by `run`, in whose place this thread works
@@ -185,6 +209,18 @@ class Fetch:
             self._working -= 1
             if not self._working:
                 self._ended.set()
+
+    @contextlib.contextmanager
+    def _lane(self, hand: int, entry: dataset.FileEntry) -> Iterator[int]:
+        """The connection over which an object comes: a large one waits until one is free of other large ones."""
+        if entry.object_bytes < LARGE_BYTES:
+            yield 1 + hand % self._parts.terms.lanes
+            return
+        lane = self._lanes.get()
+        try:
+            yield lane
+        finally:
+            self._lanes.put(lane)
 
     def _is_here(self, key: str, entry: dataset.FileEntry) -> bool:
         """Whether the object is in the store already, for another version or from before. One that is damaged is removed."""
@@ -248,15 +284,12 @@ class Fetch:
         failures, begin = 0, time.monotonic()
         while position < entry.object_bytes:
             try:
-                asked = min(RANGE_BYTES, entry.object_bytes - position)
-                came = 0
-                for piece in self._ask(lane, entry, position, asked):
-                    self._pace.take(len(piece))
-                    self._check_stopping()
-                    yield piece
-                    position, came, failures = position + len(piece), came + len(piece), 0
-                if came != asked:  # too much of it is caught by its digest
-                    raise Mismatch(entry, f"the source has {position} bytes of it")
+                with contextlib.closing(self._ranges(lane, entry, position)) as pieces:
+                    for piece in pieces:
+                        self._pace.take(len(piece))
+                        self._check_stopping()
+                        yield piece
+                        position, failures = position + len(piece), 0
             except errors.FederationError as error:
                 self._check_stopping()
                 if not _passing(error):
@@ -265,11 +298,31 @@ class Fetch:
                 failures += 1
                 self._wait(error, failures, time.monotonic() - begin)
 
-    def _ask(self, lane: int, entry: dataset.FileEntry, offset: int, length: int) -> Iterator[bytes | memoryview]:
+    def _ranges(self, lane: int, entry: dataset.FileEntry, position: int) -> Generator[bytes | memoryview]:
+        """The object from a position on, range by range. What is asked for ahead waits in the connection, within its window."""
+        size, end = self._range_bytes, entry.object_bytes
+        ranges = ((at, min(size, end - at)) for at in range(position, end, size))
+        under_way = deque[tuple[int, Generator[bytes | memoryview]]]()
+        try:
+            while under_way or position < end:
+                for at, length in itertools.islice(ranges, 1 + RANGES_AHEAD - len(under_way)):
+                    under_way.append((at + length, self._ask(lane, entry, at, length)))
+                stop, pieces = under_way[0]
+                for piece in pieces:
+                    yield piece
+                    position += len(piece)
+                if position != stop:
+                    raise Mismatch(entry, f"the source has {position} bytes of it")
+                under_way.popleft()
+        finally:
+            for _, pieces in under_way:
+                pieces.close()
+
+    def _ask(self, lane: int, entry: dataset.FileEntry, offset: int, length: int) -> Generator[bytes | memoryview]:
         request = gateway_pb2.ReadObjectRequest(
             object_id=entry.object_id, generation=entry.generation, offset=offset, length=length
         )
-        timeout = _GRACE_SECONDS + length / _SLOWEST
+        timeout = _GRACE_SECONDS + (1 + RANGES_AHEAD) * length / self._slowest  # those before it come first
         return self._parts.remotes.fetch(self._given, request, lane=lane, timeout=timeout)
 
     def _wait(self, error: errors.FederationError, failures: int, seconds: float) -> None:

@@ -16,19 +16,19 @@ class Rate:
     """
 
     def __init__(self, bytes_per_second: int, now: Callable[[], float]) -> None:
-        self._bytes_per_second = bytes_per_second
+        self.bytes_per_second = bytes_per_second
         self._now = now
         self._lock = threading.Lock()
         self._paid_until = float("-inf")
 
     def take(self, size: int) -> float:
         """Takes that many bytes; returns the seconds to wait before taking more. A rate of 0 is none."""
-        if not self._bytes_per_second:
+        if not self.bytes_per_second:
             return 0.0
         with self._lock:
             now = self._now()
             # What was taken is paid for by time; time that nobody used is kept for the length of a burst.
-            self._paid_until = max(self._paid_until, now - BURST_SECONDS) + size / self._bytes_per_second
+            self._paid_until = max(self._paid_until, now - BURST_SECONDS) + size / self.bytes_per_second
             return max(0.0, self._paid_until - now)
 
 
@@ -38,6 +38,11 @@ class Pace:
     def __init__(self, rates: Iterable[Rate], pause: Callable[[float], None]) -> None:
         self._rates = tuple(rates)
         self._pause = pause
+
+    @property
+    def bytes_per_second(self) -> int:
+        """The least of the rates; 0 where there is none."""
+        return min((rate.bytes_per_second for rate in self._rates if rate.bytes_per_second), default=0)
 
     def take(self, size: int) -> None:
         """Takes that many bytes of each rate, and waits for the slowest."""

@@ -176,7 +176,9 @@ class Remotes:
                 self._ca, self._older, self._channels = ca, list(self._channels.values()), {}
             if (gateway, lane) not in self._channels:
                 # Without its own certificate: to another gateway a site is known by its grant, and its proof of it.
-                self._channels[gateway, lane] = tls.channel(gateway, tls.Tls(ca), own_connection=lane > 0)
+                self._channels[gateway, lane] = tls.channel(
+                    gateway, tls.Tls(ca), own_connection=lane > 0, window_bytes=tls.DATA_WINDOW_BYTES
+                )
             return self._channels[gateway, lane]
 
     def _metadata(self, grant: bytes) -> tuple[tuple[str, bytes], ...]:

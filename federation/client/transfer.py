@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
 #: Hears of progress: how many more bytes are done.
 Progress = Callable[[int], None]
 _PIECE_BYTES = 4 * 1024 * 1024
-#: Files below this go together in streams of at most so many files and bytes: no call is made for one small file.
+#: Files below this go together in streams of at most so many files and bytes: no call is made for one small file. They come so
+#: many at a time, since each of them costs a round trip.
 _SMALL_BYTES = 8 * 1024 * 1024
+_SMALL_AT_ONCE = 16
 _BATCH_FILES = 512
 _BATCH_BYTES = 64 * 1024 * 1024
 
@@ -78,16 +82,25 @@ def get(
         targets = {entry.path: folder / ids.relative_path(entry.path) for entry in opened.manifest.files}
         _refuse_existing(targets.values(), overwrite=overwrite)
         with _staged(folder) as stage:
-            for path in targets:
+            told = threading.Lock()
+
+            def receive(path: str) -> None:
                 if opened.manifest.column_classes:
                     with _new_file(stage / path) as file:
                         sealing.receive(opened, path, file)
-                    progress(opened.entry(path).file_bytes)
-                    continue
+                    with told:
+                        progress(opened.entry(path).file_bytes)
+                    return
                 with opened.open(path) as source, _new_file(stage / path) as file:
                     while piece := source.read(_PIECE_BYTES):
                         file.write(piece)
-                        progress(len(piece))
+                        with told:
+                            progress(len(piece))
+
+            _each(receive, (path for path in targets if opened.entry(path).file_bytes < _SMALL_BYTES))
+            for path in targets:
+                if opened.entry(path).file_bytes >= _SMALL_BYTES:  # they are read in parallel pieces
+                    receive(path)
             for path, target in targets.items():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (stage / path).replace(target)
@@ -250,6 +263,17 @@ def _gateway(ca: bytes, access: Access) -> Iterator[GatewayClient]:
         yield gateway
     finally:
         gateway.close()
+
+
+def _each(work: Callable[[str], None], names: Iterable[str]) -> None:
+    """Does the work for each name, many at a time. After an error no more of it is begun, and the first one is raised."""
+    with ThreadPoolExecutor(_SMALL_AT_ONCE, thread_name_prefix="fed-get") as pool:
+        waiting = [pool.submit(work, name) for name in names]
+        try:
+            for each in waiting:
+                each.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _refuse_existing(targets: Iterable[Path], *, overwrite: bool) -> None:

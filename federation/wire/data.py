@@ -132,7 +132,7 @@ class OpenedVersion:
         entry = self.entry(path)
         self._renew()
         source = self._sources.get(path, lambda: self._source(entry))
-        return FileReader(source, name=f"{self.version}/{path}", watcher=self.counts)
+        return FileReader(source, name=f"{self.version}/{path}", watcher=self.counts, delay=source.delay)
 
     def _renew(self) -> None:
         if isinstance(self.deks, _Leased) and self.deks.over:
@@ -143,7 +143,7 @@ class OpenedVersion:
         """One of the files, by ranges: what is asked for is fetched, in whole chunks, and nothing ahead of it."""
         return self._source(self.entry(path))
 
-    def _source(self, entry: dataset.FileEntry) -> Source:
+    def _source(self, entry: dataset.FileEntry) -> _Source:
         fetch = objects.ObjectFetch(self.gateway, self.input, entry, self.counts)
         reader = container.RangedReader(
             self.deks[entry.generation],
@@ -158,8 +158,9 @@ class OpenedVersion:
 class _Source:
     """One file's plaintext. What is wrong with its object is told with the name that people know it by."""
 
-    def __init__(self, object_: Source, *, version: str, path: str) -> None:
+    def __init__(self, object_: objects.SealedObject, *, version: str, path: str) -> None:
         self._object = object_
+        self.delay = object_.delay
         self._version = version
         self._path = path
 
@@ -187,14 +188,14 @@ class _Sources:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Source] = OrderedDict()
+        self._kept: OrderedDict[str, _Source] = OrderedDict()
 
     def clear(self) -> None:
         """Keeps none; those of open files live as long as these."""
         with self._lock:
             self._kept.clear()
 
-    def get(self, path: str, make: Callable[[], Source]) -> Source:
+    def get(self, path: str, make: Callable[[], _Source]) -> _Source:
         with self._lock:
             if path not in self._kept:
                 self._kept[path] = make()

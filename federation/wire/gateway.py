@@ -52,7 +52,7 @@ class GatewayClient:
         self._ca = ca
         self._token = token
         self._grant = grant
-        self._channel = tls.ProcessChannel(target, tls.Tls(ca), metadata=self._metadata)
+        self._channel = tls.ProcessChannel(target, tls.Tls(ca), metadata=self._metadata, window_bytes=tls.DATA_WINDOW_BYTES)
 
     def __repr__(self) -> str:
         return f"<GatewayClient {self.target}>"

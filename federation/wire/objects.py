@@ -7,6 +7,7 @@ from the position reached.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -32,6 +33,7 @@ class SealedObject:
 
     def __init__(self, reader: container.RangedReader, fetch: ObjectFetch) -> None:
         self.size = reader.size
+        self.delay = fetch.delay
         self._reader = reader
         self._fetch = fetch
 
@@ -79,6 +81,8 @@ class ObjectFetch:
         self._tail_offset = container.HEADER + chunks * container.SEALED_CHUNK if chunks > 0 else 0
         self._tail: bytes | None = None
         self._mine = threading.local()
+        #: The least that an answer took to begin, in seconds.
+        self._delay = math.inf
 
     def __call__(self, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`; fewer only where the object ends."""
@@ -91,6 +95,10 @@ class ObjectFetch:
         if front <= 0:
             return tail[-front : length - front]
         return self._read(offset, front) + tail[: length - front]
+
+    def delay(self) -> float:
+        """How far away the object is: the seconds that an answer takes to begin, at best; 0 before the first."""
+        return self._delay if self._delay < math.inf else 0.0
 
     @contextlib.contextmanager
     def streaming(self, begin: int, end: int) -> Iterator[None]:
@@ -134,7 +142,8 @@ class ObjectFetch:
         return _Stream(self._ask, begin, min(end, self._entry.object_bytes), self._counts)
 
     def _ask(self, begin: int, end: int, ask_seconds: int) -> Pieces:
-        return self._gateway.read_object(
+        asked = time.monotonic()
+        pieces = self._gateway.read_object(
             gateway_pb2.ReadObjectRequest(
                 input=self._input,
                 object_id=self._entry.object_id,
@@ -144,6 +153,15 @@ class ObjectFetch:
                 ask_seconds=ask_seconds,
             )
         )
+        return self._timed(asked, pieces)
+
+    def _timed(self, asked: float, pieces: Pieces) -> Pieces:
+        with contextlib.closing(pieces):
+            for piece in pieces:
+                self._delay = min(self._delay, time.monotonic() - asked)
+                yield piece
+                break
+            yield from pieces
 
 
 class _Stream:

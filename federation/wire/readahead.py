@@ -4,6 +4,9 @@ What is read is kept as blocks on chunk borders. A reader that goes on where it 
 before it came: 1 MiB at first, doubling up to 8 MiB while they are used. Large reads go straight into the caller's buffer,
 in parallel pieces. A reader that jumps gets exactly the chunks that it asks for, since every byte may be billed.
 
+From a source far away more is asked for ahead, as much as the line holds: never more than twice of what was read in one go, nor
+than `FAR_BYTES` of a file, which is what its reader's memory pays for the distance.
+
 Nothing here knows what the bytes are; a `Source` does.
 """
 
@@ -34,6 +37,12 @@ PIECE_BYTES = 4 << 20
 BLOCKS_AHEAD = 2
 #: Decrypting is many short calls without the interpreter lock: more threads than cores hand it around and are slower.
 THREADS = max(2, min(4, os.cpu_count() or 1))
+#: A source whose first byte takes so long is far away: its threads wait for the line, not for the processor.
+FAR_SECONDS = 0.01
+FAR_THREADS = 16
+FAR_BYTES = 64 << 20
+#: What a reader gets through in a second, at most: so much for each second of delay is on its way to it.
+_FAR_BYTES_PER_SECOND = 128 << 20
 _PEEK_BYTES = 8192
 
 
@@ -72,16 +81,18 @@ class _Block(NamedTuple):
 class FileReader(io.BufferedIOBase):
     """Reads a source as a binary file; `read_at` needs no position and is safe for threads.
 
-    Has what pandas, pyarrow, DuckDB and a TextIOWrapper ask of a file.
+    Has what pandas, pyarrow, DuckDB and a TextIOWrapper ask of a file. `delay` tells in how many seconds the source answers.
     """
 
-    def __init__(self, source: Source, *, name: str = "", watcher: Watcher | None = None) -> None:
+    def __init__(
+        self, source: Source, *, name: str = "", watcher: Watcher | None = None, delay: Callable[[], float] = lambda: 0.0
+    ) -> None:
         super().__init__()
         self.name = name
         self.mode = "rb"
         self._source = source
         self._watcher = watcher
-        self._ahead = _ReadAhead(source)
+        self._ahead = _ReadAhead(source, delay)
         self._position = 0
         _OPEN.add()
 
@@ -174,12 +185,15 @@ class FileReader(io.BufferedIOBase):
 class _ReadAhead:
     """The blocks of one file: the one that was used last, and those on their way behind it."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, delay: Callable[[], float]) -> None:
         self._source = source
+        self._delay = delay
         self._lock = threading.Lock()
         self._last: tuple[int, memoryview] = (0, memoryview(b""))
         self._coming: deque[_Block] = deque()
         self._next = 0
+        #: What was read in one go, up to `_next`.
+        self._run_bytes = 0
         self._block_bytes = BLOCK_BYTES_MIN
 
     def kept(self, offset: int, length: int) -> memoryview | None:
@@ -222,6 +236,7 @@ class _ReadAhead:
             if block is None and not direct:
                 block = _Block(*self._borders(offset, offset + (self._block_bytes if goes_on else len(target))), None)
             self._next = offset + direct if direct else (block.stop if block else 0)
+            self._run_bytes += self._next - offset
             if goes_on:
                 self._ask_ahead(self._next)
         if direct:
@@ -250,10 +265,23 @@ class _ReadAhead:
     def _ask_ahead(self, position: int) -> None:
         if self._coming:
             position = self._coming[-1].stop
-        while len(self._coming) < BLOCKS_AHEAD and position < self._source.size:
+        far_bytes = self._far_bytes()
+        while position < self._source.size:
             start, stop = self._borders(position, position + self._block_bytes)
-            self._coming.append(_Block(start, stop, _submit(partial(self._fetch, start, stop))))
+            if len(self._coming) >= BLOCKS_AHEAD and stop - self._next > far_bytes:
+                return
+            self._coming.append(_Block(start, stop, self._submit(partial(self._fetch, start, stop))))
             position = stop
+
+    def _far_bytes(self) -> int:
+        """How much may be asked for ahead because the source is far away."""
+        delay = self._delay()
+        if delay < FAR_SECONDS:
+            return 0
+        return min(FAR_BYTES, 2 * self._run_bytes, BLOCKS_AHEAD * BLOCK_BYTES_MAX + int(delay * _FAR_BYTES_PER_SECOND))
+
+    def _submit(self, work: Callable[[], Any]) -> Future[Any]:
+        return (_FAR if self._delay() >= FAR_SECONDS else _NEAR).submit(work)
 
     def _borders(self, start: int, stop: int) -> tuple[int, int]:
         return start - start % ALIGNMENT, min(-(-stop // ALIGNMENT) * ALIGNMENT, self._source.size)
@@ -263,6 +291,7 @@ class _ReadAhead:
             if block.data:
                 block.data.cancel()
         self._coming.clear()
+        self._run_bytes = 0
         self._block_bytes = BLOCK_BYTES_MIN
 
     def _fetch(self, start: int, stop: int) -> memoryview:
@@ -276,7 +305,7 @@ class _ReadAhead:
         # Inner cuts lie on borders of the file, whatever the offset is.
         cuts[1:-1] = [cut - (offset + cut) % ALIGNMENT for cut in cuts[1:-1]]
         pieces = [(offset + a, target[a:b]) for a, b in itertools.pairwise(cuts)]
-        waiting = [_submit(partial(self._source.read_into, at, part)) for at, part in pieces[:-1]]
+        waiting = [self._submit(partial(self._source.read_into, at, part)) for at, part in pieces[:-1]]
         try:
             self._source.read_into(*pieces[-1])
         finally:
@@ -289,14 +318,15 @@ class _ReadAhead:
 class _Pool:
     """Threads that fetch, made for each process at first use."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._lock = threading.Lock()
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
         with self._lock:
             if self._threads is None or self._threads[0] != os.getpid():
-                self._threads = (os.getpid(), ThreadPoolExecutor(THREADS, thread_name_prefix="fed-read"))
+                self._threads = (os.getpid(), ThreadPoolExecutor(self._size, thread_name_prefix="fed-read"))
             threads = self._threads[1]
         try:
             return threads.submit(work)
@@ -372,4 +402,4 @@ def at_rest(hook: Callable[[], None]) -> None:
 
 _OPEN = _OpenFiles()
 atexit.register(_OPEN.wait)
-_submit = _Pool().submit
+_NEAR, _FAR = _Pool(THREADS), _Pool(FAR_THREADS)

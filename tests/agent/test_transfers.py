@@ -17,7 +17,7 @@ from connectors.storage import common
 from connectors.storage.local import LocalStore
 from connectors.storage.memory import MemoryStore
 from federation import ports
-from federation.agent import journal
+from federation.agent import fetching, journal
 from federation.core import dataset, errors, site, transfer
 from federation.core.transfer import TransferState
 from federation.crypto import container, grants, hpke, layout
@@ -25,6 +25,7 @@ from federation.v1 import gateway_pb2, gateway_pb2_grpc
 from federation.wire import errors as wire_errors
 from federation.wire import tls
 from federation.wire.gateway import GatewayClient
+from tests import wan
 from tests.agent import federation as federations
 from tests.agent.federation import Federation, until
 
@@ -218,6 +219,32 @@ def test_a_source_that_restarts_is_asked_for_the_rest(flights: Federation) -> No
     flights.places["eu-1"].restart()
     done = ended(flights, row.start.transfer)
     assert (done.state, done.attempt) == (TransferState.SUCCEEDED, 1)
+
+
+def test_a_line_that_breaks_is_no_end_of_an_attempt_and_is_charged_to_the_byte(
+    flights: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut far from its source, with ranges asked for ahead: the replica is whole, and the ledger has what the source has."""
+    monkeypatch.setattr(fetching, "RANGE_BYTES", 1 << 18)
+    source, destination = flights.places["eu-1"], flights.places["us-1"]
+    assert source.agent is not None
+    with wan.far_away(source.agent.address, rtt_seconds=0.05, jitter_seconds=0.01, bytes_per_second=8_000_000) as relay:
+        for place in (source, destination):
+            place.stop()
+        source.settings = dataclasses.replace(source.settings, gateway=relay.address)
+        destination.terms = dataclasses.replace(federations.TERMS, patience_seconds=30)
+        for place in (source, destination):
+            place.start()
+        row = underway(flights)
+        relay.cut()
+        done = ended(flights, row.start.transfer)
+        assert (done.state, done.attempt) == (TransferState.SUCCEEDED, 1)
+        assert content(destination.store) == content(source.store)
+        (entry,) = until(lambda: list(flights.client.list_ledger_entries()))
+        counted = source.book.grant(entry.grant)
+        assert counted is not None
+        assert (entry.bytes, entry.unsettled_bytes) == (counted.counted_bytes, 0)
+        assert entry.bytes >= sum(map(container.object_bytes, (len(BIG), len(SMALL))))
 
 
 def test_a_source_that_stays_away_is_an_attempt_that_may_be_made_again(flights: Federation, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import random
@@ -11,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from federation.client import preview
 from federation.core import errors
 from federation.crypto import container
 from federation.wire import data, readahead
+from federation.wire.gateway import GatewayClient
 from federation.wire.readahead import FileReader
+from tests import wan
 from tests.worker import gateway_stub
 
 MB = 1_000_000
@@ -44,11 +48,12 @@ class Plain:
 @given(
     size=st.integers(0, 9 * MB),
     reads=st.lists(st.tuples(st.sampled_from(["seek", "read", "readinto"]), st.integers(0, 5 * MB)), max_size=12),
+    delay=st.sampled_from([0.0, 0.25]),
 )
-def test_any_reads_give_what_a_file_gives(size, reads):
-    """Whatever is read in whatever order, a FileReader and a BytesIO agree."""
+def test_any_reads_give_what_a_file_gives(size, reads, delay):
+    """Whatever is read in whatever order, near or from afar, a FileReader and a BytesIO agree."""
     content = random.Random(size).randbytes(size)
-    reader, plain = FileReader(Plain(content)), io.BytesIO(content)
+    reader, plain = FileReader(Plain(content), delay=lambda: delay), io.BytesIO(content)
     with reader:
         for what, number in reads:
             if what == "seek":
@@ -69,6 +74,20 @@ def test_reading_from_front_to_back_fetches_every_byte_once(piece):
     with FileReader(source) as reader:
         assert b"".join(iter(lambda: reader.read(piece), b"")) == CONTENT
     assert sum(length for _, length in source.asked) == len(CONTENT)
+
+
+@pytest.mark.parametrize(("delay", "blocks"), [(0.0, 2), (0.25, 6)])
+def test_from_afar_more_is_asked_for_ahead_but_never_more_than_twice_what_was_read(delay, blocks):
+    """A line is filled for a reader that has shown to go on; one that stops early has not paid for a line full of data."""
+    source = Plain(random.Random(2).randbytes(20 * MB))
+    with FileReader(source, delay=lambda: delay) as reader:
+        reader.read(readahead.BLOCK_BYTES_MIN)
+        reader.read(1)
+        read, ahead = reader._ahead._next, [block.stop - block.start for block in reader._ahead._coming]
+        assert len(ahead) <= blocks
+        assert sum(ahead) <= max(2 * read, readahead.BLOCKS_AHEAD * reader._ahead._block_bytes)
+        if delay:
+            assert sum(ahead) > readahead.BLOCKS_AHEAD * readahead.BLOCK_BYTES_MIN
 
 
 def test_a_jump_fetches_the_chunks_that_it_touches_and_no_more():
@@ -141,6 +160,26 @@ def test_a_gateway_that_goes_away_is_asked_again_from_where_it_stopped(gateway):
     gateway.stub.fault = fault
     with version.open("a.bin") as reader:
         assert reader.read() == CONTENT
+
+
+def test_a_line_that_breaks_loses_nothing_and_nothing_is_received_twice(gateway):
+    """Far away, with connections reset in the middle of their streams: the file is whole, and so is the count of what came."""
+    opened(gateway)
+    received = preview.Tally()
+    with (
+        wan.far_away(gateway.target, rtt_seconds=0.03, jitter_seconds=0.005, bytes_per_second=16 * MB) as relay,
+        contextlib.closing(GatewayClient(relay.address, gateway.ca, token=gateway.stub.token)) as client,
+    ):
+        version = data.open_version(client, audience=data.run_audience(gateway_stub.RUN), input="flights", counts=received)
+        with version.open("a.bin") as reader:
+            content = b""
+            for cut in (True, True, False):
+                content += reader.read(MB)
+                if cut:
+                    relay.cut()
+            content += reader.read()
+    assert content == CONTENT
+    assert received.received == version.entry("a.bin").object_bytes
 
 
 def test_a_swapped_object_is_refused(gateway):
