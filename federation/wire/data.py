@@ -258,7 +258,7 @@ class _Leased(Mapping[str, bytes]):
         return f"<{len(self._deks)} keys>"
 
     def __getitem__(self, generation: str) -> bytes:
-        return self._deks[generation, DEFAULT]
+        return self._held()[generation, DEFAULT]
 
     def __iter__(self) -> Iterator[str]:
         return iter(_by_generation(self._deks))
@@ -268,7 +268,14 @@ class _Leased(Mapping[str, bytes]):
 
     def by_class(self, generation: str) -> dict[str, bytes]:
         """The DEKs of one generation by class of columns."""
-        return {name: dek for (of, name), dek in self._deks.items() if of == generation}
+        return {name: dek for (of, name), dek in self._held().items() if of == generation}
+
+    def _held(self) -> _Deks:
+        """The keys; of a lease that another thread found to be over meanwhile, those that it gets."""
+        if held := self._deks:
+            return held
+        self.renew()
+        return self._deks
 
     @property
     def over(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,29 @@ def test_a_process_reads_a_version_under_one_lease_until_it_ends(flights: Federa
     flights.client.cancel_job(launcher.row.start.run.job)
     assert reason(lambda: opened.open("a.csv")) == "RUN_SUPERSEDED"
     assert not dict(opened.deks)
+
+
+def test_a_thread_that_wants_a_key_waits_while_another_asks_for_a_new_lease(
+    flights: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked while the lease held, and the keys were let go of before it took one."""
+    launcher = launch(flights, "us-1", inputs=FLIGHTS)
+    opened = data.open_version(launcher.gateway, audience=launcher.audience, input="x")
+    (generation,) = opened.deks
+    before, real, now = opened.deks[generation], launcher.gateway.open_version, data.time.monotonic
+
+    def while_another_wants_one(*given: Any, **named: Any) -> Any:
+        wanted.append(pool.submit(lambda: opened.deks[generation]))
+        with pytest.raises(TimeoutError):
+            wanted[0].result(timeout=0.2)
+        return real(*given, **named)
+
+    wanted: list[Future[bytes]] = []
+    monkeypatch.setattr(launcher.gateway, "open_version", while_another_wants_one)
+    monkeypatch.setattr(data.time, "monotonic", lambda: now() + leases.LIFE_SECONDS)
+    with ThreadPoolExecutor(1) as pool:
+        assert opened.open("a.csv").read() == b"x,y\n1,2\n"
+        assert wanted[0].result(timeout=30) == before
 
 
 @pytest.mark.invariant("L2")
