@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,8 +31,6 @@ CASES_MAX = 10_000
 NOTE_MAX = 500
 #: Actions that are asked about site by site.
 _AT_SITES = (Action.RUN, Action.RELEASE_KEY, Action.REPLICATE, Action.WRITE)
-#: Actions that are asked about each column class beside `default`.
-_BY_CLASS = (Action.RELEASE_KEY, Action.REPLICATE, Action.EXPORT)
 
 
 def revision_number(name: str) -> int | None:
@@ -129,7 +127,7 @@ def diff(tx: ports.Transaction, ctx: Context, text: str, start: int = 0) -> Comp
     People are those with tokens, those whom datasets or policies name, for each group that is named somebody who is in that
     alone, and somebody of each role, and of each jurisdiction, that somebody may have. Each is asked with no purpose, and with
     each that the dataset or a policy names; of what can be so or otherwise (a copy for a job, an aggregate) with both; and of
-    each column class. Exact unless `next_start` says where it stopped.
+    each column class, also of one that a write leaves unsealed. Exact unless `next_start` says where it stopped.
     """
     engine = ctx.policies.compile(text)
     holds, _ = authorization.current(tx, ctx)
@@ -139,7 +137,7 @@ def diff(tx: ports.Transaction, ctx: Context, text: str, start: int = 0) -> Comp
     stored = [row for row in scan.every(tx, dataset.Dataset) if row.delete_time is None]
     places = tuple(scan.every(tx, site.Site))
     people = _people(tx, stored, places, named)
-    asked_of = [(row, _ways(tx, row, places, named)) for row in stored]
+    asked_of = _asked_of(tx, stored, places, named)
     total = sum(len(people) * len(ways) for _, ways in asked_of)
     every = ((row, who, way) for row, ways in asked_of for who, way in itertools.product(people, ways))
     for row, who, way in itertools.islice(every, start, None):
@@ -189,34 +187,52 @@ class _Way:
     further: Mapping[str, Any]
 
 
-def _ways(tx: ports.Transaction, row: dataset.Dataset, places: tuple[site.Site, ...], named: frozenset[str]) -> list[_Way]:
-    """Each action in every way in which it may be asked about a dataset."""
-    newest = tx.get(dataset.Version, kinds.version_key(row.namespace, row.dataset, row.latest_version))
-    classes = ("", *columns.names(newest.column_classes)[1:]) if newest else ("",)
-    purposes = ("", *sorted({*row.purposes, *_of_kind(named, "Purpose")}))
-    found: list[_Way] = []
+def _asked_of(
+    tx: ports.Transaction, stored: Iterable[dataset.Dataset], places: Sequence[site.Site], named: frozenset[str]
+) -> list[tuple[dataset.Dataset, tuple[_Way, ...]]]:
+    """Datasets with all ways to ask about them."""
+    classes: dict[str, tuple[str, ...]] = {}
+    for row in stored:
+        newest = tx.get(dataset.Version, kinds.version_key(row.namespace, row.dataset, row.latest_version))
+        classes[row.name.short] = columns.names(newest.column_classes)[1:] if newest else ()
+    opened = sorted(set(itertools.chain(*classes.values())))
+    purposes = _of_kind(named, "Purpose")
+    return [
+        (row, tuple(_ways(row, places, ("", *sorted({*row.purposes, *purposes})), classes[row.name.short], opened)))
+        for row in stored
+    ]
+
+
+def _ways(
+    row: dataset.Dataset, places: Sequence[site.Site], purposes: Sequence[str], own: Sequence[str], opened: Sequence[str]
+) -> Iterator[_Way]:
+    """Each action in every way in which it may be asked about a dataset.
+
+    `own` are its column classes, `opened` those of any dataset: a job that reads one of these may leave it unsealed here.
+    """
     for action in Action:
         bare = action in (Action.BROWSE, Action.DESTROY)
-        each = itertools.product(
-            ("",) if bare else purposes,
-            places if action in _AT_SITES else (None,),
-            classes if action in _BY_CLASS else ("",),
-            _further(action, row),
-        )
-        found += [
-            _Way(action=action, at=place, purpose=purpose, further={"column_class": name, **further})
-            for purpose, place, name, further in each
-        ]
-    return found
+        where: Sequence[site.Site | None] = places if action in _AT_SITES else (None,)
+        for purpose, place, further in itertools.product(
+            ("",) if bare else purposes, where, _further(action, row, own, opened)
+        ):
+            yield _Way(action=action, at=place, purpose=purpose, further=further)
 
 
-def _further(action: Action, row: dataset.Dataset) -> tuple[dict[str, Any], ...]:
+def _further(action: Action, row: dataset.Dataset, own: Sequence[str], opened: Sequence[str]) -> tuple[Mapping[str, Any], ...]:
     """What else may be so or otherwise."""
-    if action is Action.REPLICATE:
-        return {"for_job": False}, {"for_job": True}
-    if action is Action.EXPORT:
-        return {"aggregate": False}, {"aggregate": True, "group_size": row.group_size_min}
-    return ({},)
+    match action:
+        case Action.WRITE:
+            return ({}, *({"unsealed_classes": (name,)} for name in opened))
+        case Action.RELEASE_KEY:
+            ways: tuple[Mapping[str, Any], ...] = ({},)
+        case Action.REPLICATE:
+            ways = {"for_job": False}, {"for_job": True}
+        case Action.EXPORT:
+            ways = {"aggregate": False}, {"aggregate": True, "group_size": row.group_size_min}
+        case _:
+            return ({},)
+    return tuple({"column_class": name, **way} for name, way in itertools.product(("", *own), ways))
 
 
 def _asked(tx: ports.Transaction, row: dataset.Dataset, who: Subject, way: _Way) -> Question:

@@ -12,7 +12,7 @@ import pytest
 from federation.adapters.engine_embedded import DeltaFusionEngine
 from federation.adapters.records_delta import DeltaRecords
 from federation.core import authorization as values
-from federation.core import dataset, errors, ids, job, records
+from federation.core import columns, dataset, errors, ids, job, records
 from federation.core.authorization import Action, Decided
 from federation.core.dataset import Classification
 from federation.core.policy import Role
@@ -270,6 +270,18 @@ def test_a_diff_asks_for_whomever_and_whatever_a_policy_is_about(sim: Simulation
     for n, wanted in enumerate(NEWS.values()):
         flips = {(each.principal, each.purpose) for each in found.flips if f"new.{n}" in each.because}
         assert wanted in flips, n
+
+
+def test_a_diff_asks_of_writes_that_leave_a_class_unsealed(sim: Simulation) -> None:
+    """Of each class that a dataset has: a job may read it, and write what it read anywhere."""
+    classes = (columns.ColumnClass(name="pii", columns=("email",)),)
+    newest = sim.read(lambda tx: datasets.get_version(tx, ids.VersionName(ORDERS, 1)))
+    sim.write(lambda tx: tx.replace(dataclasses.replace(newest, column_classes=classes)))
+    new = '@id("new") @because("new") @control("x") forbid(principal, action == Fed::Action::"write", resource) when { '
+    for name, flips in (("pii", True), ("health", False)):
+        text = builders.POLICIES.default() + f'{new}context.unsealed_classes.contains("{name}") }};'
+        found = sim.read(lambda tx, text=text: policies.diff(tx, sim.ctx, text))  # type: ignore[misc]
+        assert any(each.action == Action.WRITE for each in found.flips) is flips
 
 
 def test_a_replay_says_nothing_of_what_no_policy_can_lift(sim: Simulation) -> None:
