@@ -113,7 +113,7 @@ def distant(folder: Path, remote: wan.Remote) -> localfed.LocalFederation:
     server["address"] = fed.target = remote.open(server["listen"], wan.Line())
     server["agents_address"] = remote.open(server["agents_listen"], wan.Line())
     for site in file["sites"]:
-        site["gateway_listen"] = site["gateway"]
+        site["gateway_listen"] = site["gateway_inside"] = site["gateway"]
         site["gateway"] = remote.open(site["gateway"], wan.Line())
     fed.file.write_text(yaml.safe_dump(file))
     return fed

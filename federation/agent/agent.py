@@ -49,7 +49,7 @@ from federation.agent import catalog as agent_catalog
 from federation.agent.identity import Identity
 from federation.core import erasure, errors, job, keys, site, transfer
 from federation.core.admission import UNASKED, Finding
-from federation.wire import tls
+from federation.wire import balancing, tls
 from federation.wire.rates import Rates
 
 T = TypeVar("T")
@@ -162,7 +162,8 @@ class Agent:
         self._open_gateway(registration)
         self._until_answered(self._writer.sweep)
         self._until_answered(self._custody.begin)
-        self._runs.start(self.address)
+        near = self._settings.gateway_inside
+        self._runs.start(balancing.inside(near, self.address) if near else self.address)
         self._transfers.start()
         loops = (
             *(("heartbeat", self._beat), ("work", self._take_work), ("sweep", self._sweep)),

@@ -62,7 +62,8 @@ _OPENLINEAGE = ("url", "token_file", "ca", "file", "producer", "schemas_url")
 _QUERY = ("rows_max", "bytes_max", "seconds_max", "memory", "at_once")
 _ENGINE = ("kind", "master", "remote", "jars_dir", "coordinates", "memory")
 _SITE = (
-    *("site", "region", "jurisdiction", "account", "gateway", "gateway_listen", "storage", "keys", "ray", "compute", "offer"),
+    *("site", "region", "jurisdiction", "account", "gateway", "storage", "keys", "ray", "compute", "offer"),
+    *("gateway_listen", "gateway_inside"),
     *("sources", "tls", "quantum_bytes", "log_bytes_max", "transfer_bytes_per_second", "look_seconds", "rates"),
     *("http_listen", "http_token_file", "log_days"),
 )
@@ -171,6 +172,7 @@ def agent(file: FederationFile, name: str, state_dir: Path) -> AgentSettings:
         catalog=file.agents_address,
         gateway=row.gateway,
         gateway_listen=row.gateway_listen,
+        gateway_inside=row.gateway_inside,
         tls=row.tls or layout.agent_tls(name),
         storage=storage,
         keys=_keys_in(row.keys, folder / "keys"),
@@ -276,6 +278,7 @@ def _site(table: strict.Table, here: Path, taken: set[str]) -> SiteSettings:
         declared=declared,
         gateway=gateway,
         gateway_listen=gateway_listen,
+        gateway_inside=table.read("gateway_inside", contexts.address) if "gateway_inside" in table else "",
         storage=_storage(table.table("storage"), here),
         keys=_keys(table.table("keys"), here),
         ray=ray,

@@ -217,6 +217,8 @@ class AgentSettings:
     which its own report must have caught up with what ran: what others use of it is believed when two looks agree.
     `http_listen` is for whoever looks after the site (`agent/http.py`), '' for nobody; metrics want the token in
     `http_token_file`, which may only be left out on a loopback address.
+
+    Others reach the gateway at `gateway`; runs of the site at `gateway_inside`, '' where that is the same.
     """
 
     site: str
@@ -229,6 +231,7 @@ class AgentSettings:
     compute: ComputeSettings | None = None
     sources: tuple[SourceSettings, ...] = ()
     gateway: str = ""
+    gateway_inside: str = ""
     quantum_bytes: int = 8 * MIB
     log_bytes_max: int = 16 * MIB
     transfer_bytes_per_second: int = 0
@@ -266,6 +269,7 @@ class SiteSettings:
     compute: ComputeSettings | None = None
     sources: tuple[SourceSettings, ...] = ()
     tls: TlsFiles | None = None
+    gateway_inside: str = ""
     quantum_bytes: int = 8 * MIB
     log_bytes_max: int = 16 * MIB
     transfer_bytes_per_second: int = 0

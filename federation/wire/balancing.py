@@ -34,15 +34,25 @@ def settings(target: str, repeatable: Iterable[str] = ()) -> tuple[str, Options]
     """What gRPC is to connect to, and with which options, for `host:port`, or several of them with commas between.
 
     One name may stand for many servers: it is looked up, and again when they fail. Of several, each is looked up once, here,
-    and all of them must prove to be the first one's host. Calls of the services that are `repeatable` are tried again.
+    and all of them must prove to be the first one's host. `NAME@HOST:PORT` is one that must prove to be NAME (`inside`). Calls
+    of the services that are `repeatable` are tried again.
     """
-    several = target.split(",")
+    name, _, place = target.rpartition("@")
+    several = place.split(",")
     if len(several) == 1:
-        return target, _service_config(repeatable, balanced=not _is_address(target))
+        own = _proving(name) if name else ()
+        return place, (*own, *_service_config(repeatable, balanced=not _is_address(place)))
     family, places = _looked_up(several)
-    name = host(target)
-    own = (("grpc.ssl_target_name_override", name), ("grpc.default_authority", name))
-    return f"{family}:{','.join(places)}", (*own, *_service_config(repeatable, balanced=True))
+    return f"{family}:{','.join(places)}", (*_proving(host(place)), *_service_config(repeatable, balanced=True))
+
+
+def inside(place: str, known: str) -> str:
+    """The target of a server that others know by the address `known`, reached at another `place` (`host:port`)."""
+    return f"{host(known)}@{place}"
+
+
+def _proving(name: str) -> Options:
+    return ("grpc.ssl_target_name_override", name), ("grpc.default_authority", name)
 
 
 def _service_config(services: Iterable[str], *, balanced: bool) -> Options:

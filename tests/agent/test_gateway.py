@@ -16,7 +16,7 @@ from federation.core import errors, job
 from federation.crypto import container, hpke
 from federation.services import jobs
 from federation.v1 import gateway_pb2
-from federation.wire import data
+from federation.wire import balancing, data
 from federation.wire.gateway import GatewayClient
 from tests.agent import federation as federations
 from tests.agent.federation import Federation, launch, launched, until
@@ -461,6 +461,20 @@ def test_a_token_holds_at_its_own_site_alone(flights: Federation) -> None:
     token = launcher.place.agent._identity.token(launcher.row.run, "nonce")  # type: ignore[union-attr]
     elsewhere = GatewayClient(flights.places["eu-1"].agent.address, flights.edge.certs.ca, token=token)  # type: ignore[union-attr]
     assert reason(lambda: elsewhere.open_version(READER, "x")) == "TOKEN_INVALID"
+
+
+def test_a_run_reaches_its_gateway_from_inside(flights: Federation) -> None:
+    """Where others call it at an address that leads nowhere from here; it proves to be that address's host all the same."""
+    place = flights.places["us-1"]
+    assert place.agent is not None
+    near = place.agent.address
+    place.settings = dataclasses.replace(place.settings, gateway="127.0.0.1:1", gateway_inside=near)
+    place.restart()
+    launcher = launch(flights, "us-1", inputs=FLIGHTS)
+    assert launcher.submission.env["FED_GATEWAY"] == f"127.0.0.1@{near}"
+    assert launcher.read("x")["b.bin"] == BIG
+    stranger = GatewayClient(balancing.inside(near, "elsewhere.example:1"), flights.edge.certs.ca)
+    assert reason(lambda: stranger.append_logs([b""])) == "UNAVAILABLE"
 
 
 # Logs

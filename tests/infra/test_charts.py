@@ -169,6 +169,9 @@ def test_an_agent_reads_what_its_chart_writes(tmp_path: Path, settings: tuple[st
     agent = config.agent(_file(objects, tmp_path), "change-me", tmp_path)
     assert agent.catalog == "federation.change-me:7401"
     assert agent.storage.kind == "s3"
+    # Runs may go nowhere but to the agent's pod: what others call the gateway may lead out of the cluster and in again.
+    (service,) = (row for row in rendered.of_kind(objects, "Service") if row["spec"]["selector"] == AGENT)
+    assert agent.gateway_inside == f"{service['metadata']['name']}.default.svc:{service['spec']['ports'][0]['port']}"
     assert agent.http_listen == ("0.0.0.0:7412" if "secrets.metrics=m" in settings else "")
     clusters = rendered.of_kind(objects, "RayCluster")
     assert bool(agent.compute) == bool(clusters)

@@ -77,7 +77,7 @@ def test_the_client_for_asyncio_goes_past_it_too(pair: tuple[edges.Edge, edges.E
 
 
 def test_what_gRPC_is_told_of_one_address_one_name_and_several() -> None:  # noqa: N802 - its own name
-    """A literal address is one server; a name may be many; several are looked up and prove to be the first."""
+    """A literal address is one server; a name may be many; several are looked up and prove to be the first; or it is inside."""
     assert balancing.settings("10.0.0.1:7400") == ("10.0.0.1:7400", ())
     name, options = balancing.settings("catalog.example:7400", ("federation.v1.Jobs", "federation.v1.Costs"))
     told = json.loads(dict(options)["grpc.service_config"])
@@ -90,6 +90,8 @@ def test_what_gRPC_is_told_of_one_address_one_name_and_several() -> None:  # noq
     # Every stream by its name, which goes before its service's: what is not tried again by gRPC.
     assert {"service": "federation.v1.Costs", "method": "ExportLedger"} in streams.pop("name")
     assert streams == {}
+    place, options = balancing.settings(balancing.inside("10.0.0.1:7411", "eu.example:443"))
+    assert (place, dict(options)["grpc.ssl_target_name_override"]) == ("10.0.0.1:7411", "eu.example")
     place, options = balancing.settings("127.0.0.1:1,nowhere.invalid:2,127.0.0.2:3")
     assert place == "ipv4:127.0.0.1:1,127.0.0.2:3"
     assert dict(options)["grpc.default_authority"] == "127.0.0.1"

@@ -42,6 +42,7 @@ app.kubernetes.io/component: ray
 {{- define "site.file" -}}
 {{- $site := deepCopy .Values.site -}}
 {{- $_ := set $site "gateway_listen" "0.0.0.0:7411" -}}
+{{- $_ := set $site "gateway_inside" (printf "%s.%s.svc:7411" (include "site.name" .) .Release.Namespace) -}}
 {{- $_ := set $site "tls" (dict "ca" "/run/fed/tls/ca.crt" "cert" "/run/fed/tls/tls.crt" "key" "/run/fed/tls/tls.key") -}}
 {{- if .Values.secrets.storage -}}
 {{- $_ := set $site "storage" (merge (dict "key_file" "/run/fed/storage.key") (default dict $site.storage)) -}}
