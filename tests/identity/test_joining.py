@@ -155,7 +155,7 @@ def test_a_join_token_lets_no_other_site_of_that_name_in():
     sim = Simulation()
     new = site.Site(site="eu-9", region="aws:eu-west-1", jurisdiction="EU")
     sim.write(lambda tx: sites.create_site(tx, sim.ctx, new))
-    _, secret = sim.write(lambda tx: service.invite(tx, sim.ctx, "eu-9"))
+    _, secret = sim.write(lambda tx: service.invite(tx, "eu-9"))
     sim.write(lambda tx: sites.delete_site(tx, "eu-9"))
     sim.write(lambda tx: sites.create_site(tx, sim.ctx, new))
     with pytest.raises(errors.Unauthenticated) as caught:

@@ -22,6 +22,7 @@ _SUSPICIOUS = re.compile(
 HARMLESS = {
     ("TokenRecord", "digest"): "SHA-256 of 32 random bytes: nobody finds what it is of",
     ("TokenRecord", "token"): "the beginning of its digest: what it is known by",
+    ("Principal", "token"): "the name of a token, or of the issuer of one",
     ("JoinRecord", "digest"): "SHA-256 of 32 random bytes: nobody finds what it is of",
     ("Version", "manifest_digest"): "names a manifest, which is ciphertext's",
     ("Version", "signature"): "a site's public word",
