@@ -463,15 +463,15 @@ def test_a_token_holds_at_its_own_site_alone(flights: Federation) -> None:
     assert reason(lambda: elsewhere.open_version(READER, "x")) == "TOKEN_INVALID"
 
 
-def test_a_run_reaches_its_gateway_from_inside(flights: Federation) -> None:
-    """Where others call it at an address that leads nowhere from here; it proves to be that address's host all the same."""
+def test_a_run_calls_its_gateway_inside_by_the_name_that_others_know(flights: Federation) -> None:
+    """Whatever the place is called there: what listens at it must prove to be that name, and nobody else."""
     place = flights.places["us-1"]
     assert place.agent is not None
     near = place.agent.address
-    place.settings = dataclasses.replace(place.settings, gateway="127.0.0.1:1", gateway_inside=near)
+    place.settings = dataclasses.replace(place.settings, gateway=near, gateway_inside=near)
     place.restart()
     launcher = launch(flights, "us-1", inputs=FLIGHTS)
-    assert launcher.submission.env["FED_GATEWAY"] == f"127.0.0.1@{near}"
+    assert launcher.submission.env["FED_GATEWAY"] == balancing.inside(near, near) == f"127.0.0.1@{near}"
     assert launcher.read("x")["b.bin"] == BIG
     stranger = GatewayClient(balancing.inside(near, "elsewhere.example:1"), flights.edge.certs.ca)
     assert reason(lambda: stranger.append_logs([b""])) == "UNAVAILABLE"
