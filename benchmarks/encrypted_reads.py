@@ -40,7 +40,7 @@ class PlainObject:
     """The floor: what is fetched is what is read, by the same steps out of the same stream."""
 
     def __init__(self, entry: dataset.FileEntry, fetch: objects.ObjectFetch) -> None:
-        self.size = entry.object_bytes
+        self.size, self.delay = entry.object_bytes, fetch.delay
         self._fetch = fetch
 
     def read_into(self, offset: int, target: memoryview) -> int:
