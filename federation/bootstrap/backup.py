@@ -8,9 +8,11 @@ encrypted, the server's own secrets among it; without one those are left out. Si
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -146,16 +148,18 @@ def restore(
     if not keep_tables:
         _restore_tables(place, reader, found)
     _restore_state(settings, reader, found)
-    behind = _behind(settings, positions)
-    revoked = _told(settings, kept, found.revision, "token.revoked")
-    _begin_again(settings, found, revoked, tables_kept=keep_tables)
+    told = _told(settings, kept, found.revision)
+    revoked = told.get("token.revoked", ())
+    with contextlib.closing(catalog_sql.SqlCatalog(settings.database_url, SystemClock(), UlidIds())) as catalog:
+        behind = _behind(catalog, positions)
+        _begin_again(catalog, found, revoked, tables_kept=keep_tables)
     return Restored(
         create_time=found.create_time,
         backup_revision=found.revision,
         revision=revision,
         behind_events=behind,
         unknown=_unknown(settings, kept, found.revision),
-        erased=_told(settings, kept, found.revision, "version.erased"),
+        erased=told.get("version.erased", ()),
         revoked=revoked,
     )
 
@@ -376,16 +380,13 @@ def _require_log(found: Backup, positions: Mapping[str, int], leases: Iterator[p
                 )
 
 
-def _behind(settings: config.ServerSettings, positions: Mapping[str, int]) -> int:
+def _behind(catalog: ports.Catalog, positions: Mapping[str, int]) -> int:
     """How many events of the log wait to be carried to the tables, each to its own."""
-    catalog, count = catalog_sql.SqlCatalog(settings.database_url, SystemClock(), UlidIds()), 0
-    try:
-        for table in TABLES:
-            after = max(positions.get(table, 0), catalog.floor())
-            while found := catalog.events(after, bytes_max=_EVENTS_BYTES_MAX, **kinds_of(table)):
-                count, after = count + len(found), found[-1].position
-    finally:
-        catalog.close()
+    count = 0
+    for table in TABLES:
+        after = max(positions.get(table, 0), catalog.floor())
+        while found := catalog.events(after, bytes_max=_EVENTS_BYTES_MAX, **kinds_of(table)):
+            count, after = count + len(found), found[-1].position
     return count
 
 
@@ -395,7 +396,7 @@ def _unknown(settings: config.ServerSettings, kept: dict[str, int], revision: in
     return tuple((table, count) for table, count in counted if count)
 
 
-def _begin_again(settings: config.ServerSettings, found: Backup, revoked: Iterable[str], *, tables_kept: bool) -> None:
+def _begin_again(catalog: ports.Catalog, found: Backup, revoked: Iterable[str], *, tables_kept: bool) -> None:
     """Writes down that the catalog was put back, and takes back again what had been taken back."""
     note = backup.RestoreNote(
         create_time=found.create_time, revision=found.revision, signing_key=found.signing_key, tables_kept=tables_kept
@@ -407,19 +408,17 @@ def _begin_again(settings: config.ServerSettings, found: Backup, revoked: Iterab
             if tx.get(kinds.TokenRecord, ids.child(name, "tokens")) is not None:
                 identity.revoke_token(tx, identity.ITSELF, name)
 
-    catalog = catalog_sql.SqlCatalog(settings.database_url, SystemClock(), UlidIds())
-    try:
-        catalog.write(work, actor=identity.SERVER)
-    finally:
-        catalog.close()
+    catalog.write(work, actor=identity.SERVER)
 
 
-def _told(settings: config.ServerSettings, kept: dict[str, int], revision: int, kind: str) -> tuple[str, ...]:
-    """To what this happened after the backup, as tables tell that were kept."""
+def _told(settings: config.ServerSettings, kept: dict[str, int], revision: int) -> dict[str, tuple[str, ...]]:
+    """What happened after the backup, by kind, and to what, as tables tell that were kept."""
     if kept.get("audit", 0) <= revision:
-        return ()
-    rows = _after(settings, "audit", revision, "kind", "name")
-    return tuple(sorted({row["name"] for row in rows.to_pylist() if row["kind"] == kind}))
+        return {}
+    names = defaultdict[str, set[str]](set)
+    for row in _after(settings, "audit", revision, "kind", "name").to_pylist():
+        names[row["kind"]].add(row["name"])
+    return {kind: tuple(sorted(found)) for kind, found in names.items()}
 
 
 def _after(settings: config.ServerSettings, table: str, revision: int, *columns: str) -> pa.Table:

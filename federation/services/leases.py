@@ -66,8 +66,8 @@ def issue(tx: ports.Transaction, ctx: Context, at: str, asked: leases.Asked) -> 
         authorization.release_key(
             tx, ctx, runs.get_job(tx, run.job), stored, sites.get_site(tx, run.site), column_classes=beside
         )
-    if record is not None and record.holder is not None:
-        personal.require_still(tx, ctx, record.holder, record, asked)
+    if record is not None:
+        personal.require_still(tx, ctx, record, stored, asked)
     if record is not None and record.transfer:
         transfers.require_still(tx, ctx, transfers.get(tx, record.transfer), beside)
     lease = tx.insert(

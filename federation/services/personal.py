@@ -11,7 +11,7 @@ import functools
 from federation import ports
 from federation.core import columns, dataset, errors, grants, ids, kinds, leases, policy, ratecard, site
 from federation.core.authorization import Action, Question, subject
-from federation.services import access, authorization, datasets, lineage, pricing, residency, scan, sites
+from federation.services import access, authorization, datasets, lineage, partitions, pricing, residency, scan, sites
 from federation.services.context import Context
 
 _NO_BOUND = 2**63 - 1
@@ -175,14 +175,17 @@ def open_read(
 
 
 def require_still(
-    tx: ports.Transaction, ctx: Context, holder: policy.Principal, record: kinds.GrantRecord, asked: leases.Asked
+    tx: ports.Transaction, ctx: Context, record: kinds.GrantRecord, stored: dataset.Dataset, asked: leases.Asked
 ) -> None:
     """Asks the policy anew whether a person may have the key: a grant lasts for hours, and what it was given for may be over.
 
-    Who writes gets the keys of the version that they add to as well, if they may be had where they are. To be called in the
-    transaction that grants the lease, before it.
+    Who writes gets the keys of the version that they add to as well, if they may be had where they are. Grants of runs and
+    transfers are nobody's here. To be called in the transaction that grants the lease, before it.
     """
-    stored = datasets.whole_dataset(tx, ids.DatasetName(record.namespace, record.dataset))
+    holder = record.holder
+    if holder is None:
+        return
+    partitions.require_whole(stored)
     if record.access is grants.Access.WRITE:
         if asked.use is leases.Use.READ:
             residency.require_person(stored.name.short, stored.residency, holder)

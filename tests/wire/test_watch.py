@@ -174,31 +174,29 @@ def test_a_type_needs_the_permission_to_get_it(shared_edge: Edge) -> None:
         assert caught.value.metadata["permission"] == "namespaces.get"
 
 
-def test_a_token_that_is_taken_back_ends_its_streams(shared_edge: Edge) -> None:
-    """Also those that are open, whichever server took it back."""
-    secret = shared_edge.catalog.write(lambda tx: identity.create_token(tx, shared_edge.ctx, "leaver", Role.USER)[1])
-    call, channel = stream(shared_edge, secret)
+def leave(edge: Edge) -> str:
+    """A token that is taken back while a stream is open on it, which ends that stream."""
+    secret = edge.catalog.write(lambda tx: identity.create_token(tx, edge.ctx, "leaver", Role.USER)[1])
+    call, channel = stream(edge, secret)
     with channel:
         next(call)
         admin = builders.person("users/admin", Role.ADMIN)
-        shared_edge.catalog.write(lambda tx: identity.revoke_token(tx, admin, identity.token_id(secret)))
+        edge.catalog.write(lambda tx: identity.revoke_token(tx, admin, identity.token_id(secret)))
         with pytest.raises(Exception, match="UNAUTHENTICATED"):
             next(call)
+    return secret
+
+
+def test_a_token_that_is_taken_back_ends_its_streams(shared_edge: Edge) -> None:
+    """Also those that are open, whichever server took it back."""
+    assert leave(shared_edge)
 
 
 @pytest.mark.invariant("I1")
 def test_a_token_that_was_taken_back_begins_no_stream(shared_edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even in the moment for which a look-up is good, at a server that was not the one: it would last for a year."""
     monkeypatch.setattr(authentication, "_CACHE_SECONDS", 60.0)
-    secret = shared_edge.catalog.write(lambda tx: identity.create_token(tx, shared_edge.ctx, "leaver", Role.USER)[1])
-    call, channel = stream(shared_edge, secret)
-    with channel:
-        next(call)
-        admin = builders.person("users/admin", Role.ADMIN)
-        shared_edge.catalog.write(lambda tx: identity.revoke_token(tx, admin, identity.token_id(secret)))
-        with pytest.raises(Exception, match="UNAUTHENTICATED"):
-            next(call)
-    call, channel = stream(shared_edge, secret)
+    call, channel = stream(shared_edge, leave(shared_edge))
     with channel, pytest.raises(Exception, match="UNAUTHENTICATED"):
         next(call)
 
