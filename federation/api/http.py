@@ -29,6 +29,7 @@ from federation.core import errors, openlineage, policy
 from federation.crypto import secrets
 from federation.services import openlineage as lineage_service
 from federation.wire import answers, listening, tls
+from federation.wire.patience import Patience
 from federation.wire.rates import Rates
 
 _log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class HttpListener:
 
     async def start(self, address: str, files: TlsFiles, identity: tls.Source) -> None:
         """FailedPrecondition (PORT_TAKEN) where it cannot listen."""
-        patience = answers.Patience()
+        patience = Patience()
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[patience.middleware, _answered])
         app.router.add_post(LINEAGE_PATH, self._lineage)
         app.router.add_get(HEALTH_PATH, self._health)

@@ -49,17 +49,17 @@ def order(request: PipelineRequest) -> tuple[str, ...]:
 
 def needs(spec: TaskSpec) -> tuple[str, ...]:
     """The tasks that must have ended before this one, each once."""
-    return tuple(dict.fromkeys((*(row.task for row in fed(spec)), *spec.after)))
+    return tuple(dict.fromkeys((*(row.task for row in fed(spec.request)), *spec.after)))
 
 
-def fed(spec: TaskSpec) -> tuple[job.InputSpec, ...]:
-    """Its inputs that are outputs of other tasks."""
-    return tuple(row for row in spec.request.inputs if row.task)
+def fed(request: job.JobRequest) -> tuple[job.InputSpec, ...]:
+    """A task's inputs that are outputs of other tasks."""
+    return tuple(row for row in request.inputs if row.task)
 
 
-def stored(spec: TaskSpec) -> tuple[job.InputSpec, ...]:
-    """Its inputs that are datasets."""
-    return tuple(row for row in spec.request.inputs if not row.task)
+def stored(request: job.JobRequest) -> tuple[job.InputSpec, ...]:
+    """A task's inputs that are datasets."""
+    return tuple(row for row in request.inputs if not row.task)
 
 
 def output(spec: TaskSpec, alias: str) -> job.OutputSpec:

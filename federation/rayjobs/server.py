@@ -25,6 +25,7 @@ from federation.core import errors, ids, submission
 from federation.core.job import Job, JobState
 from federation.rayjobs import translate
 from federation.wire import answers, listening
+from federation.wire.patience import Patience
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ class RayJobs:
     def __init__(self, target: str, ca: bytes) -> None:
         self._pool = ClientPool(target, ca)
         self._tails = asyncio.Semaphore(FOLLOWED_MAX)
-        self.patience = answers.Patience()
+        self.patience = Patience()
 
     def application(self) -> web.Application:
         """The routes; what they hold is closed with it."""

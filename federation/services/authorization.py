@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from federation import ports
-from federation.core import authorization, columns, dataset, errors, ids, job, site
+from federation.core import authorization, columns, dataset, errors, ids, job, site, tasks
 from federation.core.authorization import Action, Answer, Decided, JobFacts, PolicyRevision, Question, Subject
 from federation.core.policy import Principal
 from federation.services.context import Context
@@ -187,7 +187,7 @@ def require_inputs(tx: ports.Transaction, ctx: Context, principal: Principal, re
     another task is yet to make only the column classes matter, which outputs may leave unsealed.
     """
     who, of = authorization.subject(principal), authorization.job_facts(request)
-    known = dataclasses.replace(request, inputs=tuple(spec for spec in request.inputs if not spec.task))
+    known = dataclasses.replace(request, inputs=tasks.stored(request))
     for spec in known.inputs:
         stored = visible(tx, ctx, principal, ids.dataset(spec.dataset))
         _precheck(tx, ctx, question(tx, _plain(who), Action.RUN, stored, purpose=request.purpose, of=of))

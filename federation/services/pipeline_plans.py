@@ -86,7 +86,7 @@ def complete(tx: ports.Transaction, principal: policy.Principal, request: Pipeli
 
 def _namespace(request: PipelineRequest) -> str:
     written = [row.dataset for spec in request.tasks for row in spec.request.outputs]
-    read = [row.dataset for spec in request.tasks for row in tasks.stored(spec)]
+    read = [row.dataset for spec in request.tasks for row in tasks.stored(spec.request)]
     named = [ids.dataset(text).namespace for text in (*reversed(written), *read)]
     return named[0] if named else ""
 
@@ -95,7 +95,7 @@ def _task(tx: ports.Transaction, principal: policy.Principal, of: PipelineReques
     label = spec.request.label or "-".join(part for part in (of.label, spec.task) if part)
     alone = dataclasses.replace(
         spec.request,
-        inputs=tasks.stored(spec),
+        inputs=tasks.stored(spec.request),
         label=label,
         namespace=spec.request.namespace or of.namespace,
         task="",
@@ -138,8 +138,8 @@ def bounds(tx: ports.Transaction, request: PipelineRequest) -> Bounds:
     by_name = {spec.task: spec for spec in request.tasks}
     for name in tasks.order(request):
         spec = by_name[name]
-        upstream = [bound for row in tasks.fed(spec) for bound in found[row.task][row.output]]
-        alone = dataclasses.replace(spec.request, inputs=tasks.stored(spec))
+        upstream = [bound for row in tasks.fed(spec.request) for bound in found[row.task][row.output]]
+        alone = dataclasses.replace(spec.request, inputs=tasks.stored(spec.request))
         try:
             with named(name):
                 targets = outputs.settle(tx, alone, upstream)
@@ -229,9 +229,11 @@ def option(tx: ports.Transaction, ctx: Context, at: Look, spec: TaskSpec) -> Opt
 
 def _plan(tx: ports.Transaction, ctx: Context, at: Look, spec: TaskSpec, seen: placement.View) -> job.Plan:
     """The plan of one task by itself: its inputs that are datasets, and what its other inputs will bind it to."""
-    alone = dataclasses.replace(spec.request, inputs=tasks.stored(spec))
+    alone = dataclasses.replace(spec.request, inputs=tasks.stored(spec.request))
     here = placement.world(tx, ctx, alone, revision=at.revision, seen=seen)
-    carried = tuple((bound.dataset, bound.residency) for row in tasks.fed(spec) for bound in at.bounds[row.task][row.output])
+    carried = tuple(
+        (bound.dataset, bound.residency) for row in tasks.fed(spec.request) for bound in at.bounds[row.task][row.output]
+    )
     here = dataclasses.replace(
         here,
         output_residency=tuple(dict.fromkeys((*here.output_residency, *carried))),
@@ -287,7 +289,7 @@ def _flows(tx: ports.Transaction, at: Look) -> tuple[list[handover.Flow], list[s
     by_name = {spec.task: spec for spec in at.request.tasks}
     flows, notes = [], []
     for spec in at.ordered:
-        for row in tasks.fed(spec):
+        for row in tasks.fed(spec.request):
             written = _written(tx, by_name[row.task], row.output)
             if written is None:
                 notes.append(f"{row.task}.{row.output}: {units.size(UNKNOWN_BYTES)} assumed, its size is not known")

@@ -369,7 +369,7 @@ def _env(of: Pipeline, spec: TaskSpec) -> tuple[tuple[str, str], ...]:
     """The task's environment; where it reads what optional tasks make, it hears which inputs it must go on without, and why."""
     asked = next(each for each in of.request.tasks if each.task == spec.task)
     optional = {each.task for each in of.request.tasks if each.optional}
-    rows = [row for row in tasks.fed(asked) if row.task in optional]
+    rows = [row for row in tasks.fed(asked.request) if row.task in optional]
     if not rows:
         return spec.request.env
     out = {each.task: each.left_out for each in of.tasks}

@@ -20,7 +20,7 @@ from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
 from federation.api import server as servers
 from federation.core import dataset, errors
-from federation.wire import answers
+from federation.wire import patience
 from tests.agent.federation import until
 from tests.wire import certs as certificates
 from tests.wire import edge as edges
@@ -100,8 +100,7 @@ def test_the_catalog_s_state_is_looked_up_when_somebody_asks(shared_edge: Edge) 
 @pytest.mark.invariant("G4")
 def test_a_connection_over_which_no_request_comes_is_closed(certs: certificates.Certs, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stranger could hold thousands of them; one that has asked something keeps its connection."""
-    monkeypatch.setattr(answers, "FIRST_REQUEST_SECONDS", 0.2)
-    monkeypatch.setattr(answers, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(patience, "LOOK_SECONDS", 0.1)
     edge = edges.start(certs, MemoryCatalog(edges.clock(), UlidIds()))
     host, _, port = edge.server.http_address.rpartition(":")
     context = ssl.create_default_context(cadata=edge.certs.ca.decode())
@@ -116,6 +115,7 @@ def test_a_connection_over_which_no_request_comes_is_closed(certs: certificates.
     try:
         with connect() as asked, connect() as silent:
             assert b"ALIVE" in answer(asked)
+            monkeypatch.setattr(patience, "FIRST_REQUEST_SECONDS", 0.2)
             silent.sendall(b"GET /livez HTTP/1.1\r\nHost: ")
             assert silent.recv(1) == b""
             assert b"ALIVE" in answer(asked)
