@@ -126,7 +126,14 @@ def underway(fed: Federation, bytes_per_second_max: int = 1_000_000) -> journal.
     """A slow transfer to us-1 of which a part has come."""
     asked = fed.client.create_transfer(NAME, "us-1", bytes_per_second_max=bytes_per_second_max)
     folder = fed.places["us-1"].settings.state_dir / "transfers"
-    until(lambda: any(path.stat().st_size >= 1 << 20 for path in folder.glob("*/g-*")))
+
+    def begun(path: Path) -> bool:
+        try:
+            return path.stat().st_size >= 1 << 20
+        except FileNotFoundError:  # a smaller one, which is whole by now
+            return False
+
+    until(lambda: any(map(begun, folder.glob("*/g-*"))))
     row = fed.places["us-1"].book.transfer(asked.transfer)
     assert row is not None
     return row
