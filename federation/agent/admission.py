@@ -6,7 +6,6 @@ It says what it found and judges nothing but the single part; the catalog adds t
 from __future__ import annotations
 
 import shutil
-import socket
 import ssl
 from collections.abc import Callable
 from importlib import metadata
@@ -17,7 +16,7 @@ from cryptography import x509
 from federation import config, ports
 from federation.core import admission, errors
 from federation.core.admission import Finding
-from federation.wire import tls
+from federation.wire import handshake, tls
 
 _SECONDS = 5.0
 _GRADE_OF_KEYS = {"local": ("B", "keys lie in files of the site's own machine"), "memory": ("C", "keys are in memory alone")}
@@ -55,8 +54,7 @@ class Examiner:
         host = host.strip("[]")
         client = ssl.create_default_context(cadata=self._identity.current().ca.decode())
         client.set_alpn_protocols(["h2"])
-        der = _dialled(client, host, int(port)) if listening else self._in_memory(client, host)
-        cert = x509.load_der_x509_certificate(der)
+        cert = handshake.certificate(host, int(port), client, host, _SECONDS) if listening else self._in_memory(client, host)
         names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         mine = f"/agents/{self._settings.site}"
@@ -66,7 +64,7 @@ class Examiner:
         until = f"{cert.not_valid_after_utc:%Y-%m-%d}"
         return Finding(check="gateway_tls", grade="A", detail=f"{gateway} {how} a certificate of the CA, until {until}")
 
-    def _in_memory(self, client: ssl.SSLContext, host: str) -> bytes:
+    def _in_memory(self, client: ssl.SSLContext, host: str) -> x509.Certificate:
         """The certificate that a client at the gateway would accept, by a handshake with the gateway's own files."""
         files = self._settings.tls
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -78,7 +76,7 @@ class Examiner:
             over = [_step(side) for side in (asking, answering)]
             if all(over):
                 break
-        return asking.getpeercert(binary_form=True) or b""
+        return x509.load_der_x509_certificate(asking.getpeercert(binary_form=True) or b"")
 
     def _compute_found(self) -> Finding:
         if self._compute is None:
@@ -102,14 +100,6 @@ def _found(check: str, look: Callable[[], Finding]) -> Finding:
 def _store(store: ports.ObjectStore) -> Finding:
     store.probe()
     return Finding(check="store", grade="A", detail="conditional puts and ranges are honest")
-
-
-def _dialled(client: ssl.SSLContext, host: str, port: int) -> bytes:
-    with (
-        socket.create_connection((host, port), timeout=_SECONDS) as plain,
-        client.wrap_socket(plain, server_hostname=host) as connection,
-    ):
-        return connection.getpeercert(binary_form=True) or b""
 
 
 def _step(side: ssl.SSLObject) -> bool:

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import importlib.metadata
 import shutil
-import socket
 import sqlite3
 import ssl
 import stat
@@ -33,7 +32,7 @@ from federation.core.events import TABLES, kinds_of
 from federation.core.kinds import CommitterLease
 from federation.core.site import Site, SiteState
 from federation.crypto import certificates
-from federation.wire import balancing
+from federation.wire import balancing, handshake
 
 _SECONDS = 5.0
 _RENEW = "Renew it; the new files are used within seconds (FederationCertificateEnds in docs/operations.md)."
@@ -200,12 +199,7 @@ def _certificate(address: str, name: str, ca: bytes, files: config.TlsFiles | No
     context.set_alpn_protocols(["h2"])
     if files is not None:
         context.load_cert_chain(files.cert, files.key)
-    with (
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname=name) as connection,
-    ):
-        der = connection.getpeercert(binary_form=True) or b""
-    return x509.load_der_x509_certificate(der).not_valid_after_utc
+    return handshake.certificate(host.strip("[]"), int(port), context, name, _SECONDS).not_valid_after_utc
 
 
 def _catalog(settings: config.ServerSettings) -> Iterator[Diagnosis]:

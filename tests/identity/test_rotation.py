@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ from federation.core import errors
 from federation.crypto import certificates as certificates_
 from federation.local import pki
 from federation.v1 import agent_pb2, agent_pb2_grpc
-from federation.wire import tls
+from federation.wire import handshake, tls
 from tests import builders
 from tests.wire import certs as certificates
 from tests.wire import edge as edges
@@ -51,11 +50,7 @@ def served(address: str, ca: bytes) -> int:
     host, _, port = address.rpartition(":")
     context = ssl.create_default_context(cadata=ca.decode())
     context.set_alpn_protocols(["h2"])
-    with (
-        socket.create_connection((host, int(port)), timeout=30) as plain,
-        context.wrap_socket(plain, server_hostname=host) as connection,
-    ):
-        return x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"").serial_number
+    return handshake.certificate(host, int(port), context, host, 30).serial_number
 
 
 def renew(layout: config.Layout, files: config.TlsFiles) -> int:
