@@ -116,9 +116,10 @@ class AgentServicer:
 
     async def work(self, _request: agent_pb2.WorkRequest, call: Call) -> AsyncIterator[Message]:
         site, sent = call.principal.site, set[tuple[str, str]]()
+        joined = await self._store.read(lambda tx: sites.get_site(tx, site).join_time)
         while not self._stopping:
             changed = self._store.changes.event()
-            due = await self._store.read(lambda tx: _due(tx, self._ctx, site))
+            due = await self._store.read(lambda tx: _due(tx, self._ctx, site, joined))
             for instruction in due:
                 if _key(instruction) not in sent:
                     yield _instruction(instruction)
@@ -341,8 +342,17 @@ def _capacity(request: agent_pb2.RegisterRequest | agent_pb2.HeartbeatRequest) -
     return capacity
 
 
-def _due(tx: Transaction, ctx: Context, site: str) -> tuple[Instruction, ...]:
-    sites.require_admitted(sites.get_site(tx, site))  # for as long as a stream lasts: it was looked at when it began
+def _due(tx: Transaction, ctx: Context, site: str, joined: datetime | None) -> tuple[Instruction, ...]:
+    """What a stream of a site that joined at that time has to say; it lasts no longer than that holds."""
+    place = sites.get_site(tx, site)
+    sites.require_admitted(place)
+    if place.join_time != joined:
+        raise errors.Unauthenticated(
+            f"site {site} has joined anew since this stream began",
+            reason="CERTIFICATE_REPLACED",
+            help="Begin the stream again, with the certificate that the site joined with.",
+            metadata={"site": site},
+        )
     return (
         *jobs.instructions(tx, ctx, site),
         *live_transfers.instructions(tx, ctx, site),

@@ -13,10 +13,11 @@ from federation.api.calls import Context
 from federation.api.store import Store
 from federation.core import errors, ids, policy
 from federation.crypto import certificates, secrets
-from federation.services import identity, sites
+from federation.services import identity, joining, sites
 from federation.wire import listening, methods
 
 _SAN_KEYS = ("x509_uri_san", "x509_subject_alternative_name")
+_PEM_KEY = "x509_pem_cert"
 #: Of an API token; what begins otherwise is a signed token of an issuer.
 _PREFIX = "fed_"
 _CACHE_SECONDS = 3.0
@@ -84,20 +85,32 @@ def _good_for(principal: policy.Principal, now: datetime) -> float:
 class AgentsDoor:
     """Certificates. TLS has checked that the CA signed it; what is read here is whose it is, in which trust domain.
 
-    A site that its admission test keeps out can be tested again, and nothing else. Who was admitted is believed for a second.
+    A site that its admission test keeps out can be tested again, and nothing else; one that has joined anew, with another
+    certificate, answers to that alone. Who was admitted, with which certificate, is believed for a second.
     """
 
     def __init__(self, store: Store, trust_domain: str) -> None:
         self._store = store
         self._uri = certificates.agent_uri(trust_domain, "")
-        self._admitted: dict[str, float] = {}
+        self._admitted: dict[str, tuple[float, bytes]] = {}
 
     async def admit(self, context: Context, method: methods.Method) -> policy.Principal:
-        site = agent_site(context.auth_context(), self._uri)
-        if method.name not in _BEFORE_ADMISSION and self._admitted.get(site, 0.0) <= time.monotonic():
-            await self._store.look(lambda tx: sites.require_admitted(sites.get_site(tx, site)))
-            self._admitted[site] = time.monotonic() + _ADMITTED_SECONDS
-        return policy.Principal(name=f"agents/{site}", role=policy.Role.AGENT)
+        peer = context.auth_context()
+        site, shown = agent_site(peer, self._uri), b"".join(peer.get(_PEM_KEY, ()))
+        principal = policy.Principal(name=f"agents/{site}", role=policy.Role.AGENT)
+        if method.name in _BEFORE_ADMISSION:
+            await self._store.look(lambda tx: joining.require_current(tx, site, shown))
+            return principal
+        until, known = self._admitted.get(site, (0.0, b""))
+        if until <= time.monotonic() or known != shown:
+            await self._store.look(lambda tx: _require_admitted(tx, site, shown))
+            self._admitted[site] = (time.monotonic() + _ADMITTED_SECONDS, shown)
+        return principal
+
+
+def _require_admitted(tx: ports.Transaction, site: str, shown: bytes) -> None:
+    sites.require_admitted(sites.get_site(tx, site))
+    joining.require_current(tx, site, shown)
 
 
 def bearer(metadata: Mapping[str, str | bytes]) -> str:

@@ -46,6 +46,11 @@ def pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
+def begin(certificate: bytes) -> datetime:
+    """From when on a certificate (PEM) is good."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_before_utc
+
+
 def fingerprint(ca: bytes) -> str:
     """SHA-256 (hex) of the first certificate in a PEM text, as DER."""
     return hashlib.sha256(x509.load_pem_x509_certificate(ca).public_bytes(serialization.Encoding.DER)).hexdigest()

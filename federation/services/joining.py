@@ -92,11 +92,26 @@ def renew(tx: ports.Transaction, ctx: Context, name: str, csr: bytes) -> bytes:
         raise errors.FailedPrecondition(
             "the catalog holds no CA's key", reason="CA_ELSEWHERE", help="Renew the certificate where it was issued."
         )
-    used = [row for row in scan.every(tx, kinds.JoinRecord, where={"site": place.site}) if row.use_time is not None]
-    newest = max(used, key=lambda row: row.use_time or row.create_time, default=None)
-    certificate = _certificate(ctx, place.site, newest.hosts if newest else certificates.OWN_HOSTS, csr, tx.now)
+    used = _used(tx, place.site)
+    certificate = _certificate(ctx, place.site, used[-1].hosts if used else certificates.OWN_HOSTS, csr, tx.now)
     tx.emit("site.certified", f"sites/{place.site}", place)
     return certificate
+
+
+def require_current(tx: ports.Transaction, name: str, shown: bytes) -> None:
+    """Unauthenticated (CERTIFICATE_REPLACED) for a certificate (PEM) older than the newest that the site joined with.
+
+    That one ends all before it, whoever has them: a site that had this name, the machine that the site was on, a thief. What a
+    renewal brings is younger.
+    """
+    issued = [certificates.begin(row.certificate.encode()) for row in _used(tx, name) if row.certificate]
+    if issued and certificates.begin(shown) < max(issued):
+        raise errors.Unauthenticated(
+            f"site {name} has joined anew since this certificate was issued",
+            reason="CERTIFICATE_REPLACED",
+            help="Start its agent with the newer certificate, or let it join again: `fed site invite`, `fed agent join`.",
+            metadata={"site": name},
+        )
 
 
 def admit(tx: ports.Transaction, name: str, grade: str, reason: str) -> site.Site:
@@ -113,6 +128,12 @@ def admit(tx: ports.Transaction, name: str, grade: str, reason: str) -> site.Sit
         raise admission.refusal(place.site, ())
     held = "" if grade == admission.GRADES[0] else grade
     return sites.regrade(tx, dataclasses.replace(place, grade_max=held, grade_reason=reason[:1000] if held else ""))
+
+
+def _used(tx: ports.Transaction, name: str) -> list[kinds.JoinRecord]:
+    """The tokens with which a site has joined, in this order."""
+    used = [row for row in scan.every(tx, kinds.JoinRecord, where={"site": name}) if row.use_time is not None]
+    return sorted(used, key=lambda row: row.use_time or row.create_time)
 
 
 def _key(secret: str) -> str:

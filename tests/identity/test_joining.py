@@ -6,7 +6,9 @@ import dataclasses
 import http.server
 import json
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -261,6 +263,58 @@ def test_a_certificate_is_renewed_when_a_third_of_its_life_is_left(joinable, tmp
     cert = certificates.require_pair(fresh.cert, fresh.key, fresh.ca)
     names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["gw.example"]
+
+
+@pytest.fixture
+def rejoined(joinable, tmp_path) -> tuple[tls.Tls, tls.Tls, Future[Any]]:
+    """What an agent had and what it has since its site joined anew; and what its old stream of work says next."""
+    first, second = (settings(tmp_path / folder, "eu-4") for folder in ("first", "second"))
+    joining.join(first, joinable.server.address, invite(joinable, "eu-4"))
+    old = identity(first.tls)
+    register(joinable, old)
+    call(joinable, old, "Agent.Heartbeat", agent_pb2.HeartbeatRequest())
+    token = invite(joinable, "eu-4")
+    with joinable.client() as admin:
+        admin.rotate_keys("eu-4")
+    servicer = AgentServicer(joinable.server._store, joinable.server._identity, heartbeat_seconds=1)
+    stream = servicer.work(agent_pb2.WorkRequest(), Call(method=methods.TABLE["Agent.Work"], principal=builders.agent("eu-4")))
+    assert joinable.run(anext(stream)).HasField("rotate_keys")
+    told = joinable.begin(anext(stream))
+    time.sleep(1.01)  # certificates count in seconds
+    joining.join(second, joinable.server.address, token)
+    return old, identity(second.tls), told
+
+
+@pytest.mark.invariant("I4")
+def test_a_certificate_ends_when_its_site_joins_anew(joinable, rejoined):
+    """It registers and renews nothing, and a stream that was open under it ends; the newer one is good for all."""
+    old, new, told = rejoined
+    renewal = agent_pb2.RenewCertificateRequest(csr=certificates.request(certificates.new_key()))
+    said = {"Register": agent_pb2.RegisterRequest(), "RenewCertificate": renewal, "Heartbeat": agent_pb2.HeartbeatRequest()}
+    for name, request in said.items():
+        with pytest.raises(errors.Unauthenticated) as caught:
+            call(joinable, old, f"Agent.{name}", request)
+        assert caught.value.reason == "CERTIFICATE_REPLACED"
+    with pytest.raises(errors.Unauthenticated) as caught:
+        told.result(timeout=60)
+    assert caught.value.reason == "CERTIFICATE_REPLACED"
+    assert register(joinable, new).site.grade == "A"
+    fresh = call(joinable, new, "Agent.RenewCertificate", renewal).certificate
+    assert certificates.begin(fresh) >= certificates.begin(new.cert)
+
+
+@pytest.mark.invariant("I4")
+def test_a_certificate_is_no_good_for_another_site_that_has_the_name(joinable, rejoined, tmp_path):
+    """The machine of a site that is gone does not become the site that is declared under its name."""
+    _, old, _ = rejoined
+    with joinable.client() as admin:
+        admin.delete_site("eu-4")
+    token = invite(joinable, "eu-4")
+    time.sleep(1.01)
+    joining.join(settings(tmp_path / "third", "eu-4"), joinable.server.address, token)
+    with pytest.raises(errors.Unauthenticated) as caught:
+        register(joinable, old)
+    assert caught.value.reason == "CERTIFICATE_REPLACED"
 
 
 # The admission test

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import threading
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +119,11 @@ class Edge:
 
     def run(self, coroutine: Any) -> Any:
         """Runs something on the server's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=60)
+        return self.begin(coroutine).result(timeout=60)
+
+    def begin(self, coroutine: Any) -> Future[Any]:
+        """Begins something on the server's loop, and goes on."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def stop(self, *, close: bool = True) -> None:
         """Ends server, loop and thread, and the catalog unless it is to serve on."""
