@@ -19,6 +19,10 @@ def main() -> None:
         from federation.cli import completion  # noqa: PLC0415
 
         sys.exit(completion.main())
-    from federation.cli import app  # noqa: PLC0415 - `import federation.cli` by a tool should cost nothing
+    try:
+        from federation.cli import app  # noqa: PLC0415 - `import federation.cli` by a tool should cost nothing
+    except KeyboardInterrupt:  # loading takes a moment, and is nobody's fault
+        from federation.cli import exits  # noqa: PLC0415
 
+        sys.exit(exits.INTERRUPTED)
     app.fed()

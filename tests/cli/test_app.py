@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from federation import cli
 from federation.cli import app, exits
 from federation.cli.command import verb
 from federation.core import errors
@@ -62,6 +63,23 @@ def test_each_kind_of_error_has_its_exit_code(run, failing, error, code):
     """Scripts branch on them, so they never change."""
     failing(error)
     assert run("whoami").exit_code == code
+
+
+def test_an_interrupt_while_it_loads_is_one_like_any_other(monkeypatch):
+    """Not a traceback of imports."""
+
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "federation.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("gc.set_threshold", lambda *_: None)
+    monkeypatch.setattr("sys.meta_path", [Interrupted(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "federation.cli.app")
+    monkeypatch.delattr(cli, "app")
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == exits.INTERRUPTED
 
 
 def test_every_exit_code_is_in_the_table_and_the_table_in_the_help(run):
