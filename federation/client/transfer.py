@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 from federation.client.files import LocalFile
 from federation.client.values import Access, Finding
 from federation.core import columns, dataset, errors, ids, statistics
-from federation.wire.gateway import GatewayClient, persistent
+from federation.wire.gateway import GatewayClient
+from federation.wire.pauses import persistent
 
 if TYPE_CHECKING:
     import pyarrow as pa

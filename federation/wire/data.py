@@ -33,7 +33,8 @@ from federation.crypto import container, hpke, manifest, modular, tags
 from federation.crypto import grants as signed_grants
 from federation.v1 import catalog_pb2, gateway_pb2
 from federation.wire import codec, counting, objects
-from federation.wire.gateway import GatewayClient, Pauses
+from federation.wire.gateway import GatewayClient
+from federation.wire.pauses import Pauses
 from federation.wire.readahead import FileReader, Source
 
 if TYPE_CHECKING:

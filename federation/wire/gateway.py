@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
@@ -18,6 +17,7 @@ from federation.core import errors, lineage
 from federation.v1 import catalog_pb2, gateway_pb2, gateway_pb2_grpc, lineage_pb2
 from federation.wire import codec, methods, tls
 from federation.wire import errors as wire_errors
+from federation.wire.pauses import Pauses, persistent
 
 T = TypeVar("T")
 
@@ -30,14 +30,10 @@ REPORT_SECONDS = 5
 COMMIT_SECONDS = 180
 #: How long a person waits who is told something, before the first word of it.
 TOLD_SECONDS = 15
-#: How long a caller that may repeat itself goes on while the gateway is away.
-PATIENCE_SECONDS = 120
 _READ_OBJECT = methods.TABLE["Gateway.ReadObject"]
 #: Field 1, length-delimited.
 _DATA_TAG = 0x0A
 _VARINT_BYTES_MAX = 6
-_PAUSE_SECONDS = 0.1
-_PAUSE_SECONDS_MAX = 2.0
 
 
 class GatewayClient:
@@ -207,37 +203,6 @@ class GatewayClient:
         if self._grant:
             return [("fed-grant-bin", self._grant)]
         return [("authorization", f"Bearer {self._token}")] if self._token else []
-
-
-def persistent(call: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
-    """The answer of a call that is safe to repeat: it is repeated while the other side is away, until patience ends."""
-    pauses = Pauses(seconds)
-    while True:
-        try:
-            return call()
-        except errors.Unavailable as error:
-            pauses.wait(error)
-
-
-class Pauses:
-    """Ever longer pauses, up to a total that progress renews."""
-
-    def __init__(self, seconds: float = PATIENCE_SECONDS) -> None:
-        self._seconds = seconds
-        self.progress()
-
-    def progress(self) -> None:
-        """Resets the total of the pauses: something came through."""
-        self._pause = _PAUSE_SECONDS
-        self._deadline = time.monotonic() + self._seconds
-
-    def wait(self, error: errors.FederationError) -> None:
-        """Pauses; raises the error instead where the pause would exceed the total."""
-        pause = self._pause + (error.retry_seconds or 0)
-        if time.monotonic() + pause > self._deadline:
-            raise error
-        time.sleep(pause)
-        self._pause = min(self._pause * 2, _PAUSE_SECONDS_MAX)
 
 
 class _Sending(Iterator[T]):

@@ -17,7 +17,8 @@ from federation.core import dataset, errors
 from federation.crypto import container
 from federation.v1 import gateway_pb2
 from federation.wire import counting
-from federation.wire.gateway import GatewayClient, Pauses
+from federation.wire.gateway import GatewayClient
+from federation.wire.pauses import Pauses
 
 #: What is decrypted at once while a large range arrives; a multiple of the container's chunks.
 STEP_BYTES = 64 * container.CHUNK

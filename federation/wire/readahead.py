@@ -24,6 +24,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from federation.wire import pauses
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -68,14 +70,21 @@ class Watcher(Protocol):
 
 
 class _Block(NamedTuple):
-    """Bytes `start` to `stop`: on their way, or (None) to be fetched by whoever needs them."""
+    """Bytes `start` to `stop`: on their way until they are given up, or (None) to be fetched by whoever needs them."""
 
     start: int
     stop: int
-    data: Future[memoryview] | None
+    data: Future[memoryview] | None = None
+    given_up: threading.Event | None = None
 
     def covers(self, offset: int) -> bool:
         return self.start <= offset < self.stop
+
+    def give_up(self) -> None:
+        """Nobody will take it: it is not begun any more, nor waited for while its source is away."""
+        if self.data is not None and self.given_up is not None:
+            self.data.cancel()
+            self.given_up.set()
 
 
 class FileReader(io.BufferedIOBase):
@@ -234,7 +243,7 @@ class _ReadAhead:
                 self._drop()
             direct = 0 if block else self._direct_bytes(offset, len(target), goes_on=goes_on)
             if block is None and not direct:
-                block = _Block(*self._borders(offset, offset + (self._block_bytes if goes_on else len(target))), None)
+                block = _Block(*self._borders(offset, offset + (self._block_bytes if goes_on else len(target))))
             self._next = offset + direct if direct else (block.stop if block else 0)
             self._run_bytes += self._next - offset
             if goes_on:
@@ -243,9 +252,15 @@ class _ReadAhead:
             self._read_direct(offset, target[:direct])
             return direct
         assert block is not None
-        data = block.data.result() if block.data else self._fetch(block.start, block.stop)
+        data = self._taken(block)
         self._last = (block.start, data)
         return self._copy(offset, target)
+
+    def _taken(self, block: _Block) -> memoryview:
+        """A block's bytes. Nobody waits for a thread: all of them may be busy for minutes with a source that is away."""
+        if block.data is None or block.data.cancel():
+            return self._fetch(block.start, block.stop)
+        return block.data.result()
 
     def _direct_bytes(self, offset: int, wanted: int, *, goes_on: bool) -> int:
         """How much of a large read goes straight to its caller: to a chunk's border if it goes on, that none comes twice."""
@@ -256,7 +271,7 @@ class _ReadAhead:
 
     def _arriving(self, offset: int) -> _Block | None:
         while self._coming and self._coming[0].stop <= offset:
-            self._coming.popleft()
+            self._coming.popleft().give_up()
         if self._coming and self._coming[0].covers(offset):
             self._block_bytes = min(self._block_bytes * 2, BLOCK_BYTES_MAX)
             return self._coming.popleft()
@@ -270,7 +285,9 @@ class _ReadAhead:
             start, stop = self._borders(position, position + self._block_bytes)
             if len(self._coming) >= BLOCKS_AHEAD and stop - self._next > far_bytes:
                 return
-            self._coming.append(_Block(start, stop, self._submit(partial(self._fetch, start, stop))))
+            given_up = threading.Event()
+            fetched = self._submit(partial(self._fetch_ahead, start, stop, given_up))
+            self._coming.append(_Block(start, stop, fetched, given_up))
             position = stop
 
     def _far_bytes(self) -> int:
@@ -288,8 +305,7 @@ class _ReadAhead:
 
     def _drop(self) -> None:
         for block in self._coming:
-            if block.data:
-                block.data.cancel()
+            block.give_up()
         self._coming.clear()
         self._run_bytes = 0
         self._block_bytes = BLOCK_BYTES_MIN
@@ -299,18 +315,25 @@ class _ReadAhead:
         self._source.read_into(start, data)
         return data.toreadonly()
 
+    def _fetch_ahead(self, start: int, stop: int, given_up: threading.Event) -> memoryview:
+        with pauses.unless(given_up):
+            return self._fetch(start, stop)
+
     def _read_direct(self, offset: int, target: memoryview) -> None:
         """Fills a large target with parallel pieces; the last one in the caller's own thread."""
         cuts = [*range(0, len(target), PIECE_BYTES), len(target)]
         # Inner cuts lie on borders of the file, whatever the offset is.
         cuts[1:-1] = [cut - (offset + cut) % ALIGNMENT for cut in cuts[1:-1]]
         pieces = [(offset + a, target[a:b]) for a, b in itertools.pairwise(cuts)]
-        waiting = [self._submit(partial(self._source.read_into, at, part)) for at, part in pieces[:-1]]
+        waiting = [self._submit(partial(self._source.read_into, *piece)) for piece in pieces[:-1]]
         try:
             self._source.read_into(*pieces[-1])
+            for future, piece in zip(reversed(waiting), reversed(pieces[:-1]), strict=True):
+                if future.cancel():  # as in `_taken`
+                    self._source.read_into(*piece)
         finally:
             # Also after an error: nobody may write into the target once its owner has it back.
-            failed = [error for future in waiting if (error := future.exception()) is not None]
+            failed = [error for future in waiting if not future.cancel() and (error := future.exception()) is not None]
         if failed:
             raise failed[0]
 

@@ -28,6 +28,7 @@ from federation import config, secrecy, traces
 from federation.core import errors, units
 from federation.v1 import gateway_pb2
 from federation.wire import gateway as gateways
+from federation.wire.pauses import Pauses, persistent
 from federation.worker import cluster, environment, lastword
 
 #: How long the end of a run is told to a gateway that is away: longer than any restart.
@@ -217,7 +218,7 @@ def _finish(client: gateways.GatewayClient, end: _End, out: IO[bytes]) -> int:
 
 def _persistently(call: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
     """The answer of a call that is safe to repeat, tried for ten minutes."""
-    pauses = gateways.Pauses(FINISH_SECONDS)
+    pauses = Pauses(FINISH_SECONDS)
     while True:
         try:
             return call()
@@ -281,7 +282,7 @@ class _Log:
             batch, over = self._batch()
             try:
                 if batch:
-                    gateways.persistent(partial(self._client.append_logs, batch))
+                    persistent(partial(self._client.append_logs, batch))
             except errors.FederationError as error:
                 # A superseded attempt, or a gateway that is gone for good: the entrypoint's own end will tell.
                 _say(self._out, f"what follows is not in the job's log: {error}")

@@ -6,7 +6,8 @@ import contextlib
 import io
 import pickle
 import random
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from federation.client import preview
 from federation.core import errors
 from federation.crypto import container
-from federation.wire import data, readahead
+from federation.wire import data, pauses, readahead
 from federation.wire.gateway import GatewayClient
 from federation.wire.readahead import FileReader
 from tests import wan
@@ -42,6 +43,19 @@ class Plain:
     def read_into(self, offset, target):
         self.asked.append((offset, len(target)))
         target[:] = self.content[offset : offset + len(target)]
+        return len(target)
+
+
+class Away:
+    """A source that answers once it is back."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.back = threading.Event()
+
+    def read_into(self, offset, target):
+        del offset
+        self.back.wait()
         return len(target)
 
 
@@ -88,6 +102,41 @@ def test_from_afar_more_is_asked_for_ahead_but_never_more_than_twice_what_was_re
         assert sum(ahead) <= max(2 * read, readahead.BLOCKS_AHEAD * reader._ahead._block_bytes)
         if delay:
             assert sum(ahead) > readahead.BLOCKS_AHEAD * readahead.BLOCK_BYTES_MIN
+
+
+@pytest.mark.parametrize("leave", [FileReader.close, lambda reader: reader.seek(-1, io.SEEK_END) and reader.read(1)])
+def test_what_nobody_waits_for_any_more_is_given_up(leave):
+    """A reader that is closed, or jumps, leaves no thread behind that asks a gateway for minutes, and lets its process end."""
+
+    class Gone(Plain):
+        def read_into(self, offset, target):
+            return pauses.persistent(self.fail) if MB < offset < 8 * MB else super().read_into(offset, target)
+
+        def fail(self):
+            raise errors.Unavailable("restarting")
+
+    with FileReader(Gone(random.Random(4).randbytes(9 * MB))) as reader:
+        reader.read(readahead.ALIGNMENT)
+        coming = [block.data for block in reader._ahead._coming]
+        leave(reader)
+        assert coming
+        assert not wait(coming, timeout=30).not_done
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.25])
+@pytest.mark.parametrize("piece", [65_536, 18 * MB])
+def test_a_source_that_is_away_keeps_no_other_waiting(delay, piece):
+    """Its readers wait for it for minutes, each with a thread that fetches ahead; readers of others do without."""
+    away, content = Away(200 * MB), random.Random(3).randbytes(20 * MB)
+    many = 2 * max(readahead.THREADS, readahead.FAR_THREADS)
+    with ThreadPoolExecutor(1) as someone, contextlib.ExitStack() as held:
+        held.callback(away.back.set)
+        for _ in range(many):
+            abandoned = held.enter_context(FileReader(away, delay=lambda: delay))
+            abandoned._ahead._ask_ahead(0)
+        with FileReader(Plain(content), delay=lambda: delay) as reader:
+            got = someone.submit(lambda: b"".join(iter(lambda: reader.read(piece), b""))).result(timeout=60)
+    assert got == content
 
 
 def test_a_jump_fetches_the_chunks_that_it_touches_and_no_more():
