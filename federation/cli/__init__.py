@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import sys
 
-from federation.environment import environment
+from federation.environment import environment, quiet_grpc
 
 
 def main() -> None:
     """Runs `fed` with the process's arguments and exits, or answers a shell that completes a line."""
     # What a process loads stays: at the usual thresholds a sixth of its start goes to the collector, which finds nothing.
     gc.set_threshold(5_000, 20, 20)
+    quiet_grpc()
     if "_FED_COMPLETE" in environment():
         from federation.cli import asker  # noqa: PLC0415 - for shells alone
 

@@ -140,7 +140,7 @@ class Connection:
             except errors.FederationError as error:
                 if isinstance(error, errors.DeadlineExceeded) and away is not None:
                     raise away from error  # why it came to that
-                if not error.passes:
+                if not error.passes or error.reason == wire_errors.CERTIFICATE_UNVERIFIED:
                     raise
                 away = error
                 drawn = jitter.pause(pause, pause / 2) + (error.retry_seconds or 0)

@@ -96,6 +96,11 @@ def from_status(status: status_pb2.Status) -> errors.FederationError:
     )
 
 
+#: Of an error at the other side's certificate, which no waiting mends; and how gRPC's library says it.
+CERTIFICATE_UNVERIFIED = "CERTIFICATE_UNVERIFIED"
+_UNVERIFIED = "CERTIFICATE_VERIFY_FAILED"
+
+
 def from_rpc_error(error: grpc.RpcError) -> errors.FederationError:
     """The error of our family that a failed call stands for; by its gRPC code alone where another program answered."""
     status = _status_of(error)
@@ -103,6 +108,12 @@ def from_rpc_error(error: grpc.RpcError) -> errors.FederationError:
         return from_status(status)
     code, details = error.code(), error.details() or ""
     cls = _CLASSES.get(code.value[0], errors.FederationError)
+    if cls is errors.Unavailable and _UNVERIFIED in details:
+        return errors.Unavailable(
+            f"the other side cannot prove who it is: {details}",
+            reason=CERTIFICATE_UNVERIFIED,
+            help="See that the CA is the one that signed its certificate, which must name that address and not have ended.",
+        )
     if cls is errors.Unavailable:
         return errors.Unavailable(
             f"the other side does not answer: {details}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -15,11 +17,13 @@ import pytest
 from federation import client as sdk
 from federation.adapters.catalog_memory import MemoryCatalog
 from federation.adapters.system import UlidIds
+from federation.cli import exits
 from federation.client import connection, files, transfer
 from federation.core import dataset, errors, job, site
 from federation.v1 import jobs_pb2
 from federation.wire import codec, methods
 from tests import builders
+from tests.wire import certs as certificates
 from tests.wire import edge as edges
 
 
@@ -153,6 +157,25 @@ def test_a_server_that_stays_away_is_unavailable_at_the_deadline(certs):
     assert time.monotonic() - begun < connection.CALL_SECONDS
     assert "does not answer" in caught.value.message
     client.close()
+
+
+def test_a_server_of_another_ca_is_told_at_once(edge, tmp_path):
+    """No waiting mends that; and `fed` says it in its own words alone, without those of gRPC's library."""
+    other = certificates.make(tmp_path)
+    with sdk.Client(edge.server.address, "", other.ca) as client, pytest.raises(errors.Unavailable) as caught:
+        client.who_am_i()
+    assert caught.value.reason == "CERTIFICATE_UNVERIFIED"
+    known = {
+        "FED_TARGET": edge.server.address,
+        "FED_TOKEN": "x",
+        "FED_CA": str(other.layout.ca),
+        "HOME": str(tmp_path),
+    }
+    said = subprocess.run(
+        [sys.executable, "-m", "federation", "whoami"], env=known, capture_output=True, text=True, check=False
+    )
+    assert (said.returncode, said.stdout) == (exits.UNAVAILABLE, "")
+    assert [line.partition(":")[0] for line in said.stderr.split("\n") if line] == ["error", "what to do"]
 
 
 def test_threads_share_a_client(edge):
