@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+#: What is said about failed connections is ours to say: gRPC's library writes lines of its own, past every logger, onto the
+#: terminal, between our lines of JSON, into the log of a job.
+GRPC_QUIET = {"GRPC_VERBOSITY": "ERROR"}
+
 
 def environment() -> Mapping[str, str]:
     """The process's environment, for child processes that inherit it."""
@@ -17,8 +21,6 @@ def logs_as_text() -> bool:
 
 
 def quiet_grpc() -> None:
-    """Leaves to us what is said about failed connections, unless GRPC_VERBOSITY is set; to be called before gRPC is loaded.
-
-    gRPC's library writes a line of its own about each, past every logger, onto the terminal or between our lines of JSON.
-    """
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # noqa: TID251 - as above
+    """Sets `GRPC_QUIET`, where nobody has set something else; to be called before gRPC is loaded."""
+    for name, value in GRPC_QUIET.items():
+        os.environ.setdefault(name, value)  # noqa: TID251 - as above

@@ -26,6 +26,7 @@ from typing import IO, Any, NamedTuple, Self
 
 from federation import config, secrecy, traces
 from federation.core import errors, units
+from federation.environment import GRPC_QUIET
 from federation.v1 import gateway_pb2
 from federation.wire import gateway as gateways
 from federation.wire.pauses import Pauses, persistent
@@ -115,7 +116,7 @@ def _place_of_last_word() -> Iterator[Path | None]:
 def _child_environment(variables: Mapping[str, str], connection: environment.Connection) -> dict[str, str]:
     own = {environment.TICKET, environment.LOG_BYTES_MAX}
     kept = {key: value for key, value in variables.items() if key not in own}
-    return kept | connection.variables()
+    return GRPC_QUIET | kept | connection.variables()
 
 
 class _End(NamedTuple):

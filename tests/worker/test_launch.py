@@ -42,6 +42,14 @@ def test_an_entrypoint_reads_writes_and_is_committed(stub, launch):
     assert done.stdout == "ticket None\ndone\nfederation: committed ml/delay-model@1\n"
 
 
+@pytest.mark.parametrize(("given", "found"), [({}, "ERROR"), ({"GRPC_VERBOSITY": "debug"}, "debug")])
+def test_the_log_is_the_entrypoints_alone(stub, launch, monkeypatch, given, found):
+    """gRPC's library would write into it whenever a gateway goes away; who wants that says so."""
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    launch("import os; print(os.environ['GRPC_VERBOSITY'])", **given)
+    assert stub.logs.decode() == f"{found}\n"
+
+
 def test_the_exit_code_and_the_last_words_are_told(stub, launch):
     """A failure is the entrypoint's own, with what it said last."""
     done = launch("import sys; sys.exit('no convergence')")
