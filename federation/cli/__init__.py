@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import sys
+from gc import set_threshold  # `gc` is a command here
 
 from federation.environment import environment, quiet_grpc
 
@@ -11,7 +11,7 @@ from federation.environment import environment, quiet_grpc
 def main() -> None:
     """Runs `fed` with the process's arguments and exits, or answers a shell that completes a line."""
     # What a process loads stays: at the usual thresholds a sixth of its start goes to the collector, which finds nothing.
-    gc.set_threshold(5_000, 20, 20)
+    set_threshold(5_000, 20, 20)
     quiet_grpc()
     if "_FED_COMPLETE" in environment():
         from federation.cli import asker  # noqa: PLC0415 - for shells alone

@@ -73,7 +73,7 @@ def test_an_interrupt_while_it_loads_is_one_like_any_other(monkeypatch):
             if name == "federation.cli.app":
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr("gc.set_threshold", lambda *_: None)
+    monkeypatch.setattr(cli, "set_threshold", lambda *_: None)
     monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
     monkeypatch.setattr("sys.meta_path", [Interrupted(), *sys.meta_path])
     monkeypatch.delitem(sys.modules, "federation.cli.app")

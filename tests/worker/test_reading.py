@@ -7,7 +7,8 @@ import io
 import pickle
 import random
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -120,7 +121,10 @@ def test_what_nobody_waits_for_any_more_is_given_up(leave):
         coming = [block.data for block in reader._ahead._coming]
         leave(reader)
         assert coming
-        assert not wait(coming, timeout=30).not_done
+        deadline = time.monotonic() + 30
+        while not all(each.done() for each in coming):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.25])
