@@ -5,9 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= .demo
 FUZZ_SECONDS ?= 240
-# Tests wait for other processes half of their time, so there is one more of their processes than cores. A module stays whole:
+# Tests wait for other processes half of their time, so there are two more of their processes than cores. A module stays whole:
 # torn apart, each of its parts would start the federation or the cluster that the module shares. They go in tests/conftest.py's order.
-WORKERS ?= $(shell expr $$(nproc) + 1)
+WORKERS ?= $(shell expr $$(nproc) + 2)
 SPREAD := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 # What the contract must not break: the published main branch, or the last commit where there is none.
 BASE ?= $(shell git rev-parse --verify -q origin/main || git rev-parse HEAD)
