@@ -1,8 +1,9 @@
 """What would have made other sites win: a replica there, more capacity, a cheaper hour, a cheaper link; and by how much.
 
 Every answer is exact: in the world with that one change the site is the choice, at just that much less than the choice costs
-now. What cannot be proven without deciding anew is not told. Of sites that residency forbids, or that the caller may not see,
-nothing is: they are neither among the candidates nor among those refused for want of room.
+now. Where what was found for the decision does not tell, a few of the likeliest changes are decided anew. Of sites that
+residency forbids, or that the caller may not see, nothing is told: they are neither among the candidates nor among those that
+are refused for want of room or of a way.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from federation.core.job import Candidate, Counterfactual
 
 if TYPE_CHECKING:
     from federation.core import planner
+    from federation.core.world import WorldInput
 
 Ints = npt.NDArray[np.int64]
 
@@ -27,6 +29,10 @@ TOLD_MAX = 10
 _SAVING_MAX = 5
 _NEAREST = 2
 _TRIED_MAX = 8
+#: So many decisions may be made anew.
+_ANEW_MAX = 2
+#: Why a site is refused that would be a candidate with a replica, perhaps.
+_WAY_MISSING = frozenset({"DEADLINE_MISSED", "PRICE_UNKNOWN", "BUDGET_EXHAUSTED", "QUOTA_EGRESS"})
 
 
 def find(decision: planner.Decision, ranked: Sequence[Candidate]) -> tuple[Counterfactual, ...]:
@@ -34,7 +40,7 @@ def find(decision: planner.Decision, ranked: Sequence[Candidate]) -> tuple[Count
     if ranked[0].avoided:
         return ()
     goal = ranked[0].objective_micros
-    saving = [*_replicas(decision, ranked, goal), *_capacities(decision, ranked, goal)]
+    saving = [*_replicas(decision, ranked, goal), *_replicas_anew(decision, ranked, goal), *_capacities(decision, ranked, goal)]
     saving.sort(key=lambda found: (-found.saving_micros, found.site, found.change, found.subject))
     nearest = [
         found
@@ -53,7 +59,7 @@ def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int
     """Sites that would win with one more replica, where reading remotely is the best way for all inputs."""
     came = decision.came
     if came.blocked or not came.reads or len(ranked) < 2:
-        # A replica could open a region that has no priced way now: only a new decision would tell.
+        # A replica could open a region that has no priced way now: `_replicas_anew`.
         return
     columns = decision.columns
     costs = decision.objectives
@@ -79,12 +85,41 @@ def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int
         loser, r, alike = ranked[k], int(columns[k]), alikes[i]
         there = loser.objective_micros - loser.egress_micros + came.without(alike, r)
         if there < goal and rival > there and (let_in is None or let_in > there):
-            item = decision.world.inputs[i]
-            subject = f"{item.dataset}@{item.version}"
-            yield _told(loser.site, "REPLICA_THERE", subject, goal - there, f"it would win if {subject} had a replica there")
+            yield _replica_there(decision.world.inputs[i], loser.site, goal - there)
             found += 1
             if found == _SAVING_MAX:
                 return
+
+
+def _replicas_anew(decision: planner.Decision, ranked: Sequence[Candidate], goal: int) -> Iterator[Counterfactual]:
+    """Sites that `_replicas` says nothing of: where time or carbon counts, copies are weighed, or no way was good enough."""
+    world, judged = decision.world, frozenset[str]() if decision.came.blocked else decision.plain_sites
+    names = [candidate.site for candidate in ranked[1:] if candidate.site not in judged and not candidate.avoided]
+    names += [row.site for row in decision.rejections if row.reason in _WAY_MISSING]
+    leasts = ((decision.least_with_all(decision.sites[name]), name) for name in names)
+    hopeful = sorted((least, name) for least, name in leasts if least is not None and least < goal)
+    if not hopeful:
+        return
+    versions = dict.fromkeys(map(tuple, _alikes(decision)))
+    largest = sorted(versions, key=lambda alike: -sum(world.inputs[i].bytes for i in alike))
+    pairs = []
+    for _, name in hopeful:
+        away = (alike for alike in largest if name not in world.inputs[alike[0]].replica_sites)
+        pairs += [(n, alike, name) for n, alike in enumerate(away)]
+    # The largest that is not there, at the cheapest sites first.
+    pairs.sort(key=lambda pair: pair[0])
+    steps = decision.steps_left
+    for _, alike, name in pairs[:_ANEW_MAX]:
+        if steps <= 0:
+            return
+        choice, steps = decision.with_replica(alike, decision.sites[name], steps)
+        if choice is not None and choice.site == name and choice.objective_micros < goal:
+            yield _replica_there(world.inputs[alike[0]], name, goal - choice.objective_micros)
+
+
+def _replica_there(item: WorldInput, name: str, saving: int) -> Counterfactual:
+    subject = f"{item.dataset}@{item.version}"
+    return _told(name, "REPLICA_THERE", subject, saving, f"it would win if {subject} had a replica there")
 
 
 def _set_aside(decision: planner.Decision) -> Iterator[site.Site]:

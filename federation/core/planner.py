@@ -6,7 +6,7 @@ of sites and inputs does not matter. A site that an earlier attempt was lost at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -115,14 +115,19 @@ class Decision:
     """One decision in the making: what is found for all sites, and remembered for those who explain it."""
 
     def __init__(
-        self, request: JobRequest, world: World, ground: prepared.Prepared | None = None, assumed: tuple[str, ...] = ()
+        self,
+        request: JobRequest,
+        world: World,
+        ground: prepared.Prepared | None = None,
+        assumed: tuple[str, ...] = (),
+        steps: int = STEPS_MAX,
     ) -> None:
-        """`assumed` are notes on what the world was made to say."""
+        """`assumed` are notes on what the world was made to say; `steps` are those that all of its searches may take."""
         self.request, self.world, self._assumed = request, world, assumed
         self._predictions: dict[str, prediction.Prediction] = {}
         self.terms = premises.terms(request, world)
         self.timed = bool(request.deadline_seconds) or request.hour_value_micros is not None
-        self._budget = search.Budget(STEPS_MAX)
+        self._budget = search.Budget(steps)
         self.ground = prepared.of(world, ground)
         self._options: dict[str, list[cost.Option] | Rejection] = {}
         #: Site -> what it may cost at the least, of those that the steps did not suffice for.
@@ -302,6 +307,30 @@ class Decision:
         # The most promising first, so that what the steps do not suffice for is what hardly matters.
         answers += [self._searched(row, least) for least, _, row in sorted(hard, key=lambda entry: entry[:2])]
         return answers
+
+    def least_with_all(self, at: site.Site) -> int | None:
+        """What a site would cost at the least if it held all inputs and had room; None where it would not do even then."""
+        offered = self.options(at)
+        if isinstance(offered, Rejection) or cost.carbon_unknown(self.request, at, offered) is not None:
+            return None
+        weighed = [option for option in offered if option.watts is not None or not self.request.carbon_tonne_micros]
+        landing, (option, taken) = self._landing(at), self._best(weighed, at.offer.carbon_g_per_kwh)
+        if option is None or taken is None or isinstance(landing, Rejection):
+            return None
+        return cost.objective(option, taken, self.terms, at.offer.carbon_g_per_kwh) // cost.UNIT + landing
+
+    def with_replica(self, positions: Collection[int], at: site.Site, steps: int) -> tuple[Candidate | None, int]:
+        """The choice if the site held a replica of those inputs, and how many of the steps are left then.
+
+        None where there is no choice, or the steps do not suffice to tell.
+        """
+        inputs = tuple(
+            replace(item, replica_sites=(*item.replica_sites, at.site)) if n in positions else item
+            for n, item in enumerate(self.world.inputs)
+        )
+        other = Decision(self.request, replace(self.world, inputs=inputs), self.ground, steps=steps)
+        choice = next(iter(other.leading), None)
+        return None if other.doubtful else choice, other.steps_left
 
     def _least(self, row: measured.Pending) -> int:
         """What a site costs at the least, however its inputs come to it, in micro-dollars; less what may be rounded."""

@@ -139,7 +139,31 @@ def test_a_replica_that_lets_in_a_cheaper_site_makes_no_other_win():
     assert ("s1", "REPLICA_THERE") in [(row.site, row.change) for row in told]
     cap = Cap(budget="b", scope="links/aws:a~vultr:c", limit_micros=1)
     told = holds(request, builders.world(rows, inputs, caps=(cap,))).counterfactuals
-    assert "REPLICA_THERE" not in [row.change for row in told]
+    assert [row.site for row in told if row.change == "REPLICA_THERE"] == ["s2"]
+
+
+@pytest.mark.parametrize(
+    ("terms", "refused"),
+    [
+        ({"deadline_seconds": 37_000}, "DEADLINE_MISSED"),
+        ({"hour_value_micros": 10_000}, ""),
+        ({"carbon_tonne_micros": 1_000_000}, ""),
+        ({}, "PRICE_UNKNOWN"),
+    ],
+)
+def test_a_replica_is_told_whatever_counts_beside_money(terms, refused):
+    """100 GB lie at the dear site, further from the cheap one than the run lasts: with a replica there it would win."""
+    near, cheap = (
+        builders.site(name, offer=replace(builders.offer(usd), carbon_g_per_kwh=100, cpu_watts=10))
+        for name, usd in (("eu-1", "0.05"), ("us-1", "0.01"))
+    )
+    slow = site.LinkSpeed(source_region=near.region, destination_region=cheap.region, bytes_per_second=10**11 // 40_000)
+    rates = ratecard.RateCard(rows=()) if refused == "PRICE_UNKNOWN" else builders.rates()
+    world = builders.world([near, cheap], [builders.world_input(total="100GB")], speeds=(slow,), rates=rates)
+    plan = holds(builders.request(duration_seconds=36_000, **terms), world)
+    assert [row.reason for row in plan.rejections] == ([refused] if refused else [])
+    (told,) = [row for row in plan.counterfactuals if row.change == "REPLICA_THERE"]
+    assert (told.site, told.subject) == ("us-1", "sales/flights@1")
 
 
 def test_a_full_site_that_a_budget_would_stop_is_not_told_to_lack_room():
