@@ -140,6 +140,7 @@ class Connection:
             except errors.FederationError as error:
                 if isinstance(error, errors.DeadlineExceeded) and away is not None:
                     raise away from error  # why it came to that
+                # For a certificate an agent goes on waiting, since it may be between two CAs; whoever calls us need not.
                 if not error.passes or error.reason == wire_errors.CERTIFICATE_UNVERIFIED:
                     raise
                 away = error

@@ -31,8 +31,9 @@ _NEAREST = 2
 _TRIED_MAX = 8
 #: So many decisions may be made anew.
 _ANEW_MAX = 2
-#: Why a site is refused that would be a candidate with a replica, perhaps.
-_WAY_MISSING = frozenset({"DEADLINE_MISSED", "PRICE_UNKNOWN", "BUDGET_EXHAUSTED", "QUOTA_EGRESS"})
+#: Why money has set a site aside, and why else one is refused that would be a candidate with a replica, perhaps.
+_SET_ASIDE = frozenset({"BUDGET_EXHAUSTED", "QUOTA_EGRESS"})
+_WAY_MISSING = _SET_ASIDE | {"DEADLINE_MISSED", "PRICE_UNKNOWN"}
 
 
 def find(decision: planner.Decision, ranked: Sequence[Candidate]) -> tuple[Counterfactual, ...]:
@@ -102,14 +103,14 @@ def _replicas_anew(decision: planner.Decision, ranked: Sequence[Candidate], goal
         return
     versions = dict.fromkeys(map(tuple, _alikes(decision)))
     largest = sorted(versions, key=lambda alike: -sum(world.inputs[i].bytes for i in alike))
-    pairs = []
-    for _, name in hopeful:
-        away = (alike for alike in largest if name not in world.inputs[alike[0]].replica_sites)
-        pairs += [(n, alike, name) for n, alike in enumerate(away)]
-    # The largest that is not there, at the cheapest sites first.
-    pairs.sort(key=lambda pair: pair[0])
+    pairs = [
+        (n, alike, name)
+        for _, name in hopeful
+        for n, alike in enumerate(alike for alike in largest if name not in world.inputs[alike[0]].replica_sites)
+    ]
     steps = decision.steps_left
-    for _, alike, name in pairs[:_ANEW_MAX]:
+    # The largest that is not there, at the cheapest sites first.
+    for _, alike, name in sorted(pairs, key=lambda pair: pair[0])[:_ANEW_MAX]:
         if steps <= 0:
             return
         choice, steps = decision.with_replica(alike, decision.sites[name], steps)
@@ -124,7 +125,7 @@ def _replica_there(item: WorldInput, name: str, saving: int) -> Counterfactual:
 
 def _set_aside(decision: planner.Decision) -> Iterator[site.Site]:
     """Sites that a budget or the quota for egress has set aside: cheaper reads could let them in."""
-    return (decision.sites[row.site] for row in decision.rejections if row.reason in ("BUDGET_EXHAUSTED", "QUOTA_EGRESS"))
+    return (decision.sites[row.site] for row in decision.rejections if row.reason in _SET_ASIDE)
 
 
 def _set_aside_least(decision: planner.Decision) -> int | None:

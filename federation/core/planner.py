@@ -313,8 +313,7 @@ class Decision:
         offered = self.options(at)
         if isinstance(offered, Rejection) or cost.carbon_unknown(self.request, at, offered) is not None:
             return None
-        weighed = [option for option in offered if option.watts is not None or not self.request.carbon_tonne_micros]
-        landing, (option, taken) = self._landing(at), self._best(weighed, at.offer.carbon_g_per_kwh)
+        landing, (option, taken) = self._landing(at), self._best(self._weighable(offered), at.offer.carbon_g_per_kwh)
         if option is None or taken is None or isinstance(landing, Rejection):
             return None
         return cost.objective(option, taken, self.terms, at.offer.carbon_g_per_kwh) // cost.UNIT + landing
@@ -330,7 +329,8 @@ class Decision:
         )
         other = Decision(self.request, replace(self.world, inputs=inputs), self.ground, steps=steps)
         choice = next(iter(other.leading), None)
-        return None if other.doubtful else choice, other.steps_left
+        # A choice that needed no look at other sites is proven without one.
+        return None if other._doubts else choice, other._budget.left
 
     def _least(self, row: measured.Pending) -> int:
         """What a site costs at the least, however its inputs come to it, in micro-dollars; less what may be rounded."""
@@ -491,8 +491,7 @@ class Decision:
 
     def _with_waits(self, at: site.Site, offered: list[cost.Option], full: Rejection | None) -> list[cost.Option] | Rejection:
         """The options that have room, or that will have it if the request says what waiting is worth."""
-        if self.request.carbon_tonne_micros:
-            offered = [option for option in offered if option.watts is not None]
+        offered = self._weighable(offered)
         if full is None and (not self.request.resources.gpus or filters.in_use(at, self.world) is None):
             return offered
         found = []
@@ -503,6 +502,10 @@ class Decision:
             if wait == 0 or (wait and self.timed):
                 found.append(option._replace(wait=wait))
         return found or full or filters.no_type_free(self.request, at)
+
+    def _weighable(self, offered: list[cost.Option]) -> list[cost.Option]:
+        """The options whose carbon is known, where it counts."""
+        return [option for option in offered if option.watts is not None] if self.request.carbon_tonne_micros else offered
 
     def _needs_search(self, at: site.Site, found: list[cost.Option]) -> bool:
         """Whether reading remotely may not be the best way here, or may keep the run waiting."""

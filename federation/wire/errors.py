@@ -42,6 +42,9 @@ CODES: dict[type[errors.FederationError], grpc.StatusCode] = {
 }
 _CLASSES = {code.value[0]: cls for cls, code in CODES.items()}
 _CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
+#: Of an error at the other side's certificate, which no waiting mends; and how gRPC's library says it.
+CERTIFICATE_UNVERIFIED = "CERTIFICATE_UNVERIFIED"
+_UNVERIFIED = "CERTIFICATE_VERIFY_FAILED"
 
 # A status travels in HTTP/2 trailers, which peers bound to 8 KiB unless told otherwise: texts are cut to fit.
 _MESSAGE_CHARS = 1000
@@ -94,11 +97,6 @@ def from_status(status: status_pb2.Status) -> errors.FederationError:
         violations={violation.field: violation.description for violation in bad.field_violations},
         retry_seconds=retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
     )
-
-
-#: Of an error at the other side's certificate, which no waiting mends; and how gRPC's library says it.
-CERTIFICATE_UNVERIFIED = "CERTIFICATE_UNVERIFIED"
-_UNVERIFIED = "CERTIFICATE_VERIFY_FAILED"
 
 
 def from_rpc_error(error: grpc.RpcError) -> errors.FederationError:

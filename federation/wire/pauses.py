@@ -12,6 +12,7 @@ from typing import TypeVar
 from federation.core import errors
 
 T = TypeVar("T")
+Passing = tuple[type[errors.FederationError], ...]
 
 #: How long a caller that may repeat itself goes on while the gateway is away.
 PATIENCE_SECONDS = 120
@@ -21,13 +22,16 @@ _NEVER = threading.Event()
 _GIVEN_UP = ContextVar("given_up", default=_NEVER)
 
 
-def persistent(call: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
-    """The answer of a call that is safe to repeat: it is repeated while the other side is away, until patience ends."""
+def persistent(call: Callable[[], T], *, seconds: float = PATIENCE_SECONDS, passing: Passing = (errors.Unavailable,)) -> T:
+    """The answer of a call that is safe to repeat: it is repeated while the other side is away, until patience ends.
+
+    `passing` are the errors of ours that it is repeated after.
+    """
     pauses = Pauses(seconds)
     while True:
         try:
             return call()
-        except errors.Unavailable as error:
+        except passing as error:
             pauses.wait(error)
 
 

@@ -70,21 +70,20 @@ class Watcher(Protocol):
 
 
 class _Block(NamedTuple):
-    """Bytes `start` to `stop`: on their way until they are given up, or (None) to be fetched by whoever needs them."""
+    """Bytes `start` to `stop`, on their way until they are given up."""
 
     start: int
     stop: int
-    data: Future[memoryview] | None = None
-    given_up: threading.Event | None = None
+    data: Future[memoryview]
+    given_up: threading.Event
 
     def covers(self, offset: int) -> bool:
         return self.start <= offset < self.stop
 
     def give_up(self) -> None:
         """Nobody will take it: it is not begun any more, nor waited for while its source is away."""
-        if self.data is not None and self.given_up is not None:
-            self.data.cancel()
-            self.given_up.set()
+        self.data.cancel()
+        self.given_up.set()
 
 
 class FileReader(io.BufferedIOBase):
@@ -242,25 +241,20 @@ class _ReadAhead:
             if not goes_on:
                 self._drop()
             direct = 0 if block else self._direct_bytes(offset, len(target), goes_on=goes_on)
-            if block is None and not direct:
-                block = _Block(*self._borders(offset, offset + (self._block_bytes if goes_on else len(target))))
-            self._next = offset + direct if direct else (block.stop if block else 0)
+            start, stop, *_ = block or self._borders(offset, offset + (self._block_bytes if goes_on else len(target)))
+            self._next = offset + direct if direct else stop
             self._run_bytes += self._next - offset
             if goes_on:
                 self._ask_ahead(self._next)
         if direct:
             self._read_direct(offset, target[:direct])
             return direct
-        assert block is not None
-        data = self._taken(block)
-        self._last = (block.start, data)
+        self._last = (start, self._taken(block) if block else self._fetch(start, stop))
         return self._copy(offset, target)
 
     def _taken(self, block: _Block) -> memoryview:
         """A block's bytes. Nobody waits for a thread: all of them may be busy for minutes with a source that is away."""
-        if block.data is None or block.data.cancel():
-            return self._fetch(block.start, block.stop)
-        return block.data.result()
+        return self._fetch(block.start, block.stop) if block.data.cancel() else block.data.result()
 
     def _direct_bytes(self, offset: int, wanted: int, *, goes_on: bool) -> int:
         """How much of a large read goes straight to its caller: to a chunk's border if it goes on, that none comes twice."""

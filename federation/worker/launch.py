@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -29,7 +29,7 @@ from federation.core import errors, units
 from federation.environment import GRPC_QUIET
 from federation.v1 import gateway_pb2
 from federation.wire import gateway as gateways
-from federation.wire.pauses import Pauses, persistent
+from federation.wire.pauses import persistent
 from federation.worker import cluster, environment, lastword
 
 #: How long the end of a run is told to a gateway that is away: longer than any restart.
@@ -206,7 +206,11 @@ def _published(connection: environment.Connection, log: _Log) -> Iterator[None]:
 
 def _finish(client: gateways.GatewayClient, end: _End, out: IO[bytes]) -> int:
     try:
-        versions = _persistently(lambda: client.finish_attempt(end.code, reason=end.reason, detail=end.detail))
+        versions = persistent(
+            lambda: client.finish_attempt(end.code, reason=end.reason, detail=end.detail),
+            seconds=FINISH_SECONDS,
+            passing=(errors.Unavailable, errors.DeadlineExceeded),
+        )
     except errors.FederationError as error:
         _say(out, f"{'the outputs were not committed' if end.code == 0 else 'the end could not be reported'}: {error}")
         return end.code or _FAILED
@@ -215,16 +219,6 @@ def _finish(client: gateways.GatewayClient, end: _End, out: IO[bytes]) -> int:
     elif end.code:
         _say(out, end.detail)
     return end.code
-
-
-def _persistently(call: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
-    """The answer of a call that is safe to repeat, tried for ten minutes."""
-    pauses = Pauses(FINISH_SECONDS)
-    while True:
-        try:
-            return call()
-        except (errors.Unavailable, errors.DeadlineExceeded) as error:
-            pauses.wait(error)
 
 
 class _Log:

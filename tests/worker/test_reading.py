@@ -7,7 +7,6 @@ import io
 import pickle
 import random
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,6 +20,7 @@ from federation.wire import data, pauses, readahead
 from federation.wire.gateway import GatewayClient
 from federation.wire.readahead import FileReader
 from tests import wan
+from tests.agent.federation import until
 from tests.worker import gateway_stub
 
 MB = 1_000_000
@@ -121,10 +121,7 @@ def test_what_nobody_waits_for_any_more_is_given_up(leave):
         coming = [block.data for block in reader._ahead._coming]
         leave(reader)
         assert coming
-        deadline = time.monotonic() + 30
-        while not all(each.done() for each in coming):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: all(each.done() for each in coming))
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.25])
