@@ -70,6 +70,7 @@ def usage_record(**changes: Any) -> metering.UsageRecord:
         "aborted_responses": 1,
         "retries": 0,
         "cached_bytes": 5,
+        "unreceived_bytes": 2,
     }
     return metering.UsageRecord(**values | changes)
 

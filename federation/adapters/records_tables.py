@@ -174,6 +174,13 @@ _USAGE = pa.schema(
         _field("aborted_responses", pa.int64(), "Answers that ended early."),
         _field("retries", pa.int64(), "How often a reader asked again, because the gateway had gone away."),
         _field("cached_bytes", pa.int64(), "Bytes that a reader's memory handed out without a request."),
+        _field(
+            "unreceived_bytes",
+            pa.int64(),
+            "Bytes that a reader had asked for in answers that ended early, and did not get.",
+            optional=True,
+            since=2,
+        ),
         _DAY,
         _chain(),
     ]

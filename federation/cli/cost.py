@@ -171,14 +171,16 @@ def usage(session: Session, filter_: str) -> None:
 def check(session: Session, filter_: str) -> None:
     """Holds what gateways sent against what jobs received, by run, pair of regions and hour; fails where they differ.
 
-    Compared is what went and came whole. What ended early is apart: some of it left and never arrived.
+    Compared is what went and came whole. What ended early is apart: some of it left and never arrived. An answer that the job
+    broke off may have left whole before the gateway heard of it, so that much more may have been sent than received.
     """
     found = metering.agreements(session.client.list_usage(filter=filter_))
     session.output.rows(row for row in found if row.heard)
     if differing := [row for row in found if row.heard and not row.agrees]:
         raise errors.DataCorrupt(
             f"{len(differing)} of {len(found)} sums differ, the first for {differing[0].run}: "
-            f"{differing[0].sent_bytes} bytes were sent and {differing[0].received_bytes} received",
+            f"{differing[0].sent_bytes} bytes were sent and {differing[0].received_bytes} received, "
+            f"{differing[0].broken_off_bytes} more asked for and broken off",
             reason="METERS_DISAGREE",
             help="A process that was killed could not report its last reads; otherwise look into the gateway's log.",
         )

@@ -42,7 +42,7 @@ class Tally(counting.InputCounts):
         """An answer came whole."""
         self.received += size
 
-    def aborted(self, ask_seconds: int, size: int, *, retry: bool = False) -> None:  # noqa: ARG002
+    def aborted(self, ask_seconds: int, size: int, unreceived: int, *, retry: bool = False) -> None:  # noqa: ARG002
         """An answer ended early."""
         self.received += size
 

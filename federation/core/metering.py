@@ -30,10 +30,10 @@ ASK_SECONDS_MAX = 300
 class Traffic:
     """What one side counted under a grant within one hour, whose beginning `hour_time` is (UTC).
 
-    `bytes` are those of answers that went, or came, whole: here both sides agree to the byte. An answer that ended early has
-    its `aborted_bytes` apart: some of them left and never arrived. An answer counts in the hour in which it was asked for.
-    A reader also tells how often it asked again because the gateway had gone away (`retries`), and what its memory gave without
-    any request (`cached_bytes`).
+    `bytes` are those of answers that went, or came, whole. An answer that ended early has its `aborted_bytes` apart: some of
+    them left and never arrived. An answer counts in the hour in which it was asked for. A reader also tells how often it asked
+    again because the gateway had gone away (`retries`), what its memory gave without any request (`cached_bytes`), and what it
+    had asked for in answers that ended early and did not get (`unreceived_bytes`): the gateway may have sent that too.
     """
 
     hour_time: datetime
@@ -43,6 +43,7 @@ class Traffic:
     aborted_responses: int = 0
     retries: int = 0
     cached_bytes: int = 0
+    unreceived_bytes: int = 0
 
     def plus(self, other: Traffic) -> Traffic:
         """Both together, in this one's hour."""
@@ -102,6 +103,7 @@ class UsageRecord:
     aborted_responses: int
     retries: int
     cached_bytes: int
+    unreceived_bytes: int = 0
 
     @property
     def usage(self) -> str:
@@ -139,8 +141,10 @@ def usage_record(grant: GrantRecord, counter: Counter, traffic: Traffic) -> Usag
 class Agreement:
     """What both sides counted of one run's reads over one pair of regions within one hour.
 
-    `agrees`: the answers that went whole are those that came whole, to the byte. `heard` is whether any reader has reported:
-    people's downloads and transfers have none.
+    `agrees`: the answers that went whole are those that came whole, to the byte, and beside them at most those that the reader
+    broke off: such an answer may have left whole before the gateway heard of it, so all that was asked for in them, the
+    `broken_off_bytes`, may have been sent. `heard` is whether any reader has reported: people's downloads and transfers have
+    none.
     """
 
     run: str
@@ -150,13 +154,14 @@ class Agreement:
     sent_bytes: int
     received_bytes: int
     aborted_bytes: int
+    broken_off_bytes: int
     retries: int
     cached_bytes: int
     heard: bool
 
     @property
     def agrees(self) -> bool:
-        return self.sent_bytes == self.received_bytes
+        return self.received_bytes <= self.sent_bytes <= self.received_bytes + self.broken_off_bytes
 
 
 def agreements(records: Iterable[UsageRecord]) -> tuple[Agreement, ...]:
@@ -174,6 +179,7 @@ def agreements(records: Iterable[UsageRecord]) -> tuple[Agreement, ...]:
             sent_bytes=sum(record.bytes for record in sides[Counter.GATEWAY]),
             received_bytes=sum(record.bytes for record in sides[Counter.READER]),
             aborted_bytes=sum(record.aborted_bytes for record in sides[Counter.GATEWAY]),
+            broken_off_bytes=sum(record.aborted_bytes + record.unreceived_bytes for record in sides[Counter.READER]),
             retries=sum(record.retries for record in sides[Counter.READER]),
             cached_bytes=sum(record.cached_bytes for record in sides[Counter.READER]),
             heard=bool(sides[Counter.READER]),

@@ -340,6 +340,7 @@ _COLUMNS: dict[type, Sequence[Column]] = {
         _count("SENT", lambda v: f"{v.sent_bytes:,}"),
         _count("RECEIVED", lambda v: f"{v.received_bytes:,}"),
         _count("ABORTED", lambda v: f"{v.aborted_bytes:,}"),
+        _count("BROKEN OFF", lambda v: f"{v.broken_off_bytes:,}"),
         _count("RETRIES", lambda v: f"{v.retries:,}"),
         _count("CACHED", lambda v: f"{v.cached_bytes:,}"),
     ),

@@ -761,6 +761,7 @@ class Traffic(google.protobuf.message.Message):
     ABORTED_RESPONSES_FIELD_NUMBER: builtins.int
     RETRIES_FIELD_NUMBER: builtins.int
     CACHED_BYTES_FIELD_NUMBER: builtins.int
+    UNRECEIVED_BYTES_FIELD_NUMBER: builtins.int
     bytes: builtins.int
     """Bytes of answers that went, or came, whole."""
     aborted_bytes: builtins.int
@@ -769,6 +770,7 @@ class Traffic(google.protobuf.message.Message):
     aborted_responses: builtins.int
     retries: builtins.int
     cached_bytes: builtins.int
+    unreceived_bytes: builtins.int
     @property
     def hour_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Beginning of the hour."""
@@ -783,9 +785,10 @@ class Traffic(google.protobuf.message.Message):
         aborted_responses: builtins.int = ...,
         retries: builtins.int = ...,
         cached_bytes: builtins.int = ...,
+        unreceived_bytes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hour_time", b"hour_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["aborted_bytes", b"aborted_bytes", "aborted_responses", b"aborted_responses", "bytes", b"bytes", "cached_bytes", b"cached_bytes", "hour_time", b"hour_time", "responses", b"responses", "retries", b"retries"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["aborted_bytes", b"aborted_bytes", "aborted_responses", b"aborted_responses", "bytes", b"bytes", "cached_bytes", b"cached_bytes", "hour_time", b"hour_time", "responses", b"responses", "retries", b"retries", "unreceived_bytes", b"unreceived_bytes"]) -> None: ...
 
 global___Traffic = Traffic
 

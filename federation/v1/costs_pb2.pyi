@@ -203,6 +203,7 @@ class Usage(google.protobuf.message.Message):
     ABORTED_RESPONSES_FIELD_NUMBER: builtins.int
     RETRIES_FIELD_NUMBER: builtins.int
     CACHED_BYTES_FIELD_NUMBER: builtins.int
+    UNRECEIVED_BYTES_FIELD_NUMBER: builtins.int
     name: builtins.str
     grant: builtins.str
     counter: global___Counter.ValueType
@@ -227,6 +228,8 @@ class Usage(google.protobuf.message.Message):
     """How often a reader asked again, because the gateway had gone away."""
     cached_bytes: builtins.int
     """Bytes that a reader's memory handed out without a request."""
+    unreceived_bytes: builtins.int
+    """Bytes that a reader had asked for in answers that ended early, and did not get."""
     @property
     def hour_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
@@ -253,9 +256,10 @@ class Usage(google.protobuf.message.Message):
         aborted_responses: builtins.int = ...,
         retries: builtins.int = ...,
         cached_bytes: builtins.int = ...,
+        unreceived_bytes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hour_time", b"hour_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["aborted_bytes", b"aborted_bytes", "aborted_responses", b"aborted_responses", "alias", b"alias", "bytes", b"bytes", "cached_bytes", b"cached_bytes", "counter", b"counter", "dataset", b"dataset", "destination_region", b"destination_region", "destination_site", b"destination_site", "grant", b"grant", "hour_time", b"hour_time", "job", b"job", "name", b"name", "namespace", b"namespace", "responses", b"responses", "retries", b"retries", "run", b"run", "source_region", b"source_region", "source_site", b"source_site", "transfer", b"transfer", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["aborted_bytes", b"aborted_bytes", "aborted_responses", b"aborted_responses", "alias", b"alias", "bytes", b"bytes", "cached_bytes", b"cached_bytes", "counter", b"counter", "dataset", b"dataset", "destination_region", b"destination_region", "destination_site", b"destination_site", "grant", b"grant", "hour_time", b"hour_time", "job", b"job", "name", b"name", "namespace", b"namespace", "responses", b"responses", "retries", b"retries", "run", b"run", "source_region", b"source_region", "source_site", b"source_site", "transfer", b"transfer", "unreceived_bytes", b"unreceived_bytes", "version", b"version"]) -> None: ...
 
 global___Usage = Usage
 

@@ -522,6 +522,7 @@ class ReadCount(google.protobuf.message.Message):
     ABORTED_RESPONSES_FIELD_NUMBER: builtins.int
     RETRIES_FIELD_NUMBER: builtins.int
     CACHED_BYTES_FIELD_NUMBER: builtins.int
+    UNRECEIVED_BYTES_FIELD_NUMBER: builtins.int
     input: builtins.str
     """A run's input, by alias."""
     hour_seconds: builtins.int
@@ -536,6 +537,8 @@ class ReadCount(google.protobuf.message.Message):
     """How often something was asked for again, because the gateway had gone away."""
     cached_bytes: builtins.int
     """Bytes that were handed out from memory, without being asked for."""
+    unreceived_bytes: builtins.int
+    """Bytes that had been asked for in answers that ended early, and did not come."""
     def __init__(
         self,
         *,
@@ -547,8 +550,9 @@ class ReadCount(google.protobuf.message.Message):
         aborted_responses: builtins.int = ...,
         retries: builtins.int = ...,
         cached_bytes: builtins.int = ...,
+        unreceived_bytes: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["aborted_bytes", b"aborted_bytes", "aborted_responses", b"aborted_responses", "bytes", b"bytes", "cached_bytes", b"cached_bytes", "hour_seconds", b"hour_seconds", "input", b"input", "responses", b"responses", "retries", b"retries"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["aborted_bytes", b"aborted_bytes", "aborted_responses", b"aborted_responses", "bytes", b"bytes", "cached_bytes", b"cached_bytes", "hour_seconds", b"hour_seconds", "input", b"input", "responses", b"responses", "retries", b"retries", "unreceived_bytes", b"unreceived_bytes"]) -> None: ...
 
 global___ReadCount = ReadCount
 

@@ -108,9 +108,10 @@ class InputCounts:
         """An answer came whole."""
         self._counts.add(self._input, ask_seconds, bytes=size, responses=1)
 
-    def aborted(self, ask_seconds: int, size: int, *, retry: bool = False) -> None:
-        """An answer ended early; with `retry` the rest was asked for again."""
-        self._counts.add(self._input, ask_seconds, aborted_bytes=size, aborted_responses=1, retries=int(retry))
+    def aborted(self, ask_seconds: int, size: int, unreceived: int, *, retry: bool = False) -> None:
+        """An answer ended early, with `unreceived` bytes of it still to come; with `retry` they were asked for again."""
+        counts = {"aborted_bytes": size, "unreceived_bytes": unreceived, "aborted_responses": 1, "retries": int(retry)}
+        self._counts.add(self._input, ask_seconds, **counts)
 
     def cached(self, size: int) -> None:
         """Bytes were handed out from memory."""

@@ -216,7 +216,7 @@ class _Stream:
         if whole:
             self._counts.whole(self._asked, self._received - self._begin)
         else:
-            self._counts.aborted(self._asked, self._received - self._begin, retry=retry)
+            self._counts.aborted(self._asked, self._received - self._begin, self._end - self._received, retry=retry)
 
     def _next(self) -> bytes | memoryview:
         while True:

@@ -298,3 +298,25 @@ def test_both_sides_are_held_against_each_other() -> None:
     both, alone = metering.agreements(records)
     assert (both.sent_bytes, both.received_bytes, both.aborted_bytes, both.agrees, both.heard) == (100, 100, 10, True, True)
     assert (alone.sent_bytes, alone.received_bytes, alone.agrees, alone.heard) == (5, 0, False, False)
+
+
+@pytest.mark.parametrize(
+    ("sent", "agrees"),
+    [
+        pytest.param(60, True, id="broken off on its way"),
+        pytest.param(100, True, id="left whole before it was broken off"),
+        pytest.param(101, False, id="more than was ever asked for"),
+        pytest.param(59, False, id="less than came whole"),
+    ],
+)
+def test_what_a_reader_broke_off_may_have_left_whole(sent: int, agrees: bool) -> None:
+    """Up to all that was asked for in it, no more."""
+    grant = builders.grant_record(grant="g-1")
+    received = dataclasses.replace(counted(60, 3), unreceived_bytes=37)
+    (row,) = metering.agreements(
+        [
+            metering.usage_record(grant, metering.Counter.GATEWAY, counted(sent)),
+            metering.usage_record(grant, metering.Counter.READER, received),
+        ]
+    )
+    assert (row.broken_off_bytes, row.agrees) == (40, agrees)

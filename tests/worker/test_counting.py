@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from federation.core import errors
 from federation.v1 import gateway_pb2
-from federation.wire import counting, data
+from federation.wire import counting, data, objects
 from tests.worker import gateway_stub
 
 MB = 1_000_000
@@ -43,7 +43,7 @@ def test_each_report_has_all_totals_and_a_higher_number():
     counts = counting.Counts(gateway.send)
     counts.of("a").whole(HOUR + 5, 100)
     counts.tell()
-    counts.of("a").aborted(HOUR + 6, 7, retry=True)
+    counts.of("a").aborted(HOUR + 6, 7, 93, retry=True)
     counts.of("b").whole(2 * HOUR, 1)
     counts.tell()
     counts.tell()  # nothing new
@@ -154,6 +154,20 @@ def test_an_answer_that_breaks_off_is_aborted_and_its_rest_a_retry(counted):
     assert total.bytes == sum(gateway.stub.sent)
     (entry,) = (entry for entry in opened.manifest.files if entry.path == "a.bin")
     assert total.bytes + total.aborted_bytes == entry.object_bytes
+    assert total.unreceived_bytes in gateway.stub.sent  # by the second answer
+
+
+def test_an_answer_that_its_reader_breaks_off_tells_what_was_still_to_come(counted):
+    """For the gateway may have sent all of it by then."""
+    gateway, opened, counts = counted
+    fetch = objects.ObjectFetch(gateway.client, "flights", opened.entry("a.bin"), counts.of("flights"))
+    with fetch.streaming(0, 3 * MB):
+        assert len(fetch(0, 10)) == 10
+    counts.tell()
+    total = received(gateway)
+    assert (total.responses, total.aborted_responses) == (0, 1)
+    assert 10 <= total.aborted_bytes < 3 * MB
+    assert total.aborted_bytes + total.unreceived_bytes == 3 * MB
 
 
 @given(sizes=st.lists(st.integers(0, 10**12), max_size=20), hours=st.lists(st.integers(0, 10**9), min_size=1, max_size=5))
