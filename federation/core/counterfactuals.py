@@ -1,13 +1,14 @@
 """What would have made other sites win: a replica there, more capacity, a cheaper hour, a cheaper link; and by how much.
 
 Every answer is exact: in the world with that one change the site is the choice, at just that much less than the choice costs
-now. Where what was found for the decision does not tell, a few of the likeliest changes are decided anew. Of sites that
-residency forbids, or that the caller may not see, nothing is told: they are neither among the candidates nor among those that
-are refused for want of room or of a way.
+now. Where no site can take the job it is what would let one: a replica there, or more capacity. Where what was found for the
+decision does not tell, a few of the likeliest changes are decided anew. Of sites that residency forbids, or that the caller may
+not see, nothing is told: they are neither among the candidates nor among those that are refused for want of room or of a way.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -29,19 +30,31 @@ TOLD_MAX = 10
 _SAVING_MAX = 5
 _NEAREST = 2
 _TRIED_MAX = 8
+#: Sites that might take a job with more room, where none can now: a job that waits is planned each second.
+_ENABLING_MAX = 3
 #: So many decisions may be made anew.
 _ANEW_MAX = 2
 #: Why money has set a site aside, and why else one is refused that would be a candidate with a replica, perhaps.
 _SET_ASIDE = frozenset({"BUDGET_EXHAUSTED", "QUOTA_EGRESS"})
 _WAY_MISSING = _SET_ASIDE | {"DEADLINE_MISSED", "PRICE_UNKNOWN"}
+#: Why a site is refused of which it may be told, where none can take the job, that more would do.
+_LACKING = filters.EXHAUSTED | {"GPU_TYPE_MISSING"}
 
 
 def find(decision: planner.Decision, ranked: Sequence[Candidate]) -> tuple[Counterfactual, ...]:
-    """At most ten, the best: first what would save most, then by how little the nearest sites lost."""
+    """At most ten, the best: first what would save most, then by how little the nearest sites lost.
+
+    Where there are no candidates, those that would let a site take the job, the cheapest first.
+    """
+    if not ranked:
+        enabling = [*_replicas_anew(decision, ranked, None), *_capacities(decision, _lacking(decision), None)]
+        return tuple(sorted(enabling, key=lambda found: (found.objective_micros, found.site, found.subject)))
     if ranked[0].avoided:
         return ()
     goal = ranked[0].objective_micros
-    saving = [*_replicas(decision, ranked, goal), *_replicas_anew(decision, ranked, goal), *_capacities(decision, ranked, goal)]
+    full = [row.site for row in decision.rejections if row.reason in filters.EXHAUSTED]
+    full += [candidate.site for candidate in ranked[1:] if candidate.wait_seconds]
+    saving = [*_replicas(decision, ranked, goal), *_replicas_anew(decision, ranked, goal), *_capacities(decision, full, goal)]
     saving.sort(key=lambda found: (-found.saving_micros, found.site, found.change, found.subject))
     nearest = [
         found
@@ -86,19 +99,19 @@ def _replicas(decision: planner.Decision, ranked: Sequence[Candidate], goal: int
         loser, r, alike = ranked[k], int(columns[k]), alikes[i]
         there = loser.objective_micros - loser.egress_micros + came.without(alike, r)
         if there < goal and rival > there and (let_in is None or let_in > there):
-            yield _replica_there(decision.world.inputs[i], loser.site, goal - there)
+            yield _replica_there(decision.world.inputs[i], loser.site, there, goal)
             found += 1
             if found == _SAVING_MAX:
                 return
 
 
-def _replicas_anew(decision: planner.Decision, ranked: Sequence[Candidate], goal: int) -> Iterator[Counterfactual]:
+def _replicas_anew(decision: planner.Decision, ranked: Sequence[Candidate], goal: int | None) -> Iterator[Counterfactual]:
     """Sites that `_replicas` says nothing of: where time or carbon counts, copies are weighed, or no way was good enough."""
     world, judged = decision.world, frozenset[str]() if decision.came.blocked else decision.plain_sites
     names = [candidate.site for candidate in ranked[1:] if candidate.site not in judged and not candidate.avoided]
     names += [row.site for row in decision.rejections if row.reason in _WAY_MISSING]
     leasts = ((decision.least_with_all(decision.sites[name]), name) for name in names)
-    hopeful = sorted((least, name) for least, name in leasts if least is not None and least < goal)
+    hopeful = sorted((least, name) for least, name in leasts if least is not None and _better(least, goal))
     if not hopeful:
         return
     versions = dict.fromkeys(map(tuple, _alikes(decision)))
@@ -114,13 +127,13 @@ def _replicas_anew(decision: planner.Decision, ranked: Sequence[Candidate], goal
         if steps <= 0:
             return
         choice, steps = decision.with_replica(alike, decision.sites[name], steps)
-        if choice is not None and choice.site == name and choice.objective_micros < goal:
-            yield _replica_there(world.inputs[alike[0]], name, goal - choice.objective_micros)
+        if choice is not None and choice.site == name and _better(choice.objective_micros, goal):
+            yield _replica_there(world.inputs[alike[0]], name, choice.objective_micros, goal)
 
 
-def _replica_there(item: WorldInput, name: str, saving: int) -> Counterfactual:
+def _replica_there(item: WorldInput, name: str, there: int, goal: int | None) -> Counterfactual:
     subject = f"{item.dataset}@{item.version}"
-    return _told(name, "REPLICA_THERE", subject, saving, f"it would win if {subject} had a replica there")
+    return _told(name, "REPLICA_THERE", subject, f"{subject} had a replica there", there=there, goal=goal)
 
 
 def _set_aside(decision: planner.Decision) -> Iterator[site.Site]:
@@ -167,37 +180,46 @@ def _alikes(decision: planner.Decision) -> list[list[int]]:
 # More capacity
 
 
-def _capacities(decision: planner.Decision, ranked: Sequence[Candidate], goal: int) -> Iterator[Counterfactual]:
-    """Sites that would win if they had more of the one thing that is short."""
-    full = [rejection.site for rejection in decision.rejections if rejection.reason in filters.EXHAUSTED]
-    full += [candidate.site for candidate in ranked[1:] if candidate.wait_seconds]
-    for name in full[:_TRIED_MAX]:
-        if _hopeless(decision, name, goal):
-            continue
-        found = [
-            _told(name, "MORE_CAPACITY", subject, goal - there, f"it would win if it had {subject} more")
-            for subject, wider in _wider(decision, decision.sites[name])
-            if (there := _objective_at(decision, wider, goal)) is not None and there < goal
-        ]
-        yield from sorted(found, key=lambda told: (-told.saving_micros, told.subject))[:1]
+def _lacking(decision: planner.Decision) -> list[str]:
+    """The sites that have too little of something, where a run would cost least."""
+    names = [row.site for row in decision.rejections if row.reason in _LACKING]
+    leasts = ((decision.least_with_all(decision.sites[name]), name) for name in names)
+    return [name for _, name in sorted((least, name) for least, name in leasts if least is not None)[:_ENABLING_MAX]]
 
 
-def _hopeless(decision: planner.Decision, name: str, goal: int) -> bool:
+def _capacities(decision: planner.Decision, names: Sequence[str], goal: int | None) -> Iterator[Counterfactual]:
+    """Of sites, those that would win if they had more of the one thing that is short, each with what is least dear."""
+    hopeful = [name for name in names[:_TRIED_MAX] if not _hopeless(decision, name, goal)]
+    found: dict[str, tuple[int, str]] = {}
+    # Of each site one way to be wider at a time.
+    for wider in itertools.zip_longest(*(_wider(decision, decision.sites[name]) for name in hopeful)):
+        subjects = {at.site: subject for subject, at in filter(None, wider)}
+        for name, there in _objectives_at(decision, [at for _, at in filter(None, wider)], goal).items():
+            if _better(there, goal):
+                found[name] = min(found.get(name, (there, subjects[name])), (there, subjects[name]))
+    for name, (there, subject) in found.items():
+        yield _told(name, "MORE_CAPACITY", subject, f"it had {subject} more", there=there, goal=goal)
+
+
+def _hopeless(decision: planner.Decision, name: str, goal: int | None) -> bool:
     """Whether the site would cost too much with all the room there could be; False where only a closer look would tell."""
     swept, n = decision.swept, decision.ground.index[name]
-    return swept is not None and bool(swept.able[n]) and int(swept.objective[n]) >= goal
+    return swept is not None and bool(swept.able[n]) and not _better(int(swept.objective[n]), goal)
 
 
-def _objective_at(decision: planner.Decision, wider: site.Site, goal: int) -> int | None:
-    """What a site with more room would be ranked by; None where it would be no candidate, come last, or surely be too dear."""
-    swept, n = decision.swept, decision.ground.index[wider.site]
-    if swept is not None and swept.able[n] and not decision.world.caps:
+def _objectives_at(decision: planner.Decision, wider: Sequence[site.Site], goal: int | None) -> dict[str, int]:
+    """What sites with more room would be ranked by; without those that would be no candidates, come last, or be too dear."""
+    swept, index, found, others = decision.swept, decision.ground.index, dict[str, int](), list[site.Site]()
+    for at in wider:
+        if swept is None or not swept.able[index[at.site]] or decision.world.caps:
+            others.append(at)
+            continue
         # Nothing but room was missing, so the sweep has what it costs.
-        load = filters.in_use(wider, decision.world) or site.SiteLoad(site=wider.site)
-        fits = wider.site not in decision.avoided and filters.short(decision.request.resources, wider, load) is None
-        return int(swept.objective[n]) if fits else None
-    there = decision.supposed(wider, goal)
-    return None if there is None or there.avoided else there.objective_micros
+        load = filters.in_use(at, decision.world) or site.SiteLoad(site=at.site)
+        if at.site not in decision.avoided and filters.short(decision.request.resources, at, load) is None:
+            found[at.site] = int(swept.objective[index[at.site]])
+    there = decision.supposed(others, goal) if others else {}
+    return found | {name: row.objective_micros for name, row in there.items() if not row.avoided}
 
 
 def _wider(decision: planner.Decision, at: site.Site) -> Iterator[tuple[str, site.Site]]:
@@ -236,8 +258,8 @@ def _cheaper_hour(decision: planner.Decision, loser: Candidate, goal: int) -> Co
     for by in (less, less + -(-cost.HOUR // (count * loser.run_seconds))):
         objective = _objective_with(decision, at, loser, by, count)
         if objective is not None and objective < goal:
-            detail = f"it would win if an hour of {what} were {units.usd(by)} cheaper"
-            return _told(loser.site, "CHEAPER_COMPUTE", units.usd(by), goal - objective, detail)
+            condition = f"an hour of {what} were {units.usd(by)} cheaper"
+            return _told(loser.site, "CHEAPER_COMPUTE", units.usd(by), condition, there=objective, goal=goal)
     return None
 
 
@@ -251,7 +273,7 @@ def _objective_with(decision: planner.Decision, at: site.Site, loser: Candidate,
         compute = cost.compute_micros(option._replace(hour=option.hour - count * by * cost.GB), loser.run_seconds)
         return loser.objective_micros - loser.compute_micros + compute if left >= 0 else None
     cheaper = _with_price(at, loser, by)
-    there = decision.supposed(cheaper, decision.ranked[0].objective_micros) if cheaper else None
+    there = decision.supposed([cheaper], decision.ranked[0].objective_micros).get(at.site) if cheaper else None
     return None if there is None else there.objective_micros
 
 
@@ -311,8 +333,8 @@ def _cheaper_link(
     there = None if egress is None else loser.objective_micros - loser.egress_micros + egress
     if there is None or there >= goal:
         return None
-    detail = f"it would win if a GB from {origin} to {region} were {units.usd(by)} cheaper"
-    return _told(loser.site, "CHEAPER_EGRESS", f"{origin} to {region}", goal - there, detail)
+    condition = f"a GB from {origin} to {region} were {units.usd(by)} cheaper"
+    return _told(loser.site, "CHEAPER_EGRESS", f"{origin} to {region}", condition, there=there, goal=goal)
 
 
 def _egress_with(decision: planner.Decision, r: int, origin: str, gb_micros: int, gb_bytes: int) -> int | None:
@@ -333,6 +355,15 @@ def _egress_with(decision: planner.Decision, r: int, origin: str, gb_micros: int
     return egress
 
 
-def _told(name: str, change: str, subject: str, saving: int, detail: str) -> Counterfactual:
-    fields = {"site": name, "change": change, "subject": subject, "saving_micros": saving}
-    return records.made(Counterfactual, fields | {"detail": f"{detail}: -{units.usd(saving)}"})
+def _better(there: int, goal: int | None) -> bool:
+    """Whether that would be cheaper than the choice; without a choice everything is."""
+    return goal is None or there < goal
+
+
+def _told(name: str, change: str, subject: str, condition: str, *, there: int, goal: int | None) -> Counterfactual:
+    saving = 0 if goal is None else goal - there
+    detail = f"it could take the job, at {units.usd(there)}, if {condition}"
+    if goal is not None:
+        detail = f"it would win if {condition}: -{units.usd(saving)}"
+    fields = {"site": name, "change": change, "subject": subject, "saving_micros": saving, "objective_micros": there}
+    return records.made(Counterfactual, fields | {"detail": detail})

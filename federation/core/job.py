@@ -232,7 +232,8 @@ class Counterfactual:
     """What would have made another site win: `change` at `site`, by how much it would then be cheaper than the choice.
 
     `change` is REPLICA_THERE (`subject` is the version), MORE_CAPACITY (what is missing), CHEAPER_COMPUTE (how much an hour) or
-    CHEAPER_EGRESS (which link).
+    CHEAPER_EGRESS (which link). `objective_micros` is what the job would be ranked by there. Where no site can take the job it
+    is one of the first two, lets the site take it, and saves nothing.
     """
 
     site: str
@@ -240,6 +241,7 @@ class Counterfactual:
     subject: str
     saving_micros: int
     detail: str = ""
+    objective_micros: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -175,7 +175,7 @@ class Decision:
     def plan(self, *, at: str = "", explain: bool = True) -> Plan:
         """The choice and everything that it was compared with, as `planner.plan` promises."""
         ranked, forced = _forced(self.ranked, at)
-        silent = not explain or forced or not ranked or self.request.kind is JobKind.INGEST or self.doubtful
+        silent = not explain or forced or self.request.kind is JobKind.INGEST or self.doubtful
         found = () if silent else counterfactuals.find(self, ranked)
         return self._plan(ranked, self._refusals(), found=found, forced=forced)
 
@@ -284,8 +284,11 @@ class Decision:
             return self.swept.objective[self.swept.ranked]
         return _objectives(self.ranked)
 
-    def _answers(self, sites: Sequence[site.Site]) -> list[Candidate | Rejection]:
-        """What is said of sites, in any order: those where only reading or copying is still to be chosen, all at once."""
+    def _answers(self, sites: Sequence[site.Site], below: int | None = None) -> list[Candidate | Rejection]:
+        """What is said of sites, in any order: those where only reading or copying is still to be chosen, all at once.
+
+        Those that a search is needed for and that are certain not to cost less than `below` are left out.
+        """
         if not sites:
             return []
         answers: list[Candidate | Rejection] = []
@@ -301,7 +304,9 @@ class Decision:
         for row in pending:
             settled = found.get(row.at.site)
             if settled is None:
-                hard.append((self._least(row), row.at.site, row))
+                least = self._least(row)
+                if below is None or least < below:
+                    hard.append((least, row.at.site, row))
             else:
                 answers.append(self._placed(row, settled))
         # The most promising first, so that what the steps do not suffice for is what hardly matters.
@@ -421,37 +426,32 @@ class Decision:
         """Candidates that read all inputs remotely, whose objective is money alone."""
         return frozenset(candidate.site for candidate in self.everyday)
 
-    def supposed(self, at: site.Site, below: int | None = None) -> Candidate | None:
-        """The candidate that a changed site would be; None if it could not run the job. The decision itself stays as it is.
+    def supposed(self, sites: Sequence[site.Site], below: int | None = None) -> dict[str, Candidate]:
+        """The candidates that changed sites would be, by name, each by itself; those that could not run the job are left out.
 
-        None also where a hard budget would stop it, where it is certain not to cost less than `below`, and where the steps do
-        not suffice to tell.
+        Left out are also those that a hard budget would stop, that are certain not to cost less than `below`, and for which the
+        steps do not suffice to tell. The decision itself stays as it is.
         """
-        traces: tuple[dict[str, Any], ...] = (self._options, self.chosen, self.settled)
-        remembered = [trace.pop(at.site, None) for trace in traces]
-        doubts = dict(self._doubts)
-        answer = self.searched(at, below)
-        proven, self._doubts = self._doubts == doubts, doubts
-        found = answer if isinstance(answer, Candidate) and proven else None
-        if found is not None and self.world.caps and self._stopped(self._with_inputs(found)) is not None:
-            found = None
+        traces: tuple[dict[str, Any], ...] = (self._options, self.chosen, self.settled, self._doubts)
+        remembered = [{at.site: trace.pop(at.site) for at in sites if at.site in trace} for trace in traces]
+        answers = self._answers(sites, below)
+        found = {row.site: row for row in answers if isinstance(row, Candidate) and row.site not in self._doubts}
+        if self.world.caps:
+            found = {name: row for name, row in found.items() if self._stopped(self._with_inputs(row)) is None}
         for trace, before in zip(traces, remembered, strict=True):
-            trace.pop(at.site, None)
-            if before is not None:
-                trace[at.site] = before
+            for at in sites:
+                trace.pop(at.site, None)
+            trace.update(before)
         return found
 
     def _stopped(self, told: Candidate) -> Rejection | None:
         """The hard budget that a candidate, told with its inputs, would exceed."""
         return budgets.refusal(self.request, told, self.world.caps)
 
-    def searched(self, at: site.Site, below: int | None = None) -> Candidate | Rejection | None:
-        """What the search says of a site by itself, where it may be asked at all; None where that is not `below`."""
+    def searched(self, at: site.Site) -> Candidate | Rejection:
+        """What the search says of a site by itself, where it may be asked at all."""
         answer = self._answer(at, self._concerned)
-        if not isinstance(answer, measured.Pending):
-            return answer
-        least = self._least(answer)
-        return None if below is not None and least >= below else self._searched(answer, least)
+        return self._searched(answer, self._least(answer)) if isinstance(answer, measured.Pending) else answer
 
     def options(self, at: site.Site) -> list[cost.Option] | Rejection:
         """Every way to compute at a site, whether it has room or not."""

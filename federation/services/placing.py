@@ -26,11 +26,22 @@ def think(
     seen: placement.View | None = None,
     at: str = "",
 ) -> job.Plan:
-    """The plan of a stored job as of now; `at` is the site that was chosen for it among many jobs."""
+    """The plan of a stored job as of now; `at` is the site that was chosen for it among many jobs.
+
+    Why no site can take it is not explained once more where it is what the job's own plan says.
+    """
     seen = seen or placement.view(tx, ctx)
     with ctx.telemetry.stage("plan"):
         world = placement.world(tx, ctx, waiting.request, revision=revision, of=waiting, seen=seen)
-        return planner.plan(transfers.asked_again(tx, waiting), world, at=at, ground=seen.prepared)
+        decision = planner.decide(transfers.asked_again(tx, waiting), world, ground=seen.prepared)
+        refused = None if decision.ranked else decision.plan(explain=False)
+        return refused if refused and says_no_more(waiting, refused) else decision.plan(at=at)
+
+
+def says_no_more(waiting: job.Job, plan: job.Plan) -> bool:
+    """Whether a plan chooses and refuses what a job's own plan does: then the job may keep that one."""
+    before = waiting.plan
+    return before is not None and before.rejections == plan.rejections and _chosen(before) == _chosen(plan)
 
 
 def refuse(tx: ports.Transaction, ctx: Context, waiting: job.Job, refused: errors.FederationError) -> job.Job:
@@ -75,13 +86,12 @@ def wait(
 ) -> job.Job:
     """Leaves a job PENDING with a reason; stored only where it says something new, a decision only where the reason is."""
     before = waiting.plan
-    same = before is not None and before.rejections == plan.rejections and _chosen(before) == _chosen(plan)
     # A site's figures in the detail of a rejection move all the time; who waits in the queue is told why as it changes.
     told = reason != QUEUED or waiting.detail == detail
     # Full and queued behind others are one state to who waits: at a busy site each run that ends would rewrite them all.
     if before is not None and waiting.reason != reason and {waiting.reason, reason} <= CAPACITY_REASONS:
         return waiting
-    if same and told and (waiting.reason, waiting.transfers) == (reason, names):
+    if says_no_more(waiting, plan) and told and (waiting.reason, waiting.transfers) == (reason, names):
         return waiting
     left = dataclasses.replace(waiting, plan=plan, reason=reason, detail=detail, transfers=names)
     known = before is not None and (waiting.reason, _chosen(before), waiting.transfers) == (reason, _chosen(plan), names)

@@ -99,7 +99,8 @@ class _Look:
         alone = bool(waiting.attempt or waiting.transfers or waiting.request.deadline_seconds)
         shape = dataclasses.replace(waiting.request, entrypoint=(), runtime_env="", env=(), task="")
         known = None if alone else self._plans.get(shape)
-        if known is not None:
+        # What is not explained because it was for one job may have to be for another.
+        if known is not None and (known.choice or known.counterfactuals or placing.says_no_more(waiting, known)):
             return known
         if self._made >= PLANS_MAX:
             return None

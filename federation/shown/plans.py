@@ -24,6 +24,7 @@ def explained(plan: Plan) -> Iterator[str | Table]:
     """The whole explanation, from the choice to the notes: lines, and tables between them."""
     if plan.choice is None:
         yield "no site can run it"
+        yield from _changes(plan)
     else:
         yield from _choice(plan.choice)
         yield from _comparison(plan, plan.choice)
@@ -71,8 +72,7 @@ def _delays(choice: Candidate) -> Iterator[str]:
 
 def _comparison(plan: Plan, choice: Candidate) -> Iterator[str | Table]:
     yield _margin(plan)
-    for row in plan.counterfactuals:
-        yield f"  {counterfactual(row)}"
+    yield from _changes(plan)
     if avoided := _avoided(choice, plan):
         yield avoided
 
@@ -91,6 +91,10 @@ def _margin(plan: Plan) -> str:
     weighed = any(row.time_micros or row.carbon_micros for row in (first, second))
     how = "worse by" if weighed else "dearer by"
     return f"runner-up: {second.site}, {how} {units.usd(plan.margin_micros)}; it would win if it were cheaper by more than that"
+
+
+def _changes(plan: Plan) -> Iterator[str]:
+    return (f"  {counterfactual(row)}" for row in plan.counterfactuals)
 
 
 def counterfactual(row: Counterfactual) -> str:

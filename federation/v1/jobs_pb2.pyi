@@ -537,7 +537,7 @@ global___PastAttempt = PastAttempt
 
 @typing.final
 class Counterfactual(google.protobuf.message.Message):
-    """What would have made another site win."""
+    """What would have made another site win, or where none can take the job, what would let one."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -546,13 +546,16 @@ class Counterfactual(google.protobuf.message.Message):
     SUBJECT_FIELD_NUMBER: builtins.int
     SAVING_MICROS_FIELD_NUMBER: builtins.int
     DETAIL_FIELD_NUMBER: builtins.int
+    OBJECTIVE_MICROS_FIELD_NUMBER: builtins.int
     site: builtins.str
     change: builtins.str
     """REPLICA_THERE, MORE_CAPACITY, CHEAPER_COMPUTE or CHEAPER_EGRESS."""
     subject: builtins.str
     saving_micros: builtins.int
-    """By how much it would then be cheaper than the choice."""
+    """By how much it would then be cheaper than the choice; 0 where there is none."""
     detail: builtins.str
+    objective_micros: builtins.int
+    """What the job would be ranked by there."""
     def __init__(
         self,
         *,
@@ -561,8 +564,9 @@ class Counterfactual(google.protobuf.message.Message):
         subject: builtins.str = ...,
         saving_micros: builtins.int = ...,
         detail: builtins.str = ...,
+        objective_micros: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["change", b"change", "detail", b"detail", "saving_micros", b"saving_micros", "site", b"site", "subject", b"subject"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["change", b"change", "detail", b"detail", "objective_micros", b"objective_micros", "saving_micros", b"saving_micros", "site", b"site", "subject", b"subject"]) -> None: ...
 
 global___Counterfactual = Counterfactual
 

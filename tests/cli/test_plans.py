@@ -88,6 +88,22 @@ def test_what_would_have_changed_the_plan_is_a_sentence(capsys, change: job.Coun
     assert told in text.splitlines()[-1] or f"  {told}" in text.splitlines()
 
 
+def test_where_no_site_can_run_it_what_would_let_one_comes_first(capsys):
+    """Before all the refusals."""
+    change = job.Counterfactual(
+        site="eu-2",
+        change="MORE_CAPACITY",
+        subject="2 H100",
+        detail="it could take the job, at $1.00, if it had 2 H100 more",
+        saving_micros=0,
+        objective_micros=1_000_000,
+    )
+    refused = job.Rejection(site="eu-2", reason="GPUS_EXHAUSTED", detail="2 H100 asked for, 0 free", resolvable=True)
+    lines = shown(capsys, builders.plan(ranked=(), counterfactuals=(change,), rejections=(refused,))).splitlines()
+    assert lines[:2] == ["no site can run it", "  eu-2 could take the job, at $1.00, if it had 2 H100 more"]
+    assert "GPUS_EXHAUSTED" in lines[-1]
+
+
 def test_a_copy_tells_where_from_through_where_and_for_how_long(capsys):
     """And whether it is on its way already."""
     copied = builders.input_plan(

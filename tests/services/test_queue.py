@@ -65,6 +65,34 @@ def test_a_newcomer_does_not_overtake_who_waits_for_the_same_site(sim):
     assert where(sim, older, newer) == ["eu-1", ""]
 
 
+def told(sim: Simulation, one: job.Job) -> list[tuple[str, str, str]]:
+    """What would let a job begin, as its plan has it."""
+    return [(row.site, row.change, row.subject) for row in sim.job(one.job).plan.counterfactuals]
+
+
+def test_who_waits_for_room_is_told_how_much_more_would_do_as_that_changes(sim):
+    """The cheapest site first, by its own figures; a look that finds nothing new leaves the plan as it is."""
+    halves = [sim.submit(asked(8, sites=("eu-1",))) for _ in range(2)]
+    waiting = sim.submit(asked(16, sites=("eu-1",)))
+    assert told(sim, waiting) == [("eu-1", "MORE_CAPACITY", "16 CPUs")]
+    before = sim.job(waiting.job)
+    sim.sweep()
+    assert sim.job(waiting.job) == before
+    sim.cancel(halves[0].job)
+    sim.sweep()
+    assert told(sim, waiting) == [("eu-1", "MORE_CAPACITY", "8 CPUs")]
+
+
+def test_what_need_not_be_told_to_one_job_is_told_to_another_that_asks_for_the_same(sim):
+    """They share one plan, which says nothing new to the first; the second has it from another time."""
+    fill(sim)
+    first, second = (sim.submit(asked(16, sites=("eu-1",))) for _ in range(2))
+    old = dataclasses.replace(second.plan, rejections=(), counterfactuals=())
+    sim.write(lambda tx: tx.replace(dataclasses.replace(tx.get(job.Job, second.job), plan=old)))
+    sim.sweep()
+    assert told(sim, second) == told(sim, first) == [("eu-1", "MORE_CAPACITY", "16 CPUs")]
+
+
 def test_a_newcomer_goes_at_once_where_nobody_waits(sim):
     """Those who wait for one site hold nobody up at another."""
     fill(sim)

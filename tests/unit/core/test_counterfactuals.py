@@ -74,7 +74,11 @@ def holds(request: job.JobRequest, world: World) -> job.Plan:
     for told in plan.counterfactuals:
         other = planner.plan(request, changed(world, told, plan))
         assert other.choice.site == told.site, told
-        assert plan.choice.objective_micros - other.choice.objective_micros == told.saving_micros, told
+        assert other.choice.objective_micros == told.objective_micros, told
+        if plan.choice is None:
+            assert told.saving_micros == 0
+            continue
+        assert plan.choice.objective_micros - told.objective_micros == told.saving_micros, told
         assert told.saving_micros > 0
     return plan
 
@@ -224,3 +228,52 @@ def test_a_site_that_was_chosen_for_the_queue_has_no_counterfactuals():
     """Others would have won alone: what they lacked is not what decided."""
     assert planner.plan(builders.request(), builders.world(), at="us-1").counterfactuals == ()
     assert planner.plan(builders.request(), builders.world(), explain=False).counterfactuals == ()
+
+
+# Where no site can take the job
+
+
+def test_the_smallest_addition_that_would_do_is_told_of_full_sites_the_cheapest_first():
+    """All GPUs are taken, of one site for good: it has none of the type, though a price of it."""
+    rows = [
+        builders.site("eu-1", offer=builders.offer("0", {"H100": "3"}), capacity=builders.capacity(gpus={"H100": 4})),
+        builders.site("us-1", offer=builders.offer("0", {"H100": "2"}), capacity=builders.capacity(gpus={"H100": 2})),
+        builders.site("ap-1", "aws:c", offer=builders.offer("0", {"H100": "1"}), capacity=builders.capacity()),
+    ]
+    world = builders.world(rows, [builders.world_input(total="0B")], loads=(builders.load("eu-1", gpus={"H100": 3}),))
+    plan = holds(builders.request(gpus=4, gpu_type="H100", duration_seconds=3600), world)
+    assert plan.choice is None
+    told = [(row.site, row.change, row.subject, row.objective_micros) for row in plan.counterfactuals]
+    assert told == [
+        ("ap-1", "MORE_CAPACITY", "4 H100", 4_000_000),
+        ("us-1", "MORE_CAPACITY", "2 H100", 8_000_000),
+        ("eu-1", "MORE_CAPACITY", "3 H100", 12_000_000),
+    ]
+    assert plan.counterfactuals[0].detail == "it could take the job, at $4.00, if it had 4 H100 more"
+
+
+def test_a_replica_that_a_budget_a_deadline_or_a_missing_price_calls_for_is_told():
+    """Nowhere may the job run as the data lies; beside a replica it could."""
+    near, cheap = builders.site("eu-1", offer=builders.offer("0.05")), builders.site("us-1", offer=builders.offer("0.01"))
+    near = replace(near, capacity=builders.capacity(1))
+    slow = site.LinkSpeed(source_region=near.region, destination_region=cheap.region, bytes_per_second=10**11 // 40_000)
+    world = builders.world([near, cheap], [builders.world_input(total="100GB")], speeds=(slow,))
+    worlds = {
+        "BUDGET_EXHAUSTED": (replace(world, caps=(Cap(budget="b", scope="all", limit_micros=1),)), 0),
+        "DEADLINE_MISSED": (world, 37_000),
+        "PRICE_UNKNOWN": (replace(world, rates=ratecard.RateCard(rows=())), 0),
+    }
+    for reason, (seen, deadline) in worlds.items():
+        plan = holds(builders.request(cpus=2, duration_seconds=36_000, deadline_seconds=deadline), seen)
+        assert plan.choice is None
+        assert {row.site: row.reason for row in plan.rejections} == {"eu-1": "CPUS_EXHAUSTED", "us-1": reason}
+        assert ("us-1", "REPLICA_THERE", "sales/flights@1") in [(r.site, r.change, r.subject) for r in plan.counterfactuals]
+
+
+def test_nothing_is_told_where_no_change_of_one_thing_would_do():
+    """The job is too big for the site twice over; and what residency forbids is not told of at all."""
+    short = builders.site("eu-1", capacity=builders.capacity(1, gpus={"H100": 1}), offer=builders.offer("1", {"H100": "1"}))
+    other = builders.site("us-1", capacity=builders.capacity(1), offer=builders.offer("0"))
+    world = builders.world([short, other], [builders.world_input(residency=("EU",))])
+    plan = holds(builders.request(cpus=2, gpus=2, gpu_type="H100"), world)
+    assert (plan.choice, plan.counterfactuals) == (None, ())

@@ -81,9 +81,10 @@ def test_what_the_sweep_settles_is_what_the_search_finds(case):
         if candidate.site in decision.settled:
             at = decision.sites[candidate.site]
             told = decision.told(candidate)
-            assert decision.supposed(at) == candidate
-            del decision.settled[at.site]
-            assert decision.told(decision.searched(at)) == told
+            assert decision.supposed([at]) == {at.site: candidate}
+            del decision.settled[at.site], decision._told[at.site]
+            assert decision.searched(at) == candidate
+            assert decision.told(candidate) == told
 
 
 def test_many_inputs_over_measured_links_are_settled_by_the_sweep():

@@ -46,8 +46,8 @@ def test_the_tight_loop_says_what_the_closer_look_says(request_, world):
     """For every site that is everyday, field by field."""
     decision = planner.Decision(request_, world)
     assert plain.applies(decision) or not decision.everyday
-    for candidate in decision.everyday:
-        assert decision.supposed(decision.sites[candidate.site]) == candidate
+    looked_at = decision.supposed([decision.sites[candidate.site] for candidate in decision.everyday])
+    assert looked_at == {candidate.site: candidate for candidate in decision.everyday}
 
 
 def test_a_job_that_reads_its_input_five_times_copies_it_first():
