@@ -58,6 +58,7 @@ class Place:
     compute: ports.Compute | None
     root: Path
     sources: dict[str, ports.SourceReader]
+    pace: runs.Pace = PACE
     terms: fetching.Terms = TERMS
     agent: Agent | None = None
 
@@ -69,7 +70,7 @@ class Place:
         """An agent of this site that is not started, as a new process would make it."""
         keys = LocalKeys(self.name, self.settings.keys.folder)
         connectors = Connectors(store=self.store, sources=self.sources, keys=keys, compute=self.compute)
-        return Agent(self.settings, connectors, clock=SystemClock(), ids=UlidIds(), pace=PACE, terms=self.terms)
+        return Agent(self.settings, connectors, clock=SystemClock(), ids=UlidIds(), pace=self.pace, terms=self.terms)
 
     def start(self) -> Agent:
         """Starts its agent; after the first time at the same address."""
@@ -215,15 +216,16 @@ def start(
     compute: Callable[[Path], ports.Compute] = ProcessCompute,
     *,
     edge: Edge | None = None,
+    pace: runs.Pace = PACE,
     **settings: Any,
 ) -> Federation:
-    """A federation under a folder, whose sites have such compute; `settings` are the agents'.
+    """A federation under a folder, whose sites have such compute; `pace` and `settings` are the agents'.
 
     With `edge` around a server of one's own.
     """
     federation = Federation(edge=edge or server(folder, certs))
     for name in PLACES:
-        federation.places[name] = _place(
+        place = _place(
             folder / name,
             name,
             certs=certs,
@@ -231,7 +233,9 @@ def start(
             compute=compute,
             settings=settings,
         )
-        federation.places[name].start()
+        place.pace = pace
+        federation.places[name] = place
+        place.start()
     return federation
 
 

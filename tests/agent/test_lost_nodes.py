@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from connectors.compute.ray import RayCompute
+from federation.agent import runs
 from federation.core import job
 from federation.core import site as sites
 from federation.local import procfs
@@ -48,12 +49,15 @@ SITS_THERE = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time
 FAILS_BY_ITSELF = "import sys; sys.exit('no convergence')"
 
 
-class QuickCluster(RayCluster):
-    """One that is sure of a node's death after three seconds instead of fifteen, and patient with nodes that start."""
+class PatientCluster(RayCluster):
+    """One that is patient with nodes that start.
+
+    It is sure of a node's death as late as Ray is by itself, after fifteen seconds: a busy machine lets a live node, the head
+    too, be silent for three.
+    """
 
     def _environment(self) -> dict[str, str]:
-        quick = {"RAY_health_check_period_ms": "600", "RAY_raylet_start_wait_time_s": "120"}
-        return super()._environment() | quick
+        return super()._environment() | {"RAY_raylet_start_wait_time_s": "120"}
 
     def ray(self, *words: str, log: Path) -> subprocess.Popen[bytes]:
         """A `ray` command of this cluster, in a session of its own."""
@@ -76,7 +80,7 @@ class QuickCluster(RayCluster):
 class Node:
     """A node of its own process session, beside the head."""
 
-    cluster: QuickCluster
+    cluster: PatientCluster
     gpu: str
     address_ip: str
     process: subprocess.Popen[bytes] = dataclasses.field(init=False)
@@ -131,21 +135,21 @@ class Lost:
             seen = self.fed.client.get_job(made)
             return seen if seen.attempt > 1 or seen.state.terminal else None
 
-        again = until(found, 60)
+        again = until(found, 120)
         assert isinstance(again, job.Job)
         return again
 
 
 @pytest.fixture(scope="module")
-def cluster(ray_pair: RayPair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuickCluster]:  # noqa: F811
+def cluster(ray_pair: RayPair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PatientCluster]:  # noqa: F811
     """A head with an L4, which outlives all."""
-    with another(ray_pair, tmp_path_factory.mktemp("ray"), 4, kind=QuickCluster, cpus=2, gpus={"L4": 1}) as made:
+    with another(ray_pair, tmp_path_factory.mktemp("ray"), 4, kind=PatientCluster, cpus=2, gpus={"L4": 1}) as made:
         made.start()
         yield made
 
 
 @pytest.fixture(scope="module")
-def lost(cluster: QuickCluster, certs: certificates.Certs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
+def lost(cluster: PatientCluster, certs: certificates.Certs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
     """eu-1 is that cluster; us-1 has the same GPUs, dearer. The node of the A10G is killed, that of the H100 preempted."""
     folder = tmp_path_factory.mktemp("lost")
     prefix = cluster.address_ip.rpartition(".")[0]
@@ -158,19 +162,20 @@ def lost(cluster: QuickCluster, certs: certificates.Certs, tmp_path_factory: pyt
     def compute(root: Path) -> MemoryCompute | RayCompute:
         return RayCompute(cluster.address, cluster.token_file) if "eu-1" in root.parts else other
 
-    fed = federations.start(folder / "fed", certs, compute=compute)
+    # As patient with a busy cluster as the agents of a federation are.
+    fed = federations.start(folder / "fed", certs, compute=compute, pace=runs.Pace(poll_seconds=0.1))
     try:
         _offer(fed)
         known = until(lambda: _nodes(cluster, 2), 120)
         for node in nodes:
             node.node = known[node.address_ip]
-        until(lambda: len(fed.client.get_site("eu-1").capacity.gpus) == 3, 30)
+        until(lambda: len(fed.client.get_site("eu-1").capacity.gpus) == 3, 60)
         jobs = {
             "driver on the killed": _submit(fed, SITS_THERE, folder / "1", "A10G"),
             "driver on the preempted": _submit(fed, SITS_THERE, folder / "2", "H100", spot=job.Spot.ALLOWED),
             "actor on the killed": _submit(fed, HAS_AN_ACTOR_ELSEWHERE, folder / "3", "L4"),
         }
-        until(lambda: all((folder / name).exists() for name in "123"), 60)
+        until(lambda: all((folder / name).exists() for name in "123"), 120)
         jobs["by itself"] = _submit(fed, FAILS_BY_ITSELF, folder / "4", "")
         nodes[1].drain()
         time.sleep(1)  # until the time is over that the provider had given
@@ -183,7 +188,7 @@ def lost(cluster: QuickCluster, certs: certificates.Certs, tmp_path_factory: pyt
             node.kill()
 
 
-def _nodes(cluster: QuickCluster, count: int) -> dict[str, str]:
+def _nodes(cluster: PatientCluster, count: int) -> dict[str, str]:
     """Ray's ids of the nodes beside the head by address, once there are so many."""
     rows = RayCompute(cluster.address, cluster.token_file)._listed("nodes")
     found = {row["node_ip"]: row["node_id"] for row in rows if not row["is_head_node"]}

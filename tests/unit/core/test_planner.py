@@ -183,9 +183,11 @@ def test_the_order_of_sites_and_inputs_does_not_matter(request_, world, random):
 @given(requests, worlds())
 def test_a_plan_adds_up(request_, world):
     """Inputs sum to the candidate's egress, baselines to the plan's; what is local is free; every source can be read."""
-    plan = planner.plan(request_, world)
+    decision = planner.decide(request_, world)
+    plan = decision.plan()
     ready = {row.site: row for row in world.sites if row.state is site.SiteState.READY}
-    for candidate in plan.ranked:
+    assert not any(candidate.inputs for candidate in plan.ranked[2:])  # those of choice and runner-up are told
+    for candidate in map(decision.told, plan.ranked):
         assert candidate.egress_micros == sum(item.egress_micros for item in candidate.inputs)
         assert [item.alias for item in candidate.inputs] == [item.alias for item in world.inputs]
         baselines = [item.baseline_micros for item in candidate.inputs]
