@@ -70,18 +70,20 @@ Query = Term | Every | Some | Without
 def folded(text: str) -> str:
     """Without case, accents and other marks, and in the plain form of its letters: `Orléans` is `orleans`."""
     if text.isascii() and text.isalnum():
-        return text.lower()[:WORD_CHARS_MAX]
+        return text.lower()
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text.casefold()).casefold())
     plain = plain.lower()  # Cherokee folds to capitals
-    return "".join(char for char in plain if char.isalnum())[:WORD_CHARS_MAX]
+    return "".join(char for char in plain if char.isalnum())
 
 
 def words(text: str) -> Iterator[Word]:
     """The words of a text in order; whatever is neither letter nor digit parts them: `dep_delay` is two."""
     for found in _WORD.finditer(text):
-        word = folded(found.group())
-        if word:
-            yield Word(text=word, start=found.start(), end=found.end())
+        plain = folded(found.group())
+        # Folding makes characters that stand alone of some that do not: of half-width kana, of circled numbers.
+        for word in (plain,) if plain.isascii() else _WORD.findall(plain):
+            if word:
+                yield Word(text=word[:WORD_CHARS_MAX], start=found.start(), end=found.end())
 
 
 def parts(text: str) -> Iterator[Word]:
@@ -93,7 +95,7 @@ def parts(text: str) -> Iterator[Word]:
         humps = [word.start, *(word.start + at.start() for at in _HUMP.finditer(text[word.start : word.end])), word.end]
         if len(humps) > 2:
             for start, end in itertools.pairwise(humps):
-                yield Word(text=folded(text[start:end]), start=start, end=end)
+                yield Word(text=folded(text[start:end])[:WORD_CHARS_MAX], start=start, end=end)
 
 
 def fact(field: str, value: str | None = None) -> str:

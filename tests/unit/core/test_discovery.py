@@ -51,6 +51,15 @@ def test_a_dataset_is_found_by_each_beginning_of_its_own_words(description: str)
             assert place(stored, word.text[:length]) is not None
 
 
+@pytest.mark.parametrize(
+    ("description", "text"),
+    [("ﾃﾞｰﾀｾｯﾄ", "データ"), ("データセット", "ﾃﾞｰﾀ"), ("0㊀", "0一"), ("ｾ" * 100 + "ﾄ", "ト")],
+)
+def test_characters_without_spaces_are_found_in_every_form(description: str, text: str) -> None:
+    """Half-width kana are those of full width, however they are written and searched for, and however many they are."""
+    assert place(builders.dataset("sales/x", description=description), text) is not None
+
+
 @given(st.text(max_size=20), st.text(max_size=20), st.lists(st.text(max_size=8), max_size=3))
 def test_the_widest_question_finds_what_any_finds(description: str, text: str, columns: list[str]) -> None:
     """So few matches can be put in order without asking all the questions."""
