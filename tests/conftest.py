@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import canary, guard
+from tests import canary, guard, ray_pair
 
 USUAL_THRESHOLDS = gc.get_threshold()
 
@@ -28,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Sets what every test process needs."""
     config.pluginmanager.register(canary.Canary(), "canary")
+    config.pluginmanager.register(ray_pair.Turns(), "ray-turns")
     settings.load_profile("long" if config.getoption("--long") else "default")
     # Nearly nothing that is made while tests are collected is garbage: looking for it takes a fifth of that time.
     gc.set_threshold(10_000, 20, 20)

@@ -192,7 +192,7 @@ class LocalFederation:
         with contextlib.closing(self.client()) as client:
             return b"".join(client.logs(name)).decode(errors="replace")
 
-    def succeed(self, name: str, seconds: float = 60) -> job.Job:
+    def succeed(self, name: str, seconds: float = 120) -> job.Job:
         """The job once it has succeeded; AssertionError with what it printed if it ended otherwise."""
         ended = self.wait_job(name, seconds)
         assert ended.state is job.JobState.SUCCEEDED, (ended.reason, ended.detail, self.job_log(name), self.logs())
@@ -214,7 +214,7 @@ class LocalFederation:
         with contextlib.closing(sqlite3.connect(f"file:{self.layout.site(site)}/agent.db?mode=ro", uri=True)) as journal:
             return {grant: Metered(*counts) for grant, *counts in journal.execute(f"SELECT {columns} FROM grants")}
 
-    def wait_job(self, name: str, seconds: float = 60) -> job.Job:
+    def wait_job(self, name: str, seconds: float = 120) -> job.Job:
         """The job once it has ended."""
         with contextlib.closing(self.client()) as client:
             return until(lambda: (found := client.get_job(name)).state.terminal and found, seconds, f"{name} to end")

@@ -13,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import pytest
 
@@ -49,10 +49,51 @@ class RayPair:
 @pytest.fixture(scope="session")
 def ray_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayPair]:
     """The session's pair, started by whoever needs it first and ended by whoever is done with it last."""
-    base = tmp_path_factory.getbasetemp()
-    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with shared(folder / "ray-pair") as pair:
+    with shared(_shared_folder(tmp_path_factory) / "ray-pair") as pair:
         yield pair
+
+
+class Turns:
+    """As many modules on Ray run at once as the machine has cores; the others wait, outside of what is timed.
+
+    Each keeps a core busy by starting processes: more of them at once end no sooner, and what they wait for comes too late.
+    """
+
+    def __init__(self) -> None:
+        self._turn: IO[str] | None = None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+        """Takes a turn before a module's first test, and gives it back after its last."""
+        if self._turn is None and item.get_closest_marker("ray") is not None:
+            self._turn = _turn(item.config)
+        try:
+            return (yield)
+        finally:
+            if self._turn is not None and (nextitem is None or nextitem.path != item.path):
+                self._turn.close()
+                self._turn = None
+
+
+def _turn(config: pytest.Config) -> IO[str]:
+    """The locked file of a turn, which ends when it is closed."""
+    folder = _shared_folder(config._tmp_path_factory)  # type: ignore[attr-defined] - the fixture's, before there are fixtures
+    while True:
+        for number in range(os.cpu_count() or 1):
+            taken = (folder / f"ray-turn-{number}").open("a")
+            try:
+                fcntl.flock(taken, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                taken.close()
+            else:
+                return taken
+        time.sleep(0.2)
+
+
+def _shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """The folder of the whole session, whichever of its workers asks."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @contextmanager

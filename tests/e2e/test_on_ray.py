@@ -117,7 +117,7 @@ def test_every_way_to_read_sees_the_same_data_and_all_writers_make_one_version(
     submitted = federation.submit(
         READ_AND_WRITE, inputs={"sales": "lab/sales", "rates": "lab/rates"}, outputs={"made": "lab/made"}, label="read"
     )
-    ended = federation.succeed(submitted.job, 120)
+    ended = federation.succeed(submitted.job, 200)
     with federation.client() as client:
         (version,) = [row for row in client.list_versions("lab/made") if row.run == ended.run]
         assert version.files == 2
