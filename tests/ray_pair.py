@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,16 +78,23 @@ class Turns:
 def _turn(config: pytest.Config) -> IO[str]:
     """The locked file of a turn, which ends when it is closed."""
     folder = _shared_folder(config._tmp_path_factory)  # type: ignore[attr-defined] - the fixture's, before there are fixtures
-    while True:
-        for number in range(os.cpu_count() or 1):
-            taken = (folder / f"ray-turn-{number}").open("a")
-            try:
-                fcntl.flock(taken, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                taken.close()
-            else:
-                return taken
+    files = [folder / f"ray-turn-{number}" for number in range(os.cpu_count() or 1)]
+    while (taken := _free(files)) is None:
         time.sleep(0.2)
+    return taken
+
+
+def _free(files: Iterable[Path]) -> IO[str] | None:
+    """The first of the files that nobody holds, open and locked until it is closed; None where all are held."""
+    for file in files:
+        found = file.open("a")
+        try:
+            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            found.close()
+        else:
+            return found
+    return None
 
 
 def _shared_folder(factory: pytest.TempPathFactory) -> Path:
@@ -170,15 +177,13 @@ def _guarded_slot(folder: Path) -> int:
     """Takes a free slot and hands it to a guardian, which keeps it until the clusters have ended."""
     slots = Path(tempfile.gettempdir()) / f"fed-ray-slots-{os.getuid()}"
     slots.mkdir(mode=0o700, exist_ok=True)
-    for number in range(_SLOTS):
-        with (slots / str(number)).open("a") as slot:
-            try:
-                fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            _spawn_guardian(folder, number, slot.fileno())
-            return number
-    raise RuntimeError(f"{_SLOTS} test sessions with Ray clusters run on this machine already")
+    slot = _free(slots / str(number) for number in range(_SLOTS))
+    if slot is None:
+        raise RuntimeError(f"{_SLOTS} test sessions with Ray clusters run on this machine already")
+    with slot:
+        number = int(Path(slot.name).name)
+        _spawn_guardian(folder, number, slot.fileno())
+    return number
 
 
 def _spawn_guardian(folder: Path, slot: int, slot_lock: int) -> None:
